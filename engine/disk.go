@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tcp-log-server/segment"
+)
+
+// disk is the store in directories. The committer owns open; the settler owns
+// index, blobs and what they count; segments is shared under mu.
+type disk struct {
+	cfg  Config
+	dir  string // of the segments
+	id   segment.StoreID
+	lock *os.File
+	log  zerolog.Logger
+
+	open *segment.Writer
+
+	mu       sync.RWMutex
+	segments []*segment.Segment // contiguous and ascending; the last one is open
+
+	full chan *segment.Writer // segments to seal
+	work sync.WaitGroup       // the sealer and the settler
+
+	index   *segment.Index // nil when kept in memory
+	blobs   *segment.Blobs // nil when kept in memory
+	loose   int            // blob files, counted when LooseMax limits them
+	settled atomic.Uint64  // the last entry with a durable index record
+	looseN  atomic.Int64   // loose, for stats
+	stop    chan struct{}
+}
+
+// start runs the sealer and the settler for the log l.
+func (d *disk) start(l *Log) {
+	d.work.Go(d.seal)
+	if d.index != nil {
+		s := &settler{d: d, l: l}
+		d.work.Go(s.run)
+	}
+}
+
+// commit appends the batch to the open segment, which it changes first when
+// the batch does not fit any more.
+func (d *disk) commit(batch []byte, count int, now time.Time) error {
+	if !d.open.Room(len(batch), d.cfg.SegmentSize) {
+		if err := d.rotate(now); err != nil {
+			return err
+		}
+	}
+	return d.open.Commit(batch, count, now)
+}
+
+// rotate begins the next segment, and gives the full one to the sealer.
+func (d *disk) rotate(now time.Time) error {
+	next, err := segment.Create(d.dir, segment.Header{
+		Store: d.id, First: d.open.Last() + 1, Created: now.UnixMicro(), Prev: d.open.Sum(),
+	})
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.segments = append(slices.Clone(d.segments), next.Segment)
+	d.mu.Unlock()
+	d.full <- d.open
+	d.open = next
+	return nil
+}
+
+// seal is the sealer: off the way of appends it ends the segments that are full.
+func (d *disk) seal() {
+	for w := range d.full {
+		if err := w.Seal(); err != nil {
+			// Nothing is lost: it reads as it did, and the next start seals it.
+			d.log.Error().Err(err).Str("event", "seal").Msg("a segment stays unsealed until the next start")
+			continue
+		}
+		d.log.Info().Str("event", "sealed").Str("segment", filepath.Base(w.Path)).
+			Uint64("first", w.Header.First).Uint64("last", w.Last()).Int64("bytes", w.End()).Send()
+	}
+}
+
+// find returns the segment that holds index, or nil and the first index that
+// segments hold. The caller knows that the log holds index.
+func (d *disk) find(index uint64) (s *segment.Segment, first uint64) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	i := sort.Search(len(d.segments), func(i int) bool { return d.segments[i].Header.First > index })
+	if i == 0 {
+		return nil, d.segments[0].Header.First
+	}
+	return d.segments[i-1], d.segments[0].Header.First
+}
+
+func (d *disk) stats(s *Stats) {
+	d.mu.RLock()
+	s.Segments, s.First = len(d.segments), d.segments[0].Header.First
+	d.mu.RUnlock()
+	s.Settled, s.Loose = d.settled.Load(), int(d.looseN.Load())
+}
+
+// close stops the sealer and the settler and closes the files. The open segment
+// is left for the next start.
+func (d *disk) close() error {
+	close(d.full)
+	close(d.stop)
+	d.work.Wait()
+	return errors.Join(d.open.Close(), d.release())
+}
+
+// release closes what is not the open segment.
+func (d *disk) release() error {
+	var errs []error
+	if d.index != nil {
+		errs = append(errs, d.index.Close())
+	}
+	if d.blobs != nil {
+		errs = append(errs, d.blobs.Close())
+	}
+	return errors.Join(append(errs, d.lock.Close())...)
+}
+
+// read gives each stretch of entries to the reader of where it lies.
+func (d *disk) read(ctx context.Context, from, through uint64, fn ReadFunc) error {
+	r := &reader{disk: d, ctx: ctx, through: through, fn: fn, next: from}
+	defer r.close()
+	return r.run()
+}

@@ -1,0 +1,236 @@
+// Package engine is the local log: it owns the goroutines, the order of appends
+// and recovery, and leaves every byte on disk to package segment.
+//
+// Three goroutines work on an open log. The committer (append.go) takes what
+// has been appended, makes it durable in the open segment and acknowledges it.
+// The sealer (disk.go) seals segments that are full. The settler (settle.go)
+// follows the head and writes index records and blobs, and removes the segments
+// that are then no longer needed.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// Memory, in place of a directory, keeps that part of the store in memory.
+const Memory = "memory"
+
+// DefaultLooseMax is the default of Config.LooseMax: at about 100 µs, 4 KiB and
+// an inode each, more files than this are a burden to every tool that walks them.
+const DefaultLooseMax = 65536
+
+// Config says where a log lies and how it keeps its entries. NewConfig fills in
+// the defaults.
+type Config struct {
+	// Data is the log's directory, created if it does not exist, or Memory for a
+	// log that ends with the process.
+	Data string
+	// WAL and Blobs are the directories of the index and of the blobs, by default
+	// Data/wal and Data/blobs. WAL as Memory keeps no index, and Blobs as Memory
+	// writes no blob files: the entries are then packed in segments for ever.
+	// Both as Memory is Data as Memory.
+	WAL, Blobs string
+	// LooseMax is how many blob files are written at most: once there are as many,
+	// further entries stay packed in segments. 0 writes none, -1 has no limit.
+	LooseMax int
+	// SegmentSize is the size in bytes at which a segment is sealed.
+	SegmentSize int64
+	// RemoveAfter is how long a segment is kept, at least, after all its entries
+	// are in the index and in blobs: the longest that copying the directories
+	// of a running log may take.
+	RemoveAfter time.Duration
+	// SettleEvery is how long the settler waits for more entries at most.
+	SettleEvery time.Duration
+	// Logger gets the events of the log's own life; the zero Logger drops them.
+	Logger zerolog.Logger
+}
+
+// NewConfig is a Config with the defaults for a log in the directory data.
+func NewConfig(data string) Config {
+	return Config{
+		Data:        data,
+		LooseMax:    DefaultLooseMax,
+		SegmentSize: 64 << 20,
+		RemoveAfter: 10 * time.Minute,
+		SettleEvery: 250 * time.Millisecond,
+	}
+}
+
+// validate fills in what follows from other fields and refuses what cannot be.
+func (c Config) validate() (Config, error) {
+	if c.Data == "" {
+		return c, errors.New("config: Data is empty, want a directory or \"memory\"")
+	}
+	if c.WAL == Memory && c.Blobs == Memory {
+		c.Data = Memory
+	}
+	if c.WAL == "" {
+		c.WAL = filepath.Join(c.Data, "wal")
+	}
+	if c.Blobs == "" {
+		c.Blobs = filepath.Join(c.Data, "blobs")
+	}
+	if c.Blobs == Memory {
+		c.LooseMax = 0
+	}
+	if c.LooseMax < -1 {
+		return c, fmt.Errorf("config: LooseMax is %d, want -1, 0 or more", c.LooseMax)
+	}
+	if c.SegmentSize < 1<<10 || c.SegmentSize > 1<<30 {
+		return c, fmt.Errorf("config: SegmentSize is %d, want 1 KiB to 1 GiB", c.SegmentSize)
+	}
+	return c, nil
+}
+
+// store keeps batches. commit is called by the committer alone; read by anyone,
+// for indices through the last commit that has returned.
+type store interface {
+	commit(batch []byte, count int, now time.Time) error
+	read(ctx context.Context, from, through uint64, fn ReadFunc) error
+	stats(*Stats)
+	// close is called once the committer has ended.
+	close() error
+}
+
+// ReadFunc gets a run of entries: count of them from index first on, each in
+// canonical form and followed by a newline in entries, which is valid only
+// during the call. If err is not nil, those count entries cannot be read; the
+// read goes on behind them unless the function returns an error.
+type ReadFunc = func(first uint64, count int, entries []byte, err error) error
+
+// Log is an append-only log of canonical JSON entries in local storage. All
+// methods may be called from any goroutine.
+type Log struct {
+	store store
+	queue queue
+	log   zerolog.Logger
+
+	head  atomic.Uint64        // the last durable entry
+	acked atomic.Pointer[mark] // what followers may see
+
+	failure atomic.Pointer[error] // why appends are refused
+	failed  chan struct{}         // closed with it
+
+	committer sync.WaitGroup
+	closing   sync.Once
+	closeErr  error
+}
+
+// mark is a head and a channel that is closed once the head has moved on.
+type mark struct {
+	head  uint64
+	moved chan struct{}
+}
+
+// Open opens the log that config names and recovers it. It refuses with
+// ErrLocked while another process has it open, and with ErrDamaged where
+// acknowledged entries are missing or altered.
+func Open(config Config) (*Log, error) {
+	config, err := config.validate()
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{log: config.Logger, failed: make(chan struct{})}
+	l.queue.wake = make(chan struct{}, 1)
+	if config.Data == Memory {
+		l.store = &memory{}
+		l.publish(0)
+	} else {
+		d, head, err := openDisk(config)
+		if err != nil {
+			return nil, err
+		}
+		l.store = d
+		l.publish(head)
+		d.start(l)
+	}
+	l.committer.Go(l.commit)
+	return l, nil
+}
+
+// publish makes head the durable head and shows it to followers.
+func (l *Log) publish(head uint64) {
+	l.head.Store(head)
+	old := l.acked.Swap(&mark{head: head, moved: make(chan struct{})})
+	if old != nil {
+		close(old.moved)
+	}
+}
+
+// Head is the index of the last durable entry, 0 in an empty log.
+func (l *Log) Head(context.Context) (uint64, error) { return l.head.Load(), nil }
+
+// Acked is the head as followers see it: the completion of every append through
+// it has run. moved is closed once there is a later one. Head may be ahead of
+// it for the moment in which completions run.
+func (l *Log) Acked() (head uint64, moved <-chan struct{}) {
+	m := l.acked.Load()
+	return m.head, m.moved
+}
+
+// Read hands the entries from..through to fn in order, in runs of any length.
+// Indices beyond the head are not read, and index 0 does not exist. It returns
+// fn's error, ctx's, or nil: an entry that cannot be read is given to fn as such.
+func (l *Log) Read(ctx context.Context, from, through uint64, fn ReadFunc) error {
+	from, through = max(from, 1), min(through, l.head.Load())
+	if from > through {
+		return ctx.Err()
+	}
+	return l.store.read(ctx, from, through, fn)
+}
+
+// fail makes the log refuse appends from now on.
+func (l *Log) fail(err error) {
+	if l.failure.CompareAndSwap(nil, &err) {
+		l.log.Error().Err(err).Str("event", "failed").Msg("the log takes no more appends; restart it to check the disk, and run fsck")
+		close(l.failed)
+	}
+}
+
+// Failed is closed when the log has stopped taking appends because a sync
+// failed. Err then says why.
+func (l *Log) Failed() <-chan struct{} { return l.failed }
+
+// Err is why the log has failed, nil while it has not.
+func (l *Log) Err() error {
+	if err := l.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Close makes durable and acknowledges what has been appended, refuses later
+// appends, and closes the store. It returns why the log had failed, if it had.
+// Later calls return what the first returned.
+func (l *Log) Close() error {
+	l.closing.Do(func() {
+		l.queue.close()
+		l.committer.Wait()
+		l.closeErr = errors.Join(l.Err(), l.store.close())
+	})
+	return l.closeErr
+}
+
+// Stats counts what a log holds.
+type Stats struct {
+	Head     uint64 // index of the last durable entry
+	Settled  uint64 // index of the last entry with an index record on disk
+	First    uint64 // first index that is in a segment
+	Loose    int    // blob files, -1 when LooseMax is -1 and they are not counted
+	Segments int    // segment files, the open one included
+}
+
+// Stats returns the counts as of now.
+func (l *Log) Stats() Stats {
+	s := Stats{Head: l.head.Load()}
+	l.store.stats(&s)
+	return s
+}

@@ -1,0 +1,255 @@
+package engine
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"tcp-log-server/segment"
+)
+
+// openDisk opens and recovers the store in config's directories and returns the
+// head. Every check comes before the first change: a store that is refused is
+// left as it was, but for the new and empty directories of a first start.
+func openDisk(config Config) (d *disk, head uint64, err error) {
+	if err := segment.MakeDir(config.Data); err != nil {
+		return nil, 0, err
+	}
+	d = &disk{
+		cfg:  config,
+		dir:  filepath.Join(config.Data, "segments"),
+		log:  config.Logger,
+		full: make(chan *segment.Writer, 16),
+		stop: make(chan struct{}),
+	}
+	if d.lock, err = lockFile(filepath.Join(config.Data, "LOCK")); err != nil {
+		return nil, 0, fmt.Errorf("data directory %s: %w", config.Data, err)
+	}
+	if err := d.recover(); err != nil {
+		return nil, 0, errors.Join(d.explain(err), d.release())
+	}
+	return d, d.open.Last(), nil
+}
+
+// explain adds to damage what to do about it.
+func (d *disk) explain(err error) error {
+	if !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w; nothing has been changed: run `tcp-log-server fsck %s` for the whole picture", err, d.cfg.Data)
+}
+
+// recover brings the store to where the last process left it: every batch that
+// can have been acknowledged, and no part of one that cannot.
+func (d *disk) recover() error {
+	if err := segment.MakeDir(d.dir); err != nil {
+		return err
+	}
+	scan, err := d.loadSegments()
+	if err != nil {
+		return err
+	}
+	// The entries before the first segment exist as records and blobs alone.
+	need := uint64(0)
+	head := uint64(0)
+	if n := len(d.segments); n > 0 {
+		need, head = d.segments[0].Header.First-1, d.segments[n-1].Last()
+	}
+	if err := d.openIndex(need, head, scan); err != nil {
+		return err
+	}
+	if err := d.openBlobs(need); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(d.dir, segment.NextName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return d.openTail(scan)
+}
+
+// loadSegments lists the segments and checks that they are one unbroken chain.
+// It scans the last one, and any before it that a crash left unsealed; the scan
+// of the last is returned.
+func (d *disk) loadSegments() (last segment.Scan, err error) {
+	firsts, err := segment.List(d.dir)
+	if err != nil {
+		return last, err
+	}
+	for i, first := range firsts {
+		s, err := segment.Stat(filepath.Join(d.dir, segment.Name(first)))
+		if err != nil {
+			return last, err
+		}
+		if i == 0 {
+			d.id = s.Header.Store
+		}
+		if err := d.follows(s); err != nil {
+			return last, err
+		}
+		if !s.Sealed() {
+			if last, err = s.Scan(); err != nil {
+				return last, err
+			}
+		}
+		d.segments = append(d.segments, s)
+	}
+	return last, nil
+}
+
+// follows checks that s continues the last of the segments.
+func (d *disk) follows(s *segment.Segment) error {
+	damage := func(format string, args ...any) error {
+		return &segment.DamageError{Path: s.Path, First: s.Header.First, Err: fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...)}
+	}
+	if s.Header.Store != d.id {
+		return damage("segment belongs to store %s, want %s", s.Header.Store, d.id)
+	}
+	if len(d.segments) == 0 {
+		return nil
+	}
+	before := d.segments[len(d.segments)-1]
+	if want := before.Last() + 1; s.Header.First != want {
+		return damage("segment begins at index %d, want %d: %s ends there", s.Header.First, want, filepath.Base(before.Path))
+	}
+	if want := before.Sum(); s.Header.Prev != want {
+		return damage("segment follows checksum %08x, want %08x", s.Header.Prev, want)
+	}
+	return nil
+}
+
+// openIndex opens the index and checks it against the segments.
+func (d *disk) openIndex(need, head uint64, scan segment.Scan) error {
+	if d.cfg.WAL == Memory {
+		if need > 0 {
+			return fmt.Errorf("WAL=memory: entries 1 to %d have no segment, so they need the index on disk", need)
+		}
+		return nil
+	}
+	if len(d.segments) == 0 {
+		files, _, err := segment.ListRecordFiles(d.cfg.WAL)
+		if err != nil {
+			return err
+		}
+		if len(files) > 1 || len(files) == 1 && files[0].Size > 0 {
+			return &segment.DamageError{Path: d.dir, First: 1, Err: fmt.Errorf("%w: there are index records in %s but no segments", ErrDamaged, d.cfg.WAL)}
+		}
+		if d.id, err = newStoreID(d.cfg); err != nil {
+			return err
+		}
+	}
+	if err := checkMark(d.cfg.WAL, d.id); err != nil {
+		return err
+	}
+	if last, err := segment.LastRecord(d.cfg.WAL); err != nil {
+		return err
+	} else if last > head {
+		where := &segment.DamageError{Path: d.dir, First: head + 1, Last: last, Err: fmt.Errorf("%w: the index has records through %d, the segments end at %d", ErrDamaged, last, head)}
+		if n := len(d.segments); n > 0 {
+			where.Path, where.Offset = d.segments[n-1].Path, scan.End
+		}
+		return where
+	}
+	index, trimmed, err := segment.OpenIndex(d.cfg.WAL, need)
+	if err != nil {
+		return err
+	}
+	d.index = index
+	d.settled.Store(index.Last())
+	if trimmed > 0 {
+		d.log.Warn().Str("event", "trimmed").Int64("bytes", trimmed).Uint64("last", index.Last()).
+			Msg("cut records off the end of the index that did not check out; they are written again from the segments")
+	}
+	return segment.Mark(d.cfg.WAL, d.id)
+}
+
+// newStoreID names a new store, unless its directories carry a name already.
+func newStoreID(config Config) (id segment.StoreID, err error) {
+	for _, dir := range []string{config.WAL, config.Blobs} {
+		if dir == Memory {
+			continue
+		}
+		if found, ok, err := segment.FindMark(dir); ok || err != nil {
+			return found, err
+		}
+	}
+	_, err = rand.Read(id[:])
+	return id, err
+}
+
+// checkMark refuses a directory that is marked as another store's.
+func checkMark(dir string, id segment.StoreID) error {
+	found, ok, err := segment.FindMark(dir)
+	if err == nil && ok && found != id {
+		err = fmt.Errorf("%w: %s belongs to store %s, the segments to %s: is it the directory of another log?", ErrDamaged, dir, found, id)
+	}
+	return err
+}
+
+// openBlobs opens the directory of blobs and counts them where that matters.
+func (d *disk) openBlobs(need uint64) error {
+	if d.cfg.Blobs == Memory {
+		if need > 0 {
+			return fmt.Errorf("BLOBS=memory: entries 1 to %d have no segment, so they need the blobs on disk", need)
+		}
+		return nil
+	}
+	if err := checkMark(d.cfg.Blobs, d.id); err != nil {
+		return err
+	}
+	blobs, err := segment.OpenBlobs(d.cfg.Blobs)
+	if err != nil {
+		return err
+	}
+	d.blobs = blobs
+	d.looseN.Store(-1)
+	if d.cfg.LooseMax >= 0 {
+		if d.loose, err = blobs.Count(); err != nil {
+			return err
+		}
+		d.looseN.Store(int64(d.loose))
+	}
+	return segment.Mark(d.cfg.Blobs, d.id)
+}
+
+// openTail readies the segments for appending: it seals what should be sealed,
+// cuts what a crash left of a batch, and opens or creates the open segment.
+func (d *disk) openTail(scan segment.Scan) error {
+	n := len(d.segments)
+	for i, s := range d.segments {
+		if s.Sealed() || i == n-1 {
+			continue
+		}
+		w, err := segment.Resume(s, segment.Scan{})
+		if err != nil {
+			return err
+		}
+		if err := w.Seal(); err != nil {
+			return err
+		}
+	}
+	if n > 0 && !d.segments[n-1].Sealed() {
+		if scan.Torn > 0 {
+			d.log.Warn().Str("event", "torn").Str("segment", filepath.Base(d.segments[n-1].Path)).
+				Int64("offset", scan.End).Int64("bytes", scan.Torn).
+				Msg("cut off a batch that was never acknowledged")
+		}
+		w, err := segment.Resume(d.segments[n-1], scan)
+		d.open = w
+		return err
+	}
+	h := segment.Header{Store: d.id, First: 1, Created: time.Now().UnixMicro()}
+	if n > 0 {
+		h.First, h.Prev = d.segments[n-1].Last()+1, d.segments[n-1].Sum()
+	}
+	w, err := segment.Create(d.dir, h)
+	if err != nil {
+		return err
+	}
+	d.open = w
+	d.segments = append(d.segments, w.Segment)
+	return nil
+}

@@ -1,0 +1,173 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"tcp-log-server/segment"
+)
+
+const (
+	// settleChunk is how many entries are settled by one sync of the index: the
+	// records of a full file of it.
+	settleChunk = segment.RecordsPerFile
+	// settleBlobs and settleBytes are how many blobs, and bytes of them, are
+	// written before they are synced.
+	settleBlobs = 2048
+	settleBytes = 16 << 20
+	// settleRetryMin and settleRetryMax bound the wait after a failure.
+	settleRetryMin = time.Second
+	settleRetryMax = time.Minute
+	// settleAtClose is how long Close lets the settler go on. What is left then,
+	// the next start settles.
+	settleAtClose = 2 * time.Second
+)
+
+// settler follows the head like any reader, and gives each entry its place
+// outside of the segments: its record in the index and, while there is room
+// among the loose ones, its blob. Blobs are synced before the records that name
+// them, and the records before the mark moves.
+type settler struct {
+	d    *disk
+	l    *Log
+	recs []segment.Record // of settled+1, settled+2, …: not yet in the index
+	puts int              // blobs put since the last sync
+	size int              // and the bytes in them
+
+	seen   time.Time // when the first segment was first found to be settled
+	stays  uint64    // first index of a segment that is known to stay
+	oldest uint64    // first index of the segment that seen speaks of
+}
+
+// run settles until the store closes.
+func (s *settler) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	retry := settleRetryMin
+	for closing := false; !closing; {
+		head, moved := s.l.Acked()
+		if head <= s.d.settled.Load() {
+			select {
+			case <-moved:
+			case <-time.After(s.d.cfg.RemoveAfter):
+				s.remove()
+			case <-s.d.stop:
+				closing = true
+			}
+			continue
+		}
+		wait := s.d.cfg.SettleEvery
+		if err := s.settle(ctx, head); err != nil {
+			wait = retry
+			retry = min(2*retry, settleRetryMax)
+			s.d.log.Error().Err(err).Str("event", "settle").Stringer("retry", wait).
+				Uint64("settled", s.d.settled.Load()).Msg("entries stay in their segments for the time being")
+		} else {
+			retry = settleRetryMin
+			s.remove()
+		}
+		closing = s.pause(wait)
+	}
+	time.AfterFunc(settleAtClose, cancel)
+	if err := s.settle(ctx, s.l.head.Load()); err != nil && ctx.Err() == nil {
+		s.d.log.Error().Err(err).Str("event", "settle").Msg("entries stay in their segments until the next start")
+	}
+}
+
+// pause waits; true means that the store is closing.
+func (s *settler) pause(wait time.Duration) (closing bool) {
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return false
+	case <-s.d.stop:
+		return true
+	}
+}
+
+// settle brings the mark up to head.
+func (s *settler) settle(ctx context.Context, head uint64) error {
+	from := s.d.settled.Load() + 1
+	if from > head {
+		return nil
+	}
+	s.recs, s.puts, s.size = s.recs[:0], 0, 0
+	r := &reader{disk: s.d, ctx: ctx, next: from, through: head}
+	defer r.close()
+	r.fn = func(first uint64, count int, entries []byte, err error) error {
+		if errors.Is(err, ErrLost) {
+			return s.lost(count, r.time)
+		}
+		if err != nil {
+			return fmt.Errorf("index %d: %w", first, err)
+		}
+		for range count {
+			n := lineEnd(entries)
+			if err := s.entry(entries[:n-1], r.time); err != nil {
+				return err
+			}
+			entries = entries[n:]
+		}
+		return nil
+	}
+	if err := r.run(); err != nil {
+		return err
+	}
+	return s.flush()
+}
+
+// lost settles entries that fsck has recorded as lost: their records have no
+// hash and no size.
+func (s *settler) lost(count int, at int64) error {
+	for range count {
+		s.recs = append(s.recs, segment.Record{Time: at})
+	}
+	return nil
+}
+
+// entry settles one entry, the one after those in recs.
+func (s *settler) entry(entry []byte, at int64) error {
+	hash := segment.Sum(entry)
+	if s.d.blobs != nil && (s.d.cfg.LooseMax < 0 || s.d.loose < s.d.cfg.LooseMax) {
+		created, err := s.d.blobs.Put(hash, entry)
+		if err != nil {
+			return err
+		}
+		if created {
+			s.d.loose++
+		}
+		s.puts++
+		s.size += len(entry)
+	}
+	s.recs = append(s.recs, segment.Record{Hash: hash, Time: at, Size: uint32(len(entry))})
+	if len(s.recs) >= settleChunk || s.puts >= settleBlobs || s.size >= settleBytes {
+		return s.flush()
+	}
+	return nil
+}
+
+// flush makes what was settled durable and moves the mark.
+func (s *settler) flush() error {
+	if len(s.recs) == 0 {
+		return nil
+	}
+	if s.d.blobs != nil {
+		if err := s.d.blobs.Sync(); err != nil {
+			return err
+		}
+	}
+	if err := s.d.index.Append(s.recs); err != nil {
+		return err
+	}
+	through := s.d.settled.Add(uint64(len(s.recs)))
+	if s.d.cfg.LooseMax >= 0 {
+		s.d.looseN.Store(int64(s.d.loose))
+	}
+	s.d.log.Debug().Str("event", "settled").Uint64("through", through).
+		Int("entries", len(s.recs)).Int("blobs", s.puts).Send()
+	s.recs, s.puts, s.size = s.recs[:0], 0, 0
+	return nil
+}

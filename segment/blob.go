@@ -1,0 +1,211 @@
+package segment
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// tmpBlob is where a blob is written before it is renamed to its place. There
+// is one, since there is one writer; one that is found is stray.
+const tmpBlob = "blob.tmp"
+
+// Blobs is the directory of blobs: the canonical JSON of one entry a file, in
+// 256 subdirectories by the first two hex digits of the hash, named by the
+// other 62. Put and Sync have one owner; Get may be called from any goroutine.
+type Blobs struct {
+	dir     string
+	d       *os.File // for syncFS
+	made    [256]bool
+	touched []string // files and directories to sync where there is no syncFS
+}
+
+// OpenBlobs opens the directory, creating it if there is none.
+func OpenBlobs(dir string) (*Blobs, error) {
+	if err := MakeDir(dir); err != nil {
+		return nil, err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	b := &Blobs{dir: dir, d: d}
+	if err := os.Remove(filepath.Join(dir, tmpBlob)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// BlobPath is the path of a blob below its directory: `3f/9ac1…`.
+func BlobPath(h Hash) string {
+	s := h.String()
+	return filepath.Join(s[:2], s[2:])
+}
+
+// ParseBlobPath is the inverse of BlobPath, for the two parts of the path.
+func ParseBlobPath(shard, name string) (h Hash, ok bool) {
+	if len(shard) != 2 || len(name) != 62 {
+		return h, false
+	}
+	raw, err := hex.DecodeString(shard + name)
+	if err != nil {
+		return h, false
+	}
+	h = Hash(raw)
+	return h, BlobPath(h) == filepath.Join(shard, name)
+}
+
+// Put writes the blob of entry unless it is there already, and reports whether
+// it created a file. A file that is there with other bytes is replaced: it can
+// only be damaged. The blob is durable after the next Sync.
+func (b *Blobs) Put(h Hash, entry []byte) (created bool, err error) {
+	path := filepath.Join(b.dir, BlobPath(h))
+	if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() && fi.Size() == int64(len(entry)) {
+		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, entry) {
+			// It may be a crashed process's: not known to be durable.
+			b.touched = append(b.touched, path, filepath.Dir(path))
+			return false, nil
+		}
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	} else {
+		created = err != nil
+	}
+	if !b.made[h[0]] {
+		if err := os.Mkdir(filepath.Dir(path), dirPerm); err == nil {
+			b.touched = append(b.touched, b.dir)
+		} else if !errors.Is(err, fs.ErrExist) {
+			return false, err
+		}
+		b.made[h[0]] = true
+	}
+	tmp := filepath.Join(b.dir, tmpBlob)
+	if err := os.WriteFile(tmp, entry, filePerm); err != nil {
+		return false, err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		b.made[h[0]] = false // somebody may have removed the directory
+		return false, err
+	}
+	b.touched = append(b.touched, path, filepath.Dir(path))
+	return created, nil
+}
+
+// Sync makes every blob that was Put durable, and its name. On Linux it is one
+// syncfs, since a sync of each of many small files takes many times as long.
+func (b *Blobs) Sync() error {
+	if len(b.touched) == 0 {
+		return nil
+	}
+	supported, err := syncFS(b.d)
+	if !supported {
+		err = syncEach(b.touched)
+	}
+	if err != nil {
+		return fmt.Errorf("sync blobs %s: %w", b.dir, err)
+	}
+	b.touched = b.touched[:0]
+	return nil
+}
+
+// syncEach syncs files and directories, each once, a few at a time.
+func syncEach(paths []string) error {
+	seen := make(map[string]bool, len(paths))
+	errs := make([]error, 8)
+	work := make(chan string)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() {
+			for path := range work {
+				if err := syncPath(path); err != nil {
+					errs[i] = err
+				}
+			}
+		})
+	}
+	for _, p := range paths {
+		if !seen[p] {
+			seen[p] = true
+			work <- p
+		}
+	}
+	close(work)
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func syncPath(path string) error {
+	fi, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if fi.IsDir() {
+		return SyncDir(path)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// Get reads the blob of a record and verifies it: its size and its hash. The
+// error wraps ErrNotFound where there is no such file, and is a *DamageError
+// where it holds anything else.
+func (b *Blobs) Get(r Record) ([]byte, error) {
+	path := filepath.Join(b.dir, BlobPath(r.Hash))
+	f, err := os.Open(path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: blob %s", ErrNotFound, path)
+		}
+		return nil, err
+	}
+	defer f.Close()
+	// One byte more than wanted tells a file that has grown from one that has not.
+	entry := make([]byte, int(r.Size)+1)
+	n, err := io.ReadFull(f, entry)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	entry = entry[:n]
+	if n != int(r.Size) {
+		return nil, &DamageError{Path: path, Err: fmt.Errorf("%w: blob is not of the %d bytes that the index has", ErrDamaged, r.Size)}
+	}
+	if got := Sum(entry); got != r.Hash {
+		return nil, &DamageError{Path: path, Err: fmt.Errorf("%w: blob hashes to %s, want %s", ErrDamaged, got, r.Hash)}
+	}
+	return entry, nil
+}
+
+// Count counts the blobs, by their names alone.
+func (b *Blobs) Count() (int, error) {
+	n := 0
+	for shard := range 256 {
+		d, err := os.Open(filepath.Join(b.dir, fmt.Sprintf("%02x", shard)))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		names, err := d.Readdirnames(-1)
+		d.Close()
+		if err != nil {
+			return 0, err
+		}
+		n += len(names)
+	}
+	return n, nil
+}
+
+// Close closes the directory.
+func (b *Blobs) Close() error { return b.d.Close() }

@@ -1,0 +1,135 @@
+package segment
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Suffix is what a segment's file name ends in; before it come the 20 decimal
+// digits of its first index.
+const Suffix = ".seg"
+
+// NextName is the file in which the next segment is made ready. It holds
+// nothing that was ever acknowledged: one that is found at a start is stray.
+const NextName = "next.tmp"
+
+// Files that the log makes hold what its users wrote: nobody else reads them.
+const (
+	dirPerm  = 0o700
+	filePerm = 0o600
+)
+
+// Name is the file name of the segment whose first index is first.
+func Name(first uint64) string { return fmt.Sprintf("%020d%s", first, Suffix) }
+
+// ParseName is the inverse of Name; ok is false for any other file name.
+func ParseName(name string) (first uint64, ok bool) {
+	digits, found := strings.CutSuffix(name, Suffix)
+	if !found || len(digits) != 20 {
+		return 0, false
+	}
+	first, err := strconv.ParseUint(digits, 10, 64)
+	return first, err == nil && first > 0
+}
+
+// List returns the first indices of the segment files in dir in ascending
+// order. A directory that does not exist has none.
+func List(dir string) ([]uint64, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var firsts []uint64
+	for _, e := range entries {
+		if first, ok := ParseName(e.Name()); ok {
+			firsts = append(firsts, first)
+		}
+	}
+	slices.Sort(firsts)
+	return firsts, nil
+}
+
+// MakeDir creates dir and any parents that are missing, and syncs the parent
+// of each one that it created, so that a crash cannot take them away again.
+func MakeDir(dir string) error {
+	if fi, err := os.Stat(dir); err == nil {
+		if !fi.IsDir() {
+			return fmt.Errorf("%s is not a directory", dir)
+		}
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := MakeDir(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, dirPerm); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return SyncDir(parent)
+}
+
+// markPrefix begins the name of the empty directory that marks a directory as
+// part of a store. A mark is a directory rather than a file so that the blob
+// directory holds blobs and nothing else, and tidwall/wal passes over it.
+const markPrefix = "store-"
+
+// parseMark is the id in the name of a mark.
+func parseMark(name string) (id StoreID, ok bool) {
+	digits, found := strings.CutPrefix(name, markPrefix)
+	raw, err := hex.DecodeString(digits)
+	if !found || err != nil || len(raw) != len(id) {
+		return id, false
+	}
+	return StoreID(raw), true
+}
+
+// FindMark returns the id that dir is marked with; ok is false if it has none,
+// or does not exist. Two marks are an error that wraps ErrDamaged.
+func FindMark(dir string) (id StoreID, ok bool, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return id, false, err
+	}
+	for _, e := range entries {
+		found, is := parseMark(e.Name())
+		switch {
+		case !is || !e.IsDir():
+		case ok:
+			return id, true, fmt.Errorf("%w: %s is marked as part of two stores, %s and %s", ErrDamaged, dir, id, found)
+		default:
+			id, ok = found, true
+		}
+	}
+	return id, ok, nil
+}
+
+// Mark makes sure that dir is marked with id: it marks a directory that has no
+// mark, and refuses one that is marked with another id.
+func Mark(dir string, id StoreID) error {
+	found, ok, err := FindMark(dir)
+	if err != nil {
+		return err
+	}
+	if ok {
+		if found != id {
+			return fmt.Errorf("%s belongs to store %s, want %s: is it the directory of another log?", dir, found, id)
+		}
+		return nil
+	}
+	if err := os.Mkdir(filepath.Join(dir, markPrefix+id.String()), dirPerm); err != nil {
+		return err
+	}
+	return SyncDir(dir)
+}

@@ -1,0 +1,58 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Reading.
+var (
+	// ErrDamaged: bytes that were durable are not what was written. Nothing
+	// that wraps it is ever served or cut off.
+	ErrDamaged = errors.New("damaged")
+	// ErrVersion: the file is whole but of a format that this program is too
+	// old to read.
+	ErrVersion = errors.New("unknown format version")
+	// ErrNotFound: the index has no such record, or the directory no such blob.
+	ErrNotFound = errors.New("not found")
+)
+
+// Writing.
+var (
+	// ErrNotWritten: the write failed and was undone. The file ends where it
+	// ended before, and the same batch may be tried again.
+	ErrNotWritten = errors.New("not written")
+	// ErrSync: a sync, or the undoing of a failed write, failed. What the disk
+	// holds from the last durable batch on is unknown until the file is scanned
+	// again by a new process; this one must not write to it any more.
+	ErrSync = errors.New("sync failed")
+)
+
+// DamageError says which file, where in it, and which entries are concerned.
+// It wraps ErrDamaged.
+type DamageError struct {
+	Path   string
+	Offset int64
+	// First and Last are the indices concerned; Last is 0 when it is not known
+	// how far the damage goes.
+	First, Last uint64
+	Err         error
+}
+
+// Error reads `segments/00…17.seg, offset 4096, indices 17 to 44: …`.
+func (e *DamageError) Error() string {
+	switch {
+	case e.First == 0:
+		return fmt.Sprintf("%s, offset %d: %v", e.Path, e.Offset, e.Err)
+	case e.Last == 0:
+		return fmt.Sprintf("%s, offset %d, indices from %d: %v", e.Path, e.Offset, e.First, e.Err)
+	case e.Last == e.First:
+		return fmt.Sprintf("%s, offset %d, index %d: %v", e.Path, e.Offset, e.First, e.Err)
+	}
+	return fmt.Sprintf("%s, offset %d, indices %d to %d: %v", e.Path, e.Offset, e.First, e.Last, e.Err)
+}
+
+func (e *DamageError) Unwrap() error { return e.Err }
+
+// Is makes every DamageError an ErrDamaged, whatever it wraps.
+func (e *DamageError) Is(target error) bool { return target == ErrDamaged }

@@ -1,0 +1,257 @@
+package segment
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/tidwall/wal"
+)
+
+// Index is the log's index: the record of every settled entry, in a tidwall/wal
+// log in a directory of its own. This file is the only one that imports it.
+//
+// What tidwall/wal does not do is done here: records carry checksums, a torn
+// tail is trimmed before Open sees it, names are synced, and after any error
+// the object is dropped and opened anew. All methods have one owner; reading
+// goes by RecordReader instead.
+type Index struct {
+	dir  string
+	log  *wal.Log
+	last uint64 // the record of last, and all before it, are durable
+	recs wal.Batch
+	buf  []byte
+}
+
+// OpenIndex opens the index in dir, creating it if there is none. It returns
+// how many bytes it trimmed from the last file: records that a crash cut short,
+// or that do not check out and so are not known.
+//
+// need is the last index whose record cannot be made anew from a segment: an
+// index that would end before it is not trimmed but refused. So are files that
+// are missing, cut or swollen before the last one. Both errors wrap ErrDamaged,
+// and nothing has been changed then.
+func OpenIndex(dir string, need uint64) (x *Index, trimmed int64, err error) {
+	if err := MakeDir(dir); err != nil {
+		return nil, 0, err
+	}
+	x = &Index{dir: dir}
+	trimmed, err = x.open(need)
+	if err != nil {
+		return nil, 0, err
+	}
+	return x, trimmed, nil
+}
+
+// CheckRecordFiles verifies that files lie where arithmetic looks for them: the
+// first begins at index 1, each but the last is full, and the next begins right
+// behind it. Errors wrap ErrDamaged.
+func CheckRecordFiles(files []RecordFile) error {
+	next := uint64(1)
+	for i, f := range files {
+		if f.First != next {
+			return &DamageError{Path: f.Path, First: next, Last: f.First - 1, Err: fmt.Errorf("%w: file of the index begins at %d, want %d", ErrDamaged, f.First, next)}
+		}
+		next += RecordsPerFile
+		full := int64(RecordsPerFile * recordStride)
+		if f.Size > full || f.Size < full && i < len(files)-1 {
+			return &DamageError{Path: f.Path, Offset: f.Size, First: f.First, Err: fmt.Errorf("%w: file of the index has %d bytes, want %d", ErrDamaged, f.Size, full)}
+		}
+	}
+	return nil
+}
+
+// open is the preflight and then tidwall/wal's Open.
+func (x *Index) open(need uint64) (trimmed int64, err error) {
+	files, _, err := ListRecordFiles(x.dir)
+	if err != nil {
+		return 0, err
+	}
+	if err := CheckRecordFiles(files); err != nil {
+		return 0, err
+	}
+	if len(files) == 0 && need > 0 {
+		return 0, &DamageError{Path: x.dir, First: 1, Last: need, Err: fmt.Errorf("%w: the index is missing", ErrDamaged)}
+	}
+	last := uint64(0)
+	if len(files) > 0 {
+		tail := files[len(files)-1]
+		n, why, err := wholeRecords(tail)
+		if err != nil {
+			return 0, err
+		}
+		last = tail.First - 1 + uint64(n)
+		whole := int64(n) * recordStride
+		if last < need {
+			return 0, &DamageError{Path: tail.Path, Offset: whole, First: last + 1, Last: need, Err: why}
+		}
+		trimmed = tail.Size - whole
+		if err := x.settleTail(tail, whole, n == RecordsPerFile); err != nil {
+			return 0, err
+		}
+	}
+	x.log, err = wal.Open(x.dir, &wal.Options{
+		NoSync:      true, // Append syncs, once for each call
+		SegmentSize: RecordsPerFile * recordStride,
+		DirPerms:    dirPerm,
+		FilePerms:   filePerm,
+		NoCopy:      true,
+		AllowEmpty:  true,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("open index %s: %w", x.dir, err)
+	}
+	if got, err := x.log.LastIndex(); err != nil || got != last {
+		return 0, x.drop(fmt.Errorf("last index is %d (%v), want %d", got, err, last))
+	}
+	if err := SyncDir(x.dir); err != nil {
+		return 0, x.drop(err)
+	}
+	x.last = last
+	return trimmed, nil
+}
+
+// wholeRecords counts the records at the start of the file that check out, and
+// says why the one behind them does not.
+func wholeRecords(file RecordFile) (whole int, why, err error) {
+	b, err := readRecordFile(file)
+	if err != nil {
+		return 0, nil, err
+	}
+	for ; ; whole++ {
+		if _, why := parseRecord(b[whole*recordStride:], file.First+uint64(whole)); why != nil {
+			return whole, why, nil
+		}
+	}
+}
+
+// readRecordFile reads a file of the index from the disk, not the page cache.
+func readRecordFile(file RecordFile) ([]byte, error) {
+	f, err := os.Open(file.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	dropCache(f)
+	b := make([]byte, file.Size)
+	if n, err := f.ReadAt(b, 0); n < len(b) {
+		return nil, err
+	}
+	return b, nil
+}
+
+// settleTail cuts the last file to its whole records and makes them durable. A
+// full one gets its successor here: tidwall/wal would put one record too many
+// into it.
+func (x *Index) settleTail(tail RecordFile, whole int64, full bool) error {
+	f, err := os.OpenFile(tail.Path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if tail.Size > whole {
+		err = f.Truncate(whole)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil && full {
+		next, cerr := os.OpenFile(filepath.Join(x.dir, recordFile(tail.First+RecordsPerFile)), os.O_CREATE|os.O_RDWR, filePerm)
+		if cerr != nil {
+			return cerr
+		}
+		err = next.Close()
+	}
+	return err
+}
+
+// Last is the index of the last record that is durable, 0 if there is none.
+func (x *Index) Last() uint64 { return x.last }
+
+// Append appends the records of Last()+1, Last()+2, … and makes them durable.
+// After an error Last is what it was; a later Append first opens the index
+// anew, and the same records may be given again.
+func (x *Index) Append(recs []Record) error {
+	if x.log == nil {
+		before := x.last
+		if _, err := x.open(before); err != nil {
+			return err
+		}
+		// What the failed call left whole is trimmed by nobody: it is the same
+		// records that will be given again, so skip them.
+		done := x.last - before
+		if done > uint64(len(recs)) {
+			return x.drop(fmt.Errorf("reopened at record %d, want %d to %d", x.last, before, before+uint64(len(recs))))
+		}
+		recs = recs[done:]
+	}
+	x.recs.Clear()
+	for i, r := range recs {
+		index := x.last + uint64(i) + 1
+		x.buf = r.appendTo(x.buf[:0], index)
+		x.recs.Write(index, x.buf)
+	}
+	if err := x.log.WriteBatch(&x.recs); err != nil {
+		return x.drop(err)
+	}
+	if err := x.log.Sync(); err != nil {
+		return x.drop(err)
+	}
+	last := x.last + uint64(len(recs))
+	// Crossing into a new file, the name of that file must last as well.
+	if x.last/RecordsPerFile != last/RecordsPerFile {
+		if err := SyncDir(x.dir); err != nil {
+			return x.drop(err)
+		}
+	}
+	x.last = last
+	return nil
+}
+
+// drop gives up the open object after an error: what it holds in memory may be
+// ahead of, or other than, what the files hold.
+func (x *Index) drop(err error) error {
+	if x.log != nil {
+		x.log.Close()
+		x.log = nil
+	}
+	return fmt.Errorf("index %s: %w", x.dir, err)
+}
+
+// Close closes the index.
+func (x *Index) Close() error {
+	if x.log == nil {
+		return nil
+	}
+	err := x.log.Close()
+	x.log = nil
+	return err
+}
+
+// LastRecord is the index of the last record in dir that checks out, 0 if there
+// is none: the last entry that is known to have been settled, whatever has become
+// of records before it. It changes nothing. Only the last file is read; errors as
+// OpenIndex.
+func LastRecord(dir string) (uint64, error) {
+	files, _, err := ListRecordFiles(dir)
+	if err != nil || len(files) == 0 {
+		return 0, err
+	}
+	if err := CheckRecordFiles(files); err != nil {
+		return 0, err
+	}
+	tail := files[len(files)-1]
+	b, err := readRecordFile(tail)
+	if err != nil {
+		return 0, err
+	}
+	for n := len(b) / recordStride; n > 0; n-- {
+		index := tail.First + uint64(n) - 1
+		if _, err := parseRecord(b[(n-1)*recordStride:], index); err == nil {
+			return index, nil
+		}
+	}
+	return tail.First - 1, nil
+}

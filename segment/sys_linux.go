@@ -1,0 +1,43 @@
+package segment
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// fdatasync makes the file's bytes durable, and of its metadata what is needed
+// to find them again: a new size or new blocks, but not the time of change.
+func fdatasync(f *os.File) error {
+	for {
+		err := unix.Fdatasync(int(f.Fd()))
+		if err != unix.EINTR {
+			return os.NewSyscallError("fdatasync", err)
+		}
+	}
+}
+
+// dropCache makes the kernel forget the clean pages of f, so that what is read
+// next comes from the disk: after a failed sync the page cache can show bytes
+// that the disk does not have. It is advice; where it fails, nothing is lost
+// but this protection.
+func dropCache(f *os.File) {
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+}
+
+// syncFS makes everything that was written to the file system of dir durable.
+// One call costs about as much as one fsync and stands for one of every file
+// and directory that was changed since.
+func syncFS(dir *os.File) (supported bool, err error) {
+	return true, os.NewSyscallError("syncfs", unix.Syncfs(int(dir.Fd())))
+}
+
+// SyncDir makes the names in dir durable: files created, renamed or removed.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

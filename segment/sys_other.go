@@ -1,0 +1,32 @@
+//go:build !linux
+
+package segment
+
+import (
+	"os"
+	"runtime"
+)
+
+// fdatasync makes the file durable. Go's Sync is F_FULLFSYNC on macOS and
+// FlushFileBuffers on Windows.
+func fdatasync(f *os.File) error { return f.Sync() }
+
+// dropCache has no portable form; see sys_linux.go for what it protects from.
+func dropCache(*os.File) {}
+
+// syncFS has no portable form: callers sync each file.
+func syncFS(*os.File) (supported bool, err error) { return false, nil }
+
+// SyncDir makes the names in dir durable. Windows has no such call: there the
+// file system's journal orders names before what is written to the files.
+func SyncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

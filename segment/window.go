@@ -1,0 +1,52 @@
+package segment
+
+import (
+	"errors"
+	"io"
+)
+
+// readAhead is how many bytes one read of a segment asks for: large enough that
+// the cost of the call vanishes, small enough to stay in the processor's cache.
+const readAhead = 512 << 10
+
+// window reads a file forwards through one buffer. Not for concurrent use.
+type window struct {
+	r    io.ReaderAt
+	size int64 // what lies beyond is not read, even if the file grows
+	buf  []byte
+	off  int64 // where in the file buf begins
+}
+
+// at returns the n bytes at off, valid until the next call. Fewer are returned
+// only where the file ends (or has been cut) before them, and no more is ever
+// allocated than the file can fill.
+func (w *window) at(off int64, n int) ([]byte, error) {
+	if rest := w.size - off; int64(n) > rest {
+		n = int(max(rest, 0))
+	}
+	if n == 0 {
+		return nil, nil
+	}
+	if off >= w.off && off+int64(n) <= w.off+int64(len(w.buf)) {
+		return w.buf[off-w.off:][:n], nil
+	}
+	want := int(min(int64(max(n, readAhead)), w.size-off))
+	have := 0
+	if keep := w.off + int64(len(w.buf)) - off; off >= w.off && keep > 0 {
+		// The tail of the window is the head of what is wanted.
+		have = int(keep)
+	}
+	tail := w.buf[len(w.buf)-have:]
+	if cap(w.buf) < want {
+		w.buf = make([]byte, want)
+	}
+	w.buf = w.buf[:want]
+	copy(w.buf, tail)
+	w.off = off
+	m, err := io.ReadFull(io.NewSectionReader(w.r, off+int64(have), int64(want-have)), w.buf[have:])
+	w.buf = w.buf[:have+m]
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, err
+	}
+	return w.buf[:min(n, len(w.buf))], nil
+}

@@ -1,0 +1,218 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// file is what a Writer needs of an *os.File; tests put a failing disk behind it.
+type file interface {
+	WriteAt(b []byte, off int64) (int, error)
+	Truncate(size int64) error
+	// Datasync makes all bytes durable: fdatasync.
+	Datasync() error
+	Close() error
+}
+
+type osFile struct{ *os.File }
+
+func (f osFile) Datasync() error { return fdatasync(f.File) }
+
+// The file is filled with zeros ahead of what is written: a sync of bytes that
+// already have their blocks moves no metadata and takes about half the time.
+const (
+	// firstFill is how far a new segment is filled before its first batch.
+	firstFill = 1 << 20
+	// fillStep is by how much the filled part grows when the batches reach its end.
+	fillStep = 1 << 20
+)
+
+// Writer appends batches to the open segment. It has one owner: no two of its
+// methods may run at once. Readers use the Segment.
+type Writer struct {
+	*Segment
+	f      file
+	filled int64 // the file is zeros from Segment.end up to here
+	broken error // sticky: after it nothing is written any more
+}
+
+// Create makes the segment that begins with header h in dir and opens it for
+// appending. When it returns, the file and its name are durable.
+//
+// It writes and syncs NextName, renames it, syncs dir.
+func Create(dir string, h Header) (*Writer, error) {
+	tmp, path := filepath.Join(dir, NextName), filepath.Join(dir, Name(h.First))
+	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
+	if err != nil {
+		return nil, err
+	}
+	fail := func(err error) (*Writer, error) {
+		f.Close()
+		os.Remove(tmp)
+		return nil, fmt.Errorf("create segment %s: %w", path, err)
+	}
+	b := h.appendTo(make([]byte, 0, firstFill))
+	sum := Checksum(b[:60])
+	if _, err := f.WriteAt(b[:cap(b)], 0); err != nil {
+		return fail(err)
+	}
+	if err := fdatasync(f); err != nil {
+		return fail(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return fail(fmt.Errorf("the file exists already"))
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fail(err)
+	}
+	if err := SyncDir(dir); err != nil {
+		// The name may or may not last. Nothing is in the file yet, so it goes.
+		os.Remove(path)
+		return fail(err)
+	}
+	s := &Segment{Path: path, Header: h, last: h.First - 1, end: HeaderSize, sum: sum}
+	return &Writer{Segment: s, f: osFile{f}, filled: firstFill}, nil
+}
+
+// Resume opens a segment for appending that is not sealed and has been scanned:
+// it cuts off the scan's torn bytes and makes what remains durable, since what a
+// crash left in the page cache may never have reached the disk.
+func Resume(s *Segment, scan Scan) (*Writer, error) {
+	f, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	w := &Writer{Segment: s, f: osFile{f}}
+	fi, err := f.Stat()
+	if err == nil {
+		w.filled = fi.Size()
+		if scan.Torn > 0 {
+			w.filled = scan.End
+			err = f.Truncate(scan.End)
+		}
+	}
+	if err == nil {
+		err = fdatasync(f)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("resume segment %s: %w", s.Path, err)
+	}
+	return w, nil
+}
+
+// Commit appends one batch and makes it durable: one write, one fdatasync. This
+// is the log's commit point.
+//
+// batch is BatchHeaderSize bytes that Commit fills in, then the body: count
+// canonical entries, each with a newline. Commit does not keep it.
+//
+// An error wraps ErrNotWritten (nothing has changed, the next Commit may
+// succeed) or ErrSync (the outcome is unknown, every later Commit fails too).
+func (w *Writer) Commit(batch []byte, count int, now time.Time) error {
+	if w.broken != nil {
+		return w.broken
+	}
+	h := BatchHeader{
+		Size:   uint32(len(batch) - BatchHeaderSize),
+		First:  w.last + 1,
+		Count:  uint32(count),
+		Prev:   w.sum,
+		Time:   now.UnixMicro(),
+		Synced: uint64(w.end),
+		Body:   Checksum(batch[BatchHeaderSize:]),
+	}
+	h.put(batch)
+	end := w.end + int64(len(batch))
+	if _, err := w.f.WriteAt(batch, w.end); err != nil {
+		return w.undo(err)
+	}
+	if end > w.filled {
+		w.fill(end)
+	}
+	if err := w.f.Datasync(); err != nil {
+		w.broken = fmt.Errorf("%w: %s: %w", ErrSync, w.Path, err)
+		return w.broken
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rows = append(w.rows, Row{Delta: uint32(h.First - w.Header.First), Offset: uint32(w.end)})
+	w.last, w.end, w.sum = h.Last(), end, h.Sum
+	return nil
+}
+
+// undo cuts the file back to its last durable batch after a failed write, so
+// that what the write left of a batch that was refused cannot come back.
+func (w *Writer) undo(cause error) error {
+	if err := w.f.Truncate(w.end); err != nil {
+		w.broken = fmt.Errorf("%w: %s: cutting off a failed write (%v): %w", ErrSync, w.Path, cause, err)
+		return w.broken
+	}
+	w.filled = w.end
+	return fmt.Errorf("%w: %w", ErrNotWritten, cause)
+}
+
+// fill writes zeros behind end. Failing is no failure: the next batches make
+// the file grow by themselves, and say so if there is no room for them.
+func (w *Writer) fill(end int64) {
+	w.filled = end
+	if n, err := w.f.WriteAt(make([]byte, fillStep), end); err == nil {
+		w.filled = end + int64(n)
+	}
+}
+
+// Room reports whether a batch of n bytes, header included, still fits below
+// limit. A segment always has room for its first batch.
+func (w *Writer) Room(n int, limit int64) bool {
+	return w.end == HeaderSize || w.end+int64(n) <= limit
+}
+
+// Seal ends the segment: it cuts off the zeros, writes the table and the footer,
+// makes them durable and closes the file. The segment must not be empty. After
+// an error the segment is as open as before, and recovery seals it.
+func (w *Writer) Seal() error {
+	if w.broken != nil {
+		return w.broken
+	}
+	b := make([]byte, 0, len(w.rows)*RowSize+FooterSize)
+	for _, r := range w.rows {
+		b = appendRow(b, r)
+	}
+	f := Footer{
+		Table: uint64(w.end), First: w.Header.First, Last: w.last,
+		Batches: uint32(len(w.rows)), Sum: w.sum, Rows: Checksum(b),
+	}
+	b = f.appendTo(b)
+	err := w.f.Truncate(w.end)
+	if err == nil {
+		_, err = w.f.WriteAt(b, w.end)
+	}
+	if err == nil {
+		err = w.f.Datasync()
+	}
+	if err != nil {
+		w.broken = fmt.Errorf("seal segment %s: %w", w.Path, err)
+		return errors.Join(w.broken, w.f.Close())
+	}
+	w.mu.Lock()
+	w.sealed, w.footer, w.rows = true, f, nil
+	w.mu.Unlock()
+	return w.f.Close()
+}
+
+// Close leaves the segment open for a later Resume: it cuts off the zeros, so
+// that a store at rest is as small as it can be, and closes the file.
+func (w *Writer) Close() error {
+	if w.broken != nil {
+		return w.f.Close()
+	}
+	err := w.f.Truncate(w.end)
+	if err == nil {
+		err = w.f.Datasync()
+	}
+	return errors.Join(err, w.f.Close())
+}
