@@ -1,0 +1,47 @@
+package main
+
+import (
+	"io"
+	"os"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+)
+
+// levels are the names that LOG_LEVEL takes: pino's, which are zerolog's too.
+var levels = map[string]zerolog.Level{
+	"trace": zerolog.TraceLevel, "debug": zerolog.DebugLevel, "info": zerolog.InfoLevel,
+	"warn": zerolog.WarnLevel, "error": zerolog.ErrorLevel, "fatal": zerolog.FatalLevel,
+	"silent": zerolog.Disabled,
+}
+
+// pinoLevels are pino's numbers for the levels.
+var pinoLevels = map[zerolog.Level]int{
+	zerolog.TraceLevel: 10, zerolog.DebugLevel: 20, zerolog.InfoLevel: 30,
+	zerolog.WarnLevel: 40, zerolog.ErrorLevel: 50, zerolog.FatalLevel: 60,
+}
+
+// newLogger logs to out: on a terminal in a form for people, elsewhere one JSON
+// object a line with the field names of pino, so that its tools read it.
+func newLogger(out *os.File, level string) zerolog.Logger {
+	zerolog.MessageFieldName = "msg"
+	if isatty.IsTerminal(out.Fd()) {
+		console := zerolog.ConsoleWriter{Out: out, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""}
+		return zerolog.New(console).Level(levels[level]).With().Timestamp().Logger()
+	}
+	return pinoLogger(out, level)
+}
+
+func pinoLogger(out io.Writer, level string) zerolog.Logger {
+	zerolog.TimeFieldFormat = zerolog.TimeFormatUnixMs
+	// zerolog writes levels as strings, pino as numbers: without a name for the
+	// field zerolog leaves it out, and the hook puts it in.
+	zerolog.LevelFieldName = ""
+	hostname, _ := os.Hostname()
+	return zerolog.New(out).Level(levels[level]).
+		Hook(zerolog.HookFunc(func(e *zerolog.Event, level zerolog.Level, _ string) {
+			e.Int("level", pinoLevels[level])
+		})).
+		With().Timestamp().Int("pid", os.Getpid()).Str("hostname", hostname).Logger()
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"tcp-log-server/engine"
+	"tcp-log-server/server"
+)
+
+// shutdownTime is how long an orderly end may take: connections that are still
+// open then are cut off. It leaves the log's own closing time within 10 s.
+const shutdownTime = 6 * time.Second
+
+// serveCommand is the command that runs when no other is named.
+func serveCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "tcp-log-server",
+		Usage: "serve an append-only log of JSON entries over TCP",
+		Description: "Appends with {\"id\":\"x\",\"entry\":{…}}, streams and follows with {\"from\":1}: one JSON\n" +
+			"object a line. An acknowledgement means that the entry is on disk.\n\n" +
+			"Each flag can be given as the environment variable beside it instead.",
+		ArgsUsage: " ",
+		Flags:     settings(),
+		Action:    serve,
+	}
+}
+
+// settings are the flags of the daemon.
+func settings() []cli.Flag {
+	logConfig, serverConfig := engine.NewConfig("tcp-log-server.data"), server.NewConfig()
+	return []cli.Flag{
+		&cli.IntFlag{Name: "port", Sources: cli.EnvVars("PORT"), Value: 8089, Usage: "TCP `port` to listen on; 0 picks one", Validator: between("port", 0, 65535)},
+		&cli.StringFlag{Name: "host", Sources: cli.EnvVars("HOST"), Value: "127.0.0.1", Usage: "`address` to listen on; 0.0.0.0 or :: for all"},
+		&cli.StringFlag{Name: "data", Sources: cli.EnvVars("DATA"), Value: "./" + logConfig.Data, Usage: "`directory` of the log, or \"memory\" to keep nothing"},
+		&cli.StringFlag{Name: "wal", Sources: cli.EnvVars("WAL"), Usage: "`directory` of the index, or \"memory\" (default: wal in --data)"},
+		&cli.StringFlag{Name: "blobs", Sources: cli.EnvVars("BLOBS"), Usage: "`directory` of the blobs, or \"memory\" (default: blobs in --data)"},
+		&cli.IntFlag{Name: "loose-max", Sources: cli.EnvVars("LOOSE_MAX"), Value: logConfig.LooseMax, Usage: "`number` of blob files to write at most; 0 for none, -1 for no limit", Validator: between("loose-max", -1, 1<<40)},
+		&cli.IntFlag{Name: "max-entry", Sources: cli.EnvVars("MAX_ENTRY"), Value: serverConfig.MaxEntry, Usage: "largest entry in `bytes`", Validator: between("max-entry", 1, 512<<20)},
+		&cli.IntFlag{Name: "max-connections", Sources: cli.EnvVars("MAX_CONNECTIONS"), Value: serverConfig.MaxConnections, Usage: "`number` of connections to serve at once", Validator: between("max-connections", 1, 1<<20)},
+		&cli.DurationFlag{Name: "write-timeout", Sources: cli.EnvVars("WRITE_TIMEOUT"), Value: serverConfig.WriteTimeout, Usage: "`time` after which a peer that takes nothing is dropped", Validator: func(d time.Duration) error {
+			if d < time.Second {
+				return fmt.Errorf("write-timeout is %v, want 1s or more", d)
+			}
+			return nil
+		}},
+		&cli.StringFlag{Name: "log-level", Sources: cli.EnvVars("LOG_LEVEL"), Value: "info", Usage: "least `level` to log: trace, debug, info, warn, error, fatal or silent", Validator: func(s string) error {
+			if _, ok := levels[s]; !ok {
+				return fmt.Errorf("log-level is %q, want trace, debug, info, warn, error, fatal or silent", s)
+			}
+			return nil
+		}},
+	}
+}
+
+// between checks that a number lies in lo..hi.
+func between(name string, lo, hi int) func(int) error {
+	return func(n int) error {
+		if n < lo || n > hi {
+			return fmt.Errorf("%s is %d, want %d to %d", name, n, lo, hi)
+		}
+		return nil
+	}
+}
+
+// serve runs the daemon until a signal ends it.
+func serve(_ context.Context, cmd *cli.Command) error {
+	if cmd.Args().Present() {
+		return cli.Exit(fmt.Sprintf("there is no command %q; see `tcp-log-server --help`", cmd.Args().First()), exitUsage)
+	}
+	logger := newLogger(os.Stdout, cmd.String("log-level"))
+	for _, name := range []string{"LEVELDB", "LEVELDOWN", "FILE"} {
+		if value, ok := os.LookupEnv(name); ok {
+			logger.Warn().Str("event", "ignored").Str("variable", name).Str("value", value).
+				Msg("this setting of the original server has no meaning here; WAL names the directory of the index, DATA that of the whole log")
+		}
+	}
+
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
+	config := engine.NewConfig(cmd.String("data"))
+	config.WAL, config.Blobs = cmd.String("wal"), cmd.String("blobs")
+	config.LooseMax = cmd.Int("loose-max")
+	config.Logger = logger
+	log, err := engine.Open(config)
+	if err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", net.JoinHostPort(cmd.String("host"), strconv.Itoa(cmd.Int("port"))))
+	if err != nil {
+		return errors.Join(err, log.Close())
+	}
+	srv := server.New(log, server.Config{
+		MaxEntry:       cmd.Int("max-entry"),
+		MaxConnections: cmd.Int("max-connections"),
+		WriteTimeout:   cmd.Duration("write-timeout"),
+		Logger:         logger,
+	})
+	head, _ := log.Head(context.Background())
+	addr := ln.Addr().(*net.TCPAddr)
+	logger.Info().Str("event", "listening").Int("port", addr.Port).Str("address", addr.IP.String()).
+		Str("data", config.Data).Uint64("head", head).Send()
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+
+	select {
+	case err = <-served:
+	case s := <-signals:
+		logger.Info().Str("event", "stopping").Stringer("signal", s).Send()
+		go func() {
+			s := <-signals
+			logger.Warn().Str("event", "stopped").Stringer("signal", s).Msg("at once, by a second signal")
+			os.Exit(exitFailure)
+		}()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	if err := srv.Shutdown(ctx); err != nil {
+		logger.Warn().Str("event", "stopping").Msg("connections were cut off that did not take what was due to them")
+	}
+	if err := errors.Join(err, log.Close()); err != nil {
+		return err
+	}
+	logger.Info().Str("event", "stopped").Send()
+	return nil
+}

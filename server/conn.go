@@ -1,0 +1,276 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// maxUnsent is how many bytes of a connection's replies may wait, for the log or
+// for the peer. At the bound no more is read from it.
+const maxUnsent = 4 << 20
+
+// ending is why a connection's input has ended, and so what is still sent.
+type ending int
+
+const (
+	endNot      ending = iota
+	endInput           // end of input: acknowledgements, and a read up to its snapshot
+	endInvalid         // not JSON: acknowledgements, then the error
+	endShutdown        // acknowledgements
+)
+
+// conn is one connection.
+type conn struct {
+	server *Server
+	nc     net.Conn
+	log    zerolog.Logger
+	ctx    context.Context // done when the connection is cut
+	cancel context.CancelCauseFunc
+
+	wake chan struct{} // holds a token when the writing side has something to look at
+	room chan struct{} // holds a token when unsent may have sunk
+
+	mu      sync.Mutex
+	errors  []byte   // error lines that answer no write
+	acked   []*group // done, in the order of their writes
+	pending int      // groups that the log has not acknowledged
+	unsent  int64    // bytes of replies that are pending or not yet sent
+	request *request // a read that the writing side has not yet taken
+	reading bool     // from the parsing of a read until its last line
+	end     ending
+	dead    bool // nothing will be sent any more
+}
+
+// request is a read as it was parsed.
+type request struct {
+	next     uint64 // the cursor: the next index to send
+	through  uint64 // the last index to send, MaxUint64 if there is none
+	snapshot uint64 // the head when the read was parsed
+	current  bool   // {"current":true} has been sent: the read follows
+}
+
+func newConn(s *Server, nc net.Conn) *conn {
+	var id [8]byte
+	rand.Read(id[:])
+	c := &conn{
+		server: s,
+		nc:     nc,
+		wake:   make(chan struct{}, 1),
+		room:   make(chan struct{}, 1),
+	}
+	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	with := s.cfg.Logger.With().Str("connection", hex.EncodeToString(id[:]))
+	c.log = with.Logger()
+	return c
+}
+
+// serve runs the connection until it is closed: the reading side here, the
+// writing side beside it. The writing side ends after the reading side has, or
+// cuts the connection, so each waits for the other without fail.
+func (c *conn) serve() {
+	defer c.server.leave(c)
+	c.greet()
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		o := output{conn: c}
+		if err := o.run(); err != nil {
+			c.cut(err)
+		}
+		c.bury()
+	})
+	if err := c.readInput(); err != nil {
+		c.cut(err)
+	}
+	writing.Wait()
+	c.linger()
+	c.nc.Close()
+	c.log.Info().Str("event", "close").AnErr("error", closeCause(c.ctx)).Send()
+	c.cancel(nil)
+}
+
+// greet sets the socket up and logs the connection.
+func (c *conn) greet() {
+	event := c.log.Info().Str("event", "connected")
+	if addr, ok := c.nc.RemoteAddr().(*net.TCPAddr); ok {
+		event = event.Str("address", addr.IP.String()).Int("port", addr.Port)
+	}
+	event.Send()
+	if tcp, ok := c.nc.(*net.TCPConn); ok {
+		tcp.SetNoDelay(true)
+		tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4})
+	}
+}
+
+// closeCause is the error that ended the connection, nil for an orderly end.
+func closeCause(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// poke makes the writing side look.
+func (c *conn) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// stop ends the input: the writing side sends what is still due and closes.
+func (c *conn) stop(why ending) {
+	c.mu.Lock()
+	if c.end == endNot || c.end == endInput && why == endShutdown {
+		c.end = why
+	}
+	c.mu.Unlock()
+	if why == endShutdown {
+		// Wakes the reading side wherever it waits for input.
+		c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+	c.poke()
+}
+
+// cut ends the connection at once.
+func (c *conn) cut(err error) {
+	c.cancel(err)
+	c.nc.Close()
+	c.poke()
+}
+
+// lingering bounds how long, and how much, a closing connection still reads.
+const (
+	lingerTime  = 2 * time.Second
+	lingerBytes = 64 << 20
+)
+
+// linger tells the peer the end and then reads on until it hangs up too, within
+// bounds: input that nobody reads would make the kernel reset the connection,
+// and the peer lose lines that were sent.
+func (c *conn) linger() {
+	c.mu.Lock()
+	end := c.end
+	c.mu.Unlock()
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if c.ctx.Err() != nil || end == endInput || !ok || half.CloseWrite() != nil {
+		return
+	}
+	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
+	io.CopyN(io.Discard, c.nc, lingerBytes)
+}
+
+// bury marks the connection as one that sends nothing any more.
+func (c *conn) bury() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dead = true
+	for _, g := range c.acked {
+		g.release()
+	}
+	c.acked = nil
+}
+
+// acknowledge takes a group that the log is done with. It does not block.
+func (c *conn) acknowledge(g *group) {
+	c.mu.Lock()
+	c.pending--
+	if c.dead {
+		g.release()
+	} else {
+		c.acked = append(c.acked, g)
+	}
+	c.mu.Unlock()
+	c.poke()
+}
+
+// submit gives the group's entries to the log, once there is room for them and
+// for their replies. The error means that the connection was cut meanwhile.
+func (c *conn) submit(g *group) error {
+	for {
+		c.mu.Lock()
+		if c.unsent < maxUnsent {
+			break
+		}
+		c.mu.Unlock()
+		select {
+		case <-c.room:
+		case <-c.ctx.Done():
+			return context.Cause(c.ctx)
+		}
+	}
+	c.pending++
+	c.unsent += g.size()
+	c.mu.Unlock()
+	g.cost = min(int64(len(g.entries)), c.server.cfg.MaxInFlight)
+	if err := c.server.budget.Acquire(c.ctx, g.cost); err != nil {
+		c.mu.Lock()
+		c.pending--
+		c.mu.Unlock()
+		return context.Cause(c.ctx)
+	}
+	c.server.log.Append(g.entries, g.count, g.done)
+	return nil
+}
+
+// sent notes that replies of n bytes have gone out.
+func (c *conn) sent(n int64) {
+	c.mu.Lock()
+	c.unsent -= n
+	c.mu.Unlock()
+	select {
+	case c.room <- struct{}{}:
+	default:
+	}
+}
+
+// fault sends an error line that answers no write.
+func (c *conn) fault(text string) {
+	c.mu.Lock()
+	c.errors = append(c.errors, errorLine(text)...)
+	c.mu.Unlock()
+	c.poke()
+}
+
+// prepareRead makes the request of a read, with the head of this moment as its
+// snapshot; nil if one is running already.
+func (c *conn) prepareRead(m message) (*request, error) {
+	c.mu.Lock()
+	busy := c.reading
+	c.reading = true
+	c.mu.Unlock()
+	if busy {
+		c.fault("already reading")
+		return nil, nil
+	}
+	head, err := c.server.log.Head(c.ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &request{next: m.from, through: math.MaxUint64, snapshot: head}
+	if m.count > 0 && m.count-1 <= math.MaxUint64-m.from {
+		r.through = m.from + (m.count - 1)
+	}
+	return r, nil
+}
+
+// startRead hands a request to the writing side.
+func (c *conn) startRead(r *request) {
+	c.mu.Lock()
+	c.request = r
+	c.mu.Unlock()
+	c.poke()
+}
+
+// isDeadline reports whether a read ended because stop wanted it to.
+func isDeadline(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

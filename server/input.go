@@ -1,0 +1,210 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+const (
+	// inputMin is the buffer of a connection that sends little; inputMax is how
+	// far it grows for one that sends a lot at once. Only a longer line takes more.
+	inputMin = 4 << 10
+	inputMax = 128 << 10
+)
+
+// input cuts what a connection sends into lines.
+type input struct {
+	buf []byte
+	lo  int // the line that is being received begins here
+	hi  int // and has been received up to here
+	// long is set while a line that is over the limit is being discarded.
+	long bool
+	// read is a read that starts once everything that arrived with it has been
+	// looked at, so that its lines come after the errors of what did.
+	read *request
+}
+
+// readInput reads the connection until its input ends, one way or another. An
+// error means that the connection is to be cut.
+func (c *conn) readInput() error {
+	in := input{buf: make([]byte, inputMin)}
+	limit := c.server.cfg.MaxEntry + lineSlack
+	for {
+		n, err := c.nc.Read(in.buf[in.hi:])
+		full := in.hi+n == len(in.buf)
+		from := in.hi
+		in.hi += n
+		if n > 0 {
+			if end, herr := c.lines(&in, from); end || herr != nil {
+				return herr
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return c.endOfInput(&in)
+		case isDeadline(err):
+			return nil // Shutdown: what was accepted is being acknowledged
+		default:
+			return err
+		}
+		in.makeRoom(full, limit, c)
+	}
+}
+
+// endOfInput treats what came after the last newline as a line.
+func (c *conn) endOfInput(in *input) error {
+	c.log.Info().Str("event", "end").Send()
+	if in.lo < in.hi && !in.long {
+		in.buf = append(in.buf[:in.hi], '\n')
+		in.hi++
+		if end, err := c.lines(in, in.hi-1); end || err != nil {
+			return err
+		}
+	}
+	c.stop(endInput)
+	return nil
+}
+
+// lines handles every complete line; the bytes from from on are new. end means
+// that nothing more is to be read.
+func (c *conn) lines(in *input, from int) (end bool, err error) {
+	g := newGroup(c)
+	for !end && err == nil {
+		i := bytes.IndexByte(in.buf[from:in.hi], '\n')
+		if i < 0 {
+			err = c.flush(g)
+			break
+		}
+		line := in.buf[in.lo : from+i]
+		from += i + 1
+		in.lo = from
+		if in.long {
+			in.long = false // the rest of a line that has been answered
+			continue
+		}
+		g, end, err = c.line(in, g, line)
+	}
+	if in.read != nil {
+		c.startRead(in.read)
+		in.read = nil
+	}
+	return end, err
+}
+
+// flush submits the group if there are any writes in it.
+func (c *conn) flush(g *group) error {
+	if len(g.ends) == 0 {
+		g.release()
+		return nil
+	}
+	return c.submit(g)
+}
+
+// groupMax is how many bytes of entries one group collects: a wait for room is
+// then for one group's worth.
+const groupMax = 512 << 10
+
+// line handles one line. A write joins the group g; before anything else takes
+// effect, the writes before it are submitted. It returns the group for the next.
+func (c *conn) line(in *input, g *group, line []byte) (next *group, end bool, err error) {
+	if len(bytes.TrimSpace(line)) == 0 {
+		return g, false, nil
+	}
+	before := len(g.entries)
+	m, entries, bad := parse(line, g.entries)
+	g.entries = entries
+	if bad == nil && m.kind == write {
+		c.write(g, m, before)
+		if len(g.entries) < groupMax {
+			return g, false, nil
+		}
+	}
+	if err := c.flush(g); err != nil {
+		return nil, true, err
+	}
+	switch {
+	case bad != nil:
+		c.log.Warn().Str("event", "invalid").Str("error", bad.Error()).Send()
+		c.stop(endInvalid)
+		return nil, true, nil
+	case m.kind == read:
+		r, err := c.prepareRead(m)
+		if err != nil {
+			return nil, true, err
+		}
+		if r != nil {
+			in.read = r
+		}
+	case m.kind == invalid:
+		c.log.Warn().Str("event", "invalid").Str("error", "invalid message").Send()
+		c.fault("invalid message")
+	}
+	return newGroup(c), false, nil
+}
+
+// write adds a write to the group, the entry of which, unless it was refused,
+// lies in entries from before on.
+func (c *conn) write(g *group, m message, before int) {
+	size := len(g.entries) - before - 1
+	switch limit := c.server.cfg.MaxEntry; {
+	case m.refused != nil:
+		g.add(m.id, "not stored: "+m.refused.Error())
+	case size > limit:
+		g.entries = g.entries[:before]
+		g.add(m.id, fmt.Sprintf("not stored: the entry is %d bytes long, over the limit of %d", size, limit))
+	default:
+		g.add(m.id, "")
+	}
+}
+
+// makeRoom readies the buffer for the next read: full says that the last one
+// filled it.
+func (in *input) makeRoom(full bool, limit int, c *conn) {
+	if in.long {
+		in.lo, in.hi = 0, 0 // nothing of an over-long line is kept
+	}
+	if rest := in.hi - in.lo; in.lo > 0 {
+		copy(in.buf, in.buf[in.lo:in.hi])
+		in.lo, in.hi = 0, rest
+	}
+	size := len(in.buf)
+	switch {
+	case in.hi >= limit:
+		c.tooLong(in.buf[:in.hi], limit)
+		in.long = true
+		in.hi = 0
+		in.buf = make([]byte, inputMax)
+		return
+	case in.hi > size/2:
+		size = min(2*size, limit) // a long line is on its way
+	case full && size < inputMax:
+		size *= 2
+	case in.hi < inputMax/2 && size > inputMax:
+		size = inputMax // it has passed
+	default:
+		return
+	}
+	buf := make([]byte, size)
+	copy(buf, in.buf[:in.hi])
+	in.buf = buf
+}
+
+// tooLong answers a line that is over the limit, of which start has arrived. Its
+// id is known if it came before the entry.
+func (c *conn) tooLong(start []byte, limit int) {
+	text := fmt.Sprintf("not stored: the line is over the limit of %d bytes", limit)
+	c.log.Warn().Str("event", "invalid").Str("error", text).Send()
+	id := leadingID(start)
+	if id == nil {
+		c.fault(text)
+		return
+	}
+	g := newGroup(c)
+	g.add(id, text)
+	if err := c.submit(g); err != nil {
+		c.cut(err)
+	}
+}

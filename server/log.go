@@ -1,0 +1,35 @@
+package server
+
+import "context"
+
+// Log is what a server needs of an append-only log: engine.Log is the local
+// one. Entries go in and come out as runs: canonical JSON, each entry followed
+// by a newline. All methods may be called from any goroutine.
+//
+// Only built-in types occur in it, so that an implementation need not import
+// this package.
+type Log interface {
+	// Append gives count entries to the log and returns at once. The bytes belong
+	// to the log until done has run. Calls take effect in their order, and the
+	// entries of one call side by side, all of them or none.
+	//
+	// done runs once, in the order of the calls, and must not block. When err is
+	// nil the entries are durable at first, first+1, …. Otherwise its text goes
+	// to the client: it must say whether the entries are "not stored" and may be
+	// sent again, or whether the outcome is unknown.
+	Append(entries []byte, count int, done func(first uint64, err error))
+
+	// Head is the index of the last durable entry, 0 in an empty log. An entry
+	// whose done has run is not beyond any later Head.
+	Head(ctx context.Context) (uint64, error)
+
+	// Acked is the head as followers may see it: done has run for every append
+	// through it. moved is closed once there is a later one.
+	Acked() (head uint64, moved <-chan struct{})
+
+	// Read hands the entries from..through, none of them beyond the head, to fn in
+	// order and in runs of any length. The bytes are valid during the call only.
+	// When err is not nil, the count entries from first on cannot be read. Read
+	// ends early with fn's error or ctx's.
+	Read(ctx context.Context, from, through uint64, fn func(first uint64, count int, entries []byte, err error) error) error
+}

@@ -1,0 +1,288 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"strconv"
+
+	"tcp-log-server/canonical"
+)
+
+// kind is what a client's line asks for.
+type kind int
+
+const (
+	invalid kind = iota // JSON, but no message
+	write
+	read
+)
+
+// message is one line of a client.
+type message struct {
+	kind kind
+	// id is the JSON text of the id, quotes included, as the client wrote it.
+	id []byte
+	// refused is why the entry of a write may not be stored, nil if it may.
+	refused error
+	// from is the first index of a read; count is how many entries it wants at
+	// most, 0 for all there will ever be.
+	from, count uint64
+}
+
+// errNotJSON: the line is not one JSON value.
+var errNotJSON = errors.New("invalid JSON")
+
+// parse reads one line, without its newline. The canonical form of a write's
+// entry and a newline are appended to entries; for anything else entries comes
+// back as it was. The message refers to line's bytes. The error is errNotJSON.
+func parse(line, entries []byte) (m message, out []byte, err error) {
+	p := parser{line: line, entries: entries, start: len(entries)}
+	p.space()
+	switch {
+	case p.at == len(line):
+		return m, entries, errNotJSON
+	case line[p.at] != '{':
+		// Any other JSON is no message, but no reason to hang up either.
+		err = p.skip()
+	default:
+		err = p.object()
+	}
+	p.space()
+	if err != nil || p.at != len(line) {
+		return m, entries, errNotJSON
+	}
+	m = p.message()
+	if m.kind != write || m.refused != nil {
+		p.entries = p.entries[:p.start]
+	}
+	return m, p.entries, nil
+}
+
+// seen says what became of a member: not there, as it should be, or there with a
+// value that makes the message invalid, or there twice.
+type seen int
+
+const (
+	absent seen = iota
+	good
+	bad
+)
+
+// parser walks over one line.
+type parser struct {
+	line    []byte
+	at      int
+	entries []byte
+	start   int
+
+	id, entry, from, read seen
+	m                     message
+}
+
+func (p *parser) space() {
+	for p.at < len(p.line) {
+		switch p.line[p.at] {
+		case ' ', '\t', '\r', '\n':
+			p.at++
+		default:
+			return
+		}
+	}
+}
+
+// take steps over c, if that is what comes next.
+func (p *parser) take(c byte) bool {
+	if p.at < len(p.line) && p.line[p.at] == c {
+		p.at++
+		return true
+	}
+	return false
+}
+
+// skip steps over any value.
+func (p *parser) skip() error {
+	n, err := canonical.Skip(p.line[p.at:])
+	p.at += n
+	return err
+}
+
+// text steps over a value and returns it.
+func (p *parser) text() ([]byte, error) {
+	start := p.at
+	err := p.skip()
+	return p.line[start:p.at], err
+}
+
+// object walks over the members of the message.
+func (p *parser) object() error {
+	p.at++
+	p.space()
+	if p.take('}') {
+		return nil
+	}
+	for {
+		p.space()
+		if p.at == len(p.line) || p.line[p.at] != '"' {
+			return errNotJSON
+		}
+		name, err := p.text()
+		if err != nil {
+			return err
+		}
+		p.space()
+		if !p.take(':') {
+			return errNotJSON
+		}
+		p.space()
+		if err := p.member(name); err != nil {
+			return err
+		}
+		p.space()
+		if p.take('}') {
+			return nil
+		}
+		if !p.take(',') {
+			return errNotJSON
+		}
+	}
+}
+
+// member reads the value of the member with the given name, as JSON text.
+func (p *parser) member(name []byte) error {
+	switch string(unescape(name)) {
+	case `"id"`:
+		text, err := p.text()
+		p.m.id = text
+		p.id = once(p.id, len(text) > 2 && text[0] == '"')
+		return err
+	case `"entry"`:
+		return p.value()
+	case `"from"`:
+		text, err := p.text()
+		n, ok := positive(text)
+		p.m.from = n
+		p.from = once(p.from, ok)
+		return err
+	case `"read"`:
+		text, err := p.text()
+		n, ok := positive(text)
+		p.m.count = n
+		p.read = once(p.read, ok)
+		return err
+	}
+	return p.skip()
+}
+
+// value reads the entry and appends its canonical form.
+func (p *parser) value() error {
+	if p.at == len(p.line) {
+		return errNotJSON
+	}
+	if c := p.line[p.at]; c != '{' && c != '[' && c != 'n' {
+		p.entry = bad
+		return p.skip()
+	}
+	p.entry = once(p.entry, true)
+	out, n, err := canonical.Append(p.entries, p.line[p.at:])
+	var refused *canonical.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		p.m.refused = refused
+	case err != nil:
+		return err
+	default:
+		p.entries = append(out, '\n')
+	}
+	p.at += n
+	return nil
+}
+
+// message judges what the members make together.
+func (p *parser) message() message {
+	m := p.m
+	switch {
+	case p.id == good && p.entry == good && p.from == absent:
+		m.kind = write
+	case p.from == good && p.entry == absent && p.read != bad:
+		m.kind = read
+	default:
+		m.kind = invalid
+	}
+	return m
+}
+
+// once is what becomes of a member that was was and comes with a value now: one
+// that comes twice has no one meaning.
+func once(was seen, ok bool) seen {
+	if was == absent && ok {
+		return good
+	}
+	return bad
+}
+
+// unescape undoes the escapes in a name, which hardly any client writes.
+func unescape(name []byte) []byte {
+	for _, c := range name {
+		if c == '\\' {
+			var s string
+			if err := json.Unmarshal(name, &s); err != nil {
+				return name
+			}
+			return []byte(`"` + s + `"`)
+		}
+	}
+	return name
+}
+
+// positive reads a positive whole number, however it is written. One beyond
+// what an index can be is taken for the greatest, which no log reaches.
+func positive(text []byte) (uint64, bool) {
+	if n, err := strconv.ParseUint(string(text), 10, 63); err == nil {
+		return n, n > 0
+	}
+	f, err := strconv.ParseFloat(string(text), 64)
+	if len(text) == 0 || text[0] < '0' || text[0] > '9' || (err != nil && !math.IsInf(f, 1)) || f < 1 || f != math.Trunc(f) {
+		return 0, false
+	}
+	if f >= math.MaxInt64 {
+		return math.MaxInt64, true
+	}
+	return uint64(f), true
+}
+
+// leadingID finds the id in the beginning of a write that is too long to be
+// received, as JSON text, or nil.
+func leadingID(start []byte) []byte {
+	p := parser{line: start}
+	p.space()
+	if !p.take('{') {
+		return nil
+	}
+	for {
+		p.space()
+		if p.at == len(p.line) || p.line[p.at] != '"' {
+			return nil
+		}
+		name, err := p.text()
+		if err != nil {
+			return nil
+		}
+		p.space()
+		if !p.take(':') {
+			return nil
+		}
+		p.space()
+		value, err := p.text()
+		if err != nil {
+			return nil
+		}
+		if string(unescape(name)) == `"id"` && len(value) > 2 && value[0] == '"' {
+			return value
+		}
+		p.space()
+		if !p.take(',') {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"sort"
+	"sync"
+)
+
+// tailBlock is about how many bytes of lines one block of the tail cache has.
+const tailBlock = 128 << 10
+
+// tail is the cache of the newest wire lines, shared by all followers: an entry
+// is read and encoded once, whatever their number. It fills as followers ask,
+// so a log that nobody follows costs nothing.
+type tail struct {
+	log Log
+	max int // bytes
+
+	mu        sync.Mutex
+	followers int
+	blocks    []*block // without a gap
+	size      int
+}
+
+// block is a stretch of lines. It never changes once others can see it.
+type block struct {
+	first, last uint64
+	lines       []byte
+}
+
+// join counts one follower more.
+func (t *tail) join() {
+	t.mu.Lock()
+	t.followers++
+	t.mu.Unlock()
+}
+
+// leave counts one follower less; the last one clears the cache.
+func (t *tail) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.followers--
+	if t.followers == 0 {
+		t.blocks, t.size = nil, 0
+	}
+}
+
+// lines returns lines from index next on, through last at least next and at most
+// head. They stay valid and must not be changed. Lines older than the cache are
+// read for this caller alone.
+func (t *tail) lines(ctx context.Context, next, head uint64) (lines []byte, last uint64, err error) {
+	b, err := t.block(ctx, next, head)
+	if err != nil {
+		return nil, 0, err
+	}
+	lines = b.lines
+	for first := b.first; first < next; first++ {
+		_, lines = cutLine(lines)
+	}
+	return lines, b.last, nil
+}
+
+// block returns a block that holds next.
+func (t *tail) block(ctx context.Context, next, head uint64) (*block, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.blocks); n == 0 || next > t.blocks[n-1].last+1 {
+		t.blocks, t.size = nil, 0 // nothing of it leads to next
+	} else if next < t.blocks[0].first {
+		// Far behind: others must not wait for this read.
+		t.mu.Unlock()
+		defer t.mu.Lock()
+		return readBlock(ctx, t.log, next, head)
+	} else if next <= t.blocks[n-1].last {
+		i := sort.Search(n, func(i int) bool { return t.blocks[i].last >= next })
+		return t.blocks[i], nil
+	}
+	b, err := readBlock(ctx, t.log, next, head)
+	if err != nil {
+		return nil, err
+	}
+	t.blocks = append(t.blocks, b)
+	t.size += len(b.lines)
+	for t.size > t.max && len(t.blocks) > 1 {
+		t.size -= len(t.blocks[0].lines)
+		t.blocks[0] = nil
+		t.blocks = t.blocks[1:]
+	}
+	return b, nil
+}
+
+// errEnough ends a read that has filled its block.
+var errEnough = errors.New("enough")
+
+// readBlock reads and encodes a block from next on, up to head at most.
+func readBlock(ctx context.Context, log Log, next, head uint64) (*block, error) {
+	b := &block{first: next, last: next - 1}
+	err := log.Read(ctx, next, head, func(first uint64, count int, entries []byte, err error) error {
+		if b.lines == nil {
+			b.lines = make([]byte, 0, len(entries)+count*40)
+		}
+		b.lines = appendRun(b.lines, first, count, entries, err)
+		b.last = first + uint64(count) - 1
+		if len(b.lines) >= tailBlock {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		return nil, err
+	}
+	if b.last < next {
+		return nil, errors.New("the log read nothing below its head")
+	}
+	return b, nil
+}
