@@ -1,0 +1,26 @@
+package canonical
+
+import "fmt"
+
+// Check returns nil if src is one value in canonical form and nothing else.
+//
+// The error is that of [Append] if src does not start with a value that may be
+// stored, and otherwise one that tells the first byte, counted from 0, where
+// src differs from the canonical form of the value it starts with.
+func Check(src []byte) error {
+	form, n, err := Append(make([]byte, 0, len(src)), src)
+	if err != nil {
+		return err
+	}
+	if string(form) == string(src) {
+		return nil
+	}
+	at := 0
+	for at < len(form) && at < n && form[at] == src[at] {
+		at++
+	}
+	if at == n {
+		return fmt.Errorf("value in canonical form ends at byte %d of %d", n, len(src))
+	}
+	return fmt.Errorf("not in canonical form at byte %d", at)
+}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package canonical
+
+// raceEnabled tells tests that count allocations to leave it.
+const raceEnabled = false

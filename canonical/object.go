@@ -1,0 +1,121 @@
+package canonical
+
+import "slices"
+
+// A member is one member of an object: its text from the opening quote of the
+// name to the end of the value.
+type member struct {
+	piece
+	nameEnd int    // position in out of the closing quote of the name
+	src     int    // position in src of the opening quote of the name
+	key     uint64 // nameKey of the name
+}
+
+// object reads the object whose brace is at pos and which is at level depth.
+func (p *pass) object(pos, depth int) int {
+	if depth > maxDepth {
+		return p.refuse(ErrTooDeep, pos)
+	}
+	src := p.src
+	pos = p.space(pos + 1)
+	if pos >= len(src) || src[pos] != '"' {
+		if pos < len(src) && src[pos] == '}' {
+			return pos + 1
+		}
+		return p.syntax(pos, wantNameOrEnd)
+	}
+
+	first, firstMove := len(p.members), len(p.moves)
+	sorted := true
+	var prev []byte // the name before, as long as sorted holds
+	var prevKey uint64
+	for {
+		quote, start := pos, p.outPos(pos)
+		if pos = p.str(pos + 1); pos < 0 {
+			return pos
+		}
+		var name []byte
+		if p.copied <= quote {
+			name = src[quote+1 : pos-1 : len(src)]
+		} else { // It was rewritten, so its canonical form is in out.
+			p.flush(pos)
+			name = p.out[start+1 : len(p.out)-1]
+		}
+		key := nameKey(name)
+		if sorted && key <= prevKey && len(p.members) > first {
+			sorted = key == prevKey
+			if sorted {
+				c := compareNames(prev, name)
+				if c == 0 {
+					return p.duplicate(quote, name)
+				}
+				sorted = c < 0
+			}
+		}
+		prev, prevKey = name, key
+		m := p.addMember()
+		m.start, m.nameEnd = start, start+1+len(name)
+		m.movesLo = len(p.moves)
+		m.src, m.key = quote, key
+
+		pos = p.space(pos)
+		if pos >= len(src) || src[pos] != ':' {
+			return p.syntax(pos, wantColon)
+		}
+		pos = p.space(pos + 1)
+		if pos = p.value(pos, depth); pos < 0 {
+			return pos
+		}
+		pos = p.space(pos)
+		if pos >= len(src) {
+			return p.syntax(pos, wantObjectNext)
+		}
+
+		switch src[pos] {
+		case ',':
+			pos = p.space(pos + 1)
+			if pos >= len(src) || src[pos] != '"' {
+				return p.syntax(pos, wantName)
+			}
+		case '}':
+			if !sorted {
+				p.flush(pos)
+				if !p.sort(first, firstMove) {
+					return -1
+				}
+			}
+			p.members = p.members[:first]
+			return pos + 1
+		default:
+			return p.syntax(pos, wantObjectNext)
+		}
+	}
+}
+
+// addMember adds a member to members, for the caller to set all of it but end
+// and movesHi, which sort sets. It is not an append of a member because that
+// is made up elsewhere and then copied, which takes longer than the rest of
+// what there is to do for a member.
+func (p *pass) addMember() *member {
+	n := len(p.members)
+	if n == cap(p.members) {
+		p.members = slices.Grow(p.members, max(n, 32))
+	}
+	p.members = p.members[:n+1]
+	return &p.members[n]
+}
+
+// duplicate gives up because name, in canonical form, is there again at pos.
+func (p *pass) duplicate(pos int, name []byte) int {
+	var text []byte
+	for len(name) > 0 {
+		if name[0] == '\\' {
+			c, width := unescape(name)
+			text, name = append(text, c), name[width:]
+			continue
+		}
+		text, name = append(text, name[0]), name[1:]
+	}
+	p.err = &RefusedError{Kind: ErrDuplicateMember, Offset: pos, Name: shorten(string(text))}
+	return -1
+}
