@@ -1,0 +1,42 @@
+# What each target needs beyond Go is said where it starts.
+
+GO          ?= go
+STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BINARY       = tcp-log-server
+
+.PHONY: build check fmt vet lint test interop bench clean
+
+build:
+	$(GO) build -o $(BINARY) .
+
+# check is what has to pass before a change lands.
+check: fmt vet lint build test
+
+fmt:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:" $$unformatted; exit 1; fi
+
+vet:
+	$(GO) vet ./...
+
+lint:
+	$(GO) run $(STATICCHECK) ./...
+
+# The race detector needs a C compiler; where there is none the tests run without it.
+RACE ?= $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
+test:
+	$(GO) test $(RACE) ./...
+
+# interop runs the clients from npm against the built server. It needs node and npm.
+interop: build
+	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
+		echo "interop: skipped, there is no node and npm here"; \
+	else cd interop && npm ci --silent --no-audit --no-fund && TCP_LOG_SERVER=../$(BINARY) node --test; fi
+
+# bench compares with Redis, NATS JetStream and the original server, as far as they
+# are installed; see docs/PERFORMANCE.md.
+bench:
+	cd bench && $(GO) run . $(BENCH)
+
+clean:
+	rm -rf $(BINARY) dist
