@@ -160,7 +160,9 @@ func (l *Log) commitBatch(batch []byte, count int) error {
 	if size := len(batch) - segment.BatchHeaderSize; size > segment.MaxBody {
 		return fmt.Errorf("%w: an append of %d bytes is larger than a batch may be: %d", ErrNotStored, size, segment.MaxBody)
 	}
-	err := l.store.commit(batch, count, time.Now())
+	now := time.Now()
+	l.last.Store(now.UnixNano())
+	err := l.store.commit(batch, count, now)
 	switch {
 	case err == nil:
 		return nil

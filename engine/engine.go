@@ -114,6 +114,7 @@ type Log struct {
 	log   zerolog.Logger
 
 	head  atomic.Uint64        // the last durable entry
+	last  atomic.Int64         // when the last batch was committed, in ns since 1970
 	acked atomic.Pointer[mark] // what followers may see
 
 	failure atomic.Pointer[error] // why appends are refused
@@ -186,6 +187,9 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn ReadFunc) error
 	}
 	return l.store.read(ctx, from, through, fn)
 }
+
+// busy reports whether batches are being committed.
+func (l *Log) busy() bool { return time.Since(time.Unix(0, l.last.Load())) < quiet }
 
 // fail makes the log refuse appends from now on.
 func (l *Log) fail(err error) {

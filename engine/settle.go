@@ -13,10 +13,18 @@ const (
 	// settleChunk is how many entries are settled by one sync of the index: the
 	// records of a full file of it.
 	settleChunk = segment.RecordsPerFile
-	// settleBlobs and settleBytes are how many blobs, and bytes of them, are
-	// written before they are synced.
-	settleBlobs = 2048
+	// settleBytes is how many bytes of blobs are written before they are synced.
 	settleBytes = 16 << 20
+	// A file costs as much of the machine as a hundred appends and more, so as
+	// long as appends come in, blobs are written in small doses: settleBusy of
+	// them at a time and one pause in between, or so many more that what waits is
+	// settled within settleRounds pauses. While it is quiet it is settleQuiet at a
+	// time and no pause.
+	settleBusy   = 128
+	settleQuiet  = 1024
+	settleRounds = 480
+	// quiet is how long no batch was committed when it is quiet.
+	quiet = 50 * time.Millisecond
 	// settleRetryMin and settleRetryMax bound the wait after a failure.
 	settleRetryMin = time.Second
 	settleRetryMax = time.Minute
@@ -49,31 +57,52 @@ func (s *settler) run() {
 	for closing := false; !closing; {
 		head, moved := s.l.Acked()
 		if head <= s.d.settled.Load() {
+			s.remove()
 			select {
 			case <-moved:
 			case <-time.After(s.d.cfg.RemoveAfter):
-				s.remove()
 			case <-s.d.stop:
 				closing = true
 			}
 			continue
 		}
-		wait := s.d.cfg.SettleEvery
-		if err := s.settle(ctx, head); err != nil {
-			wait = retry
-			retry = min(2*retry, settleRetryMax)
-			s.d.log.Error().Err(err).Str("event", "settle").Stringer("retry", wait).
+		busy := s.l.busy()
+		if err := s.settle(ctx, min(head, s.d.settled.Load()+s.dose(busy, head))); err != nil {
+			s.d.log.Error().Err(err).Str("event", "settle").Stringer("retry", retry).
 				Uint64("settled", s.d.settled.Load()).Msg("entries stay in their segments for the time being")
-		} else {
-			retry = settleRetryMin
-			s.remove()
+			closing = s.pause(retry)
+			retry = min(2*retry, settleRetryMax)
+			continue
 		}
-		closing = s.pause(wait)
+		retry = settleRetryMin
+		if busy || head == s.d.settled.Load() {
+			closing = s.pause(s.d.cfg.SettleEvery)
+		}
 	}
 	time.AfterFunc(settleAtClose, cancel)
 	if err := s.settle(ctx, s.l.head.Load()); err != nil && ctx.Err() == nil {
 		s.d.log.Error().Err(err).Str("event", "settle").Msg("entries stay in their segments until the next start")
 	}
+}
+
+// dose is how many entries to settle before looking around again.
+func (s *settler) dose(busy bool, head uint64) uint64 {
+	switch {
+	case !s.writesBlobs():
+		return 4 * settleChunk
+	case busy:
+		waiting := head - s.d.settled.Load()
+		if s.d.cfg.LooseMax > 0 {
+			waiting = min(waiting, uint64(s.d.cfg.LooseMax-s.d.loose))
+		}
+		return max(settleBusy, waiting/settleRounds)
+	}
+	return settleQuiet
+}
+
+// writesBlobs reports whether the next entry gets a blob.
+func (s *settler) writesBlobs() bool {
+	return s.d.blobs != nil && (s.d.cfg.LooseMax < 0 || s.d.loose < s.d.cfg.LooseMax)
 }
 
 // pause waits; true means that the store is closing.
@@ -131,7 +160,7 @@ func (s *settler) lost(count int, at int64) error {
 // entry settles one entry, the one after those in recs.
 func (s *settler) entry(entry []byte, at int64) error {
 	hash := segment.Sum(entry)
-	if s.d.blobs != nil && (s.d.cfg.LooseMax < 0 || s.d.loose < s.d.cfg.LooseMax) {
+	if s.writesBlobs() {
 		created, err := s.d.blobs.Put(hash, entry)
 		if err != nil {
 			return err
@@ -143,7 +172,7 @@ func (s *settler) entry(entry []byte, at int64) error {
 		s.size += len(entry)
 	}
 	s.recs = append(s.recs, segment.Record{Hash: hash, Time: at, Size: uint32(len(entry))})
-	if len(s.recs) >= settleChunk || s.puts >= settleBlobs || s.size >= settleBytes {
+	if len(s.recs) >= settleChunk || s.size >= settleBytes {
 		return s.flush()
 	}
 	return nil
