@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ type submission struct {
 type queue struct {
 	mu      sync.Mutex
 	waiting []submission
+	spare   []submission // for waiting, once that is taken
 	closed  bool
 	wake    chan struct{} // holds a token when there may be something to take
 }
@@ -52,13 +54,27 @@ func (q *queue) poke() {
 	}
 }
 
-// take returns what waits, in order, and leaves spare to collect the next; open
-// is false once nothing will ever be added.
-func (q *queue) take(spare []submission) (taken []submission, open bool) {
+// take returns what waits, in order; open is false once nothing will ever be
+// added.
+func (q *queue) take() (taken []submission, open bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	taken, q.waiting = q.waiting, spare[:0]
+	if len(q.waiting) == 0 {
+		return nil, !q.closed
+	}
+	taken = q.waiting
+	q.waiting, q.spare = q.spare, nil
 	return taken, !q.closed
+}
+
+// recycle gives the memory of submissions that are done with back to the queue.
+func (q *queue) recycle(done []submission) {
+	clear(done)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if cap(done) > cap(q.spare) {
+		q.spare = done[:0]
+	}
 }
 
 func (q *queue) close() {
@@ -73,8 +89,9 @@ func (q *queue) close() {
 // calls take effect in the order of the calls, those of one call side by side
 // and in one batch, so either all of them or none.
 //
-// Append returns at once. done runs once, in the order of the calls, on the
-// log's own goroutine: it must not block. When err is nil the entries are
+// Append returns at once. done runs once, in the order of the calls, on a
+// goroutine of the log's own: it must not block, since all others wait for it.
+// When err is nil the entries are
 // durable at first, first+1, …; otherwise err wraps ErrNotStored or ErrUnknown.
 // An append of no entries is in order: its done runs when its turn has come.
 func (l *Log) Append(entries []byte, count int, done func(first uint64, err error)) {
@@ -86,12 +103,15 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 // commit is the committer: it takes everything that waits, as few batches as
 // possible, until the queue is closed and empty.
 func (l *Log) commit() {
-	var taken []submission
+	defer close(l.outcomes)
 	batch := make([]byte, segment.BatchHeaderSize, segment.BatchHeaderSize+64<<10)
 	for open := true; open; {
 		<-l.queue.wake
 		for {
-			taken, open = l.queue.take(taken)
+			// Those that are about to append may do so: one batch instead of two.
+			runtime.Gosched()
+			var taken []submission
+			taken, open = l.queue.take()
 			if len(taken) == 0 {
 				break
 			}
@@ -100,7 +120,6 @@ func (l *Log) commit() {
 				batch = l.commitGroup(batch, rest[:n])
 				rest = rest[n:]
 			}
-			clear(taken)
 		}
 	}
 }
@@ -117,8 +136,18 @@ func fit(waiting []submission) int {
 	return len(waiting)
 }
 
-// commitGroup commits the group as one batch, and then, strictly in this order:
-// moves the head, runs the completions, shows the head to followers. It returns
+// outcome is what has become of the submissions of one batch.
+type outcome struct {
+	group []submission
+	first uint64 // the index of the first entry, when err is nil
+	err   error
+}
+
+// outcomesMax is how many batches may be durable and not yet acknowledged.
+const outcomesMax = 8
+
+// commitGroup commits the group as one batch and moves the head; the outcome
+// goes to the acknowledger, and the next batch need not wait for it. It returns
 // the buffer for the next batch.
 func (l *Log) commitGroup(batch []byte, group []submission) []byte {
 	batch = batch[:segment.BatchHeaderSize]
@@ -128,25 +157,35 @@ func (l *Log) commitGroup(batch []byte, group []submission) []byte {
 		count += s.count
 	}
 	first := l.head.Load() + 1
-	if err := l.commitBatch(batch, count); err != nil {
-		for _, s := range group {
-			s.done(0, err)
-		}
-		return batch
+	err := l.commitBatch(batch, count)
+	if err == nil {
+		l.head.Store(first + uint64(count) - 1)
 	}
-	head := first + uint64(count) - 1
-	l.head.Store(head)
-	for _, s := range group {
-		s.done(first, nil)
-		first += uint64(s.count)
-	}
-	if count > 0 {
-		l.publish(head)
-	}
+	l.outcomes <- outcome{group, first, err}
 	if cap(batch) > 4*batchMax {
 		batch = make([]byte, segment.BatchHeaderSize, batchMax)
 	}
 	return batch
+}
+
+// acknowledge is the acknowledger: it runs the completions of each batch, and
+// then shows the batch to followers.
+func (l *Log) acknowledge() {
+	for o := range l.outcomes {
+		next := o.first
+		for _, s := range o.group {
+			if o.err != nil {
+				s.done(0, o.err)
+				continue
+			}
+			s.done(next, nil)
+			next += uint64(s.count)
+		}
+		if next > o.first {
+			l.publish(next - 1)
+		}
+		l.queue.recycle(o.group)
+	}
 }
 
 // commitBatch makes one batch durable. Its errors are what completions get.

@@ -1,9 +1,10 @@
 // Package engine is the local log: it owns the goroutines, the order of appends
 // and recovery, and leaves every byte on disk to package segment.
 //
-// Three goroutines work on an open log. The committer (append.go) takes what
-// has been appended, makes it durable in the open segment and acknowledges it.
-// The sealer (disk.go) seals segments that are full. The settler (settle.go)
+// Four goroutines work on an open log. The committer (append.go) takes what has
+// been appended and makes it durable in the open segment. The acknowledger
+// (append.go) runs the completions of what is durable, while the committer is
+// at the next batch. The sealer (disk.go) seals segments that are full. The settler (settle.go)
 // follows the head and writes index records and blobs, and removes the segments
 // that are then no longer needed.
 package engine
@@ -120,7 +121,8 @@ type Log struct {
 	failure atomic.Pointer[error] // why appends are refused
 	failed  chan struct{}         // closed with it
 
-	committer sync.WaitGroup
+	outcomes  chan outcome   // from the committer to the acknowledger
+	appending sync.WaitGroup // the two
 	closing   sync.Once
 	closeErr  error
 }
@@ -139,7 +141,7 @@ func Open(config Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{log: config.Logger, failed: make(chan struct{})}
+	l := &Log{log: config.Logger, failed: make(chan struct{}), outcomes: make(chan outcome, outcomesMax)}
 	l.queue.wake = make(chan struct{}, 1)
 	if config.Data == Memory {
 		l.store = &memory{}
@@ -150,16 +152,17 @@ func Open(config Config) (*Log, error) {
 			return nil, err
 		}
 		l.store = d
+		l.head.Store(head)
 		l.publish(head)
 		d.start(l)
 	}
-	l.committer.Go(l.commit)
+	l.appending.Go(l.commit)
+	l.appending.Go(l.acknowledge)
 	return l, nil
 }
 
-// publish makes head the durable head and shows it to followers.
+// publish shows head to followers.
 func (l *Log) publish(head uint64) {
-	l.head.Store(head)
 	old := l.acked.Swap(&mark{head: head, moved: make(chan struct{})})
 	if old != nil {
 		close(old.moved)
@@ -217,7 +220,7 @@ func (l *Log) Err() error {
 func (l *Log) Close() error {
 	l.closing.Do(func() {
 		l.queue.close()
-		l.committer.Wait()
+		l.appending.Wait()
 		l.closeErr = errors.Join(l.Err(), l.store.close())
 	})
 	return l.closeErr

@@ -9,7 +9,7 @@ import (
 // Opening.
 var (
 	// ErrLocked: another process has the data directory open.
-	ErrLocked = errors.New("locked by another process")
+	ErrLocked = segment.ErrLocked
 	// ErrDamaged: what the disk holds is not what was acknowledged. Nothing has
 	// been changed; `tcp-log-server fsck` says what is wrong and what can be done.
 	ErrDamaged = segment.ErrDamaged

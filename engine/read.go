@@ -222,7 +222,7 @@ func (r *reader) readLoose(last uint64) error {
 				first, count, r.blobRun = first+uint64(count), 0, r.blobRun[:0]
 			}
 			if err != nil {
-				if rec == (segment.Record{Time: rec.Time}) {
+				if rec.Lost() {
 					err = ErrLost
 				}
 				if err := r.damaged(r.next, err); err != nil {

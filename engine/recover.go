@@ -26,7 +26,7 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 		full: make(chan *segment.Writer, 16),
 		stop: make(chan struct{}),
 	}
-	if d.lock, err = lockFile(filepath.Join(config.Data, "LOCK")); err != nil {
+	if d.lock, err = segment.Lock(filepath.Join(config.Data, "LOCK")); err != nil {
 		return nil, 0, fmt.Errorf("data directory %s: %w", config.Data, err)
 	}
 	if err := d.recover(); err != nil {
@@ -46,9 +46,6 @@ func (d *disk) explain(err error) error {
 // recover brings the store to where the last process left it: every batch that
 // can have been acknowledged, and no part of one that cannot.
 func (d *disk) recover() error {
-	if err := segment.MakeDir(d.dir); err != nil {
-		return err
-	}
 	scan, err := d.loadSegments()
 	if err != nil {
 		return err
@@ -58,11 +55,22 @@ func (d *disk) recover() error {
 	head := uint64(0)
 	if n := len(d.segments); n > 0 {
 		need, head = d.segments[0].Header.First-1, d.segments[n-1].Last()
-	}
-	if err := d.openIndex(need, head, scan); err != nil {
+	} else if d.id, err = newStoreID(d.cfg); err != nil {
 		return err
 	}
-	if err := d.openBlobs(need); err != nil {
+	if err := d.checkIndex(need, head, scan); err != nil {
+		return err
+	}
+	if err := d.checkBlobs(need); err != nil {
+		return err
+	}
+	if err := d.openIndex(need); err != nil {
+		return err
+	}
+	if err := d.openBlobs(); err != nil {
+		return err
+	}
+	if err := segment.MakeDir(d.dir); err != nil {
 		return err
 	}
 	if err := os.Remove(filepath.Join(d.dir, segment.NextName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -121,8 +129,8 @@ func (d *disk) follows(s *segment.Segment) error {
 	return nil
 }
 
-// openIndex opens the index and checks it against the segments.
-func (d *disk) openIndex(need, head uint64, scan segment.Scan) error {
+// checkIndex checks the index against the segments.
+func (d *disk) checkIndex(need, head uint64, scan segment.Scan) error {
 	if d.cfg.WAL == Memory {
 		if need > 0 {
 			return fmt.Errorf("WAL=memory: entries 1 to %d have no segment, so they need the index on disk", need)
@@ -137,9 +145,6 @@ func (d *disk) openIndex(need, head uint64, scan segment.Scan) error {
 		if len(files) > 1 || len(files) == 1 && files[0].Size > 0 {
 			return &segment.DamageError{Path: d.dir, First: 1, Err: fmt.Errorf("%w: there are index records in %s but no segments", ErrDamaged, d.cfg.WAL)}
 		}
-		if d.id, err = newStoreID(d.cfg); err != nil {
-			return err
-		}
 	}
 	if err := checkMark(d.cfg.WAL, d.id); err != nil {
 		return err
@@ -152,6 +157,14 @@ func (d *disk) openIndex(need, head uint64, scan segment.Scan) error {
 			where.Path, where.Offset = d.segments[n-1].Path, scan.End
 		}
 		return where
+	}
+	return nil
+}
+
+// openIndex opens the index: the last check, and then what it changes.
+func (d *disk) openIndex(need uint64) error {
+	if d.cfg.WAL == Memory {
+		return nil
 	}
 	index, trimmed, err := segment.OpenIndex(d.cfg.WAL, need)
 	if err != nil {
@@ -189,8 +202,8 @@ func checkMark(dir string, id segment.StoreID) error {
 	return err
 }
 
-// openBlobs opens the directory of blobs and counts them where that matters.
-func (d *disk) openBlobs(need uint64) error {
+// checkBlobs checks that the directory of blobs, if it is one, is this store's.
+func (d *disk) checkBlobs(need uint64) error {
 	if d.cfg.Blobs == Memory {
 		if need > 0 {
 			return fmt.Errorf("BLOBS=memory: entries 1 to %d have no segment, so they need the blobs on disk", need)
@@ -199,6 +212,20 @@ func (d *disk) openBlobs(need uint64) error {
 	}
 	if err := checkMark(d.cfg.Blobs, d.id); err != nil {
 		return err
+	}
+	if len(d.segments) > 0 {
+		return nil
+	}
+	if names, err := fs.Glob(os.DirFS(d.cfg.Blobs), "[0-9a-f][0-9a-f]/*"); err != nil || len(names) > 0 {
+		return &segment.DamageError{Path: d.dir, First: 1, Err: errors.Join(fmt.Errorf("%w: there are %d blobs in %s but no segments", ErrDamaged, len(names), d.cfg.Blobs), err)}
+	}
+	return nil
+}
+
+// openBlobs opens the directory of blobs and counts them where that matters.
+func (d *disk) openBlobs() error {
+	if d.cfg.Blobs == Memory {
+		return nil
 	}
 	blobs, err := segment.OpenBlobs(d.cfg.Blobs)
 	if err != nil {

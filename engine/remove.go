@@ -17,16 +17,14 @@ import (
 // that a copy of the live directories finds each entry in one place or another;
 // and only after every one of its entries has been read back from its blob.
 func (s *settler) remove() {
+	s.lookAround()
 	for {
 		seg, _ := s.d.find(s.d.firstIndex())
 		first := seg.Header.First
 		if !seg.Sealed() || seg.Last() > s.d.settled.Load() || s.stays == first || s.d.blobs == nil {
 			return
 		}
-		if s.oldest != first {
-			s.oldest, s.seen = first, time.Now()
-		}
-		if time.Since(s.seen) < s.d.cfg.RemoveAfter {
+		if seen, ok := s.seen[first]; !ok || time.Since(seen) < s.d.cfg.RemoveAfter {
 			return
 		}
 		if err := s.inBlobs(first, seg.Last()); err != nil {
@@ -44,12 +42,47 @@ func (s *settler) remove() {
 			err = segment.SyncDir(s.d.dir)
 		}
 		if err != nil {
-			s.d.log.Error().Err(err).Str("event", "remove").Msg("a settled segment could not be removed")
+			s.putBack(seg)
+			s.d.log.Error().Err(err).Str("event", "remove").Msg("a settled segment could not be removed; no more are until the next start")
 			return
 		}
+		delete(s.seen, first)
 		s.d.log.Info().Str("event", "removed").Str("segment", filepath.Base(seg.Path)).
 			Uint64("first", first).Uint64("last", seg.Last()).Send()
 	}
+}
+
+// lookAround notes the time for each segment that is settled by now: each waits
+// for itself, not for those before it.
+func (s *settler) lookAround() {
+	s.d.mu.RLock()
+	segments := s.d.segments
+	s.d.mu.RUnlock()
+	if s.seen == nil {
+		s.seen = make(map[uint64]time.Time)
+	}
+	if s.stays == segments[0].Header.First {
+		return
+	}
+	for _, seg := range segments {
+		if !seg.Sealed() || seg.Last() > s.d.settled.Load() {
+			return
+		}
+		if first := seg.Header.First; s.seen[first].IsZero() {
+			s.seen[first] = time.Now()
+		}
+	}
+}
+
+// putBack ends all removing after the removal of seg failed: were the segments
+// behind it to go while it stays, or comes back, the chain would be broken.
+func (s *settler) putBack(seg *segment.Segment) {
+	s.d.mu.Lock()
+	if _, err := os.Lstat(seg.Path); err == nil {
+		s.d.segments = append([]*segment.Segment{seg}, s.d.segments...)
+	}
+	s.stays = s.d.segments[0].Header.First
+	s.d.mu.Unlock()
 }
 
 // firstIndex is the first index that segments hold.

@@ -44,9 +44,8 @@ type settler struct {
 	puts int              // blobs put since the last sync
 	size int              // and the bytes in them
 
-	seen   time.Time // when the first segment was first found to be settled
-	stays  uint64    // first index of a segment that is known to stay
-	oldest uint64    // first index of the segment that seen speaks of
+	seen  map[uint64]time.Time // by first index: when a segment was first found settled
+	stays uint64               // first index of a segment that is known to stay
 }
 
 // run settles until the store closes.
@@ -60,7 +59,7 @@ func (s *settler) run() {
 			s.remove()
 			select {
 			case <-moved:
-			case <-time.After(s.d.cfg.RemoveAfter):
+			case <-time.After(max(s.d.cfg.RemoveAfter, s.d.cfg.SettleEvery, time.Millisecond)):
 			case <-s.d.stop:
 				closing = true
 			}
@@ -75,6 +74,7 @@ func (s *settler) run() {
 			continue
 		}
 		retry = settleRetryMin
+		s.remove()
 		if busy || head == s.d.settled.Load() {
 			closing = s.pause(s.d.cfg.SettleEvery)
 		}

@@ -17,6 +17,9 @@ var (
 	ErrNotFound = errors.New("not found")
 )
 
+// ErrLocked: another process has the store open for writing.
+var ErrLocked = errors.New("locked by another process")
+
 // Writing.
 var (
 	// ErrNotWritten: the write failed and was undone. The file ends where it
@@ -56,3 +59,12 @@ func (e *DamageError) Unwrap() error { return e.Err }
 
 // Is makes every DamageError an ErrDamaged, whatever it wraps.
 func (e *DamageError) Is(target error) bool { return target == ErrDamaged }
+
+// headerError says which file's header could not be used because of err: as
+// damage, unless it is whole and of another version.
+func headerError(path string, err error) error {
+	if errors.Is(err, ErrVersion) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return &DamageError{Path: path, Err: err}
+}

@@ -186,7 +186,7 @@ func ParseBatchHeader(b []byte) (BatchHeader, error) {
 	h.Synced = binary.LittleEndian.Uint64(b[32:])
 	h.Body = binary.LittleEndian.Uint32(b[40:])
 	switch {
-	case h.Count == 0, h.First == 0:
+	case h.Count == 0, h.First == 0, h.Last() < h.First:
 		return h, fmt.Errorf("%w: batch of %d entries from index %d", ErrDamaged, h.Count, h.First)
 	case h.Size > MaxBody, h.Size != 0 && uint64(h.Size) < 3*uint64(h.Count):
 		return h, fmt.Errorf("%w: batch of %d entries in %d bytes", ErrDamaged, h.Count, h.Size)
@@ -225,10 +225,10 @@ func ParseRow(b []byte) Row {
 
 // Footer ends a sealed segment. The table of Batches rows lies right before it.
 //
-//	0          8       16      24     32        36       40      44     60    64
-//	+----------+-------+-------+------+---------+--------+-------+------+-----+
-//	| TCPLEND\n| table | first | last | batches | sum    | rows  | 0    | crc |
-//	+----------+-------+-------+------+---------+--------+-------+------+-----+
+//	0          8       16      24     32        36       40      44         48    52  60    64
+//	+----------+-------+-------+------+---------+--------+-------+----------+-----+---+-----+
+//	| TCPLEND\n| table | first | last | batches | sum    | rows  | repaired | own | 0 | crc |
+//	+----------+-------+-------+------+---------+--------+-------+----------+-----+---+-----+
 type Footer struct {
 	// Table is the offset at which the table begins: the end of the last batch.
 	Table uint64
@@ -236,10 +236,24 @@ type Footer struct {
 	First, Last uint64
 	// Batches is the number of batches, and of rows.
 	Batches uint32
-	// Sum is the checksum of the last batch: the next segment's Header.Prev.
+	// Sum is the next segment's Header.Prev: the checksum of the last batch, as
+	// the segment was when it was first written.
 	Sum uint32
 	// Rows is the CRC32C of the table.
 	Rows uint32
+	// Repaired, 1 or 0 in the file, says that fsck has written the segment anew
+	// and that its last batch is not what it was. Own is then the checksum of
+	// the last batch as it is, and 0 otherwise.
+	Repaired bool
+	Own      uint32
+}
+
+// Chain is the checksum of the last batch that the footer speaks for.
+func (f Footer) Chain() uint32 {
+	if f.Repaired {
+		return f.Own
+	}
+	return f.Sum
 }
 
 func (f Footer) appendTo(dst []byte) []byte {
@@ -251,20 +265,28 @@ func (f Footer) appendTo(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, f.Batches)
 	dst = binary.LittleEndian.AppendUint32(dst, f.Sum)
 	dst = binary.LittleEndian.AppendUint32(dst, f.Rows)
-	dst = append(dst, make([]byte, 16)...)
+	repaired := uint32(0)
+	if f.Repaired {
+		repaired = 1
+	}
+	dst = binary.LittleEndian.AppendUint32(dst, repaired)
+	dst = binary.LittleEndian.AppendUint32(dst, f.Own)
+	dst = append(dst, make([]byte, 8)...)
 	return binary.LittleEndian.AppendUint32(dst, Checksum(dst[start:]))
 }
 
 // ParseFooter decodes the footer in b, the last FooterSize bytes of a file of
-// the given size. ok is false when there is no footer magic at all: such a
-// file is simply not sealed. Errors wrap ErrDamaged.
+// the given size. ok is false when there is no footer magic, or the checksum is
+// wrong, which it may be when a crash came while the footer was written: such a
+// file is not sealed, and a scan tells what it holds. Errors wrap ErrDamaged,
+// and come with ok when the footer is whole but does not fit the file.
 func ParseFooter(b []byte, size int64) (f Footer, ok bool, err error) {
 	if len(b) < FooterSize || [8]byte(b) != footerMagic {
 		return f, false, nil
 	}
 	b = b[:FooterSize]
 	if got, want := Checksum(b[:60]), binary.LittleEndian.Uint32(b[60:]); got != want {
-		return f, true, fmt.Errorf("%w: footer checksum is %08x, want %08x", ErrDamaged, got, want)
+		return f, false, fmt.Errorf("%w: footer checksum is %08x, want %08x", ErrDamaged, got, want)
 	}
 	f.Table = binary.LittleEndian.Uint64(b[8:])
 	f.First = binary.LittleEndian.Uint64(b[16:])
@@ -272,6 +294,8 @@ func ParseFooter(b []byte, size int64) (f Footer, ok bool, err error) {
 	f.Batches = binary.LittleEndian.Uint32(b[32:])
 	f.Sum = binary.LittleEndian.Uint32(b[36:])
 	f.Rows = binary.LittleEndian.Uint32(b[40:])
+	f.Repaired = binary.LittleEndian.Uint32(b[44:]) != 0
+	f.Own = binary.LittleEndian.Uint32(b[48:])
 	want := f.Table + uint64(f.Batches)*RowSize + FooterSize
 	switch {
 	case f.Table < HeaderSize, f.Table > uint64(size), want != uint64(size):

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/tidwall/wal"
 )
@@ -19,6 +21,7 @@ type Index struct {
 	dir  string
 	log  *wal.Log
 	last uint64 // the record of last, and all before it, are durable
+	file uint64 // the last record in the files: past last where a failed Append left some
 	recs wal.Batch
 	buf  []byte
 }
@@ -32,14 +35,12 @@ type Index struct {
 // are missing, cut or swollen before the last one. Both errors wrap ErrDamaged,
 // and nothing has been changed then.
 func OpenIndex(dir string, need uint64) (x *Index, trimmed int64, err error) {
-	if err := MakeDir(dir); err != nil {
-		return nil, 0, err
-	}
 	x = &Index{dir: dir}
 	trimmed, err = x.open(need)
 	if err != nil {
 		return nil, 0, err
 	}
+	x.last = x.file
 	return x, trimmed, nil
 }
 
@@ -63,8 +64,11 @@ func CheckRecordFiles(files []RecordFile) error {
 
 // open is the preflight and then tidwall/wal's Open.
 func (x *Index) open(need uint64) (trimmed int64, err error) {
-	files, _, err := ListRecordFiles(x.dir)
+	files, strays, err := ListRecordFiles(x.dir)
 	if err != nil {
+		return 0, err
+	}
+	if err := checkStrays(x.dir, strays); err != nil {
 		return 0, err
 	}
 	if err := CheckRecordFiles(files); err != nil {
@@ -72,6 +76,9 @@ func (x *Index) open(need uint64) (trimmed int64, err error) {
 	}
 	if len(files) == 0 && need > 0 {
 		return 0, &DamageError{Path: x.dir, First: 1, Last: need, Err: fmt.Errorf("%w: the index is missing", ErrDamaged)}
+	}
+	if err := MakeDir(x.dir); err != nil {
+		return 0, err
 	}
 	last := uint64(0)
 	if len(files) > 0 {
@@ -107,8 +114,20 @@ func (x *Index) open(need uint64) (trimmed int64, err error) {
 	if err := SyncDir(x.dir); err != nil {
 		return 0, x.drop(err)
 	}
-	x.last = last
+	x.file = last
 	return trimmed, nil
+}
+
+// checkStrays refuses what tidwall/wal would take for a sign of its own that
+// files are to be deleted or renamed: this log never makes one.
+func checkStrays(dir string, strays []string) error {
+	for _, name := range strays {
+		digits, suffix, _ := strings.Cut(name, ".")
+		if _, err := strconv.ParseUint(digits, 10, 64); err == nil && len(digits) == 20 && (suffix == "" || suffix == "START" || suffix == "END") {
+			return &DamageError{Path: filepath.Join(dir, name), Err: fmt.Errorf("%w: the index holds something that is not its own: move it away", ErrDamaged)}
+		}
+	}
+	return nil
 }
 
 // wholeRecords counts the records at the start of the file that check out, and
@@ -175,21 +194,17 @@ func (x *Index) Last() uint64 { return x.last }
 // anew, and the same records may be given again.
 func (x *Index) Append(recs []Record) error {
 	if x.log == nil {
-		before := x.last
-		if _, err := x.open(before); err != nil {
+		if _, err := x.open(x.last); err != nil {
 			return err
 		}
-		// What the failed call left whole is trimmed by nobody: it is the same
-		// records that will be given again, so skip them.
-		done := x.last - before
-		if done > uint64(len(recs)) {
-			return x.drop(fmt.Errorf("reopened at record %d, want %d to %d", x.last, before, before+uint64(len(recs))))
-		}
-		recs = recs[done:]
 	}
+	through := x.last + uint64(len(recs))
+	// What a failed call left whole is trimmed by nobody: it is the same entries
+	// that are given again, if not as many, so their records stay.
+	recs = recs[min(x.file-x.last, uint64(len(recs))):]
 	x.recs.Clear()
 	for i, r := range recs {
-		index := x.last + uint64(i) + 1
+		index := x.file + uint64(i) + 1
 		x.buf = r.appendTo(x.buf[:0], index)
 		x.recs.Write(index, x.buf)
 	}
@@ -199,14 +214,14 @@ func (x *Index) Append(recs []Record) error {
 	if err := x.log.Sync(); err != nil {
 		return x.drop(err)
 	}
-	last := x.last + uint64(len(recs))
 	// Crossing into a new file, the name of that file must last as well.
-	if x.last/RecordsPerFile != last/RecordsPerFile {
+	file := x.file + uint64(len(recs))
+	if x.file/RecordsPerFile != file/RecordsPerFile {
 		if err := SyncDir(x.dir); err != nil {
 			return x.drop(err)
 		}
 	}
-	x.last = last
+	x.last, x.file = through, file
 	return nil
 }
 

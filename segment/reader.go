@@ -25,6 +25,7 @@ type Reader struct {
 	w    window
 	off  int64  // the batch that Next returns begins here
 	next uint64 // its first index
+	from uint64 // batches that end before this index are passed over
 }
 
 // NewReader opens the segment for reading from the batch that holds index,
@@ -35,19 +36,40 @@ func (s *Segment) NewReader(index uint64) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	off, _, first, _, err := s.extent(f, index)
-	if errors.Is(err, ErrDamaged) {
-		s.rebuild(f)
-		off, _, first, _, err = s.extent(f, index)
-	}
-	if err != nil {
+	r := &Reader{seg: s, f: f, w: window{r: f}, from: index}
+	if err := r.seek(index); err != nil {
 		f.Close()
 		if errors.Is(err, ErrDamaged) {
 			err = &DamageError{Path: s.Path, Offset: s.End(), First: index, Last: index, Err: err}
 		}
 		return nil, err
 	}
-	return &Reader{seg: s, f: f, w: window{r: f}, off: off, next: first}, nil
+	return r, nil
+}
+
+// seek goes to the batch that holds index. If what the table says is not what
+// lies there, one of them is damaged: the table's checksum tells which.
+func (r *Reader) seek(index uint64) error {
+	off, _, first, _, err := r.seg.extent(r.f, index)
+	if err == nil {
+		r.w.size = r.seg.End()
+		b, err := r.w.at(off, BatchHeaderSize)
+		if err != nil {
+			return err
+		}
+		h, err := ParseBatchHeader(b)
+		if err == nil && h.First == first && h.Last() >= index {
+			r.off, r.next = off, first
+			return nil
+		}
+	} else if !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	if err := r.seg.mendTable(r.f); err != nil {
+		return err
+	}
+	r.off, _, r.next, _, err = r.seg.extent(r.f, index)
+	return err
 }
 
 // Next returns the next batch. At the end of what is durable it returns io.EOF,
@@ -56,31 +78,47 @@ func (s *Segment) NewReader(index uint64) (*Reader, error) {
 // goes on behind the damage. Where the error's Last is the segment's, there is
 // nothing more to read.
 func (r *Reader) Next() (Batch, error) {
-	end, last := r.seg.End(), r.seg.Last()
-	if r.next > last {
-		return Batch{}, io.EOF
+	for {
+		b, last, err := r.advance()
+		if last < r.from && (err == nil || errors.Is(err, ErrDamaged)) {
+			continue // a damaged table, or none, led to a batch before the one that is wanted
+		}
+		return b, err
 	}
-	r.w.size = end
+}
+
+// advance returns the batch at the cursor, or what is wrong with it, and the
+// last index concerned, and moves the cursor behind it.
+func (r *Reader) advance() (b Batch, last uint64, err error) {
+	// In this order: a commit in between moves the end along with the last index.
+	last = r.seg.Last()
+	r.w.size = r.seg.End()
+	if r.next > last {
+		return b, last, io.EOF
+	}
 	h, body, err := r.w.batch(r.off, r.next)
 	if errors.Is(err, io.EOF) {
 		err = fmt.Errorf("%w: zeros in place of a batch", ErrDamaged)
 	}
 	if err == nil {
-		b := Batch{BatchHeader: h, Offset: r.off, Entries: body}
+		b = Batch{BatchHeader: h, Offset: r.off, Entries: body}
 		r.off += BatchHeaderSize + int64(h.Size)
 		r.next = h.Last() + 1
-		return b, nil
+		return b, h.Last(), nil
 	}
 	if !errors.Is(err, ErrDamaged) {
-		return Batch{}, err
+		return b, last, err
 	}
 	d := &DamageError{Path: r.seg.Path, Offset: r.off, First: r.next, Last: last, Err: err}
+	if err := r.seg.mendTable(r.f); err != nil {
+		return b, last, err
+	}
 	if _, next, first, batchLast, err := r.seg.extent(r.f, r.next); err == nil && first == r.next {
 		d.Last = batchLast
 		r.off = next
 	}
 	r.next = d.Last + 1
-	return Batch{}, d
+	return b, d.Last, d
 }
 
 // Raw returns the bytes that lie between the header of the batch that holds

@@ -37,9 +37,14 @@ type Record struct {
 	Hash Hash
 	// Time is when the entry was committed, in µs since 1970 UTC.
 	Time int64
-	// Size is the length of the entry's canonical form in bytes.
+	// Size is the length of the entry's canonical form in bytes. 0 means that the
+	// entry is lost for good and that fsck has recorded it; Hash is then what it
+	// was, where that is known, or zero.
 	Size uint32
 }
+
+// Lost reports whether the record stands for an entry that is lost for good.
+func (r Record) Lost() bool { return r.Size == 0 }
 
 const (
 	// RecordSize is the length of a record in bytes.

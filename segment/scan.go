@@ -31,8 +31,8 @@ type Scan struct {
 // fn ends the scan and is returned as it is.
 //
 // Where a batch does not check out there are two cases. If a whole batch header
-// follows anywhere behind it, or a synced offset speaks for it, it had been
-// durable: that is a *DamageError. If nothing follows, it is what a write left
+// follows anywhere behind it, it had been durable: that is a *DamageError, and
+// so is a whole header in its place that belongs somewhere else. If nothing follows, it is what a write left
 // that a crash cut short: Torn counts its bytes and the error is nil. Whether
 // an index or a later segment knows better is for the caller to say.
 func ScanBatches(r io.ReaderAt, path string, size int64, fn func(off int64, h BatchHeader, body []byte) error) (Scan, error) {
@@ -43,7 +43,7 @@ func ScanBatches(r io.ReaderAt, path string, size int64, fn func(off int64, h Ba
 		return s, err
 	}
 	if s.Header, err = ParseHeader(b); err != nil {
-		return s, &DamageError{Path: path, Err: err}
+		return s, headerError(path, err)
 	}
 	s.Last, s.End, s.Sum = s.Header.First-1, HeaderSize, Checksum(b[:60])
 	for {
@@ -139,8 +139,15 @@ func (s Scan) tail(w *window, path string, why error) (Scan, error) {
 			}
 			at += i
 			h, err := ParseBatchHeader(b[at:])
-			if err == nil && off+int64(at) > s.End && h.First > s.Last {
+			if err != nil || h.First <= s.Last {
+				continue
+			}
+			if off+int64(at) > s.End {
 				return damage(fmt.Errorf("%w (whole batch of index %d behind it at offset %d: this is no torn write)", why, h.First, off+int64(at)))
+			}
+			// A write that was cut short has the header that belongs here.
+			if h.First != s.Last+1 || h.Prev != s.Sum || h.Synced > uint64(s.End) {
+				return damage(why)
 			}
 		}
 		if n := lastNonZero(b); n >= 0 {

@@ -27,7 +27,9 @@ type Segment struct {
 
 // Stat reads the header of the file at path and, where it is sealed, the
 // footer, and checks them against its name. It does not read any batch: a
-// segment that is not sealed must be scanned before it can be used. The error
+// segment that is not sealed must be scanned before it can be used. A footer
+// whose checksum is wrong counts as none: a crash while the segment was being
+// sealed can leave a part of it, and the scan finds all that it said. The error
 // is a *DamageError, or wraps ErrVersion, or is the file system's.
 func Stat(path string) (*Segment, error) {
 	f, err := os.Open(path)
@@ -49,7 +51,7 @@ func Stat(path string) (*Segment, error) {
 	}
 	s := &Segment{Path: path}
 	if s.Header, err = ParseHeader(b[:n]); err != nil {
-		return nil, &DamageError{Path: path, Err: err}
+		return nil, headerError(path, err)
 	}
 	if first, ok := ParseName(filepath.Base(path)); ok && first != s.Header.First {
 		return nil, &DamageError{Path: path, Err: fmt.Errorf("%w: header has first index %d, the name says %d", ErrDamaged, s.Header.First, first)}
@@ -63,15 +65,16 @@ func Stat(path string) (*Segment, error) {
 		return nil, err
 	}
 	s.footer, s.sealed, err = ParseFooter(b[:FooterSize], fi.Size())
-	if err == nil && s.sealed && s.footer.First != s.Header.First {
+	if !s.sealed {
+		return s, nil
+	}
+	if err == nil && s.footer.First != s.Header.First {
 		err = fmt.Errorf("%w: footer has first index %d, the header %d", ErrDamaged, s.footer.First, s.Header.First)
 	}
 	if err != nil {
 		return nil, &DamageError{Path: path, Offset: at, First: s.Header.First, Err: err}
 	}
-	if s.sealed {
-		s.last, s.end, s.sum = s.footer.Last, int64(s.footer.Table), s.footer.Sum
-	}
+	s.last, s.end, s.sum = s.footer.Last, int64(s.footer.Table), s.footer.Sum
 	return s, nil
 }
 
@@ -184,19 +187,31 @@ func (s *Segment) extent(f io.ReaderAt, index uint64) (off, next int64, first, l
 	return off, next, first, last, nil
 }
 
-// rebuild replaces a table that turned out damaged by what the batches say, as
-// far as they can be read, so that the rest of the segment stays readable.
-func (s *Segment) rebuild(f io.ReaderAt) {
+// mendTable replaces the table of a sealed segment, if its checksum is wrong, by
+// what the batches say, as far as they can be read, so that the rest of the
+// segment stays readable.
+func (s *Segment) mendTable(f io.ReaderAt) error {
 	s.mu.RLock()
-	end := s.end
+	sealed, rows, footer, end := s.sealed, s.rows, s.footer, s.end
 	s.mu.RUnlock()
+	if !sealed || rows != nil {
+		return nil
+	}
+	table := make([]byte, int(footer.Batches)*RowSize)
+	if n, err := f.ReadAt(table, end); n < len(table) && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if Checksum(table) == footer.Rows {
+		return nil
+	}
 	scan, err := ScanBatches(f, s.Path, end, nil)
-	if err != nil && len(scan.Rows) == 0 {
-		return
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.sealed {
+	if len(scan.Rows) > 0 {
+		s.mu.Lock()
 		s.rows = slices.Clip(scan.Rows)
+		s.mu.Unlock()
 	}
+	return nil
 }

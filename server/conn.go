@@ -37,17 +37,25 @@ type conn struct {
 	ctx    context.Context // done when the connection is cut
 	cancel context.CancelCauseFunc
 
+	// send is held by whoever sends: the writing side while it has anything to do,
+	// or the log's goroutine that acknowledges (direct.go).
+	send   sync.Mutex
+	direct *direct // nil where only the writing side may send
+	plain  bool    // under send: replies are all that there is to send
+
 	wake chan struct{} // holds a token when the writing side has something to look at
 	room chan struct{} // holds a token when unsent may have sunk
 
 	mu      sync.Mutex
+	unsaid  []byte   // what comes before anything else: the rest of a write
 	errors  []byte   // error lines that answer no write
 	acked   []*group // done, in the order of their writes
 	pending int      // groups that the log has not acknowledged
-	unsent  int64    // bytes of replies that are pending or not yet sent
+	unsent  int64    // bytes of replies and errors that are pending or not yet sent
 	request *request // a read that the writing side has not yet taken
 	reading bool     // from the parsing of a read until its last line
 	end     ending
+	stopped bool // by Shutdown
 	dead    bool // nothing will be sent any more
 }
 
@@ -69,6 +77,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 		room:   make(chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	c.direct = newDirect(nc)
 	with := s.cfg.Logger.With().Str("connection", hex.EncodeToString(id[:]))
 	c.log = with.Logger()
 	return c
@@ -128,17 +137,28 @@ func (c *conn) poke() {
 	}
 }
 
-// stop ends the input: the writing side sends what is still due and closes.
+// stop ends the input, once the reading side has submitted all that it will: the
+// writing side sends what is still due and closes.
 func (c *conn) stop(why ending) {
 	c.mu.Lock()
-	if c.end == endNot || c.end == endInput && why == endShutdown {
-		c.end = why
+	if c.stopped && why == endInput {
+		why = endShutdown
+	}
+	c.end = why
+	c.mu.Unlock()
+	c.poke()
+}
+
+// interrupt ends the input for Shutdown. Only the reading side knows what it has
+// accepted, so it is woken, wherever it waits for input, and stops by itself.
+func (c *conn) interrupt() {
+	c.mu.Lock()
+	c.stopped = true
+	if c.end == endInput {
+		c.end = endShutdown
 	}
 	c.mu.Unlock()
-	if why == endShutdown {
-		// Wakes the reading side wherever it waits for input.
-		c.nc.SetReadDeadline(time.Unix(1, 0))
-	}
+	c.nc.SetReadDeadline(time.Unix(1, 0))
 	c.poke()
 }
 
@@ -183,24 +203,34 @@ func (c *conn) bury() {
 
 // acknowledge takes a group that the log is done with. It does not block.
 func (c *conn) acknowledge(g *group) {
+	mine := c.direct != nil && c.send.TryLock()
 	c.mu.Lock()
 	c.pending--
 	if c.dead {
 		g.release()
 	} else {
 		c.acked = append(c.acked, g)
+		if mine && c.plain && c.end == endNot && len(c.acked) == 1 && len(c.unsaid)+len(c.errors) == 0 && c.request == nil {
+			c.acked = c.acked[:0]
+			c.mu.Unlock()
+			c.replyDirectly(g)
+			return
+		}
 	}
 	c.mu.Unlock()
+	if mine {
+		c.send.Unlock()
+	}
 	c.poke()
 }
 
-// submit gives the group's entries to the log, once there is room for them and
-// for their replies. The error means that the connection was cut meanwhile.
-func (c *conn) submit(g *group) error {
+// lockWithRoom locks mu once there is room for more replies. The error, with
+// which mu is not locked, means that the connection was cut meanwhile.
+func (c *conn) lockWithRoom() error {
 	for {
 		c.mu.Lock()
 		if c.unsent < maxUnsent {
-			break
+			return nil
 		}
 		c.mu.Unlock()
 		select {
@@ -208,6 +238,14 @@ func (c *conn) submit(g *group) error {
 		case <-c.ctx.Done():
 			return context.Cause(c.ctx)
 		}
+	}
+}
+
+// submit gives the group's entries to the log, once there is room for them and
+// for their replies. The error means that the connection was cut meanwhile.
+func (c *conn) submit(g *group) error {
+	if err := c.lockWithRoom(); err != nil {
+		return err
 	}
 	c.pending++
 	c.unsent += g.size()
@@ -228,18 +266,29 @@ func (c *conn) sent(n int64) {
 	c.mu.Lock()
 	c.unsent -= n
 	c.mu.Unlock()
+	c.makeRoom()
+}
+
+// makeRoom lets the reading side look whether there is room again.
+func (c *conn) makeRoom() {
 	select {
 	case c.room <- struct{}{}:
 	default:
 	}
 }
 
-// fault sends an error line that answers no write.
-func (c *conn) fault(text string) {
-	c.mu.Lock()
-	c.errors = append(c.errors, errorLine(text)...)
+// fault sends an error line that answers no write, once there is room for it. The
+// error means that the connection was cut meanwhile.
+func (c *conn) fault(text string) error {
+	line := errorLine(text)
+	if err := c.lockWithRoom(); err != nil {
+		return err
+	}
+	c.errors = append(c.errors, line...)
+	c.unsent += int64(len(line))
 	c.mu.Unlock()
 	c.poke()
+	return nil
 }
 
 // prepareRead makes the request of a read, with the head of this moment as its
@@ -250,8 +299,7 @@ func (c *conn) prepareRead(m message) (*request, error) {
 	c.reading = true
 	c.mu.Unlock()
 	if busy {
-		c.fault("already reading")
-		return nil, nil
+		return nil, c.fault("already reading")
 	}
 	head, err := c.server.log.Head(c.ctx)
 	if err != nil {
@@ -272,5 +320,5 @@ func (c *conn) startRead(r *request) {
 	c.poke()
 }
 
-// isDeadline reports whether a read ended because stop wanted it to.
+// isDeadline reports whether a read or write ended because its time was over.
 func isDeadline(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -46,11 +46,14 @@ func (c *conn) readInput() error {
 		case errors.Is(err, io.EOF):
 			return c.endOfInput(&in)
 		case isDeadline(err):
-			return nil // Shutdown: what was accepted is being acknowledged
+			c.stop(endShutdown) // what was accepted is being acknowledged
+			return nil
 		default:
 			return err
 		}
-		in.makeRoom(full, limit, c)
+		if err := in.makeRoom(full, limit, c); err != nil {
+			return err
+		}
 	}
 }
 
@@ -72,6 +75,7 @@ func (c *conn) endOfInput(in *input) error {
 // that nothing more is to be read.
 func (c *conn) lines(in *input, from int) (end bool, err error) {
 	g := newGroup(c)
+	limit := c.server.cfg.MaxEntry + lineSlack
 	for !end && err == nil {
 		i := bytes.IndexByte(in.buf[from:in.hi], '\n')
 		if i < 0 {
@@ -83,6 +87,12 @@ func (c *conn) lines(in *input, from int) (end bool, err error) {
 		in.lo = from
 		if in.long {
 			in.long = false // the rest of a line that has been answered
+			continue
+		}
+		if len(line) >= limit { // it fits the buffer of a server with a small limit
+			if err = c.flush(g); err == nil {
+				g, err = newGroup(c), c.tooLong(line, limit)
+			}
 			continue
 		}
 		g, end, err = c.line(in, g, line)
@@ -110,7 +120,7 @@ const groupMax = 512 << 10
 // line handles one line. A write joins the group g; before anything else takes
 // effect, the writes before it are submitted. It returns the group for the next.
 func (c *conn) line(in *input, g *group, line []byte) (next *group, end bool, err error) {
-	if len(bytes.TrimSpace(line)) == 0 {
+	if blank(line) {
 		return g, false, nil
 	}
 	before := len(g.entries)
@@ -140,9 +150,21 @@ func (c *conn) line(in *input, g *group, line []byte) (next *group, end bool, er
 		}
 	case m.kind == invalid:
 		c.log.Warn().Str("event", "invalid").Str("error", "invalid message").Send()
-		c.fault("invalid message")
+		if err := c.fault("invalid message"); err != nil {
+			return nil, true, err
+		}
 	}
 	return newGroup(c), false, nil
+}
+
+// blank reports whether the line holds nothing but JSON's white space.
+func blank(line []byte) bool {
+	for _, c := range line {
+		if c != ' ' && c != '\t' && c != '\r' {
+			return false
+		}
+	}
+	return true
 }
 
 // write adds a write to the group, the entry of which, unless it was refused,
@@ -161,8 +183,8 @@ func (c *conn) write(g *group, m message, before int) {
 }
 
 // makeRoom readies the buffer for the next read: full says that the last one
-// filled it.
-func (in *input) makeRoom(full bool, limit int, c *conn) {
+// filled it. The error means that the connection was cut.
+func (in *input) makeRoom(full bool, limit int, c *conn) error {
 	if in.long {
 		in.lo, in.hi = 0, 0 // nothing of an over-long line is kept
 	}
@@ -173,11 +195,11 @@ func (in *input) makeRoom(full bool, limit int, c *conn) {
 	size := len(in.buf)
 	switch {
 	case in.hi >= limit:
-		c.tooLong(in.buf[:in.hi], limit)
+		err := c.tooLong(in.buf[:in.hi], limit)
 		in.long = true
 		in.hi = 0
 		in.buf = make([]byte, inputMax)
-		return
+		return err
 	case in.hi > size/2:
 		size = min(2*size, limit) // a long line is on its way
 	case full && size < inputMax:
@@ -185,26 +207,25 @@ func (in *input) makeRoom(full bool, limit int, c *conn) {
 	case in.hi < inputMax/2 && size > inputMax:
 		size = inputMax // it has passed
 	default:
-		return
+		return nil
 	}
 	buf := make([]byte, size)
 	copy(buf, in.buf[:in.hi])
 	in.buf = buf
+	return nil
 }
 
-// tooLong answers a line that is over the limit, of which start has arrived. Its
-// id is known if it came before the entry.
-func (c *conn) tooLong(start []byte, limit int) {
+// tooLong answers a line that is over the limit, of which start has arrived, at
+// least limit bytes. Its id is known if it came before the entry. The error means
+// that the connection was cut.
+func (c *conn) tooLong(start []byte, limit int) error {
 	text := fmt.Sprintf("not stored: the line is over the limit of %d bytes", limit)
 	c.log.Warn().Str("event", "invalid").Str("error", text).Send()
-	id := leadingID(start)
+	id := leadingID(start[:limit])
 	if id == nil {
-		c.fault(text)
-		return
+		return c.fault(text)
 	}
 	g := newGroup(c)
 	g.add(id, text)
-	if err := c.submit(g); err != nil {
-		c.cut(err)
-	}
+	return c.submit(g)
 }

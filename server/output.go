@@ -44,6 +44,8 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, flushAt+flushAt/2
 // run sends what there is to send until the connection's end.
 func (o *output) run() error {
 	defer o.endFollow()
+	o.send.Lock()
+	defer o.send.Unlock()
 	for {
 		o.collect()
 		if err := o.advance(); err != nil {
@@ -58,22 +60,33 @@ func (o *output) run() error {
 		if err := o.flush(); err != nil {
 			return err
 		}
-		o.rest()
-		select {
-		case <-o.wake:
-		case <-o.moved:
-		case <-o.ctx.Done():
-			return context.Cause(o.ctx)
+		if err := o.rest(); err != nil {
+			return err
 		}
 	}
+}
+
+// rest waits until there is something to send. Meanwhile others may.
+func (o *output) rest() error {
+	o.spare()
+	o.plain = o.read == nil && len(o.acks) == 0
+	o.send.Unlock()
+	defer o.send.Lock()
+	select {
+	case <-o.wake:
+	case <-o.moved:
+	case <-o.ctx.Done():
+		return context.Cause(o.ctx)
+	}
+	return nil
 }
 
 // collect takes over what the other goroutines have left for this one.
 func (o *output) collect() {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.out = append(o.out, o.errors...)
-	o.errors = nil
+	faults := int64(len(o.errors))
+	o.out = append(append(o.out, o.unsaid...), o.errors...)
+	o.unsaid, o.errors = nil, nil
 	o.acks = append(o.acks, o.acked...)
 	clear(o.acked)
 	o.acked = o.acked[:0]
@@ -81,6 +94,10 @@ func (o *output) collect() {
 		o.read, o.request = o.request, nil
 	}
 	o.ending, o.waiting = o.end, o.pending
+	o.mu.Unlock()
+	if faults > 0 {
+		o.sent(faults)
+	}
 }
 
 // finished reports whether everything that is due has been gathered.
@@ -313,8 +330,8 @@ func (o *output) gather() {
 	}
 }
 
-// rest gives a large buffer back while there is nothing to send.
-func (o *output) rest() {
+// spare gives a large buffer back while there is nothing to send.
+func (o *output) spare() {
 	switch n := cap(o.out); {
 	case n >= flushAt && n <= 4*flushAt:
 		b := o.out[:0]

@@ -23,9 +23,11 @@ type group struct {
 	first uint64
 	err   error
 
-	done func(first uint64, err error) // complete, bound once
-	conn *conn
-	cost int64 // bytes that it holds of the server's budget until done
+	out     []byte                        // room for the replies
+	scratch []byte                        // and for one
+	done    func(first uint64, err error) // complete, bound once
+	conn    *conn
+	cost    int64 // bytes that it holds of the server's budget until done
 }
 
 // refusal is the reply to the write at place at among the group's writes.
@@ -52,10 +54,10 @@ const keepGroup = 256 << 10
 
 // release gives the group back for its next use.
 func (g *group) release() {
-	if cap(g.entries)+cap(g.ids) > keepGroup {
+	if cap(g.entries)+cap(g.ids)+cap(g.out) > keepGroup {
 		return
 	}
-	*g = group{entries: g.entries[:0], ids: g.ids[:0], ends: g.ends[:0], refusals: g.refusals[:0], done: g.done}
+	*g = group{entries: g.entries[:0], ids: g.ids[:0], ends: g.ends[:0], refusals: g.refusals[:0], out: g.out[:0], scratch: g.scratch, done: g.done}
 	groups.Put(g)
 }
 

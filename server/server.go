@@ -196,7 +196,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		ln.Close()
 	}
 	for c := range s.conns {
-		c.stop(endShutdown)
+		c.interrupt()
 	}
 	s.mu.Unlock()
 	done := make(chan struct{})

@@ -1,6 +1,6 @@
 //go:build unix
 
-package engine
+package segment
 
 import (
 	"errors"
@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile takes the exclusive lock on the file at path for as long as the
-// result is open. The kernel gives it up when the process ends, however it ends.
-func lockFile(path string) (*os.File, error) {
+// Lock takes the exclusive lock on the file at path, which it creates if there
+// is none, for as long as the result is open. The kernel gives it up when the
+// process ends, however it ends. ErrLocked says that another process holds it.
+func Lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err

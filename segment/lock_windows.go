@@ -1,4 +1,4 @@
-package engine
+package segment
 
 import (
 	"errors"
@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// lockFile takes the exclusive lock on the file at path for as long as the
-// result is open. The system gives it up when the process ends.
-func lockFile(path string) (*os.File, error) {
+// Lock takes the exclusive lock on the file at path, which it creates if there
+// is none, for as long as the result is open. The system gives it up when the
+// process ends. ErrLocked says that another process holds it.
+func Lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err

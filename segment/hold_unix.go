@@ -1,0 +1,51 @@
+//go:build unix
+
+package segment
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// A hold is a shared flock(2) on the directory of the segments. It ends with the
+// process that has it, however that ends, so no crash leaves one behind, and
+// flock(1) takes it for any program: `flock -s DATA/segments cp -a DATA COPY`.
+
+// Hold keeps a running log from removing segments from dir until the result is
+// closed: what is listed stays there. It waits for a removal that is under way.
+// On a file system without such locks nothing is held, and that is no error: a
+// log keeps a segment for a while after it has no more need of it.
+func Hold(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	// What fails here is the file system's lack of locks.
+	_ = flock(f, unix.LOCK_SH)
+	return f, nil
+}
+
+// BeginRemoval lets the caller remove segments from dir until it calls end,
+// unless somebody holds them: held is true then, and there is nothing to end.
+func BeginRemoval(dir string) (end func(), held bool, err error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, false, err
+	}
+	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		f.Close()
+		return nil, true, nil
+	}
+	return func() { f.Close() }, false, nil
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		err := unix.Flock(int(f.Fd()), how)
+		if err != unix.EINTR {
+			return os.NewSyscallError("flock", err)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package segment
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+)
+
+// RepairName is the file, in any directory of the store, in which what is
+// written anew is made ready before it takes the place of what was there. One
+// that is found is stray.
+const RepairName = "repair.tmp"
+
+// Rewriter writes a segment anew, from batches that were there, that have been
+// put together again, or that stand for lost entries. It is for repairs: the
+// entries have been durable before. Not for concurrent use.
+//
+// The batches come out as a Writer would have written them: each follows the
+// one before, and its synced offset is its own. One that has the same entries,
+// time and predecessor as before is therefore the same to the byte.
+type Rewriter struct {
+	f    *os.File // nil where nothing is written
+	w    *bufio.Writer
+	h    Header
+	last uint64
+	end  int64
+	sum  uint32
+	rows []Row
+}
+
+// NewRewriter begins a segment with header h in the file at path, which it
+// creates, or empties if it is there. With no path nothing is written, but all
+// is counted.
+func NewRewriter(path string, h Header) (*Rewriter, error) {
+	w := &Rewriter{h: h, last: h.First - 1, end: HeaderSize}
+	var out io.Writer = io.Discard
+	if path != "" {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
+		if err != nil {
+			return nil, err
+		}
+		w.f, out = f, f
+	}
+	w.w = bufio.NewWriterSize(out, 1<<20)
+	b := h.appendTo(nil)
+	w.sum = Checksum(b[:60])
+	_, err := w.w.Write(b)
+	return w, err
+}
+
+// Last is the index of the last entry so far, and Sum the checksum of the last
+// batch, or of the header.
+func (w *Rewriter) Last() uint64 { return w.last }
+func (w *Rewriter) Sum() uint32  { return w.sum }
+
+// Add writes a batch of count entries, each followed by a newline, that were
+// committed at time, in µs since 1970 UTC.
+func (w *Rewriter) Add(count uint32, time int64, entries []byte) error {
+	if w.end+BatchHeaderSize+int64(len(entries)) > math.MaxUint32 || w.last+uint64(count)-w.h.First >= math.MaxUint32 {
+		return fmt.Errorf("segment from index %d would be larger than a segment can be", w.h.First)
+	}
+	h := BatchHeader{
+		Size: uint32(len(entries)), First: w.last + 1, Count: count, Prev: w.sum,
+		Time: time, Synced: uint64(w.end), Body: Checksum(entries),
+	}
+	var b [BatchHeaderSize]byte
+	h.put(b[:])
+	w.rows = append(w.rows, Row{Delta: uint32(h.First - w.h.First), Offset: uint32(w.end)})
+	w.last, w.sum = h.Last(), h.Sum
+	w.end += BatchHeaderSize + int64(len(entries))
+	if _, err := w.w.Write(b[:]); err != nil {
+		return err
+	}
+	_, err := w.w.Write(entries)
+	return err
+}
+
+// Lose writes a batch that stands for the entries through last, which are lost.
+func (w *Rewriter) Lose(last uint64, time int64) error {
+	count := last - w.last
+	if count > math.MaxUint32 {
+		return fmt.Errorf("entries %d to %d are more than a segment can hold", w.last+1, last)
+	}
+	return w.Add(uint32(count), time, nil)
+}
+
+// Seal ends the segment with its table and footer. next is the checksum that
+// the segment behind this one follows, if there is one: it says which segment
+// this one stands for, and stays in the footer beside the checksum of the last
+// batch as it is now.
+func (w *Rewriter) Seal(next uint32, chained bool) error {
+	var b []byte
+	for _, r := range w.rows {
+		b = appendRow(b, r)
+	}
+	f := Footer{
+		Table: uint64(w.end), First: w.h.First, Last: w.last,
+		Batches: uint32(len(w.rows)), Sum: w.sum, Rows: Checksum(b),
+	}
+	if chained && next != w.sum {
+		f.Sum, f.Repaired, f.Own = next, true, w.sum
+	}
+	_, err := w.w.Write(f.appendTo(b))
+	return err
+}
+
+// Close makes what was written durable and closes the file.
+func (w *Rewriter) Close() error {
+	err := w.w.Flush()
+	if w.f == nil {
+		return err
+	}
+	if err == nil {
+		err = w.f.Sync()
+	}
+	if cerr := w.f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// WriteRecords writes the file of the index that begins with the record of
+// first, durably, at path. It is what tidwall/wal writes for the same records:
+// see recordStride.
+func WriteRecords(path string, first uint64, recs []Record) error {
+	b := make([]byte, 0, len(recs)*recordStride)
+	for i, r := range recs {
+		b = append(b, RecordSize)
+		b = r.appendTo(b, first+uint64(i))
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// RecordPath is the file of the index in dir that holds the record of index,
+// the first index of that file, and the record's offset in it.
+func RecordPath(dir string, index uint64) (path string, first uint64, off int64) {
+	first, off = recordPlace(index)
+	return filepath.Join(dir, recordFile(first)), first, off
+}
+
+// RecordCount is how many whole records a file of size bytes has room for, and
+// the number of bytes beyond them.
+func RecordCount(size int64) (n int, rest int64) {
+	return int(size / recordStride), size % recordStride
+}

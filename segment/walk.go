@@ -1,0 +1,235 @@
+package segment
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+)
+
+// Piece is one part of a segment as Walk finds it: a whole batch, or what lies
+// where one or more batches should.
+type Piece struct {
+	// Offset and End are where in the file the piece begins and ends.
+	Offset, End int64
+	// First and Last are the indices of the entries of the piece, or of those
+	// that are missing there. Last is First-1 where no entry is concerned.
+	First, Last uint64
+	// Time, Count and Sum are the batch's own. Entries is its body, valid during
+	// the call only. All are zero unless the piece is a whole batch.
+	Time    int64
+	Sum     uint32
+	Entries []byte
+	// Lost says that the batch stands for entries that are lost for good.
+	Lost bool
+	// Damage says why the piece is no whole batch. It wraps ErrDamaged.
+	Damage error
+	// Fault says why a whole batch is not where it belongs: it follows another
+	// checksum than that of the batch before it, or has been moved. It wraps
+	// ErrDamaged.
+	Fault error
+}
+
+// Walked is what Walk found of a segment as a whole.
+type Walked struct {
+	// Last, End and Sum are those of the last whole batch, or what a segment
+	// without any has: First-1, HeaderSize, the header's checksum.
+	Last uint64
+	End  int64
+	Sum  uint32
+	// Batches counts the whole batches.
+	Batches int
+	// Torn is the number of bytes from End to the last one that is not zero,
+	// where no batch follows, and Why says what is wrong with them.
+	Torn int64
+	Why  error
+	// Unwritten says that the torn bytes are what a write leaves that did not
+	// come to its end, or a copy that was taken during the write: cut short, or
+	// with zeros in place of bytes. Otherwise they are all there, but altered.
+	Unwritten bool
+}
+
+// Walk reads a segment whose first index is first from behind its header to
+// size, like ScanBatches, but goes on behind what does not check out: the next
+// header that does is where it finds its way again. fn gets every piece in
+// turn; an error of fn ends the walk and is returned as it is. Any other error
+// is the file's.
+//
+// sum is the checksum of the header, if it is known. What lies behind the last
+// whole batch is no piece: Walked tells of it.
+func Walk(r io.ReaderAt, first uint64, sum uint32, known bool, size int64, fn func(Piece) error) (Walked, error) {
+	w := &window{r: r, size: size}
+	end := Walked{Last: first - 1, End: HeaderSize, Sum: sum}
+	off := int64(HeaderSize)
+	for {
+		h, body, why, err := w.look(off)
+		if err != nil {
+			return end, err
+		}
+		if why == io.EOF {
+			return end, nil
+		}
+		next := end.Last + 1
+		if why == nil && (h.First < next || h.First-first > math.MaxUint32 || h.Last() < h.First) {
+			why = fmt.Errorf("%w: batch begins at index %d, want %d", ErrDamaged, h.First, next)
+		}
+		if why != nil {
+			at, found, err := w.resync(off, h, next, first)
+			if err != nil {
+				return end, err
+			}
+			if at < 0 {
+				return end, w.torn(&end, off, why)
+			}
+			p := Piece{Offset: off, End: at, First: next, Last: found - 1, Damage: why}
+			if err := fn(p); err != nil {
+				return end, err
+			}
+			end.Last, known, off = found-1, false, at
+			continue
+		}
+		if h.First > next {
+			p := Piece{Offset: off, End: off, First: next, Last: h.First - 1,
+				Damage: fmt.Errorf("%w: batch begins at index %d, want %d", ErrDamaged, h.First, next)}
+			if err := fn(p); err != nil {
+				return end, err
+			}
+			known = false
+		}
+		p := Piece{
+			Offset: off, End: off + BatchHeaderSize + int64(h.Size), First: h.First, Last: h.Last(),
+			Time: h.Time, Sum: h.Sum, Entries: body, Lost: h.Lost(),
+		}
+		switch {
+		case known && h.Prev != end.Sum:
+			p.Fault = fmt.Errorf("%w: batch follows checksum %08x, want %08x", ErrDamaged, h.Prev, end.Sum)
+		case h.Synced > uint64(off):
+			p.Fault = fmt.Errorf("%w: batch has synced offset %d beyond itself", ErrDamaged, h.Synced)
+		}
+		if err := fn(p); err != nil {
+			return end, err
+		}
+		end.Last, end.End, end.Sum, known = p.Last, p.End, h.Sum, true
+		end.Batches++
+		off = p.End
+	}
+}
+
+// look returns the batch at off, whatever its index. why is io.EOF at the end,
+// and wraps ErrDamaged where there is no whole batch; h is its header then, if
+// at least that checks out.
+func (w *window) look(off int64) (h BatchHeader, body []byte, why, err error) {
+	b, err := w.at(off, BatchHeaderSize)
+	if err != nil {
+		return h, nil, nil, err
+	}
+	if allZero(b) {
+		rest, err := w.nonZero(off)
+		if err != nil || rest < 0 {
+			return h, nil, io.EOF, err
+		}
+		return h, nil, fmt.Errorf("%w: zeros in place of a batch, and other bytes at offset %d", ErrDamaged, rest), nil
+	}
+	if h, why = ParseBatchHeader(b); why != nil {
+		return BatchHeader{}, nil, why, nil
+	}
+	if rest := w.size - off - BatchHeaderSize; int64(h.Size) > rest {
+		return h, nil, fmt.Errorf("%w: batch body of %d bytes is cut short at %d", ErrDamaged, h.Size, rest), nil
+	}
+	if b, err = w.at(off, BatchHeaderSize+int(h.Size)); err != nil {
+		return h, nil, nil, err
+	}
+	if len(b) < BatchHeaderSize+int(h.Size) {
+		return h, nil, fmt.Errorf("%w: the file was cut short while it was read", ErrDamaged), nil
+	}
+	body = b[BatchHeaderSize:]
+	if got := Checksum(body); got != h.Body {
+		return h, nil, fmt.Errorf("%w: batch checksum is %08x, want %08x", ErrDamaged, got, h.Body), nil
+	}
+	return h, body, nil, nil
+}
+
+// resync finds the next batch header behind off that checks out and whose first
+// index is next or later, and returns its offset, or -1, and its first index. h
+// is the header at off, or zero.
+func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64, found uint64, err error) {
+	fits := func(b []byte) (uint64, bool) {
+		h, err := ParseBatchHeader(b)
+		return h.First, err == nil && h.First >= next && h.First-first <= math.MaxUint32
+	}
+	from := off + 1
+	if h.Count > 0 && h.First == next {
+		// Its body cannot hold a header.
+		from = off + BatchHeaderSize + int64(h.Size)
+		if b, err := w.at(from, BatchHeaderSize); err != nil {
+			return -1, 0, err
+		} else if found, ok := fits(b); ok {
+			return from, found, nil
+		}
+		from = off + 1
+	}
+	for from < w.size {
+		b, err := w.at(from, readAhead)
+		if err != nil {
+			return -1, 0, err
+		}
+		for i := 0; ; i++ {
+			n := bytes.Index(b[i:], batchMagic[:])
+			if n < 0 || i+n+BatchHeaderSize > len(b) {
+				break
+			}
+			i += n
+			if found, ok := fits(b[i:]); ok {
+				return from + int64(i), found, nil
+			}
+		}
+		if from+int64(len(b)) >= w.size || len(b) == 0 {
+			break
+		}
+		from += int64(max(len(b)-BatchHeaderSize+1, 1))
+	}
+	return -1, 0, nil
+}
+
+// torn judges the bytes from off on, behind which there is no batch any more.
+// It takes no notice of what follows the batch at off: a writer writes one at a
+// time.
+func (w *window) torn(end *Walked, off int64, why error) error {
+	last := off - 1
+	for at := off; at < w.size; {
+		b, err := w.at(at, readAhead)
+		if err != nil {
+			return err
+		}
+		if len(b) == 0 {
+			break
+		}
+		if n := lastNonZero(b); n >= 0 {
+			last = at + int64(n)
+		}
+		at += int64(len(b))
+	}
+	end.Torn, end.Why = last+1-end.End, why
+	b, err := w.at(off, BatchHeaderSize)
+	if err != nil {
+		return err
+	}
+	h, bad := ParseBatchHeader(b)
+	switch {
+	case len(b) < BatchHeaderSize, allZero(b):
+		end.Unwritten = true
+	case bad != nil:
+		// The checksum is written last.
+		end.Unwritten = allZero(b[BatchHeaderSize-4:])
+	case off+BatchHeaderSize+int64(h.Size) > w.size:
+		end.Unwritten = true
+	default:
+		// Canonical JSON holds no zero byte, so one is where nothing was written.
+		b, err := w.at(off+BatchHeaderSize, int(h.Size))
+		if err != nil {
+			return err
+		}
+		end.Unwritten = bytes.IndexByte(b, 0) >= 0
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const transcripts = "../testdata/transcripts"
+
+// step is one line of a transcript: docs/PROTOCOL.md says what they mean.
+type step struct {
+	number int // of the line
+	conn   string
+	sign   string // >, >|, <, =
+	text   string
+}
+
+var stepLine = regexp.MustCompile(`^([A-Z]?)(>\||>|<|=)(?: (.*))?$`)
+
+// readTranscript returns the steps of a transcript and its server's configuration.
+func readTranscript(t *testing.T, path string) (steps []step, config Config) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(string(data), "\n"), "\n") {
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if _, err := fmt.Sscanf(line, "! max-entry %d", &config.MaxEntry); err == nil {
+			continue
+		}
+		m := stepLine.FindStringSubmatch(line)
+		if m == nil {
+			t.Fatalf("%s:%d: %q is no line of a transcript", path, i+1, line)
+		}
+		steps = append(steps, step{number: i + 1, conn: m[1], sign: m[2], text: m[3]})
+	}
+	return steps, config
+}
+
+func TestTranscripts(t *testing.T) {
+	for _, path := range transcriptFiles(t) {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txt"), func(t *testing.T) {
+			noLeaks(t)
+			steps, config := readTranscript(t, path)
+			h := start(t, openDisk(t), config)
+			clients := make(map[string]*client)
+			over := make(map[string]bool)
+			for i := 0; i < len(steps); i++ {
+				s := steps[i]
+				c := clients[s.conn]
+				if c == nil {
+					c = h.dial()
+					clients[s.conn] = c
+				}
+				switch {
+				case s.text == "EOF" && s.sign == ">":
+					c.half()
+				case s.sign == ">" || s.sign == ">|":
+					// Lines that follow each other go out together.
+					packet := ""
+					for ; ; i++ {
+						packet += steps[i].text
+						if steps[i].sign == ">" {
+							packet += "\n"
+						}
+						if i+1 == len(steps) || steps[i+1].conn != s.conn || steps[i+1].sign[0] != '>' || steps[i+1].text == "EOF" {
+							break
+						}
+					}
+					c.write(packet)
+				case s.sign == "<":
+					if got := c.line(); got != s.text {
+						t.Fatalf("%s:%d:\n got %s\nwant %s", path, s.number, got, s.text)
+					}
+				case s.sign == "=" && s.text == "close":
+					c.wantEnd()
+					over[s.conn] = true
+				default:
+					t.Fatalf("%s:%d: %q is no line of a transcript", path, s.number, s.text)
+				}
+			}
+			// Nothing comes that is not in the transcript.
+			for name, c := range clients {
+				if !over[name] {
+					c.half()
+					c.wantEnd()
+				}
+			}
+		})
+	}
+}
+
+func transcriptFiles(t *testing.T) []string {
+	t.Helper()
+	paths, err := filepath.Glob(transcripts + "/*.txt")
+	if err != nil || len(paths) < 8 {
+		t.Fatalf("found %d transcripts in %s: %v", len(paths), transcripts, err)
+	}
+	return paths
+}
+
+// Every transcript is in the document, under its name, as it is in its file.
+func TestTranscriptsInTheDocument(t *testing.T) {
+	doc, err := os.ReadFile("../docs/PROTOCOL.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	included := regexp.MustCompile("(?s)`testdata/transcripts/([^`]+)`:\n\n```text\n(.*?)```\n")
+	shown := make(map[string]string)
+	for _, m := range included.FindAllStringSubmatch(string(doc), -1) {
+		if _, twice := shown[m[1]]; twice {
+			t.Errorf("docs/PROTOCOL.md shows %s twice", m[1])
+		}
+		shown[m[1]] = m[2]
+	}
+	for _, path := range transcriptFiles(t) {
+		name := filepath.Base(path)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch got, ok := shown[name]; {
+		case !ok:
+			t.Errorf("docs/PROTOCOL.md does not show %s", name)
+		case got != string(text):
+			t.Errorf("docs/PROTOCOL.md shows %s differently:\n%s", name, got)
+		}
+		delete(shown, name)
+	}
+	for name := range shown {
+		t.Errorf("docs/PROTOCOL.md shows %s, but there is no such file", name)
+	}
+}

@@ -1,0 +1,120 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
+
+func TestRepliesComeInTheOrderOfTheWrites(t *testing.T) {
+	noLeaks(t)
+	c := start(t, openDisk(t), Config{}).dial()
+	var send, want []string
+	index := 0
+	for n := range 3000 {
+		switch {
+		case n%7 == 3:
+			send = append(send, fmt.Sprintf(`{"id":"%d","entry":{"a":1,"a":2}}`, n))
+			want = append(want, fmt.Sprintf(`{"id":"%d","error":"not stored: duplicate member \"a\" at byte 7 of the entry"}`, n))
+		case n%11 == 5:
+			send = append(send, fmt.Sprintf(`{"id":"%d","entry":["\ud800"]}`, n))
+			want = append(want, fmt.Sprintf(`{"id":"%d","error":"not stored: lone surrogate at byte 2 of the entry"}`, n))
+		default:
+			index++
+			send = append(send, fmt.Sprintf(`{"entry":[%d],"id":"%d"}`, n, n))
+			want = append(want, ack(n, index))
+		}
+	}
+	go c.send(send...)
+	c.want(want...)
+}
+
+func TestRefusalsWaitForTheWritesBeforeThem(t *testing.T) {
+	noLeaks(t)
+	log := newFakeLog()
+	log.hold()
+	c := start(t, log, Config{}).dial()
+	c.append(1, 1)
+	log.wait(t, 1)
+	c.send(`{"id":"2","entry":{"a":1,"a":2}}`)
+	// An error that answers no write waits for nothing: it comes first.
+	c.send(`{}`)
+	c.want(`{"error":"invalid message"}`)
+	poll(t, "the refused write to arrive at the log", func() bool { return log.calls() == 2 })
+	log.open()
+	c.want(ack(1, 1))
+	c.want(`{"id":"2","error":"not stored: duplicate member \"a\" at byte 7 of the entry"}`)
+}
+
+func TestErrorsOfTheLogAnswerEachWriteInOrder(t *testing.T) {
+	noLeaks(t)
+	log := newFakeLog()
+	log.hold()
+	c := start(t, log, Config{}).dial()
+	send := func(id int) { // two writes around one that is refused
+		c.send(fmt.Sprintf(`{"id":"%d","entry":[]}`, id), fmt.Sprintf(`{"id":"%d","entry":{"a":1,"a":2}}`, id+1), fmt.Sprintf(`{"id":"%d","entry":null}`, id+2))
+	}
+	refused := func(id int) string {
+		return fmt.Sprintf(`{"id":"%d","error":"not stored: duplicate member \"a\" at byte 7 of the entry"}`, id)
+	}
+	for round, test := range []struct {
+		err  error
+		text string
+	}{
+		{errors.New("not stored: disk full"), "not stored: disk full"},
+		{nil, ""},
+		{errors.New("outcome unknown: the sync of \"x\" failed"), `outcome unknown: the sync of \"x\" failed`},
+		{errors.New("not stored: <\x01\xff>"), `not stored: <\u0001` + "\uFFFD>"},
+	} {
+		id := round * 3
+		send(id)
+		log.wait(t, 2)
+		log.release(test.err)
+		if test.err == nil {
+			c.want(ack(id, 1), refused(id+1), ack(id+2, 2))
+			continue
+		}
+		c.want(fmt.Sprintf(`{"id":"%d","error":"%s"}`, id, test.text), refused(id+1), fmt.Sprintf(`{"id":"%d","error":"%s"}`, id+2, test.text))
+	}
+}
+
+func TestWritersOfManyConnections(t *testing.T) {
+	noLeaks(t)
+	log := openDisk(t)
+	h := start(t, log, Config{})
+	const writers, each, burst = 8, 400, 20
+	done := make(chan map[int]int, writers) // index → id
+	for w := range writers {
+		c := h.dial()
+		go func() {
+			got := make(map[int]int)
+			defer func() { done <- got }()
+			for n := 0; n < each; n += burst {
+				c.append(w*each+n, burst)
+				for i := range burst {
+					var id, index int
+					if _, err := fmt.Sscanf(c.line(), `{"id":"%d","index":%d}`, &id, &index); err != nil || id != w*each+n+i {
+						t.Errorf("writer %d: got id %d and %v, want id %d", w, id, err, w*each+n+i)
+						return
+					}
+					got[index] = id
+				}
+			}
+		}()
+	}
+	ids := make(map[int]int)
+	for range writers {
+		for index, id := range <-done {
+			ids[index] = id
+		}
+	}
+	if len(ids) != writers*each {
+		t.Fatalf("%d indices were acknowledged, want %d", len(ids), writers*each)
+	}
+	c := h.dial()
+	c.send(fmt.Sprintf(`{"from":1,"read":%d}`, writers*each))
+	for index := 1; index <= writers*each; index++ {
+		c.want(entry(ids[index], index))
+	}
+	c.want(head(writers * each))
+}
