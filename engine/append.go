@@ -22,29 +22,50 @@ type submission struct {
 	done    func(first uint64, err error)
 }
 
-// queue holds the submissions that wait for the committer.
+// inlineMax is how many bytes of entries a caller of Append may commit itself. A
+// caller with more has more to come, and better prepares that meanwhile.
+const inlineMax = 16 << 10
+
+// queue holds the submissions that wait, and says who may commit: one at a time,
+// the committer or a caller of Append.
 type queue struct {
 	mu      sync.Mutex
 	waiting []submission
 	spare   []submission // for waiting, once that is taken
+	leading bool         // somebody commits
+	unacked int          // batches whose completions have not all run
 	closed  bool
-	wake    chan struct{} // holds a token when there may be something to take
+	wake    chan struct{} // holds a token when the committer may have something to do
 }
 
-// push adds a submission; false means that the queue is closed.
-func (q *queue) push(s submission) bool {
+// push adds a submission, unless nobody commits and nothing is under way: then
+// lead is true, and the caller has to commit it and to call yield. ok is false
+// if the queue is closed.
+func (q *queue) push(s submission) (lead, ok bool) {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	if q.closed {
-		q.mu.Unlock()
-		return false
+		return false, false
+	}
+	if !q.leading && q.unacked == 0 && len(q.waiting) == 0 && len(s.entries) <= inlineMax {
+		q.leading = true
+		return true, true
 	}
 	q.waiting = append(q.waiting, s)
-	first := len(q.waiting) == 1
-	q.mu.Unlock()
-	if first {
+	if !q.leading && len(q.waiting) == 1 {
 		q.poke()
 	}
-	return true
+	return false, true
+}
+
+// yield ends what push began.
+func (q *queue) yield() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.leading = false
+	if len(q.waiting) > 0 || q.closed {
+		q.poke()
+	}
 }
 
 func (q *queue) poke() {
@@ -54,24 +75,39 @@ func (q *queue) poke() {
 	}
 }
 
-// take returns what waits, in order; open is false once nothing will ever be
-// added.
-func (q *queue) take() (taken []submission, open bool) {
+// take returns what waits, in order, for the committer to commit. It leads from
+// the first take that returns anything, which it says by mine in the next, to the
+// first that returns nothing. ended is true once nothing will ever be added.
+func (q *queue) take(mine bool) (taken []submission, ended bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) == 0 {
-		return nil, !q.closed
+	if q.leading && !mine {
+		return nil, false // yield will wake the committer
 	}
+	if len(q.waiting) == 0 {
+		q.leading = false
+		return nil, q.closed
+	}
+	q.leading = true
 	taken = q.waiting
 	q.waiting, q.spare = q.spare, nil
-	return taken, !q.closed
+	return taken, false
 }
 
-// recycle gives the memory of submissions that are done with back to the queue.
-func (q *queue) recycle(done []submission) {
+// committed counts a batch that is to be acknowledged.
+func (q *queue) committed() {
+	q.mu.Lock()
+	q.unacked++
+	q.mu.Unlock()
+}
+
+// acknowledged ends what committed began, and takes back the memory of the
+// batch's submissions.
+func (q *queue) acknowledged(done []submission) {
 	clear(done)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.unacked--
 	if cap(done) > cap(q.spare) {
 		q.spare = done[:0]
 	}
@@ -89,14 +125,26 @@ func (q *queue) close() {
 // calls take effect in the order of the calls, those of one call side by side
 // and in one batch, so either all of them or none.
 //
-// Append returns at once. done runs once, in the order of the calls, on a
-// goroutine of the log's own: it must not block, since all others wait for it.
-// When err is nil the entries are
-// durable at first, first+1, …; otherwise err wraps ErrNotStored or ErrUnknown.
-// An append of no entries is in order: its done runs when its turn has come.
+// done runs once, in the order of the calls. It must not block, since all others
+// wait for it. When err is nil the entries are durable at first, first+1, …;
+// otherwise err wraps ErrNotStored or ErrUnknown. An append of no entries is in
+// order: its done runs when its turn has come.
+//
+// Append does not wait for others. But while nothing else is under way it
+// commits a small append itself, since a sync is quicker than waking another
+// goroutine for it and being woken: then done has run when it returns. Otherwise
+// done runs on a goroutine of the log's own.
 func (l *Log) Append(entries []byte, count int, done func(first uint64, err error)) {
-	if !l.queue.push(submission{entries, count, done}) {
+	s := submission{entries, count, done}
+	lead, ok := l.queue.push(s)
+	switch {
+	case !ok:
 		done(0, fmt.Errorf("%w: %w", ErrNotStored, ErrClosed))
+	case lead:
+		l.inline[0] = s
+		l.answer(l.commitGroup(l.inline[:]))
+		l.inline[0] = submission{}
+		l.queue.yield()
 	}
 }
 
@@ -104,21 +152,20 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 // possible, until the queue is closed and empty.
 func (l *Log) commit() {
 	defer close(l.outcomes)
-	batch := make([]byte, segment.BatchHeaderSize, segment.BatchHeaderSize+64<<10)
-	for open := true; open; {
+	for ended := false; !ended; {
 		<-l.queue.wake
-		for {
+		for mine := false; ; mine = true {
 			// Those that are about to append may do so: one batch instead of two.
 			runtime.Gosched()
 			var taken []submission
-			taken, open = l.queue.take()
-			if len(taken) == 0 {
+			if taken, ended = l.queue.take(mine); len(taken) == 0 {
 				break
 			}
-			for rest := taken; len(rest) > 0; {
-				n := fit(rest)
-				batch = l.commitGroup(batch, rest[:n])
-				rest = rest[n:]
+			for len(taken) > 0 {
+				n := fit(taken)
+				l.queue.committed()
+				l.outcomes <- l.commitGroup(taken[:n:n])
+				taken = taken[n:]
 			}
 		}
 	}
@@ -146,11 +193,10 @@ type outcome struct {
 // outcomesMax is how many batches may be durable and not yet acknowledged.
 const outcomesMax = 8
 
-// commitGroup commits the group as one batch and moves the head; the outcome
-// goes to the acknowledger, and the next batch need not wait for it. It returns
-// the buffer for the next batch.
-func (l *Log) commitGroup(batch []byte, group []submission) []byte {
-	batch = batch[:segment.BatchHeaderSize]
+// commitGroup commits the group as one batch and moves the head. Who calls it
+// leads.
+func (l *Log) commitGroup(group []submission) outcome {
+	batch := append(l.batch[:0], make([]byte, segment.BatchHeaderSize)...)
 	count := 0
 	for _, s := range group {
 		batch = append(batch, s.entries...)
@@ -161,30 +207,34 @@ func (l *Log) commitGroup(batch []byte, group []submission) []byte {
 	if err == nil {
 		l.head.Store(first + uint64(count) - 1)
 	}
-	l.outcomes <- outcome{group, first, err}
-	if cap(batch) > 4*batchMax {
-		batch = make([]byte, segment.BatchHeaderSize, batchMax)
+	if cap(batch) <= 4*batchMax {
+		l.batch = batch
 	}
-	return batch
+	return outcome{group, first, err}
 }
 
-// acknowledge is the acknowledger: it runs the completions of each batch, and
-// then shows the batch to followers.
+// acknowledge is the acknowledger: it runs the completions of each batch while
+// the committer is at the next.
 func (l *Log) acknowledge() {
 	for o := range l.outcomes {
-		next := o.first
-		for _, s := range o.group {
-			if o.err != nil {
-				s.done(0, o.err)
-				continue
-			}
-			s.done(next, nil)
-			next += uint64(s.count)
+		l.answer(o)
+		l.queue.acknowledged(o.group)
+	}
+}
+
+// answer runs the completions of a batch and then shows it to followers.
+func (l *Log) answer(o outcome) {
+	next := o.first
+	for _, s := range o.group {
+		if o.err != nil {
+			s.done(0, o.err)
+			continue
 		}
-		if next > o.first {
-			l.publish(next - 1)
-		}
-		l.queue.recycle(o.group)
+		s.done(next, nil)
+		next += uint64(s.count)
+	}
+	if next > o.first {
+		l.publish(next - 1)
 	}
 }
 

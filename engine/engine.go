@@ -2,7 +2,8 @@
 // and recovery, and leaves every byte on disk to package segment.
 //
 // Four goroutines work on an open log. The committer (append.go) takes what has
-// been appended and makes it durable in the open segment. The acknowledger
+// been appended and makes it durable in the open segment, but for an append into
+// a log at rest, which its caller commits. The acknowledger
 // (append.go) runs the completions of what is durable, while the committer is
 // at the next batch. The sealer (disk.go) seals segments that are full. The settler (settle.go)
 // follows the head and writes index records and blobs, and removes the segments
@@ -91,7 +92,7 @@ func (c Config) validate() (Config, error) {
 	return c, nil
 }
 
-// store keeps batches. commit is called by the committer alone; read by anyone,
+// store keeps batches. commit is called by who leads, see queue; read by anyone,
 // for indices through the last commit that has returned.
 type store interface {
 	commit(batch []byte, count int, now time.Time) error
@@ -112,7 +113,11 @@ type ReadFunc = func(first uint64, count int, entries []byte, err error) error
 type Log struct {
 	store store
 	queue queue
-	log   zerolog.Logger
+	// batch and inline are the memory of the batch that is being committed, and of
+	// a group of one: they belong to who leads, see queue.
+	batch  []byte
+	inline [1]submission
+	log    zerolog.Logger
 
 	head  atomic.Uint64        // the last durable entry
 	last  atomic.Int64         // when the last batch was committed, in ns since 1970
