@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -20,6 +21,9 @@ import (
 // shutdownTime is how long an orderly end may take: connections that are still
 // open then are cut off. It leaves the log's own closing time within 10 s.
 const shutdownTime = 6 * time.Second
+
+// gcPercent is by how much of itself the heap grows between two collections.
+const gcPercent = 400
 
 // serveCommand is the command that runs when no other is named.
 func serveCommand() *cli.Command {
@@ -83,6 +87,12 @@ func serve(_ context.Context, cmd *cli.Command) error {
 			logger.Warn().Str("event", "ignored").Str("variable", name).Str("value", value).
 				Msg("this setting of the original server has no meaning here; WAL names the directory of the index, DATA that of the whole log")
 		}
+	}
+
+	if os.Getenv("GOGC") == "" {
+		// Little of what the server allocates lives long, and what does is small: at
+		// the default of 100 it would collect many times a second under load.
+		debug.SetGCPercent(gcPercent)
 	}
 
 	signals := make(chan os.Signal, 2)

@@ -13,7 +13,7 @@ import (
 // batchMax is how many bytes of entries go into one batch at most, unless one
 // append alone is larger. A reader that wants one entry reads and verifies the
 // whole batch that holds it.
-const batchMax = 1 << 20
+const batchMax = 512 << 10
 
 // submission is what one call of Append gave.
 type submission struct {

@@ -29,6 +29,10 @@ type disk struct {
 
 	mu       sync.RWMutex
 	segments []*segment.Segment // contiguous and ascending; the last one is open
+	leftover []*segment.Segment // during recovery: see leftover.go
+	gap      error              // and what is wrong behind the first of them
+
+	parked parking
 
 	full chan *segment.Writer // segments to seal
 	work sync.WaitGroup       // the sealer and the settler
@@ -115,6 +119,7 @@ func (d *disk) close() error {
 	close(d.full)
 	close(d.stop)
 	d.work.Wait()
+	d.parked.clear()
 	return errors.Join(d.open.Close(), d.release())
 }
 
@@ -130,9 +135,18 @@ func (d *disk) release() error {
 	return errors.Join(append(errs, d.lock.Close())...)
 }
 
-// read gives each stretch of entries to the reader of where it lies.
+// read goes on with a reader that ended where this read begins, if there is one.
 func (d *disk) read(ctx context.Context, from, through uint64, fn ReadFunc) error {
-	r := &reader{disk: d, ctx: ctx, through: through, fn: fn, next: from}
-	defer r.close()
-	return r.run()
+	r := d.parked.take(from)
+	if r == nil {
+		r = &reader{disk: d, next: from}
+	}
+	r.ctx, r.through, r.fn = ctx, through, fn
+	err := r.run()
+	if err != nil || r.from == nil {
+		r.close()
+	} else {
+		d.parked.put(r)
+	}
+	return err
 }

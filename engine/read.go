@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
+	"sync"
 
 	"tcp-log-server/segment"
 )
@@ -14,7 +16,8 @@ import (
 const looseRun = 256 << 10
 
 // reader is one read of a disk: a cursor that goes from segment to segment, and
-// through the blobs of the entries whose segments are gone.
+// through the blobs of the entries whose segments are gone. Between two reads
+// that follow each other it is parked with its file open and its batch verified.
 type reader struct {
 	*disk
 	ctx     context.Context
@@ -22,6 +25,10 @@ type reader struct {
 	through uint64
 	fn      ReadFunc
 	time    int64 // when what fn is given was committed, in µs since 1970 UTC
+
+	seg  *segment.Segment // that from reads; nil when there is none
+	from *segment.Reader
+	held segment.Batch // the last one from has read
 
 	records *segment.RecordReader
 	found   []segment.Record
@@ -33,24 +40,75 @@ func (r *reader) run() error {
 		if err := r.ctx.Err(); err != nil {
 			return err
 		}
-		seg, first := r.find(r.next)
 		var err error
-		if seg == nil {
-			err = r.readLoose(min(r.through, first-1))
-		} else {
-			err = r.readSegment(seg)
-			if errors.Is(err, fs.ErrNotExist) {
-				if again, _ := r.find(r.next); again != seg {
-					continue // it was removed just now: its entries are in blobs
-				}
-				err = r.damaged(min(r.through, seg.Last()), err)
-			}
+		switch {
+		case r.held.Count > 0 && r.held.First <= r.next && r.next <= r.held.Last():
+			r.time = r.held.Time
+			err = r.emit(r.held.First, int(r.held.Count), r.held.Entries)
+		case r.seg != nil && r.next <= r.seg.Last():
+			err = r.batch()
+		default:
+			err = r.enter()
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// enter opens the segment that holds the cursor, or reads the blobs before it.
+func (r *reader) enter() error {
+	r.leave()
+	seg, first := r.find(r.next)
+	if seg == nil {
+		return r.readLoose(min(r.through, first-1))
+	}
+	from, err := seg.NewReader(r.next)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if again, _ := r.find(r.next); again != seg {
+			return nil // it was removed just now: its entries are in blobs
+		}
+		return r.damaged(min(r.through, seg.Last()), err)
+	case errors.Is(err, segment.ErrDamaged):
+		return r.salvage(seg, nil, min(seg.Last(), r.through), err)
+	case err != nil:
+		return err
+	}
+	r.seg, r.from = seg, from
+	return nil
+}
+
+// batch reads the segment's next batch, to be handed on from held, or deals with
+// one that holds nothing or cannot be trusted.
+func (r *reader) batch() error {
+	r.held = segment.Batch{}
+	b, err := r.from.Next()
+	var damage *segment.DamageError
+	switch {
+	case errors.As(err, &damage):
+		defer r.leave() // the cursor may stop short of where from has gone on to
+		return r.salvage(r.seg, r.from, min(damage.Last, r.through), err)
+	case errors.Is(err, io.EOF):
+		return r.enter() // behind what it was opened for
+	case err != nil:
+		return err
+	case b.Lost():
+		defer r.leave()
+		r.time = b.Time
+		return r.salvage(r.seg, nil, min(b.Last(), r.through), ErrLost)
+	}
+	r.held = b
+	return nil
+}
+
+// leave closes the segment.
+func (r *reader) leave() {
+	if r.from != nil {
+		r.from.Close()
+	}
+	r.seg, r.from, r.held = nil, nil, segment.Batch{}
 }
 
 // emit hands on the run of count entries that begins at the cursor or before.
@@ -70,40 +128,6 @@ func (r *reader) damaged(last uint64, err error) error {
 		return err
 	}
 	r.next = last + 1
-	return nil
-}
-
-// readSegment reads from the cursor to the end of the segment, batch by batch.
-func (r *reader) readSegment(seg *segment.Segment) error {
-	from, err := seg.NewReader(r.next)
-	if err != nil {
-		if errors.Is(err, segment.ErrDamaged) {
-			return r.salvage(seg, nil, min(seg.Last(), r.through), err)
-		}
-		return err
-	}
-	defer from.Close()
-	for r.next <= r.through {
-		if err := r.ctx.Err(); err != nil {
-			return err
-		}
-		b, err := from.Next()
-		r.time = b.Time
-		var damage *segment.DamageError
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case errors.As(err, &damage):
-			err = r.salvage(seg, from, min(damage.Last, r.through), err)
-		case err == nil && b.Lost():
-			err = r.salvage(seg, nil, min(b.Last(), r.through), ErrLost)
-		case err == nil:
-			err = r.emit(b.First, int(b.Count), b.Entries)
-		}
-		if err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
@@ -244,7 +268,54 @@ func (r *reader) readLoose(last uint64) error {
 }
 
 func (r *reader) close() {
+	r.leave()
 	if r.records != nil {
 		r.records.Close()
 	}
+}
+
+// parkMax is how many readers are kept for the read that goes on where theirs
+// has ended. Each holds a file and a buffer of up to a batch.
+const parkMax = 16
+
+// parking keeps readers between reads: a client that pulls, or a follower, comes
+// back for the entry behind the last it was given.
+type parking struct {
+	mu      sync.Mutex
+	readers []*reader // the longest parked first
+}
+
+// take returns a reader whose cursor is at next, or nil.
+func (p *parking) take(next uint64) *reader {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, r := range p.readers {
+		if r.next == next {
+			p.readers = slices.Delete(p.readers, i, i+1)
+			return r
+		}
+	}
+	return nil
+}
+
+// put parks a reader that has come to its end.
+func (p *parking) put(r *reader) {
+	r.ctx, r.fn = nil, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.readers) == parkMax {
+		p.readers[0].close()
+		p.readers = slices.Delete(p.readers, 0, 1)
+	}
+	p.readers = append(p.readers, r)
+}
+
+// clear closes all that are parked.
+func (p *parking) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.readers {
+		r.close()
+	}
+	p.readers = nil
 }

@@ -64,10 +64,16 @@ func (d *disk) recover() error {
 	if err := d.checkBlobs(need); err != nil {
 		return err
 	}
+	if err := d.checkLeftover(need); err != nil {
+		return err
+	}
 	if err := d.openIndex(need); err != nil {
 		return err
 	}
 	if err := d.openBlobs(); err != nil {
+		return err
+	}
+	if err := d.removeLeftover(); err != nil {
 		return err
 	}
 	if err := segment.MakeDir(d.dir); err != nil {
@@ -96,7 +102,9 @@ func (d *disk) loadSegments() (last segment.Scan, err error) {
 			d.id = s.Header.Store
 		}
 		if err := d.follows(s); err != nil {
-			return last, err
+			if err := d.passOver(s, err); err != nil {
+				return last, err
+			}
 		}
 		if !s.Sealed() {
 			if last, err = s.Scan(); err != nil {

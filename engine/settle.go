@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"tcp-log-server/segment"
@@ -15,6 +16,8 @@ const (
 	settleChunk = segment.RecordsPerFile
 	// settleBytes is how many bytes of blobs are written before they are synced.
 	settleBytes = 16 << 20
+	// settleYield is how many entries are hashed at a stretch.
+	settleYield = 64
 	// A file costs as much of the machine as a hundred appends and more, so as
 	// long as appends come in, blobs are written in small doses: settleBusy of
 	// them at a time and one pause in between, or so many more that what waits is
@@ -75,7 +78,7 @@ func (s *settler) run() {
 		}
 		retry = settleRetryMin
 		s.remove()
-		if busy || head == s.d.settled.Load() {
+		if busy && s.writesBlobs() || head == s.d.settled.Load() {
 			closing = s.pause(s.d.cfg.SettleEvery)
 		}
 	}
@@ -89,7 +92,7 @@ func (s *settler) run() {
 func (s *settler) dose(busy bool, head uint64) uint64 {
 	switch {
 	case !s.writesBlobs():
-		return 4 * settleChunk
+		return settleChunk
 	case busy:
 		waiting := head - s.d.settled.Load()
 		if s.d.cfg.LooseMax > 0 {
@@ -172,6 +175,11 @@ func (s *settler) entry(entry []byte, at int64) error {
 		s.size += len(entry)
 	}
 	s.recs = append(s.recs, segment.Record{Hash: hash, Time: at, Size: uint32(len(entry))})
+	if len(s.recs)%settleYield == 0 {
+		// Whoever waits for a processor goes first: left to itself the scheduler
+		// would let them wait for 10 ms.
+		runtime.Gosched()
+	}
 	if len(s.recs) >= settleChunk || s.size >= settleBytes {
 		return s.flush()
 	}

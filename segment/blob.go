@@ -160,8 +160,11 @@ func syncPath(path string) error {
 // Get reads the blob of a record and verifies it: its size and its hash. The
 // error wraps ErrNotFound where there is no such file, and is a *DamageError
 // where it holds anything else.
-func (b *Blobs) Get(r Record) ([]byte, error) {
-	path := filepath.Join(b.dir, BlobPath(r.Hash))
+func (b *Blobs) Get(r Record) ([]byte, error) { return ReadBlob(b.dir, r) }
+
+// ReadBlob is Blobs.Get for the blobs in dir, which need not be open.
+func ReadBlob(dir string, r Record) ([]byte, error) {
+	path := filepath.Join(dir, BlobPath(r.Hash))
 	f, err := os.Open(path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {

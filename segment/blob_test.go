@@ -236,3 +236,11 @@ func TestDamageError(t *testing.T) {
 		}
 	}
 }
+
+// TestSum pins the hash to BLAKE3's published value for the empty input.
+func TestSum(t *testing.T) {
+	const want = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+	if got := Sum(nil).String(); got != want {
+		t.Errorf("hash of nothing is %s, want %s", got, want)
+	}
+}

@@ -133,3 +133,9 @@ func Mark(dir string, id StoreID) error {
 	}
 	return SyncDir(dir)
 }
+
+// IsMark reports whether name is that of a mark.
+func IsMark(name string) bool {
+	_, ok := parseMark(name)
+	return ok
+}

@@ -184,11 +184,13 @@ func (w *window) nonZero(off int64) (int64, error) {
 
 func allZero(b []byte) bool { return firstNonZero(b) < 0 }
 
-var zeros [4096]byte
+// zeros are what space that was made ready is filled with. Never written to.
+var zeros [fillStep]byte
 
 func firstNonZero(b []byte) int {
-	for off := 0; off < len(b); off += len(zeros) {
-		piece := b[off:min(off+len(zeros), len(b))]
+	const step = 4096
+	for off := 0; off < len(b); off += step {
+		piece := b[off:min(off+step, len(b))]
 		if bytes.Equal(piece, zeros[:len(piece)]) {
 			continue
 		}

@@ -32,6 +32,17 @@ func syncFS(dir *os.File) (supported bool, err error) {
 	return true, os.NewSyscallError("syncfs", unix.Syncfs(int(dir.Fd())))
 }
 
+// SyncFS makes everything durable that was written to the file system of dir.
+func SyncFS(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	_, err = syncFS(d)
+	return err
+}
+
 // SyncDir makes the names in dir durable: files created, renamed or removed.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)

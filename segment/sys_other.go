@@ -3,6 +3,7 @@
 package segment
 
 import (
+	"errors"
 	"os"
 	"runtime"
 )
@@ -16,6 +17,9 @@ func dropCache(*os.File) {}
 
 // syncFS has no portable form: callers sync each file.
 func syncFS(*os.File) (supported bool, err error) { return false, nil }
+
+// SyncFS has no portable form: it does nothing but say so.
+func SyncFS(string) error { return errors.ErrUnsupported }
 
 // SyncDir makes the names in dir durable. Windows has no such call: there the
 // file system's journal orders names before what is written to the files.

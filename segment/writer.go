@@ -29,6 +29,9 @@ const (
 	firstFill = 1 << 20
 	// fillStep is by how much the filled part grows when the batches reach its end.
 	fillStep = 1 << 20
+	// fillBelow is the size from which a batch gains nothing by it: writing the
+	// zeros would then cost as much as moving metadata does.
+	fillBelow = 64 << 10
 )
 
 // Writer appends batches to the open segment. It has one owner: no two of its
@@ -132,7 +135,10 @@ func (w *Writer) Commit(batch []byte, count int, now time.Time) error {
 		return w.undo(err)
 	}
 	if end > w.filled {
-		w.fill(end)
+		w.filled = end
+		if len(batch) < fillBelow {
+			w.fill()
+		}
 	}
 	if err := w.f.Datasync(); err != nil {
 		w.broken = fmt.Errorf("%w: %s: %w", ErrSync, w.Path, err)
@@ -156,12 +162,11 @@ func (w *Writer) undo(cause error) error {
 	return fmt.Errorf("%w: %w", ErrNotWritten, cause)
 }
 
-// fill writes zeros behind end. Failing is no failure: the next batches make
-// the file grow by themselves, and say so if there is no room for them.
-func (w *Writer) fill(end int64) {
-	w.filled = end
-	if n, err := w.f.WriteAt(make([]byte, fillStep), end); err == nil {
-		w.filled = end + int64(n)
+// fill writes zeros behind what is filled. Failing is no failure: the next
+// batches make the file grow by themselves, and say so if there is no room.
+func (w *Writer) fill() {
+	if n, err := w.f.WriteAt(zeros[:], w.filled); err == nil {
+		w.filled += int64(n)
 	}
 }
 

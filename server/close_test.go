@@ -69,18 +69,20 @@ func TestInvalidJSONAfterAcceptedWrites(t *testing.T) {
 	for _, rest := range []string{"", "x", strings.Repeat("{\"id\":\"late\",\"entry\":[]}\n", 200_000)} {
 		c := h.dial()
 		head, _ := h.log.Head(t.Context())
-		sent := make(chan struct{})
+		sent := make(chan error, 1)
 		go func() {
-			defer close(sent)
 			c.append(1, 100)
-			io.WriteString(c.nc, "{\"id\":\"bad\",\"entry\":[}\n"+rest)
+			_, err := io.WriteString(c.nc, "{\"id\":\"bad\",\"entry\":[}\n"+rest)
+			sent <- err
 		}()
 		for n := 1; n <= 100; n++ {
 			c.want(ack(n, int(head)+n))
 		}
 		c.want(`{"error":"invalid JSON"}`)
 		c.wantEnd()
-		<-sent
+		if err := <-sent; err != nil {
+			t.Errorf("the connection was reset: %v", err)
+		}
 		c.nc.Close()
 		if now, _ := h.log.Head(t.Context()); now != head+100 {
 			t.Errorf("the head is %d, want %d", now, head+100)

@@ -257,6 +257,7 @@ func (c *conn) submit(g *group) error {
 		c.mu.Unlock()
 		return context.Cause(c.ctx)
 	}
+	c.server.turns.note()
 	c.server.log.Append(g.entries, g.count, g.done)
 	return nil
 }

@@ -21,6 +21,7 @@ type fakeLog struct {
 	acked   uint64
 	moved   chan struct{}
 
+	gate       chan struct{}    // if set before use, closed before dones run
 	unreadable map[uint64]error // set before use
 	run        int              // entries that Read hands on at once, 0 for one
 	reads      []uint64         // the first index of each call of Read
@@ -67,6 +68,9 @@ func (l *fakeLog) finish(a fakeAppend, err error) {
 	}
 	last := uint64(len(l.entries))
 	l.mu.Unlock()
+	if l.gate != nil {
+		<-l.gate
+	}
 	a.done(first, nil)
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestWriteJustBeforeARead(t *testing.T) {
@@ -32,12 +33,41 @@ func TestErrorsGoBeforeTheFirstStreamedLine(t *testing.T) {
 	log := newFakeLog()
 	log.put(t, `{"n":1}`, `{"n":2}`)
 	h := start(t, log, Config{})
-	for range 50 {
-		c := h.dial()
-		c.send(`{"from":1}`, `{}`, `{"from":2}`, `[]`, `{"from":1,"read":1}`)
-		c.want(`{"error":"invalid message"}`, `{"error":"already reading"}`, `{"error":"invalid message"}`, `{"error":"already reading"}`,
-			entry(1, 1), entry(2, 2), current)
+	send, want := []string{`{"from":1}`}, []string(nil)
+	for range 200 { // all of it fits one packet and the server's first buffer
+		send = append(send, `{}`, `{"from":2}`)
+		want = append(want, `{"error":"invalid message"}`, `{"error":"already reading"}`)
 	}
+	for range 20 {
+		c := h.dial()
+		c.send(send...)
+		c.want(want...)
+		c.want(entry(1, 1), entry(2, 2), current)
+	}
+}
+
+// A log's head may be ahead of its completions: the entry still comes after its
+// reply.
+func TestReadWhoseSnapshotIsNotYetAcknowledged(t *testing.T) {
+	noLeaks(t)
+	log := newFakeLog()
+	log.hold()
+	c := start(t, log, Config{}).dial()
+	c.append(1, 1)
+	log.wait(t, 1)
+	log.gate = make(chan struct{})
+	released := make(chan struct{})
+	go func() { defer close(released); log.open() }()
+	poll(t, "the head to move", func() bool { head, _ := log.Head(t.Context()); return head == 1 })
+	c.send(`{"from":1}`)
+	c.nc.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if line, err := c.r.ReadString('\n'); !isDeadline(err) {
+		t.Fatalf("got %q, %v before the write was acknowledged", line, err)
+	}
+	c.nc.SetReadDeadline(time.Now().Add(patience))
+	close(log.gate)
+	c.want(ack(1, 1), entry(1, 1), current)
+	<-released
 }
 
 func TestAcksAndEntriesInIndexOrderWhileFollowing(t *testing.T) {

@@ -8,44 +8,34 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// appendLines appends the wire lines of count entries from index first on:
+// appendRun appends the wire lines of the run of count entries from index first
+// on that a Log has read,
 //
 //	{"index":N,"entry":…}
-func appendLines(dst []byte, first uint64, count int, entries []byte) []byte {
+//
+// or {"index":N,"error":"…"} if err says that they cannot be read. It stops when
+// dst has limit bytes or more, and returns how many lines it has appended, at
+// least one, and the entries of the others.
+func appendRun(dst []byte, first uint64, count int, entries []byte, err error, limit int) (out []byte, n int, rest []byte) {
 	var digits [20]byte
-	for range count {
+	for n < count && (n == 0 || len(dst) < limit) {
+		dst = append(dst, `{"index":`...)
+		dst = append(dst, strconv.AppendUint(digits[:0], first+uint64(n), 10)...)
+		n++
+		if err != nil {
+			dst = appendError(dst, err.Error())
+			continue
+		}
 		end := bytes.IndexByte(entries, '\n')
 		if end < 0 {
 			end = len(entries)
 		}
-		dst = append(dst, `{"index":`...)
-		dst = append(dst, strconv.AppendUint(digits[:0], first, 10)...)
 		dst = append(dst, `,"entry":`...)
 		dst = append(dst, entries[:end]...)
 		dst = append(dst, "}\n"...)
 		entries = entries[min(end+1, len(entries)):]
-		first++
 	}
-	return dst
-}
-
-// appendUnreadable appends the wire lines of entries that cannot be read.
-func appendUnreadable(dst []byte, first uint64, count int, err error) []byte {
-	for range count {
-		dst = append(dst, `{"index":`...)
-		dst = strconv.AppendUint(dst, first, 10)
-		dst = appendError(dst, err.Error())
-		first++
-	}
-	return dst
-}
-
-// appendRun appends the wire lines of a run that a Log has read.
-func appendRun(dst []byte, first uint64, count int, entries []byte, err error) []byte {
-	if err != nil {
-		return appendUnreadable(dst, first, count, err)
-	}
-	return appendLines(dst, first, count, entries)
+	return dst, n, entries
 }
 
 // appendString appends s as a JSON string, in its canonical form.

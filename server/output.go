@@ -33,8 +33,9 @@ type output struct {
 	feed    []byte          // lines from read.next through feedEnd
 	feedEnd uint64
 
-	ending   ending // as of the last collect
-	waiting  int    // groups that were pending then
+	turn     time.Time // when the turn of a replay began; zero while it has none
+	ending   ending    // as of the last collect
+	waiting  int       // groups that were pending then
 	progress time.Time
 }
 
@@ -169,10 +170,20 @@ func (o *output) history() error {
 		}
 		err := o.server.log.Read(o.ctx, r.next, last, func(first uint64, count int, entries []byte, err error) error {
 			o.gather()
-			o.out = appendRun(o.out, first, count, entries, err)
-			r.next = first + uint64(count)
-			return o.flushHistory()
+			for count > 0 {
+				var n int
+				o.out, n, entries = appendRun(o.out, first, count, entries, err, flushAt)
+				first, count = first+uint64(n), count-n
+				r.next = first
+				if err := o.flushHistory(); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
+		if o.turn != (time.Time{}) {
+			o.endTurn()
+		}
 		if errors.Is(err, errStopped) {
 			o.endRead()
 			return nil
@@ -194,10 +205,18 @@ func (o *output) history() error {
 }
 
 // flushHistory sends what a replay has gathered, and with it the replies that
-// have come meanwhile: they never wait for history.
+// have come meanwhile: they never wait for history. Longer replays take turns;
+// a turn is over before the socket is waited for.
 func (o *output) flushHistory() error {
 	if len(o.out) < flushAt {
 		return nil
+	}
+	if o.turn != (time.Time{}) {
+		if o.direct != nil {
+			n := o.direct.write(o.out)
+			o.out = o.out[:copy(o.out, o.out[n:])]
+		}
+		o.endTurn()
 	}
 	if err := o.flush(); err != nil {
 		return err
@@ -206,7 +225,17 @@ func (o *output) flushHistory() error {
 	if o.ending > endInput {
 		return errStopped
 	}
-	return o.reply(math.MaxUint64)
+	if err := o.reply(math.MaxUint64); err != nil {
+		return err
+	}
+	var err error
+	o.turn, err = o.server.turns.take(o.ctx)
+	return err
+}
+
+func (o *output) endTurn() {
+	o.server.turns.end(o.turn)
+	o.turn = time.Time{}
 }
 
 // await waits until all appends through index have been acknowledged.

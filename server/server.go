@@ -70,6 +70,7 @@ type Server struct {
 	cfg    Config
 	log    Log
 	tail   tail
+	turns  *turns
 	budget *semaphore.Weighted // MaxInFlight
 
 	mu        sync.Mutex
@@ -89,6 +90,7 @@ func New(log Log, config Config) *Server {
 		cfg:       config,
 		log:       log,
 		tail:      tail{log: log, max: config.TailCache},
+		turns:     newTurns(),
 		budget:    semaphore.NewWeighted(config.MaxInFlight),
 		conns:     make(map[*conn]struct{}),
 		listeners: make(map[net.Listener]struct{}),

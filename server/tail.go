@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"math"
 	"sort"
 	"sync"
 )
@@ -100,7 +101,7 @@ func readBlock(ctx context.Context, log Log, next, head uint64) (*block, error) 
 		if b.lines == nil {
 			b.lines = make([]byte, 0, len(entries)+count*40)
 		}
-		b.lines = appendRun(b.lines, first, count, entries, err)
+		b.lines, _, _ = appendRun(b.lines, first, count, entries, err, math.MaxInt)
 		b.last = first + uint64(count) - 1
 		if len(b.lines) >= tailBlock {
 			return errEnough

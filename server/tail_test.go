@@ -52,6 +52,11 @@ func TestFollowersSeeIdenticalBytes(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	// Once all followers are gone, the cache is given up.
+	h.shutdown()
+	if h.tail.followers != 0 || h.tail.size != 0 || h.tail.blocks != nil {
+		t.Errorf("after the last follower %d are counted and %d bytes kept", h.tail.followers, h.tail.size)
+	}
 }
 
 // Followers at different distances from the head, some of them behind what a

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -117,4 +118,41 @@ func TestWritersOfManyConnections(t *testing.T) {
 		c.want(entry(ids[index], index))
 	}
 	c.want(head(writers * each))
+}
+
+// All connections together have no more than MaxInFlight bytes of entries under
+// way, unless one alone has more, and none of them is forgotten.
+func TestMaxInFlight(t *testing.T) {
+	noLeaks(t)
+	log := newFakeLog()
+	log.hold()
+	const limit, writers = 1000, 6
+	h := start(t, log, Config{MaxInFlight: limit})
+	entry := `["` + strings.Repeat("x", 395) + `"]` // 400 bytes with its newline: two fit
+	for round := range 3 {
+		var clients []*client
+		for range writers {
+			c := h.dial()
+			c.send(`{"id":"1","entry":` + entry + `}`)
+			clients = append(clients, c)
+		}
+		for stored := 0; stored < writers; stored += 2 {
+			log.wait(t, 2)
+			if n := log.pending(); n != 2 {
+				t.Fatalf("%d entries are under way, want 2", n)
+			}
+			log.release(nil)
+		}
+		for _, c := range clients {
+			if line := c.line(); !ackLine.MatchString(line) {
+				t.Fatalf("round %d: got %s", round, line)
+			}
+			c.nc.Close()
+		}
+	}
+	c := h.dial()
+	c.send(`{"id":"1","entry":["` + strings.Repeat("x", 5*limit) + `"]}`)
+	log.wait(t, 1)
+	log.open()
+	c.want(ack(1, 3*writers+1))
 }

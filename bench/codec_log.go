@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+)
+
+// logAppender appends over this project's protocol: one JSON message a line.
+type logAppender struct {
+	entries *entrySource
+	nextID  uint32
+	wantID  uint32
+}
+
+const (
+	writeHead = `{"id":"`
+	writeMid  = `","entry":`
+	ackMid    = `","index":`
+)
+
+func (*logAppender) greeting() ([]byte, string) { return nil, "" }
+
+func (a *logAppender) requests(dst []byte, n int, now int64) []byte {
+	for range n {
+		dst = append(dst, writeHead...)
+		dst = binary.LittleEndian.AppendUint64(dst, hex8(a.nextID))
+		a.nextID++
+		dst = append(dst, writeMid...)
+		dst = a.entries.put(dst, now)
+		dst = append(dst, '}', '\n')
+	}
+	return dst
+}
+
+// replies checks that each line acknowledges the next id in the order of the
+// writes, which both confirms the protocol and makes latencies attributable.
+func (a *logAppender) replies(b []byte) (used, n int, err error) {
+	const idAt = len(writeHead)
+	for {
+		end := bytes.IndexByte(b[used:], '\n')
+		if end < 0 {
+			return used, n, nil
+		}
+		line := b[used : used+end]
+		if len(line) < idAt+8+len(ackMid)+1 ||
+			string(line[idAt+8:idAt+8+len(ackMid)]) != ackMid ||
+			binary.LittleEndian.Uint64(line[idAt:]) != hex8(a.wantID) {
+			return used, n, unexpected("append", line)
+		}
+		a.wantID++
+		used += end + 1
+		n++
+	}
+}
+
+// logReader reads over this project's protocol. Instead of parsing an index
+// it keeps the beginning that the next line must have and compares, which
+// checks the order of the entries at the price of a short memory compare.
+type logReader struct {
+	plan readPlan
+	// original is set for the npm server. It has no endless read, so a stream
+	// is asked for as one very long pull, and its entries may lack the index.
+	original bool
+
+	next   uint64 // index of the next entry
+	prefix []byte // how its line must begin
+	asking bool
+}
+
+const (
+	indexHead = `{"index":`
+	indexMid  = `,"entry":`
+)
+
+func newLogReader(plan readPlan, original bool) *logReader {
+	r := &logReader{plan: plan, original: original, next: 1, asking: true}
+	r.prefix = logPrefix(nil, r.next)
+	return r
+}
+
+func logPrefix(dst []byte, index uint64) []byte {
+	dst = append(dst[:0], indexHead...)
+	dst = strconv.AppendUint(dst, index, 10)
+	return append(dst, indexMid...)
+}
+
+func (*logReader) greeting() ([]byte, string) { return nil, "" }
+
+func (r *logReader) ask(dst []byte) []byte {
+	if !r.asking {
+		return dst
+	}
+	r.asking = false
+	read := r.plan.pull
+	if read == 0 && r.original {
+		read = 1 << 31
+	}
+	if read == 0 {
+		return fmt.Appendf(dst, "{\"from\":%d}\n", r.next)
+	}
+	return fmt.Appendf(dst, "{\"from\":%d,\"read\":%d}\n", r.next, read)
+}
+
+func (r *logReader) scan(b []byte, visit func([]byte)) (used, entries int, err error) {
+	for {
+		end := bytes.IndexByte(b[used:], '\n')
+		if end < 0 {
+			return used, entries, nil
+		}
+		line := b[used : used+end]
+		switch {
+		case bytes.HasPrefix(line, r.prefix):
+			if visit != nil {
+				visit(line[len(r.prefix) : len(line)-1])
+			}
+			r.advance()
+			entries++
+		case r.original && bytes.HasPrefix(line, []byte(`{"entry":`)):
+			r.advance()
+			entries++
+		default:
+			if err := r.control(line); err != nil {
+				return used, entries, err
+			}
+		}
+		used += end + 1
+	}
+}
+
+// advance counts the expected index up by one, in decimal and in place; only
+// a carry past the last digit rebuilds the prefix.
+func (r *logReader) advance() {
+	r.next++
+	for i := len(r.prefix) - len(indexMid) - 1; i >= len(indexHead); i-- {
+		if r.prefix[i] != '9' {
+			r.prefix[i]++
+			return
+		}
+		r.prefix[i] = '0'
+	}
+	r.prefix = logPrefix(r.prefix, r.next)
+}
+
+// control handles the lines that are no entries.
+func (r *logReader) control(line []byte) error {
+	switch {
+	case bytes.HasPrefix(line, []byte(`{"current":true`)):
+		// At the head; what follows is delivered as it is appended.
+	case bytes.HasPrefix(line, []byte(`{"head":`)):
+		r.asking = true
+	default:
+		return fmt.Errorf("read: got %.80q where the line should begin %q", line, r.prefix)
+	}
+	return nil
+}

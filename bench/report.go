@@ -1,0 +1,175 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+)
+
+// measurement is what one run of a cell against one server has measured, by
+// the names of the columns below.
+type measurement map[string]float64
+
+// report is everything that a run of the bench has found, as it is written to
+// the JSON file and as tables and charts are made from it.
+type report struct {
+	Date     string            `json:"date"`
+	Command  []string          `json:"command"`
+	Machine  machineInfo       `json:"machine"`
+	Settings map[string]string `json:"settings"`
+	Targets  []targetInfo      `json:"targets"`
+	Missing  []missingInfo     `json:"missing,omitempty"`
+	Cells    []*cellResult     `json:"cells"`
+}
+
+type targetInfo struct {
+	Name     string `json:"name"`
+	Version  string `json:"version"`
+	Settings string `json:"settings"`
+}
+
+type missingInfo struct {
+	Name string `json:"name"`
+	Why  string `json:"why"`
+}
+
+type cellResult struct {
+	Group   string          `json:"group"`
+	Name    string          `json:"name"`
+	Results []*targetResult `json:"results"`
+}
+
+type targetResult struct {
+	Target string        `json:"target"`
+	Rounds []measurement `json:"rounds"`
+	Median measurement   `json:"median,omitempty"`
+	// Ratio is ours/this by the group's main column; 0 where there is none.
+	Ratio float64 `json:"ratio,omitempty"`
+	// Error tells why the target has no (further) figures in this cell.
+	Error string `json:"error,omitempty"`
+}
+
+// group says how the cells of a group are shown.
+type group struct {
+	name    string
+	title   string
+	main    string // the column that targets are compared by
+	lower   bool   // less is better in it
+	columns []column
+}
+
+type column struct {
+	key    string
+	title  string
+	scale  float64 // multiplies what is measured in SI units
+	digits int
+}
+
+var (
+	latencyColumns = []column{
+		{"p50", "p50 µs", 1e6, 0}, {"p99", "p99 µs", 1e6, 0}, {"p999", "p99.9 µs", 1e6, 0},
+	}
+	costColumns = []column{
+		{"server_cpu", "server CPU µs/op", 1e6, 2}, {"generator_cpu", "generator CPU µs/op", 1e6, 2},
+	}
+)
+
+// groups are all groups of cells, in the order in which they run.
+var groups = []group{
+	{"append", "Append, connections × appends in flight on each", "rate", false,
+		slices.Concat([]column{{"rate", "appends/s", 1, 0}}, latencyColumns, costColumns)},
+	{"replay", "Replay by one reader after a restart, page cache warm", "rate", false,
+		slices.Concat([]column{{"rate", "entries/s", 1, 0}, {"bytes_rate", "GB/s on the wire", 1e-9, 2}}, costColumns)},
+	{"fanout", "Fan-out, from send to delivery", "p50", true,
+		slices.Concat(latencyColumns, []column{{"deliveries", "deliveries/s", 1, 0}, costColumns[0]})},
+	{"mixed", "Appends while readers replay", "rate", false,
+		[]column{{"rate", "appends/s with readers", 1, 0}, {"rate_alone", "without", 1, 0}, {"kept", "kept", 1, 2},
+			{"p99", "p99 µs with readers", 1e6, 0}, {"read_rate", "entries/s read", 1, 0}}},
+	{"own", "This server alone", "", false,
+		[]column{{"start", "start s", 1, 3}, {"rss", "RSS MB", 1e-6, 1}, {"rate", "appends/s", 1, 0},
+			{"p50", "p50 µs", 1e6, 0}, {"p99", "p99 µs", 1e6, 0}, {"p999", "p99.9 µs", 1e6, 0},
+			{"disk", "disk B/entry", 1, 1}}},
+}
+
+func groupNamed(name string) *group {
+	for i := range groups {
+		if groups[i].name == name {
+			return &groups[i]
+		}
+	}
+	return &group{name: name, title: name}
+}
+
+// cell returns the result of a cell, which it adds if it is new.
+func (r *report) cell(group, name string) *cellResult {
+	for _, c := range r.Cells {
+		if c.Group == group && c.Name == name {
+			return c
+		}
+	}
+	c := &cellResult{Group: group, Name: name}
+	r.Cells = append(r.Cells, c)
+	return c
+}
+
+func (c *cellResult) target(name string) *targetResult {
+	for _, t := range c.Results {
+		if t.Target == name {
+			return t
+		}
+	}
+	t := &targetResult{Target: name}
+	c.Results = append(c.Results, t)
+	return t
+}
+
+// summarize computes the medians and ratios of a cell from its rounds.
+func (c *cellResult) summarize() {
+	for _, t := range c.Results {
+		t.Median = medians(t.Rounds)
+	}
+	main := groupNamed(c.Group).main
+	if main == "" {
+		return
+	}
+	ours := c.target("ours").Median[main]
+	for _, t := range c.Results {
+		if v := t.Median[main]; v > 0 {
+			t.Ratio = ours / v
+		}
+	}
+}
+
+// medians is the median over the rounds of each column by itself.
+func medians(rounds []measurement) measurement {
+	values := make(map[string][]float64)
+	for _, m := range rounds {
+		for k, v := range m {
+			values[k] = append(values[k], v)
+		}
+	}
+	out := make(measurement)
+	for k, v := range values {
+		slices.Sort(v)
+		n := len(v)
+		out[k] = (v[(n-1)/2] + v[n/2]) / 2
+	}
+	return out
+}
+
+func (r *report) save(path string) error {
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(b, '\n'), 0o644)
+}
+
+func loadReport(path string) (*report, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	r := new(report)
+	return r, json.Unmarshal(b, r)
+}

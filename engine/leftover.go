@@ -1,0 +1,90 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"tcp-log-server/segment"
+)
+
+// A copy of the directories of a running log can hold a segment that was removed
+// a moment later, and lack the one behind it, which was removed before the copy
+// came to it. The log lost nothing by either, and nor does the copy: it has all
+// entries of both as records and blobs. Such segments, before a gap that records
+// and blobs fill, are leftovers.
+
+// passOver takes the segments so far for leftovers because of the gap before s;
+// why is what follows said of s. It returns why where there is no such gap.
+func (d *disk) passOver(s *segment.Segment, why error) error {
+	n := len(d.segments)
+	if n == 0 || s.Header.Store != d.id || s.Header.First <= d.segments[n-1].Last()+1 {
+		return why
+	}
+	d.leftover, d.segments = append(d.leftover, d.segments...), nil
+	if d.gap == nil {
+		d.gap = why
+	}
+	return nil
+}
+
+// checkLeftover refuses leftovers unless every entry from their first on, through
+// need, is proved to be there: by its record, and a blob of that size and hash.
+func (d *disk) checkLeftover(need uint64) error {
+	if len(d.leftover) == 0 {
+		return nil
+	}
+	if d.cfg.WAL == Memory || d.cfg.Blobs == Memory {
+		return d.gap
+	}
+	if last, err := segment.LastRecord(d.cfg.WAL); err != nil {
+		return err
+	} else if last < need {
+		return d.gap
+	}
+	if err := d.inBlobs(d.leftover[0].Header.First, need); err != nil {
+		return fmt.Errorf("%w (and blobs do not make up for it: %v)", d.gap, err)
+	}
+	return nil
+}
+
+// removeLeftover removes the leftovers, oldest first.
+func (d *disk) removeLeftover() error {
+	for _, s := range d.leftover {
+		if err := errors.Join(os.Remove(s.Path), segment.SyncDir(d.dir)); err != nil {
+			return err
+		}
+		d.log.Warn().Str("event", "removed").Str("segment", filepath.Base(s.Path)).
+			Uint64("first", s.Header.First).Uint64("last", s.Last()).
+			Msg("a segment that a copy of a running log was left with; its entries are in the index and in blobs")
+	}
+	d.leftover = nil
+	return nil
+}
+
+// inBlobs reads the records and the blobs of all entries from first to last and
+// returns what is wrong with the first that is not as it should be.
+func (d *disk) inBlobs(first, last uint64) error {
+	records := segment.NewRecordReader(d.cfg.WAL)
+	defer records.Close()
+	recs := make([]segment.Record, 512)
+	for first <= last {
+		select {
+		case <-d.stop:
+			return fmt.Errorf("the log is closing")
+		default:
+		}
+		n, err := records.Read(first, recs[:min(uint64(len(recs)), last-first+1)])
+		if n == 0 {
+			return err
+		}
+		for i, rec := range recs[:n] {
+			if _, err := segment.ReadBlob(d.cfg.Blobs, rec); err != nil {
+				return fmt.Errorf("index %d: %w", first+uint64(i), err)
+			}
+		}
+		first += uint64(n)
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// filler, in the fuzzer's input, stands for bytes enough to make a line too long.
+const filler = 0x7f
+
+// oneRead drops all lines that are reads but the first, since whether a second
+// one is refused depends on how far the first has come; what follows the last
+// line that the server looks at goes too.
+func oneRead(input []byte) string {
+	var out strings.Builder
+	reads := 0
+	for _, line := range bytes.SplitAfter(input, []byte("\n")) {
+		m, _, err := parse(bytes.TrimSuffix(line, []byte("\n")), nil)
+		if err == nil && m.kind == read {
+			if reads++; reads > 1 {
+				continue
+			}
+		}
+		out.WriteString(strings.ReplaceAll(string(line), string(rune(filler)), strings.Repeat("_", 30_000)))
+	}
+	return out.String()
+}
+
+var (
+	replyTo   = regexp.MustCompile(`^\{"id":".*","(index":\d+|error":".*")\}$`)
+	entryLine = regexp.MustCompile(`^\{"index":(\d+),"entry":.*\}$`)
+)
+
+// conversation is an output, sorted by what its lines belong to.
+type conversation struct {
+	replies, errors, read []string
+}
+
+// sortOut checks what holds of any output, and sorts its lines.
+func sortOut(t *testing.T, output string) (c conversation) {
+	t.Helper()
+	if output != "" && !strings.HasSuffix(output, "\n") {
+		t.Fatalf("the output does not end in a newline: %q", output)
+	}
+	acked, index := uint64(0), uint64(0)
+	for _, line := range strings.Split(strings.TrimSuffix(output, "\n"), "\n") {
+		var n uint64
+		switch m := entryLine.FindStringSubmatch(line); {
+		case m != nil:
+			fmt.Sscan(m[1], &n)
+			if n > acked || index > 0 && n != index+1 {
+				t.Fatalf("entry %d comes after ack %d and entry %d", n, acked, index)
+			}
+			index = n
+			c.read = append(c.read, line)
+		case replyTo.MatchString(line):
+			if ackLine.MatchString(line) {
+				acked++
+			}
+			c.replies = append(c.replies, line)
+		case line == current:
+			c.read = append(c.read, line)
+		case strings.HasPrefix(line, `{"head":`):
+			c.read = append(c.read, `{"head":…}`) // that of the moment
+		case strings.HasPrefix(line, `{"error":`):
+			c.errors = append(c.errors, line)
+		case line != "":
+			t.Fatalf("what is %q?", line)
+		}
+	}
+	return c
+}
+
+// FuzzConversation: into which packets the input of a connection is cut makes no
+// difference to what it gets, but for how much of a read is sent before the end.
+func FuzzConversation(f *testing.F) {
+	for i, input := range []string{
+		"{\"id\":\"1\",\"entry\":[1]}\n{\"from\":1}\n{\"id\":\"2\",\"entry\":[2]}\n{\"id\":\"3\",\"entry\":{\"a\":1,\"a\":1}}\n",
+		"{\"from\":2,\"read\":2}\n{}\n{\"id\":\"1\",\"entry\":{\"b\":1,\"a\":2}}\r\n\n \n{\"id\":\"2\",\"entry\":null}",
+		"{\"id\":\"1\",\"entry\":[]}\n{\"id\":\"2\",\"entry\":[\"\x7f\x7f\x7f\"]}\n{\"id\":\"3\",\"entry\":[]}\n\x7f\x7f\x7f\n{\"id\":\"4\",\"entry\":[]}\n",
+		"{\"id\":\"1\",\"entry\":[]}\noops\n{\"id\":\"2\",\"entry\":[]}\n",
+		"{\"id\":\"1\",\"entry\":[",
+		"{\"entry\":[\"\x7f\"],\"id\":\"1\"}\n{\"from\":1,\"read\":1}\n",
+	} {
+		f.Add([]byte(input), uint64(i))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte, seed uint64) {
+		if len(raw) > 10_000 || bytes.Count(raw, []byte{filler}) > 8 {
+			return
+		}
+		input := oneRead(raw)
+		random := rand.New(rand.NewPCG(seed, 1))
+		var pieces []string
+		for rest := input; rest != ""; {
+			n := min(1+random.IntN(40), len(rest))
+			if random.IntN(4) == 0 {
+				n = min(1+random.IntN(80_000), len(rest))
+			}
+			if pieces = append(pieces, rest[:n]); len(pieces) > 2000 {
+				n = len(rest)
+				pieces[len(pieces)-1] = rest
+			}
+			rest = rest[n:]
+		}
+		config := Config{MaxEntry: 1000}
+		logs := [2]*fakeLog{newFakeLog(), newFakeLog()}
+		var whole, cut conversation
+		if input != "" {
+			whole = sortOut(t, converse(logs[0], config, input))
+			cut = sortOut(t, converse(logs[1], config, pieces...))
+		}
+		same := func(what string, a, b []string) {
+			t.Helper()
+			if len(a) != len(b) {
+				t.Fatalf("%s: %d in one piece, %d in many:\n%q\n%q", what, len(a), len(b), a, b)
+			}
+			for i := range a {
+				if a[i] != b[i] {
+					t.Fatalf("%s: in one piece %s, in many %s", what, a[i], b[i])
+				}
+			}
+		}
+		same("replies", whole.replies, cut.replies)
+		same("errors", whole.errors, cut.errors)
+		if len(logs[0].entries) != len(logs[1].entries) {
+			t.Fatalf("the logs hold %d and %d entries", len(logs[0].entries), len(logs[1].entries))
+		}
+		if n := len(whole.errors); n > 0 && whole.errors[n-1] == `{"error":"invalid JSON"}` {
+			return // which ends a read wherever it is
+		}
+		// Current comes at the head of one moment or another; the entries before it
+		// and after it are the same, as far as they are sent.
+		a, b := entriesOf(whole.read), entriesOf(cut.read)
+		n := min(len(a), len(b))
+		same("entries", a[:n], b[:n])
+		if (len(whole.read) == 0) != (len(cut.read) == 0) {
+			t.Fatalf("a read answers %q in one piece, %q in many", whole.read, cut.read)
+		}
+	})
+}
+
+// entriesOf are the lines of a read that are entries.
+func entriesOf(lines []string) (entries []string) {
+	for _, line := range lines {
+		if entryLine.MatchString(line) {
+			entries = append(entries, line)
+		}
+	}
+	return entries
+}
