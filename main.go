@@ -23,16 +23,21 @@ func run(args []string) int {
 	cmd := serveCommand()
 	cmd.Commands = []*cli.Command{}
 	cmd.EnableShellCompletion = true
-	cmd.OnUsageError = usageError
+	for _, c := range append(cmd.Commands, cmd) {
+		c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return err }
+	}
 	cmd.ExitErrHandler = func(context.Context, *cli.Command, error) {}
 	err := cmd.Run(context.Background(), args)
 	if err == nil {
 		return 0
 	}
+	// What no action has returned, the command line itself is wrong about.
+	code := exitUsage
 	var coded cli.ExitCoder
-	code := exitFailure
 	if errors.As(err, &coded) {
 		code = coded.ExitCode()
+	} else {
+		err = fmt.Errorf("%w; see `tcp-log-server --help`", err)
 	}
 	if text := err.Error(); text != "" {
 		fmt.Fprintf(os.Stderr, "tcp-log-server: %s\n", text)
@@ -40,7 +45,15 @@ func run(args []string) int {
 	return code
 }
 
-// usageError is what is made of words that are no command, flag or value.
-func usageError(_ context.Context, cmd *cli.Command, err error, _ bool) error {
-	return cli.Exit(fmt.Sprintf("%v; see `%s --help`", err, cmd.FullName()), exitUsage)
+// action makes a command of fn: an error of it is a failure, unless it brings an
+// exit code with it.
+func action(fn cli.ActionFunc) cli.ActionFunc {
+	return func(ctx context.Context, cmd *cli.Command) error {
+		err := fn(ctx, cmd)
+		var coded cli.ExitCoder
+		if err == nil || errors.As(err, &coded) {
+			return err
+		}
+		return cli.Exit(err, exitFailure)
+	}
 }

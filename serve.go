@@ -35,7 +35,7 @@ func serveCommand() *cli.Command {
 			"Each flag can be given as the environment variable beside it instead.",
 		ArgsUsage: " ",
 		Flags:     settings(),
-		Action:    serve,
+		Action:    action(serve),
 	}
 }
 

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// binary is the built program, made once for all tests that run it.
+var binary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(scratch, "tcp-log-server")
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// scratch is where it lies.
+var scratch string
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "tcp-log-server-test"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(scratch)
+	os.Exit(code)
+}
+
+// daemon is a running server.
+type daemon struct {
+	cmd    *exec.Cmd
+	addr   string
+	events chan map[string]any // what it logs; closed at its end
+	stderr bytes.Buffer
+}
+
+// start starts the server with settings beyond PORT=0 and waits until it listens.
+func start(t *testing.T, settings ...string) *daemon {
+	t.Helper()
+	d := launch(t, settings...)
+	e := d.event(t, "listening")
+	d.addr = fmt.Sprintf("127.0.0.1:%v", e["port"])
+	return d
+}
+
+// launch starts the server.
+func launch(t *testing.T, settings ...string) *daemon {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &daemon{cmd: exec.Command(path), events: make(chan map[string]any, 1024)}
+	d.cmd.Env = append(os.Environ(), append([]string{"PORT=0"}, settings...)...)
+	d.cmd.Stderr = &d.stderr
+	out, err := d.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.cmd.Process.Kill(); d.cmd.Wait() })
+	go func() {
+		defer close(d.events)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			var e map[string]any
+			if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+				e = map[string]any{"event": "not JSON", "line": lines.Text()}
+			}
+			select {
+			case d.events <- e:
+			default: // nobody looks at this one
+			}
+		}
+	}()
+	return d
+}
+
+// event waits for a logged event of that name.
+func (d *daemon) event(t *testing.T, name string) map[string]any {
+	t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		select {
+		case e, ok := <-d.events:
+			if !ok {
+				d.cmd.Wait()
+				t.Fatalf("the server ended before %q: %s", name, d.stderr.String())
+			}
+			if e["event"] == name {
+				return e
+			}
+		case <-timeout:
+			t.Fatalf("the server did not log %q in time", name)
+		}
+	}
+}
+
+// stop ends the server by a signal and returns its exit code.
+func (d *daemon) stop(t *testing.T, s os.Signal) int {
+	t.Helper()
+	if err := d.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+	return d.wait(t)
+}
+
+func (d *daemon) wait(t *testing.T) int {
+	t.Helper()
+	for range d.events { // until the server closes its standard output
+	}
+	err := d.cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return d.cmd.ProcessState.ExitCode()
+}
+
+// talk sends all of input, closes that half of the connection and returns
+// everything that comes back.
+func talk(t *testing.T, addr, input string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(c, input); err != nil {
+		t.Fatal(err)
+	}
+	c.(*net.TCPConn).CloseWrite()
+	out, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func TestFirstMinute(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	d := start(t, "DATA="+data)
+	if got, want := talk(t, d.addr, `{"id":"1","entry":{"b":1,"a":2}}`+"\n"), `{"id":"1","index":1}`+"\n"; got != want {
+		t.Errorf("reply is %q, want %q", got, want)
+	}
+	// b3sum of {"a":2,"b":1}
+	const hash = "aec0c27dfce8daa9a0e36db913d1688ec539ca7f764997c4de8b9f3101f6418b"
+	blob := filepath.Join(data, "blobs", hash[:2], hash[2:])
+	deadline := time.Now().Add(2 * time.Second)
+	for {
+		if b, err := os.ReadFile(blob); err == nil && string(b) == `{"a":2,"b":1}` {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("two seconds on there is no %s", blob)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	files := 0
+	filepath.WalkDir(filepath.Join(data, "blobs"), func(_ string, e os.DirEntry, _ error) error {
+		if !e.IsDir() {
+			files++
+		}
+		return nil
+	})
+	if files != 1 {
+		t.Errorf("there are %d files below blobs, want 1", files)
+	}
+	if code := d.stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code is %d, want 0: %s", code, d.stderr.String())
+	}
+
+	d = start(t, "DATA="+data)
+	if got, want := talk(t, d.addr, `{"from":1}`+"\n"), `{"index":1,"entry":{"a":2,"b":1}}`+"\n"+`{"current":true}`+"\n"; got != want {
+		t.Errorf("after a restart the log reads %q, want %q", got, want)
+	}
+}
+
+func TestLogLines(t *testing.T) {
+	d := start(t, "DATA=memory", "LEVELDB=/somewhere")
+	talk(t, d.addr, "[]\n")
+	for _, name := range []string{"connected", "invalid", "end", "close"} {
+		e := d.event(t, name)
+		level, isNumber := e["level"].(float64)
+		if _, ok := e["connection"].(string); !ok || !isNumber || level < 10 || level > 60 || e["pid"] == nil || e["hostname"] == nil || e["time"] == nil {
+			t.Errorf("event %q lacks a field of pino's, or the connection: %v", name, e)
+		}
+		if name == "connected" && (e["address"] != "127.0.0.1" || e["port"] == nil) {
+			t.Errorf("event %q lacks address or port: %v", name, e)
+		}
+	}
+	d.cmd.Process.Signal(os.Interrupt)
+	d.event(t, "stopped")
+	if code := d.wait(t); code != 0 {
+		t.Errorf("exit code is %d, want 0", code)
+	}
+}
+
+func TestOldSettings(t *testing.T) {
+	for _, name := range []string{"LEVELDB", "LEVELDOWN", "FILE"} {
+		d := launch(t, "DATA=memory", name+"=x")
+		e := d.event(t, "ignored")
+		if msg, _ := e["msg"].(string); e["variable"] != name || !strings.Contains(msg, "WAL") || e["level"] != 40.0 {
+			t.Errorf("with %s set the server logs %v", name, e)
+		}
+		d.event(t, "listening")
+		d.stop(t, syscall.SIGTERM)
+	}
+}
+
+func TestRefusedSettings(t *testing.T) {
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		setting, flag string
+		code          int
+		says          string
+	}{
+		{"PORT=x", "", exitUsage, "PORT"},
+		{"PORT=65536", "", exitUsage, "65536"},
+		{"LOOSE_MAX=-2", "", exitUsage, "loose-max is -2"},
+		{"LOG_LEVEL=loud", "", exitUsage, `log-level is "loud"`},
+		{"WRITE_TIMEOUT=1ms", "", exitUsage, "write-timeout is 1ms"},
+		{"", "--prot=1", exitUsage, "prot"},
+		{"", "surve", exitUsage, `no command "surve"`},
+		{"HOST=no.such.host.invalid", "", exitFailure, "no.such.host.invalid"},
+		{"DATA=/dev/null/x", "", exitFailure, "/dev/null"},
+	} {
+		cmd := exec.Command(path)
+		if tt.flag != "" {
+			cmd.Args = append(cmd.Args, tt.flag)
+		}
+		cmd.Env = append(os.Environ(), "PORT=0", "DATA="+filepath.Join(t.TempDir(), "data"))
+		if tt.setting != "" {
+			cmd.Env = append(cmd.Env, tt.setting)
+		}
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != tt.code {
+			t.Errorf("%s%s: exit code is %d, want %d", tt.setting, tt.flag, code, tt.code)
+		}
+		text := stderr.String()
+		if !strings.Contains(text, tt.says) || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "tcp-log-server: ") {
+			t.Errorf("%s%s: error is %q, want one line with %q", tt.setting, tt.flag, text, tt.says)
+		}
+	}
+}
+
+func TestSecondDaemon(t *testing.T) {
+	data := t.TempDir()
+	start(t, "DATA="+data)
+	second := launch(t, "DATA="+data)
+	if code := second.wait(t); code != exitFailure || !strings.Contains(second.stderr.String(), "locked by another process") {
+		t.Errorf("exit code is %d, error %q", code, second.stderr.String())
+	}
+}
+
+func TestDamagedStart(t *testing.T) {
+	data := t.TempDir()
+	d := start(t, "DATA="+data)
+	talk(t, d.addr, strings.Repeat(`{"id":"1","entry":{"a":1}}`+"\n", 10))
+	d.stop(t, syscall.SIGTERM)
+	path := filepath.Join(data, "segments", "00000000000000000001.seg")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-5] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d = launch(t, "DATA="+data)
+	code := d.wait(t)
+	text := d.stderr.String()
+	if code != exitFailure || strings.Count(text, "\n") != 1 || !strings.Contains(text, path) || !strings.Contains(text, "tcp-log-server fsck "+data) {
+		t.Errorf("exit code is %d, error %q", code, text)
+	}
+}
+
+func TestSecondSignal(t *testing.T) {
+	d := start(t, "DATA=memory")
+	c, err := net.Dial("tcp", d.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	d.event(t, "connected")
+	// A client that stays is waited for, for a moment; the second signal is not.
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	d.event(t, "stopping")
+	if code := d.stop(t, syscall.SIGTERM); code != exitFailure {
+		t.Errorf("exit code is %d, want %d", code, exitFailure)
+	}
+}
