@@ -169,7 +169,7 @@ func TestShutdownAcknowledgesWhatWasAccepted(t *testing.T) {
 // Whatever reaches the log before an orderly end is acknowledged.
 func TestShutdownInTheMiddleOfWrites(t *testing.T) {
 	noLeaks(t)
-	for range 20 {
+	for range 6 {
 		log := newFakeLog()
 		h := start(t, log, Config{})
 		const writers = 4

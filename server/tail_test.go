@@ -21,8 +21,10 @@ func TestFollowersSeeIdenticalBytes(t *testing.T) {
 		want.WriteString(entry(n, n) + "\n")
 	}
 	done := make(chan error, followers)
+	var clients []*client
 	for range followers {
 		c := h.dial()
+		clients = append(clients, c)
 		c.send(`{"from":1}`)
 		if _, err := c.r.Peek(len(current) + 1); err != nil {
 			t.Fatal(err)
@@ -37,6 +39,7 @@ func TestFollowersSeeIdenticalBytes(t *testing.T) {
 		}()
 	}
 	writer := h.dial()
+	clients = append(clients, writer)
 	go func() {
 		for n := 1; n <= entries; {
 			count := min(1+n%37, entries+1-n)
@@ -53,6 +56,9 @@ func TestFollowersSeeIdenticalBytes(t *testing.T) {
 		}
 	}
 	// Once all followers are gone, the cache is given up.
+	for _, c := range clients {
+		c.nc.Close()
+	}
 	h.shutdown()
 	if h.tail.followers != 0 || h.tail.size != 0 || h.tail.blocks != nil {
 		t.Errorf("after the last follower %d are counted and %d bytes kept", h.tail.followers, h.tail.size)
