@@ -139,7 +139,11 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 	lead, ok := l.queue.push(s)
 	switch {
 	case !ok:
-		done(0, fmt.Errorf("%w: %w", ErrNotStored, ErrClosed))
+		// In its turn: behind those that are still being acknowledged.
+		go func() {
+			l.appending.Wait()
+			done(0, fmt.Errorf("%w: %w", ErrNotStored, ErrClosed))
+		}()
 	case lead:
 		l.inline[0] = s
 		l.answer(l.commitGroup(l.inline[:]))

@@ -26,6 +26,9 @@ const (
 	settleBusy   = 128
 	settleQuiet  = 1024
 	settleRounds = 480
+	// Each sync of the settler's holds up those of appends for as long as it takes.
+	// While they come in it syncs once in settleSync pauses.
+	settleSync = 20
 	// quiet is how long no batch was committed when it is quiet.
 	quiet = 50 * time.Millisecond
 	// settleRetryMin and settleRetryMax bound the wait after a failure.
@@ -44,8 +47,9 @@ type settler struct {
 	d    *disk
 	l    *Log
 	recs []segment.Record // of settled+1, settled+2, …: not yet in the index
-	puts int              // blobs put since the last sync
+	puts int              // blobs put since the last flush
 	size int              // and the bytes in them
+	last time.Time        // when that was
 
 	seen  map[uint64]time.Time // by first index: when a segment was first found settled
 	stays uint64               // first index of a segment that is known to stay
@@ -69,21 +73,30 @@ func (s *settler) run() {
 			continue
 		}
 		busy := s.l.busy()
-		if err := s.settle(ctx, min(head, s.d.settled.Load()+s.dose(busy, head))); err != nil {
+		err := s.settle(ctx, min(head, s.next()-1+s.dose(busy, head)))
+		if err == nil && (!busy || time.Since(s.last) > settleSync*s.d.cfg.SettleEvery) {
+			err = s.flush()
+		}
+		if err != nil {
 			s.d.log.Error().Err(err).Str("event", "settle").Stringer("retry", retry).
 				Uint64("settled", s.d.settled.Load()).Msg("entries stay in their segments for the time being")
+			s.forget()
 			closing = s.pause(retry)
 			retry = min(2*retry, settleRetryMax)
 			continue
 		}
 		retry = settleRetryMin
 		s.remove()
-		if busy && s.writesBlobs() || head == s.d.settled.Load() {
+		if busy && s.writesBlobs() || head < s.next() {
 			closing = s.pause(s.d.cfg.SettleEvery)
 		}
 	}
 	time.AfterFunc(settleAtClose, cancel)
-	if err := s.settle(ctx, s.l.head.Load()); err != nil && ctx.Err() == nil {
+	err := s.settle(ctx, s.l.head.Load())
+	if err == nil || ctx.Err() != nil {
+		err = s.flush() // as far as it has come
+	}
+	if err != nil {
 		s.d.log.Error().Err(err).Str("event", "settle").Msg("entries stay in their segments until the next start")
 	}
 }
@@ -94,7 +107,7 @@ func (s *settler) dose(busy bool, head uint64) uint64 {
 	case !s.writesBlobs():
 		return settleChunk
 	case busy:
-		waiting := head - s.d.settled.Load()
+		waiting := head - (s.next() - 1)
 		if s.d.cfg.LooseMax > 0 {
 			waiting = min(waiting, uint64(s.d.cfg.LooseMax-s.d.loose))
 		}
@@ -120,13 +133,19 @@ func (s *settler) pause(wait time.Duration) (closing bool) {
 	}
 }
 
-// settle brings the mark up to head.
+// next is the index of the entry behind those in recs.
+func (s *settler) next() uint64 { return s.d.settled.Load() + uint64(len(s.recs)) + 1 }
+
+// forget drops what is not in the index: the next settle begins again there.
+func (s *settler) forget() { s.recs, s.puts, s.size = s.recs[:0], 0, 0 }
+
+// settle takes the entries up to head into recs, and writes their blobs. What is
+// in recs is settled with the next flush.
 func (s *settler) settle(ctx context.Context, head uint64) error {
-	from := s.d.settled.Load() + 1
+	from := s.next()
 	if from > head {
 		return nil
 	}
-	s.recs, s.puts, s.size = s.recs[:0], 0, 0
 	r := &reader{disk: s.d, ctx: ctx, next: from, through: head}
 	defer r.close()
 	r.fn = func(first uint64, count int, entries []byte, err error) error {
@@ -145,10 +164,7 @@ func (s *settler) settle(ctx context.Context, head uint64) error {
 		}
 		return nil
 	}
-	if err := r.run(); err != nil {
-		return err
-	}
-	return s.flush()
+	return r.run()
 }
 
 // lost settles entries that fsck has recorded as lost: their records have no
@@ -205,6 +221,7 @@ func (s *settler) flush() error {
 	}
 	s.d.log.Debug().Str("event", "settled").Uint64("through", through).
 		Int("entries", len(s.recs)).Int("blobs", s.puts).Send()
-	s.recs, s.puts, s.size = s.recs[:0], 0, 0
+	s.forget()
+	s.last = time.Now()
 	return nil
 }

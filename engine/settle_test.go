@@ -150,9 +150,21 @@ func TestRemoval(t *testing.T) {
 			}
 		})
 	}
+	for range 2 { // and these just where segments go
+		reading.Go(func() {
+			for !stop.Load() {
+				if first := l.Stats().First; first <= n {
+					if acked, _ := l.Acked(); acked >= first {
+						sameEntries(t, readRange(t, l, first, first), want[first-1:first])
+					}
+				}
+			}
+		})
+	}
 	for _, e := range want {
 		mustAppend(t, l, e)
 	}
+	settled(t, l)
 	eventually(t, "all segments but the last removed", func() bool { s := l.Stats(); return s.Segments == 1 })
 	stop.Store(true)
 	reading.Wait()

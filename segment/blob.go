@@ -165,7 +165,7 @@ func (b *Blobs) Get(r Record) ([]byte, error) { return ReadBlob(b.dir, r) }
 // ReadBlob is Blobs.Get for the blobs in dir, which need not be open.
 func ReadBlob(dir string, r Record) ([]byte, error) {
 	path := filepath.Join(dir, BlobPath(r.Hash))
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|noWait, 0)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w: blob %s", ErrNotFound, path)

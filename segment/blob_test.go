@@ -33,6 +33,7 @@ func put(t *testing.T, b *Blobs, entry string, created bool) Record {
 }
 
 func TestBlobs(t *testing.T) {
+	t.Parallel()
 	b := newBlobs(t)
 	entries := []string{"{}", "[]", "null", `{"a":1}`, `"` + strings.Repeat("x", 1<<20) + `"`}
 	for _, created := range []bool{true, false} {
@@ -58,6 +59,7 @@ func TestBlobs(t *testing.T) {
 
 // TestDamagedBlob: Get refuses anything but the entry, and Put replaces it.
 func TestDamagedBlob(t *testing.T) {
+	t.Parallel()
 	const entry = `{"a":1}`
 	for name, damage := range map[string]string{
 		"empty": "", "short": `{"a":1`, "long": `{"a":1}x`, "flipped": `{"a":0}`, "zeros": "\x00\x00\x00\x00\x00\x00\x00",
@@ -84,6 +86,7 @@ func TestDamagedBlob(t *testing.T) {
 }
 
 func TestBlobDirectoryGone(t *testing.T) {
+	t.Parallel()
 	b := newBlobs(t)
 	r := put(t, b, "{}", true)
 	if err := os.RemoveAll(filepath.Dir(filepath.Join(b.dir, BlobPath(r.Hash)))); err != nil {
@@ -96,6 +99,7 @@ func TestBlobDirectoryGone(t *testing.T) {
 }
 
 func TestOpenBlobsRemovesStray(t *testing.T) {
+	t.Parallel()
 	b := newBlobs(t)
 	writeFile(t, filepath.Join(b.dir, tmpBlob), []byte("half an en"))
 	again, err := OpenBlobs(b.dir)
@@ -109,6 +113,7 @@ func TestOpenBlobsRemovesStray(t *testing.T) {
 }
 
 func TestSyncEach(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var paths []string
 	for i := range 50 {
@@ -125,6 +130,7 @@ func TestSyncEach(t *testing.T) {
 }
 
 func TestBlobPath(t *testing.T) {
+	t.Parallel()
 	h := Sum([]byte("{}"))
 	s := h.String()
 	if got := BlobPath(h); got != filepath.Join(s[:2], s[2:]) {
@@ -144,6 +150,7 @@ func TestBlobPath(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
+	t.Parallel()
 	for _, first := range []uint64{1, 44, 1<<64 - 1} {
 		if got, ok := ParseName(Name(first)); !ok || got != first {
 			t.Errorf("%s parsed as %d, %v", Name(first), got, ok)
@@ -168,6 +175,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestMark(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if _, ok, err := FindMark(filepath.Join(dir, "none")); ok || err != nil {
 		t.Errorf("no directory: %v, %v", ok, err)
@@ -201,6 +209,7 @@ func TestMark(t *testing.T) {
 }
 
 func TestMakeDir(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "a", "b", "c")
 	for range 2 {
 		if err := MakeDir(dir); err != nil {
@@ -218,6 +227,7 @@ func TestMakeDir(t *testing.T) {
 }
 
 func TestDamageError(t *testing.T) {
+	t.Parallel()
 	cause := errors.New("cause")
 	for _, tt := range []struct {
 		err  DamageError
@@ -239,6 +249,7 @@ func TestDamageError(t *testing.T) {
 
 // TestSum pins the hash to BLAKE3's published value for the empty input.
 func TestSum(t *testing.T) {
+	t.Parallel()
 	const want = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
 	if got := Sum(nil).String(); got != want {
 		t.Errorf("hash of nothing is %s, want %s", got, want)

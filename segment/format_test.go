@@ -51,6 +51,7 @@ func checkRefusals(t *testing.T, whole []byte, rs []refusal, parse func([]byte) 
 }
 
 func TestHeader(t *testing.T) {
+	t.Parallel()
 	h := Header{Store: testStore, First: 1<<40 + 7, Created: 1750000000123456, Prev: 0xcafe1234}
 	b := h.appendTo(nil)
 	if len(b) != HeaderSize {
@@ -77,6 +78,7 @@ func TestHeader(t *testing.T) {
 }
 
 func TestBatchHeader(t *testing.T) {
+	t.Parallel()
 	h := BatchHeader{Size: 30, First: 12, Count: 10, Prev: 1, Time: -5, Synced: 1 << 33, Body: 0xffffffff}
 	b := make([]byte, BatchHeaderSize)
 	h.put(b)
@@ -111,6 +113,7 @@ func TestBatchHeader(t *testing.T) {
 }
 
 func TestFooter(t *testing.T) {
+	t.Parallel()
 	f := Footer{Table: 4096, First: 9, Last: 20, Batches: 3, Sum: 7, Rows: 8}
 	const size = 4096 + 3*RowSize + FooterSize
 	b := f.appendTo(nil)
@@ -158,6 +161,7 @@ func TestFooter(t *testing.T) {
 }
 
 func TestRow(t *testing.T) {
+	t.Parallel()
 	for _, r := range []Row{{}, {1, 2}, {1<<32 - 1, 1<<32 - 1}} {
 		if got := ParseRow(appendRow(nil, r)); got != r {
 			t.Errorf("parsed %v, want %v", got, r)
@@ -166,6 +170,7 @@ func TestRow(t *testing.T) {
 }
 
 func TestRecord(t *testing.T) {
+	t.Parallel()
 	r := Record{Hash: Sum([]byte("{}")), Time: 1750000000123456, Size: 2}
 	stored := func(r Record, index uint64) []byte { return r.appendTo([]byte{RecordSize}, index) }
 	b := stored(r, 77)

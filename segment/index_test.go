@@ -77,6 +77,7 @@ func checkRecords(t *testing.T, dir string, from, through uint64) {
 }
 
 func TestIndex(t *testing.T) {
+	t.Parallel()
 	dir := newIndex(t, 0)
 	last := uint64(0)
 	for _, n := range []uint64{1, 1, 0, 500, 3} {
@@ -102,6 +103,7 @@ func TestIndex(t *testing.T) {
 // TestIndexAcrossFiles crosses the boundary of a file in every way: in one
 // append, record by record, ending exactly on it, and opening there.
 func TestIndexAcrossFiles(t *testing.T) {
+	t.Parallel()
 	const full = RecordsPerFile
 	dir := newIndex(t, full-2)
 	last := uint64(full - 2)
@@ -148,6 +150,7 @@ func TestIndexAcrossFiles(t *testing.T) {
 
 // TestOpenIndexTrims is the table of damage at the end of the last file.
 func TestOpenIndexTrims(t *testing.T) {
+	t.Parallel()
 	flip := func(record, off int) func([]byte) []byte {
 		return func(b []byte) []byte { b[record*recordStride+off] ^= 4; return b }
 	}
@@ -197,6 +200,7 @@ func TestOpenIndexTrims(t *testing.T) {
 
 // TestLastRecord: what is behind a damaged record still counts as settled once.
 func TestLastRecord(t *testing.T) {
+	t.Parallel()
 	dir := newIndex(t, 10)
 	path := filepath.Join(dir, recordFile(1))
 	b := readFile(t, path)
@@ -212,6 +216,7 @@ func TestLastRecord(t *testing.T) {
 
 // TestOpenIndexRefuses is the table of what OpenIndex must not touch.
 func TestOpenIndexRefuses(t *testing.T) {
+	t.Parallel()
 	const full = RecordsPerFile
 	whole := newIndex(t, 2*full+5)
 	cut := func(name string, size int64) func(dir string) error {
@@ -282,6 +287,7 @@ func tree(t testing.TB, dir string) string {
 // opens the index anew and takes up what the failed one left in the files,
 // whether it is given as many entries again, or fewer, or more.
 func TestAppendAfterFailure(t *testing.T) {
+	t.Parallel()
 	for _, landed := range []uint64{0, 1, 5, 7} {
 		for _, again := range []uint64{1, 5, 9} {
 			dir := newIndex(t, 10)
@@ -315,6 +321,7 @@ func TestAppendAfterFailure(t *testing.T) {
 }
 
 func TestRecordReader(t *testing.T) {
+	t.Parallel()
 	dir := newIndex(t, RecordsPerFile+10)
 	r := NewRecordReader(dir)
 	defer r.Close()
@@ -354,6 +361,7 @@ func TestRecordReader(t *testing.T) {
 }
 
 func TestListRecordFiles(t *testing.T) {
+	t.Parallel()
 	dir := newIndex(t, 3)
 	if err := Mark(dir, testStore); err != nil {
 		t.Fatal(err)

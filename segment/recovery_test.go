@@ -93,6 +93,7 @@ func rewritten(batch int, change func(h *BatchHeader)) func(*built, []byte) []by
 }
 
 func TestScan(t *testing.T) {
+	t.Parallel()
 	for _, tt := range recoveries() {
 		t.Run(tt.name, func(t *testing.T) {
 			x := build(t, false, 3, 1, 4)
@@ -182,6 +183,7 @@ func checkResume(t *testing.T, x *built, s *Segment, scan Scan, whole int) {
 // TestTornEverywhere cuts the last batch at every byte, with and without zeros
 // in place of what is missing, and cuts a batch before it likewise.
 func TestTornEverywhere(t *testing.T) {
+	t.Parallel()
 	x := build(t, false, 2, 2)
 	for cut := x.starts[1]; cut <= x.starts[2]; cut++ {
 		for _, fill := range []int{0, x.starts[2] - cut, 4096} {
@@ -210,6 +212,7 @@ func TestTornEverywhere(t *testing.T) {
 // TestFlippedBits flips every bit of a segment. In the first batch, that is
 // damage; in the last, a torn write; in no case is anything else recovered.
 func TestFlippedBits(t *testing.T) {
+	t.Parallel()
 	x := build(t, false, 1, 1)
 	for bit := range 8 * len(x.bytes) {
 		b := bytes.Clone(x.bytes)
@@ -229,6 +232,7 @@ func TestFlippedBits(t *testing.T) {
 // TestWitnessFarBehind puts damage and the batch that proves it on either side
 // of what one read of the scan takes in, at every alignment.
 func TestWitnessFarBehind(t *testing.T) {
+	t.Parallel()
 	x := build(t, false, 1, 1, 1)
 	for shift := -2 * BatchHeaderSize; shift <= BatchHeaderSize; shift++ {
 		gap := readAhead + shift
@@ -242,6 +246,7 @@ func TestWitnessFarBehind(t *testing.T) {
 }
 
 func TestScanStopsAtError(t *testing.T) {
+	t.Parallel()
 	x := build(t, false, 1, 1, 1)
 	stop := errors.New("stop")
 	n := 0
@@ -256,6 +261,7 @@ func TestScanStopsAtError(t *testing.T) {
 
 // TestStat is the table of what a sealed segment's file may look like.
 func TestStat(t *testing.T) {
+	t.Parallel()
 	footer := func(change func(f *Footer)) func(*built, []byte) []byte {
 		return func(_ *built, b []byte) []byte {
 			f, _, err := ParseFooter(b[len(b)-FooterSize:], int64(len(b)))
@@ -349,6 +355,7 @@ func TestStat(t *testing.T) {
 }
 
 func TestStatOfWhatIsNoFile(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), Name(1))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -364,6 +371,7 @@ func TestStatOfWhatIsNoFile(t *testing.T) {
 // TestFooterSum: what the footer says of the last batch is what the next
 // segment's header has to say.
 func TestFooterSum(t *testing.T) {
+	t.Parallel()
 	x := build(t, true, 2, 2)
 	s, err := Stat(x.path)
 	if err != nil {

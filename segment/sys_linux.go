@@ -6,6 +6,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// noWait opens a pipe that lies in place of a file without waiting for somebody
+// to write to it.
+const noWait = unix.O_NONBLOCK
+
 // fdatasync makes the file's bytes durable, and of its metadata what is needed
 // to find them again: a new size or new blocks, but not the time of change.
 func fdatasync(f *os.File) error {

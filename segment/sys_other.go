@@ -8,6 +8,9 @@ import (
 	"runtime"
 )
 
+// noWait has no portable form; see sys_linux.go.
+const noWait = 0
+
 // fdatasync makes the file durable. Go's Sync is F_FULLFSYNC on macOS and
 // FlushFileBuffers on Windows.
 func fdatasync(f *os.File) error { return f.Sync() }

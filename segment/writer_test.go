@@ -92,6 +92,7 @@ func entriesOf(t *testing.T, s *Segment) string {
 }
 
 func TestFailedWriteIsUndone(t *testing.T) {
+	t.Parallel()
 	for _, landed := range []int{0, 1, BatchHeaderSize, BatchHeaderSize + 5, 1 << 20} {
 		w, f := newFaulty(t)
 		end, last, sum := w.End(), w.Last(), w.Sum()
@@ -151,6 +152,7 @@ func refused(t *testing.T, w *Writer, f *faulty, first error) {
 }
 
 func TestFailedSyncIsForGood(t *testing.T) {
+	t.Parallel()
 	w, f := newFaulty(t)
 	f.sync = errDisk
 	b, n := frame(`{"unknown":1}`)
@@ -166,6 +168,7 @@ func TestFailedSyncIsForGood(t *testing.T) {
 }
 
 func TestFailedUndoIsForGood(t *testing.T) {
+	t.Parallel()
 	w, f := newFaulty(t)
 	f.write, f.truncate = 20, errDisk
 	b, n := frame(`{"unknown":1}`)
@@ -173,6 +176,7 @@ func TestFailedUndoIsForGood(t *testing.T) {
 }
 
 func TestFailedFillIsNoFailure(t *testing.T) {
+	t.Parallel()
 	for _, landed := range []int{0, 4096} {
 		w, f := newFaulty(t)
 		f.write, f.fill = landed, true
@@ -202,6 +206,7 @@ func TestFailedFillIsNoFailure(t *testing.T) {
 // TestFailedSeal: whatever Seal leaves behind, a scan finds every batch, and
 // readers go on as before.
 func TestFailedSeal(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		set  func(f *faulty)
@@ -247,6 +252,7 @@ func TestFailedSeal(t *testing.T) {
 }
 
 func TestCreate(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, NextName), []byte("stray"))
 	h := Header{Store: testStore, First: 7, Created: 1, Prev: 2}
@@ -282,6 +288,7 @@ func TestCreate(t *testing.T) {
 }
 
 func TestRoom(t *testing.T) {
+	t.Parallel()
 	w, err := Create(t.TempDir(), Header{Store: testStore, First: 1})
 	if err != nil {
 		t.Fatal(err)

@@ -46,17 +46,18 @@ type conn struct {
 	wake chan struct{} // holds a token when the writing side has something to look at
 	room chan struct{} // holds a token when unsent may have sunk
 
-	mu      sync.Mutex
-	unsaid  []byte   // what comes before anything else: the rest of a write
-	errors  []byte   // error lines that answer no write
-	acked   []*group // done, in the order of their writes
-	pending int      // groups that the log has not acknowledged
-	unsent  int64    // bytes of replies and errors that are pending or not yet sent
-	request *request // a read that the writing side has not yet taken
-	reading bool     // from the parsing of a read until its last line
-	end     ending
-	stopped bool // by Shutdown
-	dead    bool // nothing will be sent any more
+	mu       sync.Mutex
+	unsaid   []byte   // what comes before anything else: the rest of a write
+	errors   []byte   // error lines that answer no write
+	acked    []*group // done, in the order of their writes
+	pending  int      // groups that the log has not acknowledged
+	unsent   int64    // bytes of replies and errors that are pending or not yet sent
+	prepared *request // a read that is about to start; acked waits for it
+	request  *request // a read that the writing side has not yet taken
+	reading  bool     // from the parsing of a read until its last line
+	end      ending
+	stopped  bool // by Shutdown
+	dead     bool // nothing will be sent any more
 }
 
 // request is a read as it was parsed.
@@ -210,7 +211,7 @@ func (c *conn) acknowledge(g *group) {
 		g.release()
 	} else {
 		c.acked = append(c.acked, g)
-		if mine && c.plain && c.end == endNot && len(c.acked) == 1 && len(c.unsaid)+len(c.errors) == 0 && c.request == nil {
+		if mine && c.plain && c.end == endNot && len(c.acked) == 1 && len(c.unsaid)+len(c.errors) == 0 && c.prepared == nil && c.request == nil {
 			c.acked = c.acked[:0]
 			c.mu.Unlock()
 			c.replyDirectly(g)
@@ -233,6 +234,7 @@ func (c *conn) lockWithRoom() error {
 			return nil
 		}
 		c.mu.Unlock()
+		c.startRead() // what would make room must not wait for it
 		select {
 		case <-c.room:
 		case <-c.ctx.Done():
@@ -293,32 +295,43 @@ func (c *conn) fault(text string) error {
 }
 
 // prepareRead makes the request of a read, with the head of this moment as its
-// snapshot; nil if one is running already.
-func (c *conn) prepareRead(m message) (*request, error) {
+// snapshot, unless one is running already. It starts with startRead, once
+// everything that arrived with it has been looked at, so that its lines come
+// after the errors of what did. Until then acknowledgements wait: those of writes
+// that arrived with it, and so are beyond its snapshot, come after {"current":true}.
+func (c *conn) prepareRead(m message) error {
 	c.mu.Lock()
 	busy := c.reading
 	c.reading = true
 	c.mu.Unlock()
 	if busy {
-		return nil, c.fault("already reading")
+		return c.fault("already reading")
 	}
 	head, err := c.server.log.Head(c.ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	r := &request{next: m.from, through: math.MaxUint64, snapshot: head}
 	if m.count > 0 && m.count-1 <= math.MaxUint64-m.from {
 		r.through = m.from + (m.count - 1)
 	}
-	return r, nil
+	c.mu.Lock()
+	c.prepared = r
+	c.mu.Unlock()
+	return nil
 }
 
-// startRead hands a request to the writing side.
-func (c *conn) startRead(r *request) {
+// startRead hands the request that was prepared to the writing side.
+func (c *conn) startRead() {
 	c.mu.Lock()
-	c.request = r
+	ready := c.prepared != nil
+	if ready {
+		c.request, c.prepared = c.prepared, nil
+	}
 	c.mu.Unlock()
-	c.poke()
+	if ready {
+		c.poke()
+	}
 }
 
 // isDeadline reports whether a read or write ended because its time was over.

@@ -20,12 +20,21 @@ func TestWriteJustBeforeARead(t *testing.T) {
 	c.want(ack(1, 1), entry(1, 1))
 }
 
-func TestWriteThatIsInTheSnapshotIsAcknowledgedBeforeItsEntry(t *testing.T) {
+// A write that arrives together with a read is beyond its snapshot, however
+// quick the log is.
+func TestWriteThatArrivesWithARead(t *testing.T) {
 	noLeaks(t)
-	c := start(t, newFakeLog(), Config{}).dial()
-	// This log is done at once, so the read's snapshot has the write.
-	c.send(`{"id":"1","entry":{"n":1}}`, `{"from":1}`)
-	c.want(ack(1, 1), entry(1, 1), current)
+	for name, log := range map[string]Log{"fake": newFakeLog(), "disk": openDisk(t)} {
+		h := start(t, log, Config{})
+		for n := 1; n <= 50; n++ {
+			c := h.dial()
+			c.send(fmt.Sprintf(`{"id":"%d","entry":{"n":%d}}`, n, n), fmt.Sprintf(`{"from":%d}`, n))
+			if t.Failed() {
+				t.Fatal(name)
+			}
+			c.want(current, ack(n, n), entry(n, n))
+		}
+	}
 }
 
 func TestErrorsGoBeforeTheFirstStreamedLine(t *testing.T) {

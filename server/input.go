@@ -21,9 +21,6 @@ type input struct {
 	hi  int // and has been received up to here
 	// long is set while a line that is over the limit is being discarded.
 	long bool
-	// read is a read that starts once everything that arrived with it has been
-	// looked at, so that its lines come after the errors of what did.
-	read *request
 }
 
 // readInput reads the connection until its input ends, one way or another. An
@@ -95,12 +92,9 @@ func (c *conn) lines(in *input, from int) (end bool, err error) {
 			}
 			continue
 		}
-		g, end, err = c.line(in, g, line)
+		g, end, err = c.line(g, line)
 	}
-	if in.read != nil {
-		c.startRead(in.read)
-		in.read = nil
-	}
+	c.startRead()
 	return end, err
 }
 
@@ -118,8 +112,10 @@ func (c *conn) flush(g *group) error {
 const groupMax = 512 << 10
 
 // line handles one line. A write joins the group g; before anything else takes
-// effect, the writes before it are submitted. It returns the group for the next.
-func (c *conn) line(in *input, g *group, line []byte) (next *group, end bool, err error) {
+// effect, the writes before it are submitted: only a read's snapshot is taken
+// before, so that what arrived with it is not yet history. It returns the group
+// for the next line.
+func (c *conn) line(g *group, line []byte) (next *group, end bool, err error) {
 	if blank(line) {
 		return g, false, nil
 	}
@@ -132,6 +128,11 @@ func (c *conn) line(in *input, g *group, line []byte) (next *group, end bool, er
 			return g, false, nil
 		}
 	}
+	if bad == nil && m.kind == read {
+		if err := c.prepareRead(m); err != nil {
+			return nil, true, err
+		}
+	}
 	if err := c.flush(g); err != nil {
 		return nil, true, err
 	}
@@ -140,14 +141,6 @@ func (c *conn) line(in *input, g *group, line []byte) (next *group, end bool, er
 		c.log.Warn().Str("event", "invalid").Str("error", bad.Error()).Send()
 		c.stop(endInvalid)
 		return nil, true, nil
-	case m.kind == read:
-		r, err := c.prepareRead(m)
-		if err != nil {
-			return nil, true, err
-		}
-		if r != nil {
-			in.read = r
-		}
 	case m.kind == invalid:
 		c.log.Warn().Str("event", "invalid").Str("error", "invalid message").Send()
 		if err := c.fault("invalid message"); err != nil {

@@ -88,13 +88,15 @@ func (o *output) collect() {
 	faults := int64(len(o.errors))
 	o.out = append(append(o.out, o.unsaid...), o.errors...)
 	o.unsaid, o.errors = nil, nil
-	o.acks = append(o.acks, o.acked...)
-	clear(o.acked)
-	o.acked = o.acked[:0]
+	if o.prepared == nil {
+		o.acks = append(o.acks, o.acked...)
+		clear(o.acked)
+		o.acked = o.acked[:0]
+	}
 	if o.request != nil {
 		o.read, o.request = o.request, nil
 	}
-	o.ending, o.waiting = o.end, o.pending
+	o.ending, o.waiting = o.end, o.pending+len(o.acked)
 	o.mu.Unlock()
 	if faults > 0 {
 		o.sent(faults)
