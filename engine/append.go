@@ -33,7 +33,6 @@ type queue struct {
 	waiting []submission
 	spare   []submission // for waiting, once that is taken
 	leading bool         // somebody commits
-	unacked int          // batches whose completions have not all run
 	closed  bool
 	wake    chan struct{} // holds a token when the committer may have something to do
 }
@@ -47,7 +46,7 @@ func (q *queue) push(s submission) (lead, ok bool) {
 	if q.closed {
 		return false, false
 	}
-	if !q.leading && q.unacked == 0 && len(q.waiting) == 0 && len(s.entries) <= inlineMax {
+	if !q.leading && len(q.waiting) == 0 && len(s.entries) <= inlineMax {
 		q.leading = true
 		return true, true
 	}
@@ -94,20 +93,11 @@ func (q *queue) take(mine bool) (taken []submission, ended bool) {
 	return taken, false
 }
 
-// committed counts a batch that is to be acknowledged.
-func (q *queue) committed() {
-	q.mu.Lock()
-	q.unacked++
-	q.mu.Unlock()
-}
-
-// acknowledged ends what committed began, and takes back the memory of the
-// batch's submissions.
-func (q *queue) acknowledged(done []submission) {
+// recycle takes back the memory of submissions that are done with.
+func (q *queue) recycle(done []submission) {
 	clear(done)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.unacked--
 	if cap(done) > cap(q.spare) {
 		q.spare = done[:0]
 	}
@@ -141,12 +131,12 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 	case !ok:
 		// In its turn: behind those that are still being acknowledged.
 		go func() {
-			l.appending.Wait()
+			l.committer.Wait()
 			done(0, fmt.Errorf("%w: %w", ErrNotStored, ErrClosed))
 		}()
 	case lead:
 		l.inline[0] = s
-		l.answer(l.commitGroup(l.inline[:]))
+		l.commitGroup(l.inline[:])
 		l.inline[0] = submission{}
 		l.queue.yield()
 	}
@@ -155,7 +145,6 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 // commit is the committer: it takes everything that waits, as few batches as
 // possible, until the queue is closed and empty.
 func (l *Log) commit() {
-	defer close(l.outcomes)
 	for ended := false; !ended; {
 		<-l.queue.wake
 		for mine := false; ; mine = true {
@@ -165,12 +154,12 @@ func (l *Log) commit() {
 			if taken, ended = l.queue.take(mine); len(taken) == 0 {
 				break
 			}
-			for len(taken) > 0 {
-				n := fit(taken)
-				l.queue.committed()
-				l.outcomes <- l.commitGroup(taken[:n:n])
-				taken = taken[n:]
+			for rest := taken; len(rest) > 0; {
+				n := fit(rest)
+				l.commitGroup(rest[:n])
+				rest = rest[n:]
 			}
+			l.queue.recycle(taken)
 		}
 	}
 }
@@ -187,58 +176,39 @@ func fit(waiting []submission) int {
 	return len(waiting)
 }
 
-// outcome is what has become of the submissions of one batch.
-type outcome struct {
-	group []submission
-	first uint64 // the index of the first entry, when err is nil
-	err   error
-}
-
-// outcomesMax is how many batches may be durable and not yet acknowledged.
-const outcomesMax = 8
-
-// commitGroup commits the group as one batch and moves the head. Who calls it
+// commitGroup commits the group as one batch, and then, strictly in this order:
+// moves the head, runs the completions, shows the head to followers. Who calls it
 // leads.
-func (l *Log) commitGroup(group []submission) outcome {
+//
+// The next batch waits for the completions, which send the replies. That takes
+// time from the disk and gives more than it takes: those who are answered first
+// have their next entries in the next batch, and a sync costs as much of the
+// processor as ten replies.
+func (l *Log) commitGroup(group []submission) {
 	batch := append(l.batch[:0], make([]byte, segment.BatchHeaderSize)...)
 	count := 0
 	for _, s := range group {
 		batch = append(batch, s.entries...)
 		count += s.count
 	}
-	first := l.head.Load() + 1
-	err := l.commitBatch(batch, count)
-	if err == nil {
-		l.head.Store(first + uint64(count) - 1)
-	}
 	if cap(batch) <= 4*batchMax {
 		l.batch = batch
 	}
-	return outcome{group, first, err}
-}
-
-// acknowledge is the acknowledger: it runs the completions of each batch while
-// the committer is at the next.
-func (l *Log) acknowledge() {
-	for o := range l.outcomes {
-		l.answer(o)
-		l.queue.acknowledged(o.group)
-	}
-}
-
-// answer runs the completions of a batch and then shows it to followers.
-func (l *Log) answer(o outcome) {
-	next := o.first
-	for _, s := range o.group {
-		if o.err != nil {
-			s.done(0, o.err)
-			continue
+	next := l.head.Load() + 1
+	if err := l.commitBatch(batch, count); err != nil {
+		for _, s := range group {
+			s.done(0, err)
 		}
+		return
+	}
+	head := next + uint64(count) - 1
+	l.head.Store(head)
+	for _, s := range group {
 		s.done(next, nil)
 		next += uint64(s.count)
 	}
-	if next > o.first {
-		l.publish(next - 1)
+	if count > 0 {
+		l.publish(head)
 	}
 }
 

@@ -1,13 +1,12 @@
 // Package engine is the local log: it owns the goroutines, the order of appends
 // and recovery, and leaves every byte on disk to package segment.
 //
-// Four goroutines work on an open log. The committer (append.go) takes what has
-// been appended and makes it durable in the open segment, but for an append into
-// a log at rest, which its caller commits. The acknowledger
-// (append.go) runs the completions of what is durable, while the committer is
-// at the next batch. The sealer (disk.go) seals segments that are full. The settler (settle.go)
-// follows the head and writes index records and blobs, and removes the segments
-// that are then no longer needed.
+// Three goroutines work on an open log. The committer (append.go) takes what has
+// been appended, makes it durable in the open segment and acknowledges it, but
+// for an append into a log at rest, for which its caller does so. The sealer
+// (disk.go) seals segments that are full. The settler (settle.go) follows the
+// head and writes index records and blobs, and removes the segments that are
+// then no longer needed.
 package engine
 
 import (
@@ -126,8 +125,7 @@ type Log struct {
 	failure atomic.Pointer[error] // why appends are refused
 	failed  chan struct{}         // closed with it
 
-	outcomes  chan outcome   // from the committer to the acknowledger
-	appending sync.WaitGroup // the two
+	committer sync.WaitGroup
 	closing   sync.Once
 	closeErr  error
 }
@@ -146,7 +144,7 @@ func Open(config Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{log: config.Logger, failed: make(chan struct{}), outcomes: make(chan outcome, outcomesMax)}
+	l := &Log{log: config.Logger, failed: make(chan struct{})}
 	l.queue.wake = make(chan struct{}, 1)
 	if config.Data == Memory {
 		l.store = &memory{}
@@ -161,8 +159,7 @@ func Open(config Config) (*Log, error) {
 		l.publish(head)
 		d.start(l)
 	}
-	l.appending.Go(l.commit)
-	l.appending.Go(l.acknowledge)
+	l.committer.Go(l.commit)
 	return l, nil
 }
 
@@ -225,7 +222,7 @@ func (l *Log) Err() error {
 func (l *Log) Close() error {
 	l.closing.Do(func() {
 		l.queue.close()
-		l.appending.Wait()
+		l.committer.Wait()
 		l.closeErr = errors.Join(l.Err(), l.store.close())
 	})
 	return l.closeErr
