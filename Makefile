@@ -4,7 +4,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARY       = tcp-log-server
 
-.PHONY: build check fmt vet lint test interop bench clean
+.PHONY: build check fmt vet lint test interop bench bench-compare clean
 
 build:
 	$(GO) build -o $(BINARY) .
@@ -37,6 +37,18 @@ interop: build
 # are installed; see docs/PERFORMANCE.md.
 bench:
 	cd bench && $(GO) run . $(BENCH)
+
+# bench-compare runs the Go benchmarks of the inner loops on BASE and on the
+# working tree and compares the two.
+BASE      ?= HEAD~1
+BENCHSTAT  = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+INNER      = ./canonical ./server ./engine
+bench-compare:
+	@dir=$$(mktemp -d) && git worktree add -q --detach $$dir/base $(BASE) && \
+	trap 'git worktree remove --force '$$dir'/base; rm -rf '$$dir EXIT && \
+	(cd $$dir/base && $(GO) test -run '^$$' -bench . -count 6 -benchtime 200ms $(INNER)) > $$dir/old.txt; \
+	$(GO) test -run '^$$' -bench . -count 6 -benchtime 200ms $(INNER) > $$dir/new.txt; \
+	$(GO) run $(BENCHSTAT) base=$$dir/old.txt now=$$dir/new.txt
 
 clean:
 	rm -rf $(BINARY) dist

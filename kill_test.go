@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,9 +30,15 @@ func TestKill(t *testing.T) {
 	acked := make(map[uint64]string) // what the log must hold
 	var mu sync.Mutex
 	var written atomic.Int64
-	for round := range rounds {
-		d := start(t, "DATA="+data, "LOG_LEVEL=info")
-		kill := written.Load() + 1 + rand.Int64N(int64(entries/rounds))
+	// The kills cut the entries at random, and the last one comes when all are in.
+	kills := []int64{int64(entries)}
+	for len(kills) < rounds {
+		kills = append(kills, 1+rand.Int64N(int64(entries)))
+	}
+	slices.Sort(kills)
+	for round, kill := range kills {
+		d := start(t, "DATA="+data)
+		kill = max(kill, written.Load()+1)
 		var writers sync.WaitGroup
 		for w := range connections {
 			writers.Go(func() {

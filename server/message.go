@@ -185,16 +185,20 @@ func (p *parser) value() error {
 	}
 	p.entry = once(p.entry, true)
 	out, n, err := canonical.Append(p.entries, p.line[p.at:])
-	var refused *canonical.RefusedError
-	switch {
-	case errors.As(err, &refused):
-		p.m.refused = refused
-	case err != nil:
-		return err
-	default:
+	if err == nil {
 		p.entries = append(out, '\n')
+	} else if p.m.refused = refusedBy(err); p.m.refused == nil {
+		return err
 	}
 	p.at += n
+	return nil
+}
+
+// refusedBy is err if it says that a value may not be stored, else nil.
+func refusedBy(err error) error {
+	if _, ok := errors.AsType[*canonical.RefusedError](err); ok {
+		return err
+	}
 	return nil
 }
 
