@@ -27,10 +27,22 @@ var pinoLevels = map[zerolog.Level]int{
 func newLogger(out *os.File, level string) zerolog.Logger {
 	zerolog.MessageFieldName = "msg"
 	if isatty.IsTerminal(out.Fd()) {
-		console := zerolog.ConsoleWriter{Out: out, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != ""}
+		console := zerolog.ConsoleWriter{Out: out, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != "", FormatPrepare: headline}
 		return zerolog.New(console).Level(levels[level]).With().Timestamp().Logger()
 	}
 	return pinoLogger(out, level)
+}
+
+// headline makes the event, which is what a person looks for, the message.
+func headline(fields map[string]any) error {
+	if event, ok := fields["event"].(string); ok {
+		if msg, ok := fields[zerolog.MessageFieldName].(string); ok {
+			event += ": " + msg
+		}
+		fields[zerolog.MessageFieldName] = event
+		delete(fields, "event")
+	}
+	return nil
 }
 
 func pinoLogger(out io.Writer, level string) zerolog.Logger {
