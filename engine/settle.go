@@ -23,9 +23,9 @@ const (
 	// them at a time and one pause in between, or so many more that what waits is
 	// settled within settleRounds pauses. While it is quiet it is settleQuiet at a
 	// time and no pause.
-	settleBusy   = 128
+	settleBusy   = 32
 	settleQuiet  = 1024
-	settleRounds = 480
+	settleRounds = 1920
 	// Each sync of the settler's holds up those of appends for as long as it takes.
 	// While they come in it syncs once in settleSync pauses.
 	settleSync = 20
