@@ -21,7 +21,7 @@ func main() { os.Exit(run(os.Args)) }
 // run runs the command that args name and returns the process's exit code.
 func run(args []string) int {
 	cmd := serveCommand()
-	cmd.Commands = []*cli.Command{backupCommand()}
+	cmd.Commands = []*cli.Command{fsckCommand(), backupCommand()}
 	cmd.EnableShellCompletion = true
 	for _, c := range append(cmd.Commands, cmd) {
 		c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return err }

@@ -32,27 +32,30 @@ func settingsTable() string {
 	return b.String()
 }
 
-// TestSettingsTable holds the README's table to the flags.
+// TestSettingsTable holds the tables in the documents to the flags.
 func TestSettingsTable(t *testing.T) {
-	const name, begin, end = "README.md", "<!-- settings -->\n", "<!-- /settings -->"
-	b, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(b), begin)
-	table, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no %q and %q", name, begin, end)
-	}
-	want := settingsTable()
-	if table == want {
-		return
-	}
-	if !*update {
-		t.Fatalf("the table in %s is not what the flags say; run `go test -run SettingsTable -update .`; want\n%s", name, want)
-	}
-	if err := os.WriteFile(name, []byte(before+begin+want+end+after), 0o644); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"README.md", "docs/OPERATIONS.md"} {
+		const begin, end = "<!-- settings -->\n", "<!-- /settings -->"
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, rest, ok := strings.Cut(string(b), begin)
+		table, after, ok2 := strings.Cut(rest, end)
+		if !ok || !ok2 {
+			t.Fatalf("%s has no %q and %q", name, begin, end)
+		}
+		want := settingsTable()
+		if table == want {
+			continue
+		}
+		if !*update {
+			t.Errorf("the table in %s is not what the flags say; run `go test -run SettingsTable -update .`; want\n%s", name, want)
+			continue
+		}
+		if err := os.WriteFile(name, []byte(before+begin+want+end+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

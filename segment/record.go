@@ -80,16 +80,24 @@ func parseRecord(b []byte, index uint64) (Record, error) {
 		return r, fmt.Errorf("%w: record has length prefix %d, want %d", ErrDamaged, b[0], RecordSize)
 	}
 	b = b[1:recordStride]
-	var summed [44 + 8]byte
-	copy(summed[:], b[:44])
-	binary.LittleEndian.PutUint64(summed[44:], index)
-	if got, want := Checksum(summed[:]), binary.LittleEndian.Uint32(b[44:]); got != want {
+	if got, want := recordSum(b, index), binary.LittleEndian.Uint32(b[44:]); got != want {
 		return r, fmt.Errorf("%w: record checksum is %08x, want %08x", ErrDamaged, got, want)
 	}
 	r.Hash = Hash(b[:32])
 	r.Time = int64(binary.LittleEndian.Uint64(b[32:]))
 	r.Size = binary.LittleEndian.Uint32(b[40:])
 	return r, nil
+}
+
+// recordSum is the checksum of the record in b and of index. It goes on with the
+// index byte by byte: memory for both together would have to be allocated.
+func recordSum(b []byte, index uint64) uint32 {
+	sum := ^Checksum(b[:44])
+	for range 8 {
+		sum = castagnoli[byte(sum)^byte(index)] ^ sum>>8
+		index >>= 8
+	}
+	return ^sum
 }
 
 // recordPlace is the file that holds the record of index, by its first index,
@@ -142,6 +150,28 @@ func ListRecordFiles(dir string) (files []RecordFile, strays []string, err error
 		return 1
 	})
 	return files, strays, nil
+}
+
+// LastRecord is the index of the last record in the file that checks out, 0 if
+// there is none. What lies behind the end of a full file is not read.
+func (f RecordFile) LastRecord() (uint64, error) {
+	file, err := os.Open(f.Path)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	b := make([]byte, min(f.Size, RecordsPerFile*recordStride))
+	n, err := file.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	for i := n/recordStride - 1; i >= 0; i-- {
+		index := f.First + uint64(i)
+		if _, err := parseRecord(b[i*recordStride:n], index); err == nil {
+			return index, nil
+		}
+	}
+	return 0, nil
 }
 
 // RecordReader reads records by their place, without tidwall/wal: its Read may

@@ -1,0 +1,328 @@
+package backup
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"tcp-log-server/segment"
+)
+
+// dest is the directory of the backup, locked as a daemon would lock it.
+type dest struct {
+	dir  string
+	lock *os.File
+	segs []piece // of the earlier backup
+	head uint64  // its head
+	// records is the last entry with a record in the index, which is kept up as
+	// the index is extended; settled is what it was for the earlier backup, all of
+	// whose blobs are there as well, or 0 if there was none.
+	records, settled uint64
+	whole            bool // it has segments, so it is a log
+}
+
+func (d *dest) segments() string      { return filepath.Join(d.dir, "segments") }
+func (d *dest) wal() string           { return filepath.Join(d.dir, "wal") }
+func (d *dest) blobs() string         { return filepath.Join(d.dir, "blobs") }
+func (d *dest) in(name string) string { return filepath.Join(d.dir, "incoming", name) }
+
+// staged is where the new set of segments is made ready.
+func (d *dest) staged() string { return d.in("segments") }
+
+// previous is where the old set goes for a moment where directories cannot be
+// exchanged.
+func (d *dest) previous() string { return d.in("previous") }
+
+// exists reports whether there is a log that has to stay whole.
+func (d *dest) exists() bool { return d.whole }
+
+// openDest looks at the destination, refuses one that is not for this log, and
+// locks it. It changes nothing but for making an empty directory and LOCK.
+func openDest(config Config, src *source) (*dest, error) {
+	d := &dest{dir: config.Dest}
+	if err := d.checkOwn(src.id); err != nil {
+		return nil, err
+	}
+	if err := segment.MakeDir(d.dir); err != nil {
+		return nil, err
+	}
+	var err error
+	if d.lock, err = segment.Lock(filepath.Join(d.dir, "LOCK")); err != nil {
+		return nil, fmt.Errorf("destination %s: %w", d.dir, err)
+	}
+	if err := d.load(src); err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *dest) close() { d.lock.Close() }
+
+// checkOwn refuses a directory that holds anything but a backup of the store id.
+func (d *dest) checkOwn(id segment.StoreID) error {
+	entries, err := os.ReadDir(d.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	foreign, known := "", false
+	for _, e := range entries {
+		switch e.Name() {
+		case "segments", "wal", "blobs", "incoming":
+			known = known || e.IsDir()
+		case "LOCK", "lost+found":
+		default:
+			foreign = e.Name()
+		}
+	}
+	if foreign != "" && !known {
+		return fmt.Errorf("%w: %s holds other things (%s): name an empty directory, or one that does not exist", ErrOther, d.dir, foreign)
+	}
+	named := false
+	for _, dir := range []string{d.wal(), d.blobs(), d.in("")} {
+		found, ok, err := segment.FindMark(dir)
+		if err != nil {
+			return err
+		}
+		if ok && found != id {
+			return fmt.Errorf("%w: %s is a backup of store %s, this log is store %s", ErrOther, d.dir, found, id)
+		}
+		named = named || ok
+	}
+	firsts, err := segment.List(d.segments())
+	if err != nil {
+		return err
+	}
+	if len(firsts) > 0 {
+		seg, err := segment.Stat(filepath.Join(d.segments(), segment.Name(firsts[0])))
+		if err != nil {
+			return d.damaged(err)
+		}
+		if seg.Header.Store != id {
+			return fmt.Errorf("%w: %s holds store %s, this log is store %s", ErrOther, d.dir, seg.Header.Store, id)
+		}
+		named = true
+	}
+	if known && !named {
+		for _, dir := range []string{d.segments(), d.wal(), d.blobs(), d.in("")} {
+			if inside, err := os.ReadDir(dir); len(inside) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("%w: nothing in %s says which log it belongs to: name an empty directory, or one that does not exist", ErrOther, d.dir)
+			}
+		}
+	}
+	return nil
+}
+
+func (d *dest) damaged(err error) error {
+	return fmt.Errorf("the earlier backup cannot be built upon: %w; run `tcp-log-server fsck %s`, or name a new directory", err, d.dir)
+}
+
+// load reads the state of the earlier backup and compares it with the source.
+func (d *dest) load(src *source) (err error) {
+	if _, err := os.Lstat(d.segments()); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(d.previous()); err == nil {
+			// A crash came between the two renames that stand for an exchange.
+			if err := os.Rename(d.previous(), d.segments()); err != nil {
+				return err
+			}
+		}
+	}
+	if d.segs, err = loadPieces(d.segments()); err != nil {
+		return d.damaged(err)
+	}
+	if d.records, err = segment.LastRecord(d.wal()); err != nil {
+		return d.damaged(err)
+	}
+	if n := len(d.segs); n > 0 {
+		d.whole, d.head, d.settled = true, d.segs[n-1].last, d.records
+	}
+	if d.whole && d.records > d.head {
+		return d.damaged(fmt.Errorf("%w: the index has records through %d, the segments end at %d", segment.ErrDamaged, d.records, d.head))
+	}
+	return d.compare(src)
+}
+
+// compare refuses a destination that is not a backup of an earlier state of the
+// source: a log that was restored, or a backup that a daemon was run on, keeps
+// its store's id, but goes another way from there.
+func (d *dest) compare(src *source) error {
+	if d.head > src.head {
+		return fmt.Errorf("%w: %s has entries through %d, the log only through %d: is it an older copy?", ErrOther, d.dir, d.head, src.head)
+	}
+	for _, p := range d.segs {
+		if p.empty() {
+			continue
+		}
+		if err := d.comparePiece(p, src); err != nil {
+			return err
+		}
+	}
+	if n := min(d.records, src.records); n > 0 {
+		mine, err := readRecord(d.wal(), n)
+		if err != nil {
+			return d.damaged(err)
+		}
+		its, err := readRecord(src.wal, n)
+		if err != nil {
+			return err
+		}
+		if mine != its {
+			return d.parted(n)
+		}
+	}
+	return nil
+}
+
+func (d *dest) parted(index uint64) error {
+	return fmt.Errorf("%w: entry %d in %s is not that of the log, which has gone another way since: name a new directory", ErrOther, index, d.dir)
+}
+
+// comparePiece compares a segment of the destination, as far as it goes, with
+// the segment of the source that it is a copy of, by the chain of checksums. If
+// there is none any more, or it is of the backup's own making, its last entry and
+// the time of it stand for the whole.
+func (d *dest) comparePiece(p piece, src *source) error {
+	for _, q := range src.segs {
+		if q.header != p.header {
+			continue
+		}
+		same := q.last == p.last && q.sum == p.sum
+		if q.last > p.last && !p.sealed {
+			// The batch that ended p must end at the same place in q.
+			f, err := os.Open(q.path)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			scan, err := segment.ScanBatches(f, q.path, p.end, nil)
+			if err != nil {
+				return err
+			}
+			same = scan.End == p.end && scan.Sum == p.own
+		}
+		if !same {
+			return d.parted(p.last)
+		}
+		return nil
+	}
+	mine, err := p.entry(p.last)
+	if err != nil {
+		return d.damaged(err)
+	}
+	its, err := src.entry(p.last)
+	if err != nil {
+		return err
+	}
+	if its != mine && !its.Lost() && !mine.Lost() {
+		return d.parted(p.last)
+	}
+	return nil
+}
+
+// entry makes the record of an entry of the source.
+func (s *source) entry(index uint64) (segment.Record, error) {
+	for _, q := range s.segs {
+		if q.first <= index && index <= q.last {
+			return q.entry(index)
+		}
+	}
+	return readRecord(s.wal, index)
+}
+
+// entry makes the record of an entry of the segment; one that is lost has none.
+func (p piece) entry(index uint64) (rec segment.Record, err error) {
+	f, err := os.Open(p.path)
+	if err != nil {
+		return rec, err
+	}
+	defer f.Close()
+	_, err = segment.ScanBatches(f, p.path, p.end, func(_ int64, h segment.BatchHeader, body []byte) error {
+		if index < h.First || index > h.Last() || h.Lost() {
+			return nil
+		}
+		for range index - h.First {
+			body = body[bytes.IndexByte(body, '\n')+1:]
+		}
+		entry := body[:max(bytes.IndexByte(body, '\n'), 0)]
+		rec = segment.Record{Hash: segment.Sum(entry), Time: h.Time, Size: uint32(len(entry))}
+		return nil
+	})
+	return rec, err
+}
+
+func readRecord(dir string, index uint64) (segment.Record, error) {
+	r := segment.NewRecordReader(dir)
+	defer r.Close()
+	var recs [1]segment.Record
+	_, err := r.Read(index, recs[:])
+	return recs[0], err
+}
+
+// prepare makes the directories of the backup, and clears what an interrupted
+// run has left of no use. Segments that it had made ready are used again.
+func (d *dest) prepare(b *backup) error {
+	if err := b.step("prepare"); err != nil {
+		return err
+	}
+	for _, dir := range []string{d.in(""), d.wal(), d.blobs()} {
+		if err := segment.MakeDir(dir); err != nil {
+			return err
+		}
+		if err := segment.Mark(dir, b.src.id); err != nil {
+			return err
+		}
+	}
+	entries, err := os.ReadDir(d.in(""))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() == "segments" {
+			continue
+		}
+		if _, ok, _ := segment.FindMark(d.in("")); ok && e.Name() == "store-"+b.src.id.String() {
+			continue
+		}
+		if err := os.RemoveAll(d.in(e.Name())); err != nil {
+			return err
+		}
+	}
+	return segment.MakeDir(d.staged())
+}
+
+// prune removes what only the way from the old set of segments to the new one
+// needed: segments that the source has no more, and what was staged.
+func (b *backup) prune() error {
+	firsts, err := segment.List(b.dest.segments())
+	if err != nil {
+		return err
+	}
+	for _, first := range firsts {
+		if first >= b.src.segs[0].first {
+			break
+		}
+		if err := b.step("prune"); err != nil {
+			return err
+		}
+		if err := os.Remove(filepath.Join(b.dest.segments(), segment.Name(first))); err != nil {
+			return err
+		}
+		// In order: a later one that goes first would break the chain.
+		if err := segment.SyncDir(b.dest.segments()); err != nil {
+			return err
+		}
+	}
+	if err := b.step("clear"); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(b.dest.in("")); err != nil {
+		return err
+	}
+	return segment.SyncDir(b.dest.dir)
+}

@@ -1,0 +1,68 @@
+package backup
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"tcp-log-server/segment"
+)
+
+// putIndex extends the index of the backup to that of the source, a file at a
+// time in ascending order, each put in its place by one rename: whatever of it
+// is there, it is the index of a log that may be ahead of it.
+func (b *backup) putIndex() error {
+	d, src := b.dest, b.src
+	if src.wal == "" || src.records <= d.records {
+		return nil
+	}
+	files, _, err := segment.ListRecordFiles(src.wal)
+	if err != nil {
+		return err
+	}
+	incoming := d.in("wal")
+	if err := segment.MakeDir(incoming); err != nil {
+		return err
+	}
+	for _, file := range files {
+		if file.First > src.records {
+			break
+		}
+		last := min(file.First+segment.RecordsPerFile-1, src.records)
+		if last <= d.records {
+			b.kept.Add(file.Size)
+			continue
+		}
+		recs, err := readRecords(src.wal, file.First, last)
+		if err != nil {
+			return err
+		}
+		name := filepath.Base(file.Path)
+		// Written anew from what was verified, and synced.
+		if err := segment.WriteRecords(filepath.Join(incoming, name), file.First, recs); err != nil {
+			return err
+		}
+		if err := b.step("index"); err != nil {
+			return err
+		}
+		if err := os.Rename(filepath.Join(incoming, name), filepath.Join(d.wal(), name)); err != nil {
+			return err
+		}
+		b.copied.Add(int64(len(recs)) * (segment.RecordSize + 1))
+		d.records = last
+	}
+	return segment.SyncDir(d.wal())
+}
+
+// readRecords reads and verifies the records of first through last, which lie in
+// one file.
+func readRecords(dir string, first, last uint64) ([]segment.Record, error) {
+	r := segment.NewRecordReader(dir)
+	defer r.Close()
+	recs := make([]segment.Record, last-first+1)
+	n, err := r.Read(first, recs)
+	if err == nil && n < len(recs) {
+		err = fmt.Errorf("%w: %s ends before the record of index %d", segment.ErrDamaged, dir, first+uint64(n))
+	}
+	return recs, err
+}

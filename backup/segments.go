@@ -1,0 +1,293 @@
+package backup
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"tcp-log-server/segment"
+)
+
+// transfers is how many segments are copied at a time.
+const transfers = 3
+
+// stageSegments makes the new set of segments ready: those of the source, and
+// before them those of the old set that the index of the old set still needs.
+func (b *backup) stageSegments() error {
+	set := make(map[string]bool)
+	var links, copies []piece
+	for _, p := range b.leading() {
+		links, set[p.name()] = append(links, p), true
+	}
+	for _, q := range b.src.segs {
+		set[q.name()] = true
+		if p, ok := b.reusable(q); ok {
+			links = append(links, p)
+		} else {
+			copies = append(copies, q)
+			b.total += q.size
+		}
+	}
+	entries, err := os.ReadDir(b.dest.staged())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !set[e.Name()] {
+			if err := os.RemoveAll(filepath.Join(b.dest.staged(), e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	for _, p := range links {
+		if err := b.relink(p); err != nil {
+			return err
+		}
+	}
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(b.ctx)
+	group.SetLimit(transfers)
+	for _, q := range copies {
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return b.transfer(q, func(n int) {
+				mu.Lock()
+				defer mu.Unlock()
+				b.done += int64(n)
+				b.Progress(PhaseSegments, b.done, b.total)
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	b.res.Segments = len(copies)
+	return b.sync(b.dest.staged(), b.dest.in(""))
+}
+
+// leading are the segments of the old set that lie before the source's first and
+// must stay for the time being, because the old index ends among their entries.
+// Without them there is a gap, which bridge closes.
+func (b *backup) leading() []piece {
+	first := b.src.segs[0].first
+	if b.dest.records+1 >= first {
+		return nil
+	}
+	var lead []piece
+	for _, p := range b.dest.segs {
+		if p.first < first && !p.empty() {
+			lead = append(lead, p)
+		}
+	}
+	if n := len(lead); n == 0 || lead[n-1].last+1 != first || lead[n-1].sum != b.src.segs[0].header.Prev {
+		return nil
+	}
+	return lead
+}
+
+// reusable is the segment of the old set that holds the same as q.
+func (b *backup) reusable(q piece) (piece, bool) {
+	for _, p := range b.dest.segs {
+		if p.first != q.first || p.header != q.header || p.last != q.last || p.sum != q.sum {
+			continue
+		}
+		if p.sealed && !q.sealed || p.sealed == q.sealed && p.size == q.size && p.own == q.own {
+			return p, true
+		}
+	}
+	return piece{}, false
+}
+
+// relink gives a segment of the old set its place in the new one.
+func (b *backup) relink(p piece) error {
+	if err := b.step("relink"); err != nil {
+		return err
+	}
+	to := filepath.Join(b.dest.staged(), p.name())
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Link(p.path, to); err == nil {
+		b.kept.Add(p.size)
+		return nil
+	}
+	// The file system has no links.
+	p.sealed = false // so that it is copied and verified through its last batch
+	return b.transfer(p, func(int) {})
+}
+
+// transfer brings a segment into the staged set and verifies it: every batch,
+// the hash of every entry against the index, and of a sealed one the table.
+func (b *backup) transfer(q piece, progress func(n int)) error {
+	to := filepath.Join(b.dest.staged(), q.name())
+	if fi, err := os.Lstat(to); err == nil && q.sealed && fi.Size() == q.size {
+		// Made ready by a run that was interrupted, if it checks out.
+		if err := b.verify(q, to, nil, func(int) {}); err == nil {
+			b.kept.Add(q.size)
+			progress(int(q.size))
+			return nil
+		}
+	}
+	if err := b.step("segment"); err != nil {
+		return err
+	}
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if q.sealed {
+		linked, err := b.link(q.path, to)
+		if err != nil {
+			return err
+		}
+		if linked {
+			b.linked.Add(q.size)
+			return b.verify(q, to, nil, progress)
+		}
+	}
+	out, err := os.OpenFile(to, os.O_RDWR|os.O_CREATE|os.O_EXCL, filePerm)
+	if err != nil {
+		return err
+	}
+	err = b.verify(q, q.path, out, progress)
+	if err == nil && syncEach {
+		err = out.Sync()
+	}
+	b.copied.Add(q.size)
+	return errors.Join(err, out.Close())
+}
+
+// tee is a file that is copied as it is read, so that the bytes that are
+// verified are the bytes that are written.
+type tee struct {
+	io.ReaderAt
+	to       io.WriterAt // may be nil
+	progress func(n int)
+}
+
+func (t tee) ReadAt(b []byte, off int64) (int, error) {
+	n, err := t.ReaderAt.ReadAt(b, off)
+	if n > 0 && t.to != nil {
+		if _, err := t.to.WriteAt(b[:n], off); err != nil {
+			return 0, err
+		}
+	}
+	t.progress(n)
+	return n, err
+}
+
+// verify reads the segment q from the file at path, and copies it to out, if
+// there is one, on the way.
+func (b *backup) verify(q piece, path string, out io.WriterAt, progress func(n int)) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if out == (*os.File)(nil) {
+		out = nil
+	}
+	r := tee{f, out, progress}
+	check := b.newChecker()
+	defer check.close()
+	scan, err := segment.ScanBatches(r, path, q.end, func(_ int64, h segment.BatchHeader, body []byte) error {
+		if err := b.ctx.Err(); err != nil {
+			return err
+		}
+		return check.batch(path, h, body)
+	})
+	if err != nil {
+		return err
+	}
+	if scan.Header != q.header || scan.End != q.end || scan.Last != q.last || scan.Sum != q.own {
+		return &segment.DamageError{Path: path, Offset: scan.End, First: scan.Last + 1,
+			Err: fmt.Errorf("%w: batches end at index %d with checksum %08x, want %d with %08x", segment.ErrDamaged, scan.Last, scan.Sum, q.last, q.own)}
+	}
+	if !q.sealed {
+		return nil
+	}
+	b2 := make([]byte, q.size-q.end)
+	if _, err := r.ReadAt(b2, q.end); err != nil {
+		return err
+	}
+	table := b2[:len(b2)-segment.FooterSize]
+	footer, _, err := segment.ParseFooter(b2[len(table):], q.size)
+	if err == nil && segment.Checksum(table) != footer.Rows {
+		err = fmt.Errorf("%w: table checksum is %08x, want %08x", segment.ErrDamaged, segment.Checksum(table), footer.Rows)
+	}
+	for i := range scan.Rows {
+		if err == nil && segment.ParseRow(table[i*segment.RowSize:]) != scan.Rows[i] {
+			err = fmt.Errorf("%w: row %d of the table is not that of its batch", segment.ErrDamaged, i)
+		}
+	}
+	if err != nil {
+		return &segment.DamageError{Path: path, Offset: q.end, First: q.first, Last: q.last, Err: err}
+	}
+	return nil
+}
+
+// checker compares the entries of batches with the records that the index of
+// the source has of them.
+type checker struct {
+	records *segment.RecordReader
+	through uint64 // the last record there is
+	recs    []segment.Record
+	from    uint64 // the index of recs[0]
+}
+
+func (b *backup) newChecker() *checker {
+	return &checker{records: segment.NewRecordReader(b.src.wal), through: b.src.records}
+}
+
+func (c *checker) close() { c.records.Close() }
+
+func (c *checker) record(index uint64) (segment.Record, error) {
+	if index < c.from || index >= c.from+uint64(len(c.recs)) {
+		recs := c.recs[:cap(c.recs)]
+		if recs == nil {
+			recs = make([]segment.Record, 1024)
+		}
+		n, err := c.records.Read(index, recs[:min(uint64(len(recs)), c.through-index+1)])
+		if n == 0 {
+			return segment.Record{}, err
+		}
+		c.from, c.recs = index, recs[:n]
+	}
+	return c.recs[index-c.from], nil
+}
+
+func (c *checker) batch(path string, h segment.BatchHeader, body []byte) error {
+	if h.Lost() {
+		return nil
+	}
+	for index := h.First; index <= h.Last(); index++ {
+		n := bytes.IndexByte(body, '\n')
+		if n < 0 {
+			return &segment.DamageError{Path: path, First: index, Last: h.Last(), Err: fmt.Errorf("%w: batch has fewer entries than its header says", segment.ErrDamaged)}
+		}
+		entry := body[:n]
+		body = body[n+1:]
+		if index > c.through {
+			continue
+		}
+		rec, err := c.record(index)
+		if err != nil {
+			return err
+		}
+		if rec.Lost() {
+			continue
+		}
+		if got := segment.Sum(entry); got != rec.Hash {
+			return &segment.DamageError{Path: path, First: index, Last: index, Err: fmt.Errorf("%w: entry hashes to %s, the index has %s", segment.ErrDamaged, got, rec.Hash)}
+		}
+	}
+	return nil
+}

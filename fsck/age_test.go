@@ -1,0 +1,22 @@
+package fsck
+
+import (
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// age makes a file an hour old: what a check finds younger than itself may be a
+// running daemon's.
+func age(t testing.TB, path string) {
+	t.Helper()
+	old := time.Now().Add(-time.Hour)
+	must(t, os.Chtimes(path, old, old))
+}
+
+// makePipe makes a named pipe, which blocks whoever opens it.
+func makePipe(t testing.TB, path string) {
+	t.Helper()
+	must(t, syscall.Mkfifo(path, 0o600))
+}

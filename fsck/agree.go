@@ -1,0 +1,212 @@
+package fsck
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"tcp-log-server/segment"
+)
+
+// marks looks for strays among the segments, and at the marks of the directories.
+func (c *checker) marks() error {
+	entries, err := os.ReadDir(segmentDir(c.Data))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.unreadable(segmentDir(c.Data), 0, 0, err)
+	}
+	for _, e := range entries {
+		if _, ok := segment.ParseName(e.Name()); !ok && e.Name() != LostFound {
+			c.stray(filepath.Join(segmentDir(c.Data), e.Name()))
+		}
+	}
+	votes := map[segment.StoreID]int{}
+	for _, s := range c.segs {
+		if s.header.First > 0 {
+			votes[s.header.Store] += 2
+		}
+	}
+	found := map[string]segment.StoreID{}
+	for _, dir := range []string{c.WAL, c.Blobs} {
+		if dir == Memory {
+			continue
+		}
+		id, ok, err := segment.FindMark(dir)
+		switch {
+		case errors.Is(err, segment.ErrDamaged):
+			c.plan.foreign = true
+			c.find(Finding{Kind: Foreign, File: dir, Message: err.Error()})
+		case err != nil: // said where the directory is read
+		case ok:
+			found[dir] = id
+			votes[id]++
+		default:
+			if names, _ := os.ReadDir(dir); len(names) > 0 {
+				c.find(Finding{Kind: NoMark, File: dir, Message: "has lost the mark that says which store it belongs to; the next start makes it anew"})
+			}
+		}
+	}
+	// The store is the one that most of what is here belongs to.
+	for id, n := range votes {
+		if best := votes[c.id]; !c.idKnown || n > best || n == best && strings.Compare(id.String(), c.id.String()) < 0 {
+			c.id, c.idKnown = id, true
+		}
+	}
+	for dir, id := range found {
+		if id != c.id {
+			c.plan.foreign = true
+			c.find(Finding{Kind: Foreign, File: dir, Want: c.id.String(), Got: id.String(),
+				Message: fmt.Sprintf("belongs to store %s, want %s: it is the directory of another log", id, c.id)})
+		}
+	}
+	return nil
+}
+
+// agree sets the extent of the log from what was captured, and says which
+// segments are not what they should be, and where index and segments disagree
+// on how far the log goes.
+func (c *checker) agree() error {
+	for _, s := range c.segs {
+		c.judge(s)
+	}
+	c.first, c.head = 1, 0
+	dir := segmentDir(c.Data)
+	if n := len(c.segs); n > 0 {
+		c.first = c.segs[0].first
+		last := c.segs[n-1]
+		c.head = last.first - 1
+		if last.readable {
+			c.head = max(c.head, last.walked.Last)
+		}
+		if last.sealed {
+			c.head = max(c.head, last.footer.Last)
+		}
+		dir = last.path
+		if c.index.before > c.head && (!last.readable || last.walked.Torn > 0 && !last.walked.Unwritten) {
+			c.head = c.index.before // these entries were there, and are damaged
+		}
+	} else if n := c.index.last; n > 0 {
+		c.first, c.head = n+1, n
+		c.find(Finding{Kind: SegmentGap, File: dir, First: 1, Last: n, Message: fmt.Sprintf("there are no segments, and index records through %d", n)})
+		c.plan.noSegments = true
+	} else if c.anyBlobs() {
+		c.find(Finding{Kind: SegmentGap, File: dir, Message: "there are no segments and no index, and there are blobs: what order they were in is not known"})
+		c.plan.noSegments = true
+	}
+	if c.index.before > c.head {
+		n := c.index.before - c.head
+		c.plan.ahead = c.index.before
+		c.find(Finding{Kind: IndexAhead, File: c.WAL, First: c.head + 1, Last: c.index.before,
+			Message: fmt.Sprintf("the index has records through %d, the segments end at %d: %d entries have no content there", c.index.before, c.head, n)})
+	}
+	c.index.judge(c)
+	return nil
+}
+
+// anyBlobs reports whether there is any directory of blobs that is not empty.
+func (c *checker) anyBlobs() bool {
+	if c.Blobs == Memory {
+		return false
+	}
+	names, err := fs.Glob(os.DirFS(c.Blobs), "[0-9a-f][0-9a-f]/*")
+	return err == nil && len(names) > 0
+}
+
+// judge says what is wrong with a segment's file and header.
+func (c *checker) judge(s *seg) {
+	fi, err := os.Lstat(s.path)
+	if err == nil && !fi.Mode().IsRegular() {
+		c.wrongType(s.path, fi.Mode(), "a file")
+		c.plan.segment(s.first)
+		if fi.Mode()&fs.ModeSymlink == 0 {
+			return
+		}
+	}
+	switch {
+	case errors.Is(s.why, segment.ErrVersion):
+		s.readable = false
+		c.plan.hands = append(c.plan.hands, s.path)
+		c.find(Finding{Kind: Version, File: s.path, First: s.first, Message: s.why.Error()})
+	case s.known && s.header.Store != c.id:
+		s.readable, s.known = false, false
+		c.plan.segment(s.first)
+		c.find(Finding{Kind: Foreign, File: s.path, First: s.first, Want: c.id.String(), Got: s.header.Store.String(),
+			Message: fmt.Sprintf("segment belongs to store %s, want %s", s.header.Store, c.id)})
+	case s.why == nil:
+	case !s.readable && s.header.First == 0:
+		c.plan.segment(s.first)
+		c.unreadable(s.path, s.first, 0, s.why)
+	default:
+		c.plan.segment(s.first)
+		c.find(Finding{Kind: SegmentHeader, File: s.path, First: s.first, Message: s.why.Error()})
+	}
+	if s.why == nil && s.next == 0 && !s.sealed && s.walked.Torn > 0 && (s.walked.Unwritten || c.index.before <= s.walked.Last) && c.index.before <= s.walked.Last {
+		c.torn(s, s.walked)
+	}
+}
+
+// torn makes the finding of bytes behind the last batch, unless it turns out at
+// the end that a daemon was writing them.
+func (c *checker) torn(s *seg, w segment.Walked) {
+	size, mtime := s.size, s.mtime
+	c.later = append(c.later, func() {
+		fi, err := os.Stat(s.path)
+		if err != nil || fi.Size() != size || !fi.ModTime().Equal(mtime) {
+			return
+		}
+		c.plan.torn(s.path, w.End)
+		c.find(Finding{Kind: TornTail, File: s.path, Offset: w.End, First: w.Last + 1,
+			Message: fmt.Sprintf("%d bytes of a write that was cut short before it was acknowledged: %v", w.Torn, w.Why)})
+	})
+}
+
+// foundGap is a gap between segments all of whose entries are in blobs.
+type foundGap struct {
+	Finding
+	first, last uint64
+}
+
+// leftovers says what the gaps mean. Where all entries of the segments before
+// one are in blobs as well, those segments were to be removed, and the daemon
+// does it: a copy of a running log can have them. Otherwise a segment is missing.
+func (c *checker) leftovers() {
+	for _, g := range c.gaps {
+		left := c.index.last >= g.last
+		for _, s := range c.segs {
+			if s.first < g.first {
+				left = left && s.readable && s.last >= s.first && s.inBlobs == s.last-s.first+1
+			}
+		}
+		if left {
+			g.Kind = Leftover
+			g.Message = "no segment holds these entries, and none is needed: they, and all before them, are in the index and in blobs; the daemon removes the segments before them"
+		} else {
+			c.plan.gap(g.first, g.last)
+		}
+		c.find(g.Finding)
+	}
+}
+
+// settledSegments says which segments are no longer needed.
+func (c *checker) settledSegments() {
+	for _, s := range c.segs {
+		if !s.sealed || s.next == 0 || s.last < s.first || s.last > c.index.last || s.inBlobs != s.last-s.first+1 {
+			return
+		}
+		c.find(Finding{Kind: Settled, File: s.path, First: s.first, Last: s.last,
+			Message: "all its entries are in the index and in blobs: the daemon removes it in time"})
+	}
+}
+
+// sortedKeys are the keys of a map in ascending order.
+func sortedKeys[V any](m map[uint64]V) []uint64 {
+	keys := make([]uint64, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

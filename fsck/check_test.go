@@ -1,0 +1,103 @@
+package fsck
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"tcp-log-server/engine"
+	"tcp-log-server/segment"
+)
+
+// TestCheckGood checks stores that are whole: no errors, no change, and the
+// same digest whatever the shape.
+func TestCheckGood(t *testing.T) {
+	digest := ""
+	for _, s := range []shape{both, removed, packed} {
+		for _, quick := range []bool{false, true} {
+			dir := newStore(t, s)
+			before := treeSum(t, dir)
+			c := runCheck(t, Options{Data: dir, Quick: quick})
+			t.Log(s, quick, c.Summary, c)
+			if c.Errors != 0 || c.Entries != storeEntries || c.Digest == "" {
+				t.Errorf("%s, quick %v: %+v\n%s", s, quick, c.Summary, c)
+			}
+			if digest == "" {
+				digest = c.Digest
+			}
+			if c.Digest != digest {
+				t.Errorf("%s, quick %v: digest is %s, want %s", s, quick, c.Digest, digest)
+			}
+			if treeSum(t, dir) != before {
+				t.Errorf("%s: the check changed something", s)
+			}
+		}
+	}
+}
+
+// TestFixtures checks every fixture: the finding, how bad it is, that the check
+// changes nothing, and what the daemon does on such a store.
+func TestFixtures(t *testing.T) {
+	seen := map[Kind]bool{}
+	for _, f := range fixtures {
+		seen[f.kind] = true
+		t.Run(string(f.kind)+"/"+f.name, func(t *testing.T) {
+			t.Parallel()
+			dir := newStore(t, f.shape)
+			f.do(t, dir)
+			before := treeSum(t, dir)
+			c := runCheck(t, Options{Data: dir})
+			if !c.has(f.kind) {
+				t.Errorf("found no %s:\n%s", f.kind, c)
+			}
+			// With the blobs in many parts it finds the same.
+			parts := runCheck(t, Options{Data: dir, part: 1})
+			if a, b := sorted(c), sorted(parts); a != b {
+				t.Errorf("in one part it finds\n%s\nin many\n%s", a, b)
+			}
+			c.Seconds, parts.Seconds = 0, 0
+			if c.Summary != parts.Summary {
+				t.Errorf("in one part it says\n%+v\nin many\n%+v", c.Summary, parts.Summary)
+			}
+			if f.kind == SegmentTable && !runCheck(t, Options{Data: dir, Quick: true}).has(SegmentTable) {
+				t.Error("a quick check does not find it")
+			}
+			if bad := c.Errors > 0; bad != (f.kind.Severity() == Error) {
+				t.Errorf("found %d errors and a %s:\n%s", c.Errors, f.kind.Severity(), c)
+			}
+			if treeSum(t, dir) != before {
+				t.Error("the check changed something")
+			}
+			entries, errs, err := served(t, f.shape.config(dir))
+			switch {
+			case f.refused && err == nil:
+				t.Errorf("the daemon starts:\n%s", c)
+			case f.refused && f.kind != Unreadable && !errors.Is(err, segment.ErrVersion) && !(errors.Is(err, engine.ErrDamaged) && strings.Contains(err.Error(), "tcp-log-server fsck")):
+				t.Errorf("the daemon refuses, but does not point to fsck: %v", err)
+			case !f.refused && err != nil:
+				t.Errorf("the daemon refuses: %v\n%s", err, c)
+			}
+			for index, text := range entries {
+				if text != entryText(index) {
+					t.Errorf("the daemon serves %q at %d, want %q", text, index, entryText(index))
+				}
+			}
+			if f.kind.Severity() == Hint && len(errs) != len(f.lost) {
+				t.Errorf("the daemon cannot serve %v", errs)
+			}
+		})
+	}
+	for _, k := range Kinds() {
+		if !seen[k] {
+			t.Errorf("kind %s has no fixture", k)
+		}
+	}
+}
+
+// sorted are the findings of a check in words, in order.
+func sorted(c checked) string {
+	found := strings.Split(c.String(), "\n")
+	slices.Sort(found)
+	return strings.Join(found, "\n")
+}

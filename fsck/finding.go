@@ -1,0 +1,134 @@
+package fsck
+
+import "slices"
+
+// Severity tells what is wrong from what is merely to be known.
+type Severity string
+
+const (
+	// Error: entries are missing or altered, or a file is not what it should be.
+	Error Severity = "error"
+	// Hint: harmless. The log is whole, and its daemon deals with it by itself.
+	Hint Severity = "hint"
+)
+
+// Kind names what a finding is about. docs/FSCK.md has a section on each.
+type Kind string
+
+// Files and directories as such.
+const (
+	Unreadable Kind = "unreadable"
+	WrongType  Kind = "wrong-type"
+	Foreign    Kind = "foreign"
+	Version    Kind = "version"
+	StrayFile  Kind = "stray-file"
+	NoMark     Kind = "mark-missing"
+)
+
+// Segments.
+const (
+	SegmentHeader  Kind = "segment-header"
+	SegmentGap     Kind = "segment-gap"
+	SegmentOverlap Kind = "segment-overlap"
+	SegmentChain   Kind = "segment-chain"
+	SegmentTable   Kind = "segment-table"
+	BatchDamaged   Kind = "batch-damaged"
+	TornTail       Kind = "torn-tail"
+	Unsealed       Kind = "segment-unsealed"
+	Settled        Kind = "segment-settled"
+	Leftover       Kind = "segment-leftover"
+)
+
+// The index.
+const (
+	IndexFile      Kind = "index-file"
+	IndexShort     Kind = "index-short"
+	IndexAhead     Kind = "index-ahead"
+	IndexLag       Kind = "index-lag"
+	IndexTorn      Kind = "index-torn"
+	RecordDamaged  Kind = "record-damaged"
+	RecordMismatch Kind = "record-mismatch"
+)
+
+// Entries and blobs.
+const (
+	BlobMissing  Kind = "blob-missing"
+	BlobDamaged  Kind = "blob-damaged"
+	BlobOrphan   Kind = "blob-orphan"
+	NotCanonical Kind = "not-canonical"
+	EntryLost    Kind = "entry-lost"
+)
+
+// Kinds are all kinds of findings, in the order in which docs/FSCK.md has them.
+func Kinds() []Kind {
+	return []Kind{
+		Unreadable, WrongType, Foreign, Version,
+		SegmentHeader, SegmentGap, SegmentOverlap, SegmentChain, SegmentTable, BatchDamaged,
+		IndexFile, IndexShort, IndexAhead, RecordDamaged, RecordMismatch,
+		BlobMissing, BlobDamaged, NotCanonical,
+		StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, IndexLag, IndexTorn, BlobOrphan, EntryLost,
+	}
+}
+
+// Severity is how bad findings of the kind are.
+func (k Kind) Severity() Severity {
+	hints := []Kind{StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, IndexLag, IndexTorn, BlobOrphan, EntryLost}
+	if slices.Contains(hints, k) {
+		return Hint
+	}
+	return Error
+}
+
+// Finding is one thing that a check has found.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	Kind     Kind     `json:"kind"`
+	// File is the path of the file or directory concerned, and Offset the place
+	// in it, in bytes.
+	File   string `json:"file"`
+	Offset int64  `json:"offset"`
+	// First and Last are the indices concerned; both are 0 where there is none,
+	// or none is known. Entries from First to Last may all be concerned, or, of
+	// a blob that several entries share, just those with its hash.
+	First uint64 `json:"first,omitempty"`
+	Last  uint64 `json:"last,omitempty"`
+	// Want and Got are the hashes, in hex, where they tell the difference.
+	Want string `json:"want,omitempty"`
+	Got  string `json:"got,omitempty"`
+	// Message says in words what was wanted and what was found.
+	Message string `json:"message"`
+}
+
+// Summary is what a check says at its end.
+type Summary struct {
+	// Store is the id of the store, empty if nothing tells it.
+	Store string `json:"store"`
+	// Entries is how many entries the log has: the head, captured at the start.
+	Entries uint64 `json:"entries"`
+	// First is the first index that segments hold: entries before it are loose.
+	First uint64 `json:"first"`
+	// Indexed is how many entries have a record in the index.
+	Indexed uint64 `json:"indexed"`
+	// Blobs counts the blob files, which hold distinct entries each.
+	Blobs int64 `json:"blobs"`
+	// Segments counts the segment files.
+	Segments int `json:"segments"`
+	// Bytes is the size of all that was found in the files above, and of the index.
+	Bytes int64 `json:"bytes"`
+	// Damaged counts the entries that cannot be read; Lost those that are
+	// recorded as lost.
+	Damaged uint64 `json:"damaged"`
+	Lost    uint64 `json:"lost"`
+	// Errors and Hints count the findings.
+	Errors int64 `json:"errors"`
+	Hints  int64 `json:"hints"`
+	// Digest is the BLAKE3 of the hashes of entries 1 to Through, 32 bytes each,
+	// in order; 32 zero bytes stand for a lost entry. It is empty when some of
+	// them could not be verified.
+	Digest  string `json:"digest"`
+	Through uint64 `json:"through"`
+	// Quick says that contents were not read: the hashes are the index's.
+	Quick bool `json:"quick"`
+	// Seconds is the time that the check took.
+	Seconds float64 `json:"seconds"`
+}

@@ -1,0 +1,331 @@
+package fsck
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"tcp-log-server/segment"
+)
+
+// fixture is a good store and one named damage to it.
+type fixture struct {
+	name  string
+	kind  Kind // what a check must find
+	shape shape
+	do    func(t testing.TB, dir string)
+
+	refused bool // the daemon does not start on it
+
+	// What repairs come to: the exit code of a plain one and, where that leaves
+	// errors, with the loss accepted.
+	repair, accept int
+	// lost are the entries that are lost then; through is the head, if it is not
+	// that of the good store.
+	lost    []uint64
+	through uint64
+}
+
+// fixtures are one damage at least for each kind of finding.
+var fixtures = []fixture{
+	{name: "a segment is a link to itself", kind: Unreadable, shape: both, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		path := segmentFiles(t, dir)[1]
+		remove(t, path)
+		must(t, os.Symlink(path, path))
+	}},
+	{name: "a segment is a directory", kind: WrongType, shape: both, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		path := segmentFiles(t, dir)[1]
+		remove(t, path)
+		must(t, os.Mkdir(path, 0o700))
+	}},
+	{name: "a blob is a directory", kind: WrongType, shape: both, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		remove(t, blobOf(dir, 3))
+		must(t, os.Mkdir(blobOf(dir, 3), 0o700))
+	}},
+	{name: "a blob is a pipe", kind: WrongType, shape: removed, repair: ExitErrors, accept: ExitCorrected, lost: []uint64{3}, do: func(t testing.TB, dir string) {
+		remove(t, blobOf(dir, 3))
+		makePipe(t, blobOf(dir, 3))
+	}},
+	{name: "the blobs are another log's", kind: Foreign, shape: both, refused: true, repair: ExitErrors, accept: ExitErrors, do: func(t testing.TB, dir string) {
+		marks, _ := filepath.Glob(filepath.Join(dir, "blobs", "store-*"))
+		must(t, os.Rename(marks[0], filepath.Join(dir, "blobs", "store-"+segment.StoreID{1}.String())))
+	}},
+	{name: "a segment is another log's", kind: Foreign, shape: both, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		rewriteHeader(t, segmentFiles(t, dir)[1], func(h []byte) { h[16]++ })
+	}},
+	{name: "a segment is of a later format", kind: Version, shape: packed, refused: true, repair: ExitErrors, accept: ExitErrors, do: func(t testing.TB, dir string) {
+		rewriteHeader(t, segmentFiles(t, dir)[1], func(h []byte) { h[8]++ })
+	}},
+	{name: "a header is altered", kind: SegmentHeader, shape: packed, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		flip(t, segmentFiles(t, dir)[1], 40)
+	}},
+	{name: "two segments are swapped", kind: SegmentHeader, shape: packed, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		s := segmentFiles(t, dir)
+		must(t, os.Rename(s[0], s[0]+"x"))
+		must(t, os.Rename(s[1], s[0]))
+		must(t, os.Rename(s[0]+"x", s[1]))
+	}},
+	{name: "a segment is missing and its blobs are there", kind: Leftover, shape: both, do: func(t testing.TB, dir string) {
+		remove(t, segmentFiles(t, dir)[1])
+	}},
+	{name: "a segment is missing", kind: SegmentGap, shape: packed, refused: true, repair: ExitErrors, accept: ExitCorrected, lost: span(27, 54), do: func(t testing.TB, dir string) {
+		remove(t, segmentFiles(t, dir)[1])
+	}},
+	{name: "all segments are missing", kind: SegmentGap, shape: both, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		must(t, os.RemoveAll(segmentDir(dir)))
+	}},
+	{name: "a segment holds an entry of the next", kind: SegmentOverlap, shape: both, refused: true, repair: ExitErrors, accept: ExitErrors, do: func(t testing.TB, dir string) {
+		s := segmentFiles(t, dir)
+		copySegment(t, s[0], func(h *segment.Header) {}, func(w *segment.Rewriter) {
+			must(t, w.Add(1, 1, []byte(entryText(w.Last()+1)+"\n")))
+		})
+	}},
+	{name: "a segment follows another checksum", kind: SegmentChain, shape: packed, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		copySegment(t, segmentFiles(t, dir)[1], func(h *segment.Header) { h.Prev++ }, nil)
+	}},
+	{name: "a table is altered", kind: SegmentTable, shape: packed, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		path := segmentFiles(t, dir)[0]
+		flip(t, path, size(t, path)-segment.FooterSize-4)
+	}},
+	{name: "a footer is altered", kind: SegmentTable, shape: packed, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		path := segmentFiles(t, dir)[0]
+		flip(t, path, size(t, path)-segment.FooterSize+20)
+	}},
+	{name: "an entry in a sealed segment is altered", kind: BatchDamaged, shape: packed, repair: ExitErrors, accept: ExitCorrected, lost: []uint64{31}, do: func(t testing.TB, dir string) {
+		flip(t, segmentFiles(t, dir)[1], find(t, segmentFiles(t, dir)[1], entryText(31), 2))
+	}},
+	{name: "an entry in a sealed segment is altered and has a blob", kind: BatchDamaged, shape: both, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		flip(t, segmentFiles(t, dir)[1], find(t, segmentFiles(t, dir)[1], entryText(31), 1))
+	}},
+	{name: "a batch header is altered", kind: BatchDamaged, shape: packed, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		flip(t, segmentFiles(t, dir)[1], segment.HeaderSize+9)
+	}},
+	{name: "an entry in the open segment is altered", kind: BatchDamaged, shape: packed, refused: true, repair: ExitErrors, accept: ExitCorrected, lost: []uint64{55}, do: func(t testing.TB, dir string) {
+		flip(t, segmentFiles(t, dir)[2], find(t, segmentFiles(t, dir)[2], entryText(55), 1))
+	}},
+	{name: "the last entry is altered", kind: BatchDamaged, shape: packed, refused: true, repair: ExitErrors, accept: ExitCorrected, lost: []uint64{59, 60}, do: func(t testing.TB, dir string) {
+		// Both are the same entry: one flip each.
+		at := find(t, segmentFiles(t, dir)[2], entryText(59), 1)
+		flip(t, segmentFiles(t, dir)[2], at)
+		flip(t, segmentFiles(t, dir)[2], find(t, segmentFiles(t, dir)[2], entryText(59), 1))
+	}},
+	{name: "pages of the open segment are zeros", kind: BatchDamaged, shape: both, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		edit(t, segmentFiles(t, dir)[2], func(b []byte) []byte { clear(b[segment.HeaderSize : segment.HeaderSize+60]); return b })
+	}},
+	{name: "a file of the index is out of place", kind: IndexFile, shape: both, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		wal := filepath.Join(dir, "wal")
+		b, err := os.ReadFile(filepath.Join(wal, "00000000000000000001"))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(wal, "00000000000000065537"), b, 0o600))
+	}},
+	{name: "an order to delete the index", kind: IndexFile, shape: both, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		must(t, os.WriteFile(filepath.Join(dir, "wal", "00000000000000000009.START"), nil, 0o600))
+	}},
+	{name: "a file of the index has grown", kind: IndexFile, shape: both, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		must(t, os.Truncate(walFile(dir), 32768*49+1))
+	}},
+	{name: "the index ends before the first segment", kind: IndexShort, shape: removed, refused: true, repair: ExitErrors, accept: ExitCorrected, lost: span(41, 54), do: func(t testing.TB, dir string) {
+		must(t, os.Truncate(walFile(dir), 40*49))
+	}},
+	{name: "the last entries are cut off and in blobs", kind: IndexAhead, shape: both, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		must(t, os.Truncate(segmentFiles(t, dir)[2], segment.HeaderSize))
+	}},
+	{name: "the last entries are cut off", kind: IndexAhead, shape: packed, refused: true, repair: ExitCorrected, through: 54, do: func(t testing.TB, dir string) {
+		must(t, os.Truncate(segmentFiles(t, dir)[2], segment.HeaderSize+30))
+	}},
+	{name: "a record of a loose entry is altered", kind: RecordDamaged, shape: removed, refused: true, repair: ExitErrors, accept: ExitCorrected, lost: []uint64{3}, do: func(t testing.TB, dir string) {
+		flip(t, walFile(dir), 2*49+5)
+	}},
+	{name: "a record of a packed entry is altered", kind: RecordDamaged, shape: packed, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		flip(t, walFile(dir), 2*49+5)
+	}},
+	{name: "a record is another entry's", kind: RecordMismatch, shape: packed, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		editRecords(t, dir, func(recs []segment.Record) { recs[2].Hash = recs[7].Hash })
+	}},
+	{name: "a blob of a loose entry is missing", kind: BlobMissing, shape: removed, repair: ExitErrors, accept: ExitCorrected, lost: []uint64{4, 5}, do: func(t testing.TB, dir string) {
+		remove(t, blobOf(dir, 4))
+	}},
+	{name: "a blob of a loose entry is altered", kind: BlobDamaged, shape: removed, repair: ExitErrors, accept: ExitCorrected, lost: []uint64{3}, do: func(t testing.TB, dir string) {
+		flip(t, blobOf(dir, 3), 2)
+	}},
+	{name: "a blob is altered and its segment is there", kind: BlobDamaged, shape: both, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		flip(t, blobOf(dir, 3), 2)
+	}},
+	{name: "two blobs are swapped", kind: BlobDamaged, shape: removed, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		a, b := blobOf(dir, 3), blobOf(dir, 6)
+		must(t, os.Rename(a, a+"x"))
+		must(t, os.Rename(b, a))
+		must(t, os.Rename(a+"x", b))
+	}},
+	{name: "a blob is empty", kind: BlobDamaged, shape: both, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		must(t, os.Truncate(blobOf(dir, 3), 0))
+	}},
+	{name: "a blob is not canonical", kind: NotCanonical, shape: both, repair: ExitErrors, accept: ExitErrors, do: func(t testing.TB, dir string) {
+		putBlob(t, dir, `{"b":1,"a":2}`)
+	}},
+	{name: "a file that is not the log's", kind: StrayFile, shape: both, do: func(t testing.TB, dir string) {
+		for _, path := range []string{"core", "segments/next.tmp", "blobs/blob.tmp", "wal/notes"} {
+			must(t, os.WriteFile(filepath.Join(dir, path), []byte("x"), 0o600))
+			age(t, filepath.Join(dir, path))
+		}
+	}},
+	{name: "a mark is missing", kind: NoMark, shape: both, do: func(t testing.TB, dir string) {
+		marks, _ := filepath.Glob(filepath.Join(dir, "wal", "store-*"))
+		remove(t, marks[0])
+	}},
+	{name: "a write was cut short", kind: TornTail, shape: both, do: func(t testing.TB, dir string) {
+		path := segmentFiles(t, dir)[2]
+		edit(t, path, func(b []byte) []byte { return append(b, b[segment.HeaderSize:segment.HeaderSize+50]...)[:len(b)+40] })
+	}},
+	{name: "a segment is not sealed", kind: Unsealed, shape: both, do: func(t testing.TB, dir string) {
+		path := segmentFiles(t, dir)[0]
+		f := footer(t, path)
+		must(t, os.Truncate(path, int64(f.Table)))
+	}},
+	{name: "segments are settled", kind: Settled, shape: both, do: func(testing.TB, string) {}},
+	{name: "the index lags", kind: IndexLag, shape: both, do: func(t testing.TB, dir string) {
+		must(t, os.Truncate(walFile(dir), 40*49))
+	}},
+	{name: "the index is missing", kind: IndexLag, shape: packed, do: func(t testing.TB, dir string) {
+		must(t, os.RemoveAll(filepath.Join(dir, "wal")))
+	}},
+	{name: "a record was cut short", kind: IndexTorn, shape: both, do: func(t testing.TB, dir string) {
+		must(t, os.Truncate(walFile(dir), 40*49+11))
+	}},
+	{name: "a blob that no entry has", kind: BlobOrphan, shape: both, do: func(t testing.TB, dir string) {
+		putBlob(t, dir, `{"orphan":true}`)
+	}},
+	{name: "an entry is recorded as lost", kind: EntryLost, shape: packed, lost: []uint64{61, 62}, through: 62, do: func(t testing.TB, dir string) {
+		copySegment(t, segmentFiles(t, dir)[2], func(h *segment.Header) {}, func(w *segment.Rewriter) { must(t, w.Lose(62, 1)) })
+	}},
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func remove(t testing.TB, path string) {
+	t.Helper()
+	must(t, os.Remove(path))
+}
+
+// span is the indices from..through.
+func span(from, through uint64) (s []uint64) {
+	for ; from <= through; from++ {
+		s = append(s, from)
+	}
+	return s
+}
+
+func size(t testing.TB, path string) int64 {
+	t.Helper()
+	fi, err := os.Stat(path)
+	must(t, err)
+	return fi.Size()
+}
+
+// edit replaces the bytes of a file.
+func edit(t testing.TB, path string, fn func([]byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, fn(b), 0o600))
+}
+
+// flip alters one bit of the byte at off.
+func flip(t testing.TB, path string, off int64) {
+	t.Helper()
+	edit(t, path, func(b []byte) []byte { b[off] ^= 4; return b })
+}
+
+// find is the offset of some byte in the text, which the file holds.
+func find(t testing.TB, path, text string, at int64) int64 {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	i := bytes.Index(b, []byte(text))
+	if i < 0 {
+		t.Fatalf("%s does not hold %s", path, text)
+	}
+	return int64(i) + at
+}
+
+// rewriteHeader alters the header of a segment and its checksum with it.
+func rewriteHeader(t testing.TB, path string, fn func([]byte)) {
+	t.Helper()
+	edit(t, path, func(b []byte) []byte {
+		fn(b[:60])
+		binary.LittleEndian.PutUint32(b[60:], segment.Checksum(b[:60]))
+		return b
+	})
+}
+
+// footer is that of a sealed segment.
+func footer(t testing.TB, path string) segment.Footer {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	f, ok, err := segment.ParseFooter(b[max(0, len(b)-segment.FooterSize):], int64(len(b)))
+	if !ok || err != nil {
+		t.Fatalf("%s has no footer: %v", path, err)
+	}
+	return f
+}
+
+// copySegment writes a segment anew with another header and more batches. A
+// sealed one is sealed again.
+func copySegment(t testing.TB, path string, head func(*segment.Header), more func(*segment.Rewriter)) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	h, err := segment.ParseHeader(b)
+	must(t, err)
+	end := int64(len(b))
+	f, sealed, _ := segment.ParseFooter(b[len(b)-segment.FooterSize:], end)
+	if sealed {
+		end = int64(f.Table)
+	}
+	first := h.First
+	head(&h)
+	w, err := segment.NewRewriter(path, h)
+	must(t, err)
+	_, err = segment.Walk(bytes.NewReader(b), first, 0, false, end, func(p segment.Piece) error {
+		return w.Add(uint32(p.Last-p.First+1), p.Time, p.Entries)
+	})
+	must(t, err)
+	if more != nil {
+		more(w)
+	}
+	if sealed {
+		must(t, w.Seal(f.Sum, true))
+	}
+	must(t, w.Close())
+}
+
+func walFile(dir string) string { return filepath.Join(dir, "wal", "00000000000000000001") }
+
+// editRecords rewrites the records of the index.
+func editRecords(t testing.TB, dir string, fn func([]segment.Record)) {
+	t.Helper()
+	r := segment.NewRecordReader(filepath.Join(dir, "wal"))
+	defer r.Close()
+	recs := make([]segment.Record, storeEntries)
+	_, err := r.Read(1, recs)
+	must(t, err)
+	fn(recs)
+	must(t, segment.WriteRecords(walFile(dir), 1, recs))
+}
+
+// putBlob writes a blob that no entry has, some time ago.
+func putBlob(t testing.TB, dir, text string) {
+	t.Helper()
+	path := filepath.Join(dir, "blobs", segment.BlobPath(segment.Sum([]byte(text))))
+	must(t, os.MkdirAll(filepath.Dir(path), 0o700))
+	must(t, os.WriteFile(path, []byte(text), 0o600))
+	age(t, path)
+}

@@ -1,0 +1,242 @@
+// Package fsck verifies the directories of a log without opening it: every
+// record of the index, every batch of the segments, every blob, and that they
+// agree. It changes nothing unless it is asked to repair, and may run on a copy,
+// on read-only media, and beside the daemon that writes to the log.
+//
+// A check (fsck.go) first captures what there is (capture.go), then reads the
+// blobs (blobs.go), and then goes through the log in the order of the indices
+// (walk.go, pipeline.go), comparing what segments, index and blobs say. A repair
+// (repair.go) makes a plan of what a check found, carries it out, and checks
+// again, until there is nothing left that it can do.
+package fsck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"tcp-log-server/segment"
+)
+
+// Memory, in place of a directory, says that the log keeps that part in memory:
+// there is nothing to check.
+const Memory = "memory"
+
+// Options say what to check and how.
+type Options struct {
+	// Data is the log's directory. WAL and Blobs are the directories of the index
+	// and of the blobs, by default Data/wal and Data/blobs.
+	Data, WAL, Blobs string
+	// Quick leaves the contents of blobs and of sealed segments unread.
+	Quick bool
+	// Through is the index through which the digest is taken; 0 is the head.
+	Through uint64
+	// Workers is how many goroutines read and hash; 0 is one for each core.
+	Workers int
+	// OnFinding gets every finding as it is made, one at a time. It may be nil.
+	OnFinding func(Finding)
+	// OnProgress gets the progress of each phase, one call at a time, some ten
+	// times a second. It may be nil.
+	OnProgress func(Progress)
+
+	alone bool // no daemon can be at work
+	part  int  // how many blobs to hold in memory at a time
+}
+
+// Progress is how far a phase of a check has come.
+type Progress struct {
+	// Phase is "blobs", counted in files, or "log", counted in bytes.
+	Phase       string
+	Done, Total int64
+}
+
+// ErrNoLog: the directory holds nothing that a log is made of.
+var ErrNoLog = errors.New("holds no log")
+
+// ErrBeyond: the digest was wanted through an index that the log does not have.
+var ErrBeyond = errors.New("is beyond the head of the log")
+
+// validate fills in what follows from other fields.
+func (o Options) validate() (Options, error) {
+	if o.WAL == "" {
+		o.WAL = filepath.Join(o.Data, "wal")
+	}
+	if o.Blobs == "" {
+		o.Blobs = filepath.Join(o.Data, "blobs")
+	}
+	if o.Workers <= 0 {
+		o.Workers = runtime.GOMAXPROCS(0)
+	}
+	if o.part == 0 {
+		o.part = partMax
+	}
+	if o.OnFinding == nil {
+		o.OnFinding = func(Finding) {}
+	}
+	if fi, err := os.Stat(o.Data); err != nil {
+		return o, err
+	} else if !fi.IsDir() {
+		return o, fmt.Errorf("%s is not a directory", o.Data)
+	}
+	for _, dir := range []string{segmentDir(o.Data), o.WAL, o.Blobs} {
+		if dir == Memory {
+			continue
+		}
+		if _, err := os.Lstat(dir); err == nil {
+			return o, nil
+		}
+	}
+	return o, fmt.Errorf("%s %w: there is no segments, wal or blobs in it", o.Data, ErrNoLog)
+}
+
+// segmentDir is the directory of the segments of the log in data.
+func segmentDir(data string) string { return filepath.Join(data, "segments") }
+
+// Check verifies the log. Findings are no errors: an error says that the check
+// could not be made. It wraps ErrNoLog or ErrBeyond, or is ctx's or the file
+// system's.
+func Check(ctx context.Context, options Options) (Summary, error) {
+	sum, _, err := check(ctx, options)
+	return sum, err
+}
+
+func check(ctx context.Context, options Options) (Summary, *plan, error) {
+	options, err := options.validate()
+	if err != nil {
+		return Summary{}, nil, err
+	}
+	c := &checker{Options: options, ctx: ctx, started: time.Now(), plan: newPlan()}
+	c.plan.checker = c
+	if err := c.run(); err != nil {
+		return Summary{}, nil, err
+	}
+	c.sum.Seconds = time.Since(c.started).Seconds()
+	return c.sum, c.plan, nil
+}
+
+// checker is one check.
+type checker struct {
+	Options
+	ctx     context.Context
+	started time.Time
+
+	mu   sync.Mutex // for what several goroutines write: sum, plan, progress
+	sum  Summary
+	plan *plan
+
+	id      segment.StoreID // of the store
+	idKnown bool
+
+	segs  []*seg // what the directory of segments holds, ascending
+	first uint64 // the first index that segments hold, 1 in a log without any
+	head  uint64 // the last entry, as captured at the start
+	index *records
+	gaps  []foundGap
+
+	partial bool     // the digest lacks an entry
+	later   []func() // looks again at what a running daemon may since have put right
+
+	progress progress
+}
+
+// run is the check.
+func (c *checker) run() error {
+	for _, look := range []func() error{c.top, c.capture, c.marks, c.agree} {
+		if err := look(); err != nil {
+			return err
+		}
+	}
+	if c.Through > c.head {
+		return fmt.Errorf("index %d %w: %d", c.Through, ErrBeyond, c.head)
+	}
+	if c.Through == 0 {
+		c.Through = c.head
+	}
+	defer c.index.close()
+	// Blobs are looked up by hash, so their names are held in memory: not more
+	// than a number of them at a time. Each such part is one pass over the log.
+	for from := 0; from < 256; {
+		part, err := c.readBlobs(from)
+		if err != nil {
+			return err
+		}
+		w := &walker{checker: c, blobs: part, main: from == 0}
+		if err := w.run(); err != nil {
+			return err
+		}
+		part.report(c, w.unknown)
+		from = part.through + 1
+	}
+	for _, look := range c.later {
+		look()
+	}
+	c.leftovers()
+	c.settledSegments()
+	c.finish()
+	return c.ctx.Err()
+}
+
+// finish fills in the summary.
+func (c *checker) finish() {
+	if c.idKnown {
+		c.sum.Store = c.id.String()
+	}
+	c.sum.Entries, c.sum.First, c.sum.Quick = c.head, c.first, c.Quick
+	if c.partial {
+		c.sum.Digest = ""
+	}
+	c.sum.Segments = len(c.segs)
+	c.sum.Indexed = c.index.last
+	for _, s := range c.segs {
+		c.sum.Bytes += s.size
+	}
+	c.sum.Bytes += c.index.bytes
+}
+
+// find makes a finding. File, kind and message are the least that one has.
+func (c *checker) find(f Finding) {
+	f.Severity = f.Kind.Severity()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.Severity == Error {
+		c.sum.Errors++
+	} else {
+		c.sum.Hints++
+	}
+	c.OnFinding(f)
+}
+
+// unreadable makes the finding that a file cannot be read.
+func (c *checker) unreadable(path string, first, last uint64, err error) {
+	c.find(Finding{Kind: Unreadable, File: path, First: first, Last: last, Message: fmt.Sprintf("cannot be read: %v", err)})
+}
+
+// progress calls OnProgress now and then.
+type progress struct {
+	Progress
+	next time.Time
+}
+
+// advance counts n more files or bytes of the phase.
+func (c *checker) advance(phase string, n, total int64) {
+	if c.OnProgress == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := &c.progress
+	if p.Phase != phase {
+		p.Progress = Progress{Phase: phase, Total: total}
+		p.next = time.Time{}
+	}
+	p.Done += n
+	if now := time.Now(); now.After(p.next) || p.Done == p.Total {
+		p.next = now.Add(100 * time.Millisecond)
+		c.OnProgress(p.Progress)
+	}
+}

@@ -1,0 +1,205 @@
+package fsck
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"tcp-log-server/segment"
+)
+
+// recordRun is how many records are read at a time.
+const recordRun = 4096
+
+// records reads the index in order.
+type records struct {
+	dir    string
+	files  map[uint64]segment.RecordFile // by first index: those that lie in their place
+	last   uint64                        // the last record that checks out
+	before uint64                        // the same, before the segments were looked at
+	bytes  int64
+	tail   segment.RecordFile // the file with the last record, or the last one
+	torn   int64              // bytes behind the last record
+
+	rd    *segment.RecordReader
+	buf   []segment.Record
+	first uint64 // the index of buf[0]
+	n     int
+	run   int // how many to read next: few where records are damaged
+}
+
+// listIndex lists the files of the index and finds its last record. It makes
+// findings if it is told to speak.
+func (c *checker) listIndex(speak bool) *records {
+	r := &records{dir: c.WAL, files: map[uint64]segment.RecordFile{}, run: recordRun}
+	if c.WAL == Memory {
+		return r
+	}
+	r.rd = segment.NewRecordReader(c.WAL)
+	r.buf = make([]segment.Record, recordRun)
+	files, strays, err := segment.ListRecordFiles(c.WAL)
+	if err != nil {
+		if speak {
+			c.unreadable(c.WAL, 0, 0, err)
+		}
+		return r
+	}
+	for _, f := range files {
+		if _, first, off := segment.RecordPath(c.WAL, f.First); off != 0 || first != f.First {
+			if speak {
+				c.plan.stray(f.Path)
+				c.find(Finding{Kind: IndexFile, File: f.Path, First: f.First, Message: fmt.Sprintf("no file of the index begins at %d", f.First)})
+			}
+			continue
+		}
+		r.files[f.First] = f
+		r.bytes += f.Size
+		r.tail = f
+	}
+	firsts := sortedKeys(r.files)
+	for i := len(firsts) - 1; i >= 0 && r.last == 0; i-- {
+		r.last, _ = r.files[firsts[i]].LastRecord() // what cannot be read is said record by record
+	}
+	if r.last > 0 {
+		_, first, _ := segment.RecordPath(c.WAL, r.last)
+		r.tail = r.files[first]
+	}
+	if !speak {
+		r.close()
+		return r
+	}
+	for _, name := range strays {
+		if name != LostFound {
+			c.strayRecord(filepath.Join(c.WAL, name))
+		}
+	}
+	return r
+}
+
+// strayRecord says what lies in the directory of the index and is no part of it.
+// A directory or link in place of a file of records is an error.
+func (c *checker) strayRecord(path string) {
+	fi, err := os.Lstat(path)
+	if err == nil && !fi.Mode().IsRegular() && len(filepath.Base(path)) == 20 {
+		c.wrongType(path, fi.Mode(), "a file")
+		return
+	}
+	if name := filepath.Base(path); len(name) > 20 && (name[20:] == ".START" || name[20:] == ".END") {
+		c.plan.stray(path)
+		c.find(Finding{Kind: IndexFile, File: path, Message: "is what the library of the index takes for an order to delete files"})
+		return
+	}
+	c.stray(path)
+}
+
+// judge makes the findings on the files of the index: each but the last must be
+// there and full. What is behind the last record is torn, or not yet anything.
+func (r *records) judge(c *checker) {
+	if c.WAL == Memory {
+		if c.first > 1 {
+			c.find(Finding{Kind: IndexShort, File: c.WAL, First: 1, Last: c.first - 1, Message: "these entries have no segment, so they need the index on disk"})
+		}
+		return
+	}
+	next := uint64(1)
+	full := int64(segment.RecordsPerFile) * (segment.RecordSize + 1)
+	for _, first := range sortedKeys(r.files) {
+		f := r.files[first]
+		if first > next && first <= r.last {
+			c.plan.recordRange(next, first-1)
+			path, _, _ := segment.RecordPath(r.dir, next)
+			c.find(Finding{Kind: IndexFile, File: path, First: next, Last: first - 1, Message: "the file is missing"})
+		} else if first > next {
+			c.plan.stray(f.Path)
+			c.find(Finding{Kind: IndexFile, File: f.Path, First: first, Message: fmt.Sprintf("file of the index begins at %d, want %d", first, next)})
+		}
+		next = max(next, first+segment.RecordsPerFile)
+		switch {
+		case f.Size > full:
+			c.plan.record(first)
+			c.find(Finding{Kind: IndexFile, File: f.Path, Offset: full, First: first, Last: first + segment.RecordsPerFile - 1,
+				Message: fmt.Sprintf("has %d bytes, want at most %d", f.Size, full)})
+		case f.Size < full && first < r.tail.First:
+			n, _ := segment.RecordCount(f.Size)
+			c.plan.record(first)
+			c.find(Finding{Kind: IndexFile, File: f.Path, Offset: f.Size, First: first + uint64(n), Last: first + segment.RecordsPerFile - 1,
+				Message: fmt.Sprintf("has %d bytes, want %d", f.Size, full)})
+		}
+	}
+	if need := c.first - 1; r.last < need {
+		c.plan.short = need
+		c.find(Finding{Kind: IndexShort, File: r.dir, First: r.last + 1, Last: need,
+			Message: fmt.Sprintf("the index ends at %d, and the first segment begins at %d: the records of the entries between are missing", r.last, c.first)})
+	} else if r.last < c.head {
+		c.plan.lag = true
+		c.find(Finding{Kind: IndexLag, File: r.dir, First: r.last + 1, Last: c.head,
+			Message: fmt.Sprintf("the index ends at %d, the log at %d: the daemon adds the records from the segments", r.last, c.head)})
+	}
+	if f := r.tail; f.Path != "" {
+		r.tornTail(c, f)
+	}
+}
+
+// tornTail makes the finding of bytes behind the last record, unless it turns
+// out at the end that a daemon was writing them.
+func (r *records) tornTail(c *checker, f segment.RecordFile) {
+	whole := int64(0)
+	if r.last >= f.First {
+		whole = int64(r.last-f.First+1) * (segment.RecordSize + 1)
+	}
+	r.torn = f.Size - whole
+	if r.torn <= 0 || whole == segment.RecordsPerFile*(segment.RecordSize+1) {
+		return
+	}
+	c.later = append(c.later, func() {
+		if fi, err := os.Stat(f.Path); err != nil || fi.Size() != f.Size {
+			return
+		}
+		c.plan.indexTorn = true
+		c.plan.record(f.First)
+		c.find(Finding{Kind: IndexTorn, File: f.Path, Offset: whole, First: max(r.last+1, f.First),
+			Message: fmt.Sprintf("%d bytes behind the last record that checks out: the daemon cuts them off", r.torn)})
+	})
+}
+
+// at returns the record of index. The error wraps segment.ErrNotFound where
+// there is none, and otherwise segment.ErrDamaged, or is the file system's.
+func (r *records) at(index uint64) (segment.Record, error) {
+	if index >= r.first && index < r.first+uint64(r.n) {
+		return r.buf[index-r.first], nil
+	}
+	if index > r.last || r.rd == nil {
+		return segment.Record{}, fmt.Errorf("%w: index %d", segment.ErrNotFound, index)
+	}
+	_, file, _ := segment.RecordPath(r.dir, index)
+	if _, ok := r.files[file]; !ok {
+		return segment.Record{}, fmt.Errorf("%w: index %d", segment.ErrNotFound, index)
+	}
+	n, err := r.rd.Read(index, r.buf[:min(uint64(r.run), r.last-index+1)])
+	if n == 0 {
+		r.n, r.run = 0, 1
+		return segment.Record{}, err
+	}
+	r.first, r.n, r.run = index, n, min(2*r.run, recordRun)
+	return r.buf[0], nil
+}
+
+// grow takes notice of records that a daemon has added since the start.
+func (r *records) grow(c *checker) {
+	now := c.listIndex(false)
+	for first, f := range now.files {
+		r.files[first] = f
+	}
+	r.last = max(r.last, now.last)
+}
+
+func (r *records) close() {
+	if r.rd != nil {
+		r.rd.Close()
+	}
+}
+
+// gone reports whether the error is that of a file that is not there.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -1,0 +1,81 @@
+package fsck
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"tcp-log-server/engine"
+)
+
+// appendAgain appends eight entries in one batch: a new one, and some of a few
+// hundred that come around again, so that there are few blobs and much else.
+func appendAgain(t testing.TB, l *engine.Log, from uint64) {
+	var body []byte
+	for i := range uint64(7) {
+		body = append(append(body, entryText(1000+from%320+i)...), '\n')
+	}
+	body = append(append(body, entryText(1_000_001+5*from)...), '\n')
+	done := make(chan error, 1)
+	l.Append(body, 8, func(_ uint64, err error) { done <- err })
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestBesideDaemon checks a log 50 times while entries are appended, settled,
+// sealed and removed at a high rate: never an error, and the head never goes
+// back.
+func TestBesideDaemon(t *testing.T) {
+	for _, s := range []shape{removed, packed} {
+		t.Run(string(s), func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "data")
+			c := s.config(dir)
+			c.SegmentSize, c.LooseMax = 4096, -1
+			if s == packed {
+				c.LooseMax = 100
+			}
+			l, err := engine.Open(c)
+			must(t, err)
+			ctx, stop := context.WithCancel(context.Background())
+			var appender sync.WaitGroup
+			appender.Go(func() {
+				for next := uint64(0); ctx.Err() == nil; next += 8 {
+					appendAgain(t, l, next)
+					if st := l.Stats(); st.Head-st.Settled > 2000 || s == packed && st.Head > 20000 {
+						time.Sleep(time.Millisecond) // others have to keep up
+					}
+				}
+			})
+			await(t, "segments", func() bool { return l.Stats().Segments > 2 || l.Stats().First > 1 })
+			start, head := l.Stats(), uint64(0)
+			for range 50 {
+				before, _ := l.Head(ctx)
+				found := runCheck(t, Options{Data: dir})
+				for _, f := range found.findings {
+					switch f.Kind {
+					case IndexLag, Settled, Unsealed, Leftover:
+					default:
+						t.Errorf("beside the daemon: %+v", f)
+					}
+				}
+				if found.Entries < max(before, head) || found.Damaged > 0 || found.Digest == "" {
+					t.Errorf("the head was %d: %+v", before, found.Summary)
+				}
+				head = found.Entries
+			}
+			stop()
+			appender.Wait()
+			if end := l.Stats(); s == removed && end.First == start.First || end.Head < start.Head+100 {
+				t.Errorf("the daemon has been idle: %+v, then %+v", start, end)
+			}
+			must(t, l.Close())
+			if found := runCheck(t, Options{Data: dir}); found.Errors > 0 {
+				t.Errorf("at rest: %s", found)
+			}
+		})
+	}
+}

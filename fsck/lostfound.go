@@ -1,0 +1,160 @@
+package fsck
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"tcp-log-server/segment"
+)
+
+// note is what stands in lost+found/notes.jsonl of each file that was moved or
+// copied there: one object a line, written before the file itself.
+type note struct {
+	Time time.Time `json:"time"`
+	Was  string    `json:"was"`
+	Now  string    `json:"now"`
+	Why  string    `json:"why"`
+}
+
+// aside notes that the file at path comes to lie in lost+found because of why,
+// and returns the path it gets there.
+func (r *repairer) aside(path, why string) (string, error) {
+	dir := filepath.Join(r.Data, LostFound)
+	if err := segment.MakeDir(dir); err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(r.Data, path)
+	if err != nil || strings.HasPrefix(rel, "..") {
+		rel = filepath.Base(filepath.Dir(path)) + "-" + filepath.Base(path)
+	}
+	name := strings.ReplaceAll(filepath.ToSlash(rel), "/", "-")
+	now := filepath.Join(dir, name)
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(now); errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		now = filepath.Join(dir, fmt.Sprintf("%s.%d", name, n))
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "notes.jsonl"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return "", err
+	}
+	line, _ := json.Marshal(note{time.Now().UTC(), path, now, why})
+	_, err = f.Write(append(line, '\n'))
+	return now, errors.Join(err, f.Sync(), f.Close())
+}
+
+// move moves the file or directory at path to lost+found.
+func (r *repairer) move(path, why string) error {
+	now, err := r.aside(path, why)
+	if err != nil {
+		return err
+	}
+	if err := r.change(); err != nil {
+		return err
+	}
+	if err := os.Rename(path, now); err != nil {
+		// It may lie in another file system.
+		fi, serr := os.Lstat(path)
+		if serr != nil || !fi.Mode().IsRegular() {
+			return err
+		}
+		if err := copyFile(path, now); err != nil {
+			return err
+		}
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	return errors.Join(segment.SyncDir(filepath.Dir(path)), segment.SyncDir(filepath.Dir(now)))
+}
+
+// keep puts a second link to the file at path, or a copy of it, into lost+found,
+// so that another can take its place in one move.
+func (r *repairer) keep(path, why string) error {
+	fi, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() {
+		return r.move(path, why)
+	}
+	now, err := r.aside(path, why)
+	if err != nil {
+		return err
+	}
+	if err := r.change(); err != nil {
+		return err
+	}
+	if err := os.Link(path, now); err != nil {
+		if err := copyFile(path, now); err != nil {
+			return err
+		}
+	}
+	return segment.SyncDir(filepath.Dir(now))
+}
+
+// replace puts the file tmp, which is durable, in the place of path, and what
+// was there into lost+found.
+func (r *repairer) replace(tmp, path, why string) error {
+	if err := r.keep(path, why); err != nil {
+		return err
+	}
+	if err := r.change(); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return segment.SyncDir(filepath.Dir(path))
+}
+
+// cut cuts the file at path to size, and keeps the bytes that go.
+func (r *repairer) cut(path string, size int64, why string) error {
+	now, err := r.aside(path, why)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Seek(size, io.SeekStart); err != nil {
+		return err
+	}
+	if err := copyTo(f, now); err != nil {
+		return err
+	}
+	if err := r.change(); err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(size), f.Sync())
+}
+
+func copyFile(from, to string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return copyTo(f, to)
+}
+
+func copyTo(r io.Reader, to string) error {
+	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	return errors.Join(err, f.Sync(), f.Close())
+}

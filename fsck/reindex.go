@@ -1,0 +1,296 @@
+package fsck
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"tcp-log-server/segment"
+)
+
+// restoreIndex writes files of the index anew that have records which are
+// damaged, missing, or not what segments and blobs say.
+func (r *repairer) restoreIndex() error {
+	if r.WAL == Memory {
+		return nil
+	}
+	through := min(max(r.index.last, r.first-1), r.head)
+	if len(r.segs) > 0 && !r.segs[0].known {
+		through = min(r.index.last, r.head) // where the segments begin is not known
+	}
+	if !plausible(0, through) {
+		return nil
+	}
+	files := r.plan.records
+	for first := r.index.last + 1; first <= r.plan.short; first = nextFile(first) {
+		files[fileOf(first)] = true
+	}
+	if r.AcceptLoss {
+		if err := r.findGone(files); err != nil {
+			return err
+		}
+	}
+	for _, first := range sortedKeys(files) {
+		if first > through {
+			continue
+		}
+		if err := r.reindex(first, min(first+segment.RecordsPerFile-1, through), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fileOf is the first index of the file that holds the record of index, and
+// nextFile that of the file behind it.
+func fileOf(index uint64) uint64   { return index - (index-1)%segment.RecordsPerFile }
+func nextFile(index uint64) uint64 { return fileOf(index) + segment.RecordsPerFile }
+
+// findGone adds the files with records of loose entries that are to be recorded
+// as lost.
+func (r *repairer) findGone(files map[uint64]bool) error {
+	any := false
+	for _, lost := range r.gone {
+		any = any || lost
+	}
+	for index := uint64(1); any && index < r.first && index <= r.index.last; index++ {
+		if rec, err := r.index.at(index); err == nil && r.gone[rec.Hash] && !rec.Lost() {
+			files[fileOf(index)] = true
+		}
+	}
+	return nil
+}
+
+// reindex writes the file of the index with the records first..last anew. Each
+// comes from the segments, or stays as it is, or is taken from another copy. put
+// gets every entry from the segments whose record is new. Nothing is done where
+// a record is to be found nowhere and loss is not accepted.
+func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segment.Hash) error) error {
+	recs := make([]segment.Record, last-first+1)
+	from := make([]bool, last-first+1) // told by a segment
+	err := r.entries(max(first, r.first), last, func(index uint64, at int64, text []byte, lost bool) error {
+		rec := segment.Record{Time: at}
+		old, err := r.index.at(index)
+		if !lost {
+			rec = segment.Record{Hash: segment.Sum(text), Time: at, Size: uint32(len(text))}
+			if put != nil && err != nil {
+				if err := put(text, rec.Hash); err != nil {
+					return err
+				}
+			}
+		} else if err == nil {
+			rec = old // what it was may still be known
+		}
+		recs[index-first], from[index-first] = rec, true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var lost ranges
+	n := uint64(0)
+	changed := r.plan.records[first] || put != nil
+	for i := range recs {
+		if from[i] {
+			continue
+		}
+		index := first + uint64(i)
+		rec, err := r.index.at(index)
+		switch {
+		case err == nil && r.AcceptLoss && r.gone[rec.Hash] && index < r.first:
+			rec.Size = 0
+			n++
+			lost.add(index, index)
+		case err == nil:
+		default:
+			ok := false
+			if r.other != nil {
+				rec, ok = r.other.record(index)
+				if e, found := r.other.packed(index); !ok && found {
+					rec, ok = segment.Record{Hash: segment.Sum(e.text), Time: e.time, Size: uint32(len(e.text))}, true
+				}
+			}
+			if !ok {
+				rec = segment.Record{}
+				n++
+				lost.add(index, index)
+			}
+		}
+		recs[i] = rec
+	}
+	if n > 0 && !r.AcceptLoss {
+		return nil
+	}
+	path, _, _ := segment.RecordPath(r.WAL, first)
+	if !changed && n == 0 {
+		return nil
+	}
+	message := fmt.Sprintf("written anew, with %d records", len(recs))
+	if n > 0 {
+		message += fmt.Sprintf(", of them %d of entries recorded as lost: %s", n, lost)
+	}
+	return r.do(Step{Action: "reindex", File: path, First: first, Last: last, Message: message}, func() error {
+		if err := segment.MakeDir(r.WAL); err != nil {
+			return err
+		}
+		if r.sync != nil {
+			if err := r.sync(); err != nil {
+				return err
+			}
+		}
+		if err := r.change(); err != nil {
+			return err
+		}
+		tmp := filepath.Join(r.WAL, segment.RepairName)
+		if err := segment.WriteRecords(tmp, first, recs); err != nil {
+			return err
+		}
+		return r.replace(tmp, path, "written anew")
+	})
+}
+
+// entries gives fn the entries from..through that whole batches of the segments
+// hold, and those that are recorded there as lost. text is valid during the call.
+func (r *repairer) entries(from, through uint64, fn func(index uint64, time int64, text []byte, lost bool) error) error {
+	for _, s := range r.segs {
+		if !s.readable || s.first > through || s.next > 0 && s.next <= from {
+			continue
+		}
+		f, err := os.Open(s.path)
+		if err != nil {
+			return err
+		}
+		_, err = segment.Walk(f, s.first, s.sum, s.known, s.end(), func(p segment.Piece) error {
+			if p.First > through {
+				return errStopped
+			}
+			body := p.Entries
+			for index := p.First; p.Damage == nil && index <= min(p.Last, through); index++ {
+				var line []byte
+				line, body, _ = bytes.Cut(body, []byte{'\n'})
+				if index < from {
+					continue
+				}
+				if err := fn(index, p.Time, line, p.Lost); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		f.Close()
+		if err != nil && !errors.Is(err, errStopped) {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle adds the records that the index lacks at its end, and the blobs of
+// their entries while there is room for them, as the daemon would.
+func (r *repairer) settle() error {
+	if !r.plan.lag || r.WAL == Memory || r.plan.short > 0 || r.index.last+1 < r.first {
+		return nil
+	}
+	if len(r.plan.gaps)+len(r.plan.segments) > 0 {
+		return nil // not all entries that the segments should have are there
+	}
+	var blobs *segment.Blobs
+	loose := 0
+	put := func(text []byte, hash segment.Hash) error {
+		if r.DryRun || r.Blobs == Memory || r.LooseMax >= 0 && loose >= r.LooseMax {
+			return nil
+		}
+		if blobs == nil {
+			var err error
+			if blobs, err = segment.OpenBlobs(r.Blobs); err != nil {
+				return err
+			}
+			if loose, err = blobs.Count(); err != nil {
+				return err
+			}
+			if r.LooseMax >= 0 && loose >= r.LooseMax {
+				return nil
+			}
+		}
+		if err := r.change(); err != nil {
+			return err
+		}
+		created, err := blobs.Put(hash, text)
+		if created {
+			loose++
+		}
+		return err
+	}
+	defer func() {
+		if blobs != nil {
+			blobs.Close()
+		}
+	}()
+	r.sync = func() error {
+		if blobs == nil {
+			return nil
+		}
+		return blobs.Sync()
+	}
+	defer func() { r.sync = nil }()
+	for first := fileOf(r.index.last + 1); first <= r.head; first += segment.RecordsPerFile {
+		if err := r.reindex(first, min(first+segment.RecordsPerFile-1, r.head), put); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cutAhead deals with an index that goes on behind the last segment: entries
+// that are found elsewhere are put into a segment, the records behind the last
+// of them are cut off.
+func (r *repairer) cutAhead() error {
+	ahead := r.plan.ahead
+	if ahead <= r.head || !plausible(r.head, ahead) {
+		return nil
+	}
+	whole := r.head
+	b := &rebuilder{repairer: r}
+	for index := r.head + 1; index <= ahead; index++ {
+		rec, err := r.index.at(index)
+		if _, ok := b.look(index, rec, err == nil && !rec.Lost(), 0, 0); ok {
+			whole = index
+		}
+	}
+	if whole > r.head {
+		last := r.segs[len(r.segs)-1]
+		head := r.head
+		r.head = whole
+		defer func() { r.head = head }()
+		if last.sealed {
+			return r.rebuild(head+1, whole, nil)
+		}
+		return r.rebuild(last.first, whole, last)
+	}
+	// Files behind the one that holds the head's record go, and that is cut.
+	_, file, _ := segment.RecordPath(r.WAL, r.head+1)
+	for _, first := range sortedKeys(r.index.files) {
+		path := r.index.files[first].Path
+		switch {
+		case first > file:
+			err := r.do(Step{Action: "move", File: path, First: first, Message: "to lost+found: records without content"}, func() error {
+				return r.move(path, "records without content")
+			})
+			if err != nil {
+				return err
+			}
+		case first == file:
+			size := int64(r.head+1-first) * (segment.RecordSize + 1)
+			err := r.do(Step{Action: "cut", File: path, First: r.head + 1, Last: ahead, Message: "records without content"}, func() error {
+				return r.cut(path, size, "records without content")
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	r.givenUp += ahead - r.head
+	return nil
+}

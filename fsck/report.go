@@ -1,0 +1,145 @@
+package fsck
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// Exit codes of the command, as those of fsck(8).
+const (
+	ExitClean     = 0  // no errors; there may have been hints
+	ExitCorrected = 1  // there were errors, and all have been corrected
+	ExitErrors    = 4  // there are errors
+	ExitFailed    = 8  // the check or the repair could not be made
+	ExitUsage     = 16 // the command was used wrongly
+)
+
+// Printer writes what a check or a repair has to say: a line for each finding
+// and step, and a summary. Not for concurrent use.
+type Printer struct {
+	out  io.Writer
+	json bool
+	err  error
+}
+
+// NewPrinter writes to out, in words or as one JSON object a line.
+func NewPrinter(out io.Writer, asJSON bool) *Printer { return &Printer{out: out, json: asJSON} }
+
+// Err is the first error in writing.
+func (p *Printer) Err() error { return p.err }
+
+func (p *Printer) printf(format string, args ...any) {
+	if _, err := fmt.Fprintf(p.out, format, args...); err != nil && p.err == nil {
+		p.err = err
+	}
+}
+
+// object prints an object with its type before its own members.
+func (p *Printer) object(kind string, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		p.err = err
+		return
+	}
+	p.printf("{\"type\":%q,%s\n", kind, b[1:])
+}
+
+// Finding prints a finding.
+func (p *Printer) Finding(f Finding) {
+	if p.json {
+		p.object("finding", f)
+		return
+	}
+	where := f.File
+	if f.Offset > 0 {
+		where += fmt.Sprintf(", offset %d", f.Offset)
+	}
+	switch {
+	case f.First == 0:
+	case f.Last == 0:
+		where += fmt.Sprintf(", indices from %d", f.First)
+	case f.Last == f.First:
+		where += fmt.Sprintf(", index %d", f.First)
+	default:
+		where += fmt.Sprintf(", indices %d to %d", f.First, f.Last)
+	}
+	p.printf("%s: %s: %s: %s\n", f.Severity, f.Kind, where, f.Message)
+}
+
+// Step prints a step of a repair, before it is made.
+func (p *Printer) Step(s Step) {
+	if p.json {
+		p.object("step", s)
+		return
+	}
+	verb := "repair"
+	if s.DryRun {
+		verb = "would repair"
+	}
+	p.printf("%s: %s: %s: %s\n", verb, s.Action, s.File, s.Message)
+}
+
+// Summary prints what a check says at its end.
+func (p *Printer) Summary(s Summary) {
+	if p.json {
+		p.object("summary", s)
+		return
+	}
+	p.printf("entries   %d, of them %d damaged, %d lost\n", s.Entries, s.Damaged, s.Lost)
+	p.printf("blobs     %d\n", s.Blobs)
+	p.printf("segments  %d, from index %d\n", s.Segments, s.First)
+	p.printf("index     %d records\n", s.Indexed)
+	p.printf("bytes     %d\n", s.Bytes)
+	p.printf("head      %d\n", s.Entries)
+	digest := s.Digest
+	if digest == "" {
+		digest = "none: not every entry could be verified"
+	}
+	note := ""
+	if s.Quick {
+		note = ", by the index alone"
+	}
+	p.printf("digest    %s (entries 1 to %d%s)\n", digest, s.Through, note)
+	p.printf("time      %v\n", time.Duration(s.Seconds*float64(time.Second)).Round(time.Millisecond))
+	switch {
+	case s.Errors > 0:
+		p.printf("%s, %s: the log is damaged\n", count(s.Errors, "error"), count(s.Hints, "hint"))
+	case s.Hints > 0:
+		p.printf("%s: the log is whole\n", count(s.Hints, "hint"))
+	default:
+		p.printf("the log is whole\n")
+	}
+}
+
+// Outcome prints what a repair has come to. It is the last line.
+func (p *Printer) Outcome(o Outcome) {
+	if p.json {
+		p.object("outcome", o)
+		return
+	}
+	switch {
+	case o.DryRun:
+		p.printf("nothing has been changed: %s to be made\n", count(int64(o.Steps), "step"))
+	case o.GivenUp > 0:
+		p.printf("%s made; %d entries given up behind index %d: the index had their records, and there was no content\n", count(int64(o.Steps), "step"), o.GivenUp, o.Head)
+	default:
+		p.printf("%s made; 0 entries given up\n", count(int64(o.Steps), "step"))
+	}
+}
+
+// Next prints the command to run next, for a person.
+func (p *Printer) Next(command ...string) {
+	if !p.json {
+		p.printf("next: %s\n", strings.Join(command, " "))
+	}
+}
+
+func count(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

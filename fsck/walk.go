@@ -1,0 +1,379 @@
+package fsck
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/zeebo/blake3"
+
+	"tcp-log-server/segment"
+)
+
+// walker goes through the log in the order of the indices, once for each part of
+// the blobs. In the first pass, the main one, it makes the findings that are not
+// about blobs, and the digest.
+type walker struct {
+	*checker
+	blobs *blobPart
+	main  bool
+
+	next    uint64 // the index that comes next
+	digest  *blake3.Hasher
+	unknown bool // the hash of some entry is not known at all
+	pending *Finding
+	read    int64 // bytes, for the progress
+}
+
+// run walks the log.
+func (w *walker) run() error {
+	w.next, w.digest = 1, blake3.New()
+	w.loose(w.first - 1)
+	p := w.start(w.main)
+	defer p.end()
+	for k := range p.ordered {
+		k.done.Wait()
+		w.chunk(k, p)
+		if w.main {
+			w.advance("log", k.bytes, p.total)
+		}
+		p.recycle(k)
+		if w.ctx.Err() != nil {
+			return w.ctx.Err()
+		}
+	}
+	w.flush()
+	if w.next <= w.head {
+		w.unknown = true // no segment reaches the head
+	}
+	if w.main {
+		w.sum.Through = w.Through
+		w.sum.Digest = fmt.Sprintf("%x", w.digest.Sum(nil))
+		if w.next <= w.Through {
+			w.checker.partial = true
+		}
+	}
+	return w.ctx.Err()
+}
+
+// hash counts the entry at w.next, whose hash is known, and goes on.
+func (w *walker) hash(hash segment.Hash) {
+	if w.main && w.next <= w.Through {
+		w.digest.Write(hash[:])
+	}
+	w.next++
+}
+
+// lost counts the entry at w.next, which is recorded as lost. rec is what the
+// index has of it, if anything: a whole blob makes up for the loss.
+func (w *walker) lost(file string, offset int64, rec segment.Record) {
+	if rec.Hash != (segment.Hash{}) && w.blobs.note(rec.Hash, w.next) && !rec.Lost() {
+		w.hash(rec.Hash)
+		return
+	}
+	if w.main {
+		w.sum.Lost++
+		w.extend(Finding{Kind: EntryLost, File: file, Offset: offset, First: w.next, Last: w.next, Message: "recorded as lost: reads of it answer an error"})
+	}
+	w.hash(segment.Hash{})
+}
+
+// damaged counts entries from w.next through last as ones that cannot be read.
+func (w *walker) damaged(last uint64) {
+	if last < w.next {
+		return
+	}
+	if w.main {
+		w.sum.Damaged += last - w.next + 1
+	}
+	if w.next <= w.Through {
+		w.checker.partial = true
+	}
+	w.unknown = true
+	w.next = last + 1
+}
+
+// extend makes a finding of entries that lie side by side one finding.
+func (w *walker) extend(f Finding) {
+	if p := w.pending; p != nil {
+		if p.Kind == f.Kind && p.File == f.File && p.Last+1 == f.First && p.Want == f.Want {
+			p.Last = f.Last
+			return
+		}
+		w.flush()
+	}
+	w.pending = &f
+}
+
+// flush makes the finding that extend has collected.
+func (w *walker) flush() {
+	if w.pending != nil {
+		w.find(*w.pending)
+		w.pending = nil
+	}
+}
+
+// loose goes through the entries through last, which no segment holds: each is a
+// record and a blob.
+func (w *walker) loose(last uint64) {
+	for w.next <= last && w.ctx.Err() == nil {
+		if w.next > w.index.last {
+			w.damaged(last) // said by the index
+			return
+		}
+		rec, err := w.index.at(w.next)
+		switch {
+		case err != nil:
+			w.badRecord(err)
+			w.damaged(w.next)
+		case rec.Lost():
+			path, _, off := segment.RecordPath(w.WAL, w.next)
+			w.lost(path, off, rec)
+		default:
+			w.looseEntry(rec)
+		}
+	}
+}
+
+// badRecord makes the finding that the record of w.next cannot be used.
+func (w *walker) badRecord(err error) {
+	if errors.Is(err, segment.ErrNotFound) || !w.main {
+		return // said of the file
+	}
+	path, first, off := segment.RecordPath(w.WAL, w.next)
+	w.plan.record(first)
+	kind := RecordDamaged
+	var d *segment.DamageError
+	if errors.As(err, &d) {
+		err = d.Err
+	} else {
+		kind = Unreadable
+	}
+	w.extend(Finding{Kind: kind, File: path, Offset: off, First: w.next, Last: w.next, Message: err.Error()})
+}
+
+// looseEntry checks the blob of the entry at w.next, whose record is rec.
+func (w *walker) looseEntry(rec segment.Record) {
+	state := w.blobs.see(rec.Hash, rec.Size, w.next, true)
+	if state == absent {
+		// It may have been made since the blobs were listed.
+		if blob, ok := wholeBlob(w.Blobs, rec.Hash); ok && len(blob) == int(rec.Size) {
+			state = blobWhole
+		}
+	}
+	switch state {
+	case absent:
+		path := filepath.Join(w.Blobs, segment.BlobPath(rec.Hash))
+		w.plan.blob(blobFault{hash: rec.Hash, index: w.next, missing: true})
+		w.extend(Finding{Kind: BlobMissing, File: path, First: w.next, Last: w.next, Want: rec.Hash.String(), Message: "no such file, and no segment holds the entry"})
+		fallthrough
+	case blobDamaged:
+		w.sum.Damaged++
+		w.brokenDigest()
+	}
+	w.hash(rec.Hash)
+}
+
+// brokenDigest notes that the entry at w.next is not what the digest would say.
+func (w *walker) brokenDigest() {
+	if w.next <= w.Through {
+		w.checker.partial = true
+	}
+}
+
+// chunk goes through a chunk of a segment.
+func (w *walker) chunk(k *chunk, p *pipeline) {
+	at := 0
+	for i, t := range k.parts {
+		n := 0
+		if t.hi > t.lo {
+			n = int(t.last - t.first + 1)
+		}
+		hashes, sizes := k.hashes[at:at+n], k.sizes[at:at+n]
+		at += n
+		switch {
+		case t.last < w.next:
+			if t.damage != nil {
+				w.damage(k.seg, t) // bytes that are too many
+			}
+		case t.missing:
+			w.index.grow(w.checker)
+			w.loose(t.last)
+		case t.damage != nil:
+			w.damage(k.seg, t)
+		case t.unread:
+			w.unread(k.seg, t.last)
+		case t.lost:
+			for w.next <= t.last && w.ctx.Err() == nil {
+				rec := segment.Record{}
+				if w.next <= w.index.last {
+					var err error
+					if rec, err = w.index.at(w.next); err != nil {
+						w.badRecord(err)
+					}
+				}
+				w.lost(k.seg.path, t.offset, rec)
+			}
+		default:
+			w.batch(k.seg, t, hashes, sizes, k.bad[i])
+		}
+	}
+}
+
+// batch goes through the entries of a whole batch.
+func (w *walker) batch(s *seg, t part, hashes []segment.Hash, sizes []uint32, bad error) {
+	if bad != nil && w.main {
+		if errors.Is(bad, segment.ErrDamaged) {
+			w.plan.segment(s.first)
+			w.find(Finding{Kind: BatchDamaged, File: s.path, Offset: t.offset, First: t.first, Last: t.last, Message: bad.Error()})
+			w.damaged(t.last)
+			return
+		}
+		w.find(Finding{Kind: NotCanonical, File: s.path, Offset: t.offset, First: t.first, Last: t.last, Message: bad.Error()})
+	}
+	for i := w.next - t.first; w.next <= t.last; i++ {
+		w.entry(s, t, hashes[i], sizes[i])
+	}
+}
+
+// entry compares the entry at w.next, which lies in a segment, with its record,
+// and looks for its blob.
+func (w *walker) entry(s *seg, t part, hash segment.Hash, size uint32) {
+	if w.next <= w.index.last {
+		rec, err := w.index.at(w.next)
+		if err != nil {
+			w.badRecord(err)
+		} else if w.main && (rec.Hash != hash || rec.Size != size || rec.Time != t.time) {
+			path, first, off := segment.RecordPath(w.WAL, w.next)
+			w.plan.record(first)
+			w.find(Finding{Kind: RecordMismatch, File: path, Offset: off, First: w.next, Last: w.next, Want: hash.String(), Got: rec.Hash.String(),
+				Message: fmt.Sprintf("the record is of %d bytes from %d µs, %s has %d bytes from %d µs", rec.Size, rec.Time, s.path, size, t.time)})
+		}
+	}
+	if w.blobs.see(hash, size, w.next, false) == blobWhole {
+		s.inBlobs++
+	}
+	w.hash(hash)
+}
+
+// unread goes through the entries through last, of which only the records are read.
+func (w *walker) unread(s *seg, last uint64) {
+	for w.next <= last && w.ctx.Err() == nil {
+		rec, err := w.index.at(w.next)
+		switch {
+		case err == nil && !rec.Lost():
+			if w.blobs.see(rec.Hash, rec.Size, w.next, false) == blobWhole {
+				s.inBlobs++
+			}
+			w.hash(rec.Hash)
+		case w.next > w.index.last:
+			w.unknown = true
+			w.brokenDigest()
+			w.next = last + 1
+		default:
+			if err != nil {
+				w.badRecord(err)
+			}
+			w.unknown = true
+			w.brokenDigest()
+			w.next++
+		}
+	}
+}
+
+// damage makes the finding on entries in place of which no whole batch lies. Two
+// witnesses may still prove some of them: the hash that the index has, and bytes
+// in the segment or a blob that have it.
+func (w *walker) damage(s *seg, t part) {
+	f := Finding{Kind: BatchDamaged, File: s.path, Offset: t.offset, Message: t.damage.Error()}
+	if t.gap {
+		f.Kind, f.File = SegmentGap, filepath.Dir(s.path)
+	} else {
+		w.plan.segment(s.first)
+	}
+	if t.last >= t.first {
+		f.First, f.Last = t.first, t.last
+	}
+	var unread ranges
+	raw := w.raw(s, t)
+	if c, ok := raw.(io.Closer); ok {
+		defer c.Close()
+	}
+	off := t.offset + segment.BatchHeaderSize
+	count := uint64(0)
+	for index := t.first; index <= t.last; index++ {
+		if index > w.index.last {
+			count += t.last - index + 1
+			unread.add(index, t.last)
+			w.damaged(t.last)
+			break
+		}
+		rec, err := w.index.at(index)
+		whole := false
+		if err == nil && !rec.Lost() {
+			entry, ok := readEntry(raw, off, t.end, rec)
+			whole = ok && segment.Sum(entry) == rec.Hash
+			off += int64(rec.Size) + 1
+			state := w.blobs.see(rec.Hash, rec.Size, index, !whole)
+			if !whole && state == elsewhere {
+				blob, ok := wholeBlob(w.Blobs, rec.Hash)
+				whole = ok && len(blob) == int(rec.Size)
+			}
+			whole = whole || state == blobWhole
+		} else {
+			raw = nil // where the next entry begins is not known
+		}
+		switch {
+		case index < w.next:
+		case whole:
+			w.hash(rec.Hash)
+		default:
+			if err != nil {
+				w.badRecord(err)
+			}
+			count++
+			unread.add(index, index)
+			w.damaged(index)
+		}
+	}
+	if n := t.last - t.first + 1; count > 0 && n > 0 {
+		f.Message += fmt.Sprintf("; of %d entries %d cannot be read: %s", n, count, unread)
+	} else if n > 0 {
+		f.Message += "; all of its entries can still be read by the hashes in the index"
+	}
+	if t.gap && count == 0 && w.main {
+		w.gaps = append(w.gaps, foundGap{f, t.first, t.last})
+		return
+	}
+	if t.gap {
+		w.plan.gap(t.first, t.last)
+	}
+	if w.main && !(s.why != nil && t.first == s.first && t.offset == 0 && !t.gap) {
+		w.find(f)
+	}
+}
+
+// raw opens the file of a damaged batch, or returns nil.
+func (w *walker) raw(s *seg, t part) io.ReaderAt {
+	if t.gap || t.end <= t.offset || !s.readable {
+		return nil
+	}
+	f, err := os.Open(s.path)
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
+// readEntry reads the bytes at off that may be the entry of the record, unless
+// they would go beyond end.
+func readEntry(raw io.ReaderAt, off, end int64, rec segment.Record) ([]byte, bool) {
+	if raw == nil || rec.Size == 0 || off+int64(rec.Size) > end {
+		return nil, false
+	}
+	b := make([]byte, rec.Size)
+	_, err := raw.ReadAt(b, off)
+	return b, err == nil
+}

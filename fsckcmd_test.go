@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tcp-log-server/engine"
+	"tcp-log-server/fsck"
+)
+
+// runCommand runs the program with args and returns its exit code and what it
+// has printed.
+func runCommand(t *testing.T, args ...string) (code int, out string) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout := os.Stdout
+	os.Stdout = w
+	printed := make(chan string)
+	go func() {
+		var b bytes.Buffer
+		_, _ = io.Copy(&b, r)
+		printed <- b.String()
+	}()
+	code = run(append([]string{"tcp-log-server"}, args...))
+	os.Stdout = stdout
+	w.Close()
+	return code, <-printed
+}
+
+// TestFsckCommand runs the command over a store that is whole, one that is
+// damaged, and none: exit codes, the objects of --json, the last lines.
+func TestFsckCommand(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	config := engine.NewConfig(dir)
+	config.LooseMax = 0
+	log, err := engine.Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	log.Append([]byte("{\"a\":1}\n{\"a\":2}\n"), 2, func(_ uint64, err error) { done <- err })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+
+	if code, out := runCommand(t, "fsck", "--repair", dir); code != fsck.ExitFailed {
+		t.Errorf("a repair beside the daemon: exit code %d\n%s", code, out)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	code, out := runCommand(t, "fsck", dir)
+	if code != fsck.ExitClean || !strings.HasSuffix(out, "the log is whole\n") {
+		t.Errorf("whole: exit code %d\n%s", code, out)
+	}
+	for _, wrong := range [][]string{{"--nonsense"}, {"a", "b"}, {"--dry-run", dir}, {"--repair", "--quick", dir}, {"--through", "3", dir}, {"memory"}} {
+		if code, out := runCommand(t, append([]string{"fsck"}, wrong...)...); code != fsck.ExitUsage {
+			t.Errorf("fsck %v: exit code %d, want %d\n%s", wrong, code, fsck.ExitUsage, out)
+		}
+	}
+	for _, none := range []string{filepath.Join(dir, "nothing"), t.TempDir()} {
+		if code, out := runCommand(t, "fsck", none); code != fsck.ExitFailed {
+			t.Errorf("no log: exit code %d, want %d\n%s", code, fsck.ExitFailed, out)
+		}
+	}
+
+	path := filepath.Join(dir, "segments", "00000000000000000001.seg")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[bytes.Index(b, []byte(`{"a":2}`))] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out = runCommand(t, "fsck", dir)
+	if code != fsck.ExitErrors || !strings.Contains(out, "next: tcp-log-server fsck --repair --dry-run "+dir+"\n") {
+		t.Errorf("damaged: exit code %d\n%s", code, out)
+	}
+	code, out = runCommand(t, "fsck", "--json", dir)
+	types := map[string]int{}
+	for line := range strings.Lines(out) {
+		var object struct {
+			Type, Kind, Severity string
+			Errors               int
+		}
+		if err := json.Unmarshal([]byte(line), &object); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+		types[object.Type]++
+		if object.Type == "finding" && object.Kind != string(fsck.BatchDamaged) {
+			t.Errorf("found %s", line)
+		}
+	}
+	if code != fsck.ExitErrors || types["finding"] != 1 || types["summary"] != 1 || len(types) != 2 {
+		t.Errorf("--json: exit code %d, %v\n%s", code, types, out)
+	}
+	if code, out := runCommand(t, "fsck", "--repair", dir); code != fsck.ExitErrors {
+		t.Errorf("repair: exit code %d\n%s", code, out)
+	}
+	code, out = runCommand(t, "fsck", "--repair", "--accept-loss", dir)
+	if code != fsck.ExitCorrected || !strings.HasSuffix(out, "1 step made; 0 entries given up\n") {
+		t.Errorf("repair with the loss accepted: exit code %d\n%s", code, out)
+	}
+	lost := 0
+	if log, err = engine.Open(config); err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	err = log.Read(context.Background(), 1, 2, func(_ uint64, count int, _ []byte, err error) error {
+		if err != nil {
+			lost += count
+		}
+		return nil
+	})
+	if err != nil || lost != 1 {
+		t.Errorf("%d entries are lost (%v), want 1", lost, err)
+	}
+}
