@@ -1,12 +1,16 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
+	"github.com/rs/zerolog/diode"
 )
 
 // levels are the names that LOG_LEVEL takes: pino's, which are zerolog's too.
@@ -22,15 +26,37 @@ var pinoLevels = map[zerolog.Level]int{
 	zerolog.WarnLevel: 40, zerolog.ErrorLevel: 50, zerolog.FatalLevel: 60,
 }
 
+// logBuffer is how many lines may wait for whoever reads the log. When it is full
+// lines are dropped, and counted: the server serves on whatever becomes of them.
+const logBuffer = 4096
+
 // newLogger logs to out: on a terminal in a form for people, elsewhere one JSON
-// object a line with the field names of pino, so that its tools read it.
-func newLogger(out *os.File, level string) zerolog.Logger {
+// object a line with the field names of pino, so that its tools read it. closeLog
+// writes what waits, unless nobody takes it.
+func newLogger(out *os.File, level string) (logger zerolog.Logger, closeLog func()) {
 	zerolog.MessageFieldName = "msg"
-	if isatty.IsTerminal(out.Fd()) {
-		console := zerolog.ConsoleWriter{Out: out, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != "", FormatPrepare: headline}
-		return zerolog.New(console).Level(levels[level]).With().Timestamp().Logger()
+	// A reader of the log that goes away is no reason to end.
+	signal.Ignore(syscall.SIGPIPE)
+	zerolog.ErrorHandler = func(error) {}
+	w := diode.NewWriter(out, logBuffer, 0, func(missed int) {
+		fmt.Fprintf(os.Stderr, "tcp-log-server: %d log lines were dropped: nobody reads them\n", missed)
+	})
+	closeLog = func() {
+		closed := make(chan struct{})
+		go func() {
+			w.Close()
+			close(closed)
+		}()
+		select {
+		case <-closed:
+		case <-time.After(time.Second):
+		}
 	}
-	return pinoLogger(out, level)
+	if isatty.IsTerminal(out.Fd()) {
+		console := zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != "", FormatPrepare: headline}
+		return zerolog.New(console).Level(levels[level]).With().Timestamp().Logger(), closeLog
+	}
+	return pinoLogger(w, level), closeLog
 }
 
 // headline makes the event, which is what a person looks for, the message.

@@ -20,10 +20,17 @@ import (
 
 // shutdownTime is how long an orderly end may take: connections that are still
 // open then are cut off. It leaves the log's own closing time within 10 s.
-const shutdownTime = 6 * time.Second
+const shutdownTime = 4 * time.Second
 
 // gcPercent is by how much of itself the heap grows between two collections.
 const gcPercent = 400
+
+// gcLimit is the size in bytes up to which it may grow so much.
+const gcLimit = 512 << 20
+
+// signalGap is how close behind each other two signals are one: a terminal and a
+// process that passes signals on can send the same one twice.
+const signalGap = 250 * time.Millisecond
 
 // serveCommand is the command that runs when no other is named.
 func serveCommand() *cli.Command {
@@ -44,7 +51,12 @@ func settings() []cli.Flag {
 	logConfig, serverConfig := engine.NewConfig("tcp-log-server.data"), server.NewConfig()
 	return []cli.Flag{
 		&cli.IntFlag{Name: "port", Sources: cli.EnvVars("PORT"), Value: 8089, Usage: "TCP `port` to listen on; 0 picks one", Validator: between("port", 0, 65535)},
-		&cli.StringFlag{Name: "host", Sources: cli.EnvVars("HOST"), Value: "127.0.0.1", Usage: "`address` to listen on; 0.0.0.0 or :: for all"},
+		&cli.StringFlag{Name: "host", Sources: cli.EnvVars("HOST"), Value: "127.0.0.1", Usage: "`address` to listen on; 0.0.0.0 or :: for all", Validator: func(s string) error {
+			if s == "" {
+				return errors.New("host is empty, want an address: 127.0.0.1, or 0.0.0.0 for all")
+			}
+			return nil
+		}},
 		&cli.StringFlag{Name: "data", Sources: cli.EnvVars("DATA"), Value: "./" + logConfig.Data, Usage: "`directory` of the log, or \"memory\" to keep nothing"},
 		&cli.StringFlag{Name: "wal", Sources: cli.EnvVars("WAL"), Usage: "`directory` of the index, or \"memory\" (default: wal in --data)"},
 		&cli.StringFlag{Name: "blobs", Sources: cli.EnvVars("BLOBS"), Usage: "`directory` of the blobs, or \"memory\" (default: blobs in --data)"},
@@ -81,7 +93,8 @@ func serve(_ context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
 		return cli.Exit(fmt.Sprintf("there is no command %q; see `tcp-log-server --help`", cmd.Args().First()), exitUsage)
 	}
-	logger := newLogger(os.Stdout, cmd.String("log-level"))
+	logger, closeLog := newLogger(os.Stdout, cmd.String("log-level"))
+	defer closeLog()
 	for _, name := range []string{"LEVELDB", "LEVELDOWN", "FILE"} {
 		if value, ok := os.LookupEnv(name); ok {
 			logger.Warn().Str("event", "ignored").Str("variable", name).Str("value", value).
@@ -89,15 +102,15 @@ func serve(_ context.Context, cmd *cli.Command) error {
 		}
 	}
 
+	// Little of what the server allocates lives long, and what does is small: at
+	// the default of 100 it would collect many times a second under load. Where a
+	// lot is in flight, the limit makes it collect sooner.
 	if os.Getenv("GOGC") == "" {
-		// Little of what the server allocates lives long, and what does is small: at
-		// the default of 100 it would collect many times a second under load.
 		debug.SetGCPercent(gcPercent)
 	}
-
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(gcLimit)
+	}
 
 	config := engine.NewConfig(cmd.String("data"))
 	config.WAL, config.Blobs = cmd.String("wal"), cmd.String("blobs")
@@ -107,6 +120,11 @@ func serve(_ context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	// Only now: until the log is open there is nothing to end in good order.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+
 	ln, err := net.Listen("tcp", net.JoinHostPort(cmd.String("host"), strconv.Itoa(cmd.Int("port"))))
 	if err != nil {
 		return errors.Join(err, log.Close())
@@ -129,8 +147,13 @@ func serve(_ context.Context, cmd *cli.Command) error {
 	case s := <-signals:
 		logger.Info().Str("event", "stopping").Stringer("signal", s).Send()
 		go func() {
+			again := time.Now().Add(signalGap)
 			s := <-signals
+			for time.Now().Before(again) {
+				s = <-signals
+			}
 			logger.Warn().Str("event", "stopped").Stringer("signal", s).Msg("at once, by a second signal")
+			closeLog()
 			os.Exit(exitFailure)
 		}()
 	}

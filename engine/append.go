@@ -20,6 +20,7 @@ type submission struct {
 	entries []byte
 	count   int
 	done    func(first uint64, err error)
+	late    bool // came after Close: to be refused in its turn
 }
 
 // inlineMax is how many bytes of entries a caller of Append may commit itself. A
@@ -34,6 +35,7 @@ type queue struct {
 	spare   []submission // for waiting, once that is taken
 	leading bool         // somebody commits
 	closed  bool
+	ended   bool          // and the committer is done with all that came before
 	wake    chan struct{} // holds a token when the committer may have something to do
 }
 
@@ -43,8 +45,13 @@ type queue struct {
 func (q *queue) push(s submission) (lead, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.closed {
+	if q.ended {
 		return false, false
+	}
+	if q.closed {
+		s.late = true
+		q.waiting = append(q.waiting, s)
+		return false, true
 	}
 	if !q.leading && len(q.waiting) == 0 && len(s.entries) <= inlineMax {
 		q.leading = true
@@ -85,6 +92,7 @@ func (q *queue) take(mine bool) (taken []submission, ended bool) {
 	}
 	if len(q.waiting) == 0 {
 		q.leading = false
+		q.ended = q.closed
 		return nil, q.closed
 	}
 	q.leading = true
@@ -125,15 +133,11 @@ func (q *queue) close() {
 // goroutine for it and being woken: then done has run when it returns. Otherwise
 // done runs on a goroutine of the log's own.
 func (l *Log) Append(entries []byte, count int, done func(first uint64, err error)) {
-	s := submission{entries, count, done}
+	s := submission{entries: entries, count: count, done: done}
 	lead, ok := l.queue.push(s)
 	switch {
 	case !ok:
-		// In its turn: behind those that are still being acknowledged.
-		go func() {
-			l.committer.Wait()
-			done(0, fmt.Errorf("%w: %w", ErrNotStored, ErrClosed))
-		}()
+		done(0, fmt.Errorf("%w: %w", ErrNotStored, ErrClosed))
 	case lead:
 		l.inline[0] = s
 		l.commitGroup(l.inline[:])
@@ -169,7 +173,7 @@ func fit(waiting []submission) int {
 	size := 0
 	for i, s := range waiting {
 		size += len(s.entries)
-		if size > batchMax && i > 0 {
+		if i > 0 && (size > batchMax || s.late != waiting[0].late) {
 			return i
 		}
 	}
@@ -195,7 +199,13 @@ func (l *Log) commitGroup(group []submission) {
 		l.batch = batch
 	}
 	next := l.head.Load() + 1
-	if err := l.commitBatch(batch, count); err != nil {
+	err := error(nil)
+	if group[0].late {
+		err = fmt.Errorf("%w: %w", ErrNotStored, ErrClosed)
+	} else {
+		err = l.commitBatch(batch, count)
+	}
+	if err != nil {
 		for _, s := range group {
 			s.done(0, err)
 		}
@@ -224,7 +234,7 @@ func (l *Log) commitBatch(batch []byte, count int) error {
 		return fmt.Errorf("%w: an append of %d bytes is larger than a batch may be: %d", ErrNotStored, size, segment.MaxBody)
 	}
 	now := time.Now()
-	l.last.Store(now.UnixNano())
+	l.last.Store(int64(now.Sub(l.opened)))
 	err := l.store.commit(batch, count, now)
 	switch {
 	case err == nil:
@@ -233,6 +243,10 @@ func (l *Log) commitBatch(batch []byte, count int) error {
 		l.fail(err)
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
-	l.log.Error().Err(err).Str("event", "refused").Int("entries", count).Msg("a batch was refused")
+	// Once a second is enough to know of a full disk.
+	if now.Sub(l.refused) > time.Second {
+		l.refused = now
+		l.log.Error().Err(err).Str("event", "refused").Int("entries", count).Msg("a batch was refused; appends are accepted again once it can be written")
+	}
 	return fmt.Errorf("%w: %w", ErrNotStored, err)
 }

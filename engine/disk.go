@@ -23,7 +23,10 @@ type disk struct {
 	dir  string // of the segments
 	id   segment.StoreID
 	lock *os.File
-	log  zerolog.Logger
+	// claims are the locks on the directories of the index and the blobs, which
+	// another log may have been given by mistake.
+	claims []*os.File
+	log    zerolog.Logger
 
 	open *segment.Writer
 
@@ -37,11 +40,12 @@ type disk struct {
 	full chan *segment.Writer // segments to seal
 	work sync.WaitGroup       // the sealer and the settler
 
-	index   *segment.Index // nil when kept in memory
-	blobs   *segment.Blobs // nil when kept in memory
-	loose   int            // blob files, counted when LooseMax limits them
-	settled atomic.Uint64  // the last entry with a durable index record
-	looseN  atomic.Int64   // loose, for stats
+	unlink  func(path string) error // removes a segment
+	index   *segment.Index          // nil when kept in memory
+	blobs   *segment.Blobs          // nil when kept in memory
+	loose   int                     // blob files, counted when LooseMax limits them
+	settled atomic.Uint64           // the last entry with a durable index record
+	looseN  atomic.Int64            // loose, for stats
 	stop    chan struct{}
 }
 
@@ -132,7 +136,10 @@ func (d *disk) release() error {
 	if d.blobs != nil {
 		errs = append(errs, d.blobs.Close())
 	}
-	return errors.Join(append(errs, d.lock.Close())...)
+	for _, f := range append(d.claims, d.lock) {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // read goes on with a reader that ended where this read begins, if there is one.

@@ -114,12 +114,14 @@ type Log struct {
 	queue queue
 	// batch and inline are the memory of the batch that is being committed, and of
 	// a group of one: they belong to who leads, see queue.
-	batch  []byte
-	inline [1]submission
-	log    zerolog.Logger
+	batch   []byte
+	inline  [1]submission
+	refused time.Time // when a refused batch was last logged
+	opened  time.Time
+	log     zerolog.Logger
 
 	head  atomic.Uint64        // the last durable entry
-	last  atomic.Int64         // when the last batch was committed, in ns since 1970
+	last  atomic.Int64         // when the last batch was committed, in ns since opened
 	acked atomic.Pointer[mark] // what followers may see
 
 	failure atomic.Pointer[error] // why appends are refused
@@ -144,7 +146,7 @@ func Open(config Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{log: config.Logger, failed: make(chan struct{})}
+	l := &Log{opened: time.Now(), log: config.Logger, failed: make(chan struct{})}
 	l.queue.wake = make(chan struct{}, 1)
 	if config.Data == Memory {
 		l.store = &memory{}
@@ -194,7 +196,7 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn ReadFunc) error
 }
 
 // busy reports whether batches are being committed.
-func (l *Log) busy() bool { return time.Since(time.Unix(0, l.last.Load())) < quiet }
+func (l *Log) busy() bool { return time.Since(l.opened)-time.Duration(l.last.Load()) < quiet }
 
 // fail makes the log refuse appends from now on.
 func (l *Log) fail(err error) {

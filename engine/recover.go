@@ -25,6 +25,8 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 		log:  config.Logger,
 		full: make(chan *segment.Writer, 16),
 		stop: make(chan struct{}),
+
+		unlink: os.Remove,
 	}
 	if d.lock, err = segment.Lock(filepath.Join(config.Data, "LOCK")); err != nil {
 		return nil, 0, fmt.Errorf("data directory %s: %w", config.Data, err)
@@ -55,7 +57,7 @@ func (d *disk) recover() error {
 	head := uint64(0)
 	if n := len(d.segments); n > 0 {
 		need, head = d.segments[0].Header.First-1, d.segments[n-1].Last()
-	} else if d.id, err = newStoreID(d.cfg); err != nil {
+	} else if _, err := rand.Read(d.id[:]); err != nil {
 		return err
 	}
 	if err := d.checkIndex(need, head, scan); err != nil {
@@ -65,6 +67,9 @@ func (d *disk) recover() error {
 		return err
 	}
 	if err := d.checkLeftover(need); err != nil {
+		return err
+	}
+	if err := d.probe(need); err != nil {
 		return err
 	}
 	if err := d.openIndex(need); err != nil {
@@ -82,7 +87,32 @@ func (d *disk) recover() error {
 	if err := os.Remove(filepath.Join(d.dir, segment.NextName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return d.openTail(scan)
+	if err := d.openTail(scan); err != nil {
+		return err
+	}
+	return d.mark()
+}
+
+// mark marks the directories as this store's, once there is a segment that says
+// so too: a mark without one is another log's.
+func (d *disk) mark() error {
+	var errs []error
+	for _, dir := range []string{d.cfg.WAL, d.cfg.Blobs} {
+		if dir != Memory {
+			errs = append(errs, segment.Mark(dir, d.id))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// claim takes the lock on a directory that another log may have been given too.
+func (d *disk) claim(dir string) error {
+	lock, err := segment.LockDir(dir)
+	if err != nil {
+		return err
+	}
+	d.claims = append(d.claims, lock)
+	return nil
 }
 
 // loadSegments lists the segments and checks that they are one unbroken chain.
@@ -154,7 +184,7 @@ func (d *disk) checkIndex(need, head uint64, scan segment.Scan) error {
 			return &segment.DamageError{Path: d.dir, First: 1, Err: fmt.Errorf("%w: there are index records in %s but no segments", ErrDamaged, d.cfg.WAL)}
 		}
 	}
-	if err := checkMark(d.cfg.WAL, d.id); err != nil {
+	if err := d.checkMark(d.cfg.WAL); err != nil {
 		return err
 	}
 	if last, err := segment.LastRecord(d.cfg.WAL); err != nil {
@@ -174,6 +204,14 @@ func (d *disk) openIndex(need uint64) error {
 	if d.cfg.WAL == Memory {
 		return nil
 	}
+	if need == 0 {
+		if err := segment.MakeDir(d.cfg.WAL); err != nil {
+			return err
+		}
+	}
+	if err := d.claim(d.cfg.WAL); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	index, trimmed, err := segment.OpenIndex(d.cfg.WAL, need)
 	if err != nil {
 		return err
@@ -184,28 +222,19 @@ func (d *disk) openIndex(need uint64) error {
 		d.log.Warn().Str("event", "trimmed").Int64("bytes", trimmed).Uint64("last", index.Last()).
 			Msg("cut records off the end of the index that did not check out; they are written again from the segments")
 	}
-	return segment.Mark(d.cfg.WAL, d.id)
+	return nil
 }
 
-// newStoreID names a new store, unless its directories carry a name already.
-func newStoreID(config Config) (id segment.StoreID, err error) {
-	for _, dir := range []string{config.WAL, config.Blobs} {
-		if dir == Memory {
-			continue
-		}
-		if found, ok, err := segment.FindMark(dir); ok || err != nil {
-			return found, err
-		}
-	}
-	_, err = rand.Read(id[:])
-	return id, err
-}
-
-// checkMark refuses a directory that is marked as another store's.
-func checkMark(dir string, id segment.StoreID) error {
+// checkMark refuses a directory that is marked as another store's. A store that
+// has no segments yet has marked none.
+func (d *disk) checkMark(dir string) error {
 	found, ok, err := segment.FindMark(dir)
-	if err == nil && ok && found != id {
-		err = fmt.Errorf("%w: %s belongs to store %s, the segments to %s: is it the directory of another log?", ErrDamaged, dir, found, id)
+	switch {
+	case err != nil || !ok:
+	case len(d.segments) == 0:
+		err = &segment.DamageError{Path: d.dir, First: 1, Err: fmt.Errorf("%w: there are no segments, but %s belongs to store %s: is %s the directory of that log?", ErrDamaged, dir, found, d.cfg.Data)}
+	case found != d.id:
+		err = fmt.Errorf("%w: %s belongs to store %s, the segments to %s: is it the directory of another log?", ErrDamaged, dir, found, d.id)
 	}
 	return err
 }
@@ -218,16 +247,36 @@ func (d *disk) checkBlobs(need uint64) error {
 		}
 		return nil
 	}
-	if err := checkMark(d.cfg.Blobs, d.id); err != nil {
-		return err
-	}
 	if len(d.segments) > 0 {
-		return nil
+		return d.checkMark(d.cfg.Blobs)
 	}
 	if names, err := fs.Glob(os.DirFS(d.cfg.Blobs), "[0-9a-f][0-9a-f]/*"); err != nil || len(names) > 0 {
 		return &segment.DamageError{Path: d.dir, First: 1, Err: errors.Join(fmt.Errorf("%w: there are %d blobs in %s but no segments", ErrDamaged, len(names), d.cfg.Blobs), err)}
 	}
-	return nil
+	return d.checkMark(d.cfg.Blobs)
+}
+
+// probe looks for the blobs of some of the entries 1 to need, which have no
+// segment. That one is missing is for reads to say; that all are means that it is
+// the segment that is missing.
+func (d *disk) probe(need uint64) error {
+	if need == 0 {
+		return nil
+	}
+	records := segment.NewRecordReader(d.cfg.WAL)
+	defer records.Close()
+	const probes = 8
+	var rec [1]segment.Record
+	for i := range min(need, probes) {
+		index := 1 + i*(need-1)/max(min(need, probes)-1, 1)
+		if _, err := records.Read(index, rec[:]); err != nil || rec[0].Size == 0 {
+			return nil // the index has more to say about itself
+		}
+		if _, err := os.Lstat(filepath.Join(d.cfg.Blobs, segment.BlobPath(rec[0].Hash))); !errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+	}
+	return &segment.DamageError{Path: d.dir, First: 1, Last: need, Err: fmt.Errorf("%w: a segment is missing, and the entries have no blobs either", ErrDamaged)}
 }
 
 // openBlobs opens the directory of blobs and counts them where that matters.
@@ -240,6 +289,9 @@ func (d *disk) openBlobs() error {
 		return err
 	}
 	d.blobs = blobs
+	if err := d.claim(d.cfg.Blobs); err != nil {
+		return err
+	}
 	d.looseN.Store(-1)
 	if d.cfg.LooseMax >= 0 {
 		if d.loose, err = blobs.Count(); err != nil {
@@ -247,7 +299,7 @@ func (d *disk) openBlobs() error {
 		}
 		d.looseN.Store(int64(d.loose))
 	}
-	return segment.Mark(d.cfg.Blobs, d.id)
+	return nil
 }
 
 // openTail readies the segments for appending: it seals what should be sealed,

@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"tcp-log-server/segment"
@@ -38,7 +41,11 @@ func (s *settler) removeFirst() (removed bool) {
 		return false // the next round is soon enough
 	}
 	defer end()
-	if err := s.d.inBlobs(first, seg.Last()); err != nil {
+	err = s.proved(seg)
+	if err == nil {
+		err = s.d.inBlobs(first, seg.Last())
+	}
+	if err != nil {
 		s.stays = first
 		s.d.log.Debug().Err(err).Str("event", "packed").Str("segment", filepath.Base(seg.Path)).Msg("a segment stays")
 		return false
@@ -48,7 +55,7 @@ func (s *settler) removeFirst() (removed bool) {
 	s.d.mu.Unlock()
 	// The directory is synced before the next one goes: were a crash to bring
 	// back an earlier file and not a later one, the chain would be broken.
-	err = os.Remove(seg.Path)
+	err = s.d.unlink(seg.Path)
 	if err == nil {
 		err = segment.SyncDir(s.d.dir)
 	}
@@ -62,6 +69,34 @@ func (s *settler) removeFirst() (removed bool) {
 	s.d.log.Info().Str("event", "removed").Str("segment", filepath.Base(seg.Path)).
 		Uint64("first", first).Uint64("last", seg.Last()).Send()
 	return true
+}
+
+// proved checks that the records of the segment's entries are those of what it
+// holds, so that what is in the blobs by them is the same.
+func (s *settler) proved(seg *segment.Segment) error {
+	records := segment.NewRecordReader(s.d.cfg.WAL)
+	defer records.Close()
+	var rec [1]segment.Record
+	r := &reader{disk: s.d, ctx: context.Background(), next: seg.Header.First, through: seg.Last()}
+	defer r.close()
+	r.fn = func(first uint64, count int, entries []byte, err error) error {
+		for i := range count {
+			if err != nil {
+				return err
+			}
+			n := lineEnd(entries)
+			if _, err := records.Read(first+uint64(i), rec[:]); err != nil {
+				return err
+			}
+			if rec[0].Hash != segment.Sum(entries[:n-1]) {
+				return fmt.Errorf("%w: index %d: the record is not that of the entry", ErrDamaged, first+uint64(i))
+			}
+			entries = entries[n:]
+		}
+		runtime.Gosched()
+		return nil
+	}
+	return r.run()
 }
 
 // lookAround notes the time for each segment that is settled by now: each waits

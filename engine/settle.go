@@ -36,7 +36,7 @@ const (
 	settleRetryMax = time.Minute
 	// settleAtClose is how long Close lets the settler go on. What is left then,
 	// the next start settles.
-	settleAtClose = 2 * time.Second
+	settleAtClose = time.Second
 )
 
 // settler follows the head like any reader, and gives each entry its place
@@ -158,6 +158,9 @@ func (s *settler) settle(ctx context.Context, head uint64) error {
 		for range count {
 			n := lineEnd(entries)
 			if err := s.entry(entries[:n-1], r.time); err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
 				return err
 			}
 			entries = entries[n:]

@@ -27,3 +27,18 @@ func Lock(path string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// LockDir takes the exclusive lock on a directory, as Lock does on a file,
+// without leaving anything in it. A file system without such locks has none to
+// give, and that is no error.
+func LockDir(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w: two logs cannot share a directory", dir, ErrLocked)
+	}
+	return f, nil
+}

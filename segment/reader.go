@@ -106,12 +106,11 @@ func (r *Reader) advance() (b Batch, last uint64, err error) {
 		r.next = h.Last() + 1
 		return b, h.Last(), nil
 	}
-	if !errors.Is(err, ErrDamaged) {
-		return b, last, err
-	}
+	// What the disk does not give back is as good as altered.
 	d := &DamageError{Path: r.seg.Path, Offset: r.off, First: r.next, Last: last, Err: err}
-	if err := r.seg.mendTable(r.f); err != nil {
-		return b, last, err
+	if r.seg.mendTable(r.f) != nil {
+		r.next = last + 1 // and nothing says where the next batch lies
+		return b, last, d
 	}
 	if _, next, first, batchLast, err := r.seg.extent(r.f, r.next); err == nil && first == r.next {
 		d.Last = batchLast

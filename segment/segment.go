@@ -32,18 +32,19 @@ type Segment struct {
 // sealed can leave a part of it, and the scan finds all that it said. The error
 // is a *DamageError, or wraps ErrVersion, or is the file system's.
 func Stat(path string) (*Segment, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
+	// Before it is opened: opening a pipe waits for its other end.
+	fi, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if !fi.Mode().IsRegular() {
 		return nil, &DamageError{Path: path, Err: fmt.Errorf("%w: not a regular file but %s", ErrDamaged, fi.Mode().Type())}
 	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
 	b := make([]byte, HeaderSize)
 	n, err := f.ReadAt(b, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -146,7 +147,7 @@ func (s *Segment) extent(f io.ReaderAt, index uint64) (off, next int64, first, l
 		var b [RowSize]byte
 		row = func(i int) (Row, error) {
 			if _, err := f.ReadAt(b[:], end+int64(i)*RowSize); err != nil {
-				return Row{}, err
+				return Row{}, fmt.Errorf("%w: table: %w", ErrDamaged, err)
 			}
 			return ParseRow(b[:]), nil
 		}

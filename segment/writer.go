@@ -159,7 +159,11 @@ func (w *Writer) undo(cause error) error {
 		return w.broken
 	}
 	w.filled = w.end
-	return fmt.Errorf("%w: %w", ErrNotWritten, cause)
+	var path *fs.PathError
+	if errors.As(cause, &path) {
+		cause = path.Err // the path in it is that of before the renaming
+	}
+	return fmt.Errorf("%w to %s: %w", ErrNotWritten, filepath.Base(w.Path), cause)
 }
 
 // fill writes zeros behind what is filled. Failing is no failure: the next

@@ -104,7 +104,11 @@ func (c *conn) serve() {
 	writing.Wait()
 	c.linger()
 	c.nc.Close()
-	c.log.Info().Str("event", "close").AnErr("error", closeCause(c.ctx)).Send()
+	level, cause := zerolog.InfoLevel, closeCause(c.ctx)
+	if errors.Is(cause, errLog) {
+		level = zerolog.ErrorLevel
+	}
+	c.log.WithLevel(level).Str("event", "close").AnErr("error", cause).Send()
 	c.cancel(nil)
 }
 
@@ -121,10 +125,13 @@ func (c *conn) greet() {
 	}
 }
 
+// errLog: it is the log, not the peer, that ended the connection.
+var errLog = errors.New("the log cannot be read")
+
 // closeCause is the error that ended the connection, nil for an orderly end.
 func closeCause(ctx context.Context) error {
 	err := context.Cause(ctx)
-	if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
+	if err == io.EOF || err == context.Canceled {
 		return nil
 	}
 	return err

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"sync"
@@ -170,6 +171,7 @@ func (o *output) history() error {
 		if err := o.reply(math.MaxUint64); err != nil {
 			return err
 		}
+		var stop error
 		err := o.server.log.Read(o.ctx, r.next, last, func(first uint64, count int, entries []byte, err error) error {
 			o.gather()
 			for count > 0 {
@@ -177,8 +179,8 @@ func (o *output) history() error {
 				o.out, n, entries = appendRun(o.out, first, count, entries, err, flushAt)
 				first, count = first+uint64(n), count-n
 				r.next = first
-				if err := o.flushHistory(); err != nil {
-					return err
+				if stop = o.flushHistory(); stop != nil {
+					return stop
 				}
 			}
 			return nil
@@ -189,6 +191,9 @@ func (o *output) history() error {
 		if errors.Is(err, errStopped) {
 			o.endRead()
 			return nil
+		}
+		if err != nil && stop == nil && o.ctx.Err() == nil {
+			err = fmt.Errorf("%w: %w", errLog, err)
 		}
 		if err != nil {
 			return err
@@ -293,6 +298,9 @@ func (o *output) stream(last, head uint64) error {
 		if len(o.feed) == 0 {
 			var err error
 			if o.feed, o.feedEnd, err = o.server.tail.lines(o.ctx, r.next, head); err != nil {
+				if o.ctx.Err() == nil {
+					err = fmt.Errorf("%w: %w", errLog, err)
+				}
 				return err
 			}
 		}

@@ -13,7 +13,8 @@ import (
 // turn is followed by a rest that nobody else's replay uses.
 type turns struct {
 	slots    chan struct{}
-	appended atomic.Int64 // when a write was last submitted, in ns since 1970
+	began    time.Time
+	appended atomic.Int64 // when a write was last submitted, in ns since began
 }
 
 const (
@@ -26,11 +27,11 @@ const (
 )
 
 func newTurns() *turns {
-	return &turns{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+	return &turns{began: time.Now(), slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 }
 
 // note notes that a write was submitted.
-func (t *turns) note() { t.appended.Store(time.Now().UnixNano()) }
+func (t *turns) note() { t.appended.Store(int64(time.Since(t.began))) }
 
 // take waits for a turn. The error is why ctx is done.
 func (t *turns) take(ctx context.Context) (began time.Time, err error) {
@@ -45,7 +46,7 @@ func (t *turns) take(ctx context.Context) (began time.Time, err error) {
 // end ends a turn, after its rest.
 func (t *turns) end(began time.Time) {
 	now := time.Now()
-	if now.Sub(time.Unix(0, t.appended.Load())) < appending {
+	if now.Sub(t.began)-time.Duration(t.appended.Load()) < appending {
 		time.Sleep(min(restFor*now.Sub(began), restMax))
 	}
 	<-t.slots
