@@ -322,3 +322,66 @@ func TestSecondSignal(t *testing.T) {
 		}
 	}
 }
+
+// TestSharedIndex: two logs that were given one directory by mistake would write
+// over each other's records.
+func TestSharedIndex(t *testing.T) {
+	dir := t.TempDir()
+	start(t, "DATA="+filepath.Join(dir, "a"), "WAL="+filepath.Join(dir, "wal"))
+	second := launch(t, "DATA="+filepath.Join(dir, "b"), "WAL="+filepath.Join(dir, "wal"))
+	if code := second.wait(t); code != exitFailure || strings.Count(second.stderr.String(), "\n") != 1 || !strings.Contains(second.stderr.String(), filepath.Join(dir, "wal")) {
+		t.Errorf("exit code is %d, error %q", code, second.stderr.String())
+	}
+}
+
+// TestLogReader: whoever reads the log may go away, or stop reading, and the
+// server serves on and ends in good order.
+func TestLogReader(t *testing.T) {
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, read := range map[string]func(out *os.File){
+		"goes away":     func(out *os.File) { out.Close() },
+		"stops reading": func(*os.File) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, in, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer out.Close()
+			cmd := exec.Command(path)
+			cmd.Env = append(os.Environ(), "PORT=0", "DATA=memory", "LOG_LEVEL=debug")
+			cmd.Stdout = in
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer cmd.Process.Kill()
+			in.Close()
+			line, err := bufio.NewReaderSize(out, 16).ReadSlice('}')
+			for err == bufio.ErrBufferFull {
+				var more []byte
+				more, err = bufio.NewReaderSize(out, 1024).ReadSlice('}')
+				line = append(append([]byte(nil), line...), more...)
+			}
+			var port int
+			if _, rest, ok := strings.Cut(string(line), `"port":`); !ok {
+				t.Fatalf("first line is %s", line)
+			} else if _, err := fmt.Sscanf(rest, "%d", &port); err != nil {
+				t.Fatal(err)
+			}
+			read(out)
+			addr := fmt.Sprintf("127.0.0.1:%d", port)
+			for range 400 { // each logs more than 400 bytes; a pipe holds 64 KiB
+				if got := talk(t, addr, "[]\n"); got != "{\"error\":\"invalid message\"}\n" {
+					t.Fatalf("reply is %q", got)
+				}
+			}
+			cmd.Process.Signal(syscall.SIGTERM)
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("the server ended with %v", err)
+			}
+		})
+	}
+}

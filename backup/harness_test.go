@@ -72,7 +72,7 @@ func fast(dir string) engine.Config {
 
 func open(t testing.TB, c engine.Config) *engine.Log {
 	t.Helper()
-	l, err := engine.Open(c)
+	l, err := openLog(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,4 +261,17 @@ func backupTo(t testing.TB, data, dest string) Result {
 		t.Fatal(err)
 	}
 	return res
+}
+
+// openLog opens a log. A process that another test is just starting holds copies
+// of all locks for a moment, until it has become another program.
+func openLog(c engine.Config) (*engine.Log, error) {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		l, err := engine.Open(c)
+		if !errors.Is(err, engine.ErrLocked) || time.Now().After(deadline) {
+			return l, err
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }

@@ -104,7 +104,7 @@ func TestInterrupted(t *testing.T) {
 				}
 				if strings.HasSuffix(step, "between") {
 					// There are no segments in this moment: a refusal, and no empty log.
-					if l, err := engine.Open(engine.NewConfig(cp(t, dest, filepath.Join(work, "x")))); !errors.Is(err, engine.ErrDamaged) {
+					if l, err := openLog(engine.NewConfig(cp(t, dest, filepath.Join(work, "x")))); !errors.Is(err, engine.ErrDamaged) {
 						t.Fatalf("step %d, %s: opened %v, %v", n, step, l, err)
 					}
 				} else {
@@ -147,7 +147,7 @@ func cutIndex(t *testing.T, dir string, n uint64) {
 // was no old one, that it is not taken for a log that has lost entries.
 func oldOrNew(t *testing.T, when, dest string, oldHead uint64, e *entries) {
 	t.Helper()
-	if l, err := engine.Open(engine.NewConfig(dest)); err != nil {
+	if l, err := openLog(engine.NewConfig(dest)); err != nil {
 		if oldHead > 0 || !errors.Is(err, engine.ErrDamaged) {
 			t.Fatalf("%s: %v", when, err)
 		}

@@ -106,10 +106,20 @@ func (r *repairer) rebuild(first, last uint64, s *seg) error {
 	if err := b.build(""); err != nil {
 		return err
 	}
+	message := ""
 	if b.lost > 0 && !r.AcceptLoss {
-		return nil
+		if b.firstLost <= first || !r.copiedWhileItGrew(s) {
+			return nil
+		}
+		r.givenUp += last - min(last, max(b.firstLost-1, r.index.last)) // cutAhead counts those with records
+		last = b.firstLost - 1
+		b.last, b.seal = last, false
+		if err := b.build(""); err != nil {
+			return err
+		}
+		message = fmt.Sprintf("cut back to index %d, behind which there are zeros and then newer entries, as a copy of a running log can have them; ", last)
 	}
-	message := fmt.Sprintf("written anew, with %d entries", last-first+1-b.lost)
+	message += fmt.Sprintf("written anew, with %d entries", last-first+1-b.lost)
 	if b.lost > 0 {
 		message += fmt.Sprintf(", and %d recorded as lost: %s", b.lost, b.lostOnes)
 	}
@@ -123,6 +133,31 @@ func (r *repairer) rebuild(first, last uint64, s *seg) error {
 		}
 		return r.replace(tmp, s.path, "damaged")
 	})
+}
+
+// copiedWhileItGrew reports whether the segment is the last one and has nothing
+// but zeros where its next batch should begin. The space ahead of the batches of
+// an open segment is filled with zeros, and a copy that came to it early has the
+// zeros, and behind them what was written by the time it had come further. Lost
+// sectors begin at a multiple of 512, where a batch hardly ever does.
+func (r *repairer) copiedWhileItGrew(s *seg) bool {
+	if s.sealed || len(r.segs) == 0 || r.segs[len(r.segs)-1] != s {
+		return false
+	}
+	f, err := os.Open(s.path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	scan, err := segment.ScanBatches(f, s.path, s.size, nil)
+	if !errors.Is(err, segment.ErrDamaged) || scan.End%512 == 0 {
+		return false
+	}
+	var next [segment.BatchHeaderSize]byte
+	if _, err := f.ReadAt(next[:], scan.End); err != nil {
+		return false
+	}
+	return next == [segment.BatchHeaderSize]byte{}
 }
 
 // placed reports whether anything but its name says where in the log the segment
@@ -190,12 +225,14 @@ type rebuilder struct {
 	chained bool   // that is known
 	seal    bool
 
-	w        *segment.Rewriter
-	raw      *os.File
-	starts   map[uint64]bool // first indices of batches, by the table
-	lost     uint64
-	lostOnes ranges
-	time     int64 // of the batch before
+	w      *segment.Rewriter
+	raw    *os.File
+	starts map[uint64]bool // first indices of batches, by the table
+	lost   uint64
+	// firstLost is the first of them.
+	firstLost uint64
+	lostOnes  ranges
+	time      int64 // of the batch before
 }
 
 // build writes the segment to the file at path, or just counts what would be
@@ -312,6 +349,9 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 			through := index
 			if err != nil && b.other == nil && index > b.index.last {
 				through = last // nothing can be known of any of them
+			}
+			if b.lost == 0 {
+				b.firstLost = index
 			}
 			b.lost += through - index + 1
 			b.lostOnes.add(index, through)

@@ -255,9 +255,10 @@ func (r *repairer) cutAhead() error {
 	b := &rebuilder{repairer: r}
 	for index := r.head + 1; index <= ahead; index++ {
 		rec, err := r.index.at(index)
-		if _, ok := b.look(index, rec, err == nil && !rec.Lost(), 0, 0); ok {
-			whole = index
+		if _, ok := b.look(index, rec, err == nil && !rec.Lost(), 0, 0); !ok {
+			break // what lies behind a gap has no place in the log
 		}
+		whole = index
 	}
 	if whole > r.head {
 		last := r.segs[len(r.segs)-1]
