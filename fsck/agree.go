@@ -84,7 +84,6 @@ func (c *checker) agree() error {
 		if last.sealed {
 			c.head = max(c.head, last.footer.Last)
 		}
-		dir = last.path
 		if c.index.before > c.head && (!last.readable || last.walked.Torn > 0 && !last.walked.Unwritten) {
 			c.head = c.index.before // these entries were there, and are damaged
 		}

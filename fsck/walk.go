@@ -24,7 +24,6 @@ type walker struct {
 	digest  *blake3.Hasher
 	unknown bool // the hash of some entry is not known at all
 	pending *Finding
-	read    int64 // bytes, for the progress
 }
 
 // run walks the log.
