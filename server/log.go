@@ -9,8 +9,9 @@ import "context"
 // Only built-in types occur in it, so that an implementation need not import
 // this package.
 type Log interface {
-	// Append gives count entries to the log and returns at once. The bytes belong
-	// to the log until done has run. Calls take effect in their order, and the
+	// Append gives count entries to the log. It waits for no other call, but may
+	// take the time of one sync, and done may have run when it returns. The bytes
+	// belong to the log until done has run. Calls take effect in their order, and the
 	// entries of one call side by side, all of them or none.
 	//
 	// done runs once, in the order of the calls, and must not block. When err is
