@@ -37,12 +37,18 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 	return d, d.open.Last(), nil
 }
 
-// explain adds to damage what to do about it.
+// explain adds to what is wrong with the store what to do about it.
 func (d *disk) explain(err error) error {
-	if !errors.Is(err, ErrDamaged) {
-		return err
+	var path *fs.PathError
+	switch {
+	case errors.Is(err, ErrDamaged):
+		return fmt.Errorf("%w; nothing has been changed: run `tcp-log-server fsck %s` for the whole picture", err, d.cfg.Data)
+	case errors.Is(err, segment.ErrVersion):
+		return fmt.Errorf("%w: a later tcp-log-server has written it, and only such a one can read it; `tcp-log-server fsck %s` says what there is", err, d.cfg.Data)
+	case errors.As(err, &path):
+		return fmt.Errorf("%w; if that is not for lack of rights or of room, run `tcp-log-server fsck %s`", err, d.cfg.Data)
 	}
-	return fmt.Errorf("%w; nothing has been changed: run `tcp-log-server fsck %s` for the whole picture", err, d.cfg.Data)
+	return err
 }
 
 // recover brings the store to where the last process left it: every batch that

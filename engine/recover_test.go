@@ -201,8 +201,8 @@ func TestRefused(t *testing.T) {
 			s := whole.copy(t)
 			tt.spoil(s)
 			refuse(t, s.config, tt.is, tt.says)
-			if _, err := Open(s.config); errors.Is(err, ErrDamaged) != (tt.is == ErrDamaged) || errors.Is(err, ErrDamaged) != strings.Contains(err.Error(), "tcp-log-server fsck") {
-				t.Errorf("error is %v: damage, and only damage, is a case for fsck", err)
+			if _, err := Open(s.config); errors.Is(err, ErrDamaged) != (tt.is == ErrDamaged) || !strings.Contains(err.Error(), "tcp-log-server fsck") {
+				t.Errorf("error is %v: want one that names fsck, and damage only where there is", err)
 			}
 		})
 	}
