@@ -242,12 +242,13 @@ func TestRefusedSettings(t *testing.T) {
 		{"WRITE_TIMEOUT=1ms", "", exitUsage, "write-timeout is 1ms"},
 		{"", "--prot=1", exitUsage, "prot"},
 		{"", "surve", exitUsage, `no command "surve"`},
+		{"", "--data x fsck", exitUsage, "the flags of `fsck` go behind it"},
 		{"HOST=no.such.host.invalid", "", exitFailure, "no.such.host.invalid"},
 		{"DATA=/dev/null/x", "", exitFailure, "/dev/null"},
 	} {
 		cmd := exec.Command(path)
 		if tt.flag != "" {
-			cmd.Args = append(cmd.Args, tt.flag)
+			cmd.Args = append(cmd.Args, strings.Fields(tt.flag)...)
 		}
 		cmd.Env = append(os.Environ(), "PORT=0", "DATA="+filepath.Join(t.TempDir(), "data"))
 		if tt.setting != "" {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 )
@@ -26,6 +27,10 @@ func run(args []string) int {
 	for _, c := range append(cmd.Commands, cmd) {
 		c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return err }
 	}
+	if name, ok := misplaced(cmd, args); ok {
+		fmt.Fprintf(os.Stderr, "tcp-log-server: the flags of `%s` go behind it: tcp-log-server %s --flag …; see `tcp-log-server %s --help`\n", name, name, name)
+		return exitUsage
+	}
 	cmd.ExitErrHandler = func(context.Context, *cli.Command, error) {}
 	err := cmd.Run(context.Background(), args)
 	if err == nil {
@@ -43,6 +48,21 @@ func run(args []string) int {
 		fmt.Fprintf(os.Stderr, "tcp-log-server: %s\n", text)
 	}
 	return code
+}
+
+// misplaced finds a command that has flags before it. They would be taken for
+// the daemon's and pass unseen.
+func misplaced(cmd *cli.Command, args []string) (name string, ok bool) {
+	if len(args) < 3 || !strings.HasPrefix(args[1], "-") {
+		return "", false
+	}
+	for i, arg := range args[2:] {
+		value := strings.HasPrefix(args[i+1], "-") && !strings.Contains(args[i+1], "=") // arg may be this flag's
+		if cmd.Command(arg) != nil && !value {
+			return arg, true
+		}
+	}
+	return "", false
 }
 
 // action makes a command of fn: an error of it is a failure, unless it brings an

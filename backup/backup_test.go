@@ -4,10 +4,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"tcp-log-server/engine"
+	"tcp-log-server/fsck"
 	"tcp-log-server/segment"
 )
 
@@ -294,5 +296,56 @@ func replace(t *testing.T, path string, b []byte) {
 	}
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestLost: what the log has given up since, the earlier backup may be the last
+// to have.
+func TestLost(t *testing.T) {
+	dir, dest := tempDir(t), filepath.Join(tempDir(t), "dest")
+	c := fast(dir)
+	c.LooseMax = 0
+	l := open(t, c)
+	e := &entries{}
+	appendAll(t, l, e, 0, 20, 30)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), Config{Data: dir, Dest: dest, Copy: true}); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "segments", segment.Name(1))
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[segment.HeaderSize+segment.BatchHeaderSize+3] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := fsck.RepairOptions{Options: fsck.Options{Data: dir}, AcceptLoss: true}
+	if res, err := fsck.Repair(t.Context(), o); err != nil || res.After.Lost == 0 {
+		t.Fatalf("repair: %+v, %v", res, err)
+	}
+	// What was made ready for the new backup does not count.
+	held := func() (lines []string) {
+		for line := range strings.Lines(list(t, dest)) {
+			if !strings.Contains(line, "incoming") {
+				lines = append(lines, line)
+			}
+		}
+		return lines
+	}
+	before := held()
+	if _, err := Run(t.Context(), Config{Data: dir, Dest: dest, Copy: true}); !errors.Is(err, ErrLost) {
+		t.Fatalf("error is %v, want %v", err, ErrLost)
+	}
+	if after := held(); !slices.Equal(after, before) {
+		t.Errorf("the backup has changed:\n%s\nwas\n%s", after, before)
+	}
+	mustHold(t, dest, e.first(e.head()))
+	other := filepath.Join(tempDir(t), "other")
+	if _, err := Run(t.Context(), Config{Data: dir, Dest: other}); err != nil {
+		t.Fatalf("into another directory: %v", err)
 	}
 }

@@ -241,10 +241,12 @@ type checker struct {
 	through uint64 // the last record there is
 	recs    []segment.Record
 	from    uint64 // the index of recs[0]
+
+	lost func(first, last uint64) error // what to make of lost entries
 }
 
 func (b *backup) newChecker() *checker {
-	return &checker{records: segment.NewRecordReader(b.src.wal), through: b.src.records}
+	return &checker{records: segment.NewRecordReader(b.src.wal), through: b.src.records, lost: b.keepLost}
 }
 
 func (c *checker) close() { c.records.Close() }
@@ -266,7 +268,7 @@ func (c *checker) record(index uint64) (segment.Record, error) {
 
 func (c *checker) batch(path string, h segment.BatchHeader, body []byte) error {
 	if h.Lost() {
-		return nil
+		return c.lost(h.First, h.Last())
 	}
 	for index := h.First; index <= h.Last(); index++ {
 		n := bytes.IndexByte(body, '\n')

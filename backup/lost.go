@@ -1,0 +1,58 @@
+package backup
+
+import (
+	"errors"
+	"fmt"
+
+	"tcp-log-server/segment"
+)
+
+// ErrLost: the log has recorded entries as lost that Dest still holds. Dest may
+// be the last to have them, so nothing has been changed.
+var ErrLost = errors.New("would lose entries that only the earlier backup has")
+
+// keepLost refuses to put the lost entries first to last in the place of whole
+// ones.
+func (b *backup) keepLost(first, last uint64) error {
+	for _, p := range b.dest.segs {
+		for index := max(first, p.first); index <= min(last, p.last); {
+			held, through, err := holds(p, index)
+			if err != nil {
+				return err
+			}
+			if held {
+				return fmt.Errorf("%w: the log has recorded index %d as lost, and %s has it: keep this backup, and make the next in another directory", ErrLost, index, p.path)
+			}
+			index = through + 1
+		}
+	}
+	return nil
+}
+
+// holds reports whether the segment has content for index, and through which
+// index that is so.
+func holds(p piece, index uint64) (held bool, through uint64, err error) {
+	s, err := segment.Stat(p.path)
+	if err != nil {
+		return false, 0, err
+	}
+	if !s.Sealed() {
+		if _, err := s.Scan(); err != nil {
+			return false, 0, err
+		}
+	}
+	r, err := s.NewReader(index)
+	if err != nil {
+		return false, 0, err
+	}
+	defer r.Close()
+	batch, err := r.Next()
+	var damage *segment.DamageError
+	if errors.As(err, &damage) {
+		return false, max(damage.Last, index), nil
+	}
+	if err != nil {
+		return false, 0, err
+	}
+	return !batch.Lost(), batch.Last(), nil
+}
