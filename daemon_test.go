@@ -335,6 +335,25 @@ func TestSharedIndex(t *testing.T) {
 	}
 }
 
+// TestSharedIndexOfOneStore: the directories' marks do not tell a log from its
+// copy; the lock on the index does.
+func TestSharedIndexOfOneStore(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	settings := []string{"WAL=" + filepath.Join(dir, "wal"), "BLOBS=" + filepath.Join(dir, "blobs")}
+	d := start(t, append(settings, "DATA="+a)...)
+	talk(t, d.addr, `{"id":"1","entry":{"a":1}}`+"\n")
+	d.stop(t, syscall.SIGTERM)
+	if err := os.CopyFS(b, os.DirFS(a)); err != nil {
+		t.Fatal(err)
+	}
+	start(t, append(settings, "DATA="+a)...)
+	second := launch(t, append(settings, "DATA="+b)...)
+	if code := second.wait(t); code != exitFailure || !strings.Contains(second.stderr.String(), "two logs cannot share a directory") {
+		t.Errorf("exit code is %d, error %q", code, second.stderr.String())
+	}
+}
+
 // TestLogReader: whoever reads the log may go away, or stop reading, and the
 // server serves on and ends in good order.
 func TestLogReader(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// disk is the store in directories. The committer owns open; the settler owns
+// disk is the store in directories. Who leads, see queue, owns open; the settler owns
 // index, blobs and what they count; segments is shared under mu.
 type disk struct {
 	cfg  Config

@@ -48,7 +48,8 @@ type Config struct {
 	// are in the index and in blobs: the longest that copying the directories
 	// of a running log may take.
 	RemoveAfter time.Duration
-	// SettleEvery is how long the settler waits for more entries at most.
+	// SettleEvery is the pause between two rounds of the settler, which settle all
+	// that there is while the log is quiet and a little of it under load.
 	SettleEvery time.Duration
 	// Logger gets the events of the log's own life; the zero Logger drops them.
 	Logger zerolog.Logger
