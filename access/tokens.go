@@ -1,0 +1,124 @@
+// Package access reads who may come in from files: tokens and certificates. Both
+// can be read anew while they are in use. What is in a file that cannot be taken
+// changes nothing: what was read before stays.
+package access
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync/atomic"
+)
+
+// ErrTokens is wrapped by every error about what a file of tokens holds.
+var ErrTokens = errors.New("not a file of tokens")
+
+// token is one line of the file.
+type token struct {
+	hash        [32]byte
+	name        string
+	read, write bool
+}
+
+// Tokens are the tokens of a file. It has a line for each: a name, the SHA-256 of
+// the token in hexadecimal, and its rights, which are read, write or both. Blank
+// lines and those that begin with # are passed over. All methods may be called
+// from any goroutine.
+type Tokens struct {
+	path string
+	now  atomic.Pointer[[]token]
+}
+
+// LoadTokens reads the file at path. Its errors wrap ErrTokens if the file can be
+// read and is not one of tokens, or holds none.
+func LoadTokens(path string) (*Tokens, error) {
+	t := &Tokens{path: path}
+	return t, t.Reload()
+}
+
+// Reload reads the file again. On an error the tokens stay as they were.
+func (t *Tokens) Reload() error {
+	text, err := os.ReadFile(t.path)
+	if err != nil {
+		return err
+	}
+	list, err := parseTokens(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", t.path, err)
+	}
+	t.now.Store(&list)
+	return nil
+}
+
+func parseTokens(text []byte) (list []token, err error) {
+	names, hashes := map[string]int{}, map[[32]byte]int{}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	number := 0
+	for lines.Scan() {
+		number++
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		tok, err := parseToken(line)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: %w: %w", number, ErrTokens, err)
+		}
+		if before, twice := names[tok.name]; twice {
+			return nil, fmt.Errorf("line %d: %w: the name %q is that of line %d too", number, ErrTokens, tok.name, before)
+		}
+		if before, twice := hashes[tok.hash]; twice {
+			return nil, fmt.Errorf("line %d: %w: the token is that of line %d too", number, ErrTokens, before)
+		}
+		names[tok.name], hashes[tok.hash] = number, number
+		list = append(list, tok)
+	}
+	if err := lines.Err(); err != nil {
+		return nil, fmt.Errorf("line %d: %w: %w", number+1, ErrTokens, err)
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("%w: it holds none, so nobody could come in; want lines `name sha256-of-token rights`", ErrTokens)
+	}
+	return list, nil
+}
+
+// parseToken reads one line. Its errors never repeat the hash: whoever wrote the
+// token itself there by mistake would find it in the log.
+func parseToken(line string) (tok token, err error) {
+	words := strings.Fields(line)
+	if len(words) != 3 {
+		return tok, fmt.Errorf("it has %d words, want 3: name, SHA-256 of the token, rights", len(words))
+	}
+	tok.name = words[0]
+	if n, err := hex.Decode(tok.hash[:], []byte(words[1])[:min(len(words[1]), 64)]); err != nil || n != 32 || len(words[1]) != 64 {
+		return tok, errors.New("the second word is no SHA-256, want 64 hexadecimal digits: printf %s TOKEN | sha256sum")
+	}
+	switch words[2] {
+	case "read":
+		tok.read = true
+	case "write":
+		tok.write = true
+	case "both":
+		tok.read, tok.write = true, true
+	default:
+		return tok, fmt.Errorf("the rights are %q, want read, write or both", words[2])
+	}
+	return tok, nil
+}
+
+// Rights returns the name and the rights of the token with the given SHA-256; one
+// with neither right is unknown. The time it takes depends on how many tokens
+// there are, and not on the hash.
+func (t *Tokens) Rights(hash [32]byte) (name string, read, write bool) {
+	for _, tok := range *t.now.Load() {
+		if subtle.ConstantTimeCompare(hash[:], tok.hash[:]) == 1 {
+			name, read, write = tok.name, tok.read, tok.write
+		}
+	}
+	return name, read, write
+}
