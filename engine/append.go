@@ -111,6 +111,12 @@ func (q *queue) recycle(done []submission) {
 	}
 }
 
+func (q *queue) isClosed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
+}
+
 func (q *queue) close() {
 	q.mu.Lock()
 	q.closed = true
@@ -228,17 +234,28 @@ func (l *Log) commitBatch(batch []byte, count int) error {
 		return nil
 	}
 	if err := l.Err(); err != nil {
+		l.counts.refused.Add(1)
 		return fmt.Errorf("%w: %w: %w", ErrNotStored, ErrFailed, err)
 	}
-	if size := len(batch) - segment.BatchHeaderSize; size > segment.MaxBody {
+	size := len(batch) - segment.BatchHeaderSize
+	if size > segment.MaxBody {
+		l.counts.refused.Add(1)
 		return fmt.Errorf("%w: an append of %d bytes is larger than a batch may be: %d", ErrNotStored, size, segment.MaxBody)
 	}
 	now := time.Now()
-	l.last.Store(int64(now.Sub(l.opened)))
+	since := now.Sub(l.opened)
+	l.last.Store(int64(since))
+	l.counts.pace.note(since, l.head.Load())
 	err := l.store.commit(batch, count, now)
-	switch {
-	case err == nil:
+	if err == nil {
+		l.counts.stored(size)
+		if l.onBatch != nil {
+			l.onBatch(count, size, time.Since(now))
+		}
 		return nil
+	}
+	l.counts.refuse(err, now)
+	switch {
 	case errors.Is(err, segment.ErrSync):
 		l.fail(err)
 		return fmt.Errorf("%w: %w", ErrUnknown, err)

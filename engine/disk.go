@@ -46,6 +46,7 @@ type disk struct {
 	loose   int                     // blob files, counted when LooseMax limits them
 	settled atomic.Uint64           // the last entry with a durable index record
 	looseN  atomic.Int64            // loose, for stats
+	stays   atomic.Uint64           // first index of a segment that is known to stay
 	stop    chan struct{}
 }
 
@@ -53,7 +54,7 @@ type disk struct {
 func (d *disk) start(l *Log) {
 	d.work.Go(d.seal)
 	if d.index != nil {
-		s := &settler{d: d, l: l}
+		s := &settler{d: d, l: l, doubt: l.head.Load()}
 		d.work.Go(s.run)
 	}
 }
@@ -112,9 +113,20 @@ func (d *disk) find(index uint64) (s *segment.Segment, first uint64) {
 
 func (d *disk) stats(s *Stats) {
 	d.mu.RLock()
-	s.Segments, s.First = len(d.segments), d.segments[0].Header.First
+	segments := d.segments
 	d.mu.RUnlock()
+	s.Segments, s.First = len(segments), segments[0].Header.First
+	for _, seg := range segments {
+		s.Bytes += seg.End()
+	}
 	s.Settled, s.Loose = d.settled.Load(), int(d.looseN.Load())
+	s.Bytes += int64(s.Settled) * segment.RecordSize
+	if d.index != nil {
+		s.Unsettled = s.Head - min(s.Settled, s.Head)
+	}
+	if full := d.cfg.LooseMax >= 0 && s.Loose >= d.cfg.LooseMax; d.index == nil || d.blobs == nil || full || d.stays.Load() == s.First {
+		s.Packed = s.Head + 1 - min(s.First, s.Head+1)
+	}
 }
 
 // close stops the sealer and the settler and closes the files. The open segment

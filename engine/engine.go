@@ -51,6 +51,11 @@ type Config struct {
 	// SettleEvery is the pause between two rounds of the settler, which settle all
 	// that there is while the log is quiet and a little of it under load.
 	SettleEvery time.Duration
+	// OnBatch, unless it is nil, is told of each batch that was stored: how many
+	// entries it has, their bytes, and how long its write and its sync took. It is
+	// called before the completions, by one goroutine at a time, and all appends
+	// wait for it.
+	OnBatch func(entries, bytes int, took time.Duration)
 	// Logger gets the events of the log's own life; the zero Logger drops them.
 	Logger zerolog.Logger
 }
@@ -120,6 +125,8 @@ type Log struct {
 	refused time.Time // when a refused batch was last logged
 	opened  time.Time
 	log     zerolog.Logger
+	counts  counts
+	onBatch func(entries, bytes int, took time.Duration)
 
 	head  atomic.Uint64        // the last durable entry
 	last  atomic.Int64         // when the last batch was committed, in ns since opened
@@ -147,7 +154,7 @@ func Open(config Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{opened: time.Now(), log: config.Logger, failed: make(chan struct{})}
+	l := &Log{opened: time.Now(), log: config.Logger, onBatch: config.OnBatch, failed: make(chan struct{})}
 	l.queue.wake = make(chan struct{}, 1)
 	if config.Data == Memory {
 		l.store = &memory{}
@@ -162,6 +169,7 @@ func Open(config Config) (*Log, error) {
 		l.publish(head)
 		d.start(l)
 	}
+	l.counts.begin(l.head.Load())
 	l.committer.Go(l.commit)
 	return l, nil
 }
@@ -229,20 +237,4 @@ func (l *Log) Close() error {
 		l.closeErr = errors.Join(l.Err(), l.store.close())
 	})
 	return l.closeErr
-}
-
-// Stats counts what a log holds.
-type Stats struct {
-	Head     uint64 // index of the last durable entry
-	Settled  uint64 // index of the last entry with an index record on disk
-	First    uint64 // first index that is in a segment
-	Loose    int    // blob files, -1 when LooseMax is -1 and they are not counted
-	Segments int    // segment files, the open one included
-}
-
-// Stats returns the counts as of now.
-func (l *Log) Stats() Stats {
-	s := Stats{Head: l.head.Load()}
-	l.store.stats(&s)
-	return s
 }

@@ -30,7 +30,7 @@ func (s *settler) remove() {
 func (s *settler) removeFirst() (removed bool) {
 	seg, _ := s.d.find(s.d.firstIndex())
 	first := seg.Header.First
-	if !seg.Sealed() || seg.Last() > s.d.settled.Load() || s.stays == first || s.d.blobs == nil {
+	if !seg.Sealed() || seg.Last() > s.d.settled.Load() || s.d.stays.Load() == first || s.d.blobs == nil {
 		return false
 	}
 	if seen, ok := s.seen[first]; !ok || time.Since(seen) < s.d.cfg.RemoveAfter {
@@ -46,7 +46,7 @@ func (s *settler) removeFirst() (removed bool) {
 		err = s.d.inBlobs(first, seg.Last())
 	}
 	if err != nil {
-		s.stays = first
+		s.d.stays.Store(first)
 		s.d.log.Debug().Err(err).Str("event", "packed").Str("segment", filepath.Base(seg.Path)).Msg("a segment stays")
 		return false
 	}
@@ -108,7 +108,7 @@ func (s *settler) lookAround() {
 	if s.seen == nil {
 		s.seen = make(map[uint64]time.Time)
 	}
-	if s.stays == segments[0].Header.First {
+	if s.d.stays.Load() == segments[0].Header.First {
 		return
 	}
 	for _, seg := range segments {
@@ -128,7 +128,7 @@ func (s *settler) putBack(seg *segment.Segment) {
 	if _, err := os.Lstat(seg.Path); err == nil {
 		s.d.segments = append([]*segment.Segment{seg}, s.d.segments...)
 	}
-	s.stays = s.d.segments[0].Header.First
+	s.d.stays.Store(s.d.segments[0].Header.First)
 	s.d.mu.Unlock()
 }
 

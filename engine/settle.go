@@ -50,9 +50,11 @@ type settler struct {
 	puts int              // blobs put since the last flush
 	size int              // and the bytes in them
 	last time.Time        // when that was
+	// doubt is the last entry whose blob may be there in the page cache alone: put
+	// by the process before this one, or before a sync failed.
+	doubt uint64
 
-	seen  map[uint64]time.Time // by first index: when a segment was first found settled
-	stays uint64               // first index of a segment that is known to stay
+	seen map[uint64]time.Time // by first index: when a segment was first found settled
 }
 
 // run settles until the store closes.
@@ -80,6 +82,7 @@ func (s *settler) run() {
 		if err != nil {
 			s.d.log.Error().Err(err).Str("event", "settle").Stringer("retry", retry).
 				Uint64("settled", s.d.settled.Load()).Msg("entries stay in their segments for the time being")
+			s.doubt = max(s.doubt, s.next()-1)
 			s.forget()
 			closing = s.pause(retry)
 			retry = min(2*retry, settleRetryMax)
@@ -183,6 +186,7 @@ func (s *settler) lost(count int, at int64) error {
 func (s *settler) entry(entry []byte, at int64) error {
 	hash := segment.Sum(entry)
 	if s.writesBlobs() {
+		s.d.blobs.Trust(s.next() > s.doubt)
 		created, err := s.d.blobs.Put(hash, entry)
 		if err != nil {
 			return err

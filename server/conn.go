@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -32,7 +33,8 @@ const (
 // conn is one connection.
 type conn struct {
 	server *Server
-	nc     net.Conn
+	raw    net.Conn // the socket
+	nc     net.Conn // what is spoken over: patient, and TLS where there is
 	log    zerolog.Logger
 	ctx    context.Context // done when the connection is cut
 	cancel context.CancelCauseFunc
@@ -43,21 +45,26 @@ type conn struct {
 	direct *direct // nil where only the writing side may send
 	plain  bool    // under send: replies are all that there is to send
 
+	// rights and idle belong to the reading side, which sets rights under mu.
+	rights Rights
+	idle   bool // a token as the first line changes nothing: there was no need for it
+
 	wake chan struct{} // holds a token when the writing side has something to look at
 	room chan struct{} // holds a token when unsent may have sunk
 
 	mu       sync.Mutex
 	unsaid   []byte   // what comes before anything else: the rest of a write
-	errors   []byte   // error lines that answer no write
+	asides   []byte   // lines that answer no write and are of no read
 	acked    []*group // done, in the order of their writes
 	pending  int      // groups that the log has not acknowledged
-	unsent   int64    // bytes of replies and errors that are pending or not yet sent
+	unsent   int64    // bytes of replies and asides that are pending or not yet sent
 	prepared *request // a read that is about to start; acked waits for it
 	request  *request // a read that the writing side has not yet taken
 	reading  bool     // from the parsing of a read until its last line
 	end      ending
-	stopped  bool // by Shutdown
-	dead     bool // nothing will be sent any more
+	stopped  bool      // by Shutdown
+	dead     bool      // nothing will be sent any more
+	token    *[32]byte // the SHA-256 of the token that let the peer in, nil if none did
 }
 
 // request is a read as it was parsed.
@@ -73,35 +80,34 @@ func newConn(s *Server, nc net.Conn) *conn {
 	rand.Read(id[:])
 	c := &conn{
 		server: s,
-		nc:     nc,
+		raw:    nc,
+		nc:     &patient{Conn: nc, timeout: s.cfg.WriteTimeout},
 		wake:   make(chan struct{}, 1),
 		room:   make(chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	c.direct = newDirect(nc)
+	if s.cfg.TLS != nil {
+		c.nc = tls.Server(c.nc, s.cfg.TLS)
+	} else {
+		c.direct = newDirect(nc)
+	}
 	with := s.cfg.Logger.With().Str("connection", hex.EncodeToString(id[:]))
 	c.log = with.Logger()
 	return c
 }
 
-// serve runs the connection until it is closed: the reading side here, the
-// writing side beside it. The writing side ends after the reading side has, or
-// cuts the connection, so each waits for the other without fail.
+// serve runs the connection until it is closed.
 func (c *conn) serve() {
 	defer c.server.leave(c)
 	c.greet()
-	var writing sync.WaitGroup
-	writing.Go(func() {
-		o := output{conn: c}
-		if err := o.run(); err != nil {
-			c.cut(err)
-		}
-		c.bury()
-	})
-	if err := c.readInput(); err != nil {
+	switch rest, err := c.enter(); {
+	case err == nil:
+		c.converse(rest)
+	case errors.Is(err, errUnauthorized):
+		c.turnAway()
+	default:
 		c.cut(err)
 	}
-	writing.Wait()
 	c.linger()
 	c.nc.Close()
 	level, cause := zerolog.InfoLevel, closeCause(c.ctx)
@@ -112,14 +118,33 @@ func (c *conn) serve() {
 	c.cancel(nil)
 }
 
+// converse exchanges messages until there are no more: the reading side here, the
+// writing side beside it. The writing side ends after the reading side has, or
+// cuts the connection, so each waits for the other without fail. received is the
+// beginning of the input.
+func (c *conn) converse(received []byte) {
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		o := output{conn: c}
+		if err := o.run(); err != nil {
+			c.cut(err)
+		}
+		c.bury()
+	})
+	if err := c.readInput(received); err != nil {
+		c.cut(err)
+	}
+	writing.Wait()
+}
+
 // greet sets the socket up and logs the connection.
 func (c *conn) greet() {
 	event := c.log.Info().Str("event", "connected")
-	if addr, ok := c.nc.RemoteAddr().(*net.TCPAddr); ok {
+	if addr, ok := c.raw.RemoteAddr().(*net.TCPAddr); ok {
 		event = event.Str("address", addr.IP.String()).Int("port", addr.Port)
 	}
 	event.Send()
-	if tcp, ok := c.nc.(*net.TCPConn); ok {
+	if tcp, ok := c.raw.(*net.TCPConn); ok {
 		tcp.SetNoDelay(true)
 		tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4})
 	}
@@ -173,7 +198,7 @@ func (c *conn) interrupt() {
 // cut ends the connection at once.
 func (c *conn) cut(err error) {
 	c.cancel(err)
-	c.nc.Close()
+	c.raw.Close()
 	c.poke()
 }
 
@@ -218,7 +243,7 @@ func (c *conn) acknowledge(g *group) {
 		g.release()
 	} else {
 		c.acked = append(c.acked, g)
-		if mine && c.plain && c.end == endNot && len(c.acked) == 1 && len(c.unsaid)+len(c.errors) == 0 && c.prepared == nil && c.request == nil {
+		if mine && c.plain && c.end == endNot && len(c.acked) == 1 && len(c.unsaid)+len(c.asides) == 0 && c.prepared == nil && c.request == nil {
 			c.acked = c.acked[:0]
 			c.mu.Unlock()
 			c.replyDirectly(g)
@@ -287,14 +312,17 @@ func (c *conn) makeRoom() {
 	}
 }
 
-// fault sends an error line that answers no write, once there is room for it. The
-// error means that the connection was cut meanwhile.
-func (c *conn) fault(text string) error {
-	line := errorLine(text)
+// fault sends an error that answers no write. The error that it returns means that
+// the connection was cut meanwhile.
+func (c *conn) fault(text string) error { return c.aside(errorLine(text)) }
+
+// aside sends a line that answers no write and is of no read, once there is room
+// for it. The error means that the connection was cut meanwhile.
+func (c *conn) aside(line []byte) error {
 	if err := c.lockWithRoom(); err != nil {
 		return err
 	}
-	c.errors = append(c.errors, line...)
+	c.asides = append(c.asides, line...)
 	c.unsent += int64(len(line))
 	c.mu.Unlock()
 	c.poke()

@@ -52,11 +52,12 @@ func (c *conn) replyDirectly(g *group) {
 	g.scratch = g.replies(g.scratch, func(line []byte, _ uint64) { out = append(out, line...) })
 	g.out = out
 	n := c.direct.write(out)
+	c.server.counts.sent.Add(uint64(n))
 	c.mu.Lock()
 	c.unsaid = append(c.unsaid, out[n:]...)
 	c.unsent -= g.size()
 	// Whatever came meanwhile found send taken, and left it to the writing side.
-	more := len(c.unsaid)+len(c.errors)+len(c.acked) > 0 || c.request != nil || c.end != endNot
+	more := len(c.unsaid)+len(c.asides)+len(c.acked) > 0 || c.request != nil || c.end != endNot
 	c.mu.Unlock()
 	c.send.Unlock()
 	g.release()

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,10 +24,15 @@ type input struct {
 	long bool
 }
 
-// readInput reads the connection until its input ends, one way or another. An
-// error means that the connection is to be cut.
-func (c *conn) readInput() error {
+// readInput reads the connection until its input ends, one way or another; its
+// beginning has been received already, less than inputMin bytes. An error means
+// that the connection is to be cut.
+func (c *conn) readInput(received []byte) error {
 	in := input{buf: make([]byte, inputMin)}
+	in.hi = copy(in.buf, received)
+	if end, err := c.lines(&in, 0); end || err != nil {
+		return err
+	}
 	limit := c.server.cfg.MaxEntry + lineSlack
 	for {
 		n, err := c.nc.Read(in.buf[in.hi:])
@@ -123,12 +129,13 @@ func (c *conn) line(g *group, line []byte) (next *group, end bool, err error) {
 	m, entries, bad := parse(line, g.entries)
 	g.entries = entries
 	if bad == nil && m.kind == write {
+		c.idle = false
 		c.write(g, m, before)
 		if len(g.entries) < groupMax {
 			return g, false, nil
 		}
 	}
-	if bad == nil && m.kind == read {
+	if bad == nil && m.kind == read && c.rights.Read {
 		if err := c.prepareRead(m); err != nil {
 			return nil, true, err
 		}
@@ -141,13 +148,30 @@ func (c *conn) line(g *group, line []byte) (next *group, end bool, err error) {
 		c.log.Warn().Str("event", "invalid").Str("error", bad.Error()).Send()
 		c.stop(endInvalid)
 		return nil, true, nil
-	case m.kind == invalid:
+	case m.kind == token && c.idle:
+	case m.kind == stat && c.rights.Read && c.server.cfg.Stat != nil:
+		err = c.stat()
+	case (m.kind == stat || m.kind == read) && !c.rights.Read:
+		c.log.Warn().Str("event", "unauthorized").Msg("a read without the right to it")
+		err = c.fault("unauthorized: this token may not read")
+	case m.kind != read:
 		c.log.Warn().Str("event", "invalid").Str("error", "invalid message").Send()
-		if err := c.fault("invalid message"); err != nil {
-			return nil, true, err
-		}
+		err = c.fault("invalid message")
+	}
+	c.idle = false
+	if err != nil {
+		return nil, true, err
 	}
 	return newGroup(c), false, nil
+}
+
+// stat answers with what the server knows of itself.
+func (c *conn) stat() error {
+	text, err := json.Marshal(c.server.cfg.Stat())
+	if err != nil {
+		return c.fault("stat: " + err.Error())
+	}
+	return c.aside(append(append([]byte(`{"stat":`), text...), "}\n"...))
 }
 
 // blank reports whether the line holds nothing but JSON's white space.
@@ -165,6 +189,9 @@ func blank(line []byte) bool {
 func (c *conn) write(g *group, m message, before int) {
 	size := len(g.entries) - before - 1
 	switch limit := c.server.cfg.MaxEntry; {
+	case !c.rights.Write:
+		g.entries = g.entries[:before]
+		g.add(m.id, "not stored: unauthorized: this token may not write")
 	case m.refused != nil:
 		g.add(m.id, "not stored: "+m.refused.Error())
 	case size > limit:

@@ -16,6 +16,8 @@ const (
 	invalid kind = iota // JSON, but no message
 	write
 	read
+	token // lets a peer in, where it comes before anything else
+	stat
 )
 
 // message is one line of a client.
@@ -76,8 +78,8 @@ type parser struct {
 	entries []byte
 	start   int
 
-	id, entry, from, read seen
-	m                     message
+	id, entry, from, read, token, stat seen
+	m                                  message
 }
 
 func (p *parser) space() {
@@ -170,6 +172,14 @@ func (p *parser) member(name []byte) error {
 		p.m.count = n
 		p.read = once(p.read, ok)
 		return err
+	case `"token"`:
+		text, err := p.text()
+		p.token = once(p.token, len(text) > 0 && text[0] == '"')
+		return err
+	case `"stat"`:
+		text, err := p.text()
+		p.stat = once(p.stat, string(text) == "true")
+		return err
 	}
 	return p.skip()
 }
@@ -210,6 +220,12 @@ func (p *parser) message() message {
 		m.kind = write
 	case p.from == good && p.entry == absent && p.read != bad:
 		m.kind = read
+	case p.id != absent || p.entry != absent || p.from != absent || p.read != absent:
+		m.kind = invalid
+	case p.token == good && p.stat == absent:
+		m.kind = token
+	case p.stat == good && p.token == absent:
+		m.kind = stat
 	default:
 		m.kind = invalid
 	}

@@ -16,7 +16,7 @@ const flushAt = 128 << 10
 // output is the writing side of a connection: it alone sends. It gathers lines
 // in out, in the order that the protocol promises:
 //
-//   - Errors that answer no write go first.
+//   - Lines that answer no write, nor are of a read, go first.
 //   - While no read is running, and while one goes through history, replies go
 //     out as they come.
 //   - {"current":true} comes before the reply to any write beyond the snapshot
@@ -34,10 +34,11 @@ type output struct {
 	feed    []byte          // lines from read.next through feedEnd
 	feedEnd uint64
 
-	turn     time.Time // when the turn of a replay began; zero while it has none
-	ending   ending    // as of the last collect
-	waiting  int       // groups that were pending then
-	progress time.Time
+	turn    time.Time // when the turn of a replay began; zero while it has none
+	ending  ending    // as of the last collect
+	waiting int       // groups that were pending then
+
+	cursor cursor // of read, for Server.Stats
 }
 
 // buffers are for out while it is large.
@@ -86,9 +87,9 @@ func (o *output) rest() error {
 // collect takes over what the other goroutines have left for this one.
 func (o *output) collect() {
 	o.mu.Lock()
-	faults := int64(len(o.errors))
-	o.out = append(append(o.out, o.unsaid...), o.errors...)
-	o.unsaid, o.errors = nil, nil
+	asides := int64(len(o.asides))
+	o.out = append(append(o.out, o.unsaid...), o.asides...)
+	o.unsaid, o.asides = nil, nil
 	if o.prepared == nil {
 		o.acks = append(o.acks, o.acked...)
 		clear(o.acked)
@@ -99,8 +100,8 @@ func (o *output) collect() {
 	}
 	o.ending, o.waiting = o.end, o.pending+len(o.acked)
 	o.mu.Unlock()
-	if faults > 0 {
-		o.sent(faults)
+	if asides > 0 {
+		o.sent(asides)
 	}
 }
 
@@ -161,6 +162,7 @@ var errStopped = errors.New("stopped")
 // either ends the read or turns it into one that follows.
 func (o *output) history() error {
 	r := o.read
+	o.server.readers.join(&o.cursor, r.next, r.through)
 	if last := min(r.snapshot, r.through); r.next <= last {
 		// The replies to this connection's writes up to the snapshot come before
 		// their entries, so wait until they are here: a matter of microseconds.
@@ -174,6 +176,9 @@ func (o *output) history() error {
 		var stop error
 		err := o.server.log.Read(o.ctx, r.next, last, func(first uint64, count int, entries []byte, err error) error {
 			o.gather()
+			if err != nil {
+				o.server.counts.damaged.Add(uint64(count))
+			}
 			for count > 0 {
 				var n int
 				o.out, n, entries = appendRun(o.out, first, count, entries, err, flushAt)
@@ -207,6 +212,7 @@ func (o *output) history() error {
 	}
 	o.out = append(o.out, "{\"current\":true}\n"...)
 	r.current = true
+	o.cursor.following.Store(true)
 	o.server.tail.join()
 	return nil
 }
@@ -221,6 +227,7 @@ func (o *output) flushHistory() error {
 	if o.turn != (time.Time{}) {
 		if o.direct != nil {
 			n := o.direct.write(o.out)
+			o.server.counts.sent.Add(uint64(n))
 			o.out = o.out[:copy(o.out, o.out[n:])]
 		}
 		o.endTurn()
@@ -345,8 +352,11 @@ func (o *output) endRead() {
 	o.mu.Unlock()
 }
 
-// endFollow lets go of what a read that follows holds.
+// endFollow lets go of what a read holds, and one that follows.
 func (o *output) endFollow() {
+	if o.read != nil {
+		o.server.readers.leave(&o.cursor)
+	}
 	if o.read != nil && o.read.current {
 		o.server.tail.leave()
 	}
@@ -381,23 +391,15 @@ func (o *output) spare() {
 	}
 }
 
-// flush writes what has been gathered. A peer that takes nothing for as long as
-// the write timeout is given up; one that takes a little is not.
+// flush writes what has been gathered.
 func (o *output) flush() error {
-	for rest := o.out; len(rest) > 0; {
-		if now := time.Now(); now.Sub(o.progress) > o.server.cfg.WriteTimeout/8 {
-			o.nc.SetWriteDeadline(now.Add(o.server.cfg.WriteTimeout))
-			o.progress = now
-		}
-		n, err := o.nc.Write(rest)
-		rest = rest[n:]
-		if err != nil {
-			if !isDeadline(err) || n == 0 {
-				return err
-			}
-			o.progress = time.Time{}
-		}
+	var err error
+	if len(o.out) > 0 {
+		_, err = o.nc.Write(o.out)
+		o.out = o.out[:0]
 	}
-	o.out = o.out[:0]
-	return nil
+	if o.read != nil {
+		o.cursor.sent.Store(o.read.next - 1)
+	}
+	return err
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"strconv"
 	"sync"
+	"time"
 )
 
 // group is what one look at a connection's input gave of writes: the entries
@@ -27,7 +28,8 @@ type group struct {
 	scratch []byte                        // and for one
 	done    func(first uint64, err error) // complete, bound once
 	conn    *conn
-	cost    int64 // bytes that it holds of the server's budget until done
+	arrived time.Time // for Config.OnAck, if that is set
+	cost    int64     // bytes that it holds of the server's budget until done
 }
 
 // refusal is the reply to the write at place at among the group's writes.
@@ -46,6 +48,9 @@ func newGroup(c *conn) *group {
 		g.done = g.complete
 	}
 	g.conn = c
+	if c.server.cfg.OnAck != nil {
+		g.arrived = time.Now()
+	}
 	return g
 }
 
@@ -66,6 +71,7 @@ func (g *group) add(id []byte, refused string) {
 	g.ids = append(g.ids, id...)
 	g.ends = append(g.ends, len(g.ids))
 	if refused != "" {
+		g.conn.server.counts.refused.Add(1)
 		g.refusals = append(g.refusals, refusal{len(g.ends) - 1, refused})
 		return
 	}
@@ -78,9 +84,15 @@ func (g *group) size() int64 { return int64(len(g.ids) + 16*len(g.ends) + 64) }
 // complete is the log's done.
 func (g *group) complete(first uint64, err error) {
 	g.first, g.err = first, err
-	c, cost := g.conn, g.cost
+	c, cost, count, arrived := g.conn, g.cost, g.count, g.arrived
 	c.acknowledge(g)
 	c.server.budget.Release(cost)
+	switch {
+	case err != nil:
+		c.server.counts.unstored.Add(uint64(count))
+	case count > 0 && c.server.cfg.OnAck != nil:
+		c.server.cfg.OnAck(time.Since(arrived))
+	}
 }
 
 // last is the greatest index in the group, 0 if it has none.

@@ -11,6 +11,7 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync"
@@ -34,8 +35,23 @@ type Config struct {
 	// WriteTimeout is how long a peer may take nothing of what is sent to it
 	// before its connection is closed.
 	WriteTimeout time.Duration
+	// TLS is spoken over every connection if it is not nil. A verified client
+	// certificate gives all rights.
+	TLS *tls.Config
+	// Tokens, if not nil, tells the name and the rights of the token with a SHA-256;
+	// one without rights is none. Then a peer that has no certificate must send
+	// {"token":"…"} before anything else. It is called from many goroutines, and
+	// must take the same time for every hash.
+	Tokens func(hash [32]byte) (name string, rights Rights)
+	// Stat, if not nil, tells what the answer to {"stat":true} is. It is called from
+	// many goroutines.
+	Stat func() any
 	// TailCache is how many bytes of the newest lines are kept for followers.
 	TailCache int
+	// OnAck, if not nil, is told how long the writes that arrived together took from
+	// their arrival until they were acknowledged, their replies sent or about to be.
+	// It is called while others wait for the log, so it must not block.
+	OnAck func(took time.Duration)
 	// Logger gets the events of connections; the zero Logger drops them.
 	Logger zerolog.Logger
 }
@@ -72,6 +88,9 @@ type Server struct {
 	tail   tail
 	turns  *turns
 	budget *semaphore.Weighted // MaxInFlight
+
+	counts  counts
+	readers readers
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
@@ -126,6 +145,7 @@ func (s *Server) Serve(ln net.Listener) error {
 			if !temporary(err) {
 				return err
 			}
+			s.counts.accepts.Add(1)
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
 			s.cfg.Logger.Error().Err(err).Str("event", "accept").Stringer("retry", wait).Send()
 			time.Sleep(wait)
@@ -158,17 +178,22 @@ func (s *Server) admit(nc net.Conn) *conn {
 	if s.stopping || full {
 		s.mu.Unlock()
 		if full {
+			s.counts.turnedAway.Add(1)
 			s.cfg.Logger.Warn().Str("event", "refused").Int("connections", s.cfg.MaxConnections).Msg("too many connections")
 			// The line fits into any empty socket buffer; a peer for which it does
-			// not is not waited for.
-			nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-			nc.Write(errorLine("too many connections"))
+			// not is not waited for. Nor is one for a handshake.
+			if s.cfg.TLS == nil {
+				nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+				nc.Write(errorLine("too many connections"))
+			}
 		}
 		nc.Close()
 		return nil
 	}
 	c := newConn(s, nc)
+	c.meter()
 	s.conns[c] = struct{}{}
+	s.counts.accepted.Add(1)
 	s.running.Add(1)
 	s.mu.Unlock()
 	return c

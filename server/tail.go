@@ -6,6 +6,7 @@ import (
 	"math"
 	"sort"
 	"sync"
+	"sync/atomic"
 )
 
 // tailBlock is about how many bytes of lines one block of the tail cache has.
@@ -18,6 +19,10 @@ type tail struct {
 	log Log
 	max int // bytes
 
+	hits, misses atomic.Uint64 // of followers that asked for a block
+	held         atomic.Int64  // size, for those who must not wait for mu
+	damaged      atomic.Uint64 // entries that could not be read
+
 	mu        sync.Mutex
 	followers int
 	blocks    []*block // without a gap
@@ -28,6 +33,7 @@ type tail struct {
 type block struct {
 	first, last uint64
 	lines       []byte
+	damaged     uint64 // entries in it that could not be read
 }
 
 // join counts one follower more.
@@ -44,6 +50,7 @@ func (t *tail) leave() {
 	t.followers--
 	if t.followers == 0 {
 		t.blocks, t.size = nil, 0
+		t.held.Store(0)
 	}
 }
 
@@ -72,12 +79,13 @@ func (t *tail) block(ctx context.Context, next, head uint64) (*block, error) {
 		// Far behind: others must not wait for this read.
 		t.mu.Unlock()
 		defer t.mu.Lock()
-		return readBlock(ctx, t.log, next, head)
+		return t.read(ctx, next, head)
 	} else if next <= t.blocks[n-1].last {
 		i := sort.Search(n, func(i int) bool { return t.blocks[i].last >= next })
+		t.hits.Add(1)
 		return t.blocks[i], nil
 	}
-	b, err := readBlock(ctx, t.log, next, head)
+	b, err := t.read(ctx, next, head)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +96,18 @@ func (t *tail) block(ctx context.Context, next, head uint64) (*block, error) {
 		t.blocks[0] = nil
 		t.blocks = t.blocks[1:]
 	}
+	t.held.Store(int64(t.size))
 	return b, nil
+}
+
+// read reads a block that the cache does not have.
+func (t *tail) read(ctx context.Context, next, head uint64) (*block, error) {
+	t.misses.Add(1)
+	b, err := readBlock(ctx, t.log, next, head)
+	if err == nil && b.damaged > 0 {
+		t.damaged.Add(b.damaged)
+	}
+	return b, err
 }
 
 // errEnough ends a read that has filled its block.
@@ -103,6 +122,9 @@ func readBlock(ctx context.Context, log Log, next, head uint64) (*block, error) 
 		}
 		b.lines, _, _ = appendRun(b.lines, first, count, entries, err, math.MaxInt)
 		b.last = first + uint64(count) - 1
+		if err != nil {
+			b.damaged += uint64(count)
+		}
 		if len(b.lines) >= tailBlock {
 			return errEnough
 		}

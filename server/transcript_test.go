@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,13 @@ func readTranscript(t *testing.T, path string) (steps []step, config Config) {
 			continue
 		}
 		if _, err := fmt.Sscanf(line, "! max-entry %d", &config.MaxEntry); err == nil {
+			continue
+		}
+		if name, ok := strings.CutPrefix(line, "! token "); ok {
+			if _, rights := guests(sha256.Sum256([]byte(name))); rights == (Rights{}) {
+				t.Fatalf("%s:%d: there is no token %q", path, i+1, name)
+			}
+			config.Tokens = guests
 			continue
 		}
 		m := stepLine.FindStringSubmatch(line)

@@ -1,0 +1,149 @@
+package engine
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Stats says what a log holds, and what it has done since it was opened.
+type Stats struct {
+	Head    uint64 // index of the last durable entry
+	Settled uint64 // index of the last entry with an index record on disk
+	First   uint64 // first index that is in a segment
+	Loose   int    // blob files, -1 when LooseMax is -1 and they are not counted
+	// Packed is how many entries live in segments that stay, as far as is known:
+	// that a segment stays shows when blobs are no longer written, or when it is
+	// due to be removed and not all of its entries are found in blobs.
+	Packed uint64
+	// Unsettled is how many entries wait for the settler: 0 where there is none.
+	Unsettled uint64
+	Segments  int   // segment files, the open one included
+	Bytes     int64 // of the segments' batches and of the index's records; blobs are not measured
+
+	Entries uint64  // appended since the log was opened
+	Written uint64  // their bytes, in canonical form and each with its newline
+	Batches uint64  // that they were committed in
+	Rate    float64 // entries a second over the last rateSpan whole seconds
+	Refused uint64  // batches that were not stored, or whose outcome is unknown
+	Failed  bool    // a sync has failed: see Log.Err
+}
+
+// Stats returns the counts as of now. An append whose completion has run is in
+// them. It takes a little for each segment there is.
+func (l *Log) Stats() Stats {
+	l.counts.pace.mu.Lock()
+	head := l.head.Load()
+	rate := l.counts.pace.rate(time.Since(l.opened), head)
+	l.counts.pace.mu.Unlock()
+	s := Stats{
+		Head:    head,
+		Entries: head - l.counts.from,
+		Written: l.counts.written.Load(),
+		Batches: l.counts.batches.Load(),
+		Rate:    rate,
+		Refused: l.counts.refused.Load(),
+		Failed:  l.Err() != nil,
+	}
+	l.store.stats(&s)
+	return s
+}
+
+// refusalLasts is for how long a refused batch speaks for the next one: who has
+// been told to send nothing would otherwise never learn that there is room again.
+const refusalLasts = 30 * time.Second
+
+// Refusing is why appends are refused as far as is known, nil when they are
+// accepted: it wraps ErrFailed once a sync has failed and ErrClosed after Close;
+// otherwise it is why the last batch was not stored, until one is, or none has
+// been tried for 30 s.
+func (l *Log) Refusing() error {
+	if err := l.Err(); err != nil {
+		return fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	if l.queue.isClosed() {
+		return ErrClosed
+	}
+	if r := l.counts.refusal.Load(); r != nil && time.Since(r.at) < refusalLasts {
+		return r.err
+	}
+	return nil
+}
+
+// counts are what a log counts of its own work. Who leads, see queue, writes them.
+type counts struct {
+	from    uint64 // the head when the log was opened
+	written atomic.Uint64
+	batches atomic.Uint64
+	refused atomic.Uint64
+	refusal atomic.Pointer[refusal] // of the last batch, nil when it was stored
+	pace    pace
+}
+
+// refusal is why and when a batch was not stored.
+type refusal struct {
+	err error
+	at  time.Time
+}
+
+// begin begins to count behind head.
+func (c *counts) begin(head uint64) { c.from, c.pace.heads[0] = head, head }
+
+// stored counts a batch with so many bytes of entries.
+func (c *counts) stored(bytes int) {
+	c.written.Add(uint64(bytes))
+	c.batches.Add(1)
+	if c.refusal.Load() != nil {
+		c.refusal.Store(nil)
+	}
+}
+
+// refuse counts a batch that was not stored.
+func (c *counts) refuse(err error, now time.Time) {
+	c.refused.Add(1)
+	c.refusal.Store(&refusal{err: err, at: now})
+}
+
+// rateSpan is how many whole seconds a rate is taken over.
+const rateSpan = 5
+
+// pace remembers what the head was when each of the last seconds began. A second
+// without a batch costs nothing, and one with batches a lock, once.
+type pace struct {
+	mu     sync.Mutex           // for those who do not lead
+	second int64                // that the last batch was committed in, since the log was opened
+	heads  [rateSpan + 1]uint64 // at the beginning of second and of those before it, by their number
+}
+
+// note notes that a batch is about to be committed behind head. Who leads calls it.
+func (p *pace) note(since time.Duration, head uint64) {
+	if second := int64(since / time.Second); second != p.second {
+		p.mu.Lock()
+		p.advance(second, head)
+		p.mu.Unlock()
+	}
+}
+
+// advance moves on to second, up to the beginning of which the head was head.
+func (p *pace) advance(second int64, head uint64) {
+	for s := max(p.second+1, second-rateSpan); s <= second; s++ {
+		p.heads[s%int64(len(p.heads))] = head
+	}
+	p.second = second
+}
+
+// rate is how many entries a second were committed in the last rateSpan whole
+// seconds, or in as many as there have been. The caller holds mu, and has looked
+// at the clock and the head since it does.
+func (p *pace) rate(since time.Duration, head uint64) float64 {
+	second := int64(since / time.Second)
+	span := min(second, rateSpan)
+	if span == 0 {
+		return 0
+	}
+	now := pace{second: p.second, heads: p.heads}
+	now.advance(second, head)
+	at := func(s int64) uint64 { return now.heads[s%int64(len(now.heads))] }
+	return float64(at(second)-at(second-span)) / float64(span)
+}

@@ -1,0 +1,189 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"tcp-log-server/segment"
+)
+
+// TestStatsCount: after known work the counts are exactly that work, whether the
+// log is in memory or on disk, and a log that is opened again begins at 0.
+func TestStatsCount(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, config Config) {
+		config.SegmentSize = 1 << 20
+		var batches, entries, bytes int
+		config.OnBatch = func(n, size int, took time.Duration) {
+			batches, entries, bytes = batches+1, entries+n, bytes+size
+			if took <= 0 {
+				t.Errorf("a batch took %v", took)
+			}
+		}
+		l := openLog(t, config)
+		for i := range 10 {
+			if r := <-submit(l, numbered(i*3+1, 3)...); r.err != nil {
+				t.Fatal(r.err)
+			}
+		}
+		if r := <-submit(l); r.err != nil { // of no entries: no batch
+			t.Fatal(r.err)
+		}
+		want := len(strings.Join(numbered(1, 30), "\n")) + 1
+		s := l.Stats()
+		if s.Head != 30 || s.Entries != 30 || s.Written != uint64(want) || s.Batches != 10 || s.Refused != 0 || s.Failed {
+			t.Errorf("stats are %+v, want 30 entries of %d bytes in 10 batches", s, want)
+		}
+		if batches != 10 || entries != 30 || bytes != want {
+			t.Errorf("OnBatch was told of %d entries, %d bytes, %d batches, want 30, %d, 10", entries, bytes, batches, want)
+		}
+		if err := l.Refusing(); err != nil {
+			t.Errorf("appends are refused: %v", err)
+		}
+		if config.Data == Memory || config.WAL == Memory && config.Blobs == Memory {
+			return
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		config.OnBatch = nil
+		l = openLog(t, config)
+		if s := l.Stats(); s.Head != 30 || s.Entries != 0 || s.Written != 0 || s.Batches != 0 {
+			t.Errorf("stats of a log opened again are %+v, want nothing appended", s)
+		}
+	})
+}
+
+// TestStatsPlaces: what is loose and what is packed, and how many bytes that is.
+func TestStatsPlaces(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		loose         int // LOOSE_MAX
+		wantLoose     int
+		wantPacked    uint64
+		wantUnsettled uint64
+	}{
+		{loose: 100, wantLoose: 40},
+		{loose: 25, wantLoose: 25, wantPacked: 40},
+		{loose: 0, wantPacked: 40},
+		{loose: -1, wantLoose: -1},
+	} {
+		t.Run(fmt.Sprint(tt.loose), func(t *testing.T) {
+			config := testConfig(t)
+			config.LooseMax, config.SegmentSize = tt.loose, 1<<20
+			l := openLog(t, config)
+			if r := <-submit(l, numbered(1, 40)...); r.err != nil {
+				t.Fatal(r.err)
+			}
+			settled(t, l)
+			s := l.Stats()
+			if s.Loose != tt.wantLoose || s.Packed != tt.wantPacked || s.Unsettled != 0 {
+				t.Errorf("stats are %+v, want %d loose, %d packed and none unsettled", s, tt.wantLoose, tt.wantPacked)
+			}
+			want := segment.HeaderSize + segment.BatchHeaderSize + int64(s.Written) + 40*segment.RecordSize
+			if s.Bytes != want {
+				t.Errorf("bytes are %d, want %d", s.Bytes, want)
+			}
+		})
+	}
+}
+
+// TestRefusing: why appends are refused is said from the first refused batch to
+// the first that is stored, or until it has become too old to tell.
+func TestRefusing(t *testing.T) {
+	t.Parallel()
+	l := openLog(t, testConfig(t))
+	f := &faultyStore{store: l.store}
+	l.store = f
+	mustAppend(t, l, "[1]")
+	f.err = fmt.Errorf("%w: no space left", segment.ErrNotWritten)
+	for range 2 {
+		<-submit(l, "[2]")
+	}
+	if err := l.Refusing(); err == nil || !strings.Contains(err.Error(), "no space left") || errors.Is(err, ErrFailed) {
+		t.Errorf("appends are refused because of %v, want the disk", err)
+	}
+	if s := l.Stats(); s.Refused != 2 || s.Entries != 1 || s.Failed {
+		t.Errorf("stats are %+v, want 2 batches refused and 1 entry", s)
+	}
+	f.err = nil
+	mustAppend(t, l, "[3]")
+	if err := l.Refusing(); err != nil {
+		t.Errorf("appends are refused after one was stored: %v", err)
+	}
+	l.counts.refusal.Store(&refusal{err: f.err, at: time.Now().Add(-refusalLasts)})
+	if err := l.Refusing(); err != nil {
+		t.Errorf("appends are refused because of something of %v ago: %v", refusalLasts, err)
+	}
+}
+
+// TestRefusingForGood: a failed sync, and the end of the log, do not pass.
+func TestRefusingForGood(t *testing.T) {
+	t.Parallel()
+	l, err := Open(testConfig(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &faultyStore{store: l.store, err: fmt.Errorf("%w: I/O error", segment.ErrSync)}
+	l.store = f
+	<-submit(l, "[1]")
+	<-submit(l, "[2]")
+	if err := l.Refusing(); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "I/O error") {
+		t.Errorf("appends are refused because of %v, want ErrFailed and its cause", err)
+	}
+	if s := l.Stats(); !s.Failed || s.Refused != 2 {
+		t.Errorf("stats are %+v, want a failed log and 2 batches refused", s)
+	}
+	l.Close()
+	memory := openLog(t, Config{Data: Memory, SegmentSize: 1 << 20})
+	if err := memory.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := memory.Refusing(); !errors.Is(err, ErrClosed) {
+		t.Errorf("appends to a closed log are refused because of %v, want ErrClosed", err)
+	}
+}
+
+// TestPace: the rate is that of the last whole seconds, whatever happened in the
+// one that has begun, and seconds without a batch count.
+func TestPace(t *testing.T) {
+	const s = time.Second
+	var p pace
+	p.heads[0] = 1000
+	head := uint64(1000)
+	commit := func(at time.Duration, n uint64) {
+		p.note(at, head)
+		head += n
+	}
+	want := func(at time.Duration, rate float64) {
+		t.Helper()
+		if got := p.rate(at, head); got != rate {
+			t.Errorf("rate at %v is %v, want %v", at, got, rate)
+		}
+	}
+	want(s/2, 0)
+	commit(s/2, 10)
+	want(s/2, 0)
+	want(s, 10) // one second with 10
+	commit(s+s/2, 30)
+	commit(s+s/2, 5)
+	want(s+s/2, 10)
+	want(2*s, 22.5)
+	want(5*s, 9)
+	want(6*s, 7) // the first second is out of it
+	want(7*s, 0) // and the second one
+	want(1_000_000*s, 0)
+	commit(20*s, 100)
+	want(20*s, 0)
+	want(21*s, 20)
+	want(25*s, 20)
+	want(26*s, 0)
+	for at := 30 * s; at < 50*s; at += s / 4 {
+		commit(at, 50)
+	}
+	want(50*s, 200)
+	want(52*s, 120)
+}
