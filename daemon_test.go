@@ -65,7 +65,13 @@ func launch(t *testing.T, settings ...string) *daemon {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon{cmd: exec.Command(path), events: make(chan map[string]any, 1024)}
+	return launchBy(t, exec.Command(path), settings...)
+}
+
+// launchBy starts the server by a command of the caller's.
+func launchBy(t *testing.T, cmd *exec.Cmd, settings ...string) *daemon {
+	t.Helper()
+	d := &daemon{cmd: cmd, events: make(chan map[string]any, 1024)}
 	d.cmd.Env = append(os.Environ(), append([]string{"PORT=0"}, settings...)...)
 	d.cmd.Stderr = &d.stderr
 	out, err := d.cmd.StdoutPipe()

@@ -3,6 +3,7 @@ module tcp-log-server
 go 1.26.0
 
 require (
+	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/go-json-experiment/json v1.27.2
 	github.com/gowebpki/jcs v1.0.2
 	github.com/mattn/go-isatty v0.0.22

@@ -10,13 +10,19 @@ import (
 // layers says which packages of this module each may import: what keeps the
 // server open for another log, and fsck from ever opening one for writing.
 var layers = map[string][]string{
-	"tcp-log-server/canonical": {},
-	"tcp-log-server/segment":   {},
-	"tcp-log-server/engine":    {"segment"},
-	"tcp-log-server/server":    {"canonical"},
-	"tcp-log-server/fsck":      {"canonical", "segment"},
-	"tcp-log-server/backup":    {"segment"},
-	"tcp-log-server/client":    {},
+	"tcp-log-server/canonical":           {},
+	"tcp-log-server/segment":             {},
+	"tcp-log-server/engine":              {"segment"},
+	"tcp-log-server/server":              {"canonical"},
+	"tcp-log-server/fsck":                {"canonical", "segment"},
+	"tcp-log-server/backup":              {"segment"},
+	"tcp-log-server/client":              {},
+	"tcp-log-server/reader":              {"segment"},
+	"tcp-log-server/legacy":              {"canonical"},
+	"tcp-log-server/access":              {},
+	"tcp-log-server/metrics":             {"engine", "server"},
+	"tcp-log-server/metrics/metricstest": {},
+	"tcp-log-server/access/accesstest":   {},
 }
 
 // TestLayers checks the imports of every package against the list above.

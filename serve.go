@@ -8,10 +8,10 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strconv"
 	"syscall"
 	"time"
 
+	"github.com/mattn/go-isatty"
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/engine"
@@ -49,7 +49,7 @@ func serveCommand() *cli.Command {
 // settings are the flags of the daemon.
 func settings() []cli.Flag {
 	logConfig, serverConfig := engine.NewConfig("tcp-log-server.data"), server.NewConfig()
-	return []cli.Flag{
+	flags := []cli.Flag{
 		&cli.IntFlag{Name: "port", Sources: cli.EnvVars("PORT"), Value: 8089, Usage: "TCP `port` to listen on; 0 picks one", Validator: between("port", 0, 65535)},
 		&cli.StringFlag{Name: "host", Sources: cli.EnvVars("HOST"), Value: "127.0.0.1", Usage: "`address` to listen on; 0.0.0.0 or :: for all", Validator: func(s string) error {
 			if s == "" {
@@ -76,6 +76,7 @@ func settings() []cli.Flag {
 			return nil
 		}},
 	}
+	return append(append(flags, entranceFlags()...), watchFlags()...)
 }
 
 // between checks that a number lies in lo..hi.
@@ -102,6 +103,19 @@ func serve(_ context.Context, cmd *cli.Command) error {
 		}
 	}
 
+	entrance, err := newEntrance(cmd)
+	if err != nil {
+		return err
+	}
+	if err := entrance.allowHost(cmd.String("host")); err != nil {
+		return cli.Exit(err.Error(), exitUsage)
+	}
+	watcher, err := newWatch(cmd, logger)
+	if err != nil {
+		return err
+	}
+	defer watcher.close()
+
 	// Little of what the server allocates lives long, and what does is small: at
 	// the default of 100 it would collect many times a second under load. Where a
 	// lot is in flight, the limit makes it collect sooner.
@@ -116,47 +130,79 @@ func serve(_ context.Context, cmd *cli.Command) error {
 	config.WAL, config.Blobs = cmd.String("wal"), cmd.String("blobs")
 	config.LooseMax = cmd.Int("loose-max")
 	config.Logger = logger
+	if config, err = tune(config); err != nil {
+		return err
+	}
+	watcher.hook(&config, nil)
 	log, err := engine.Open(config)
 	if err != nil {
 		return err
 	}
 	// Only now: until the log is open there is nothing to end in good order.
-	signals := make(chan os.Signal, 2)
+	signals, hangups := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
+	// A terminal that goes takes its server with it; elsewhere SIGHUP reloads.
+	if isatty.IsTerminal(os.Stdout.Fd()) {
+		signal.Notify(signals, syscall.SIGHUP)
+	} else {
+		signal.Notify(hangups, syscall.SIGHUP)
+		defer signal.Stop(hangups)
+	}
 
-	ln, err := net.Listen("tcp", net.JoinHostPort(cmd.String("host"), strconv.Itoa(cmd.Int("port"))))
+	ln, err := listen(cmd.String("host"), cmd.Int("port"))
 	if err != nil {
 		return errors.Join(err, log.Close())
 	}
-	srv := server.New(log, server.Config{
+	if err := entrance.allow(ln.Addr()); err != nil {
+		ln.Close()
+		return errors.Join(err, log.Close())
+	}
+	serverConfig := server.Config{
 		MaxEntry:       cmd.Int("max-entry"),
 		MaxConnections: cmd.Int("max-connections"),
 		WriteTimeout:   cmd.Duration("write-timeout"),
 		Logger:         logger,
-	})
+	}
+	entrance.configure(&serverConfig)
+	watcher.hook(nil, &serverConfig)
+	srv := server.New(log, serverConfig)
+	watcher.show(log, srv)
 	head, _ := log.Head(context.Background())
 	addr := ln.Addr().(*net.TCPAddr)
 	logger.Info().Str("event", "listening").Int("port", addr.Port).Str("address", addr.IP.String()).
 		Str("data", config.Data).Uint64("head", head).Send()
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
+	manager := newManager(logger)
+	manager.ready(fmt.Sprintf("listening on %s", addr))
+	endWatch := manager.watch(answers(log))
 
-	select {
-	case err = <-served:
-	case s := <-signals:
-		logger.Info().Str("event", "stopping").Stringer("signal", s).Send()
-		go func() {
-			again := time.Now().Add(signalGap)
-			s := <-signals
-			for time.Now().Before(again) {
-				s = <-signals
-			}
-			logger.Warn().Str("event", "stopped").Stringer("signal", s).Msg("at once, by a second signal")
-			closeLog()
-			os.Exit(exitFailure)
-		}()
+	entrance.warn(logger, addr)
+	for running := true; running; {
+		running = false
+		select {
+		case <-hangups:
+			entrance.reload(logger, srv, addr)
+			running = true
+		case err = <-served:
+		case s := <-signals:
+			logger.Info().Str("event", "stopping").Stringer("signal", s).Send()
+			go func() {
+				again := time.Now().Add(signalGap)
+				s := <-signals
+				for time.Now().Before(again) {
+					s = <-signals
+				}
+				logger.Warn().Str("event", "stopped").Stringer("signal", s).Msg("at once, by a second signal")
+				closeLog()
+				os.Exit(exitFailure)
+			}()
+		}
 	}
+	manager.stopping()
+	watcher.stopping()
+	endWatch()
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	if err := srv.Shutdown(ctx); err != nil {
