@@ -23,6 +23,7 @@ var layers = map[string][]string{
 	"tcp-log-server/metrics":             {"engine", "server"},
 	"tcp-log-server/metrics/metricstest": {},
 	"tcp-log-server/access/accesstest":   {},
+	"tcp-log-server/packaging/bill":      {},
 }
 
 // TestLayers checks the imports of every package against the list above.

@@ -56,8 +56,14 @@ func newManager(log zerolog.Logger) *manager {
 	return m
 }
 
-// ready tells that the server listens. status is for people.
+// ready tells that the server listens, or has read its files anew. status is for
+// people.
 func (m *manager) ready(status string) { m.tell(sdnotify.SdNotifyReady + "\nSTATUS=" + status) }
+
+// reloading tells that the server reads its files anew, until it is ready again.
+func (m *manager) reloading() {
+	m.tell(sdnotify.SdNotifyReloading + "\n" + sdnotify.SdNotifyMonotonicUsec() + "STATUS=reading files anew")
+}
 
 // stopping tells that an orderly end has begun.
 func (m *manager) stopping() { m.tell(sdnotify.SdNotifyStopping + "\nSTATUS=stopping") }

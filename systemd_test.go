@@ -71,12 +71,22 @@ func TestNotify(t *testing.T) {
 		}
 		talk(t, addr, `{"id":"1","entry":{"a":1}}`+"\n")
 	}
-	d.cmd.Process.Signal(syscall.SIGTERM)
-	got := m.next(t, 20*time.Second)
-	for got == "WATCHDOG=1" {
-		got = m.next(t, 20*time.Second)
+	other := func() string { // what comes that is no sign of life
+		for {
+			if got := m.next(t, 20*time.Second); got != "WATCHDOG=1" {
+				return got
+			}
+		}
 	}
-	if got != "STOPPING=1\nSTATUS=stopping" {
+	d.cmd.Process.Signal(syscall.SIGHUP)
+	if got := other(); !strings.HasPrefix(got, "RELOADING=1\nMONOTONIC_USEC=") {
+		t.Errorf("notification is %q, want RELOADING", got)
+	}
+	if got := other(); got != ready {
+		t.Errorf("notification after the reload is %q, want %q", got, ready)
+	}
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	if got := other(); got != "STOPPING=1\nSTATUS=stopping" {
 		t.Errorf("notification is %q, want STOPPING", got)
 	}
 	if code := d.wait(t); code != 0 {

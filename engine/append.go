@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"time"
 
@@ -14,115 +13,6 @@ import (
 // append alone is larger. A reader that wants one entry reads and verifies the
 // whole batch that holds it.
 const batchMax = 512 << 10
-
-// submission is what one call of Append gave.
-type submission struct {
-	entries []byte
-	count   int
-	done    func(first uint64, err error)
-	late    bool // came after Close: to be refused in its turn
-}
-
-// inlineMax is how many bytes of entries a caller of Append may commit itself. A
-// caller with more has more to come, and better prepares that meanwhile.
-const inlineMax = 16 << 10
-
-// queue holds the submissions that wait, and says who may commit: one at a time,
-// the committer or a caller of Append.
-type queue struct {
-	mu      sync.Mutex
-	waiting []submission
-	spare   []submission // for waiting, once that is taken
-	leading bool         // somebody commits
-	closed  bool
-	ended   bool          // and the committer is done with all that came before
-	wake    chan struct{} // holds a token when the committer may have something to do
-}
-
-// push adds a submission, unless nobody commits and nothing is under way: then
-// lead is true, and the caller has to commit it and to call yield. ok is false
-// if the queue is closed.
-func (q *queue) push(s submission) (lead, ok bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.ended {
-		return false, false
-	}
-	if q.closed {
-		s.late = true
-		q.waiting = append(q.waiting, s)
-		return false, true
-	}
-	if !q.leading && len(q.waiting) == 0 && len(s.entries) <= inlineMax {
-		q.leading = true
-		return true, true
-	}
-	q.waiting = append(q.waiting, s)
-	if !q.leading && len(q.waiting) == 1 {
-		q.poke()
-	}
-	return false, true
-}
-
-// yield ends what push began.
-func (q *queue) yield() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.leading = false
-	if len(q.waiting) > 0 || q.closed {
-		q.poke()
-	}
-}
-
-func (q *queue) poke() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
-// take returns what waits, in order, for the committer to commit. It leads from
-// the first take that returns anything, which it says by mine in the next, to the
-// first that returns nothing. ended is true once nothing will ever be added.
-func (q *queue) take(mine bool) (taken []submission, ended bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.leading && !mine {
-		return nil, false // yield will wake the committer
-	}
-	if len(q.waiting) == 0 {
-		q.leading = false
-		q.ended = q.closed
-		return nil, q.closed
-	}
-	q.leading = true
-	taken = q.waiting
-	q.waiting, q.spare = q.spare, nil
-	return taken, false
-}
-
-// recycle takes back the memory of submissions that are done with.
-func (q *queue) recycle(done []submission) {
-	clear(done)
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if cap(done) > cap(q.spare) {
-		q.spare = done[:0]
-	}
-}
-
-func (q *queue) isClosed() bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.closed
-}
-
-func (q *queue) close() {
-	q.mu.Lock()
-	q.closed = true
-	q.mu.Unlock()
-	q.poke()
-}
 
 // Append gives count entries to the log: canonical JSON, each followed by a
 // newline, in entries, which belongs to the log until done runs. Entries of all
@@ -146,32 +36,44 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 		done(0, fmt.Errorf("%w: %w", ErrNotStored, ErrClosed))
 	case lead:
 		l.inline[0] = s
-		l.commitGroup(l.inline[:])
+		l.complete(l.commitGroup(l.inline[:]))
 		l.inline[0] = submission{}
 		l.queue.yield()
 	}
 }
 
+// besideMin is how many submissions a batch has at least if their completions run
+// beside the next commit: for fewer it is not worth waking another goroutine.
+const besideMin = 4
+
 // commit is the committer: it takes everything that waits, as few batches as
 // possible, until the queue is closed and empty.
 func (l *Log) commit() {
-	for ended := false; !ended; {
-		<-l.queue.wake
-		for mine := false; ; mine = true {
-			// Those that are about to append may do so: one batch instead of two.
-			runtime.Gosched()
-			var taken []submission
-			if taken, ended = l.queue.take(mine); len(taken) == 0 {
-				break
+	finishing := make(chan committed, 1)
+	var finisher sync.WaitGroup
+	finisher.Go(func() {
+		for c := range finishing {
+			l.complete(c)
+			l.queue.end()
+		}
+	})
+	for taken := l.queue.take(); taken != nil; taken = l.queue.take() {
+		for rest := taken; len(rest) > 0; {
+			n := fit(rest)
+			c := l.commitGroup(rest[:n])
+			if rest = rest[n:]; len(rest) == 0 {
+				c.taken = taken
 			}
-			for rest := taken; len(rest) > 0; {
-				n := fit(rest)
-				l.commitGroup(rest[:n])
-				rest = rest[n:]
+			if alone := l.queue.begin(n); alone && n < besideMin {
+				l.complete(c)
+				l.queue.end()
+			} else {
+				finishing <- c
 			}
-			l.queue.recycle(taken)
 		}
 	}
+	close(finishing)
+	finisher.Wait()
 }
 
 // fit is how many of the submissions go into the next batch: at least one.
@@ -186,45 +88,55 @@ func fit(waiting []submission) int {
 	return len(waiting)
 }
 
-// commitGroup commits the group as one batch, and then, strictly in this order:
-// moves the head, runs the completions, shows the head to followers. Who calls it
-// leads.
-//
-// The next batch waits for the completions, which send the replies. That takes
-// time from the disk and gives more than it takes: those who are answered first
-// have their next entries in the next batch, and a sync costs as much of the
-// processor as ten replies.
-func (l *Log) commitGroup(group []submission) {
+// committed is a group of submissions that has been committed, or could not be.
+type committed struct {
+	group []submission
+	first uint64 // the index of its first entry
+	count int    // its entries
+	err   error
+	taken []submission // what take returned, if the group is the last of it
+}
+
+// commitGroup commits the group as one batch and moves the head. Who calls it
+// leads, and has complete called for each, in order.
+func (l *Log) commitGroup(group []submission) committed {
 	batch := append(l.batch[:0], make([]byte, segment.BatchHeaderSize)...)
-	count := 0
+	c := committed{group: group, first: l.head.Load() + 1}
 	for _, s := range group {
 		batch = append(batch, s.entries...)
-		count += s.count
+		c.count += s.count
 	}
 	if cap(batch) <= 4*batchMax {
 		l.batch = batch
 	}
-	next := l.head.Load() + 1
-	err := error(nil)
 	if group[0].late {
-		err = fmt.Errorf("%w: %w", ErrNotStored, ErrClosed)
+		c.err = fmt.Errorf("%w: %w", ErrNotStored, ErrClosed)
 	} else {
-		err = l.commitBatch(batch, count)
+		c.err = l.commitBatch(batch, c.count)
 	}
-	if err != nil {
-		for _, s := range group {
-			s.done(0, err)
+	if c.err == nil {
+		l.head.Store(c.first + uint64(c.count) - 1)
+	}
+	return c
+}
+
+// complete runs the completions of a group and then shows the new head to
+// followers. One goroutine at a time calls it, in the order of the commits.
+func (l *Log) complete(c committed) {
+	next := c.first
+	for _, s := range c.group {
+		if c.err != nil {
+			s.done(0, c.err)
+			continue
 		}
-		return
-	}
-	head := next + uint64(count) - 1
-	l.head.Store(head)
-	for _, s := range group {
 		s.done(next, nil)
 		next += uint64(s.count)
 	}
-	if count > 0 {
-		l.publish(head)
+	if next > c.first {
+		l.publish(next - 1)
+	}
+	if c.taken != nil {
+		l.queue.recycle(c.taken)
 	}
 }
 

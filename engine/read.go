@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"syscall"
 
 	"tcp-log-server/segment"
 )
@@ -71,13 +72,19 @@ func (r *reader) enter() error {
 			return nil // it was removed just now: its entries are in blobs
 		}
 		return r.damaged(min(r.through, seg.Last()), err)
-	case errors.Is(err, segment.ErrDamaged):
-		return r.salvage(seg, nil, min(seg.Last(), r.through), err)
-	case err != nil:
+	case lacksFiles(err):
 		return err
+	case err != nil:
+		return r.salvage(seg, nil, min(seg.Last(), r.through), err)
 	}
 	r.seg, r.from = seg, from
 	return nil
+}
+
+// lacksFiles reports whether err says that the process, or the machine, has no
+// more files to open. That is no fault of any entry: it ends the read.
+func lacksFiles(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // batch reads the segment's next batch, to be handed on from held, or deals with
@@ -155,6 +162,9 @@ func (r *reader) salvage(seg *segment.Segment, from *segment.Reader, last uint64
 	}
 	for r.next <= last {
 		rec, err := r.record(r.next)
+		if lacksFiles(err) {
+			return err
+		}
 		if err != nil {
 			return r.damaged(last, fmt.Errorf("%w (and no index record to check its parts with: %v)", why, err))
 		}
@@ -162,9 +172,11 @@ func (r *reader) salvage(seg *segment.Segment, from *segment.Reader, last uint64
 		if raw != nil {
 			off += int(rec.Size) + 1
 		}
-		if err != nil {
+		switch {
+		case lacksFiles(err):
+		case err != nil:
 			err = r.damaged(r.next, why)
-		} else {
+		default:
 			err = r.emit(r.next, 1, append(entry[:len(entry):len(entry)], '\n'))
 		}
 		if err != nil {
@@ -227,6 +239,9 @@ func (r *reader) readLoose(last uint64) error {
 			return err
 		}
 		recs, err := r.recordsFrom(r.next, int(min(last-r.next+1, 512)))
+		if lacksFiles(err) {
+			return err
+		}
 		if err != nil {
 			if err := r.damaged(r.next, err); err != nil {
 				return err
@@ -244,6 +259,9 @@ func (r *reader) readLoose(last uint64) error {
 					}
 				}
 				first, count, r.blobRun = first+uint64(count), 0, r.blobRun[:0]
+			}
+			if lacksFiles(err) {
+				return err
 			}
 			if err != nil {
 				if rec.Lost() {

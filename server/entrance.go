@@ -104,6 +104,7 @@ func (c *conn) authorize(line []byte) error {
 // turnAway tells a peer that it may not come in.
 func (c *conn) turnAway() {
 	c.log.Warn().Str("event", "unauthorized").Send()
+	c.server.counts.unauthorized.Add(1)
 	c.nc.Write(errorLine(errUnauthorized.Error()))
 	c.mu.Lock()
 	c.end = endInvalid // so that the line reaches the peer

@@ -1,0 +1,165 @@
+package engine
+
+import (
+	"runtime"
+	"sync"
+)
+
+// submission is what one call of Append gave.
+type submission struct {
+	entries []byte
+	count   int
+	done    func(first uint64, err error)
+	late    bool // came after Close: to be refused in its turn
+}
+
+// inlineMax is how many bytes of entries a caller of Append may commit itself. A
+// caller with more has more to come, and better prepares that meanwhile.
+const inlineMax = 16 << 10
+
+// queue holds the submissions that wait, and says who leads: one at a time, the
+// committer or a caller of Append. Who leads may commit. The committer leads for
+// as long as completions of what it has committed run.
+//
+// While they do it may commit the next batch, but not one that is too small: a
+// sync costs as much of the processor as ten replies, and those who are being
+// answered now would have their next entries in it a moment later. So it waits for
+// half of all that is under way, or for the completions to end: that makes two
+// batches that take turns, one of them in the disk's hands, the other in those of
+// the clients.
+type queue struct {
+	mu      sync.Mutex
+	waiting []submission
+	spare   []submission // for waiting, once that is taken
+	leading bool         // somebody leads,
+	mine    bool         // and it is the committer
+	enough  int          // so many waiting are worth a batch beside completions
+	running int          // groups whose completions have not all run
+	closed  bool
+	ended   bool          // and the committer is done with all that came before
+	wake    chan struct{} // holds a token when the committer may have something to do
+}
+
+// push adds a submission, unless nobody leads and nothing is under way: then
+// lead is true, and the caller has to commit it and to call yield. ok is false
+// if the queue is closed.
+func (q *queue) push(s submission) (lead, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.ended {
+		return false, false
+	}
+	if q.closed {
+		s.late = true
+		q.waiting = append(q.waiting, s)
+		q.poke()
+		return false, true
+	}
+	if !q.leading && len(q.waiting) == 0 && len(s.entries) <= inlineMax {
+		q.leading = true
+		return true, true
+	}
+	q.waiting = append(q.waiting, s)
+	if n := len(q.waiting); n == 1 && !q.leading || n == q.enough {
+		q.poke()
+	}
+	return false, true
+}
+
+// yield ends what push began.
+func (q *queue) yield() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.leading = false
+	if len(q.waiting) > 0 || q.closed {
+		q.poke()
+	}
+}
+
+func (q *queue) poke() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take waits until there is something that the committer should commit, and
+// returns it, in order. It returns nil once there never will be anything again
+// and all completions have run.
+func (q *queue) take() []submission {
+	for first := true; ; first = false {
+		if !first {
+			<-q.wake
+		}
+		// Those that are about to append may do so: one batch instead of two.
+		runtime.Gosched()
+		if taken, ok := q.tryTake(); ok {
+			return taken
+		}
+	}
+}
+
+func (q *queue) tryTake() (taken []submission, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.leading && !q.mine:
+		return nil, false // yield will wake the committer
+	case len(q.waiting) == 0 && q.running > 0:
+		return nil, false // what comes now is worth a batch once it is enough, or when they have run
+	case len(q.waiting) == 0:
+		q.leading, q.mine, q.ended = false, false, q.closed
+		return nil, q.closed
+	case q.running > 0 && len(q.waiting) < q.enough && !q.closed:
+		return nil, false
+	}
+	q.leading, q.mine = true, true
+	taken = q.waiting
+	q.waiting, q.spare = q.spare, nil
+	return taken, true
+}
+
+// begin notes that the completions of n submissions are about to run. alone means
+// that no others do.
+func (q *queue) begin(n int) (alone bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	alone = q.running == 0
+	q.running++
+	q.enough = max(1, (n+len(q.waiting))/2)
+	return alone
+}
+
+// end notes that the completions of a group have run.
+func (q *queue) end() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.running--
+	if q.running == 0 {
+		q.poke()
+	}
+}
+
+// recycle takes back the memory of submissions that are done with.
+func (q *queue) recycle(done []submission) {
+	clear(done)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if cap(done) > cap(q.spare) {
+		q.spare = done[:0]
+	}
+}
+
+func (q *queue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.poke()
+}
+
+// isClosed reports whether close has been called.
+func (q *queue) isClosed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
+}

@@ -1,0 +1,128 @@
+package metrics
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// requestTime is how long a request may take to arrive, and its answer to be
+	// taken: those who watch come by every few seconds.
+	requestTime = 10 * time.Second
+	// headerBytes bounds a request: none of them has a body.
+	headerBytes = 16 << 10
+	// maxWatchers is how many connections are served at once.
+	maxWatchers = 64
+)
+
+// Endpoint serves what an exporter shows over HTTP: /metrics, /healthz, /readyz
+// and, where that is wanted, /debug/pprof. It shares nothing with the log's own
+// connections, and whoever asks and does not take the answer holds up nobody.
+type Endpoint struct {
+	exporter *Exporter
+	server   http.Server
+	addr     net.Addr
+	stopping atomic.Bool
+	serving  sync.WaitGroup
+	failed   error // why serving ended, once it has
+}
+
+// Listen listens on addr, host:port, and serves what exporter shows until Close.
+// Until the exporter is given sources, /readyz says that the log is being
+// recovered. profiles adds /debug/pprof.
+func Listen(addr string, exporter *Exporter, profiles bool) (*Endpoint, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	e := &Endpoint{exporter: exporter, addr: ln.Addr()}
+	e.server = http.Server{
+		Handler:        e.handler(profiles),
+		ReadTimeout:    requestTime,
+		WriteTimeout:   requestTime, // pprof adds what it was asked to record for
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: headerBytes,
+		ErrorLog:       log.New(io.Discard, "", 0),
+	}
+	e.serving.Go(func() {
+		if err := e.server.Serve(newLimited(ln, maxWatchers)); !errors.Is(err, http.ErrServerClosed) {
+			e.failed = err
+		}
+	})
+	return e, nil
+}
+
+// Addr is where the endpoint listens.
+func (e *Endpoint) Addr() net.Addr { return e.addr }
+
+// Stopping makes /readyz say so: no more connections are taken.
+func (e *Endpoint) Stopping() { e.stopping.Store(true) }
+
+// Close ends the endpoint at once, with the requests that are being answered. It
+// returns why it had ended before, if it had.
+func (e *Endpoint) Close() error {
+	err := e.server.Close()
+	e.serving.Wait()
+	return errors.Join(e.failed, err)
+}
+
+// handler answers requests.
+func (e *Endpoint) handler(profiles bool) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		// All of it is gathered before any is sent: nothing waits for the peer.
+		page := e.exporter.page(e.Refusing() == nil)
+		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("Content-Length", fmt.Sprint(len(page)))
+		w.Write(page)
+	})
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "alive") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := e.Refusing(); err != nil {
+			answer(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		answer(w, http.StatusOK, "ready")
+	})
+	if profiles {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+// answer answers with one line of text that nobody is to keep.
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	fmt.Fprintln(w, text)
+}
+
+var (
+	errStarting = errors.New("starting: the log is being recovered")
+	errStopping = errors.New("stopping")
+)
+
+// Refusing is why the server is not ready, nil when it is.
+func (e *Endpoint) Refusing() error {
+	if e.stopping.Load() {
+		return errStopping
+	}
+	s := e.exporter.sources.Load()
+	if s == nil {
+		return errStarting
+	}
+	return s.Refusing()
+}

@@ -1,0 +1,87 @@
+// Package metrics shows a running server to those who watch it: what it counts as
+// Prometheus metrics, whether it is alive, and whether it is ready. It takes all
+// that it shows from snapshots that the log and the server give, and from a few
+// histograms that their hooks feed.
+package metrics
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"tcp-log-server/engine"
+	"tcp-log-server/server"
+)
+
+// Exporter gathers what there is to show. All methods may be called from any
+// goroutine.
+type Exporter struct {
+	build   Build
+	started time.Time
+
+	batchEntries, batchBytes, sync, ack *histogram
+
+	sources atomic.Pointer[Sources] // nil until there is a log
+}
+
+// Build says which program is running.
+type Build struct{ Version, Revision string }
+
+// Sources are what the metrics are taken from.
+type Sources struct {
+	// Log and Server give the counts of this moment.
+	Log    func() engine.Stats
+	Server func() server.Stats
+	// Refusing is why appends are refused, nil while they are not.
+	Refusing func() error
+}
+
+// New is an exporter that has nothing to show yet but the process.
+func New(build Build) *Exporter {
+	return &Exporter{
+		build:        build,
+		started:      time.Now(),
+		batchEntries: newHistogram(1, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000),
+		batchBytes:   newHistogram(1, 256, 1<<10, 4<<10, 16<<10, 64<<10, 256<<10, 1<<20, 4<<20, 16<<20),
+		sync:         newDurations(),
+		ack:          newDurations(),
+	}
+}
+
+// Batch notes a batch that was stored: engine.Config.OnBatch.
+func (e *Exporter) Batch(entries, bytes int, took time.Duration) {
+	e.batchEntries.observe(uint64(entries))
+	e.batchBytes.observe(uint64(bytes))
+	e.sync.observeTime(took)
+}
+
+// Ack notes that writes were acknowledged: server.Config.OnAck.
+func (e *Exporter) Ack(took time.Duration) { e.ack.observeTime(took) }
+
+// Show shows these sources from now on.
+func (e *Exporter) Show(s Sources) { e.sources.Store(&s) }
+
+// page is all that there is to show, in Prometheus's text format. ready is what
+// the endpoint says of that.
+func (e *Exporter) page(ready bool) []byte {
+	p := &page{b: make([]byte, 0, 16<<10)}
+	p.family("tcp_log_server_build_info", "gauge", "Which program is running; always 1.")
+	p.sample("tcp_log_server_build_info", 1, "version", e.build.Version, "revision", e.build.Revision, "goversion", runtime.Version())
+	p.gauge("tcp_log_server_ready", "Whether the log is recovered and appends are accepted: 1 or 0, as /readyz has it.", truth(ready))
+	if s := e.sources.Load(); s != nil {
+		log, srv := s.Log(), s.Server()
+		e.writeLog(p, log)
+		e.writeServer(p, srv)
+		writeErrors(p, log, srv.Errors)
+	}
+	writeGo(p)
+	writeProcess(p, e.started)
+	return p.b
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

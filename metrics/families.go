@@ -1,0 +1,66 @@
+package metrics
+
+import (
+	"tcp-log-server/engine"
+	"tcp-log-server/server"
+)
+
+// writeLog adds what the log counts.
+func (e *Exporter) writeLog(p *page, s engine.Stats) {
+	p.gauge("tcp_log_server_head", "Index of the last durable entry.", float64(s.Head))
+	p.counter("tcp_log_server_appended_entries_total", "Entries made durable since the start.", s.Entries)
+	p.counter("tcp_log_server_appended_bytes_total", "Bytes of these entries, in canonical form and each with its newline.", s.Written)
+	e.batchEntries.write(p, "tcp_log_server_batch_entries", "Entries in a batch: what one write and one sync made durable.")
+	e.batchBytes.write(p, "tcp_log_server_batch_bytes", "Bytes of the entries in a batch.")
+	e.sync.write(p, "tcp_log_server_sync_seconds", "Time of a batch's write and sync.")
+	e.ack.write(p, "tcp_log_server_ack_seconds", "Time from the arrival of writes that came together until they were acknowledged.")
+	p.gauge("tcp_log_server_settled", "Index of the last entry whose index record, and whose blob where it has one, are on disk.", float64(s.Settled))
+	p.gauge("tcp_log_server_settle_backlog_entries", "Entries that wait to be settled.", float64(s.Unsettled))
+	if s.Loose >= 0 {
+		p.gauge("tcp_log_server_loose_blobs", "Blob files; missing where their number has no limit, so that nobody counts them.", float64(s.Loose))
+	}
+	p.gauge("tcp_log_server_packed_entries", "Entries in segments that stay, as far as is known.", float64(s.Packed))
+	p.gauge("tcp_log_server_segments", "Segment files, the open one included.", float64(s.Segments))
+	p.gauge("tcp_log_server_store_bytes", "Bytes of segments and index; blobs are not measured.", float64(s.Bytes))
+	p.gauge("tcp_log_server_failed", "Whether a sync has failed, so that no appends are taken until a restart: 1 or 0.", truth(s.Failed))
+}
+
+// writeServer adds what the server counts.
+func (e *Exporter) writeServer(p *page, s server.Stats) {
+	p.gauge("tcp_log_server_connections", "Open connections.", float64(s.Connections))
+	p.gauge("tcp_log_server_max_connections", "How many connections may be open at once.", float64(s.MaxConnections))
+	p.counter("tcp_log_server_accepted_connections_total", "Connections let in.", s.Accepted)
+	p.family("tcp_log_server_readers", "gauge", "Reads that are running: those that go through history, and those that follow the head.")
+	p.sample("tcp_log_server_readers", float64(s.Replays), "state", "history")
+	p.sample("tcp_log_server_readers", float64(s.Followers), "state", "following")
+	p.gauge("tcp_log_server_readers_behind_entries", "Entries that the running reads have yet to be sent, all together.", float64(s.Behind))
+	p.gauge("tcp_log_server_readers_behind_max_entries", "Entries that the read furthest behind has yet to be sent.", float64(s.MostBehind))
+	p.counter("tcp_log_server_cache_hits_total", "Blocks of lines that followers found in the tail cache.", s.Hits)
+	p.counter("tcp_log_server_cache_misses_total", "Blocks of lines that were read from the log for followers.", s.Misses)
+	p.gauge("tcp_log_server_cache_bytes", "Bytes in the tail cache.", float64(s.CacheBytes))
+	p.counter("tcp_log_server_received_bytes_total", "Bytes received from clients.", s.Received)
+	p.counter("tcp_log_server_sent_bytes_total", "Bytes sent to clients.", s.Sent)
+}
+
+// writeErrors adds what went wrong, by kind: every kind is there from the
+// beginning, so that a first error shows as an increase.
+func writeErrors(p *page, log engine.Stats, s server.Errors) {
+	const name = "tcp_log_server_errors_total"
+	p.family(name, "counter", "What went wrong, by kind.")
+	for _, e := range []struct {
+		kind  string
+		count uint64
+	}{
+		{"refused_batch", log.Refused},
+		{"failed_sync", uint64(truth(log.Failed))},
+		{"unstored_entry", s.Unstored},
+		{"refused_entry", s.Refused},
+		{"invalid_message", s.Invalid},
+		{"unauthorized", s.Unauthorized},
+		{"refused_connection", s.Connections},
+		{"accept", s.Accepts},
+		{"damaged_read", s.Damaged},
+	} {
+		p.sample(name, float64(e.count), "kind", e.kind)
+	}
+}
