@@ -157,9 +157,9 @@ func (q *queue) close() {
 	q.poke()
 }
 
-// isClosed reports whether close has been called.
-func (q *queue) isClosed() bool {
+// state is for those who look on.
+func (q *queue) state() (closed, leading bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.closed
+	return q.closed, q.leading
 }

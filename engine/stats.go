@@ -54,16 +54,24 @@ func (l *Log) Stats() Stats {
 // been told to send nothing would otherwise never learn that there is room again.
 const refusalLasts = 30 * time.Second
 
-// Refusing is why appends are refused as far as is known, nil when they are
-// accepted: it wraps ErrFailed once a sync has failed and ErrClosed after Close;
-// otherwise it is why the last batch was not stored, until one is, or none has
-// been tried for 30 s.
+// hangs is how long a batch takes when the disk hangs: slow ones take a second.
+const hangs = 10 * time.Second
+
+// Refusing is why an append would not be stored now, as far as is known, nil when
+// it would: it wraps ErrFailed once a sync has failed and ErrClosed after Close;
+// otherwise it says that the disk has not answered for 10 s, or why the last batch
+// was not stored, until one is, or none has been tried for 30 s. It waits for no
+// disk.
 func (l *Log) Refusing() error {
 	if err := l.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrFailed, err)
 	}
-	if l.queue.isClosed() {
+	closed, leading := l.queue.state()
+	if closed {
 		return ErrClosed
+	}
+	if took := time.Since(l.opened) - time.Duration(l.last.Load()); leading && took > hangs {
+		return fmt.Errorf("the disk has not answered for %v", took.Round(time.Second))
 	}
 	if r := l.counts.refusal.Load(); r != nil && time.Since(r.at) < refusalLasts {
 		return r.err

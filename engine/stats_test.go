@@ -109,12 +109,13 @@ func TestRefusing(t *testing.T) {
 	if s := l.Stats(); s.Refused != 2 || s.Entries != 1 || s.Failed {
 		t.Errorf("stats are %+v, want 2 batches refused and 1 entry", s)
 	}
+	why := f.err
 	f.err = nil
 	mustAppend(t, l, "[3]")
 	if err := l.Refusing(); err != nil {
 		t.Errorf("appends are refused after one was stored: %v", err)
 	}
-	l.counts.refusal.Store(&refusal{err: f.err, at: time.Now().Add(-refusalLasts)})
+	l.counts.refusal.Store(&refusal{err: why, at: time.Now().Add(-refusalLasts)})
 	if err := l.Refusing(); err != nil {
 		t.Errorf("appends are refused because of something of %v ago: %v", refusalLasts, err)
 	}
@@ -186,4 +187,45 @@ func TestPace(t *testing.T) {
 	}
 	want(50*s, 200)
 	want(52*s, 120)
+}
+
+// hungStore takes its time over a commit.
+type hungStore struct {
+	store
+	entered, leave chan struct{}
+}
+
+func (h *hungStore) commit(batch []byte, count int, now time.Time) error {
+	close(h.entered)
+	<-h.leave
+	return h.store.commit(batch, count, now)
+}
+
+// TestStatsWhileTheDiskHangs: those who look on do not wait for the disk, and are
+// told of it.
+func TestStatsWhileTheDiskHangs(t *testing.T) {
+	t.Parallel()
+	l := openLog(t, testConfig(t))
+	mustAppend(t, l, "[1]")
+	h := &hungStore{store: l.store, entered: make(chan struct{}), leave: make(chan struct{})}
+	l.store = h
+	done := make(chan (<-chan result), 1)
+	go func() { done <- submit(l, "[2]") }()
+	<-h.entered
+	if s := l.Stats(); s.Head != 1 || s.Entries != 1 || s.Refused != 0 {
+		t.Errorf("stats are %+v, want 1 entry", s)
+	}
+	if err := l.Refusing(); err != nil {
+		t.Errorf("appends are refused at once because of %v", err)
+	}
+	l.last.Store(int64(-hangs - time.Minute)) // as if it had been so long
+	if err := l.Refusing(); err == nil || !strings.Contains(err.Error(), "the disk has not answered for 1m") {
+		t.Errorf("appends are refused because of %v, want the disk", err)
+	}
+	close(h.leave)
+	if r := <-<-done; r.err != nil {
+		t.Fatal(r.err)
+	}
+	l.store = h.store
+	eventually(t, "nothing under way", func() bool { return l.Refusing() == nil })
 }

@@ -16,10 +16,6 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// maxUnsent is how many bytes of a connection's replies may wait, for the log or
-// for the peer. At the bound no more is read from it.
-const maxUnsent = 4 << 20
-
 // ending is why a connection's input has ended, and so what is still sent.
 type ending int
 
@@ -48,6 +44,10 @@ type conn struct {
 	// rights and idle belong to the reading side, which sets rights under mu.
 	rights Rights
 	idle   bool // a token as the first line changes nothing: there was no need for it
+
+	arriving held  // the line that is arriving, where it is long
+	place    place // and where it is longer still
+	stuck    held  // output that waits for the peer
 
 	wake chan struct{} // holds a token when the writing side has something to look at
 	room chan struct{} // holds a token when unsent may have sunk
@@ -81,7 +81,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c := &conn{
 		server: s,
 		raw:    nc,
-		nc:     &patient{Conn: nc, timeout: s.cfg.WriteTimeout},
+		nc:     &patient{Conn: nc, timeout: s.cfg.WriteTimeout, counts: &s.counts},
 		wake:   make(chan struct{}, 1),
 		room:   make(chan struct{}, 1),
 	}
@@ -262,7 +262,7 @@ func (c *conn) acknowledge(g *group) {
 func (c *conn) lockWithRoom() error {
 	for {
 		c.mu.Lock()
-		if c.unsent < maxUnsent {
+		if c.unsent < c.server.unsentMax() {
 			return nil
 		}
 		c.mu.Unlock()

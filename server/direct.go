@@ -66,3 +66,6 @@ func (c *conn) replyDirectly(g *group) {
 	}
 	c.makeRoom()
 }
+
+// wait waits until the socket takes something, or for its deadline.
+func (d *direct) wait() error { return d.raw.Write(writable) }

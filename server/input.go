@@ -10,9 +10,13 @@ import (
 
 const (
 	// inputMin is the buffer of a connection that sends little; inputMax is how
-	// far it grows for one that sends a lot at once. Only a longer line takes more.
+	// far it grows for one that sends a lot at once, as long as there are no more
+	// than roomyMax of those. Only a longer line takes more.
 	inputMin = 4 << 10
 	inputMax = 128 << 10
+	roomyMax = 1024
+	// inputQuiet is after how many small reads a large buffer is given up.
+	inputQuiet = 64
 )
 
 // input cuts what a connection sends into lines.
@@ -22,6 +26,10 @@ type input struct {
 	hi  int // and has been received up to here
 	// long is set while a line that is over the limit is being discarded.
 	long bool
+
+	roomy bool // it is one of roomyMax
+	quiet int  // small reads since the last that was not
+	base  int  // what had come of the line when it took its place
 }
 
 // readInput reads the connection until its input ends, one way or another; its
@@ -29,6 +37,7 @@ type input struct {
 // that the connection is to be cut.
 func (c *conn) readInput(received []byte) error {
 	in := input{buf: make([]byte, inputMin)}
+	defer in.end(c)
 	in.hi = copy(in.buf, received)
 	if end, err := c.lines(&in, 0); end || err != nil {
 		return err
@@ -54,7 +63,7 @@ func (c *conn) readInput(received []byte) error {
 		default:
 			return err
 		}
-		if err := in.makeRoom(full, limit, c); err != nil {
+		if err := in.makeRoom(n, full, limit, c); err != nil {
 			return err
 		}
 	}
@@ -202,9 +211,9 @@ func (c *conn) write(g *group, m message, before int) {
 	}
 }
 
-// makeRoom readies the buffer for the next read: full says that the last one
-// filled it. The error means that the connection was cut.
-func (in *input) makeRoom(full bool, limit int, c *conn) error {
+// makeRoom readies the buffer for the next read: the last one brought n bytes, and
+// full says that it filled the buffer. The error means that the connection was cut.
+func (in *input) makeRoom(n int, full bool, limit int, c *conn) error {
 	if in.long {
 		in.lo, in.hi = 0, 0 // nothing of an over-long line is kept
 	}
@@ -212,27 +221,68 @@ func (in *input) makeRoom(full bool, limit int, c *conn) error {
 		copy(in.buf, in.buf[in.lo:in.hi])
 		in.lo, in.hi = 0, rest
 	}
+	if n >= inputMin/2 {
+		in.quiet = 0
+	} else if in.quiet++; in.quiet > inputQuiet && in.roomy {
+		c.server.roomy.Release(1)
+		in.roomy = false
+	}
+	c.place.got.Store(int64(in.hi - in.base))
 	size := len(in.buf)
-	switch {
+	switch usual := in.usual(); {
 	case in.hi >= limit:
-		err := c.tooLong(in.buf[:in.hi], limit)
+		if err := c.tooLong(in.buf[:in.hi], limit); err != nil {
+			return err
+		}
 		in.long = true
 		in.hi = 0
-		in.buf = make([]byte, inputMax)
-		return err
+		size = usual
 	case in.hi > size/2:
 		size = min(2*size, limit) // a long line is on its way
-	case full && size < inputMax:
+	case full && size < inputMax && (in.roomy || c.server.roomy.TryAcquire(1)):
+		in.roomy = true
 		size *= 2
-	case in.hi < inputMax/2 && size > inputMax:
-		size = inputMax // it has passed
+	case in.hi < usual/2 && size > usual:
+		size = usual // it has passed
 	default:
 		return nil
 	}
+	return in.resize(size, c)
+}
+
+// usual is how large the buffer is between long lines.
+func (in *input) usual() int {
+	if in.roomy {
+		return inputMax
+	}
+	return inputMin
+}
+
+// resize gives the line that is arriving a buffer of size bytes, once there is
+// room for it. The error means that the connection was cut.
+func (in *input) resize(size int, c *conn) error {
+	if size <= longLine {
+		c.leavePlace()
+	} else if c.place.since.Load() == 0 {
+		if err := c.takePlace(); err != nil {
+			return err
+		}
+		in.base = in.hi
+	}
+	c.hold(&c.arriving, int64(max(size-in.usual(), 0)))
 	buf := make([]byte, size)
 	copy(buf, in.buf[:in.hi])
 	in.buf = buf
 	return nil
+}
+
+// end lets go of what the input holds.
+func (in *input) end(c *conn) {
+	if in.roomy {
+		c.server.roomy.Release(1)
+	}
+	c.leavePlace()
+	c.hold(&c.arriving, 0)
 }
 
 // tooLong answers a line that is over the limit, of which start has arrived, at

@@ -34,6 +34,14 @@ type output struct {
 	feed    []byte          // lines from read.next through feedEnd
 	feedEnd uint64
 
+	// While a replay gathers: out[lead:] are lines, of which the first is that of
+	// index base, but for its first cut bytes, which have been sent before. skip is
+	// what is to become cut with the next line.
+	lead      int
+	base      uint64
+	cut, skip int
+	mayRead   bool // it is one of readingMax
+
 	turn    time.Time // when the turn of a replay began; zero while it has none
 	ending  ending    // as of the last collect
 	waiting int       // groups that were pending then
@@ -175,32 +183,16 @@ func (o *output) history() error {
 		if err := o.reply(math.MaxUint64); err != nil {
 			return err
 		}
-		var stop error
-		err := o.server.log.Read(o.ctx, r.next, last, func(first uint64, count int, entries []byte, err error) error {
-			o.gather()
-			if err != nil {
-				o.server.counts.damaged.Add(uint64(count))
+		o.begin()
+		err := o.replay(last)
+		for errors.Is(err, errPause) {
+			if err = o.pause(); err == nil {
+				err = o.replay(last)
 			}
-			for count > 0 {
-				var n int
-				o.out, n, entries = appendRun(o.out, first, count, entries, err, flushAt)
-				first, count = first+uint64(n), count-n
-				r.next = first
-				if stop = o.flushHistory(); stop != nil {
-					return stop
-				}
-			}
-			return nil
-		})
-		if o.turn != (time.Time{}) {
-			o.endTurn()
 		}
 		if errors.Is(err, errStopped) {
 			o.endRead()
 			return nil
-		}
-		if err != nil && stop == nil && o.ctx.Err() == nil {
-			err = fmt.Errorf("%w: %w", errLog, err)
 		}
 		if err != nil {
 			return err
@@ -219,6 +211,43 @@ func (o *output) history() error {
 	return nil
 }
 
+// replay gathers and sends the entries from the cursor through last. The error is
+// errPause where it is to go on from the cursor once the socket takes more.
+func (o *output) replay(last uint64) error {
+	if err := o.startReading(); err != nil {
+		return err
+	}
+	defer o.endReading()
+	r := o.read
+	var stop error
+	err := o.server.log.Read(o.ctx, r.next, last, func(first uint64, count int, entries []byte, err error) error {
+		o.gather()
+		if err != nil {
+			o.server.counts.damaged.Add(uint64(count))
+		}
+		for count > 0 {
+			var n int
+			o.out, n, entries = appendRun(o.out, first, count, entries, err, flushAt)
+			if stop = o.resume(err); stop != nil {
+				return stop
+			}
+			first, count = first+uint64(n), count-n
+			r.next = first
+			if stop = o.flushHistory(); stop != nil {
+				return stop
+			}
+		}
+		return nil
+	})
+	if o.turn != (time.Time{}) {
+		o.endTurn()
+	}
+	if err != nil && stop == nil && o.ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", errLog, err)
+	}
+	return err
+}
+
 // flushHistory sends what a replay has gathered, and with it the replies that
 // have come meanwhile: they never wait for history. Longer replays take turns;
 // a turn is over before the socket is waited for.
@@ -226,24 +255,46 @@ func (o *output) flushHistory() error {
 	if len(o.out) < flushAt {
 		return nil
 	}
+	n := 0
+	if o.direct != nil {
+		n = o.direct.write(o.out)
+		o.server.counts.sent.Add(uint64(n))
+	}
 	if o.turn != (time.Time{}) {
-		if o.direct != nil {
-			n := o.direct.write(o.out)
-			o.server.counts.sent.Add(uint64(n))
-			o.out = o.out[:copy(o.out, o.out[n:])]
-		}
 		o.endTurn()
 	}
+	select {
+	case o.server.warm <- struct{}{}:
+		defer func() { <-o.server.warm }()
+	default:
+		if o.direct != nil {
+			o.compact(n)
+			return errPause
+		}
+	}
+	o.endReading()
+	o.out = o.out[:copy(o.out, o.out[n:])]
 	if err := o.flush(); err != nil {
 		return err
 	}
-	o.collect()
-	if o.ending > endInput {
-		return errStopped
-	}
-	if err := o.reply(math.MaxUint64); err != nil {
+	if err := o.nextTurn(); err != nil {
 		return err
 	}
+	return o.startReading()
+}
+
+// nextTurn goes on with a replay, the lines of which have been sent so far.
+func (o *output) nextTurn() error {
+	if o.skip == 0 { // nothing may come into the middle of a line
+		o.collect()
+		if o.ending > endInput {
+			return errStopped
+		}
+		if err := o.reply(math.MaxUint64); err != nil {
+			return err
+		}
+	}
+	o.begin()
 	var err error
 	o.turn, err = o.server.turns.take(o.ctx)
 	return err
@@ -313,7 +364,17 @@ func (o *output) stream(last, head uint64) error {
 				return err
 			}
 		}
-		if o.feedEnd <= last {
+		if o.feedEnd <= last && len(o.feed) >= heldMin {
+			// As it is: nobody needs a copy.
+			if err := o.flush(); err != nil {
+				return err
+			}
+			feed := o.feed
+			r.next, o.feed = o.feedEnd+1, nil
+			if err := o.write(feed, min(len(feed), tailBlock)); err != nil {
+				return err
+			}
+		} else if o.feedEnd <= last {
 			o.out = append(o.out, o.feed...)
 			r.next, o.feed = o.feedEnd+1, nil
 		} else {
@@ -397,11 +458,29 @@ func (o *output) spare() {
 func (o *output) flush() error {
 	var err error
 	if len(o.out) > 0 {
-		_, err = o.nc.Write(o.out)
+		err = o.write(o.out, cap(o.out))
 		o.out = o.out[:0]
 	}
 	if o.read != nil {
 		o.cursor.sent.Store(o.read.next - 1)
 	}
+	return err
+}
+
+// write writes b. As long as the peer does not take it, held bytes of memory are
+// the connection's to answer for.
+func (o *output) write(b []byte, held int) error {
+	if held > heldMin {
+		if o.direct != nil {
+			n := o.direct.write(b)
+			o.server.counts.sent.Add(uint64(n))
+			if b = b[n:]; len(b) == 0 {
+				return nil
+			}
+		}
+		o.hold(&o.stuck, int64(held))
+		defer o.hold(&o.stuck, 0)
+	}
+	_, err := o.nc.Write(b)
 	return err
 }

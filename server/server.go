@@ -15,6 +15,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -32,6 +33,10 @@ type Config struct {
 	// MaxInFlight is how many bytes of entries may wait for the disk at once, over
 	// all connections. At the bound no more is read, so writers wait.
 	MaxInFlight int64
+	// MaxHeld is how many bytes of lines that are arriving, and of output that peers
+	// do not take, connections may hold together, beyond a little for each. Past it
+	// those are cut off that have held theirs the longest.
+	MaxHeld int64
 	// WriteTimeout is how long a peer may take nothing of what is sent to it
 	// before its connection is closed.
 	WriteTimeout time.Duration
@@ -69,6 +74,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = 256 << 20
 	}
+	if c.MaxHeld == 0 {
+		c.MaxHeld = 256 << 20
+	}
 	if c.WriteTimeout == 0 {
 		c.WriteTimeout = time.Minute
 	}
@@ -88,6 +96,14 @@ type Server struct {
 	tail   tail
 	turns  *turns
 	budget *semaphore.Weighted // MaxInFlight
+	roomy  *semaphore.Weighted // connections with a large buffer for input
+	places chan struct{}       // for long lines, see takePlace
+	// reading and warm are for replays that hold what they read from, see pause.go.
+	reading, warm chan struct{}
+
+	open      atomic.Int64 // connections
+	held      atomic.Int64 // bytes, see hold
+	relieving sync.Mutex
 
 	counts  counts
 	readers readers
@@ -111,6 +127,10 @@ func New(log Log, config Config) *Server {
 		tail:      tail{log: log, max: config.TailCache},
 		turns:     newTurns(),
 		budget:    semaphore.NewWeighted(config.MaxInFlight),
+		roomy:     semaphore.NewWeighted(roomyMax),
+		places:    make(chan struct{}, max(1, longMemory/(2*(config.MaxEntry+lineSlack)))),
+		reading:   make(chan struct{}, readingMax),
+		warm:      make(chan struct{}, warmMax),
 		conns:     make(map[*conn]struct{}),
 		listeners: make(map[net.Listener]struct{}),
 	}
@@ -191,8 +211,8 @@ func (s *Server) admit(nc net.Conn) *conn {
 		return nil
 	}
 	c := newConn(s, nc)
-	c.meter()
 	s.conns[c] = struct{}{}
+	s.open.Add(1)
 	s.counts.accepted.Add(1)
 	s.running.Add(1)
 	s.mu.Unlock()
@@ -203,7 +223,10 @@ func (s *Server) admit(nc net.Conn) *conn {
 func (s *Server) leave(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
+	s.open.Add(-1)
 	s.mu.Unlock()
+	c.hold(&c.arriving, 0)
+	c.hold(&c.stuck, 0)
 	s.running.Done()
 }
 

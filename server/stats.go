@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"crypto/tls"
 	"sync"
 	"sync/atomic"
 )
@@ -85,15 +84,6 @@ func (c *counts) aside(lines []byte) {
 			c.invalid.Add(1)
 		}
 	}
-}
-
-// meter counts the bytes of the connection's socket.
-func (c *conn) meter() {
-	under := c.nc
-	if secure, ok := under.(*tls.Conn); ok {
-		under = secure.NetConn()
-	}
-	under.(*patient).counts = &c.server.counts
 }
 
 // readers are the reads that are running.
