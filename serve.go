@@ -19,7 +19,13 @@ func serveCommand() *cli.Command {
 		Usage: "serve an append-only log of JSON entries over TCP",
 		Description: "Appends with {\"id\":\"x\",\"entry\":{…}}, streams and follows with {\"from\":1}: one JSON\n" +
 			"object a line. An acknowledgement means that the entry is on disk.\n\n" +
-			"Each flag can be given as the environment variable beside it instead.",
+			"Each flag can be given as the environment variable beside it instead.\n\n" +
+			"Examples:\n" +
+			"   tcp-log-server                                      # on localhost:8089\n" +
+			"   PORT=9000 DATA=/var/lib/log tcp-log-server\n" +
+			"   tcp-log-server --host 0.0.0.0 --tokens tokens.txt   # for whoever has a token\n" +
+			"   tcp-log-server append '{\"hello\":\"world\"}'         # from another terminal\n" +
+			"   tcp-log-server tail -f",
 		ArgsUsage: " ",
 		Flags:     settings(),
 		Action:    action(serve),
@@ -56,7 +62,21 @@ func settings() []cli.Flag {
 			return nil
 		}},
 	}
-	return append(append(flags, entranceFlags()...), watchFlags()...)
+	flags = append(append(flags, entranceFlags()...), watchFlags()...)
+	for _, f := range flags {
+		// Else every command would have it too.
+		switch f := f.(type) {
+		case *cli.StringFlag:
+			f.Local = true
+		case *cli.IntFlag:
+			f.Local = true
+		case *cli.BoolFlag:
+			f.Local = true
+		case *cli.DurationFlag:
+			f.Local = true
+		}
+	}
+	return flags
 }
 
 // between checks that a number lies in lo..hi.

@@ -154,6 +154,7 @@ func (c *conn) line(g *group, line []byte) (next *group, end bool, err error) {
 	}
 	switch {
 	case bad != nil:
+		c.server.counts.invalid.Add(1)
 		c.log.Warn().Str("event", "invalid").Str("error", bad.Error()).Send()
 		c.stop(endInvalid)
 		return nil, true, nil
@@ -161,9 +162,11 @@ func (c *conn) line(g *group, line []byte) (next *group, end bool, err error) {
 	case m.kind == stat && c.rights.Read && c.server.cfg.Stat != nil:
 		err = c.stat()
 	case (m.kind == stat || m.kind == read) && !c.rights.Read:
+		c.server.counts.unauthorized.Add(1)
 		c.log.Warn().Str("event", "unauthorized").Msg("a read without the right to it")
 		err = c.fault("unauthorized: this token may not read")
 	case m.kind != read:
+		c.server.counts.invalid.Add(1)
 		c.log.Warn().Str("event", "invalid").Str("error", "invalid message").Send()
 		err = c.fault("invalid message")
 	}
@@ -293,6 +296,7 @@ func (c *conn) tooLong(start []byte, limit int) error {
 	c.log.Warn().Str("event", "invalid").Str("error", text).Send()
 	id := leadingID(start[:limit])
 	if id == nil {
+		c.server.counts.invalid.Add(1)
 		return c.fault(text)
 	}
 	g := newGroup(c)

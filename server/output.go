@@ -64,7 +64,6 @@ func (o *output) run() error {
 		}
 		if o.finished() {
 			if o.ending == endInvalid {
-				o.server.counts.invalid.Add(1)
 				o.out = append(o.out, errorLine(errNotJSON.Error())...)
 			}
 			return o.flush()
@@ -97,7 +96,6 @@ func (o *output) rest() error {
 func (o *output) collect() {
 	o.mu.Lock()
 	asides := int64(len(o.asides))
-	o.server.counts.aside(o.asides)
 	o.out = append(append(o.out, o.unsaid...), o.asides...)
 	o.unsaid, o.asides = nil, nil
 	if o.prepared == nil {

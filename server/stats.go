@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"sync"
 	"sync/atomic"
 )
@@ -69,21 +68,6 @@ type counts struct {
 	accepted, received, sent atomic.Uint64
 
 	invalid, refused, unstored, damaged, turnedAway, unauthorized, accepts atomic.Uint64
-}
-
-// aside counts the errors among lines that answer no write: for lack of rights, or
-// for a line that is no message.
-func (c *counts) aside(lines []byte) {
-	for len(lines) > 0 {
-		var line []byte
-		line, lines = cutLine(lines)
-		switch {
-		case bytes.HasPrefix(line, []byte(`{"error":"unauthorized`)):
-			c.unauthorized.Add(1)
-		case bytes.HasPrefix(line, []byte(`{"error":`)):
-			c.invalid.Add(1)
-		}
-	}
 }
 
 // readers are the reads that are running.
