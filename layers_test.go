@@ -16,7 +16,7 @@ var layers = map[string][]string{
 	"tcp-log-server/server":              {"canonical"},
 	"tcp-log-server/fsck":                {"canonical", "segment"},
 	"tcp-log-server/backup":              {"segment"},
-	"tcp-log-server/client":              {},
+	"tcp-log-server/client":              {"canonical"},
 	"tcp-log-server/reader":              {"segment"},
 	"tcp-log-server/legacy":              {"canonical"},
 	"tcp-log-server/access":              {},

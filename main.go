@@ -22,8 +22,8 @@ func main() { os.Exit(run(os.Args)) }
 // run runs the command that args name and returns the process's exit code.
 func run(args []string) int {
 	cmd := serveCommand()
-	cmd.Commands = []*cli.Command{fsckCommand(), backupCommand()}
-	cmd.EnableShellCompletion = true
+	cmd.Commands = []*cli.Command{appendCommand(), readCommand(), tailCommand(), fsckCommand(), backupCommand(), statCommand(), catCommand(), importCommand(), versionCommand(), completionCommand(), manCommand()}
+	cmd.Version = thisBuild().String()
 	for _, c := range append(cmd.Commands, cmd) {
 		c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return err }
 	}

@@ -1,0 +1,138 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"tcp-log-server/canonical"
+)
+
+// callCost is what an append counts in MaxInFlight beside its entry.
+const callCost = 256
+
+// waiter is where one Append waits.
+type waiter struct {
+	answered chan struct{} // holds a token once index and err are set
+	index    uint64
+	err      error
+	done     func(index uint64, err error) // sets them; bound once
+}
+
+func newWaiter() *waiter {
+	w := &waiter{answered: make(chan struct{}, 1)}
+	w.done = func(index uint64, err error) {
+		w.index, w.err = index, err
+		w.answered <- struct{}{}
+	}
+	return w
+}
+
+// Append appends entry, which has to be a JSON object, array or null, and returns
+// its index once the server has it on disk. Appends of many goroutines are under
+// way together and in no certain order; those of one goroutine, one after the
+// other, are in the order of the calls.
+//
+// The error tells what has become of the entry: ErrRefused and ErrNotSent mean
+// that it is not stored, ErrUnknown that nobody knows. If ctx ends while the entry
+// waits to be sent that is ErrNotSent, and ErrUnknown afterwards. Append sends
+// nothing twice; after a lost connection the next Append connects again.
+func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err error) {
+	w := c.waiters.Get().(*waiter)
+	l, id, err := c.send(ctx, entry, w.done)
+	if err != nil {
+		c.waiters.Put(w)
+		return 0, err
+	}
+	if ends := ctx.Done(); ends == nil {
+		<-w.answered // a select takes twice the time
+	} else {
+		select {
+		case <-w.answered:
+		case <-ends:
+			if l.withdraw(id) {
+				return 0, notSent(context.Cause(ctx))
+			}
+			select {
+			case <-w.answered: // at the same moment
+			default:
+				return 0, unknown(context.Cause(ctx))
+			}
+		}
+	}
+	index, err = w.index, w.err
+	c.waiters.Put(w)
+	return index, err
+}
+
+// AppendAsync is Append for a caller that has more to send before it knows what has
+// become of the first: it returns once entry has been put in line, and done gets
+// what Append would have returned. The entries of one goroutine's calls are stored
+// in the order of the calls. entry may be used again once AppendAsync has returned.
+//
+// It waits while MaxInFlight bytes are under way, and for a connection, at most
+// until ctx ends. With an error, which wraps ErrNotSent, done does not run.
+// Otherwise it runs once, in the order of the calls but for a lost connection,
+// on a goroutine that reads the answers: it must not wait for other appends.
+func (c *Client) AppendAsync(ctx context.Context, entry []byte, done func(index uint64, err error)) error {
+	_, _, err := c.send(ctx, entry, done)
+	return err
+}
+
+// send puts an append in line.
+func (c *Client) send(ctx context.Context, entry []byte, done func(uint64, error)) (*lane, uint64, error) {
+	entry, err := check(entry)
+	if err != nil {
+		return nil, 0, notSent(err)
+	}
+	if ctx.Err() != nil {
+		return nil, 0, notSent(context.Cause(ctx))
+	}
+	cost := min(int64(len(entry))+callCost, c.opts.MaxInFlight)
+	if err := c.room.Acquire(ctx, cost); err != nil {
+		return nil, 0, notSent(context.Cause(ctx))
+	}
+	for {
+		l, err := c.connected(ctx)
+		if err != nil {
+			c.room.Release(cost)
+			return nil, 0, notSent(err)
+		}
+		if id, ok := l.add(entry, call{done: done, cost: cost}); ok {
+			return l, id, nil
+		}
+	}
+}
+
+// check returns entry as it can be sent: on one line, without white space around
+// it. One that is no JSON would make the server end the connection, for the other
+// appends on it too.
+func check(entry []byte) ([]byte, error) {
+	if n := len(entry); n == 0 || entry[0] <= ' ' || entry[n-1] <= ' ' {
+		entry = bytes.Trim(entry, " \t\r\n")
+	}
+	if len(entry) == 0 {
+		return nil, fmt.Errorf("%w: it is empty", ErrInvalid)
+	}
+	if c := entry[0]; c != '{' && c != '[' && c != 'n' {
+		if _, err := canonical.Skip(entry); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+		kind := map[byte]string{'"': "a string", 't': "a boolean", 'f': "a boolean"}[c]
+		if kind == "" {
+			kind = "a number"
+		}
+		return nil, fmt.Errorf("%w: it is %s", ErrInvalid, kind)
+	}
+	n, err := canonical.Skip(entry)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if n < len(entry) {
+		return nil, fmt.Errorf("%w: it goes on behind its end, at byte %d", ErrInvalid, n)
+	}
+	if bytes.IndexByte(entry, '\n') >= 0 { // between tokens: JSON has none in strings
+		entry = bytes.ReplaceAll(entry, []byte("\n"), []byte(" "))
+	}
+	return entry, nil
+}

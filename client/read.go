@@ -1,0 +1,267 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"time"
+)
+
+// Entry is an entry of the log.
+type Entry struct {
+	Index uint64
+	// Value is the entry's JSON in canonical form. It stays as it is, but shares
+	// memory with its neighbours, up to 128 KiB: clone one that is kept for long.
+	Value json.RawMessage
+}
+
+// Read yields the entries from index from on, count of them at most or, if count
+// is 0, all through the head. It waits for no entries to come: it ends at the head
+// of the moment in which the server takes the read.
+//
+// An *EntryError stands in the place of an entry that the server cannot give, and
+// the read goes on. Any other error is the last thing that is yielded: ctx's cause,
+// ErrClosed, ErrLost, ErrUnauthorized, ErrServer, ErrProtocol, or that of a dial.
+func (c *Client) Read(ctx context.Context, from, count uint64) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		r := cursor{client: c, next: from}
+		for again := true; again; {
+			again = false
+			s, err := r.begin(ctx, count)
+			if err == nil {
+				_, err = r.run(ctx, s, true, yield)
+				again = err != nil && s.reused && !s.begun && ctx.Err() == nil // it had ended long since
+			}
+			if err != nil && !again {
+				yield(Entry{}, err)
+			}
+		}
+	}
+}
+
+// Follow yields the entries from index from on, and then each as it is appended,
+// until ctx ends, the client is closed, or an error of those below occurs.
+//
+// When the connection is lost, or the server stops, it connects again, as often as
+// it takes, and goes on with the entry after the last one that it has yielded: none
+// is missed and none comes twice. Options.OnRetry hears of it.
+//
+// An *EntryError stands in the place of an entry that the server cannot give, and
+// following goes on. Any other error is the last thing that is yielded: ctx's
+// cause, ErrClosed, ErrUnauthorized, ErrServer, ErrProtocol, or ErrDiverged.
+func (c *Client) Follow(ctx context.Context, from uint64) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		r := cursor{client: c, next: from}
+		for attempt := 0; ; attempt++ {
+			before := r.next
+			s, err := r.begin(ctx, 0)
+			if err == nil {
+				var stopped bool
+				if stopped, err = r.run(ctx, s, false, yield); stopped {
+					return
+				}
+				if s.reused && !s.begun && ctx.Err() == nil {
+					continue
+				}
+			}
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			if ctx.Err() != nil || lasting(err) {
+				yield(Entry{}, err)
+				return
+			}
+			if r.next > before {
+				attempt = 0
+			}
+			wait := c.backoff(attempt)
+			r.lost = true
+			if c.opts.OnRetry != nil {
+				c.opts.OnRetry(err, wait)
+			}
+			pause := time.NewTimer(wait)
+			select {
+			case <-pause.C:
+			case <-ctx.Done():
+			case <-c.ctx.Done():
+			}
+			pause.Stop()
+		}
+	}
+}
+
+// lasting reports whether to connect again would not help.
+func lasting(err error) bool {
+	if errors.Is(err, errTooMany) {
+		return false
+	}
+	for _, target := range []error{ErrClosed, ErrUnauthorized, ErrServer, ErrProtocol, ErrDiverged, errFrom} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// backoff is how long to wait after so many attempts in vain.
+func (c *Client) backoff(attempt int) time.Duration {
+	most := c.opts.MaxBackoff
+	if attempt < 32 {
+		if d := c.opts.MinBackoff << attempt; d > 0 {
+			most = min(d, most)
+		}
+	}
+	return most/2 + rand.N(most/2+1)
+}
+
+// cursor is where a read is, over as many connections as it takes.
+type cursor struct {
+	client *Client
+	next   uint64 // index of the next entry to yield
+
+	// The last entry that was yielded, if any: a read that goes on over another
+	// connection begins with it, which shows that the log is the same.
+	last    json.RawMessage
+	seen    bool
+	damaged bool // it could not be read
+
+	lost bool // OnRetry has been told, OnResume not yet
+}
+
+var errFrom = errors.New("a read begins at index 1 or later, not at 0")
+
+// begin starts a read where the cursor is.
+func (r *cursor) begin(ctx context.Context, count uint64) (*stream, error) {
+	if r.next == 0 {
+		return nil, errFrom
+	}
+	from := r.next
+	if r.seen {
+		from--
+	}
+	return r.client.open(ctx, readRequest(from, count))
+}
+
+// run yields what comes over s until the read ends: stopped if yield wants no more
+// or the read has its end, which with toHead is the snapshot.
+func (r *cursor) run(ctx context.Context, s *stream, toHead bool, yield func(Entry, error) bool) (stopped bool, err error) {
+	defer s.close()
+	if r.seen {
+		if err := r.compare(ctx, s); err != nil {
+			return false, err
+		}
+		r.resumed()
+	}
+	for {
+		m, err := s.next(ctx)
+		if err != nil {
+			return false, err
+		}
+		r.resumed()
+		switch m.kind {
+		case entryLine, damagedLine:
+			if m.index != r.next {
+				return false, fmt.Errorf("%w: entry %d came where %d should", ErrProtocol, m.index, r.next)
+			}
+			r.next++
+			if m.kind == damagedLine {
+				r.last, r.seen, r.damaged = nil, true, true
+				if !yield(Entry{Index: m.index}, &EntryError{Index: m.index, Text: m.text}) {
+					return true, nil
+				}
+				continue
+			}
+			r.last, r.seen, r.damaged = m.value, true, false
+			if !yield(Entry{Index: m.index, Value: m.value}, nil) {
+				return true, nil
+			}
+		case currentLine:
+			if toHead {
+				return true, nil
+			}
+		case headLine:
+			return true, nil
+		default:
+			return false, fmt.Errorf("%w: an answer to a read that was not asked for", ErrProtocol)
+		}
+	}
+}
+
+// resumed notes that a line has come.
+func (r *cursor) resumed() {
+	if !r.lost {
+		return
+	}
+	r.lost = false
+	if r.client.opts.OnResume != nil {
+		r.client.opts.OnResume()
+	}
+}
+
+// compare takes the first line of a read that goes on: the last entry again.
+func (r *cursor) compare(ctx context.Context, s *stream) error {
+	m, err := s.next(ctx)
+	switch {
+	case err != nil:
+		return err
+	case m.kind == currentLine:
+		return fmt.Errorf("%w: it ends before entry %d", ErrDiverged, r.next-1)
+	case m.kind != entryLine && m.kind != damagedLine || m.index != r.next-1:
+		return fmt.Errorf("%w: entry %d did not come first", ErrProtocol, r.next-1)
+	case m.kind == entryLine && !r.damaged && !bytes.Equal(m.value, r.last):
+		return fmt.Errorf("%w: entry %d is another", ErrDiverged, r.next-1)
+	}
+	return nil
+}
+
+// Head returns the index of the last entry, 0 for an empty log.
+func (c *Client) Head(ctx context.Context) (uint64, error) {
+	// A read of one entry ends with the head, if there is one entry.
+	var head uint64
+	err := c.ask(ctx, readRequest(1, 1), func(m message) (bool, error) {
+		head = m.index
+		return m.kind == headLine || m.kind == currentLine, nil
+	})
+	return head, err
+}
+
+// Stat returns what the server tells of itself, a JSON object. An earlier server
+// knows nothing of that, which is an ErrServer.
+func (c *Client) Stat(ctx context.Context) (json.RawMessage, error) {
+	var stat json.RawMessage
+	err := c.ask(ctx, []byte("{\"stat\":true}\n"), func(m message) (bool, error) {
+		if m.kind != statLine {
+			return false, fmt.Errorf("%w: an answer to a read that was not asked for", ErrProtocol)
+		}
+		stat = m.value
+		return true, nil
+	})
+	if errors.Is(err, ErrServer) && !errors.Is(err, errTooMany) {
+		err = fmt.Errorf("%w: it does not know the message {\"stat\":true}", err)
+	}
+	return stat, err
+}
+
+// ask sends a request and hands the lines that answer it to take, until it is done.
+func (c *Client) ask(ctx context.Context, request []byte, take func(message) (done bool, err error)) error {
+	for {
+		s, err := c.open(ctx, request)
+		if err != nil {
+			return err
+		}
+		for done := false; err == nil && !done; {
+			var m message
+			if m, err = s.next(ctx); err == nil {
+				done, err = take(m)
+			}
+		}
+		s.close()
+		if err == nil || !s.reused || s.begun || ctx.Err() != nil {
+			return err
+		}
+	}
+}

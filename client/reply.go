@@ -1,0 +1,63 @@
+package client
+
+import (
+	"bytes"
+	"encoding/json"
+	"strconv"
+)
+
+// reply is an answer to an append, or a fault, which answers none.
+type reply struct {
+	id    uint64
+	index uint64
+	err   error
+	fault string
+	done  func(index uint64, err error) // of its call
+}
+
+// parseReply reads one line that came over a lane.
+func parseReply(line []byte) (r reply, ok bool) {
+	const head, mid = `{"id":"`, `","index":`
+	if rest, found := bytes.CutPrefix(line, []byte(head)); found {
+		id, n := digits(rest)
+		if rest = rest[n:]; n > 0 && bytes.HasPrefix(rest, []byte(mid)) {
+			rest = rest[len(mid):]
+			index, n := digits(rest)
+			if n > 0 && index > 0 && len(rest) == n+1 && rest[n] == '}' {
+				return reply{id: id, index: index}, true
+			}
+		}
+	}
+	// The members may come in any order, and there may be others.
+	var m struct {
+		ID    *string
+		Index uint64
+		Error *string
+	}
+	if json.Unmarshal(line, &m) != nil {
+		return r, false
+	}
+	if m.ID == nil {
+		if m.Error == nil || *m.Error == "" {
+			return r, false
+		}
+		return reply{fault: *m.Error}, true
+	}
+	id, err := strconv.ParseUint(*m.ID, 10, 64)
+	if err != nil || (m.Error == nil) == (m.Index == 0) {
+		return r, false
+	}
+	if m.Error != nil {
+		return reply{id: id, err: replyError(*m.Error)}, true
+	}
+	return reply{id: id, index: m.Index}, true
+}
+
+// digits reads the number that b begins with, of n digits, at most 19 of them.
+func digits(b []byte) (value uint64, n int) {
+	for n < len(b) && n < 19 && b[n] >= '0' && b[n] <= '9' {
+		value = value*10 + uint64(b[n]-'0')
+		n++
+	}
+	return value, n
+}

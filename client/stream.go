@@ -1,0 +1,231 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"time"
+
+	"tcp-log-server/canonical"
+)
+
+// stream is a connection over which a read runs. It belongs to one goroutine.
+type stream struct {
+	client *Client
+	nc     net.Conn
+	reused bool // from an earlier read, so it may have ended meanwhile
+	clean  bool // the read has ended, and the connection may be read from again
+	closed []func() bool
+
+	// buf is never written to where lines lie that have been returned: they stay as
+	// they are however long they are kept.
+	buf    []byte
+	lo, hi int  // received and not yet returned
+	begun  bool // a line has come
+	known  bool // an entry has come that plainEntry reads rightly
+	odd    bool // or one that it does not: all are read as what they are, any JSON
+}
+
+// Sizes of the buffers of a read: that of one to which little comes, and how far it
+// grows for one to which a lot does. Only a longer line takes more.
+const (
+	streamMin = 4 << 10
+	streamMax = 128 << 10
+)
+
+// open sends request, over the connection of a read before if there is one. The
+// stream ends when ctx does.
+func (c *Client) open(ctx context.Context, request []byte) (*stream, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	s := &stream{client: c, nc: c.takeIdle()}
+	s.reused = s.nc != nil
+	if s.nc == nil {
+		var err error
+		if s.nc, err = c.dialStream(ctx); err != nil {
+			return nil, err
+		}
+	}
+	stop := func() { s.nc.SetDeadline(time.Unix(1, 0)) }
+	s.closed = []func() bool{context.AfterFunc(ctx, stop), context.AfterFunc(c.ctx, stop)}
+	if _, err := s.nc.Write(request); err != nil && !s.reused {
+		s.close()
+		return nil, s.failure(ctx, err)
+	}
+	return s, nil // of a reused one, the first read of an answer tells
+}
+
+// dialStream is connect that Close ends too.
+func (c *Client) dialStream(ctx context.Context) (net.Conn, error) {
+	dial, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.ctx, func() { cancel(ErrClosed) })()
+	if c.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	nc, err := c.connect(dial)
+	if err != nil && dial.Err() != nil {
+		err = context.Cause(dial)
+	}
+	return nc, err
+}
+
+// close ends the stream; its connection is kept for the next read if it may be.
+func (s *stream) close() {
+	usable := s.clean
+	for _, stop := range s.closed {
+		usable = stop() && usable // or a deadline has been set
+	}
+	if !usable || !s.client.keepIdle(s.nc) {
+		s.nc.Close()
+	}
+}
+
+// failure is the error of a stream that ended with err.
+func (s *stream) failure(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case s.client.ctx.Err() != nil:
+		return ErrClosed
+	case errors.Is(err, io.EOF):
+		err = errors.New("closed by the server")
+	}
+	return lost(err)
+}
+
+// line returns the next line, without its newline.
+func (s *stream) line(ctx context.Context) ([]byte, error) {
+	from := s.lo
+	for {
+		if i := bytes.IndexByte(s.buf[from:s.hi], '\n'); i >= 0 {
+			line := s.buf[s.lo : from+i]
+			s.lo = from + i + 1
+			s.begun = true
+			return line, nil
+		}
+		from = s.hi
+		if len(s.buf)-s.hi < streamMin/4 {
+			from = s.makeRoom()
+		}
+		n, err := s.nc.Read(s.buf[s.hi:])
+		s.hi += n
+		if n == 0 && err != nil {
+			return nil, s.failure(ctx, err)
+		}
+	}
+}
+
+// makeRoom begins a new buffer with the line that has begun, and returns where
+// what is still to come of it begins.
+func (s *stream) makeRoom() int {
+	rest := s.buf[s.lo:s.hi]
+	size := max(min(2*len(s.buf), streamMax), 2*len(rest), streamMin)
+	s.buf = make([]byte, size)
+	s.lo, s.hi = 0, copy(s.buf, rest)
+	return s.hi
+}
+
+// kind is what a line says.
+type kind int
+
+const (
+	entryLine   kind = iota // {"index":N,"entry":E}
+	damagedLine             // {"index":N,"error":"…"}
+	currentLine             // {"current":true}
+	headLine                // {"head":N}
+	statLine                // {"stat":{…}}
+)
+
+// message is a line from the server that answers a read.
+type message struct {
+	kind  kind
+	index uint64 // of an entry, or the head
+	value []byte // an entry or a stat
+	text  string // of damage
+}
+
+// next returns the next message, or the error that ends the stream.
+func (s *stream) next(ctx context.Context) (message, error) {
+	line, err := s.line(ctx)
+	if err != nil {
+		return message{}, err
+	}
+	if !s.odd {
+		if index, value, ok := plainEntry(line); ok {
+			if s.known {
+				return message{kind: entryLine, index: index, value: value}, nil
+			}
+			// Should a server put more members behind the entry, they would be taken
+			// for a part of it. The first line shows whether it does.
+			n, err := canonical.Skip(value)
+			if s.known = err == nil && n == len(value); s.known {
+				return message{kind: entryLine, index: index, value: value}, nil
+			}
+			s.odd = true
+		}
+	}
+	return s.parse(line)
+}
+
+// plainEntry reads a line of the form in which the server writes entries. What it
+// takes for the entry goes to the line's last brace.
+func plainEntry(line []byte) (index uint64, value []byte, ok bool) {
+	const head, mid = `{"index":`, `,"entry":`
+	if len(line) < len(head)+len(mid)+2 || string(line[:len(head)]) != head {
+		return 0, nil, false
+	}
+	index, n := digits(line[len(head):])
+	rest := line[len(head)+n:]
+	if n == 0 || len(rest) < len(mid)+2 || string(rest[:len(mid)]) != mid || rest[len(rest)-1] != '}' {
+		return 0, nil, false
+	}
+	return index, rest[len(mid) : len(rest)-1], true
+}
+
+// parse reads a line of any form.
+func (s *stream) parse(line []byte) (message, error) {
+	var m struct {
+		Index   *uint64
+		Entry   json.RawMessage
+		Error   *string
+		Current bool
+		Head    *uint64
+		Stat    json.RawMessage
+	}
+	if err := json.Unmarshal(line, &m); err != nil {
+		return message{}, fmt.Errorf("%w: the answer to a read is %.100q", ErrProtocol, line)
+	}
+	switch {
+	case m.Index != nil && m.Error != nil:
+		return message{kind: damagedLine, index: *m.Index, text: *m.Error}, nil
+	case m.Index != nil && m.Entry != nil:
+		return message{kind: entryLine, index: *m.Index, value: m.Entry}, nil
+	case m.Error != nil:
+		return message{}, faultError(*m.Error)
+	case m.Current:
+		return message{kind: currentLine}, nil
+	case m.Head != nil:
+		s.clean = true
+		return message{kind: headLine, index: *m.Head}, nil
+	case m.Stat != nil:
+		s.clean = true
+		return message{kind: statLine, value: m.Stat}, nil
+	}
+	return message{}, fmt.Errorf("%w: the answer to a read is %.100q", ErrProtocol, line)
+}
+
+// readRequest is the message for a read of count entries, or with 0 of all.
+func readRequest(from, count uint64) []byte {
+	b := strconv.AppendUint([]byte(`{"from":`), from, 10)
+	if count > 0 {
+		b = strconv.AppendUint(append(b, `,"read":`...), count, 10)
+	}
+	return append(b, "}\n"...)
+}
