@@ -76,6 +76,8 @@ func runFsck(ctx context.Context, cmd *cli.Command) error {
 		err = printer.Err()
 	}
 	switch {
+	case errors.Is(err, fsck.ErrFrom):
+		return cli.Exit("--from: "+err.Error(), fsck.ExitUsage)
 	case errors.Is(err, fsck.ErrBeyond):
 		return cli.Exit("--through: "+err.Error(), fsck.ExitUsage)
 	case err != nil:
@@ -114,7 +116,12 @@ func report(ctx context.Context, cmd *cli.Command, o fsck.RepairOptions, printer
 	}
 	printer.Summary(res.After)
 	switch {
+	case o.DryRun && o.From == "" && res.Outcome.GivenUp > 0:
+		printer.Next(append(again, "--from", "COPY", o.Data)...)
+		printer.Note("without --from COPY, the repair gives up %d entries that a copy may have", res.Outcome.GivenUp)
 	case res.After.Errors == 0:
+	case o.DryRun && o.From != "":
+		printer.Next(append(again, "--from", o.From, o.Data)...)
 	case o.DryRun:
 		printer.Next(append(again, o.Data)...)
 	case o.From == "":
@@ -148,6 +155,15 @@ func fsckOptions(cmd *cli.Command) (o fsck.RepairOptions, err error) {
 		}
 	} else if o.Quick {
 		return o, errors.New("--quick does not go with --repair, which needs to know everything")
+	}
+	if cmd.IsSet("through") && o.Through == 0 {
+		return o, errors.New("--through is 0, want an index: the first is 1")
+	}
+	if o.Data == "" {
+		return o, errors.New("the directory has an empty name: is a variable not set?")
+	}
+	if cmd.IsSet("from") && o.From == "" {
+		return o, errors.New("--from is empty: is a variable not set?")
 	}
 	if o.Data == engine.Memory {
 		return o, errors.New("a log in memory has no directories to verify")

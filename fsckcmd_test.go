@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"tcp-log-server/engine"
 	"tcp-log-server/fsck"
@@ -125,4 +127,107 @@ func TestFsckCommand(t *testing.T) {
 	if err != nil || lost != 1 {
 		t.Errorf("%d entries are lost (%v), want 1", lost, err)
 	}
+}
+
+// TestFsckRefuses: what cannot have been meant is refused by name.
+func TestFsckRefuses(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	appendTo(t, dir, "[1]\n")
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{""}, "empty name"},
+		{[]string{"--through", "0", dir}, "--through is 0"},
+		{[]string{"--repair", "--from", "", dir}, "--from is empty"},
+		{[]string{"--repair", "--from", dir, dir}, "is the directory that is to be repaired"},
+		{[]string{"--repair", "--from", link, dir}, "is the directory that is to be repaired"},
+		{[]string{"--repair", "--from", link + "x", dir}, "no such file"},
+		{[]string{"--repair", "--from", path, dir}, "is not a directory"},
+	} {
+		var stderr bytes.Buffer
+		cmd := exec.Command(path, append([]string{"fsck"}, tt.args...)...)
+		cmd.Stderr = &stderr
+		_ = cmd.Run()
+		if text := stderr.String(); cmd.ProcessState.ExitCode() != fsck.ExitUsage || strings.Count(text, "\n") != 1 || !strings.Contains(text, tt.says) {
+			t.Errorf("fsck %q: %v, %q, want one line with %q", tt.args, cmd.ProcessState, text, tt.says)
+		}
+	}
+}
+
+// appendTo makes a log with lines in dir, without blobs, and settles them.
+func appendTo(t *testing.T, dir, lines string) {
+	t.Helper()
+	config := engine.NewConfig(dir)
+	config.LooseMax, config.SettleEvery = 0, time.Millisecond
+	log, err := engine.Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	done := make(chan error, 1)
+	n := strings.Count(lines, "\n")
+	log.Append([]byte(lines), n, func(_ uint64, err error) { done <- err })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); log.Stats().Settled < log.Stats().Head; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the log does not settle")
+		}
+	}
+}
+
+// TestFsckGivesUp: where the end of the last segment is gone, the dry run says how
+// many entries a repair would give up, and that a copy may have them; the copy
+// brings them back.
+func TestFsckGivesUp(t *testing.T) {
+	work := t.TempDir()
+	dir, other := filepath.Join(work, "data"), filepath.Join(work, "copy")
+	appendTo(t, dir, "[1]\n[2]\n[3]\n")
+	if err := os.CopyFS(other, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	_, want := runCommand(t, "fsck", other)
+	if err := os.Truncate(filepath.Join(dir, "segments", "00000000000000000001.seg"), 64); err != nil {
+		t.Fatal(err)
+	}
+	code, out := runCommand(t, "fsck", "--repair", "--dry-run", dir)
+	if code != fsck.ExitErrors || !strings.Contains(out, "3 entries would be given up") || !strings.Contains(out, "next: tcp-log-server fsck --repair --from COPY "+dir+"\n") {
+		t.Errorf("dry run: exit code %d\n%s", code, out)
+	}
+	code, out = runCommand(t, "fsck", "--repair", "--dry-run", "--from", other, dir)
+	if code != fsck.ExitErrors || strings.Contains(out, "given up") || !strings.Contains(out, "next: tcp-log-server fsck --repair --from "+other+" "+dir+"\n") {
+		t.Errorf("dry run with a copy: exit code %d\n%s", code, out)
+	}
+	code, out = runCommand(t, "fsck", "--repair", dir)
+	if code != fsck.ExitCorrected || !strings.HasSuffix(out, "3 entries given up behind index 0: the index had their records, and there was no content\n") {
+		t.Errorf("repair: exit code %d\n%s", code, out)
+	}
+	code, out = runCommand(t, "fsck", "--repair", "--from", other, dir)
+	if code != fsck.ExitClean {
+		t.Errorf("repair with a copy: exit code %d\n%s", code, out)
+	}
+	_, got := runCommand(t, "fsck", dir)
+	if digestLine(got) != digestLine(want) || digestLine(got) == "" {
+		t.Errorf("after it:\n%swant\n%s", got, want)
+	}
+}
+
+// digestLine is the line of a summary that has it.
+func digestLine(summary string) string {
+	for line := range strings.Lines(summary) {
+		if strings.HasPrefix(line, "digest ") {
+			return line
+		}
+	}
+	return ""
 }

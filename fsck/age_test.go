@@ -2,7 +2,6 @@ package fsck
 
 import (
 	"os"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -13,10 +12,4 @@ func age(t testing.TB, path string) {
 	t.Helper()
 	old := time.Now().Add(-time.Hour)
 	must(t, os.Chtimes(path, old, old))
-}
-
-// makePipe makes a named pipe, which blocks whoever opens it.
-func makePipe(t testing.TB, path string) {
-	t.Helper()
-	must(t, syscall.Mkfifo(path, 0o600))
 }

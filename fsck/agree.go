@@ -58,6 +58,8 @@ func (c *checker) marks() error {
 	for dir, id := range found {
 		if id != c.id {
 			c.plan.foreign = true
+			c.foreignIndex = c.foreignIndex || dir == c.WAL
+			c.foreignBlobs = c.foreignBlobs || dir == c.Blobs
 			c.find(Finding{Kind: Foreign, File: dir, Want: c.id.String(), Got: id.String(),
 				Message: fmt.Sprintf("belongs to store %s, want %s: it is the directory of another log", id, c.id)})
 		}
@@ -69,6 +71,10 @@ func (c *checker) marks() error {
 // segments are not what they should be, and where index and segments disagree
 // on how far the log goes.
 func (c *checker) agree() error {
+	if c.foreignIndex {
+		c.index.close()
+		c.index = &records{dir: c.WAL}
+	}
 	for _, s := range c.segs {
 		c.judge(s)
 	}
@@ -94,6 +100,9 @@ func (c *checker) agree() error {
 	} else if c.anyBlobs() {
 		c.find(Finding{Kind: SegmentGap, File: dir, Message: "there are no segments and no index, and there are blobs: what order they were in is not known"})
 		c.plan.noSegments = true
+	} else if c.idKnown {
+		c.find(Finding{Kind: SegmentGap, File: dir, Message: fmt.Sprintf("there are no segments and no index, and the directories are marked as those of store %s", c.id)})
+		c.plan.noSegments = true
 	}
 	if c.index.before > c.head {
 		n := c.index.before - c.head
@@ -101,7 +110,9 @@ func (c *checker) agree() error {
 		c.find(Finding{Kind: IndexAhead, File: c.WAL, First: c.head + 1, Last: c.index.before,
 			Message: fmt.Sprintf("the index has records through %d, the segments end at %d: %d entries have no content there", c.index.before, c.head, n)})
 	}
-	c.index.judge(c)
+	if !c.foreignIndex {
+		c.index.judge(c)
+	}
 	return nil
 }
 

@@ -32,6 +32,8 @@ type blobPart struct {
 	known         map[segment.Hash]int32
 	info          []blobInfo
 	got           map[int32]segment.Hash // of blobs that are damaged: what they hash to
+	there         [256]bool              // which directories there are
+	none          bool                   // there is none at all
 }
 
 // blobInfo is what is known of one blob.
@@ -61,6 +63,7 @@ func (c *checker) readBlobs(from int) (*blobPart, error) {
 		return p, nil
 	}
 	shards := c.shards(from == 0)
+	p.there, p.none = shards, shards == [256]bool{}
 	total := int64(0)
 	if c.OnProgress != nil {
 		total = c.countBlobs()
@@ -147,6 +150,8 @@ func (c *checker) shards(speak bool) (there [256]bool) {
 		case ok:
 			c.wrongType(path, e.Type(), "a directory")
 		case e.Name() == LostFound, e.IsDir() && segment.IsMark(e.Name()):
+		case segment.IsMark(e.Name()):
+			c.wrongType(path, e.Type(), "a directory")
 		default:
 			c.stray(path)
 		}
@@ -313,6 +318,12 @@ func (p *blobPart) see(hash segment.Hash, size uint32, index uint64, needed bool
 		return blobDamaged
 	}
 	return blobWhole
+}
+
+// fresh reports whether the entry at index is the first that has the blob of hash.
+func (p *blobPart) fresh(hash segment.Hash, index uint64) bool {
+	at, ok := p.known[hash]
+	return ok && p.info[at].first == index
 }
 
 // note notes that the entry at index refers to the blob of hash, whatever its

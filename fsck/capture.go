@@ -33,6 +33,8 @@ type seg struct {
 
 	walked  segment.Walked // of the last segment, at the start
 	inBlobs uint64         // how many of its entries have a whole blob
+	absent  uint64         // the first settled one that has none, 0 if there is none
+	fresh   uint64         // the last one that is the first to have its blob
 	last    uint64         // the last index that it holds
 }
 
@@ -45,20 +47,36 @@ func (c *checker) top() error {
 	for _, e := range entries {
 		path := filepath.Join(c.Data, e.Name())
 		switch e.Name() {
-		case "LOCK", LostFound:
-		case "segments", "wal", "blobs":
-			if fi, err := os.Stat(path); err != nil {
-				c.unreadable(path, 0, 0, err)
-			} else if !fi.IsDir() {
-				c.wrongType(path, fi.Mode(), "a directory")
-			}
+		case "LOCK", LostFound, "segments", "wal", "blobs":
 		default:
 			if path != filepath.Clean(c.WAL) && path != filepath.Clean(c.Blobs) {
 				c.stray(path)
 			}
 		}
 	}
+	for _, dir := range []string{segmentDir(c.Data), c.WAL, c.Blobs} {
+		if dir != Memory {
+			c.directory(dir)
+		}
+	}
 	return nil
+}
+
+// directory makes the finding that dir is there and is no directory.
+func (c *checker) directory(dir string) {
+	fi, err := os.Stat(dir)
+	link, lerr := os.Lstat(dir)
+	switch {
+	case lerr != nil && gone(lerr), err == nil && fi.IsDir():
+	case err == nil:
+		c.wrongType(dir, fi.Mode(), "a directory")
+	case lerr == nil && link.Mode()&fs.ModeSymlink != 0:
+		to, _ := os.Readlink(dir)
+		c.plan.links = append(c.plan.links, dir)
+		c.find(Finding{Kind: WrongType, File: dir, Message: fmt.Sprintf("is a link to %s, where nothing can be found, want a directory: is a disk not mounted? Mount it, or remove the link", to)})
+	default:
+		c.unreadable(dir, 0, 0, err)
+	}
 }
 
 // wrongType makes the finding that something else lies in place of want.

@@ -54,6 +54,7 @@ const (
 const (
 	BlobMissing  Kind = "blob-missing"
 	BlobDamaged  Kind = "blob-damaged"
+	BlobAbsent   Kind = "blob-absent"
 	BlobOrphan   Kind = "blob-orphan"
 	NotCanonical Kind = "not-canonical"
 	EntryLost    Kind = "entry-lost"
@@ -66,13 +67,13 @@ func Kinds() []Kind {
 		SegmentHeader, SegmentGap, SegmentOverlap, SegmentChain, SegmentTable, BatchDamaged,
 		IndexFile, IndexShort, IndexAhead, RecordDamaged, RecordMismatch,
 		BlobMissing, BlobDamaged, NotCanonical,
-		StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, IndexLag, IndexTorn, BlobOrphan, EntryLost,
+		StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, IndexLag, IndexTorn, BlobAbsent, BlobOrphan, EntryLost,
 	}
 }
 
 // Severity is how bad findings of the kind are.
 func (k Kind) Severity() Severity {
-	hints := []Kind{StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, IndexLag, IndexTorn, BlobOrphan, EntryLost}
+	hints := []Kind{StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, IndexLag, IndexTorn, BlobAbsent, BlobOrphan, EntryLost}
 	if slices.Contains(hints, k) {
 		return Hint
 	}

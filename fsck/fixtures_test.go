@@ -48,6 +48,10 @@ var fixtures = []fixture{
 		remove(t, blobOf(dir, 3))
 		makePipe(t, blobOf(dir, 3))
 	}},
+	{name: "the index is a link that leads nowhere", kind: WrongType, shape: removed, refused: true, repair: ExitErrors, accept: ExitErrors, do: func(t testing.TB, dir string) {
+		must(t, os.RemoveAll(filepath.Join(dir, "wal")))
+		must(t, os.Symlink("/no/such/disk", filepath.Join(dir, "wal")))
+	}},
 	{name: "the blobs are another log's", kind: Foreign, shape: both, refused: true, repair: ExitErrors, accept: ExitErrors, do: func(t testing.TB, dir string) {
 		marks, _ := filepath.Glob(filepath.Join(dir, "blobs", "store-*"))
 		must(t, os.Rename(marks[0], filepath.Join(dir, "blobs", "store-"+segment.StoreID{1}.String())))
@@ -193,6 +197,10 @@ var fixtures = []fixture{
 	}},
 	{name: "a record was cut short", kind: IndexTorn, shape: both, do: func(t testing.TB, dir string) {
 		must(t, os.Truncate(walFile(dir), 40*49+11))
+	}},
+	{name: "a blob is missing and its segment is there", kind: BlobAbsent, shape: both, do: func(t testing.TB, dir string) {
+		remove(t, blobOf(dir, 4))
+		remove(t, blobOf(dir, 31))
 	}},
 	{name: "a blob that no entry has", kind: BlobOrphan, shape: both, do: func(t testing.TB, dir string) {
 		putBlob(t, dir, `{"orphan":true}`)

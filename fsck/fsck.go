@@ -131,6 +131,8 @@ type checker struct {
 
 	id      segment.StoreID // of the store
 	idKnown bool
+	// The index, or the blobs, are another store's: nothing in them counts.
+	foreignIndex, foreignBlobs bool
 
 	segs  []*seg // what the directory of segments holds, ascending
 	first uint64 // the first index that segments hold, 1 in a log without any
@@ -177,6 +179,7 @@ func (c *checker) run() error {
 	}
 	c.leftovers()
 	c.settledSegments()
+	c.absentBlobs()
 	c.finish()
 	return c.ctx.Err()
 }

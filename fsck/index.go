@@ -82,6 +82,10 @@ func (c *checker) listIndex(speak bool) *records {
 // A directory or link in place of a file of records is an error.
 func (c *checker) strayRecord(path string) {
 	fi, err := os.Lstat(path)
+	if err == nil && segment.IsMark(filepath.Base(path)) {
+		c.wrongType(path, fi.Mode(), "a directory")
+		return
+	}
 	if err == nil && !fi.Mode().IsRegular() && len(filepath.Base(path)) == 20 {
 		c.wrongType(path, fi.Mode(), "a file")
 		return

@@ -6,4 +6,5 @@ package fsck
 const (
 	bitStep    = 1
 	changeStep = 1
+	wreckStep  = 23
 )

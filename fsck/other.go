@@ -3,6 +3,7 @@ package fsck
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sort"
 
@@ -20,12 +21,61 @@ type found struct {
 // is trusted: batches are verified as they are read, blobs by their hashes.
 type source struct {
 	dir     string
-	segs    []*segment.Segment
+	segs    []*held // ascending
 	records *segment.RecordReader
+	// first is the first index that its segments hold, one behind its head if
+	// it has none; head is its last entry.
+	first, head uint64
 
-	reader *segment.Reader // of the segment that was read last
-	of     *segment.Segment
-	batch  segment.Batch
+	of   *held    // the segment that was read last
+	file *os.File // it
+	at   int      // the row of the batch that was read last
+	body []byte   // of that batch
+	next uint64   // the entry that rest begins with
+	rest []byte   // of body
+}
+
+// held is one segment of a source. Only its whole batches count.
+type held struct {
+	path   string
+	header segment.Header
+	known  bool // the header checks out
+	rows   []row
+}
+
+// row is a whole batch.
+type row struct {
+	first, last uint64
+	offset, end int64
+	time        int64
+}
+
+func (h *held) last() uint64 { return h.rows[len(h.rows)-1].last }
+
+// hold lists the batches of the segment at path that are whole, or returns nil
+// where there is none.
+func hold(path string, first uint64) *held {
+	s := &seg{path: path, first: first}
+	if err := s.stat(); err != nil || !s.readable {
+		return nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	h := &held{path: path, header: s.header, known: s.known}
+	// What cannot be read any further ends the list: that is no error here.
+	_, _ = segment.Walk(f, first, s.sum, s.known, s.end(), func(p segment.Piece) error {
+		if p.Damage == nil && !p.Lost && len(p.Entries) > 0 {
+			h.rows = append(h.rows, row{p.First, p.Last, p.Offset, p.End, p.Time})
+		}
+		return nil
+	})
+	if len(h.rows) == 0 {
+		return nil
+	}
+	return h
 }
 
 // openSource opens the copy of the store id in dir. What of it is damaged is not
@@ -34,6 +84,9 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 	o := &source{dir: dir, records: segment.NewRecordReader(filepath.Join(dir, "wal"))}
 	proof := false
 	for _, part := range []string{"wal", "blobs"} {
+		if fi, err := os.Stat(filepath.Join(dir, part)); err == nil && !fi.IsDir() {
+			continue // damaged
+		}
 		mark, ok, err := segment.FindMark(filepath.Join(dir, part))
 		if err != nil {
 			return nil, err
@@ -43,30 +96,37 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 		}
 		proof = proof || ok
 	}
-	firsts, err := segment.List(segmentDir(dir))
-	if err != nil {
-		return nil, err
-	}
+	firsts, _ := segment.List(segmentDir(dir))
 	for _, first := range firsts {
-		s, err := segment.Stat(filepath.Join(segmentDir(dir), segment.Name(first)))
-		if err != nil {
+		h := hold(filepath.Join(segmentDir(dir), segment.Name(first)), first)
+		if h == nil {
 			continue
 		}
-		if s.Header.Store != id {
-			return nil, fmt.Errorf("%s belongs to store %s, want %s: it is a copy of another log", s.Path, s.Header.Store, id)
+		if h.known && h.header.Store != id {
+			return nil, fmt.Errorf("%s belongs to store %s, want %s: it is a copy of another log", h.path, h.header.Store, id)
 		}
-		proof = true
-		if !s.Sealed() {
-			if _, err := s.Scan(); err != nil {
-				continue
-			}
-		}
-		o.segs = append(o.segs, s)
+		proof = proof || h.known
+		o.segs = append(o.segs, h)
 	}
 	if !proof {
 		return nil, fmt.Errorf("%s %w that could be told to be a copy of store %s", dir, ErrNoLog, id)
 	}
+	o.extent()
 	return o, nil
+}
+
+// extent notes how far the copy goes.
+func (o *source) extent() {
+	if n := len(o.segs); n > 0 {
+		o.first, o.head = o.segs[0].rows[0].first, o.segs[n-1].last()
+		return
+	}
+	if files, _, err := segment.ListRecordFiles(filepath.Join(o.dir, "wal")); err == nil {
+		for i := len(files) - 1; i >= 0 && o.head == 0; i-- {
+			o.head, _ = files[i].LastRecord() // what cannot be read is not used
+		}
+	}
+	o.first = o.head + 1
 }
 
 // entry is the entry at index, from a segment or by a record and a blob.
@@ -89,61 +149,95 @@ func (o *source) record(index uint64) (segment.Record, bool) {
 	return one[0], n == 1
 }
 
+// known is what the record of index is, by the entry itself where that is there.
+// It is not that of a lost entry.
+func (o *source) known(index uint64) (segment.Record, bool) {
+	if e, ok := o.packed(index); ok {
+		return recordOf(e), true
+	}
+	rec, ok := o.record(index)
+	return rec, ok && !rec.Lost()
+}
+
+// recordOf is the record of an entry.
+func recordOf(e found) segment.Record {
+	return segment.Record{Hash: segment.Sum(e.text), Time: e.time, Size: uint32(len(e.text))}
+}
+
 // blob is the blob of hash.
 func (o *source) blob(hash segment.Hash) ([]byte, bool) {
 	return wholeBlob(filepath.Join(o.dir, "blobs"), hash)
 }
 
-// packed is the entry at index, from a segment.
+// holds is the segment that holds index, or nil.
+func (o *source) holds(index uint64) *held {
+	i := sort.Search(len(o.segs), func(i int) bool { return o.segs[i].rows[0].first > index }) - 1
+	if i < 0 || index > o.segs[i].last() {
+		return nil
+	}
+	return o.segs[i]
+}
+
+// packed is the entry at index, from a segment. Its text is valid until the next
+// call.
 func (o *source) packed(index uint64) (found, bool) {
-	if b := &o.batch; b.Count == 0 || index < b.First || index > b.Last() {
+	if o.of == nil || o.body == nil || index < o.of.rows[o.at].first || index > o.of.rows[o.at].last {
 		if !o.seek(index) {
 			return found{}, false
 		}
 	}
-	body := o.batch.Entries
-	for at := o.batch.First; len(body) > 0; at++ {
-		line, rest, _ := bytes.Cut(body, []byte{'\n'})
-		if at == index {
-			return found{text: line, time: o.batch.Time, batch: o.batch.First}, true
+	r := o.of.rows[o.at]
+	if index < o.next {
+		o.next, o.rest = r.first, o.body
+	}
+	for len(o.rest) > 0 {
+		line, rest, _ := bytes.Cut(o.rest, []byte{'\n'})
+		if o.next == index {
+			return found{text: line, time: r.time, batch: r.first}, true
 		}
-		body = rest
+		o.next, o.rest = o.next+1, rest
 	}
 	return found{}, false
 }
 
 // seek reads the batch that holds index.
 func (o *source) seek(index uint64) bool {
-	i := sort.Search(len(o.segs), func(i int) bool { return o.segs[i].Header.First > index }) - 1
-	if i < 0 || index > o.segs[i].Last() {
+	h := o.holds(index)
+	if h == nil {
 		return false
 	}
-	s := o.segs[i]
-	if s != o.of || index < o.batch.First {
+	at := sort.Search(len(h.rows), func(i int) bool { return h.rows[i].last >= index })
+	if h.rows[at].first > index {
+		return false
+	}
+	if h != o.of {
 		o.drop()
-		r, err := s.NewReader(index)
+		f, err := os.Open(h.path)
 		if err != nil {
 			return false
 		}
-		o.reader, o.of = r, s
+		o.of, o.file = h, f
 	}
-	for {
-		b, err := o.reader.Next()
-		if err != nil {
-			o.drop()
-			return false
-		}
-		if o.batch = b; index <= b.Last() {
-			return index >= b.First && !b.Lost()
-		}
+	r := h.rows[at]
+	o.body = nil
+	b := make([]byte, r.end-r.offset)
+	if _, err := o.file.ReadAt(b, r.offset); err != nil {
+		return false
 	}
+	head, err := segment.ParseBatchHeader(b)
+	body := b[segment.BatchHeaderSize:]
+	if err != nil || head.First != r.first || head.Last() != r.last || segment.Checksum(body) != head.Body {
+		return false // it has changed since it was listed
+	}
+	o.at, o.body, o.next, o.rest = at, body, r.first, body
+	return true
 }
 
 func (o *source) drop() {
-	if o.reader != nil {
-		o.reader.Close()
+	if o.file != nil {
+		o.file.Close()
 	}
-	o.reader, o.of, o.batch = nil, nil, segment.Batch{}
+	o.of, o.file, o.body = nil, nil, nil
 }
 
 func (o *source) close() {
@@ -152,23 +246,14 @@ func (o *source) close() {
 }
 
 // ownEntry is the entry at index, from a segment of the log itself.
-func (r *repairer) ownEntry(index uint64) ([]byte, bool) {
-	if index < r.first {
-		return nil, false
-	}
+func (r *repairer) ownEntry(index uint64) (found, bool) {
 	if r.own == nil {
 		r.own = &source{dir: r.Data, records: segment.NewRecordReader(r.WAL)}
 		for _, s := range r.segs {
-			if own, err := segment.Stat(s.path); err == nil && s.readable {
-				if !own.Sealed() {
-					if _, err := own.Scan(); err != nil {
-						continue
-					}
-				}
-				r.own.segs = append(r.own.segs, own)
+			if h := hold(s.path, s.first); h != nil && (!h.known || h.header.Store == r.id) {
+				r.own.segs = append(r.own.segs, h)
 			}
 		}
 	}
-	e, ok := r.own.packed(index)
-	return e.text, ok
+	return r.own.packed(index)
 }

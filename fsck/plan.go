@@ -15,6 +15,7 @@ type plan struct {
 
 	strays     []string
 	wrong      []string          // directories, links and the like in place of files
+	links      []string          // links that lead nowhere in place of the directories: without a copy, what they led to must come back
 	hands      []string          // what only a person can judge
 	foreign    bool              // a directory is another store's
 	tails      map[string]int64  // by path: where a torn segment is to be cut
@@ -26,7 +27,9 @@ type plan struct {
 	lag        bool
 	indexTorn  bool
 	noSegments bool
-	ahead      uint64 // the last record, where the index is ahead of the segments
+	ahead      uint64            // the last record, where the index is ahead of the segments
+	lost       map[uint64]uint64 // by first index of a segment: how many of its entries are recorded as lost
+	lostFiles  map[uint64]bool   // files of the index with loose entries that are
 	orphans    []string
 	blobs      []blobFault
 }
@@ -46,7 +49,7 @@ type blobFault struct {
 func newPlan() *plan {
 	return &plan{
 		tails: map[string]int64{}, segments: map[uint64]bool{}, gaps: map[uint64]uint64{},
-		reseal: map[uint64]bool{}, records: map[uint64]bool{},
+		reseal: map[uint64]bool{}, records: map[uint64]bool{}, lost: map[uint64]uint64{}, lostFiles: map[uint64]bool{},
 	}
 }
 

@@ -7,4 +7,5 @@ package fsck
 const (
 	bitStep    = 17
 	changeStep = 3
+	wreckStep  = 67
 )

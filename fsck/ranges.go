@@ -1,12 +1,15 @@
 package fsck
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
 
-// ranges writes indices in words, not more than a number of them.
+// ranges writes indices in words, not more than a number of ranges of them: max,
+// or rangesMax if that is 0.
 type ranges struct {
+	max         int
 	first, last uint64
 	text        []string
 	more        bool
@@ -26,7 +29,7 @@ func (r *ranges) add(first, last uint64) {
 func (r *ranges) push() {
 	switch {
 	case r.last == 0:
-	case len(r.text) == rangesMax:
+	case len(r.text) == cmp.Or(r.max, rangesMax):
 		r.more = true
 	case r.first == r.last:
 		r.text = append(r.text, fmt.Sprint(r.first))

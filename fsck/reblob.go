@@ -9,8 +9,10 @@ import (
 	"tcp-log-server/segment"
 )
 
-// restoreBlobs restores blobs that are damaged, or missing and needed.
-func (r *repairer) restoreBlobs() error {
+// restoreBlobs restores blobs that are damaged, or missing and needed, or missing
+// and not needed while there is room for them. There are n of them.
+func (r *repairer) restoreBlobs(n int64) error {
+	done := map[segment.Hash]bool{}
 	for _, f := range r.plan.blobs {
 		if f.there && f.got != (segment.Hash{}) {
 			r.salvaged[f.got] = filepath.Join(r.Blobs, segment.BlobPath(f.hash))
@@ -23,10 +25,20 @@ func (r *repairer) restoreBlobs() error {
 		}
 	}()
 	for _, f := range r.plan.blobs {
+		if done[f.hash] {
+			continue // another entry has it too
+		}
 		path := filepath.Join(r.Blobs, segment.BlobPath(f.hash))
+		if !f.there {
+			if !f.missing && r.LooseMax >= 0 && n >= int64(r.LooseMax) {
+				continue
+			}
+			n++
+		}
 		text, ok := r.byHash(f)
+		done[f.hash] = ok
 		if !ok {
-			r.gone[f.hash] = f.missing
+			r.gone[f.hash] = r.gone[f.hash] || f.missing
 			if f.there && !f.missing {
 				// No entry needs it: without it the store is whole.
 				if err := r.do(Step{Action: "move", File: path, First: f.index, Last: f.index, Message: "to lost+found: it is damaged"}, func() error {
@@ -68,8 +80,8 @@ func (r *repairer) byHash(f blobFault) ([]byte, bool) {
 	if b, ok := r.salvage(f.hash); ok {
 		return b, true
 	}
-	if b, ok := r.ownEntry(f.index); ok && segment.Sum(b) == f.hash {
-		return b, true
+	if e, ok := r.ownEntry(f.index); ok && segment.Sum(e.text) == f.hash {
+		return e.text, true
 	}
 	if r.other == nil {
 		return nil, false

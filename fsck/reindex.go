@@ -106,10 +106,9 @@ func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segmen
 		case err == nil:
 		default:
 			ok := false
-			if r.other != nil {
-				rec, ok = r.other.record(index)
-				if e, found := r.other.packed(index); !ok && found {
-					rec, ok = segment.Record{Hash: segment.Sum(e.text), Time: e.time, Size: uint32(len(e.text))}, true
+			if index <= r.copyEnd() {
+				if rec, ok = r.other.known(index); !ok {
+					rec, ok = r.other.record(index) // lost there as well
 				}
 			}
 			if !ok {
@@ -261,14 +260,7 @@ func (r *repairer) cutAhead() error {
 		whole = index
 	}
 	if whole > r.head {
-		last := r.segs[len(r.segs)-1]
-		head := r.head
-		r.head = whole
-		defer func() { r.head = head }()
-		if last.sealed {
-			return r.rebuild(head+1, whole, nil)
-		}
-		return r.rebuild(last.first, whole, last)
+		return r.grow(r.head+1, whole)
 	}
 	// Files behind the one that holds the head's record go, and that is cut.
 	_, file, _ := segment.RecordPath(r.WAL, r.head+1)

@@ -41,6 +41,9 @@ type Result struct {
 	Outcome       Outcome
 }
 
+// ErrFrom: RepairOptions.From cannot be used as another copy.
+var ErrFrom = errors.New("no other copy to restore from")
+
 // errInjected is what tests make changes fail with.
 var errInjected = errors.New("failed on purpose")
 
@@ -49,8 +52,9 @@ var errInjected = errors.New("failed on purpose")
 const roundsMax = 1000
 
 // Repair puts right what a check finds, as far as it can, under the exclusive
-// lock. The error is segment.ErrLocked while a daemon runs, and otherwise one of
-// Check or of the file system: a repair that it ended can be made again.
+// lock. The error is segment.ErrLocked while a daemon runs, wraps ErrFrom where the
+// other copy cannot be one, and is otherwise one of Check or of the file system: a
+// repair that it ended can be made again.
 func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	options, err := o.validate()
 	if err != nil {
@@ -58,6 +62,9 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	}
 	if o.OnStep == nil {
 		o.OnStep = func(Step) {}
+	}
+	if err := o.checkFrom(); err != nil {
+		return res, err
 	}
 	if !o.DryRun {
 		lock, err := segment.Lock(filepath.Join(o.Data, "LOCK"))
@@ -89,13 +96,31 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 			break
 		}
 	}
-	res.Outcome.Steps, res.Outcome.GivenUp, res.Outcome.DryRun = r.steps, r.givenUp, r.DryRun
+	res.Outcome.Steps, res.Outcome.GivenUp, res.Outcome.Parted, res.Outcome.DryRun = r.steps, r.givenUp, r.parted, r.DryRun
 	if r.steps > 0 && !r.DryRun && res.After.Errors > 0 {
 		// Say what is left.
 		options.OnFinding = o.OnFinding
 		res.After, _, err = check(ctx, options)
 	}
 	return res, err
+}
+
+// checkFrom refuses another copy that is none, or this one.
+func (o RepairOptions) checkFrom() error {
+	if o.From == "" {
+		return nil
+	}
+	other, err := os.Stat(o.From)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrFrom, err)
+	case !other.IsDir():
+		return fmt.Errorf("%w: %s is not a directory", ErrFrom, o.From)
+	}
+	if own, err := os.Stat(o.Data); err == nil && os.SameFile(own, other) {
+		return fmt.Errorf("%w: %s is the directory that is to be repaired", ErrFrom, o.From)
+	}
+	return nil
 }
 
 // repairer makes the steps of a repair.
@@ -108,6 +133,9 @@ type repairer struct {
 	head    uint64
 	index   *records
 	other   *source
+	reach   uint64       // the head of the other copy, as found first: it may be growing
+	trust   uint64       // through where it holds the same log
+	parted  uint64       // where it begins to hold another one, 0 if it does not
 	own     *source      // the log's own segments, once they have been needed
 	sync    func() error // makes blobs durable before the records that name them
 	steps   int
@@ -160,24 +188,36 @@ func (r *repairer) round(sum Summary) error {
 		}
 	}()
 	if r.From != "" {
+		if !c.idKnown {
+			return fmt.Errorf("--from: nothing in %s says which store it belongs to: copy the whole of %s in its place", r.Data, r.From)
+		}
 		other, err := openSource(r.From, r.id)
 		if err != nil {
 			return fmt.Errorf("--from: %w", err)
 		}
 		defer other.close()
+		if r.reach == 0 {
+			r.reach = other.head
+		}
+		other.head = min(other.head, r.reach)
 		r.other = other
+		r.trustCopy()
 	}
-	if !c.idKnown || len(r.plan.hands) > 0 || r.plan.foreign {
+	if !c.idKnown || len(r.plan.hands) > 0 || r.plan.foreign || len(r.plan.links) > 0 && r.other == nil {
 		return nil // only a person can tell what belongs here
 	}
 	// In this order: what is in the wrong place first, then witnesses for the
 	// segments, then the segments, by which the index is judged.
 	start := r.steps
-	for _, part := range []func() error{r.clean, r.restoreBlobs, r.restoreSegments, r.cutAhead, r.restoreIndex, r.settle, r.prune} {
+	adopt := func() error { return r.adopt(sum.Blobs) }
+	restoreBlobs := func() error { return r.restoreBlobs(sum.Blobs) }
+	for i, part := range []func() error{
+		r.clean, adopt, restoreBlobs, r.restoreSegments, r.cutAhead, r.extend, r.restoreIndex, r.settle, r.restoreLost, r.prune,
+	} {
 		if err := part(); err != nil {
 			return err
 		}
-		if r.steps > start && !r.DryRun {
+		if r.steps > start && (!r.DryRun || i == 1) {
 			return nil
 		}
 	}
@@ -186,7 +226,11 @@ func (r *repairer) round(sum Summary) error {
 
 // clean takes out of the way what is in the wrong place.
 func (r *repairer) clean() error {
-	for _, path := range r.plan.wrong {
+	wrong := r.plan.wrong
+	if r.other != nil {
+		wrong = append(wrong, r.plan.links...)
+	}
+	for _, path := range wrong {
 		if err := r.takeAway(path); err != nil {
 			return err
 		}

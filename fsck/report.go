@@ -120,11 +120,16 @@ func (p *Printer) Outcome(o Outcome) {
 		p.object("outcome", o)
 		return
 	}
+	if o.Parted > 0 {
+		p.printf("from index %d on the other copy holds another log: of that, only what hashes prove was taken\n", o.Parted)
+	}
 	switch {
+	case o.DryRun && o.GivenUp > 0:
+		p.printf("nothing has been changed: %s to be made, and %s would be given up behind index %d\n", count(int64(o.Steps), "step"), entries(o.GivenUp), o.Head)
 	case o.DryRun:
 		p.printf("nothing has been changed: %s to be made\n", count(int64(o.Steps), "step"))
 	case o.GivenUp > 0:
-		p.printf("%s made; %d entries given up behind index %d: the index had their records, and there was no content\n", count(int64(o.Steps), "step"), o.GivenUp, o.Head)
+		p.printf("%s made; %s given up behind index %d: the index had their records, and there was no content\n", count(int64(o.Steps), "step"), entries(o.GivenUp), o.Head)
 	default:
 		p.printf("%s made; 0 entries given up\n", count(int64(o.Steps), "step"))
 	}
@@ -135,6 +140,20 @@ func (p *Printer) Next(command ...string) {
 	if !p.json {
 		p.printf("next: %s\n", strings.Join(command, " "))
 	}
+}
+
+// Note prints a line for a person.
+func (p *Printer) Note(format string, args ...any) {
+	if !p.json {
+		p.printf(format+"\n", args...)
+	}
+}
+
+func entries(n uint64) string {
+	if n == 1 {
+		return "1 entry"
+	}
+	return fmt.Sprintf("%d entries", n)
 }
 
 func count(n int64, what string) string {

@@ -23,5 +23,9 @@ type Outcome struct {
 	// index had records and there was no content; Head is the head since.
 	GivenUp uint64 `json:"given_up"`
 	Head    uint64 `json:"head"`
-	DryRun  bool   `json:"dry_run"`
+	// Parted is the first index at which the other copy holds another log than
+	// this one, 0 if there is none: from there on, only what the hashes in the
+	// index prove was taken from it.
+	Parted uint64 `json:"parted,omitempty"`
+	DryRun bool   `json:"dry_run"`
 }

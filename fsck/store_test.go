@@ -274,3 +274,11 @@ func segmentFiles(t testing.TB, dir string) []string {
 	}
 	return paths
 }
+
+// openFor opens a log and fails the test if that cannot be done.
+func openFor(t testing.TB, c engine.Config) *engine.Log {
+	t.Helper()
+	l, err := engine.Open(c)
+	must(t, err)
+	return l
+}

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/zeebo/blake3"
 
@@ -24,11 +26,12 @@ type walker struct {
 	digest  *blake3.Hasher
 	unknown bool // the hash of some entry is not known at all
 	pending *Finding
+	shards  map[string]*shardGroup // missing directories of blobs
 }
 
 // run walks the log.
 func (w *walker) run() error {
-	w.next, w.digest = 1, blake3.New()
+	w.next, w.digest, w.shards = 1, blake3.New(), map[string]*shardGroup{}
 	w.loose(w.first - 1)
 	p := w.start(w.main)
 	defer p.end()
@@ -44,8 +47,14 @@ func (w *walker) run() error {
 		}
 	}
 	w.flush()
+	for _, shard := range slices.Sorted(maps.Keys(w.shards)) {
+		w.flushShard(shard)
+	}
 	if w.next <= w.head {
 		w.unknown = true // no segment reaches the head
+	}
+	if n := len(w.segs); n == 0 || !w.segs[n-1].known {
+		w.unknown = true // there may have been more entries than are left
 	}
 	if w.main {
 		w.sum.Through = w.Through
@@ -65,15 +74,23 @@ func (w *walker) hash(hash segment.Hash) {
 	w.next++
 }
 
-// lost counts the entry at w.next, which is recorded as lost. rec is what the
-// index has of it, if anything: a whole blob makes up for the loss.
-func (w *walker) lost(file string, offset int64, rec segment.Record) {
+// lost counts the entry at w.next, which is recorded as lost: in the segment, or,
+// with none, in the index. rec is what the index has of it, if anything: a whole
+// blob makes up for the loss.
+func (w *walker) lost(s *seg, offset int64, rec segment.Record) {
 	if rec.Hash != (segment.Hash{}) && w.blobs.note(rec.Hash, w.next) && !rec.Lost() {
 		w.hash(rec.Hash)
 		return
 	}
 	if w.main {
 		w.sum.Lost++
+		file, first, _ := segment.RecordPath(w.WAL, w.next)
+		if s != nil {
+			file = s.path
+			w.plan.locked(func() { w.plan.lost[s.first]++ })
+		} else {
+			w.plan.locked(func() { w.plan.lostFiles[first] = true })
+		}
 		w.extend(Finding{Kind: EntryLost, File: file, Offset: offset, First: w.next, Last: w.next, Message: "recorded as lost: reads of it answer an error"})
 	}
 	w.hash(segment.Hash{})
@@ -128,8 +145,8 @@ func (w *walker) loose(last uint64) {
 			w.badRecord(err)
 			w.damaged(w.next)
 		case rec.Lost():
-			path, _, off := segment.RecordPath(w.WAL, w.next)
-			w.lost(path, off, rec)
+			_, _, off := segment.RecordPath(w.WAL, w.next)
+			w.lost(nil, off, rec)
 		default:
 			w.looseEntry(rec)
 		}
@@ -164,9 +181,7 @@ func (w *walker) looseEntry(rec segment.Record) {
 	}
 	switch state {
 	case absent:
-		path := filepath.Join(w.Blobs, segment.BlobPath(rec.Hash))
-		w.plan.blob(blobFault{hash: rec.Hash, index: w.next, missing: true})
-		w.extend(Finding{Kind: BlobMissing, File: path, First: w.next, Last: w.next, Want: rec.Hash.String(), Message: "no such file, and no segment holds the entry"})
+		w.missing(rec.Hash)
 		fallthrough
 	case blobDamaged:
 		w.sum.Damaged++
@@ -213,7 +228,7 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 						w.badRecord(err)
 					}
 				}
-				w.lost(k.seg.path, t.offset, rec)
+				w.lost(k.seg, t.offset, rec)
 			}
 		default:
 			w.batch(k.seg, t, hashes, sizes, k.bad[i])
@@ -251,9 +266,7 @@ func (w *walker) entry(s *seg, t part, hash segment.Hash, size uint32) {
 				Message: fmt.Sprintf("the record is of %d bytes from %d µs, %s has %d bytes from %d µs", rec.Size, rec.Time, s.path, size, t.time)})
 		}
 	}
-	if w.blobs.see(hash, size, w.next, false) == blobWhole {
-		s.inBlobs++
-	}
+	w.seeBlob(s, hash, size)
 	w.hash(hash)
 }
 
@@ -263,9 +276,7 @@ func (w *walker) unread(s *seg, last uint64) {
 		rec, err := w.index.at(w.next)
 		switch {
 		case err == nil && !rec.Lost():
-			if w.blobs.see(rec.Hash, rec.Size, w.next, false) == blobWhole {
-				s.inBlobs++
-			}
+			w.seeBlob(s, rec.Hash, rec.Size)
 			w.hash(rec.Hash)
 		case w.next > w.index.last:
 			w.unknown = true

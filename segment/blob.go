@@ -24,6 +24,7 @@ type Blobs struct {
 	d       *os.File // for syncFS
 	made    [256]bool
 	touched []string // files and directories to sync where there is no syncFS
+	trusted bool     // by Put, of files that are there already
 }
 
 // OpenBlobs opens the directory, creating it if there is none.
@@ -64,11 +65,15 @@ func ParseBlobPath(shard, name string) (h Hash, ok bool) {
 
 // Put writes the blob of entry unless it is there already, and reports whether
 // it created a file. A file that is there with other bytes is replaced: it can
-// only be damaged. The blob is durable after the next Sync.
+// only be damaged. The blob is durable after the next Sync that succeeds.
+//
+// A file that is there already is in doubt unless Trust says otherwise: where the
+// sync of it failed, or never came, the page cache may show what the disk has
+// lost. What counts then is what the disk gives back.
 func (b *Blobs) Put(h Hash, entry []byte) (created bool, err error) {
 	path := filepath.Join(b.dir, BlobPath(h))
 	if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() && fi.Size() == int64(len(entry)) {
-		if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, entry) {
+		if b.holds(path, entry) {
 			// It may be a crashed process's: not known to be durable.
 			b.touched = append(b.touched, path, filepath.Dir(path))
 			return false, nil
@@ -98,8 +103,29 @@ func (b *Blobs) Put(h Hash, entry []byte) (created bool, err error) {
 	return created, nil
 }
 
+// Trust says that whatever the next Put may find was synced, or not: by this
+// object, or before an index record that names it. It spares reading the disk.
+func (b *Blobs) Trust(synced bool) { b.trusted = synced }
+
+// holds reports whether the file holds entry: on the disk where it is in doubt,
+// but for what has yet to be written there, of which the next sync will tell.
+func (b *Blobs) holds(path string, entry []byte) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	if !b.trusted {
+		dropCache(f)
+	}
+	got, err := io.ReadAll(io.LimitReader(f, int64(len(entry))+1))
+	return err == nil && bytes.Equal(got, entry)
+}
+
 // Sync makes every blob that was Put durable, and its name. On Linux it is one
 // syncfs, since a sync of each of many small files takes many times as long.
+// After an error every blob since the last Sync that succeeded is in doubt: a
+// second Sync would succeed although the disk has lost them.
 func (b *Blobs) Sync() error {
 	if len(b.touched) == 0 {
 		return nil

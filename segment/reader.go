@@ -30,9 +30,10 @@ type Reader struct {
 
 // NewReader opens the segment for reading from the batch that holds index,
 // which must be one of the segment's. An error that wraps fs.ErrNotExist means
-// that the segment has been removed: its entries are in the blobs.
+// that the segment has been removed: its entries are in the blobs. A table that
+// cannot be read is a *DamageError; a batch is for Next to read.
 func (s *Segment) NewReader(index uint64) (*Reader, error) {
-	f, err := os.Open(s.Path)
+	f, err := openFile(s.Path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -53,20 +54,18 @@ func (r *Reader) seek(index uint64) error {
 	off, _, first, _, err := r.seg.extent(r.f, index)
 	if err == nil {
 		r.w.size = r.seg.End()
+		var h BatchHeader
 		b, err := r.w.at(off, BatchHeaderSize)
-		if err != nil {
-			return err
+		if err == nil {
+			h, err = ParseBatchHeader(b)
 		}
-		h, err := ParseBatchHeader(b)
 		if err == nil && h.First == first && h.Last() >= index {
 			r.off, r.next = off, first
 			return nil
 		}
-	} else if !errors.Is(err, ErrDamaged) {
-		return err
 	}
 	if err := r.seg.mendTable(r.f); err != nil {
-		return err
+		return fmt.Errorf("%w: table: %w", ErrDamaged, err)
 	}
 	r.off, _, r.next, _, err = r.seg.extent(r.f, index)
 	return err

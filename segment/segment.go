@@ -40,7 +40,7 @@ func Stat(path string) (*Segment, error) {
 	if !fi.Mode().IsRegular() {
 		return nil, &DamageError{Path: path, Err: fmt.Errorf("%w: not a regular file but %s", ErrDamaged, fi.Mode().Type())}
 	}
-	f, err := os.Open(path)
+	f, err := openFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func Stat(path string) (*Segment, error) {
 // from the page cache, and takes what it finds for the segment's contents. See
 // ScanBatches for what it returns.
 func (s *Segment) Scan() (Scan, error) {
-	f, err := os.Open(s.Path)
+	f, err := openFile(s.Path, os.O_RDONLY, 0)
 	if err != nil {
 		return Scan{}, err
 	}

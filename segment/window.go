@@ -19,7 +19,7 @@ type window struct {
 
 // at returns the n bytes at off, valid until the next call. Fewer are returned
 // only where the file ends (or has been cut) before them, and no more is ever
-// allocated than the file can fill.
+// allocated than the file can fill. What cannot be read behind them is no error.
 func (w *window) at(off int64, n int) ([]byte, error) {
 	if rest := w.size - off; int64(n) > rest {
 		n = int(max(rest, 0))
@@ -45,7 +45,7 @@ func (w *window) at(off int64, n int) ([]byte, error) {
 	w.off = off
 	m, err := io.ReadFull(io.NewSectionReader(w.r, off+int64(have), int64(want-have)), w.buf[have:])
 	w.buf = w.buf[:have+m]
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err != nil && len(w.buf) < n && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, err
 	}
 	return w.buf[:min(n, len(w.buf))], nil

@@ -49,7 +49,7 @@ type Writer struct {
 // It writes and syncs NextName, renames it, syncs dir.
 func Create(dir string, h Header) (*Writer, error) {
 	tmp, path := filepath.Join(dir, NextName), filepath.Join(dir, Name(h.First))
-	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
+	f, err := openFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func Create(dir string, h Header) (*Writer, error) {
 // it cuts off the scan's torn bytes and makes what remains durable, since what a
 // crash left in the page cache may never have reached the disk.
 func Resume(s *Segment, scan Scan) (*Writer, error) {
-	f, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	f, err := openFile(s.Path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -154,16 +154,23 @@ func (w *Writer) Commit(batch []byte, count int, now time.Time) error {
 // undo cuts the file back to its last durable batch after a failed write, so
 // that what the write left of a batch that was refused cannot come back.
 func (w *Writer) undo(cause error) error {
+	cause = withoutPath(cause)
 	if err := w.f.Truncate(w.end); err != nil {
-		w.broken = fmt.Errorf("%w: %s: cutting off a failed write (%v): %w", ErrSync, w.Path, cause, err)
+		w.broken = fmt.Errorf("%w: %s: cutting off a failed write (%v): %w", ErrSync, w.Path, cause, withoutPath(err))
 		return w.broken
 	}
 	w.filled = w.end
-	var path *fs.PathError
-	if errors.As(cause, &path) {
-		cause = path.Err // the path in it is that of before the renaming
-	}
 	return fmt.Errorf("%w to %s: %w", ErrNotWritten, filepath.Base(w.Path), cause)
+}
+
+// withoutPath is an error of the segment's file without the path in it, which is
+// that of before the renaming.
+func withoutPath(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // fill writes zeros behind what is filled. Failing is no failure: the next

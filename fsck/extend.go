@@ -1,0 +1,127 @@
+package fsck
+
+import "tcp-log-server/segment"
+
+// pieceMax is about how many bytes of entries go into a segment that is made
+// where there was none: the size at which the daemon seals one.
+const pieceMax = 64 << 20
+
+// pieceEnd is the last index of a segment that begins at first and is to hold
+// entries through last at most: the other copy's segment that has first, or as
+// much as a segment has room for.
+func (r *repairer) pieceEnd(first, last uint64) uint64 {
+	if r.other != nil {
+		if h := r.other.holds(first); h != nil {
+			return min(last, h.last())
+		}
+	}
+	bytes := int64(0)
+	for index := first; index < last; index++ {
+		rec, err := r.index.at(index)
+		if err != nil && r.other != nil {
+			rec, _ = r.other.record(index)
+		}
+		if bytes += int64(rec.Size) + 1; bytes > pieceMax {
+			return index
+		}
+		if err != nil && r.other == nil && index > r.index.last {
+			break // nothing is known of any of them
+		}
+	}
+	return last
+}
+
+// fillGap makes the segments that the entries first..last were in.
+func (r *repairer) fillGap(first, last uint64) error {
+	for first <= last {
+		end := r.pieceEnd(first, last)
+		if _, err := r.rebuild(first, end, end, nil); err != nil {
+			return err
+		}
+		first = end + 1
+	}
+	return nil
+}
+
+// adopt makes segments from those of the other copy where entries would otherwise
+// have to become blobs, more of them than the log has room for, or where there
+// are no segments at all.
+func (r *repairer) adopt(blobs int64) error {
+	if r.other == nil || len(r.other.segs) == 0 || r.other.first > r.copyEnd() {
+		return nil
+	}
+	missing, lowest := int64(0), uint64(0)
+	for _, f := range r.plan.blobs {
+		if f.missing && f.index >= r.other.first && f.index <= r.copyEnd() {
+			missing++
+			if lowest == 0 || f.index < lowest {
+				lowest = f.index
+			}
+		}
+	}
+	none := r.Blobs == Memory || r.LooseMax >= 0 && blobs+missing > int64(r.LooseMax)
+	switch {
+	case len(r.segs) == 0 && missing > 0:
+		return r.grow(r.other.first, r.copyEnd())
+	case len(r.segs) > 0 && missing > 0 && none && r.copyEnd() >= r.first-1:
+		first := max(r.other.holds(lowest).rows[0].first, 1)
+		return r.fillGap(first, r.first-1)
+	}
+	return nil
+}
+
+// extend adds what the other copy has behind the end of the log, if both are the
+// same log up to there.
+func (r *repairer) extend() error {
+	through := r.copyEnd()
+	if through <= r.head || len(r.plan.gaps)+len(r.plan.segments) > 0 || r.plan.ahead > r.head {
+		return nil
+	}
+	if n := len(r.segs); n > 0 {
+		return r.grow(r.head+1, through)
+	}
+	if r.index.last+1 >= r.other.first {
+		return r.grow(max(r.other.first, r.index.last+1), through)
+	}
+	// There is nothing left of the segments, and what comes before the copy's is
+	// in blobs: the records say in which.
+	if r.WAL == Memory {
+		return nil
+	}
+	last := r.other.first - 1
+	if len(r.other.segs) == 0 {
+		last = through
+	}
+	for first := fileOf(r.index.last + 1); first <= last; first += segment.RecordsPerFile {
+		r.plan.records[first] = true
+		if err := r.reindex(first, min(first+segment.RecordsPerFile-1, last), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// grow adds the entries from..through to the end of the segments, as far as each
+// is found.
+func (r *repairer) grow(from, through uint64) error {
+	head := r.head
+	r.head = through
+	defer func() { r.head = head }()
+	if n := len(r.segs); n > 0 && !r.segs[n-1].sealed {
+		last := r.segs[n-1]
+		end := max(from-1, r.pieceEnd(last.first, through))
+		if done, err := r.rebuild(last.first, from-1, end, last); err != nil || done < end {
+			return err
+		}
+		last.sealed = end < through // it is, by now
+		from = end + 1
+	}
+	for from <= through {
+		end := r.pieceEnd(from, through)
+		if done, err := r.rebuild(from, from-1, end, nil); err != nil || done < end {
+			return err
+		}
+		from = end + 1
+	}
+	return nil
+}

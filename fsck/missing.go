@@ -1,0 +1,122 @@
+package fsck
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"tcp-log-server/segment"
+)
+
+// missing makes the finding that there is no blob of hash for the entry at w.next:
+// one for all of them where whole directories are missing.
+func (w *walker) missing(hash segment.Hash) {
+	path := filepath.Join(w.Blobs, segment.BlobPath(hash))
+	shard := filepath.Dir(path)
+	switch {
+	case w.foreignBlobs:
+		return // said of the directory
+	case w.blobs.none:
+		w.extend(Finding{Kind: BlobMissing, File: w.Blobs, First: w.next, Last: w.next, Message: "there are no blobs, and no segment holds the entries"})
+	case !w.blobs.there[hash[0]]:
+		g := w.shards[shard]
+		if g == nil {
+			g = &shardGroup{first: w.next, which: ranges{max: shardRanges}}
+			w.shards[shard] = g
+		}
+		g.add(w.next)
+		if len(g.which.text) == shardRanges-1 {
+			w.flushShard(shard)
+		}
+	default:
+		w.extend(Finding{Kind: BlobMissing, File: path, First: w.next, Last: w.next, Want: hash.String(), Message: "no such file, and no segment holds the entry"})
+	}
+	w.plan.blob(blobFault{hash: hash, index: w.next, missing: true})
+}
+
+// shardGroup is the entries whose blobs were in one directory, which is missing.
+type shardGroup struct {
+	first, last, count uint64
+	which              ranges
+}
+
+// shardRanges is how many ranges of entries one finding names.
+const shardRanges = 512
+
+func (g *shardGroup) add(index uint64) {
+	g.last, g.count = index, g.count+1
+	g.which.add(index, index)
+}
+
+// flushShard makes the finding on the group of a directory.
+func (w *walker) flushShard(shard string) {
+	g := w.shards[shard]
+	delete(w.shards, shard)
+	w.find(Finding{Kind: BlobMissing, File: shard, First: g.first, Last: g.last,
+		Message: fmt.Sprintf("no such directory, and no segment holds the entries whose blobs were in it, %d of them: %s", g.count, g.which)})
+}
+
+// seeBlob notes whether the entry at w.next, which lies in a segment, has a blob.
+func (w *walker) seeBlob(s *seg, hash segment.Hash, size uint32) {
+	switch w.blobs.see(hash, size, w.next, false) {
+	case blobWhole:
+		s.inBlobs++
+		fallthrough
+	case blobDamaged:
+		if w.blobs.fresh(hash, w.next) {
+			s.fresh = max(s.fresh, w.next)
+		}
+	case absent:
+		if w.next <= w.index.last && (s.absent == 0 || w.next < s.absent) {
+			s.absent = w.next
+		}
+	}
+}
+
+// absentBlobs says which segments stay because blobs of their entries are gone:
+// later entries got theirs, so it is not that there was no room for more.
+func (c *checker) absentBlobs() {
+	if c.Blobs == Memory || c.foreignBlobs {
+		return
+	}
+	for i, s := range c.segs {
+		through := s.fresh
+		if i+1 < len(c.segs) && s.fresh > 0 && c.segs[i+1].fresh > 0 {
+			through = s.last
+		}
+		if s.absent > 0 && s.absent < through && c.ctx.Err() == nil {
+			c.absentOf(s, min(through, c.index.last))
+		}
+	}
+}
+
+// absentOf makes the findings on the segment's entries through last that have no
+// blob.
+func (c *checker) absentOf(s *seg, last uint64) {
+	group := shardGroup{which: ranges{max: shardRanges}}
+	flush := func() {
+		if group.count > 0 {
+			c.find(Finding{Kind: BlobAbsent, File: s.path, First: group.first, Last: group.last,
+				Message: fmt.Sprintf("%d entries have no blob, and later ones have: the segment stays for them; %s", group.count, group.which)})
+		}
+		group = shardGroup{which: ranges{max: shardRanges}}
+	}
+	for index := s.absent; index <= last; index++ {
+		rec, err := c.index.at(index)
+		if err != nil || rec.Lost() {
+			continue
+		}
+		if _, err := os.Lstat(filepath.Join(c.Blobs, segment.BlobPath(rec.Hash))); !gone(err) {
+			continue
+		}
+		if group.count == 0 {
+			group.first = index
+		}
+		group.add(index)
+		c.plan.blob(blobFault{hash: rec.Hash, index: index})
+		if len(group.which.text) == shardRanges-1 {
+			flush()
+		}
+	}
+	flush()
+}

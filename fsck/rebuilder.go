@@ -1,0 +1,212 @@
+package fsck
+
+import (
+	"errors"
+	"os"
+
+	"tcp-log-server/segment"
+)
+
+// mergeMax is how many bytes of entries that were found one by one go into one
+// batch, where it is not known how they lay in batches before.
+const mergeMax = 1 << 20
+
+// rebuilder is the writing of one segment.
+type rebuilder struct {
+	*repairer
+	seg     *seg // what is left, or nil
+	header  segment.Header
+	last    uint64
+	next    uint32 // what the segment behind it follows
+	chained bool   // that is known
+	seal    bool
+
+	w      *segment.Rewriter
+	raw    *os.File
+	starts map[uint64]bool // first indices of batches, by the table
+	// lost counts the entries that are found nowhere, firstLost is the first of
+	// them. still counts those that had been recorded as lost before. lostOnes are
+	// both.
+	lost, still uint64
+	firstLost   uint64
+	lostOnes    ranges
+	wasLost     bool  // the entries that are looked for were recorded as lost
+	time        int64 // of the batch before
+}
+
+// build writes the segment to the file at path, or just counts what would be
+// lost if there is none.
+func (b *rebuilder) build(path string) (err error) {
+	b.lost, b.still, b.lostOnes = 0, 0, ranges{}
+	if b.w, err = segment.NewRewriter(path, b.header); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.w.Close()) }()
+	if b.seg != nil && b.seg.readable {
+		if err := b.copyWhole(); err != nil {
+			return err
+		}
+	}
+	if err := b.fill(b.last, 0, 0); err != nil {
+		return err
+	}
+	if b.seal {
+		return b.w.Seal(b.next, b.chained)
+	}
+	return nil
+}
+
+// copyWhole copies the whole batches that are left, and fills up between them.
+func (b *rebuilder) copyWhole() error {
+	f, err := os.Open(b.seg.path)
+	if err != nil {
+		return nil // nothing is left that can be read
+	}
+	defer f.Close()
+	b.raw = f
+	defer func() { b.raw = nil }()
+	b.readTable(f)
+	w, err := segment.Walk(f, b.seg.first, b.seg.sum, b.seg.known, b.seg.end(), func(p segment.Piece) error {
+		switch {
+		case p.Last < p.First, p.Last > b.last:
+			return nil
+		case p.Damage != nil:
+			return b.fill(p.Last, p.Offset, p.End)
+		case p.Lost:
+			// It may be found by now.
+			b.wasLost = true
+			err := b.fill(p.Last, 0, 0)
+			b.wasLost = false
+			return err
+		case lineCount(p.Entries) != p.Last-p.First+1:
+			return b.fill(p.Last, 0, 0)
+		}
+		if err := b.fill(p.First-1, 0, 0); err != nil {
+			return err
+		}
+		b.time = p.Time
+		return b.w.Add(uint32(p.Last-p.First+1), p.Time, p.Entries)
+	})
+	if err == nil && w.Torn > 0 {
+		err = b.fill(b.last, w.End, b.seg.end())
+	}
+	return err
+}
+
+func lineCount(body []byte) uint64 {
+	n := uint64(0)
+	for _, c := range body {
+		if c == '\n' {
+			n++
+		}
+	}
+	return n
+}
+
+// readTable notes where batches began, if the table is whole: batches that are
+// put together as they were come out the same to the byte.
+func (b *rebuilder) readTable(f *os.File) {
+	b.starts = nil
+	if !b.seg.sealed {
+		return
+	}
+	t := newRows(f, b.seg)
+	starts := map[uint64]bool{}
+	for t.read() {
+		starts[b.seg.first+uint64(t.row.Delta)] = true
+	}
+	if t.why == nil && t.sum == b.seg.footer.Rows {
+		b.starts = starts
+	}
+}
+
+// fill writes the entries up to last, each from wherever it is found. from..to is
+// where in the file what is left of their batch lies, if anything is.
+func (b *rebuilder) fill(last uint64, from, to int64) error {
+	var body []byte
+	var batch found // what the entries in body have in common
+	count := uint32(0)
+	flush := func() error {
+		if count == 0 {
+			return nil
+		}
+		b.time = batch.time
+		err := b.w.Add(count, batch.time, body)
+		body, count = body[:0], 0
+		return err
+	}
+	off := from + segment.BatchHeaderSize
+	for index := b.w.Last() + 1; index <= last; index++ {
+		rec, err := b.index.at(index)
+		known := err == nil && (!rec.Lost() || rec.Hash != segment.Hash{})
+		if err != nil || rec.Lost() {
+			from, to = 0, 0 // where the next one begins is not known
+		}
+		e, ok := b.look(index, rec, known, off, to)
+		off += int64(rec.Size) + 1
+		if !ok {
+			if err := flush(); err != nil {
+				return err
+			}
+			through := index
+			if err != nil && index > b.index.last && (b.other == nil || index > b.other.head) {
+				through = last // nothing can be known of any of them
+			}
+			switch {
+			case b.wasLost || err == nil && rec.Lost():
+				b.still += through - index + 1
+			case b.lost == 0:
+				b.firstLost = index
+				fallthrough
+			default:
+				b.lost += through - index + 1
+			}
+			b.lostOnes.add(index, through)
+			if err := b.w.Lose(through, b.time); err != nil {
+				return err
+			}
+			index = through
+			continue
+		}
+		apart := b.starts[index] || b.starts == nil && count > 0 &&
+			(e.time != batch.time || e.batch != batch.batch || len(body) > mergeMax)
+		if apart {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		if count == 0 {
+			batch = e
+		}
+		body = append(append(body, e.text...), '\n')
+		count++
+	}
+	return flush()
+}
+
+// look looks for the entry at index, whose record is rec if known.
+func (b *rebuilder) look(index uint64, rec segment.Record, known bool, off, to int64) (found, bool) {
+	if known {
+		if b.raw != nil && to > 0 {
+			if text, ok := readEntry(b.raw, off, to, rec); ok && segment.Sum(text) == rec.Hash {
+				return found{text: text, time: rec.Time}, true
+			}
+		}
+		if text, ok := wholeBlob(b.Blobs, rec.Hash); ok && b.Blobs != Memory {
+			return found{text: text, time: rec.Time}, true
+		}
+	}
+	if b.other == nil {
+		return found{}, false
+	}
+	e, ok := b.other.entry(index)
+	if ok && (known && segment.Sum(e.text) == rec.Hash || !known && index <= b.trust) {
+		return e, true
+	}
+	if known {
+		if text, ok := b.other.blob(rec.Hash); ok {
+			return found{text: text, time: rec.Time}, true
+		}
+	}
+	return found{}, false
+}

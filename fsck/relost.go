@@ -1,0 +1,113 @@
+package fsck
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"tcp-log-server/segment"
+)
+
+// restoreLost brings back entries that have been recorded as lost and are found
+// by now: in another copy, or in a blob that has been put in its place.
+func (r *repairer) restoreLost() error {
+	for _, first := range sortedKeys(r.plan.lost) {
+		for _, s := range r.segs {
+			if s.first != first || !s.readable {
+				continue
+			}
+			b := &rebuilder{repairer: r, seg: s, last: r.should(s), header: s.header}
+			if err := b.build(""); err != nil {
+				return err
+			}
+			if b.lost > 0 || b.still >= r.plan.lost[first] {
+				continue
+			}
+			if _, err := r.rebuild(first, b.last, b.last, s); err != nil {
+				return err
+			}
+		}
+	}
+	for _, first := range sortedKeys(r.plan.lostFiles) {
+		if err := r.restoreLoose(first); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreLoose does so for entries that no segment holds, whose records are in
+// the file of the index that begins at first.
+func (r *repairer) restoreLoose(first uint64) error {
+	last := min(first+segment.RecordsPerFile-1, r.index.last)
+	recs := make([]segment.Record, 0, last+1-first)
+	back := map[uint64]segment.Record{}
+	var which ranges
+	for index := first; index <= last; index++ {
+		rec, err := r.index.at(index)
+		if err != nil {
+			return nil // the file is to be restored first
+		}
+		if rec.Lost() && index < r.first {
+			if e, ok := r.again(index, rec); ok {
+				rec = recordOf(e)
+				back[index] = rec
+				which.add(index, index)
+			}
+		}
+		recs = append(recs, rec)
+	}
+	if len(back) == 0 {
+		return nil
+	}
+	path, _, _ := segment.RecordPath(r.WAL, first)
+	message := fmt.Sprintf("written anew, with %d records, of them %d of entries that had been recorded as lost and are found again: %s", len(recs), len(back), which)
+	return r.do(Step{Action: "reindex", File: path, First: first, Last: last, Message: message}, func() error {
+		if err := r.putAgain(back); err != nil {
+			return err
+		}
+		tmp := filepath.Join(r.WAL, segment.RepairName)
+		if err := r.change(); err != nil {
+			return err
+		}
+		if err := segment.WriteRecords(tmp, first, recs); err != nil {
+			return err
+		}
+		return r.replace(tmp, path, "written anew")
+	})
+}
+
+// again finds the entry at index, whose record is that of a lost one.
+func (r *repairer) again(index uint64, rec segment.Record) (found, bool) {
+	known := rec.Hash != segment.Hash{}
+	b := &rebuilder{repairer: r}
+	e, ok := b.look(index, rec, known, 0, 0)
+	if known && rec.Time != 0 {
+		e.time = rec.Time
+	}
+	return e, ok
+}
+
+// putAgain writes the blobs of entries that have been found again. They are
+// durable before the records that name them.
+func (r *repairer) putAgain(back map[uint64]segment.Record) error {
+	blobs, err := segment.OpenBlobs(r.Blobs)
+	if err != nil {
+		return err
+	}
+	defer blobs.Close()
+	for _, index := range sortedKeys(back) {
+		rec := back[index]
+		e, ok := r.again(index, segment.Record{Hash: rec.Hash, Time: rec.Time})
+		if !ok {
+			return errors.New("an entry that was found a moment ago is there no more")
+		}
+		if err := r.change(); err != nil {
+			return err
+		}
+		if _, err := blobs.Put(rec.Hash, e.text); err != nil {
+			return err
+		}
+	}
+	return blobs.Sync()
+}

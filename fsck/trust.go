@@ -1,0 +1,69 @@
+package fsck
+
+import "math"
+
+// trustCopy finds out through which index the other copy holds the same log as
+// this one. A copy that was restored and then appended to goes another way from
+// some index on: of what lies behind that, only what the index's hashes prove is
+// taken. Where nothing tells them apart they are the same, being of one store.
+func (r *repairer) trustCopy() {
+	r.trust = math.MaxUint64
+	top := min(max(r.head, r.index.last), r.other.head)
+	// The last entry that both have decides: batches follow one another, and an
+	// entry is what it is at its index and its time.
+	for step := uint64(0); step < top; step = max(1, 2*step) {
+		same, known := r.sameEntry(top - step)
+		if known && same {
+			return
+		}
+		if !known {
+			continue
+		}
+		low, high := uint64(0), top-step // the first is the same, the second is not
+		for high-low > 1 {
+			mid := low + (high-low)/2
+			// Of some entries nothing is known: the next one that is decides.
+			at, same, known := mid, false, false
+			for step := uint64(1); ; step *= 2 {
+				if same, known = r.sameEntry(at); known || mid+step >= high {
+					break
+				}
+				at = mid + step
+			}
+			if known && same {
+				low = at
+			} else {
+				high = mid
+			}
+		}
+		r.trust, r.parted = low, low+1
+		return
+	}
+}
+
+// sameEntry compares what the log and the other copy have at index. known says
+// that both have something.
+func (r *repairer) sameEntry(index uint64) (same, known bool) {
+	theirs, ok := r.other.known(index)
+	if !ok {
+		return false, false
+	}
+	if e, ok := r.ownEntry(index); ok {
+		ours := recordOf(e)
+		return ours == theirs, true
+	}
+	ours, err := r.index.at(index)
+	if err != nil || ours.Lost() {
+		return false, false
+	}
+	return ours == theirs, true
+}
+
+// copyEnd is the last entry that can be taken from the other copy without
+// another witness, 0 if there is no other copy.
+func (r *repairer) copyEnd() uint64 {
+	if r.other == nil {
+		return 0
+	}
+	return min(r.other.head, r.trust)
+}
