@@ -31,6 +31,10 @@ func backupCommand() *cli.Command {
 			"on it. It is created, or must be empty, or hold an earlier backup of this log: then\n" +
 			"only what is new is copied. Whenever this is interrupted, DEST holds the earlier\n" +
 			"backup or the new one, and running it again completes it.\n\n" +
+			"Examples:\n" +
+			"   tcp-log-server backup /mnt/backup/log\n" +
+			"   tcp-log-server backup --verify --data /var/lib/log /mnt/backup/log\n" +
+			"   DATA=/mnt/backup/log tcp-log-server                  # serve a copy of it\n\n" +
 			"Exit codes: 0 done, 1 failed, 16 wrong usage.",
 		ArgsUsage: "DEST",
 		Flags: append(flags,

@@ -27,6 +27,12 @@ func fsckCommand() *cli.Command {
 		Description: "Reads the log in DIR (by default that of --data) without changing a byte: on a\n" +
 			"copy, on read-only media, or beside the running daemon. Every finding is printed,\n" +
 			"then a summary with a digest: two copies hold the same log when it is the same.\n\n" +
+			"Examples:\n" +
+			"   tcp-log-server fsck                                  # the log in ./tcp-log-server.data\n" +
+			"   tcp-log-server fsck /mnt/backup/log && echo it is whole\n" +
+			"   tcp-log-server fsck --through 1000 --json | jq -r 'select(.digest).digest'\n" +
+			"   tcp-log-server fsck --repair --dry-run               # what a repair would do\n" +
+			"   tcp-log-server fsck --repair --from /mnt/backup/log  # restore what is damaged\n\n" +
 			"Exit codes, as those of fsck(8):\n" +
 			"   0  no errors; there may have been hints\n" +
 			"   1  errors, all of them corrected\n" +

@@ -34,7 +34,7 @@ func TestManPage(t *testing.T) {
 	for _, part := range strings.Split("\n"+commands, "\n.SS ")[1:] {
 		name, _, _ := strings.Cut(strings.Fields(part)[0], " ")
 		parts[name] = part
-		if !strings.Contains(part, "tcp-log-server "+name) && name != "fsck" && name != "backup" {
+		if !strings.Contains(part, "tcp-log-server "+name) {
 			t.Errorf("%s has no example", name)
 		}
 	}
