@@ -201,9 +201,6 @@ func checkSyncs(calls []call, data string) []string {
 	segments, wal, blobs := filepath.Join(data, "segments"), filepath.Join(data, "wal"), filepath.Join(data, "blobs")
 	next := filepath.Join(segments, "next.tmp")
 	renames := []string{"rename", "renameat", "renameat2"}
-	in := func(dir string) func(c call) bool {
-		return func(c call) bool { return filepath.Dir(c.path) == dir }
-	}
 	isSegment := func(c call) bool { return strings.HasSuffix(c.path, ".seg") }
 
 	last := 0
@@ -251,18 +248,16 @@ func checkSyncs(calls []call, data string) []string {
 	if blob.name == "" {
 		tr.wrong("the trace has no blob")
 	}
+	again := tr.next(0, func(c call) bool { return c.name == "openat" && c.path == filepath.Join(filepath.Dir(filepath.Dir(data)), "again") })
 	tr.each("new file of the index", []string{"openat"}, func(c call) bool {
-		return in(wal)(c) && strings.Contains(c.args, "O_CREAT")
+		return filepath.Dir(c.path) == wal && strings.Contains(c.args, "O_CREAT") && c.begin < again
 	}, func(c call) {
-		if !tr.between("fsync", wal, c.end, 1<<29) {
+		if !tr.between("fsync", wal, c.end, again) { // the next start syncs it anyway
 			tr.wrong("the name of %s is not synced", c.path)
 		}
 	})
 
 	// The second start: what is there is read from the disk, and then made durable.
-	again := tr.next(0, func(c call) bool {
-		return c.name == "openat" && c.path == filepath.Join(filepath.Dir(filepath.Dir(data)), "again")
-	})
 	var tail string
 	for _, c := range tr.calls {
 		if c.name == "pwrite64" && isSegment(c) && c.begin > again {
