@@ -44,7 +44,7 @@ func run(args []string) int {
 	} else {
 		err = fmt.Errorf("%w; see `tcp-log-server --help`", err)
 	}
-	if text := err.Error(); text != "" {
+	if text := strings.ReplaceAll(err.Error(), "\n", "; "); text != "" { // as errors.Join parts them
 		fmt.Fprintf(os.Stderr, "tcp-log-server: %s\n", text)
 	}
 	return code

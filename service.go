@@ -153,7 +153,7 @@ func (s *service) listen() (err error) {
 	}
 	config := server.Config{
 		MaxEntry:       s.cmd.Int("max-entry"),
-		MaxConnections: s.cmd.Int("max-connections"),
+		MaxConnections: s.maxConnections(),
 		WriteTimeout:   s.cmd.Duration("write-timeout"),
 		Stat:           newStat(s),
 		Logger:         s.logger,
@@ -168,6 +168,16 @@ func (s *service) listen() (err error) {
 		Str("data", s.cmd.String("data")).Uint64("head", head).Send()
 	s.entrance.warn(s.logger, addr)
 	return nil
+}
+
+// maxConnections is --max-connections, or what the limit of open files allows.
+func (s *service) maxConnections() int {
+	most := s.cmd.Int("max-connections")
+	n := connectionsFor(most)
+	if n < most && s.cmd.IsSet("max-connections") {
+		s.logger.Warn().Str("event", "limited").Int("connections", n).Msg("the limit of open files (ulimit -n) allows no more connections")
+	}
+	return n
 }
 
 // attend keeps the service manager informed and reloads when told to, until a

@@ -100,6 +100,7 @@ func TestNotifyFailedStart(t *testing.T) {
 	start(t, "DATA="+data)
 	m, setting := newServiceManager(t)
 	d := launch(t, setting, "WATCHDOG_USEC=150000", "DATA="+data)
+	defer time.AfterFunc(20*time.Second, func() { d.cmd.Process.Kill() }).Stop() // should it serve
 	if code := d.wait(t); code != exitFailure {
 		t.Errorf("exit code is %d, want %d", code, exitFailure)
 	}
@@ -257,6 +258,7 @@ func TestOtherSockets(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := inherit(t, tt.sockets)
+			defer time.AfterFunc(20*time.Second, func() { d.cmd.Process.Kill() }).Stop() // should it serve
 			code := d.wait(t)
 			if text := d.stderr.String(); code != exitFailure || strings.Count(text, "\n") != 1 || !strings.Contains(text, tt.says) {
 				t.Errorf("exit code is %d, error %q, want one line with %q", code, text, tt.says)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -155,5 +156,26 @@ func TestDamagedRecordKeepsSegment(t *testing.T) {
 	}
 	if _, err := f.WriteAt(b, 0); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestShownAfterItsCompletion: followers see an entry only once its completion has
+// run, so that no reader tells of it before its writer knows.
+func TestShownAfterItsCompletion(t *testing.T) {
+	t.Parallel()
+	l := openLog(t, testConfig(t))
+	const appends = 50
+	done := make(chan struct{}, appends)
+	for n := range appends {
+		entry := []byte(fmt.Sprintf("[%d]\n", n))
+		l.Append(entry, 1, func(first uint64, err error) {
+			if shown, _ := l.Acked(); err != nil || shown >= first {
+				t.Errorf("the completion of index %d runs (%v) when followers see %d", first, err, shown)
+			}
+			done <- struct{}{}
+		})
+	}
+	for range appends {
+		<-done
 	}
 }

@@ -248,7 +248,9 @@ func checkSyncs(calls []call, data string) []string {
 	if blob.name == "" {
 		tr.wrong("the trace has no blob")
 	}
-	again := tr.next(0, func(c call) bool { return c.name == "openat" && c.path == filepath.Join(filepath.Dir(filepath.Dir(data)), "again") })
+	again := tr.next(0, func(c call) bool {
+		return c.name == "openat" && c.path == filepath.Join(filepath.Dir(filepath.Dir(data)), "again")
+	})
 	tr.each("new file of the index", []string{"openat"}, func(c call) bool {
 		return filepath.Dir(c.path) == wal && strings.Contains(c.args, "O_CREAT") && c.begin < again
 	}, func(c call) {

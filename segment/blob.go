@@ -199,8 +199,13 @@ func ReadBlob(dir string, r Record) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	// One byte more than wanted tells a file that has grown from one that has not.
-	entry := make([]byte, int(r.Size)+1)
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	// One byte more than wanted tells a file that has grown from one that has not. A
+	// record that is wrong about the size takes no more memory than the file.
+	entry := make([]byte, min(int64(r.Size), fi.Size())+1)
 	n, err := io.ReadFull(f, entry)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, err
