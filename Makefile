@@ -36,11 +36,11 @@ interop: build
 # faults breaks what is around the built server and looks what becomes of the log:
 # see docs/RELIABILITY.md. It needs Linux, and for most of it root, strace and loop
 # devices; what is missing is named where a test is skipped. FAULT_ROUNDS=200 is the
-# long run, FAULTS=-run=Kill a part of it.
-FAULTS ?=
+# long run, FAULTS=Kill that of the tests with such names.
+FAULTS ?= .
 faults:
 	@cd faults && $(GO) vet ./... && $(GO) test -count=1 ./report && \
-	{ $(GO) test -count=1 -timeout 12h -json $(FAULTS) . 2>&1; true; } | $(GO) run ./report
+	{ $(GO) test -count=1 -timeout 12h -json -run '$(FAULTS)' . 2>&1; true; } | $(GO) run ./report
 
 # bench compares with Redis, NATS JetStream and the original server, as far as they
 # are installed; see docs/PERFORMANCE.md.

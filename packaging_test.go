@@ -171,6 +171,9 @@ func TestConfinement(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if _, err := os.ReadFile(path); err != nil { // so that a change of it is seen as one of this test
+			t.Fatal(err)
+		}
 		out, err := exec.Command(analyze, "security", "--offline=true", "--no-pager", path).CombinedOutput()
 		m := regexp.MustCompile(`exposure level for \S+: ([0-9.]+)`).FindSubmatch(out)
 		if err != nil || m == nil {

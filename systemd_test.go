@@ -72,8 +72,8 @@ func TestNotify(t *testing.T) {
 		talk(t, addr, `{"id":"1","entry":{"a":1}}`+"\n")
 	}
 	other := func() string { // what comes that is no sign of life
-		for {
-			if got := m.next(t, 20*time.Second); got != "WATCHDOG=1" {
+		for deadline := time.Now().Add(20 * time.Second); ; {
+			if got := m.next(t, 20*time.Second); got != "WATCHDOG=1" || time.Now().After(deadline) {
 				return got
 			}
 		}

@@ -1,6 +1,16 @@
 package canonical
 
-import "testing"
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+)
 
 func TestAllocs(t *testing.T) {
 	if raceEnabled {
@@ -21,4 +31,70 @@ func TestAllocs(t *testing.T) {
 			t.Errorf("Skip allocates %v times for %s", n, tt.name)
 		}
 	}
+}
+
+// TestAllocBounds: Append takes no more memory than its input justifies, whatever
+// it is. The worst are tiny members out of order, some 30 bytes of scratch for each
+// byte, and what is left behind while scratch grows.
+func TestAllocBounds(t *testing.T) {
+	const times, plus = 64, 64 << 10
+	var inputs [][]byte
+	for _, target := range []string{"FuzzAppend", "FuzzSkip", "FuzzVariants"} {
+		files, err := filepath.Glob(filepath.Join("testdata", "fuzz", target, "*"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("there is no corpus of %s: %v", target, err)
+		}
+		for _, file := range files {
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, text, _ := strings.Cut(string(b), "[]byte(")
+			text, _, _ = strings.Cut(text, "\n")
+			src, err := strconv.Unquote(strings.TrimSuffix(text, ")"))
+			if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			inputs = append(inputs, []byte(src))
+		}
+	}
+	for _, s := range []string{
+		"[" + strings.Repeat("1e20,", 50_000) + "1]",
+		strings.Repeat("[", 100_000),
+		strings.Repeat(`{"a":`, 100) + strings.Repeat(`{"b":1,"a":2},`, 10_000),
+		"{" + strings.Repeat(`"b":1,`, 50_000),
+		"[" + strings.Repeat(`"\u0041\/",`, 20_000) + "1]",
+		manyNames(20_000),
+	} {
+		inputs = append(inputs, []byte(s))
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, src := range inputs {
+		for range 10 {
+			least := ^uint64(0)
+			for range 3 { // others may allocate meanwhile
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				Append(nil, src)
+				Skip(src)
+				runtime.ReadMemStats(&after)
+				least = min(least, after.TotalAlloc-before.TotalAlloc)
+			}
+			if limit := uint64(times*len(src) + plus); least > limit {
+				t.Fatalf("%d bytes are allocated for an input of %d, want %d at most: %.200q", least, len(src), limit, src)
+			}
+			if src = bytes.Clone(src); len(src) > 0 {
+				src[random.IntN(len(src))] = `{}[]",:\u019eE-. ntf`[random.IntN(20)]
+			}
+		}
+	}
+}
+
+// manyNames is an object of n members in an order that has to be changed.
+func manyNames(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"%d":0`, n-i)
+	}
+	return "{" + b.String()[1:] + "}"
 }
