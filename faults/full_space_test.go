@@ -1,0 +1,128 @@
+package faults
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestFullDisk runs the server on a tmpfs that has no room left, of bytes or of
+// inodes. Writers are told, reads go on, and once there is room the same process
+// takes appends again and makes up for the blobs and records that it could not
+// write.
+func TestFullDisk(t *testing.T) {
+	needTmpfs(t)
+	debug := []string{"LOG_LEVEL=debug", "FAULT_SETTLE_EVERY=10ms"}
+	t.Run("no-bytes", func(t *testing.T) {
+		h := newHistory(func(int) int { return 1000 })
+		dir := newTmpfs(t, "size=32m")
+		p := server(t, options{Data: filepath.Join(dir, "data"), Env: debug})
+		accepted(t, p.addr, h, 100)
+		settledAll(t, p, 100)
+
+		fill(t, dir)
+		writers := h.start(t, p.addr, load{Writers: 4, Depth: 16})
+		eventually(t, "an append is refused", func() bool { return h.failures() > 0 })
+		writers.halt()
+		p.await("refused")
+		p.await("settle")
+		served(t, p.addr)
+		verify(t, p.addr, h)
+
+		makeRoom(t, dir)
+		accepted(t, p.addr, h, 100)
+		acked, _, unknown := h.counts()
+		if unknown > 0 {
+			t.Errorf("%d entries have an unknown outcome", unknown)
+		}
+		for text := range h.errors() {
+			if !strings.HasPrefix(text, "not stored: not written to ") || !strings.HasSuffix(text, "no space left on device") {
+				t.Errorf("a writer is told %q, want that there is no space left", text)
+			}
+		}
+		settledAll(t, p, uint64(acked))
+		if head := verify(t, p.addr, h); head != uint64(acked) {
+			t.Errorf("the log has %d entries, want the %d that were acknowledged", head, acked)
+		}
+		p.clean()
+		fsckSettled(t, p.data, acked)
+		recovered(t, p.data, h)
+	})
+	t.Run("no-inodes", func(t *testing.T) {
+		h := newHistory(nil)
+		dir := newTmpfs(t, "size=64m,nr_inodes=400")
+		p := server(t, options{Data: filepath.Join(dir, "data"), Env: append(debug, "FAULT_SEGMENT_SIZE=65536")})
+		accepted(t, p.addr, h, 20)
+		settledAll(t, p, 20)
+
+		writers := h.start(t, p.addr, load{Writers: 4, Depth: 16})
+		p.await("settle")
+		eventually(t, "a segment cannot be created", func() bool { return h.failures() > 0 })
+		writers.halt()
+		p.await("refused")
+		verify(t, p.addr, h)
+
+		run(t, "mount", "-o", "remount,nr_inodes=1000000", dir)
+		accepted(t, p.addr, h, 500)
+		acked, _, unknown := h.counts()
+		if unknown > 0 {
+			t.Errorf("%d entries have an unknown outcome", unknown)
+		}
+		for text := range h.errors() {
+			if !strings.HasPrefix(text, "not stored: open ") || !strings.HasSuffix(text, "no space left on device") {
+				t.Errorf("a writer is told %q, want that there is no space left", text)
+			}
+		}
+		settledAll(t, p, uint64(acked))
+		verify(t, p.addr, h)
+		p.clean()
+		fsckSettled(t, p.data, acked)
+		recovered(t, p.data, h)
+	})
+	// A log that is not written to needs no room: it starts, and can be read.
+	t.Run("start-without-room", func(t *testing.T) {
+		h := newHistory(func(int) int { return 1000 })
+		dir := newTmpfs(t, "size=8m")
+		p := server(t, options{Data: filepath.Join(dir, "data"), Env: []string{"LOG_LEVEL=debug"}})
+		accepted(t, p.addr, h, 100)
+		settledAll(t, p, 100)
+		p.clean()
+
+		fill(t, dir)
+		p = server(t, options{Data: p.data})
+		verify(t, p.addr, h)
+		writers := h.start(t, p.addr, load{Writers: 4, Depth: 16})
+		eventually(t, "an append is refused", func() bool { return h.failures() > 0 })
+		writers.halt()
+		verify(t, p.addr, h)
+		makeRoom(t, dir)
+		accepted(t, p.addr, h, 10)
+		p.clean()
+		recovered(t, p.data, h)
+	})
+}
+
+// newTmpfs mounts a tmpfs for the length of the test and returns where.
+func newTmpfs(t testing.TB, options string) string {
+	t.Helper()
+	dir := t.TempDir()
+	run(t, "mount", "-t", "tmpfs", "-o", options, "tmpfs", dir)
+	t.Cleanup(func() { run(t, "umount", "-l", dir) })
+	return dir
+}
+
+// fsckSettled checks a log on which no server runs: it is whole, and has the
+// record and the blob of each of its n entries. args are for fsck.
+func fsckSettled(t *testing.T, data string, n int, args ...string) {
+	t.Helper()
+	code, lines := fsckOf(t, data, args...)
+	found := lines[len(lines)-1]
+	if code != 0 || found["entries"] != float64(n) || found["indexed"] != float64(n) || found["blobs"] != float64(n) {
+		t.Errorf("fsck's exit code is %d and it finds %v, want 0 and %d entries with records and blobs", code, found, n)
+	}
+	for _, l := range lines[:len(lines)-1] {
+		if l["kind"] != "segment-settled" { // a segment that will be removed in time
+			t.Errorf("fsck finds %v, want nothing wrong", l)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package faults
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// unfinish leaves in a log on which no server runs what a crash can leave besides:
+// half a batch behind the last one, half a record, and files half made.
+func unfinish(t testing.TB, data string) {
+	t.Helper()
+	if segments := files(t, data, "segments", "*.seg"); len(segments) > 0 {
+		last := segments[len(segments)-1]
+		b, err := os.ReadFile(last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Behind the last batch the open segment is zeros. A sealed one ends in its
+		// footer, and is left alone.
+		end := len(bytes.TrimRight(b, "\x00"))
+		if bytes.HasSuffix(b[:end], []byte("\n")) {
+			writeAt(t, last, int64(end), bytes.Repeat([]byte{0xab}, 1000))
+		}
+	}
+	if index := files(t, data, "wal", "00*"); len(index) > 0 {
+		last := index[len(index)-1]
+		b, err := os.ReadFile(last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeAt(t, last, int64(len(b)), b[:min(len(b), 17)])
+	}
+	for _, name := range []string{"segments/next.tmp", "blobs/blob.tmp"} {
+		if _, err := os.Stat(filepath.Dir(filepath.Join(data, name))); err != nil {
+			continue // not that far yet
+		}
+		if err := os.WriteFile(filepath.Join(data, name), []byte(`{"half`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// recordStride is how many bytes of the index a record takes: see docs/FORMAT.md.
+const recordStride = 49
+
+// damagedLog makes a log of many segments, all of it settled and in blobs too, and
+// damages some of each part so that a repair can restore all of it. Each
+// of its 8 writers sends perWriter entries.
+func damagedLog(t testing.TB, perWriter int) (*history, string) {
+	t.Helper()
+	h, data := newHistory(nil), newData(t)
+	env := []string{fmt.Sprintf("FAULT_SEGMENT_SIZE=%d", 1024+perWriter*100), "FAULT_SETTLE_EVERY=1ms", "LOOSE_MAX=-1"}
+	p := server(t, options{Data: data, Env: env})
+	h.write(t, p.addr, load{Writers: 8, Depth: 8, Entries: perWriter})
+	p.clean()
+	eventually(t, "the log is settled", func() bool {
+		sum := fsck(t, data)
+		if sum["indexed"] == sum["entries"] {
+			return true
+		}
+		server(t, options{Data: data, Env: env}).clean() // it settles a little more
+		return false
+	})
+	segments := files(t, data, "segments", "*.seg")
+	if len(segments) < 5 {
+		t.Fatalf("the log has %d segments, want 5 at least", len(segments))
+	}
+	for i, path := range segments[:len(segments)-1] {
+		switch i % 4 {
+		case 0: // within a batch
+			flip(t, path, 200)
+		case 1: // the footer
+			fi, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			flip(t, path, fi.Size()-5)
+		case 2: // the header
+			flip(t, path, 20)
+		case 3: // a record, of an entry that is whole
+			var first int64
+			if _, err := fmt.Sscanf(filepath.Base(path), "%d.seg", &first); err != nil {
+				t.Fatal(err)
+			}
+			flip(t, filepath.Join(data, "wal", "00000000000000000001"), (first-1)*recordStride+10)
+		}
+	}
+	return h, data
+}
+
+// files are the files of one directory of a log, in order.
+func files(t testing.TB, data, dir, pattern string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(data, dir, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(found)
+	return found
+}
+
+// flip inverts one bit.
+func flip(t testing.TB, path string, off int64) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeAt(t, path, off, []byte{b[off] ^ 0x10})
+}
+
+func writeAt(t testing.TB, path string, off int64, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(b, off); err != nil {
+		t.Fatal(err)
+	}
+}

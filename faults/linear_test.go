@@ -1,0 +1,373 @@
+package faults
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// request is what a client asked of the log, and answer what it got.
+type request struct {
+	entry string // to append, "" for a read
+	from  uint64 // the first index of a read
+	count uint64 // how many entries it wants; 0 asks for the head alone
+}
+
+type answer struct {
+	index   uint64 // of an append
+	entries []string
+	whole   bool   // the read got all that it wanted, rather than {"current":true}
+	head    uint64 // if it asked for that
+}
+
+// logModel is the log as it should be: a list that appends add to, at the index
+// that they are told, and that reads see as it is at one moment.
+var logModel = porcupine.Model{
+	Init: func() any { return []string(nil) },
+	Step: func(state, in, out any) (bool, any) {
+		log, q, a := state.([]string), in.(request), out.(answer)
+		n := uint64(len(log))
+		switch {
+		case q.entry != "":
+			// A list that others share is never written to.
+			return a.index == n+1, append(log[:n:n], q.entry)
+		case q.count == 0:
+			return a.head == n, log
+		case a.whole && (n < q.from+q.count-1 || uint64(len(a.entries)) != q.count):
+			return false, log
+		case !a.whole && n != max(q.from-1, q.from-1+uint64(len(a.entries))) && !(len(a.entries) == 0 && n < q.from):
+			return false, log
+		}
+		if len(a.entries) == 0 {
+			return true, log
+		}
+		return slices.Equal(log[q.from-1:q.from-1+uint64(len(a.entries))], a.entries), log
+	},
+	Equal: func(a, b any) bool { return slices.Equal(a.([]string), b.([]string)) },
+	DescribeOperation: func(in, out any) string {
+		return fmt.Sprintf("%+v: %+v", in, out)
+	},
+}
+
+// recorder records what clients did, and when.
+type recorder struct {
+	began time.Time
+	mu    sync.Mutex
+	ops   []porcupine.Operation
+	lost  []porcupine.Operation // appends without an answer
+	known atomic.Uint64         // the greatest index that was acknowledged
+}
+
+func (r *recorder) now() int64 { return int64(time.Since(r.began)) }
+
+func (r *recorder) add(client int, call int64, q request, a answer) {
+	op := porcupine.Operation{ClientId: client, Input: q, Call: call, Output: a, Return: r.now()}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q.entry != "" && a.index == 0 {
+		op.Return = math.MaxInt64
+		r.lost = append(r.lost, op)
+		return
+	}
+	r.ops = append(r.ops, op)
+}
+
+// append appends entries, one after the other, until all are in or the connection
+// ends.
+func (r *recorder) append(client int, addr string, run, count int) error {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil // killed already
+	}
+	defer c.Close()
+	replies := bufio.NewReader(c)
+	for n := range count {
+		entry := fmt.Sprintf(`{"by":%d,"n":%d,"run":%d}`, client, n, run)
+		call := r.now()
+		if _, err := fmt.Fprintf(c, "{\"id\":\"x\",\"entry\":%s}\n", entry); err != nil {
+			r.add(client, call, request{entry: entry}, answer{})
+			return nil
+		}
+		c.SetReadDeadline(time.Now().Add(patience))
+		line, err := replies.ReadBytes('\n')
+		if err != nil {
+			r.add(client, call, request{entry: entry}, answer{})
+			return nil
+		}
+		var reply struct {
+			Index uint64
+			Error string
+		}
+		if err := json.Unmarshal(line, &reply); err != nil || reply.Index == 0 {
+			return fmt.Errorf("reply is %q, %v", line, err)
+		}
+		r.add(client, call, request{entry: entry}, answer{index: reply.Index})
+		for {
+			known := r.known.Load()
+			if reply.Index <= known || r.known.CompareAndSwap(known, reply.Index) {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// pull reads a few entries at a time, near the head, until stop.
+func (r *recorder) pull(client int, addr string, stop <-chan struct{}) error {
+	random := rand.New(rand.NewPCG(uint64(client), 1))
+	for {
+		select {
+		case <-stop:
+			return nil
+		case <-time.After(3 * time.Millisecond):
+		}
+		from := max(1, int64(r.known.Load())+4-random.Int64N(12))
+		if err := r.read(client, addr, request{from: uint64(from), count: 1 + random.Uint64N(6)}); err != nil {
+			return err
+		}
+	}
+}
+
+// read carries out one read over a connection of its own.
+func (r *recorder) read(client int, addr string, q request) error {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	lines := bufio.NewReader(c)
+	call := r.now()
+	if _, err := fmt.Fprintf(c, "{\"from\":%d,\"read\":%d}\n", q.from, q.count); err != nil {
+		return nil
+	}
+	c.SetReadDeadline(time.Now().Add(patience))
+	var a answer
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return timedOut(err)
+		}
+		entry, ok := strings.CutPrefix(line, fmt.Sprintf(`{"index":%d,"entry":`, q.from+uint64(len(a.entries))))
+		switch {
+		case ok:
+			a.entries = append(a.entries, strings.TrimSuffix(entry, "}\n"))
+		case line == "{\"current\":true}\n":
+			r.add(client, call, q, a)
+			return nil
+		default:
+			var end struct{ Head uint64 }
+			if err := json.Unmarshal([]byte(line), &end); err != nil || end.Head == 0 {
+				return fmt.Errorf("line is %q, %v", line, err)
+			}
+			a.whole = true
+			r.add(client, call, q, a)
+			r.add(client, call, request{}, answer{head: end.Head})
+			return nil
+		}
+	}
+}
+
+// follow reads on as entries are appended, until the connection ends. What an
+// entry that comes says is that the log holds it by now, so it counts as a read of
+// this moment: the strictest that there is, and the quickest to check.
+func (r *recorder) follow(client int, addr string, stop <-chan struct{}) error {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil
+	}
+	go func() {
+		<-stop
+		c.Close()
+	}()
+	next := r.known.Load() + 1
+	if _, err := fmt.Fprintf(c, "{\"from\":%d}\n", next); err != nil {
+		return nil
+	}
+	lines := bufio.NewReader(c)
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return timedOut(err)
+		}
+		if line == "{\"current\":true}\n" {
+			continue
+		}
+		entry, ok := strings.CutPrefix(line, fmt.Sprintf(`{"index":%d,"entry":`, next))
+		if !ok {
+			return fmt.Errorf("line is %q, want index %d", line, next)
+		}
+		r.add(client, r.now()-1, request{from: next, count: 1}, answer{entries: []string{strings.TrimSuffix(entry, "}\n")}, whole: true})
+		next++
+	}
+}
+
+// timedOut is err unless it only says that the connection has ended.
+func timedOut(err error) error {
+	var ne net.Error
+	if errors.As(err, &ne) && ne.Timeout() {
+		return err
+	}
+	return nil
+}
+
+// work has writers, readers and followers at the server at once, until the writers
+// have ended. meanwhile runs beside them.
+func (r *recorder) work(t *testing.T, addr string, run, count int, meanwhile func()) {
+	t.Helper()
+	const writers, readers, followers = 6, 4, 2
+	stop := make(chan struct{})
+	var writing, reading sync.WaitGroup
+	for i := range writers {
+		writing.Go(func() {
+			if err := r.append(i, addr, run, count); err != nil {
+				t.Errorf("writer %d: %v", i, err)
+			}
+		})
+	}
+	for i := range readers {
+		reading.Go(func() {
+			if err := r.pull(writers+i, addr, stop); err != nil {
+				t.Errorf("reader %d: %v", i, err)
+			}
+		})
+	}
+	for i := range followers {
+		reading.Go(func() {
+			if err := r.follow(writers+readers+i, addr, stop); err != nil {
+				t.Errorf("follower %d: %v", i, err)
+			}
+		})
+	}
+	if meanwhile != nil {
+		meanwhile()
+	}
+	writing.Wait()
+	close(stop)
+	reading.Wait()
+}
+
+// close ends the recording: what the log holds at the end tells which appends
+// without an answer took effect, and where. Those that did not may be left out.
+func (r *recorder) close(t *testing.T, addr string) []porcupine.Operation {
+	t.Helper()
+	at := make(map[string]uint64)
+	index := uint64(0)
+	if err := readLog(addr, func(line string) error {
+		index++
+		entry, ok := strings.CutPrefix(line, fmt.Sprintf(`{"index":%d,"entry":`, index))
+		if !ok {
+			return fmt.Errorf("line is %q, want index %d", line, index)
+		}
+		at[strings.TrimSuffix(entry, "}\n")] = index
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	ops := slices.Clone(r.ops)
+	for _, op := range r.lost {
+		if index := at[op.Input.(request).entry]; index > 0 {
+			op.Output = answer{index: index}
+			ops = append(ops, op)
+		}
+	}
+	return ops
+}
+
+// linear checks a history.
+func linear(t *testing.T, ops []porcupine.Operation) porcupine.CheckResult {
+	t.Helper()
+	result := porcupine.CheckOperationsTimeout(logModel, ops, patience)
+	if result == porcupine.Unknown {
+		t.Fatalf("%d operations could not be checked in %v", len(ops), patience)
+	}
+	return result
+}
+
+// TestLinearizable: to all clients together, writers, readers and followers, the
+// log is one list on which each of their operations happens at one moment between
+// its beginning and its end; a kill and a restart in the middle are no exception.
+func TestLinearizable(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		t.Run(map[bool]string{false: "one-run", true: "killed-in-the-middle"}[kill], func(t *testing.T) {
+			r := &recorder{began: time.Now()}
+			o := options{Env: tuned}
+			p := server(t, o)
+			o.Data = p.data
+			count := min(scaled(t, 80), 400)
+			if kill {
+				r.work(t, p.addr, 0, 1<<20, func() {
+					eventually(t, "some appends", func() bool { return r.known.Load() >= uint64(count) })
+					p.signal(syscall.SIGKILL)
+				})
+				p.wait()
+				p = server(t, o)
+			}
+			r.work(t, p.addr, 1, count, nil)
+			ops := r.close(t, p.addr)
+			p.clean()
+			t.Logf("%d operations, %d appends without an answer", len(ops), len(r.lost))
+			if kill && len(r.lost) == 0 {
+				t.Error("the kill came between all appends")
+			}
+			if linear(t, ops) != porcupine.Ok {
+				t.Fatal("the history is not linearizable")
+			}
+			for name, doctored := range doctor(ops) {
+				if linear(t, doctored) != porcupine.Illegal {
+					t.Errorf("a history with %s passes", name)
+				}
+			}
+		})
+	}
+}
+
+// doctor returns histories that no right log can have.
+func doctor(ops []porcupine.Operation) map[string][]porcupine.Operation {
+	change := func(pick func(q request, a answer) bool, to func(op *porcupine.Operation)) []porcupine.Operation {
+		out := slices.Clone(ops)
+		// From the middle on: there has to be something before and behind.
+		for i := len(out) / 2; i < len(out); i++ {
+			if pick(out[i].Input.(request), out[i].Output.(answer)) {
+				to(&out[i])
+				return out
+			}
+		}
+		return nil // which passes, and so fails the test
+	}
+	last := slices.MaxFunc(ops, func(a, b porcupine.Operation) int { return int(a.Return - b.Return) }).Return
+	appends := func(q request, a answer) bool { return q.entry != "" }
+	return map[string][]porcupine.Operation{
+		"a read that came late and saw the log as it was earlier": change(
+			func(q request, a answer) bool { return q.count > 0 && !a.whole && len(a.entries) > 0 },
+			func(op *porcupine.Operation) { op.Call, op.Return = last+1, last+2 }),
+		"two appends at one index": change(appends, func(op *porcupine.Operation) {
+			op.Output = answer{index: op.Output.(answer).index - 1}
+		}),
+		"a read of what was not written": change(
+			func(q request, a answer) bool { return len(a.entries) > 0 },
+			func(op *porcupine.Operation) {
+				a := op.Output.(answer)
+				a.entries = append(slices.Clone(a.entries[1:]), `{"by":0}`)
+				op.Output = a
+			}),
+		"an append that was acknowledged before it took effect": change(appends, func(op *porcupine.Operation) {
+			op.Call, op.Return = -2, -1
+		}),
+		"a head that is behind": change(
+			func(q request, a answer) bool { return a.head > 10 },
+			func(op *porcupine.Operation) { op.Call, op.Return = last+1, last+2 }),
+	}
+}
