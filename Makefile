@@ -4,7 +4,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARY       = tcp-log-server
 
-.PHONY: build check fmt vet lint test interop faults bench bench-compare clean
+.PHONY: build check fmt vet lint test interop faults mutations bench bench-compare clean
 
 build:
 	$(GO) build -o $(BINARY) .
@@ -16,16 +16,20 @@ fmt:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:" $$unformatted; exit 1; fi
 
+# The bench and the faults are modules of their own.
+MODULES = . bench faults
+
 vet:
-	$(GO) vet ./...
+	@set -e; for module in $(MODULES); do (cd $$module && $(GO) vet ./...); done
 
 lint:
-	$(GO) run $(STATICCHECK) ./...
+	@set -e; for module in $(MODULES); do (cd $$module && $(GO) run $(STATICCHECK) ./...); done
 
 # The race detector needs a C compiler; where there is none the tests run without it.
 RACE ?= $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 test:
 	$(GO) test $(RACE) ./...
+	cd bench && $(GO) test ./...
 
 # interop runs the clients from npm against the built server. It needs node and npm.
 interop: build
@@ -39,8 +43,15 @@ interop: build
 # long run, FAULTS=Kill that of the tests with such names.
 FAULTS ?= .
 faults:
-	@cd faults && $(GO) vet ./... && $(GO) test -count=1 ./report && \
+	@cd faults && $(GO) vet ./... && $(GO) test -count=1 ./report ./mutations && \
 	{ $(GO) test -count=1 -timeout 12h -json -run '$(FAULTS)' . 2>&1; true; } | $(GO) run ./report
+
+# mutations breaks the server on purpose, one line at a time, and looks whether a test
+# fails: see faults/mutations. It takes about ten minutes; MUTATIONS=sync runs those
+# with such names.
+MUTATIONS ?=
+mutations:
+	@cd faults && $(GO) test -count=1 ./mutations && $(GO) run ./mutations -run '$(MUTATIONS)'
 
 # bench compares with Redis, NATS JetStream and the original server, as far as they
 # are installed; see docs/PERFORMANCE.md.
