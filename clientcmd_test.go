@@ -491,6 +491,15 @@ func TestCommandsSecurely(t *testing.T) {
 	if r := play(t, []string{trust, "TOKEN_FILE=" + token, "HOST=localhost", "PORT=" + port}, "", "tail", "-n", "1", "--index"); r.out != "2\n" || r.code != 0 {
 		t.Errorf("tail: %+v", r)
 	}
+	if r := play(t, []string{trust}, "", "stat", "--token-file", token, "--json", addr); r.code != 0 || !strings.Contains(r.out, `"head":2`) || !strings.Contains(r.out, `"tokens":true`) || strings.Contains(r.out, tokens) {
+		t.Errorf("stat: %+v", r)
+	}
+	if r := play(t, []string{trust, "TOKEN_FILE=" + token}, "", "import", oldServer(t, "[1]", "[2]", "[3]"), "--into", addr); r.code != 0 {
+		t.Errorf("import: %+v", r)
+	}
+	if r := play(t, []string{trust, "TOKEN_FILE=" + token}, "", "read", "--from", "3", "--entry", addr); r.out != "[3]\n" {
+		t.Errorf("read of what was imported: %+v", r)
+	}
 	for _, tt := range []struct {
 		settings []string
 		args     string

@@ -237,6 +237,8 @@ func TestOpenIndexRefuses(t *testing.T) {
 		{"middle file swollen", cut(recordFile(full+1), full*recordStride+1), "has 1605633 bytes, want 1605632"},
 		{"last file swollen", cut(recordFile(2*full+1), full*recordStride+1), "has 1605633 bytes, want 1605632"},
 		{"last file missing but needed", func(dir string) error { return os.Remove(filepath.Join(dir, recordFile(2*full+1))) }, "indices 65537 to 65541"},
+		{"last record missing but needed", cut(recordFile(2*full+1), 4*recordStride), "index 65541"},
+		{"last record torn but needed", cut(recordFile(2*full+1), 5*recordStride-1), "index 65541"},
 		{"all files missing but needed", os.RemoveAll, "the index is missing"},
 		{"a file of another's", touch("00000000000000000007"), "begins at 7, want 32769"},
 		{"a sign to tidwall/wal to delete the files before", touch(recordFile(2*full+1) + ".START"), "not its own"},

@@ -70,13 +70,14 @@ func run(tree, pattern string, verbose bool) (code int, err error) {
 	if err := copyTree(dir, tree); err != nil {
 		return 1, err
 	}
+	whole := &baseline{dir: dir, passed: make(map[string]bool)}
 	killed, survived := 0, 0
 	for _, m := range mutations {
 		if !wanted.MatchString(m.name) {
 			continue
 		}
 		began := time.Now()
-		by, out, err := m.try(dir)
+		by, out, err := m.try(dir, whole)
 		if err != nil {
 			return 1, err
 		}
@@ -102,9 +103,31 @@ func run(tree, pattern string, verbose bool) (code int, err error) {
 // everything is what is run where the test that is named does not notice.
 var everything = []string{"go test -count=1 ./segment ./engine ./server ./canonical", "go test -count=1 . ./fsck ./backup ./client"}
 
+// baseline is the tree without a mutation: a test that fails there kills nothing.
+type baseline struct {
+	dir    string
+	passed map[string]bool // by command
+}
+
+// passes runs a command, once. The error says that it fails, or tests nothing.
+func (b *baseline) passes(test string) error {
+	if b.passed[test] {
+		return nil
+	}
+	out, failed := command(b.dir, test)
+	if failed {
+		return fmt.Errorf("%s fails without any mutation:\n%s", test, out)
+	}
+	if strings.Contains(out, "no tests to run") {
+		return fmt.Errorf("%s runs no test", test)
+	}
+	b.passed[test] = true
+	return nil
+}
+
 // try applies the mutation to the copy in dir, runs its test and then all others
 // until one fails, and undoes it. by is the command that failed, "" for none.
-func (m mutation) try(dir string) (by, out string, err error) {
+func (m mutation) try(dir string, whole *baseline) (by, out string, err error) {
 	path := filepath.Join(dir, m.file)
 	was, err := os.ReadFile(path)
 	if err != nil {
@@ -114,20 +137,29 @@ func (m mutation) try(dir string) (by, out string, err error) {
 	if err != nil {
 		return "", "", err
 	}
+	if err := whole.passes(m.test); err != nil {
+		return "", "", fmt.Errorf("%s: %w", m.name, err)
+	}
 	if err := os.WriteFile(path, mutated, 0o600); err != nil {
 		return "", "", err
 	}
-	defer func() { err = errors.Join(err, os.WriteFile(path, was, 0o600)) }()
+	undo := func() error { return os.WriteFile(path, was, 0o600) }
 	// What does not build would be killed by any test, and proves nothing.
 	if out, failed := command(dir, "go build ./..."); failed {
-		return "", "", fmt.Errorf("%s: it does not build:\n%s", m.name, out)
+		return "", "", errors.Join(fmt.Errorf("%s: it does not build:\n%s", m.name, out), undo())
 	}
 	for _, test := range append([]string{m.test}, everything...) {
 		if out, failed := command(dir, test); failed {
+			if err := undo(); err != nil {
+				return "", "", err
+			}
+			if err := whole.passes(test); err != nil {
+				return "", "", fmt.Errorf("%s: %w", m.name, err)
+			}
 			return test, out, nil
 		}
 	}
-	return "", "", nil
+	return "", "", undo()
 }
 
 // command runs a command line in dir and reports whether it failed.
