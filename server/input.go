@@ -158,6 +158,7 @@ func (c *conn) line(g *group, line []byte) (next *group, end bool, err error) {
 		c.log.Warn().Str("event", "invalid").Str("error", bad.Error()).Send()
 		c.stop(endInvalid)
 		return nil, true, nil
+	case m.kind == write: // it has made the group full
 	case m.kind == token && c.idle:
 	case m.kind == stat && c.rights.Read && c.server.cfg.Stat != nil:
 		err = c.stat()

@@ -156,3 +156,23 @@ func TestMaxInFlight(t *testing.T) {
 	log.open()
 	c.want(ack(1, 3*writers+1))
 }
+
+// TestWriteThatFillsAGroup: a write that is larger than a group collects, or makes
+// one full, has one reply, as any other.
+func TestWriteThatFillsAGroup(t *testing.T) {
+	noLeaks(t)
+	c := start(t, openDisk(t), Config{}).dial()
+	small := `{"id":"1","entry":["` + strings.Repeat("x", 100_000) + `"]}`
+	large := `{"id":"2","entry":["` + strings.Repeat("x", 3*groupMax) + `"]}`
+	var send, want []string
+	for range 10 {
+		send = append(send, small, small, large, small)
+		for _, n := range []int{1, 1, 2, 1} {
+			want = append(want, ack(n, len(want)+1))
+		}
+	}
+	go c.send(send...)
+	c.want(want...)
+	c.send(`{}`)
+	c.want(`{"error":"invalid message"}`)
+}
