@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -45,7 +46,7 @@ func fsckCommand() *cli.Command {
 			&cli.StringFlag{Name: "wal", Sources: cli.EnvVars("WAL"), Usage: "`directory` of the index (default: wal in DIR)"},
 			&cli.StringFlag{Name: "blobs", Sources: cli.EnvVars("BLOBS"), Usage: "`directory` of the blobs (default: blobs in DIR)"},
 			&cli.BoolFlag{Name: "quick", Usage: "do not read contents: only the index, names, sizes, and how segments fit together"},
-			&cli.Uint64Flag{Name: "through", Usage: "take the digest through this `index` (default: the head)"},
+			&cli.Uint64Flag{Name: "through", Usage: "take the digest through this `index`", DefaultText: "the head"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a line"},
 			&cli.BoolFlag{Name: "repair", Usage: "put right what can be put right without loss; the daemon must not run"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "with --repair: print the steps, change nothing"},
@@ -82,6 +83,8 @@ func runFsck(ctx context.Context, cmd *cli.Command) error {
 		err = printer.Err()
 	}
 	switch {
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return cli.Exit("fsck: interrupted; a repair can be run again", fsck.ExitFailed)
 	case errors.Is(err, fsck.ErrFrom):
 		return cli.Exit("--from: "+err.Error(), fsck.ExitUsage)
 	case errors.Is(err, fsck.ErrBeyond):
@@ -101,6 +104,9 @@ func report(ctx context.Context, cmd *cli.Command, o fsck.RepairOptions, printer
 		if dir := cmd.String(flag); dir != "" {
 			again = append(again, "--"+flag, dir)
 		}
+	}
+	if cmd.IsSet("loose-max") {
+		again = append(again, "--loose-max", strconv.Itoa(o.LooseMax))
 	}
 	if !cmd.Bool("repair") {
 		sum, err := fsck.Check(ctx, o.Options)
@@ -126,10 +132,8 @@ func report(ctx context.Context, cmd *cli.Command, o fsck.RepairOptions, printer
 		printer.Next(append(again, "--from", "COPY", o.Data)...)
 		printer.Note("without --from COPY, the repair gives up %d entries that a copy may have", res.Outcome.GivenUp)
 	case res.After.Errors == 0:
-	case o.DryRun && o.From != "":
-		printer.Next(append(again, "--from", o.From, o.Data)...)
-	case o.DryRun:
-		printer.Next(append(again, o.Data)...)
+	case o.DryRun && res.Outcome.Steps > 0:
+		printer.Next(append(again, repeated(o)...)...)
 	case o.From == "":
 		printer.Next(append(again, "--from", "COPY", o.Data)...)
 	case !o.AcceptLoss:
@@ -137,6 +141,20 @@ func report(ctx context.Context, cmd *cli.Command, o fsck.RepairOptions, printer
 	}
 	printer.Outcome(res.Outcome)
 	return res.ExitCode(), nil
+}
+
+// repeated is what a dry run has behind its settings, for the run that is not dry.
+func repeated(o fsck.RepairOptions) (args []string) {
+	if o.From != "" {
+		args = append(args, "--from", o.From)
+	}
+	if o.Prune {
+		args = append(args, "--prune")
+	}
+	if o.AcceptLoss {
+		args = append(args, "--accept-loss")
+	}
+	return append(args, o.Data)
 }
 
 // fsckOptions reads the flags and refuses those that do not go together.

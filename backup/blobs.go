@@ -35,7 +35,7 @@ func listBlobs(dir string) (*blobSet, error) {
 	s := &blobSet{}
 	for shard := range 256 {
 		prefix := fmt.Sprintf("%02x", shard)
-		d, err := os.Open(filepath.Join(dir, prefix))
+		d, err := segment.OpenDir(filepath.Join(dir, prefix))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

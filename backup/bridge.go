@@ -2,7 +2,6 @@ package backup
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"tcp-log-server/segment"
@@ -129,7 +128,7 @@ func (w *bridger) add(count uint32, time int64, entries []byte) (err error) {
 
 // addAll adds the batches of the segment at path, which end at end.
 func (w *bridger) addAll(path string, end int64) error {
-	f, err := os.Open(path)
+	f, err := segment.OpenRegular(path)
 	if err != nil {
 		return err
 	}

@@ -195,7 +195,7 @@ func (d *dest) comparePiece(p piece, src *source) error {
 		same := q.last == p.last && q.sum == p.sum
 		if q.last > p.last && !p.sealed {
 			// The batch that ended p must end at the same place in q.
-			f, err := os.Open(q.path)
+			f, err := segment.OpenRegular(q.path)
 			if err != nil {
 				return err
 			}
@@ -237,7 +237,7 @@ func (s *source) entry(index uint64) (segment.Record, error) {
 
 // entry makes the record of an entry of the segment; one that is lost has none.
 func (p piece) entry(index uint64) (rec segment.Record, err error) {
-	f, err := os.Open(p.path)
+	f, err := segment.OpenRegular(p.path)
 	if err != nil {
 		return rec, err
 	}

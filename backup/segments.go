@@ -187,7 +187,7 @@ func (t tee) ReadAt(b []byte, off int64) (int, error) {
 // verify reads the segment q from the file at path, and copies it to out, if
 // there is one, on the way.
 func (b *backup) verify(q piece, path string, out io.WriterAt, progress func(n int)) error {
-	f, err := os.Open(path)
+	f, err := segment.OpenRegular(path)
 	if err != nil {
 		return err
 	}

@@ -137,7 +137,7 @@ func loadPiece(path string) (piece, error) {
 		p.last, p.end, p.size, p.sum, p.own = scan.Last, scan.End, scan.End, scan.Sum, scan.Sum
 		return p, nil
 	}
-	f, err := os.Open(path)
+	f, err := segment.OpenRegular(path)
 	if err != nil {
 		return p, err
 	}
@@ -172,7 +172,7 @@ func scanLive(path string) (segment.Scan, error) {
 }
 
 func scanOnce(path string) (segment.Scan, error) {
-	f, err := os.Open(path)
+	f, err := segment.OpenRegular(path)
 	if err != nil {
 		return segment.Scan{}, err
 	}

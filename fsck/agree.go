@@ -44,7 +44,7 @@ func (c *checker) marks() error {
 			found[dir] = id
 			votes[id]++
 		default:
-			if names, _ := os.ReadDir(dir); len(names) > 0 {
+			if names, _ := os.ReadDir(dir); len(names) > 0 && !c.plan.foreign {
 				c.find(Finding{Kind: NoMark, File: dir, Message: "has lost the mark that says which store it belongs to; the next start makes it anew"})
 			}
 		}
@@ -93,6 +93,9 @@ func (c *checker) agree() error {
 		if c.index.before > c.head && (!last.readable || last.walked.Torn > 0 && !last.walked.Unwritten) {
 			c.head = c.index.before // these entries were there, and are damaged
 		}
+		if c.index.before > c.head && last.readable {
+			c.head = c.reached(last) // so were these, and those before them
+		}
 	} else if n := c.index.last; n > 0 {
 		c.first, c.head = n+1, n
 		c.find(Finding{Kind: SegmentGap, File: dir, First: 1, Last: n, Message: fmt.Sprintf("there are no segments, and index records through %d", n)})
@@ -114,6 +117,24 @@ func (c *checker) agree() error {
 		c.index.judge(c)
 	}
 	return nil
+}
+
+// reached is the last entry that the index proves of the bytes behind the last
+// batch of s, the last segment, or the head.
+func (c *checker) reached(s *seg) uint64 {
+	if s.walked.Torn == 0 {
+		return c.head
+	}
+	f, err := segment.OpenRegular(s.path)
+	if err != nil {
+		return c.head
+	}
+	defer f.Close()
+	m := newRemains(f, s.walked.End, s.walked.End+s.walked.Torn)
+	return max(c.head, m.reach(s.walked.Last+1, c.index.before, func(index uint64) (segment.Record, bool) {
+		rec, err := c.index.at(index)
+		return rec, err == nil && !rec.Lost()
+	}))
 }
 
 // anyBlobs reports whether there is any directory of blobs that is not empty.

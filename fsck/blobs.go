@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/zeebo/blake3"
-
 	"tcp-log-server/canonical"
 	"tcp-log-server/segment"
 )
@@ -22,8 +20,6 @@ const (
 	partMax = 1 << 19
 	// blobRun is how many blobs a worker takes at a time.
 	blobRun = 64
-	// streamed is the size in bytes from which on a blob is hashed piece by piece.
-	streamed = 16 << 20
 )
 
 // blobPart is what is known of the blobs in some of the 256 directories.
@@ -33,14 +29,18 @@ type blobPart struct {
 	info          []blobInfo
 	got           map[int32]segment.Hash // of blobs that are damaged: what they hash to
 	there         [256]bool              // which directories there are
+	dark          [256]bool              // which of them cannot be read
 	none          bool                   // there is none at all
+	c             *checker               // that reads large ones
 }
 
 // blobInfo is what is known of one blob.
 type blobInfo struct {
 	size        int64
 	first, last uint64 // the entries that refer to it, 0 for none
+	runs        bool   // they are not all of those from first through last
 	whole       bool   // it hashes to its name, or has not been read
+	large       bool   // it has yet to be read, once an entry is known to be of its size
 	young       bool   // made since the check began
 	needed      bool   // an entry can be read from nowhere else
 }
@@ -58,8 +58,8 @@ type blobFile struct {
 // readBlobs reads the blobs in the directories from the given one on, as many
 // directories as hold not many more than partMax.
 func (c *checker) readBlobs(from int) (*blobPart, error) {
-	p := &blobPart{from: from, through: 255, known: map[segment.Hash]int32{}, got: map[int32]segment.Hash{}}
-	if c.Blobs == Memory {
+	p := &blobPart{from: from, through: 255, known: map[segment.Hash]int32{}, got: map[int32]segment.Hash{}, c: c}
+	if c.Blobs == Memory || c.foreignBlobs {
 		return p, nil
 	}
 	shards := c.shards(from == 0)
@@ -91,7 +91,8 @@ func (c *checker) readBlobs(from int) (*blobPart, error) {
 		if !shards[shard] {
 			continue
 		}
-		files := c.listShard(shard)
+		files, err := c.listShard(shard)
+		p.dark[shard] = err != nil
 		listed += len(files)
 		for run := range slices.Chunk(files, blobRun) {
 			work <- run
@@ -172,7 +173,7 @@ func parseShard(name string) (number byte, ok bool) {
 func (c *checker) countBlobs() int64 {
 	n := 0
 	for shard := range 256 {
-		if d, err := os.Open(filepath.Join(c.Blobs, fmt.Sprintf("%02x", shard))); err == nil {
+		if d, err := segment.OpenDir(filepath.Join(c.Blobs, fmt.Sprintf("%02x", shard))); err == nil {
 			names, _ := d.Readdirnames(-1)
 			n += len(names)
 			d.Close()
@@ -183,12 +184,12 @@ func (c *checker) countBlobs() int64 {
 
 // listShard lists the blobs in a directory in the order of their inodes, which
 // is about the order in which they lie on the disk.
-func (c *checker) listShard(shard int) []blobFile {
+func (c *checker) listShard(shard int) ([]blobFile, error) {
 	dir := filepath.Join(c.Blobs, fmt.Sprintf("%02x", shard))
-	d, err := os.Open(dir)
+	d, err := segment.OpenDir(dir)
 	if err != nil {
 		c.unreadable(dir, 0, 0, err)
-		return nil
+		return nil, err
 	}
 	defer d.Close()
 	names, err := d.Readdirnames(-1)
@@ -227,7 +228,7 @@ func (c *checker) listShard(shard int) []blobFile {
 		}
 		return 0
 	})
-	return files
+	return files, err
 }
 
 // readBlob reads a blob and sets what its info says of the contents. It returns
@@ -237,7 +238,7 @@ func (c *checker) readBlob(f *blobFile, buf []byte) []byte {
 		return buf
 	}
 	if f.size >= streamed {
-		c.streamBlob(f)
+		f.info.large = true
 		return buf
 	}
 	if int64(cap(buf)) < f.size {
@@ -265,29 +266,6 @@ func (c *checker) checkCanonical(path string, blob []byte) {
 	}
 }
 
-// streamBlob is readBlob for a file that is too large to be held at once.
-func (c *checker) streamBlob(f *blobFile) {
-	file, err := os.Open(f.path)
-	if err == nil {
-		defer file.Close()
-		h := blake3.New()
-		if _, err = io.Copy(h, io.NewSectionReader(file, 0, f.size)); err == nil {
-			f.got = segment.Hash(h.Sum(nil))
-			f.info.whole = f.got == f.hash
-			if f.info.whole && f.size <= segment.MaxBody {
-				blob := make([]byte, f.size)
-				if _, err = file.ReadAt(blob, 0); err == nil {
-					c.checkCanonical(f.path, blob)
-				}
-			}
-		}
-	}
-	if err != nil {
-		f.info.whole = false
-		c.unreadable(f.path, 0, 0, err)
-	}
-}
-
 // blobState is what a part says of the blob that an entry refers to.
 type blobState int
 
@@ -312,7 +290,11 @@ func (p *blobPart) see(hash segment.Hash, size uint32, index uint64, needed bool
 	if b.first == 0 {
 		b.first = index
 	}
+	b.runs = b.runs || b.last != 0 && index > b.last+1
 	b.last, b.needed = index, b.needed || needed
+	if b.size == int64(size) {
+		p.readLarge(at, hash)
+	}
 	if !b.whole || b.size != int64(size) {
 		b.whole = false
 		return blobDamaged
@@ -332,6 +314,9 @@ func (p *blobPart) note(hash segment.Hash, index uint64) bool {
 	at, ok := p.known[hash]
 	if ok && p.info[at].first == 0 {
 		p.info[at].first, p.info[at].last = index, index
+	}
+	if ok {
+		p.readLarge(at, hash)
 	}
 	return ok && p.info[at].whole
 }
@@ -362,11 +347,17 @@ func (p *blobPart) report(c *checker, unknown bool) {
 // right by a daemon meanwhile.
 func (c *checker) damagedBlob(path string, hash segment.Hash, b blobInfo, got segment.Hash) {
 	f := Finding{Kind: BlobDamaged, File: path, First: b.first, Last: b.last, Want: hash.String()}
+	if b.runs {
+		f.Last = b.first
+	}
 	if got != (segment.Hash{}) {
 		f.Got = got.String()
 		f.Message = fmt.Sprintf("%d bytes hash to %s, want %s", b.size, got, hash)
 	} else {
 		f.Message = fmt.Sprintf("%d bytes are not what the index has", b.size)
+	}
+	if b.runs {
+		f.Message += fmt.Sprintf("; it is the blob of others as well, the last of them at index %d", b.last)
 	}
 	c.plan.blob(blobFault{hash: hash, index: b.first, there: true, missing: b.needed, got: got})
 	c.find(f)
@@ -387,7 +378,7 @@ func wholeBlob(dir string, hash segment.Hash) ([]byte, bool) {
 
 // readFile reads as much of a file as buf has room for.
 func readFile(path string, buf []byte) (int, error) {
-	f, err := os.Open(path)
+	f, err := segment.OpenRegular(path)
 	if err != nil {
 		return 0, err
 	}

@@ -59,6 +59,7 @@ func (c *checker) top() error {
 			c.directory(dir)
 		}
 	}
+	c.misplaced()
 	return nil
 }
 
@@ -143,6 +144,9 @@ func (c *checker) listSegments() ([]*seg, error) {
 	dir := segmentDir(c.Data)
 	firsts, err := segment.List(dir)
 	if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, err // nothing can be told without them
+		}
 		return nil, nil // said by top, or for strays
 	}
 	var segs []*seg
@@ -177,7 +181,7 @@ func (s *seg) stat() error {
 	if !fi.Mode().IsRegular() {
 		return nil
 	}
-	f, err := os.Open(s.path)
+	f, err := segment.OpenRegular(s.path)
 	if err != nil {
 		return err
 	}
@@ -230,7 +234,7 @@ func readFooter(f *os.File, size int64) (segment.Footer, bool, error) {
 // is at work on it moves that end, so a tail that is not whole is looked at
 // again until the file stands still.
 func (s *seg) walkLast() error {
-	f, err := os.Open(s.path)
+	f, err := segment.OpenRegular(s.path)
 	if err != nil {
 		s.readable, s.why = false, err
 		return err

@@ -12,7 +12,11 @@ const pieceMax = 64 << 20
 func (r *repairer) pieceEnd(first, last uint64) uint64 {
 	if r.other != nil {
 		if h := r.other.holds(first); h != nil {
-			return min(last, h.last())
+			end := h.last()
+			if h == r.other.segs[len(r.other.segs)-1] {
+				end = max(end, r.other.head) // entries may be left behind its last batch
+			}
+			return min(last, end)
 		}
 	}
 	bytes := int64(0)
@@ -104,13 +108,25 @@ func (r *repairer) extend() error {
 // grow adds the entries from..through to the end of the segments, as far as each
 // is found.
 func (r *repairer) grow(from, through uint64) error {
+	return r.growTo(from, through, false)
+}
+
+// growTo does so. lossy records those that are not found as lost, where loss is
+// accepted.
+func (r *repairer) growTo(from, through uint64, lossy bool) error {
+	must := func(end uint64) uint64 {
+		if lossy {
+			return end
+		}
+		return from - 1
+	}
 	head := r.head
 	r.head = through
 	defer func() { r.head = head }()
 	if n := len(r.segs); n > 0 && !r.segs[n-1].sealed {
 		last := r.segs[n-1]
 		end := max(from-1, r.pieceEnd(last.first, through))
-		if done, err := r.rebuild(last.first, from-1, end, last); err != nil || done < end {
+		if done, err := r.rebuild(last.first, must(end), end, last); err != nil || done < end {
 			return err
 		}
 		last.sealed = end < through // it is, by now
@@ -118,7 +134,7 @@ func (r *repairer) grow(from, through uint64) error {
 	}
 	for from <= through {
 		end := r.pieceEnd(from, through)
-		if done, err := r.rebuild(from, from-1, end, nil); err != nil || done < end {
+		if done, err := r.rebuild(from, must(end), end, nil); err != nil || done < end {
 			return err
 		}
 		from = end + 1

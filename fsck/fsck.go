@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -89,9 +90,25 @@ func (o Options) validate() (Options, error) {
 		}
 		if _, err := os.Lstat(dir); err == nil {
 			return o, nil
+		} else if !gone(err) {
+			return o, err
 		}
 	}
 	return o, fmt.Errorf("%s %w: there is no segments, wal or blobs in it", o.Data, ErrNoLog)
+}
+
+// there refuses directories that were named, other than those in Data, and are not
+// there: a name that is wrong must not make a log look whole.
+func (o Options) there() error {
+	for _, dir := range []struct{ path, usual, what string }{{o.WAL, "wal", "index"}, {o.Blobs, "blobs", "blobs"}} {
+		if dir.path == "" || dir.path == Memory || filepath.Clean(dir.path) == filepath.Join(o.Data, dir.usual) {
+			continue
+		}
+		if _, err := os.Lstat(dir.path); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("the directory of the %s: %w: is the name right, and the disk mounted?", dir.what, err)
+		}
+	}
+	return nil
 }
 
 // segmentDir is the directory of the segments of the log in data.
@@ -99,8 +116,11 @@ func segmentDir(data string) string { return filepath.Join(data, "segments") }
 
 // Check verifies the log. Findings are no errors: an error says that the check
 // could not be made. It wraps ErrNoLog or ErrBeyond, or is ctx's or the file
-// system's.
+// system's, as where WAL or Blobs is named and not there.
 func Check(ctx context.Context, options Options) (Summary, error) {
+	if err := options.there(); err != nil {
+		return Summary{}, err
+	}
 	sum, _, err := check(ctx, options)
 	return sum, err
 }

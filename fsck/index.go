@@ -22,6 +22,7 @@ type records struct {
 	bytes  int64
 	tail   segment.RecordFile // the file with the last record, or the last one
 	torn   int64              // bytes behind the last record
+	dark   map[uint64]error   // files that cannot be read, by first index: why
 
 	rd    *segment.RecordReader
 	buf   []segment.Record
@@ -33,8 +34,8 @@ type records struct {
 // listIndex lists the files of the index and finds its last record. It makes
 // findings if it is told to speak.
 func (c *checker) listIndex(speak bool) *records {
-	r := &records{dir: c.WAL, files: map[uint64]segment.RecordFile{}, run: recordRun}
-	if c.WAL == Memory {
+	r := &records{dir: c.WAL, files: map[uint64]segment.RecordFile{}, dark: map[uint64]error{}, run: recordRun}
+	if c.WAL == Memory || c.foreignIndex {
 		return r
 	}
 	r.rd = segment.NewRecordReader(c.WAL)
@@ -59,8 +60,19 @@ func (c *checker) listIndex(speak bool) *records {
 		r.tail = f
 	}
 	firsts := sortedKeys(r.files)
-	for i := len(firsts) - 1; i >= 0 && r.last == 0; i-- {
-		r.last, _ = r.files[firsts[i]].LastRecord() // what cannot be read is said record by record
+	for i := len(firsts) - 1; i >= 0; i-- {
+		var err error
+		if r.last == 0 {
+			r.last, err = r.files[firsts[i]].LastRecord()
+		} else {
+			err = r.files[firsts[i]].Readable() // but for sectors: said record by record
+		}
+		if err != nil && !gone(err) {
+			r.dark[firsts[i]] = err
+		}
+	}
+	if speak {
+		r.darkFiles(c)
 	}
 	if r.last > 0 {
 		_, first, _ := segment.RecordPath(c.WAL, r.last)
@@ -76,6 +88,35 @@ func (c *checker) listIndex(speak bool) *records {
 		}
 	}
 	return r
+}
+
+// darkFiles makes the findings on files of the index that cannot be read. What a
+// file holds that is closed to this user is there: nothing is made in its place.
+func (r *records) darkFiles(c *checker) {
+	for _, first := range sortedKeys(r.dark) {
+		path, err := r.files[first].Path, r.dark[first]
+		if errors.Is(err, fs.ErrPermission) {
+			c.plan.hands = append(c.plan.hands, path)
+		} else {
+			c.plan.record(first)
+		}
+		last := first + segment.RecordsPerFile - 1
+		if first > r.last {
+			last = 0
+		}
+		c.unreadable(path, first, last, err)
+	}
+}
+
+// darkEnd reports whether the end of the index is not known, since a file behind
+// the last record that could be read cannot be.
+func (r *records) darkEnd() (path string, ok bool) {
+	for first := range r.dark {
+		if first > r.last {
+			return r.files[first].Path, true
+		}
+	}
+	return "", false
 }
 
 // strayRecord says what lies in the directory of the index and is no part of it.
@@ -132,16 +173,20 @@ func (r *records) judge(c *checker) {
 				Message: fmt.Sprintf("has %d bytes, want %d", f.Size, full)})
 		}
 	}
+	dark, isDark := r.darkEnd()
 	if need := c.first - 1; r.last < need {
 		c.plan.short = need
-		c.find(Finding{Kind: IndexShort, File: r.dir, First: r.last + 1, Last: need,
-			Message: fmt.Sprintf("the index ends at %d, and the first segment begins at %d: the records of the entries between are missing", r.last, c.first)})
-	} else if r.last < c.head {
+		message := fmt.Sprintf("the index ends at %d, and the first segment begins at %d: the records of the entries between are missing", r.last, c.first)
+		if isDark {
+			message = fmt.Sprintf("the records of entries that no segment holds cannot be read: %s", dark)
+		}
+		c.find(Finding{Kind: IndexShort, File: r.dir, First: r.last + 1, Last: need, Message: message})
+	} else if r.last < c.head && !isDark {
 		c.plan.lag = true
 		c.find(Finding{Kind: IndexLag, File: r.dir, First: r.last + 1, Last: c.head,
 			Message: fmt.Sprintf("the index ends at %d, the log at %d: the daemon adds the records from the segments", r.last, c.head)})
 	}
-	if f := r.tail; f.Path != "" {
+	if f := r.tail; f.Path != "" && r.dark[f.First] == nil {
 		r.tornTail(c, f)
 	}
 }

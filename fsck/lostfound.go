@@ -142,7 +142,7 @@ func (r *repairer) cut(path string, size int64, why string) error {
 }
 
 func copyFile(from, to string) error {
-	f, err := os.Open(from)
+	f, err := segment.OpenRegular(from)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ func (w *walker) missing(hash segment.Hash) {
 	path := filepath.Join(w.Blobs, segment.BlobPath(hash))
 	shard := filepath.Dir(path)
 	switch {
-	case w.foreignBlobs:
+	case w.foreignBlobs, w.blobs.dark[hash[0]]:
 		return // said of the directory
 	case w.blobs.none:
 		w.extend(Finding{Kind: BlobMissing, File: w.Blobs, First: w.next, Last: w.next, Message: "there are no blobs, and no segment holds the entries"})
@@ -77,6 +77,13 @@ func (w *walker) seeBlob(s *seg, hash segment.Hash, size uint32) {
 // later entries got theirs, so it is not that there was no room for more.
 func (c *checker) absentBlobs() {
 	if c.Blobs == Memory || c.foreignBlobs {
+		return
+	}
+	if _, err := os.Lstat(c.Blobs); gone(err) {
+		if last := min(c.head, c.index.last); last >= c.first && c.index.last > 0 {
+			c.find(Finding{Kind: BlobAbsent, File: c.Blobs, First: c.first, Last: last,
+				Message: "no such directory, and the index says that there was one: the entries are read from the segments, which stay for them, and the next start makes it anew, empty; are the blobs elsewhere?"})
+		}
 		return
 	}
 	for i, s := range c.segs {

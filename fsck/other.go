@@ -3,6 +3,7 @@ package fsck
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"sort"
@@ -18,7 +19,8 @@ type found struct {
 }
 
 // source is another copy of the log, from which entries are taken. Nothing of it
-// is trusted: batches are verified as they are read, blobs by their hashes.
+// is trusted: batches are verified as they are read, blobs by their hashes, and so
+// are entries in what is left of batches.
 type source struct {
 	dir     string
 	segs    []*held // ascending
@@ -33,14 +35,29 @@ type source struct {
 	body []byte   // of that batch
 	next uint64   // the entry that rest begins with
 	rest []byte   // of body
+
+	broken []ruin // ascending
+	in     int    // the one that was looked into last
+	ruin   *os.File
+	left   *remains // of it
 }
 
-// held is one segment of a source. Only its whole batches count.
+// held is one segment of a source: its whole batches, and what lies in place of
+// others.
 type held struct {
 	path   string
 	header segment.Header
 	known  bool // the header checks out
 	rows   []row
+	broken []ruin
+}
+
+// ruin is what lies in place of whole batches, in which some of the entries
+// first..last may be left.
+type ruin struct {
+	path        string
+	first, last uint64
+	offset, end int64
 }
 
 // row is a whole batch.
@@ -52,27 +69,38 @@ type row struct {
 
 func (h *held) last() uint64 { return h.rows[len(h.rows)-1].last }
 
-// hold lists the batches of the segment at path that are whole, or returns nil
-// where there is none.
+// hold lists the batches of the segment at path that are whole, and what may hold
+// entries besides. It returns nil where there is nothing. What lies behind the last
+// batch is the last ruin: how many entries an open segment has there is not known.
 func hold(path string, first uint64) *held {
 	s := &seg{path: path, first: first}
 	if err := s.stat(); err != nil || !s.readable {
 		return nil
 	}
-	f, err := os.Open(path)
+	f, err := segment.OpenRegular(path)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
 	h := &held{path: path, header: s.header, known: s.known}
 	// What cannot be read any further ends the list: that is no error here.
-	_, _ = segment.Walk(f, first, s.sum, s.known, s.end(), func(p segment.Piece) error {
-		if p.Damage == nil && !p.Lost && len(p.Entries) > 0 {
+	w, _ := segment.Walk(f, first, s.sum, s.known, s.end(), func(p segment.Piece) error {
+		switch {
+		case p.Damage != nil && p.Last >= p.First:
+			h.broken = append(h.broken, ruin{path, p.First, p.Last, p.Offset, p.End})
+		case p.Damage == nil && !p.Lost && len(p.Entries) > 0:
 			h.rows = append(h.rows, row{p.First, p.Last, p.Offset, p.End, p.Time})
 		}
 		return nil
 	})
-	if len(h.rows) == 0 {
+	last := uint64(math.MaxUint64)
+	if s.sealed {
+		last = s.footer.Last
+	}
+	if w.Torn > 0 && last > w.Last {
+		h.broken = append(h.broken, ruin{path, w.Last + 1, last, w.End, w.End + w.Torn})
+	}
+	if len(h.rows)+len(h.broken) == 0 {
 		return nil
 	}
 	return h
@@ -106,7 +134,13 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 			return nil, fmt.Errorf("%s belongs to store %s, want %s: it is a copy of another log", h.path, h.header.Store, id)
 		}
 		proof = proof || h.known
-		o.segs = append(o.segs, h)
+		if len(h.rows) > 0 {
+			o.segs = append(o.segs, h)
+		}
+		if n := len(o.broken); n > 0 {
+			o.broken[n-1].last = min(o.broken[n-1].last, first-1)
+		}
+		o.broken = append(o.broken, h.broken...)
 	}
 	if !proof {
 		return nil, fmt.Errorf("%s %w that could be told to be a copy of store %s", dir, ErrNoLog, id)
@@ -119,14 +153,20 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 func (o *source) extent() {
 	if n := len(o.segs); n > 0 {
 		o.first, o.head = o.segs[0].rows[0].first, o.segs[n-1].last()
+		o.head = max(o.head, o.reached())
 		return
 	}
-	if files, _, err := segment.ListRecordFiles(filepath.Join(o.dir, "wal")); err == nil {
-		for i := len(files) - 1; i >= 0 && o.head == 0; i-- {
-			o.head, _ = files[i].LastRecord() // what cannot be read is not used
-		}
-	}
+	o.head = o.indexed()
 	o.first = o.head + 1
+}
+
+// indexed is the last entry that has a record.
+func (o *source) indexed() (last uint64) {
+	files, _, err := segment.ListRecordFiles(filepath.Join(o.dir, "wal"))
+	for i := len(files) - 1; err == nil && i >= 0 && last == 0; i-- {
+		last, _ = files[i].LastRecord() // what cannot be read is not used
+	}
+	return last
 }
 
 // entry is the entry at index, from a segment or by a record and a blob.
@@ -138,8 +178,56 @@ func (o *source) entry(index uint64) (found, bool) {
 	if !ok || rec.Lost() {
 		return found{}, false
 	}
-	text, ok := o.blob(rec.Hash)
+	text, ok := o.salvage(index, rec)
+	if !ok {
+		text, ok = o.blob(rec.Hash)
+	}
 	return found{text: text, time: rec.Time}, ok && len(text) == int(rec.Size)
+}
+
+// reached is the last entry that the index of the copy proves of what lies behind
+// its last batch, 0 if there is none.
+func (o *source) reached() uint64 {
+	n := len(o.broken)
+	if n == 0 || !o.enter(n-1) {
+		return 0
+	}
+	b := o.broken[n-1]
+	if last := o.left.reach(b.first, min(b.last, o.indexed()), o.record); last >= b.first {
+		return last
+	}
+	return 0
+}
+
+// salvage is the entry at index, whose record is rec, from what is left of a batch.
+func (o *source) salvage(index uint64, rec segment.Record) ([]byte, bool) {
+	at := sort.Search(len(o.broken), func(i int) bool { return o.broken[i].last >= index })
+	if at == len(o.broken) || o.broken[at].first > index || !o.enter(at) {
+		return nil, false
+	}
+	return o.left.find(rec)
+}
+
+// enter opens the ruin of that number.
+func (o *source) enter(at int) bool {
+	if o.left != nil && o.in == at {
+		return true
+	}
+	o.leave()
+	b := o.broken[at]
+	f, err := segment.OpenRegular(b.path)
+	if err != nil {
+		return false
+	}
+	o.in, o.ruin, o.left = at, f, newRemains(f, b.offset, b.end)
+	return true
+}
+
+func (o *source) leave() {
+	if o.ruin != nil {
+		o.ruin.Close()
+	}
+	o.ruin, o.left = nil, nil
 }
 
 // record is the record of index.
@@ -212,7 +300,7 @@ func (o *source) seek(index uint64) bool {
 	}
 	if h != o.of {
 		o.drop()
-		f, err := os.Open(h.path)
+		f, err := segment.OpenRegular(h.path)
 		if err != nil {
 			return false
 		}
@@ -242,6 +330,7 @@ func (o *source) drop() {
 
 func (o *source) close() {
 	o.drop()
+	o.leave()
 	o.records.Close()
 }
 
@@ -250,7 +339,7 @@ func (r *repairer) ownEntry(index uint64) (found, bool) {
 	if r.own == nil {
 		r.own = &source{dir: r.Data, records: segment.NewRecordReader(r.WAL)}
 		for _, s := range r.segs {
-			if h := hold(s.path, s.first); h != nil && (!h.known || h.header.Store == r.id) {
+			if h := hold(s.path, s.first); h != nil && len(h.rows) > 0 && (!h.known || h.header.Store == r.id) {
 				r.own.segs = append(r.own.segs, h)
 			}
 		}

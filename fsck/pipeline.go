@@ -165,7 +165,7 @@ func (p *pipeline) segment(s *seg, before chainEnd) chainEnd {
 
 // batches reads the batches of a segment.
 func (p *pipeline) batches(s *seg, should uint64) chainEnd {
-	f, err := os.Open(s.path)
+	f, err := segment.OpenRegular(s.path)
 	if gone(err) && p.c.goneOn(s) {
 		// Removed since the start: its entries are in blobs now.
 		s.last = should
@@ -229,7 +229,7 @@ func (p *pipeline) batches(s *seg, should uint64) chainEnd {
 		if w.Why == nil {
 			w.Why = fmt.Errorf("the batches end at index %d, want %d", w.Last, should)
 		}
-		p.add(s, part{first: w.Last + 1, last: should, offset: w.End, end: limit, damage: w.Why}, nil)
+		p.add(s, part{first: w.Last + 1, last: should, offset: w.End, end: max(limit, w.End+s.walked.Torn), damage: w.Why}, nil)
 		s.last, end.last, end.known = should, should, s.sealed
 		rows.fail(nil)
 	} else if s.sealed && s.known {

@@ -89,8 +89,14 @@ func (r *repairer) byHash(f blobFault) ([]byte, bool) {
 	if b, ok := r.other.blob(f.hash); ok {
 		return b, true
 	}
-	e, ok := r.other.packed(f.index)
-	return e.text, ok && segment.Sum(e.text) == f.hash
+	if e, ok := r.other.packed(f.index); ok && segment.Sum(e.text) == f.hash {
+		return e.text, true
+	}
+	rec, err := r.index.at(f.index)
+	if err != nil || rec.Hash != f.hash {
+		return nil, false
+	}
+	return r.other.salvage(f.index, rec)
 }
 
 // salvage finds the bytes of a blob under the name of another, in place or among

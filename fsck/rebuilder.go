@@ -79,7 +79,7 @@ func (b *rebuilder) copyWhole() error {
 			b.wasLost = false
 			return err
 		case lineCount(p.Entries) != p.Last-p.First+1:
-			return b.fill(p.Last, 0, 0)
+			return b.fill(p.Last, p.Offset, p.End)
 		}
 		if err := b.fill(p.First-1, 0, 0); err != nil {
 			return err
@@ -135,15 +135,17 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 		body, count = body[:0], 0
 		return err
 	}
-	off := from + segment.BatchHeaderSize
+	var left *remains
+	if b.raw != nil {
+		left = newRemains(b.raw, from, to)
+	}
 	for index := b.w.Last() + 1; index <= last; index++ {
 		rec, err := b.index.at(index)
 		known := err == nil && (!rec.Lost() || rec.Hash != segment.Hash{})
 		if err != nil || rec.Lost() {
-			from, to = 0, 0 // where the next one begins is not known
+			left.skip()
 		}
-		e, ok := b.look(index, rec, known, off, to)
-		off += int64(rec.Size) + 1
+		e, ok := b.look(index, rec, known, left)
 		if !ok {
 			if err := flush(); err != nil {
 				return err
@@ -184,13 +186,12 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 	return flush()
 }
 
-// look looks for the entry at index, whose record is rec if known.
-func (b *rebuilder) look(index uint64, rec segment.Record, known bool, off, to int64) (found, bool) {
+// look looks for the entry at index, whose record is rec if known, in what is left
+// of its batch, and elsewhere.
+func (b *rebuilder) look(index uint64, rec segment.Record, known bool, left *remains) (found, bool) {
 	if known {
-		if b.raw != nil && to > 0 {
-			if text, ok := readEntry(b.raw, off, to, rec); ok && segment.Sum(text) == rec.Hash {
-				return found{text: text, time: rec.Time}, true
-			}
+		if text, ok := left.find(rec); ok {
+			return found{text: text, time: rec.Time}, true
 		}
 		if text, ok := wholeBlob(b.Blobs, rec.Hash); ok && b.Blobs != Memory {
 			return found{text: text, time: rec.Time}, true
@@ -204,6 +205,9 @@ func (b *rebuilder) look(index uint64, rec segment.Record, known bool, off, to i
 		return e, true
 	}
 	if known {
+		if text, ok := b.other.salvage(index, rec); ok {
+			return found{text: text, time: rec.Time}, true
+		}
 		if text, ok := b.other.blob(rec.Hash); ok {
 			return found{text: text, time: rec.Time}, true
 		}

@@ -250,17 +250,31 @@ func (r *repairer) cutAhead() error {
 	if ahead <= r.head || !plausible(r.head, ahead) {
 		return nil
 	}
-	whole := r.head
+	whole, proven := r.head, r.head
 	b := &rebuilder{repairer: r}
 	for index := r.head + 1; index <= ahead; index++ {
 		rec, err := r.index.at(index)
-		if _, ok := b.look(index, rec, err == nil && !rec.Lost(), 0, 0); !ok {
-			break // what lies behind a gap has no place in the log
+		known := err == nil && !rec.Lost()
+		if _, ok := b.look(index, rec, known, nil); ok && (known || whole == index-1) {
+			proven = index
+			if whole == index-1 {
+				whole = index
+			}
 		}
-		whole = index
+	}
+	behind := proven > whole // a hole
+	if behind && r.AcceptLoss {
+		return r.growTo(r.head+1, proven, true)
 	}
 	if whole > r.head {
+		if r.DryRun && proven == whole {
+			r.givenUp += ahead - whole // by the step that follows from this one
+			r.wouldEnd = whole
+		}
 		return r.grow(r.head+1, whole)
+	}
+	if behind && r.other != nil {
+		return nil // what the other copy has is not given up for what it lacks
 	}
 	// Files behind the one that holds the head's record go, and that is cut.
 	_, file, _ := segment.RecordPath(r.WAL, r.head+1)

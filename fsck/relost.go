@@ -81,7 +81,7 @@ func (r *repairer) restoreLoose(first uint64) error {
 func (r *repairer) again(index uint64, rec segment.Record) (found, bool) {
 	known := rec.Hash != segment.Hash{}
 	b := &rebuilder{repairer: r}
-	e, ok := b.look(index, rec, known, 0, 0)
+	e, ok := b.look(index, rec, known, nil)
 	if known && rec.Time != 0 {
 		e.time = rec.Time
 	}

@@ -66,6 +66,11 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	if err := o.checkFrom(); err != nil {
 		return res, err
 	}
+	if o.From == "" { // which can make them again
+		if err := o.there(); err != nil {
+			return res, err
+		}
+	}
 	if !o.DryRun {
 		lock, err := segment.Lock(filepath.Join(o.Data, "LOCK"))
 		if err != nil {
@@ -97,6 +102,7 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 		}
 	}
 	res.Outcome.Steps, res.Outcome.GivenUp, res.Outcome.Parted, res.Outcome.DryRun = r.steps, r.givenUp, r.parted, r.DryRun
+	res.Outcome.Head = max(res.Outcome.Head, r.wouldEnd)
 	if r.steps > 0 && !r.DryRun && res.After.Errors > 0 {
 		// Say what is left.
 		options.OnFinding = o.OnFinding
@@ -141,6 +147,8 @@ type repairer struct {
 	steps   int
 	changes int
 	givenUp uint64
+	// wouldEnd is the head that the log would come to, where a dry run knows it.
+	wouldEnd uint64
 
 	salvaged map[segment.Hash]string // blobs under another's name or moved away, by what they hash to
 	searched bool                    // lost+found has been looked through for them
@@ -193,7 +201,7 @@ func (r *repairer) round(sum Summary) error {
 		}
 		other, err := openSource(r.From, r.id)
 		if err != nil {
-			return fmt.Errorf("--from: %w", err)
+			return fmt.Errorf("%w: %w", ErrFrom, err)
 		}
 		defer other.close()
 		if r.reach == 0 {
@@ -257,8 +265,12 @@ func (r *repairer) clean() error {
 		}
 	}
 	for path, end := range r.plan.tails {
-		err := r.do(Step{Action: "cut", File: path, Message: fmt.Sprintf("at offset %d: what is behind it was never acknowledged", end)}, func() error {
-			return r.cut(path, end, "a write that was cut short")
+		message, why := "what is behind it was never acknowledged", "a write that was cut short"
+		if r.givenUp > 0 {
+			message, why = "no entry can be read behind it", "what was left of entries that were given up"
+		}
+		err := r.do(Step{Action: "cut", File: path, Message: fmt.Sprintf("at offset %d: %s", end, message)}, func() error {
+			return r.cut(path, end, why)
 		})
 		if err != nil {
 			return err

@@ -138,8 +138,23 @@ func (p *Printer) Outcome(o Outcome) {
 // Next prints the command to run next, for a person.
 func (p *Printer) Next(command ...string) {
 	if !p.json {
-		p.printf("next: %s\n", strings.Join(command, " "))
+		words := make([]string, len(command))
+		for i, word := range command {
+			words[i] = shellWord(word)
+		}
+		p.printf("next: %s\n", strings.Join(words, " "))
 	}
+}
+
+// shellWord quotes what a shell would take for more than one word.
+func shellWord(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./+,:=@%", r)
+	}
+	if word != "" && strings.TrimFunc(word, plain) == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // Note prints a line for a person.

@@ -3,9 +3,7 @@ package fsck
 import (
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -50,7 +48,7 @@ func (w *walker) run() error {
 	for _, shard := range slices.Sorted(maps.Keys(w.shards)) {
 		w.flushShard(shard)
 	}
-	if w.next <= w.head {
+	if w.next <= max(w.head, w.index.before, w.index.last) {
 		w.unknown = true // no segment reaches the head
 	}
 	if n := len(w.segs); n == 0 || !w.segs[n-1].known {
@@ -159,6 +157,9 @@ func (w *walker) badRecord(err error) {
 		return // said of the file
 	}
 	path, first, off := segment.RecordPath(w.WAL, w.next)
+	if w.index.dark[first] != nil {
+		return // said of the file
+	}
 	w.plan.record(first)
 	kind := RecordDamaged
 	var d *segment.DamageError
@@ -307,11 +308,8 @@ func (w *walker) damage(s *seg, t part) {
 		f.First, f.Last = t.first, t.last
 	}
 	var unread ranges
-	raw := w.raw(s, t)
-	if c, ok := raw.(io.Closer); ok {
-		defer c.Close()
-	}
-	off := t.offset + segment.BatchHeaderSize
+	left, done := w.remains(s, t)
+	defer done()
 	count := uint64(0)
 	for index := t.first; index <= t.last; index++ {
 		if index > w.index.last {
@@ -323,9 +321,7 @@ func (w *walker) damage(s *seg, t part) {
 		rec, err := w.index.at(index)
 		whole := false
 		if err == nil && !rec.Lost() {
-			entry, ok := readEntry(raw, off, t.end, rec)
-			whole = ok && segment.Sum(entry) == rec.Hash
-			off += int64(rec.Size) + 1
+			_, whole = left.find(rec)
 			state := w.blobs.see(rec.Hash, rec.Size, index, !whole)
 			if !whole && state == elsewhere {
 				blob, ok := wholeBlob(w.Blobs, rec.Hash)
@@ -333,7 +329,7 @@ func (w *walker) damage(s *seg, t part) {
 			}
 			whole = whole || state == blobWhole
 		} else {
-			raw = nil // where the next entry begins is not known
+			left.skip()
 		}
 		switch {
 		case index < w.next:
@@ -365,25 +361,16 @@ func (w *walker) damage(s *seg, t part) {
 	}
 }
 
-// raw opens the file of a damaged batch, or returns nil.
-func (w *walker) raw(s *seg, t part) io.ReaderAt {
+// remains opens what is left of a damaged batch, for the entries in it to be
+// found, and returns a function that closes it.
+func (w *walker) remains(s *seg, t part) (left *remains, done func()) {
+	done = func() {}
 	if t.gap || t.end <= t.offset || !s.readable {
-		return nil
+		return nil, done
 	}
-	f, err := os.Open(s.path)
+	f, err := segment.OpenRegular(s.path)
 	if err != nil {
-		return nil
+		return nil, done
 	}
-	return f
-}
-
-// readEntry reads the bytes at off that may be the entry of the record, unless
-// they would go beyond end.
-func readEntry(raw io.ReaderAt, off, end int64, rec segment.Record) ([]byte, bool) {
-	if raw == nil || rec.Size == 0 || off+int64(rec.Size) > end {
-		return nil, false
-	}
-	b := make([]byte, rec.Size)
-	_, err := raw.ReadAt(b, off)
-	return b, err == nil
+	return newRemains(f, t.offset, t.end), func() { f.Close() }
 }

@@ -84,7 +84,7 @@ func (r *reading) emit(entry []byte, err error) error {
 func (r *reading) segment(p *piece, last uint64) error {
 	why := p.err
 	if why == nil {
-		f, err := os.Open(p.path)
+		f, err := segment.OpenRegular(p.path)
 		switch {
 		case err == nil:
 			defer f.Close()

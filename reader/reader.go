@@ -218,7 +218,7 @@ func (l *Log) look(path string, first uint64, last bool) (piece, error) {
 }
 
 func headerSum(path string) (uint32, error) {
-	f, err := os.Open(path)
+	f, err := segment.OpenRegular(path)
 	if err != nil {
 		return 0, err
 	}
@@ -235,7 +235,7 @@ func headerSum(path string) (uint32, error) {
 // one behind it be there a moment later. So what looks like damage, or like a
 // write that was cut short, is looked at again until it stays as it is.
 func (p *piece) scan(live bool) error {
-	f, err := os.Open(p.path)
+	f, err := segment.OpenRegular(p.path)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func OpenBlobs(dir string) (*Blobs, error) {
 	if err := MakeDir(dir); err != nil {
 		return nil, err
 	}
-	d, err := os.Open(dir)
+	d, err := OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -224,7 +224,7 @@ func ReadBlob(dir string, r Record) ([]byte, error) {
 func (b *Blobs) Count() (int, error) {
 	n := 0
 	for shard := range 256 {
-		d, err := os.Open(filepath.Join(b.dir, fmt.Sprintf("%02x", shard)))
+		d, err := OpenDir(filepath.Join(b.dir, fmt.Sprintf("%02x", shard)))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

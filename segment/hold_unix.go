@@ -18,7 +18,7 @@ import (
 // On a file system without such locks nothing is held, and that is no error: a
 // log keeps a segment for a while after it has no more need of it.
 func Hold(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
+	f, err := OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func Hold(dir string) (*os.File, error) {
 // BeginRemoval lets the caller remove segments from dir until it calls end,
 // unless somebody holds them: held is true then, and there is nothing to end.
 func BeginRemoval(dir string) (end func(), held bool, err error) {
-	f, err := os.Open(dir)
+	f, err := OpenDir(dir)
 	if err != nil {
 		return nil, false, err
 	}

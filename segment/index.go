@@ -146,7 +146,7 @@ func wholeRecords(file RecordFile) (whole int, why, err error) {
 
 // readRecordFile reads a file of the index from the disk, not the page cache.
 func readRecordFile(file RecordFile) ([]byte, error) {
-	f, err := os.Open(file.Path)
+	f, err := OpenRegular(file.Path)
 	if err != nil {
 		return nil, err
 	}

@@ -32,7 +32,7 @@ func Lock(path string) (*os.File, error) {
 // without leaving anything in it. A file system without such locks has none to
 // give, and that is no error.
 func LockDir(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
+	f, err := OpenDir(dir)
 	if err != nil {
 		return nil, err
 	}

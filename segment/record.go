@@ -117,6 +117,12 @@ type RecordFile struct {
 	Size  int64
 }
 
+// parseRecordFile is the first index of the file of records with the given name.
+func parseRecordFile(name string) (first uint64, ok bool) {
+	first, err := strconv.ParseUint(name, 10, 64)
+	return first, len(name) == 20 && err == nil && first > 0
+}
+
 // ListRecordFiles returns the files of the index in dir in the order of their
 // first indices, and the names of entries in dir that are no part of it. It
 // changes nothing, which tidwall/wal's own Open does not promise.
@@ -130,8 +136,8 @@ func ListRecordFiles(dir string) (files []RecordFile, strays []string, err error
 	}
 	for _, e := range entries {
 		name := e.Name()
-		first, perr := strconv.ParseUint(name, 10, 64)
-		if len(name) != 20 || perr != nil || first == 0 || !e.Type().IsRegular() {
+		first, ok := parseRecordFile(name)
+		if !ok || !e.Type().IsRegular() {
 			if _, ok := parseMark(name); !ok || !e.IsDir() {
 				strays = append(strays, name)
 			}
@@ -152,10 +158,19 @@ func ListRecordFiles(dir string) (files []RecordFile, strays []string, err error
 	return files, strays, nil
 }
 
+// Readable returns the error with which the file cannot be opened, if there is one.
+func (f RecordFile) Readable() error {
+	file, err := OpenRegular(f.Path)
+	if err != nil {
+		return err
+	}
+	return file.Close()
+}
+
 // LastRecord is the index of the last record in the file that checks out, 0 if
 // there is none. What lies behind the end of a full file is not read.
 func (f RecordFile) LastRecord() (uint64, error) {
-	file, err := os.Open(f.Path)
+	file, err := OpenRegular(f.Path)
 	if err != nil {
 		return 0, err
 	}
@@ -194,7 +209,7 @@ func (r *RecordReader) Read(from uint64, dst []Record) (int, error) {
 	first, off := recordPlace(from)
 	path := filepath.Join(r.dir, recordFile(first))
 	if r.f == nil || r.first != first {
-		f, err := os.Open(path)
+		f, err := OpenRegular(path)
 		if err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				err = fmt.Errorf("%w: record of index %d: %w", ErrNotFound, from, err)

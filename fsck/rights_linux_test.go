@@ -1,0 +1,114 @@
+package fsck
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// nobody is a user that has no rights of its own.
+const nobody = 65534
+
+// asNobody calls fn with the rights of a user that owns all below dir, and no
+// others: root may read everything. What fn reads in other threads is not bound.
+func asNobody(t *testing.T, dir string, fn func()) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		fn()
+		return
+	}
+	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err == nil {
+			err = os.Lchown(path, nobody, nobody)
+		}
+		return err
+	}))
+	for up := filepath.Dir(dir); strings.HasPrefix(up, os.TempDir()+"/"); up = filepath.Dir(up) {
+		must(t, os.Chmod(up, 0o755))
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	must(t, syscall.Setfsuid(nobody))
+	defer func() { must(t, syscall.Setfsuid(0)) }()
+	fn()
+}
+
+// TestUnreadableIndexFile closes the file of the index to the user: that is an
+// error, not an index that lags, and a repair makes no other in its place.
+func TestUnreadableIndexFile(t *testing.T) {
+	for _, s := range []shape{both, removed, packed} {
+		t.Run(string(s), func(t *testing.T) {
+			dir := newStore(t, s)
+			file := filepath.Join(dir, "wal", "00000000000000000001")
+			must(t, os.Chmod(file, 0))
+			asNobody(t, dir, func() {
+				c := runCheck(t, Options{Data: dir})
+				if !c.has(Unreadable) || c.has(IndexLag) || c.has(IndexTorn) || c.Errors == 0 {
+					t.Errorf("a check finds:\n%s", c)
+				}
+				for _, f := range c.findings {
+					if f.Kind == Unreadable && f.File != file || f.Kind == IndexShort && !strings.Contains(f.Message, file) {
+						t.Errorf("%s: %s, want %s named", f.File, f.Message, file)
+					}
+				}
+				res, code, said := runRepair(t, RepairOptions{Options: Options{Data: dir}, AcceptLoss: true})
+				if code != ExitErrors || res.Outcome.Steps > 0 {
+					t.Errorf("a repair: exit code %d, %d steps:\n%s", code, res.Outcome.Steps, said)
+				}
+			})
+			must(t, os.Chmod(file, 0o600))
+			if c := runCheck(t, Options{Data: dir}); c.Errors > 0 {
+				t.Errorf("with the rights given back:\n%s", c)
+			}
+		})
+	}
+}
+
+// TestUnreadableShard closes one directory of blobs to the user: nothing is said to
+// be missing that is in it, and a repair puts right what is damaged elsewhere.
+func TestUnreadableShard(t *testing.T) {
+	dir := newStore(t, removed)
+	shard := filepath.Dir(blobOf(dir, 3))
+	stray := filepath.Join(dir, "blobs", "stray")
+	must(t, os.WriteFile(stray, []byte("stray"), 0o600))
+	must(t, os.Chtimes(stray, time.Unix(1, 0), time.Unix(1, 0)))
+	must(t, os.Chmod(shard, 0))
+	asNobody(t, dir, func() {
+		c := runCheck(t, Options{Data: dir, Workers: 1})
+		if !c.has(Unreadable) || c.has(BlobMissing) || c.has(BlobOrphan) || c.Damaged == 0 {
+			t.Errorf("a check finds:\n%s", c)
+		}
+		res, code, said := runRepair(t, RepairOptions{Options: Options{Data: dir}})
+		if code != ExitErrors || res.Outcome.Steps != 1 {
+			t.Errorf("a repair: exit code %d, %d steps:\n%s", code, res.Outcome.Steps, said)
+		}
+	})
+	must(t, os.Chmod(shard, 0o700))
+	if c := runCheck(t, Options{Data: dir}); c.Errors > 0 || c.Hints > 0 {
+		t.Errorf("with the rights given back:\n%s", c)
+	}
+}
+
+// TestNoRights closes the log's directory and that of its segments to the user: the
+// check cannot be made, and says why.
+func TestNoRights(t *testing.T) {
+	dir := newStore(t, both)
+	for _, closed := range []string{dir, segmentDir(dir)} {
+		must(t, os.Chmod(closed, 0))
+		asNobody(t, dir, func() {
+			if _, err := Check(t.Context(), Options{Data: dir}); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("%s: %v, want %v", closed, err, fs.ErrPermission)
+			}
+			if _, err := Repair(t.Context(), RepairOptions{Options: Options{Data: dir}}); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("a repair of %s: %v, want %v", closed, err, fs.ErrPermission)
+			}
+		})
+		must(t, os.Chmod(closed, 0o700))
+	}
+}
