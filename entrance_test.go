@@ -189,6 +189,7 @@ func TestTokens(t *testing.T) {
 	for e := range d.events {
 		note(e)
 	}
+	d.wait(t)
 	if text := logged.String() + d.stderr.String(); strings.Contains(text, "token-") || strings.Contains(text, "wrong") || !strings.Contains(text, "unauthorized") {
 		t.Errorf("the log has a token in it, or not what became of it:\n%s", text)
 	}

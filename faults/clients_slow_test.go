@@ -52,7 +52,7 @@ var slowKinds = []struct {
 // TestSlowClients: thousands of clients that take nothing, or send by drops, cost
 // bounded memory, and others hardly notice.
 func TestSlowClients(t *testing.T) {
-	connections := scaled(t, 3000)
+	connections := scaled(t, 2000)
 	connections = min(connections, 10_000)
 	needDescriptors(t, uint64(connections)+1000)
 	p := server(t, options{Env: []string{"LOOSE_MAX=0"}})

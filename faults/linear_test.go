@@ -306,7 +306,7 @@ func TestLinearizable(t *testing.T) {
 			o := options{Env: tuned}
 			p := server(t, o)
 			o.Data = p.data
-			count := min(scaled(t, 80), 400)
+			count := min(scaled(t, 50), 400)
 			if kill {
 				r.work(t, p.addr, 0, 1<<20, func() {
 					eventually(t, "some appends", func() bool { return r.known.Load() >= uint64(count) })

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"net"
 	"syscall"
 )
@@ -13,13 +14,15 @@ type direct struct {
 	raw     syscall.RawConn
 	b       []byte
 	n       int
+	err     error
 	attempt func(fd uintptr) bool // bound once
 }
 
-// newDirect returns nil for a connection that is no plain TCP socket.
+// newDirect returns nil for a connection that is no plain TCP socket, and where
+// there is no write that does not block.
 func newDirect(nc net.Conn) *direct {
 	tcp, ok := nc.(*net.TCPConn)
-	if !ok {
+	if !ok || !canWriteNow {
 		return nil
 	}
 	raw, err := tcp.SyscallConn()
@@ -28,21 +31,21 @@ func newDirect(nc net.Conn) *direct {
 	}
 	d := &direct{raw: raw}
 	d.attempt = func(fd uintptr) bool {
-		d.n = max(writeNow(fd, d.b), 0)
+		d.n, d.err = writeNow(fd, d.b)
 		return true // whatever came of it, do not wait
 	}
 	return d
 }
 
-// write returns how many bytes of b the socket took. Errors are left for the
-// writing side to run into.
-func (d *direct) write(b []byte) int {
-	d.b, d.n = b, 0
-	if err := d.raw.Write(d.attempt); err != nil {
-		return 0
+// write returns how many bytes of b the socket took. That it takes no more for now
+// is no error.
+func (d *direct) write(b []byte) (n int, err error) {
+	d.b, d.n, d.err = b, 0, nil
+	if err = d.raw.Write(d.attempt); isDeadline(err) {
+		err = nil // that of an earlier write
 	}
 	d.b = nil
-	return d.n
+	return d.n, errors.Join(err, d.err)
 }
 
 // replyDirectly sends the replies of the group. The caller holds send, which is
@@ -51,7 +54,7 @@ func (c *conn) replyDirectly(g *group) {
 	out := g.out[:0]
 	g.scratch = g.replies(g.scratch, func(line []byte, _ uint64) { out = append(out, line...) })
 	g.out = out
-	n := c.direct.write(out)
+	n, _ := c.direct.write(out) // the writing side will run into an error too
 	c.server.counts.sent.Add(uint64(n))
 	c.mu.Lock()
 	c.unsaid = append(c.unsaid, out[n:]...)

@@ -2,8 +2,9 @@
 
 package server
 
-// writeNow takes nothing here: the writing side sends.
-func writeNow(uintptr, []byte) int { return 0 }
+// canWriteNow: here the writing side alone sends.
+const canWriteNow = false
 
-// writable does not know here: the write waits.
+func writeNow(uintptr, []byte) (int, error) { return 0, nil }
+
 func writable(uintptr) bool { return true }

@@ -8,10 +8,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeNow writes to a socket that does not block.
-func writeNow(fd uintptr, b []byte) int {
-	n, _ := syscall.Write(int(fd), b)
-	return n
+const canWriteNow = true
+
+// writeNow writes to a socket that does not block. That it takes no more for now
+// is no error.
+func writeNow(fd uintptr, b []byte) (int, error) {
+	n, err := syscall.Write(int(fd), b)
+	if err == syscall.EAGAIN || err == syscall.EINTR {
+		err = nil
+	}
+	return max(n, 0), err
 }
 
 // writable reports whether a write to the socket would take something, or fail.

@@ -255,8 +255,12 @@ func (o *output) flushHistory() error {
 	}
 	n := 0
 	if o.direct != nil {
-		n = o.direct.write(o.out)
+		var err error
+		n, err = o.direct.write(o.out)
 		o.server.counts.sent.Add(uint64(n))
+		if err != nil {
+			return err
+		}
 	}
 	if o.turn != (time.Time{}) {
 		o.endTurn()
@@ -470,10 +474,10 @@ func (o *output) flush() error {
 func (o *output) write(b []byte, held int) error {
 	if held > heldMin {
 		if o.direct != nil {
-			n := o.direct.write(b)
+			n, err := o.direct.write(b)
 			o.server.counts.sent.Add(uint64(n))
-			if b = b[n:]; len(b) == 0 {
-				return nil
+			if b = b[n:]; len(b) == 0 || err != nil {
+				return err
 			}
 		}
 		o.hold(&o.stuck, int64(held))

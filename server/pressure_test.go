@@ -77,6 +77,32 @@ func TestPausedReplay(t *testing.T) {
 	c.nc.Close()
 }
 
+// A replay that waits notices that its peer is gone, also where nothing more is
+// read from it.
+func TestPausedReplayOfAPeerThatIsGone(t *testing.T) {
+	noLeaks(t)
+	log := openDisk(t)
+	fill(t, log, 20_000, 1000)
+	h := start(t, log, Config{})
+	for range cap(h.warm) {
+		h.warm <- struct{}{}
+	}
+	c := h.dial()
+	c.send(`{"from":1}`)
+	c.half()
+	c.line()
+	var sent uint64
+	poll(t, "the socket to be full", func() bool {
+		before := sent
+		sent = h.Stats().Sent
+		time.Sleep(10 * time.Millisecond)
+		return sent == before
+	})
+	c.nc.(*net.TCPConn).SetLinger(0)
+	c.nc.Close()
+	poll(t, "the end of the connection", func() bool { return h.Connections() == 0 })
+}
+
 // Where peers hold too much memory, those go that have held it the longest, and
 // nobody else does.
 func TestMemoryThatPeersHold(t *testing.T) {
