@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"tcp-log-server/segment"
@@ -42,38 +41,22 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 	}
 }
 
-// besideMin is how many submissions a batch has at least if their completions run
-// beside the next commit: for fewer it is not worth waking another goroutine.
-const besideMin = 4
-
 // commit is the committer: it takes everything that waits, as few batches as
 // possible, until the queue is closed and empty.
+//
+// The next batch waits for the completions of the last, which send the replies. That
+// takes time from the disk and gives more than it takes: those who are answered
+// first have their next entries in the next batch, and a sync costs as much of the
+// processor as ten replies.
 func (l *Log) commit() {
-	finishing := make(chan committed, 1)
-	var finisher sync.WaitGroup
-	finisher.Go(func() {
-		for c := range finishing {
-			l.complete(c)
-			l.queue.end()
-		}
-	})
 	for taken := l.queue.take(); taken != nil; taken = l.queue.take() {
 		for rest := taken; len(rest) > 0; {
 			n := fit(rest)
-			c := l.commitGroup(rest[:n])
-			if rest = rest[n:]; len(rest) == 0 {
-				c.taken = taken
-			}
-			if alone := l.queue.begin(n); alone && n < besideMin {
-				l.complete(c)
-				l.queue.end()
-			} else {
-				finishing <- c
-			}
+			l.complete(l.commitGroup(rest[:n]))
+			rest = rest[n:]
 		}
+		l.queue.recycle(taken)
 	}
-	close(finishing)
-	finisher.Wait()
 }
 
 // fit is how many of the submissions go into the next batch: at least one.
@@ -94,7 +77,6 @@ type committed struct {
 	first uint64 // the index of its first entry
 	count int    // its entries
 	err   error
-	taken []submission // what take returned, if the group is the last of it
 }
 
 // commitGroup commits the group as one batch and moves the head. Who calls it
@@ -134,9 +116,6 @@ func (l *Log) complete(c committed) {
 	}
 	if next > c.first {
 		l.publish(next - 1)
-	}
-	if c.taken != nil {
-		l.queue.recycle(c.taken)
 	}
 }
 

@@ -18,23 +18,13 @@ type submission struct {
 const inlineMax = 16 << 10
 
 // queue holds the submissions that wait, and says who leads: one at a time, the
-// committer or a caller of Append. Who leads may commit. The committer leads for
-// as long as completions of what it has committed run.
-//
-// While they do it may commit the next batch, but not one that is too small: a
-// sync costs as much of the processor as ten replies, and those who are being
-// answered now would have their next entries in it a moment later. So it waits for
-// half of all that is under way, or for the completions to end: that makes two
-// batches that take turns, one of them in the disk's hands, the other in those of
-// the clients.
+// committer or a caller of Append. Who leads may commit.
 type queue struct {
 	mu      sync.Mutex
 	waiting []submission
 	spare   []submission // for waiting, once that is taken
 	leading bool         // somebody leads,
 	mine    bool         // and it is the committer
-	enough  int          // so many waiting are worth a batch beside completions
-	running int          // groups whose completions have not all run
 	closed  bool
 	ended   bool          // and the committer is done with all that came before
 	wake    chan struct{} // holds a token when the committer may have something to do
@@ -60,7 +50,7 @@ func (q *queue) push(s submission) (lead, ok bool) {
 		return true, true
 	}
 	q.waiting = append(q.waiting, s)
-	if n := len(q.waiting); n == 1 && !q.leading || n == q.enough {
+	if len(q.waiting) == 1 && !q.leading {
 		q.poke()
 	}
 	return false, true
@@ -84,8 +74,7 @@ func (q *queue) poke() {
 }
 
 // take waits until there is something that the committer should commit, and
-// returns it, in order. It returns nil once there never will be anything again
-// and all completions have run.
+// returns it, in order. It returns nil once there never will be anything again.
 func (q *queue) take() []submission {
 	for first := true; ; first = false {
 		if !first {
@@ -105,39 +94,14 @@ func (q *queue) tryTake() (taken []submission, ok bool) {
 	switch {
 	case q.leading && !q.mine:
 		return nil, false // yield will wake the committer
-	case len(q.waiting) == 0 && q.running > 0:
-		return nil, false // what comes now is worth a batch once it is enough, or when they have run
 	case len(q.waiting) == 0:
 		q.leading, q.mine, q.ended = false, false, q.closed
 		return nil, q.closed
-	case q.running > 0 && len(q.waiting) < q.enough && !q.closed:
-		return nil, false
 	}
 	q.leading, q.mine = true, true
 	taken = q.waiting
 	q.waiting, q.spare = q.spare, nil
 	return taken, true
-}
-
-// begin notes that the completions of n submissions are about to run. alone means
-// that no others do.
-func (q *queue) begin(n int) (alone bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	alone = q.running == 0
-	q.running++
-	q.enough = max(1, (n+len(q.waiting))/2)
-	return alone
-}
-
-// end notes that the completions of a group have run.
-func (q *queue) end() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.running--
-	if q.running == 0 {
-		q.poke()
-	}
 }
 
 // recycle takes back the memory of submissions that are done with.
