@@ -25,7 +25,7 @@ func run(args []string) int {
 	cmd.Commands = []*cli.Command{appendCommand(), readCommand(), tailCommand(), fsckCommand(), backupCommand(), statCommand(), catCommand(), importCommand(), versionCommand(), completionCommand(), manCommand()}
 	cmd.Version = thisBuild().String()
 	for _, c := range append(cmd.Commands, cmd) {
-		c.OnUsageError = func(_ context.Context, _ *cli.Command, err error, _ bool) error { return err }
+		c.OnUsageError = wrongUsage
 	}
 	if name, ok := misplaced(cmd, args); ok {
 		fmt.Fprintf(os.Stderr, "tcp-log-server: the flags of `%s` go behind it: tcp-log-server %s --flag …; see `tcp-log-server %s --help`\n", name, name, name)
@@ -42,12 +42,35 @@ func run(args []string) int {
 	if errors.As(err, &coded) {
 		code = coded.ExitCode()
 	} else {
-		err = fmt.Errorf("%w; see `tcp-log-server --help`", err)
+		err = errors.New(worded(err) + "; see `tcp-log-server --help`")
 	}
 	if text := strings.ReplaceAll(err.Error(), "\n", "; "); text != "" { // as errors.Join parts them
 		fmt.Fprintf(os.Stderr, "tcp-log-server: %s\n", text)
 	}
 	return code
+}
+
+// wrongUsage words what the command line is wrong about.
+func wrongUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
+	help := "tcp-log-server " + cmd.Name
+	if cmd.Root() == cmd {
+		help = cmd.Name
+	}
+	return cli.Exit(fmt.Sprintf("%s; see `%s --help`", worded(err), help), exitUsage)
+}
+
+// worded is the text of an error of the library for flags, without the names of
+// Go's functions.
+func worded(err error) string {
+	before, parsing, ok := strings.Cut(err.Error(), ": strconv.")
+	switch {
+	case !ok:
+		return strings.ReplaceAll(before, ": parse error", ", which is not what it takes")
+	case strings.HasPrefix(parsing, "ParseUint"):
+		return before + ", want a whole number, 0 or more"
+	default:
+		return before + ", want a whole number"
+	}
 }
 
 // misplaced finds a command that has flags before it. They would be taken for
