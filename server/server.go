@@ -4,7 +4,7 @@
 //
 // Each connection has two goroutines. One reads and parses the input and hands
 // the writes to the log (input.go, message.go); the other owns everything that
-// is sent (output.go): replies when the log has acknowledged, and the entries
+// is sent (output.go, replay.go): replies when the log has acknowledged, and the entries
 // of a read, from a cursor. What they share is in conn.go. Followers that are
 // near the head share their lines through one cache (tail.go).
 package server
