@@ -2,11 +2,13 @@
 // docs/PROTOCOL.md. It owns sockets and the protocol, and sees the log only
 // through the interface Log.
 //
-// Each connection has two goroutines. One reads and parses the input and hands
-// the writes to the log (input.go, message.go); the other owns everything that
-// is sent (output.go, replay.go): replies when the log has acknowledged, and the entries
-// of a read, from a cursor. What they share is in conn.go. Followers that are
-// near the head share their lines through one cache (tail.go).
+// A connection is let in first (entrance.go). Then it has two goroutines. One reads
+// and parses the input and hands the writes to the log (input.go, message.go); the
+// other owns everything that is sent (output.go): replies when the log has
+// acknowledged, and the entries of a read, from a cursor (replay.go). What they
+// share is in conn.go. Followers that are near the head share their lines through
+// one cache (tail.go). What peers can make the server hold in memory is bounded
+// over all of them (pressure.go, pause.go).
 package server
 
 import (
