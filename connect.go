@@ -39,6 +39,9 @@ const addressHelp = "ADDR is host:port, host or :port; what it leaves out is HOS
 // serverAddress completes an address, which may be empty, from HOST and PORT.
 func serverAddress(arg string) (string, error) {
 	host, port, named := "", "", false
+	if info, err := os.Stat(arg); arg == "-" || err == nil && info.Mode().IsRegular() {
+		return "", fmt.Errorf("%q is no address; entries of a file come from standard input: < FILE", arg)
+	}
 	switch {
 	case arg == "":
 	case strings.HasPrefix(arg, ":") && strings.Count(arg, ":") == 1:

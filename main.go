@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -26,6 +27,9 @@ func run(args []string) int {
 	cmd.Version = thisBuild().String()
 	for _, c := range append(cmd.Commands, cmd) {
 		c.OnUsageError = wrongUsage
+	}
+	if len(args) > 1 && slices.ContainsFunc(cmd.Commands, func(c *cli.Command) bool { return c.Name == args[1] }) && !slices.Contains([]string{"completion", "man"}, args[1]) {
+		cmd.Flags = nil // the server's settings, good or bad, are nothing to a command
 	}
 	if name, ok := misplaced(cmd, args); ok {
 		fmt.Fprintf(os.Stderr, "tcp-log-server: the flags of `%s` go behind it: tcp-log-server %s --flag …; see `tcp-log-server %s --help`\n", name, name, name)
@@ -56,7 +60,11 @@ func wrongUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	if cmd.Root() == cmd {
 		help = cmd.Name
 	}
-	return cli.Exit(fmt.Sprintf("%s; see `%s --help`", worded(err), help), exitUsage)
+	text := worded(err)
+	if flag, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok && (flag == "port" || flag == "host") {
+		text = fmt.Sprintf("`%s` has no --%s: name the server as an address, host:port or :port", cmd.Name, flag)
+	}
+	return cli.Exit(fmt.Sprintf("%s; see `%s --help`", text, help), exitUsage)
 }
 
 // worded is the text of an error of the library for flags, without the names of
