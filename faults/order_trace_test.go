@@ -57,6 +57,9 @@ func readTrace(in io.Reader) ([]*call, error) {
 		if strings.HasPrefix(rest, "+++") || strings.HasPrefix(rest, "---") {
 			continue // an end, a signal
 		}
+		if strings.HasPrefix(rest, "???(") || strings.HasPrefix(rest, "<... ???") {
+			continue // a thread that was killed before strace could see what it called
+		}
 		var c *call
 		if m := traceResume.FindStringSubmatch(rest); m != nil {
 			if c = open[thread]; c == nil || c.name != m[1] {
