@@ -37,7 +37,7 @@ func newDirect(nc net.Conn) *direct {
 	return d
 }
 
-// write returns how many bytes of b the socket took. That it takes no more for now
+// write returns how many bytes of b the socket took. That it takes no more at the moment
 // is no error.
 func (d *direct) write(b []byte) (n int, err error) {
 	d.b, d.n, d.err = b, 0, nil

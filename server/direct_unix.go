@@ -10,7 +10,7 @@ import (
 
 const canWriteNow = true
 
-// writeNow writes to a socket that does not block. That it takes no more for now
+// writeNow writes to a socket that does not block. That it takes no more at the moment
 // is no error.
 func writeNow(fd uintptr, b []byte) (int, error) {
 	n, err := syscall.Write(int(fd), b)
