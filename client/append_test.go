@@ -399,9 +399,11 @@ func TestAppendBounded(t *testing.T) {
 	var received atomic.Int64
 	answer := make(chan struct{})
 	addr := peer(t, func(p *conversation) {
+		arrived := make(chan struct{}, 100)
 		go func() {
 			for n := 0; ; n++ {
 				<-answer
+				<-arrived
 				p.say(fmt.Sprintf(`{"id":"%d","index":%d}`, n, n+1))
 			}
 		}()
@@ -410,6 +412,7 @@ func TestAppendBounded(t *testing.T) {
 				return
 			}
 			received.Add(1)
+			arrived <- struct{}{}
 		}
 	})
 	const bound = 10

@@ -323,3 +323,31 @@ func TestReaderOfRemovedSegment(t *testing.T) {
 		t.Errorf("a new reader: %v", err)
 	}
 }
+
+// TestStatShrinking looks at a segment while its file loses the space that was
+// filled ahead of its batches, as it does when it is sealed.
+func TestStatShrinking(t *testing.T) {
+	t.Parallel()
+	x := build(t, false, 1, 3)
+	end := int64(len(readFile(t, x.path)))
+	for range 5_000 {
+		if err := os.Truncate(x.path, end+fillStep); err != nil {
+			t.Fatal(err)
+		}
+		cut := make(chan error, 1)
+		go func() { cut <- os.Truncate(x.path, end) }()
+		for done := false; !done; {
+			if s, err := Stat(x.path); err != nil || s.Sealed() {
+				t.Fatalf("sealed %v, %v, want neither", err == nil && s.Sealed(), err)
+			}
+			select {
+			case err := <-cut:
+				if err != nil {
+					t.Fatal(err)
+				}
+				done = true
+			default:
+			}
+		}
+	}
+}

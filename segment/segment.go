@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,14 +59,15 @@ func Stat(path string) (*Segment, error) {
 		return nil, &DamageError{Path: path, Err: fmt.Errorf("%w: header has first index %d, the name says %d", ErrDamaged, s.Header.First, first)}
 	}
 	s.last, s.end, s.sum = s.Header.First-1, HeaderSize, Checksum(b[:60])
-	if fi.Size() < HeaderSize+FooterSize {
-		return s, nil
-	}
-	at := fi.Size() - FooterSize
-	if _, err := f.ReadAt(b[:FooterSize], at); err != nil {
+	size, err := readEnd(f, b[:FooterSize])
+	if err != nil {
 		return nil, err
 	}
-	s.footer, s.sealed, err = ParseFooter(b[:FooterSize], fi.Size())
+	if size < HeaderSize+FooterSize {
+		return s, nil
+	}
+	at := size - FooterSize
+	s.footer, s.sealed, err = ParseFooter(b[:FooterSize], size)
 	if !s.sealed {
 		return s, nil
 	}
@@ -77,6 +79,31 @@ func Stat(path string) (*Segment, error) {
 	}
 	s.last, s.end, s.sum = s.footer.Last, int64(s.footer.Table), s.footer.Sum
 	return s, nil
+}
+
+// readEnd reads the last len(b) bytes of a segment, unless it is too short to
+// hold them behind a header, and returns its size. A daemon that seals the segment
+// cuts off the space that it had filled ahead: what was the end a moment ago may
+// lie behind it now.
+func readEnd(f *os.File, b []byte) (size int64, err error) {
+	for before := int64(math.MaxInt64); ; before = size {
+		fi, err := f.Stat()
+		if err != nil {
+			return 0, err
+		}
+		size = fi.Size()
+		if size < HeaderSize+int64(len(b)) {
+			return size, nil
+		}
+		switch _, err := f.ReadAt(b, size-int64(len(b))); {
+		case err == nil:
+			return size, nil
+		case !errors.Is(err, io.EOF):
+			return 0, err
+		case size >= before:
+			return 0, &DamageError{Path: f.Name(), Offset: size - int64(len(b)), Err: fmt.Errorf("%w: the file has %d bytes and ends before: %w", ErrDamaged, size, io.ErrUnexpectedEOF)}
+		}
+	}
 }
 
 // Scan reads the whole of a segment that is not sealed, from the disk and not
