@@ -40,6 +40,7 @@ type output struct {
 	base      uint64
 	cut, skip int
 	mayRead   bool // it is one of readingMax
+	kept      int  // bytes that the log keeps for it while it waits for the peer
 
 	turn    time.Time // when the turn of a replay began; zero while it has none
 	ending  ending    // as of the last collect
@@ -320,7 +321,7 @@ func (o *output) write(b []byte, held int) error {
 				return err
 			}
 		}
-		o.hold(&o.stuck, int64(held))
+		o.hold(&o.stuck, int64(held+o.kept))
 		defer o.hold(&o.stuck, 0)
 	}
 	_, err := o.nc.Write(b)

@@ -18,6 +18,9 @@ const (
 	readingMax = 32
 	// warmMax is how many may keep what they have gathered while they wait.
 	warmMax = 256
+	// readKept is about how many bytes a log keeps for a Read that waits for its
+	// caller: those of one batch.
+	readKept = 512 << 10
 )
 
 // startReading waits until this replay may read. The error is why the connection

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"tcp-log-server/access"
+	"tcp-log-server/access/accesstest"
 	"tcp-log-server/engine"
 )
 
@@ -157,4 +160,40 @@ func TestLongLinesTakeTurns(t *testing.T) {
 		t.Errorf("a long line took %v while all places were taken, want %v or more", d, longWait)
 	}
 	poll(t, "one of the slow ones to be given up", func() bool { return h.Connections() == cap(h.places) })
+}
+
+// TestStalledReplaysUnderTLS: a replay that cannot be given up while its peer takes
+// nothing counts with what the log keeps for it.
+func TestStalledReplaysUnderTLS(t *testing.T) {
+	noLeaks(t)
+	authority := accesstest.NewAuthority(t)
+	cert, key := authority.Issue(t, "server", time.Now().Add(time.Hour))
+	certificates, err := access.LoadCertificates(access.Files{Cert: cert, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := openDisk(t)
+	fill(t, log, 5000, 4000) // more than the sockets hold
+	const peers, bound = 12, 4 << 20
+	h := start(t, log, Config{TLS: certificates.Config(), MaxHeld: bound})
+	for range cap(h.warm) {
+		h.warm <- struct{}{}
+	}
+	for range peers {
+		nc, err := tls.Dial("tcp", h.addr, authority.Client(t, "", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc.NetConn().(*net.TCPConn).SetReadBuffer(64 << 10)
+		newClient(t, nc).send(`{"from":1}`)
+	}
+	poll(t, "the oldest to be cut off", func() bool { return h.Connections() <= bound/readKept })
+	if held := h.held.Load(); held > bound {
+		t.Errorf("%d bytes are held, want %d at most", held, bound)
+	}
+	h.mu.Lock()
+	for c := range h.conns {
+		c.cut(errCrowded)
+	}
+	h.mu.Unlock()
 }

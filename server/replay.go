@@ -118,6 +118,9 @@ func (o *output) flushHistory() error {
 			o.compact(n)
 			return errPause
 		}
+		// The log keeps what it reads from meanwhile, as for the warm ones.
+		o.kept = readKept
+		defer func() { o.kept = 0 }()
 	}
 	o.endReading()
 	o.out = o.out[:copy(o.out, o.out[n:])]
