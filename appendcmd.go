@@ -39,13 +39,14 @@ func appendCommand() *cli.Command {
 			"   tcp-log-server append --on-error continue --json log.example:8089 < entries.ndjson\n\n" +
 			"Many entries are under way at a time. When not all of them are stored, the last line\n" +
 			"on standard error says which are, which are not, and of which nobody knows, since the\n" +
-			"connection was lost: those may be in the log or not; nothing is sent twice.\n\n" +
+			"connection was lost: those may be in the log or not; nothing is sent twice. A token that\n" +
+			"may not write, or a server that takes no more connections, is named there, once.\n\n" +
 			"Exit codes: 0 all stored; 1 it could not be done, and what was not sent is not stored;\n" +
 			"2 some entries were refused; 3 of some the outcome is unknown; 16 wrong usage.",
 		ArgsUsage: "[ADDR] [JSON…]",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "array", Usage: "standard input is one array, the elements of which are the entries"},
-			&cli.StringFlag{Name: "on-error", Value: "stop", Usage: "what a refused entry is a reason for: stop or continue", Validator: func(s string) error {
+			&cli.StringFlag{Name: "on-error", Value: "stop", Usage: "`stop|continue` at an entry that is refused", Validator: func(s string) error {
 				if s != "stop" && s != "continue" {
 					return fmt.Errorf("on-error is %q, want stop or continue", s)
 				}
@@ -67,6 +68,8 @@ func appendEntries(ctx context.Context, cmd *cli.Command) error {
 	}
 	addr, err := serverAddress(name)
 	switch {
+	case errors.Is(err, errFile):
+		err = fmt.Errorf("%w; entries of a file come from standard input: < FILE", err)
 	case err != nil:
 	case cmd.Bool("array") && len(args) > 0:
 		err = errors.New("--array is for standard input, not for arguments")

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"time"
 
@@ -16,14 +15,13 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/backup"
+	"tcp-log-server/engine"
 	"tcp-log-server/fsck"
 )
 
 // backupCommand is `tcp-log-server backup`.
 func backupCommand() *cli.Command {
-	flags := slices.DeleteFunc(settings(), func(f cli.Flag) bool {
-		return !slices.Contains([]string{"data", "wal", "blobs"}, f.Names()[0])
-	})
+	config := engine.NewConfig("tcp-log-server.data")
 	return &cli.Command{
 		Name:  "backup",
 		Usage: "copy the log, running or not, into DEST, verifying all of it",
@@ -37,10 +35,13 @@ func backupCommand() *cli.Command {
 			"   DATA=/mnt/backup/log tcp-log-server                  # serve a copy of it\n\n" +
 			"Exit codes: 0 done, 1 failed, 16 wrong usage.",
 		ArgsUsage: "DEST",
-		Flags: append(flags,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "data", Sources: cli.EnvVars("DATA"), Value: "./" + config.Data, Usage: "`directory` of the log to copy"},
+			&cli.StringFlag{Name: "wal", Sources: cli.EnvVars("WAL"), Usage: "`directory` of its index (default: wal in --data)"},
+			&cli.StringFlag{Name: "blobs", Sources: cli.EnvVars("BLOBS"), Usage: "`directory` of its blobs (default: blobs in --data)"},
 			&cli.BoolFlag{Name: "copy", Usage: "write every byte anew: no clones, no hard links, even where DEST is on the same disk"},
 			&cli.BoolFlag{Name: "verify", Usage: "run fsck on DEST afterwards"},
-		),
+		},
 		Action: backUp,
 	}
 }
@@ -66,8 +67,8 @@ func backUp(ctx context.Context, cmd *cli.Command) error {
 	case err != nil:
 		return cli.Exit(fmt.Sprintf("backup: %v", err), exitFailure)
 	}
-	fmt.Printf("%s: head %d (%d new), %d segments and %d blobs added: %s copied, %s linked, %s kept, in %v\n",
-		config.Dest, res.Head, res.Head-res.Before, res.Segments, res.Blobs,
+	fmt.Printf("%s: head %d (%d new), %s and %s added: %s copied, %s linked, %s kept, in %v\n",
+		config.Dest, res.Head, res.Head-res.Before, counted(res.Segments, "segment", "segments"), counted(res.Blobs, "blob", "blobs"),
 		byteCount(res.Copied), byteCount(res.Linked), byteCount(res.Kept), res.Took.Round(time.Millisecond))
 	if cmd.Bool("verify") {
 		return verifyBackup(ctx, config.Dest)
@@ -84,7 +85,7 @@ func verifyBackup(ctx context.Context, dir string) error {
 		return cli.Exit(fmt.Sprintf("backup: verify: %v", err), exitFailure)
 	}
 	if sum.Errors > 0 {
-		return cli.Exit(fmt.Sprintf("backup: %s has %d errors: run `tcp-log-server fsck %s`", dir, sum.Errors, dir), exitFailure)
+		return cli.Exit(fmt.Sprintf("backup: %s has %s: run `tcp-log-server fsck %s`", dir, counted(sum.Errors, "error", "errors"), dir), exitFailure)
 	}
 	fmt.Printf("%s: verified, digest %s\n", dir, sum.Digest)
 	return nil

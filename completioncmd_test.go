@@ -116,6 +116,7 @@ var completionCases = []struct {
 	{"cat --data ", []string{"store", "-notes"}},
 	{"cat --entry st", []string{"store"}},
 	{"--log-level ", []string{"debug", "silent", "-store"}},
+	{"append --on-error ", []string{"stop", "continue", "-store", "-notes"}},
 	{"completion ", []string{"bash", "zsh", "fish", "-store"}},
 	{"cat --from ", []string{"-store", "-notes", "---from"}},
 }

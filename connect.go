@@ -36,11 +36,20 @@ func connectFlags() []cli.Flag {
 const addressHelp = "ADDR is host:port, host or :port; what it leaves out is HOST and PORT, else localhost\n" +
 	"and 8089."
 
+// errFile: what stands for an address is of a file, or of standard input.
+var errFile = errors.New("no address")
+
 // serverAddress completes an address, which may be empty, from HOST and PORT.
 func serverAddress(arg string) (string, error) {
 	host, port, named := "", "", false
-	if info, err := os.Stat(arg); arg == "-" || err == nil && info.Mode().IsRegular() {
-		return "", fmt.Errorf("%q is no address; entries of a file come from standard input: < FILE", arg)
+	if info, err := os.Stat(arg); err == nil && info.Mode().IsRegular() {
+		return "", fmt.Errorf("%q is %w, but a file", arg, errFile)
+	}
+	if arg == "-" {
+		return "", fmt.Errorf("%q is %w", arg, errFile)
+	}
+	if strings.HasPrefix(arg, "-") {
+		return "", fmt.Errorf("%q is neither a flag nor an address", arg)
 	}
 	switch {
 	case arg == "":
@@ -97,6 +106,9 @@ func looksLikeEntry(arg string) bool {
 
 // onlyAddress is the address for a command that takes no other argument.
 func onlyAddress(cmd *cli.Command) (string, error) {
+	if arg := cmd.Args().First(); cmd.Name == "tail" && strings.HasPrefix(arg, "-") && arg != "-" {
+		return "", fmt.Errorf("%q is neither a flag nor an address; for a number of entries write -n %s", arg, strings.TrimPrefix(arg, "-"))
+	}
 	if cmd.NArg() > 1 {
 		return "", fmt.Errorf("want one address at most, got %q", cmd.Args().Slice())
 	}
@@ -120,10 +132,15 @@ func connect(ctx context.Context, cmd *cli.Command, addr string, options client.
 	return c, nil
 }
 
+// byTLS reports whether the flags want a connection by TLS.
+func byTLS(cmd *cli.Command) bool {
+	return cmd.Bool("tls") || cmd.String("tls-ca")+cmd.String("tls-cert")+cmd.String("tls-key")+cmd.String("tls-server-name") != ""
+}
+
 // tlsConfig is what the flags say of TLS, nil for none.
 func tlsConfig(cmd *cli.Command) (*tls.Config, error) {
 	ca, cert, key, name := cmd.String("tls-ca"), cmd.String("tls-cert"), cmd.String("tls-key"), cmd.String("tls-server-name")
-	if !cmd.Bool("tls") && ca+cert+key+name == "" {
+	if !byTLS(cmd) {
 		return nil, nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name}
@@ -170,7 +187,7 @@ func token(cmd *cli.Command) (string, error) {
 // failure is what a command ends with when the server at addr cannot be used: what
 // happened, in one line, and what to do.
 func failure(cmd *cli.Command, addr string, err error) error {
-	return cli.Exit(fmt.Sprintf("%s: %s: %v%s", cmd.Name, addr, plainly(err), advice(err)), exitFailure)
+	return cli.Exit(fmt.Sprintf("%s: %s: %v%s", cmd.Name, addr, plainly(err), adviceFor(cmd, err)), exitFailure)
 }
 
 // plainly leaves out what is of no use to a person: sockets and system calls.
@@ -207,16 +224,67 @@ func advice(err error) string {
 		return "; name it with --tls-server-name"
 	case errors.Is(err, client.ErrUnauthorized):
 		return "; name a token with --token-file or TOKEN, or a certificate with --tls-cert"
+	case lacksRight(err):
+		return "; name one that may with --token-file or TOKEN"
+	case tooMany(err):
+		return "; try again later, or raise MAX_CONNECTIONS of the server"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return "; is it the right address?"
+	case errors.Is(err, client.ErrProtocol) && tlsRecord(err):
+		return tryTLS
 	case errors.Is(err, client.ErrProtocol):
 		return "; is it a tcp-log-server?"
 	case errors.Is(err, client.ErrDiverged):
 		return "; has it been restored, or is it another one? read on from an index that you know"
 	case errors.Is(err, client.ErrLost):
-		return "; does it want TLS, or has it been stopped?"
+		return tryTLS
 	}
 	return ""
+}
+
+// tryTLS is the advice where a server has ended a connection, or has sent what is
+// not for people.
+const tryTLS = "; does it speak TLS? try --tls; or has it been stopped?"
+
+// adviceFor is advice to one who may speak TLS already.
+func adviceFor(cmd *cli.Command, err error) string {
+	text := advice(err)
+	if text == tryTLS && byTLS(cmd) {
+		return "; has it been stopped?"
+	}
+	return text
+}
+
+// tlsRecord reports whether the answer that err quotes is an alert or a handshake
+// of TLS, by its first bytes: the type of the record and the major version.
+func tlsRecord(err error) bool {
+	return strings.Contains(err.Error(), ` is "\x15\x03`) || strings.Contains(err.Error(), ` is "\x16\x03`)
+}
+
+// turnedAway reports whether the server wants nothing of the whole connection: what
+// was sent over it is not stored.
+func turnedAway(err error) bool {
+	return errors.Is(err, client.ErrRefused) && (errors.Is(err, client.ErrUnauthorized) || tooMany(err))
+}
+
+// tooMany reports whether the server has as many connections as it may.
+func tooMany(err error) bool {
+	return errors.Is(err, client.ErrServer) && strings.HasSuffix(err.Error(), ": too many connections")
+}
+
+// lacksRight reports whether the token is one of the server's, but not for this.
+func lacksRight(err error) bool {
+	for _, says := range []error{client.ErrRefused, client.ErrServer} {
+		if errors.Is(err, says) && strings.HasPrefix(err.Error(), says.Error()+": unauthorized: ") {
+			return true
+		}
+	}
+	return false
+}
+
+// notWelcome reports whether err is of who asks, not of what is asked.
+func notWelcome(err error) bool {
+	return errors.Is(err, client.ErrUnauthorized) || tooMany(err) || lacksRight(err)
 }
 
 // retries says on standard error that a connection is lost, once for each time.

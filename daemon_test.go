@@ -247,7 +247,7 @@ func TestRefusedSettings(t *testing.T) {
 		{"LOOSE_MAX=x", "", exitUsage, "for flag loose-max, want a whole number; see"},
 		{"", "fsck --through -1", exitUsage, "want a whole number, 0 or more; see `tcp-log-server fsck --help`"},
 		{"", "append --port 1 {}", exitUsage, "`append` has no --port: name the server as an address, host:port or :port"},
-		{"", "append go.mod", exitUsage, "\"go.mod\" is no address; entries of a file come from standard input"},
+		{"", "append go.mod", exitUsage, "\"go.mod\" is no address, but a file; entries of a file come from standard input"},
 		{"", "fsck --nonsense", exitUsage, "see `tcp-log-server fsck --help`"},
 		{"LOG_LEVEL=loud", "", exitUsage, `log-level is "loud"`},
 		{"WRITE_TIMEOUT=1ms", "", exitUsage, "write-timeout is 1ms"},

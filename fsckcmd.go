@@ -130,7 +130,7 @@ func report(ctx context.Context, cmd *cli.Command, o fsck.RepairOptions, printer
 	switch {
 	case o.DryRun && o.From == "" && res.Outcome.GivenUp > 0:
 		printer.Next(append(again, "--from", "COPY", o.Data)...)
-		printer.Note("without --from COPY, the repair gives up %d entries that a copy may have", res.Outcome.GivenUp)
+		printer.Note("without --from COPY, the repair gives up %s that a copy may have", counted(res.Outcome.GivenUp, "entry", "entries"))
 	case res.After.Errors == 0:
 	case o.DryRun && res.Outcome.Steps > 0:
 		printer.Next(append(again, repeated(o)...)...)

@@ -103,7 +103,7 @@ func runImport(ctx context.Context, cmd *cli.Command) error {
 		if !cmd.Bool("dry-run") {
 			name += " into " + addr
 		}
-		return cli.Exit(fmt.Sprintf("import: %s: %v%s", name, plainly(err), advice(err)), exitFailure)
+		return cli.Exit(fmt.Sprintf("import: %s: %v%s", name, plainly(err), adviceFor(cmd, err)), exitFailure)
 	}
 	took := time.Since(began).Round(time.Millisecond)
 	switch {

@@ -33,6 +33,8 @@ func fateOf(err error) fate {
 	switch {
 	case err == nil:
 		return stored
+	case turnedAway(err): // together with those that it came too early for: the server has looked at none
+		return unsent
 	case errors.Is(err, client.ErrRefused), errors.Is(err, client.ErrInvalid):
 		return refused
 	case errors.Is(err, client.ErrNotSent):
@@ -47,6 +49,7 @@ type value struct{ number, place int }
 // ledger keeps what has become of each value, and prints it. Its methods may be
 // called from any goroutine.
 type ledger struct {
+	cmd     *cli.Command
 	out     *gatherer
 	noun    string // of a place: line, element or argument
 	quiet   bool
@@ -61,8 +64,9 @@ type ledger struct {
 	last    int // the place of the last one that was begun
 	halted  bool
 	ended   bool  // all of the input has been begun
+	heard   bool  // the server has answered for a value
 	reason  error // why it stopped before the end, if not for a value's fate
-	cause   error // of the first that was not sent or is unknown
+	cause   error // of the first that was not sent or is unknown, or that the token may not write
 	counts  [fates]int
 	spans   [fates]spans
 	lowest  uint64 // index of the first that was stored
@@ -71,7 +75,7 @@ type ledger struct {
 
 func newLedger(cmd *cli.Command, out *gatherer, arguments bool) *ledger {
 	l := &ledger{
-		out: out, noun: "line", quiet: cmd.Bool("quiet"), json: cmd.Bool("json"), goOn: cmd.String("on-error") == "continue",
+		cmd: cmd, out: out, noun: "line", quiet: cmd.Bool("quiet"), json: cmd.Bool("json"), goOn: cmd.String("on-error") == "continue",
 		stopped: make(chan struct{}), settled: make(chan struct{}),
 	}
 	switch {
@@ -130,15 +134,17 @@ func (l *ledger) settle(v value, index uint64, err error) {
 	defer l.mu.Unlock()
 	l.counts[f]++
 	l.spans[f].add(v)
+	l.heard = l.heard || f == stored || f == refused && errors.Is(err, client.ErrRefused)
+	barred := lacksRight(err) // which the next ones are too
 	switch {
 	case f == stored:
 		if l.lowest == 0 {
 			l.lowest = index
 		}
 		l.highest = max(l.highest, index)
-	case f == refused && l.goOn:
+	case f == refused && l.goOn && !barred:
 	default:
-		if f != refused && l.cause == nil && !errors.Is(err, context.Canceled) && !errors.Is(err, client.ErrClosed) {
+		if (f != refused || barred) && l.cause == nil && !errors.Is(err, context.Canceled) && !errors.Is(err, client.ErrClosed) {
 			l.cause = err // and not what stop, or a second signal, has come to
 		}
 		l.halt(nil)
@@ -163,7 +169,7 @@ func (l *ledger) print(place int, index uint64, f fate, err error) {
 		})
 	case f == stored && !l.quiet:
 		l.out.add(func(b []byte) []byte { return append(strconv.AppendUint(b, index, 10), '\n') })
-	case f == refused:
+	case f == refused && !lacksRight(err): // which the report says once for all
 		fmt.Fprintf(os.Stderr, "tcp-log-server: append: %s %d: not stored: %s\n", l.noun, place, bare(err))
 	}
 }
@@ -205,8 +211,8 @@ func (l *ledger) report() error {
 	var parts []string
 	if l.cause != nil {
 		text := bare(l.cause)
-		if l.counts[stored]+l.counts[refused] == 0 {
-			text += advice(l.cause)
+		if !l.heard || notWelcome(l.cause) {
+			text += adviceFor(l.cmd, l.cause)
 		}
 		parts = append(parts, text)
 	}

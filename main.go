@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -35,8 +36,18 @@ func run(args []string) int {
 		fmt.Fprintf(os.Stderr, "tcp-log-server: the flags of `%s` go behind it: tcp-log-server %s --flag …; see `tcp-log-server %s --help`\n", name, name, name)
 		return exitUsage
 	}
+	cli.UsageCommandHelp = "show the commands, or the help of one"
+	unknown := ""
+	for _, c := range cmd.Commands { // `tail -h HOST` asks for the help of tail
+		c.CommandNotFound = func(ctx context.Context, c *cli.Command, _ string) { _ = cli.ShowCommandHelp(ctx, cmd, c.Name) }
+	}
+	cmd.CommandNotFound = func(_ context.Context, _ *cli.Command, name string) { unknown = name }
+	args = parted(cmd, args)
 	cmd.ExitErrHandler = func(context.Context, *cli.Command, error) {}
 	err := cmd.Run(context.Background(), args)
+	if unknown != "" {
+		err = cli.Exit(fmt.Sprintf("there is no command %q, want one of %s; see `tcp-log-server --help`", unknown, strings.Join(namesOf(cmd), ", ")), exitUsage)
+	}
 	if err == nil {
 		return 0
 	}
@@ -61,16 +72,21 @@ func wrongUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 		help = cmd.Name
 	}
 	text := worded(err)
-	if flag, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok && (flag == "port" || flag == "host") {
+	if flag, ok := strings.CutPrefix(text, "flag provided but not defined: --"); ok && (flag == "port" || flag == "host") {
 		text = fmt.Sprintf("`%s` has no --%s: name the server as an address, host:port or :port", cmd.Name, flag)
 	}
 	return cli.Exit(fmt.Sprintf("%s; see `%s --help`", text, help), exitUsage)
 }
 
+// longFlag finds a flag that the library for flags names with one hyphen, and that
+// has two in the help.
+var longFlag = regexp.MustCompile(`(for flag |not defined: )-([a-z0-9][^ :,=]+)`)
+
 // worded is the text of an error of the library for flags, without the names of
 // Go's functions.
 func worded(err error) string {
-	before, parsing, ok := strings.Cut(err.Error(), ": strconv.")
+	text := longFlag.ReplaceAllString(err.Error(), "$1--$2")
+	before, parsing, ok := strings.Cut(text, ": strconv.")
 	switch {
 	case !ok:
 		return strings.ReplaceAll(before, ": parse error", ", which is not what it takes")
@@ -81,19 +97,14 @@ func worded(err error) string {
 	}
 }
 
-// misplaced finds a command that has flags before it. They would be taken for
-// the daemon's and pass unseen.
-func misplaced(cmd *cli.Command, args []string) (name string, ok bool) {
-	if len(args) < 3 || !strings.HasPrefix(args[1], "-") {
-		return "", false
-	}
-	for i, arg := range args[2:] {
-		value := strings.HasPrefix(args[i+1], "-") && !strings.Contains(args[i+1], "=") // arg may be this flag's
-		if cmd.Command(arg) != nil && !value {
-			return arg, true
+// namesOf are the names of the commands, in the order of the help.
+func namesOf(cmd *cli.Command) (names []string) {
+	for _, c := range cmd.VisibleCommands() {
+		if c.Name != "help" {
+			names = append(names, c.Name)
 		}
 	}
-	return "", false
+	return names
 }
 
 // action makes a command of fn: an error of it is a failure, unless it brings an

@@ -57,8 +57,17 @@ func showStat(ctx context.Context, cmd *cli.Command) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	arg := cmd.Args().First()
+	if info, err := os.Stat(arg); err == nil && info.Mode().IsRegular() {
+		return usageError(cmd, fmt.Sprintf("%q is a file, neither an address nor the directory of a log", arg))
+	}
 	if isDirectory(arg) {
 		return statDirectory(cmd, arg)
+	}
+	for _, name := range []string{"wal", "blobs"} {
+		// The variable may be there for the server, and is nothing to this then.
+		if value := cmd.String(name); value != os.Getenv(strings.ToUpper(name)) {
+			return usageError(cmd, fmt.Sprintf("--%s goes with the directory of a log, and this asks a server: name the directory", name))
+		}
 	}
 	return statServer(ctx, cmd, arg)
 }
@@ -118,12 +127,12 @@ func printServerStat(w io.Writer, addr string, s stat) error {
 		t.row("settled", "through %s, %s to go", grouped(s.Settled), grouped(s.Head-s.Settled))
 	}
 	if s.Loose >= 0 {
-		t.row("loose", "%s blob files", grouped(uint64(s.Loose)))
+		t.row("loose", "%s", counted(s.Loose, "blob file", "blob files"))
 	}
-	t.row("packed", "%s entries", grouped(s.Packed))
+	t.row("packed", "%s", counted(s.Packed, "entry", "entries"))
 	t.row("segments", "%s, %s with the index", grouped(uint64(s.Segments)), byteCount(s.Bytes))
-	t.row("appended", "%s entries, %s since the start; %.4g a second now", grouped(s.Appends.Entries), byteCount(int64(s.Appends.Bytes)), s.Appends.Rate)
-	t.row("clients", "%d connections, %d of them read", s.Connections, s.Readers)
+	t.row("appended", "%s, %s since the start; %.4g a second now", counted(s.Appends.Entries, "entry", "entries"), byteCount(int64(s.Appends.Bytes)), s.Appends.Rate)
+	t.row("clients", "%s, %d of them read", counted(s.Connections, "connection", "connections"), s.Readers)
 	for i, name := range slices.Sorted(maps.Keys(s.Settings)) {
 		label := ""
 		if i == 0 {
@@ -194,12 +203,12 @@ func statDirectory(cmd *cli.Command, dir string) error {
 	if s.Head > s.Settled {
 		t.row("settled", "through %s, %s to go", grouped(s.Settled), grouped(s.Head-s.Settled))
 	}
-	t.row("loose", "%s entries in %s blob files, %s", grouped(s.Loose), grouped(uint64(s.Blobs)), byteCount(s.Bytes.Blobs))
-	t.row("packed", "%s entries", grouped(s.Packed))
+	t.row("loose", "%s in %s, %s", counted(s.Loose, "entry", "entries"), counted(s.Blobs, "blob file", "blob files"), byteCount(s.Bytes.Blobs))
+	t.row("packed", "%s", counted(s.Packed, "entry", "entries"))
 	t.row("segments", "%s, %s", grouped(uint64(s.Segments)), byteCount(s.Bytes.Segments))
 	t.row("index", "%s", byteCount(s.Bytes.Index))
 	if s.Damaged > 0 {
-		t.row("damaged", "%d segments cannot be read: run `tcp-log-server fsck %s`", s.Damaged, dir)
+		t.row("damaged", "%s cannot be read: run `tcp-log-server fsck %s`", counted(s.Damaged, "segment", "segments"), dir)
 	}
 	return t.flush()
 }
@@ -214,6 +223,14 @@ func (t table) row(name, format string, args ...any) {
 }
 
 func (t table) flush() error { return t.Flush() }
+
+// counted is n of something, in the singular if it is one.
+func counted[N int | int64 | uint64](n N, one, many string) string {
+	if n == 1 {
+		many = one
+	}
+	return grouped(uint64(n)) + " " + many
+}
 
 // grouped is n with a comma before every three digits.
 func grouped(n uint64) string {

@@ -213,7 +213,10 @@ func TestFateOf(t *testing.T) {
 	for err, want := range map[error]fate{
 		nil:               stored,
 		client.ErrRefused: refused,
-		fmt.Errorf("%w: %w", client.ErrNotSent, client.ErrInvalid): refused,
+		fmt.Errorf("%w: %w", client.ErrRefused, client.ErrUnauthorized):                                   unsent,
+		fmt.Errorf("%w: %w", client.ErrUnknown, client.ErrUnauthorized):                                   unknown,
+		fmt.Errorf("%w: %w: %w", client.ErrRefused, client.ErrServer, errors.New("too many connections")): unsent,
+		fmt.Errorf("%w: %w", client.ErrNotSent, client.ErrInvalid):                                        refused,
 		client.ErrNotSent: unsent,
 		client.ErrUnknown: unknown,
 		io.EOF:            unknown,
