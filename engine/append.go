@@ -29,16 +29,29 @@ const batchMax = 512 << 10
 // done runs on a goroutine of the log's own.
 func (l *Log) Append(entries []byte, count int, done func(first uint64, err error)) {
 	s := submission{entries: entries, count: count, done: done}
-	lead, ok := l.queue.push(s)
-	switch {
-	case !ok:
-		done(0, fmt.Errorf("%w: %w", ErrNotStored, ErrClosed))
-	case lead:
+	if l.submit(s, true) {
 		l.inline[0] = s
 		l.complete(l.commitGroup(l.inline[:]))
 		l.inline[0] = submission{}
 		l.queue.yield()
 	}
+}
+
+// Submit is Append for a caller that has other things to do than to wait for a
+// sync: done always runs on a goroutine of the log's own, unless the log has been
+// closed.
+func (l *Log) Submit(entries []byte, count int, done func(first uint64, err error)) {
+	l.submit(submission{entries: entries, count: count, done: done}, false)
+}
+
+// submit puts s into the queue. lead says that the caller has to commit it, which
+// it must be willing to.
+func (l *Log) submit(s submission, willing bool) (lead bool) {
+	lead, ok := l.queue.push(s, willing)
+	if !ok {
+		s.done(0, fmt.Errorf("%w: %w", ErrNotStored, ErrClosed))
+	}
+	return lead
 }
 
 // commit is the committer: it takes everything that waits, as few batches as

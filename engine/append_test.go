@@ -145,7 +145,11 @@ func TestDoneRunsInOrder(t *testing.T) {
 		for i := range n {
 			count := i % 3 // every third is empty
 			entries := []byte(strings.Repeat("{}\n", count))
-			l.Append(entries, count, func(first uint64, err error) {
+			give := l.Append
+			if i%5 < 2 {
+				give = l.Submit
+			}
+			give(entries, count, func(first uint64, err error) {
 				defer wg.Done()
 				if !mu.TryLock() {
 					t.Error("two completions run at once")
@@ -169,6 +173,36 @@ func TestDoneRunsInOrder(t *testing.T) {
 			if got != i {
 				t.Fatalf("completion %d ran as number %d", got, i)
 			}
+		}
+	})
+}
+
+// TestSubmit: Submit returns while a log that is at rest has yet to commit, and what
+// comes with one call is not stored before what came with the calls before it.
+func TestSubmit(t *testing.T) {
+	t.Parallel()
+	l := openLog(t, testConfig(t))
+	for n := range uint64(20) {
+		mustAppend(t, l, "[]")
+		may, done := make(chan struct{}), make(chan uint64)
+		l.Submit([]byte("{}\n"), 1, func(first uint64, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			<-may // would wait for ever if it ran before Submit returns
+			done <- first
+		})
+		close(may)
+		if first := <-done; first != 2*n+2 {
+			t.Errorf("index is %d, want %d", first, 2*n+2)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l.Submit([]byte("{}\n"), 1, func(_ uint64, err error) {
+		if !errors.Is(err, ErrNotStored) || !errors.Is(err, ErrClosed) {
+			t.Errorf("after Close: %v, want %v and %v", err, ErrNotStored, ErrClosed)
 		}
 	})
 }

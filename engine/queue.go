@@ -30,10 +30,10 @@ type queue struct {
 	wake    chan struct{} // holds a token when the committer may have something to do
 }
 
-// push adds a submission, unless nobody leads and nothing is under way: then
-// lead is true, and the caller has to commit it and to call yield. ok is false
-// if the queue is closed.
-func (q *queue) push(s submission) (lead, ok bool) {
+// push adds a submission, unless the caller is willing to lead, nobody does, and
+// nothing is under way: then lead is true, and the caller has to commit it and to
+// call yield. ok is false if the queue is closed.
+func (q *queue) push(s submission, willing bool) (lead, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.ended {
@@ -45,7 +45,7 @@ func (q *queue) push(s submission) (lead, ok bool) {
 		q.poke()
 		return false, true
 	}
-	if !q.leading && len(q.waiting) == 0 && len(s.entries) <= inlineMax {
+	if willing && !q.leading && len(q.waiting) == 0 && len(s.entries) <= inlineMax {
 		q.leading = true
 		return true, true
 	}

@@ -41,9 +41,12 @@ type conn struct {
 	direct *direct // nil where only the writing side may send
 	plain  bool    // under send: replies are all that there is to send
 
-	// rights and idle belong to the reading side, which sets rights under mu.
+	// rights, idle and mixed belong to the reading side, which sets rights under mu.
 	rights Rights
 	idle   bool // a token as the first line changes nothing: there was no need for it
+	mixed  bool // something else than a write has come
+	loan   loan
+	number uint64 // of this connection among all
 
 	arriving held  // the line that is arriving, where it is long
 	place    place // and where it is longer still
@@ -79,11 +82,13 @@ func newConn(s *Server, nc net.Conn) *conn {
 	var id [8]byte
 	rand.Read(id[:])
 	c := &conn{
+		number: s.counts.accepted.Load(),
 		server: s,
 		raw:    nc,
 		nc:     &patient{Conn: nc, timeout: s.cfg.WriteTimeout, counts: &s.counts},
 		wake:   make(chan struct{}, 1),
 		room:   make(chan struct{}, 1),
+		loan:   loan{back: make(chan received, 1), recall: make(chan struct{}, 1)},
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	if s.cfg.TLS != nil {
@@ -192,6 +197,10 @@ func (c *conn) interrupt() {
 	}
 	c.mu.Unlock()
 	c.nc.SetReadDeadline(time.Unix(1, 0))
+	select {
+	case c.loan.recall <- struct{}{}:
+	default:
+	}
 	c.poke()
 }
 
@@ -294,6 +303,27 @@ func (c *conn) submit(g *group) error {
 	c.server.turns.note()
 	c.server.log.Append(g.entries, g.count, g.done)
 	return nil
+}
+
+// trySubmit is submit where there is room, otherwise ok is false. It never waits.
+func (c *conn) trySubmit(g *group) (ok bool) {
+	g.cost = min(int64(len(g.entries)), c.server.cfg.MaxInFlight)
+	if !c.server.budget.TryAcquire(g.cost) {
+		return false
+	}
+	c.mu.Lock()
+	if ok = c.unsent < c.server.unsentMax(); ok {
+		c.pending++
+		c.unsent += g.size()
+	}
+	c.mu.Unlock()
+	if !ok {
+		c.server.budget.Release(g.cost)
+		return false
+	}
+	c.server.turns.note()
+	c.server.log.Submit(g.entries, g.count, g.done)
+	return true
 }
 
 // sent notes that replies of n bytes have gone out.

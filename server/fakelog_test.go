@@ -36,6 +36,10 @@ type fakeAppend struct {
 
 func newFakeLog() *fakeLog { return &fakeLog{moved: make(chan struct{})} }
 
+func (l *fakeLog) Submit(entries []byte, count int, done func(uint64, error)) {
+	l.Append(entries, count, done)
+}
+
 func (l *fakeLog) Append(entries []byte, count int, done func(uint64, error)) {
 	l.order.Lock()
 	defer l.order.Unlock()

@@ -27,6 +27,7 @@ type input struct {
 	// long is set while a line that is over the limit is being discarded.
 	long bool
 
+	calm  int  // looks at it since something else than whole lines of writes came
 	roomy bool // it is one of roomyMax
 	quiet int  // small reads since the last that was not
 	base  int  // what had come of the line when it took its place
@@ -44,8 +45,7 @@ func (c *conn) readInput(received []byte) error {
 	}
 	limit := c.server.cfg.MaxEntry + lineSlack
 	for {
-		n, err := c.nc.Read(in.buf[in.hi:])
-		full := in.hi+n == len(in.buf)
+		n, full, err := in.receive(c)
 		from := in.hi
 		in.hi += n
 		if n > 0 {
@@ -66,7 +66,34 @@ func (c *conn) readInput(received []byte) error {
 		if err := in.makeRoom(n, full, limit, c); err != nil {
 			return err
 		}
+		if in.calm++; in.hi > 0 || in.long || c.mixed {
+			in.calm, c.mixed = 0, false
+		}
 	}
+}
+
+// receive waits for input and puts it into the buffer: n bytes, which have filled it
+// or not.
+func (in *input) receive(c *conn) (n int, full bool, err error) {
+	if in.calm >= lendAfter && c.direct != nil {
+		if in.roomy {
+			c.server.roomy.Release(1)
+			in.roomy, in.buf = false, make([]byte, inputMin)
+		}
+		r := c.lend()
+		in.calm = 0
+		if r.alone {
+			in.calm = lendAfter - aloneAgain
+		}
+		if len(r.b) > 0 || r.err != nil {
+			if len(r.b) > len(in.buf) {
+				in.buf = make([]byte, len(r.b))
+			}
+			return copy(in.buf, r.b), false, r.err
+		}
+	}
+	n, err = c.nc.Read(in.buf[in.hi:])
+	return n, in.hi+n == len(in.buf), err
 }
 
 // endOfInput treats what came after the last newline as a line.
@@ -152,6 +179,7 @@ func (c *conn) line(g *group, line []byte) (next *group, end bool, err error) {
 	if err := c.flush(g); err != nil {
 		return nil, true, err
 	}
+	c.mixed = c.mixed || bad != nil || m.kind != write
 	switch {
 	case bad != nil:
 		c.server.counts.invalid.Add(1)

@@ -20,6 +20,9 @@ type Log interface {
 	// sent again, or whether the outcome is unknown.
 	Append(entries []byte, count int, done func(first uint64, err error))
 
+	// Submit is Append for a caller that must not be kept: done runs later.
+	Submit(entries []byte, count int, done func(first uint64, err error))
+
 	// Head is the index of the last durable entry, 0 in an empty log. An entry
 	// whose done has run is not beyond any later Head.
 	Head(ctx context.Context) (uint64, error)

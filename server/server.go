@@ -6,7 +6,8 @@
 // and parses the input and hands the writes to the log (input.go, message.go); the
 // other owns everything that is sent (output.go): replies when the log has
 // acknowledged, and the entries of a read, from a cursor (replay.go). What they
-// share is in conn.go. Followers that are near the head share their lines through
+// share is in conn.go. Connections that only write are read by one goroutine for
+// many of them (lend.go). Followers that are near the head share their lines through
 // one cache (tail.go). What peers can make the server hold in memory is bounded
 // over all of them (pressure.go, pause.go).
 package server
@@ -107,6 +108,8 @@ type Server struct {
 	held      atomic.Int64 // bytes, see hold
 	relieving sync.Mutex
 
+	gatherers []*gatherer
+
 	counts  counts
 	readers readers
 
@@ -133,6 +136,7 @@ func New(log Log, config Config) *Server {
 		places:    make(chan struct{}, max(1, longMemory/(2*(config.MaxEntry+lineSlack)))),
 		reading:   make(chan struct{}, readingMax),
 		warm:      make(chan struct{}, warmMax),
+		gatherers: newGatherers(),
 		conns:     make(map[*conn]struct{}),
 		listeners: make(map[net.Listener]struct{}),
 	}
@@ -258,6 +262,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
+		s.endGatherers()
 		return nil
 	case <-ctx.Done():
 	}
@@ -267,6 +272,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	<-done
+	s.endGatherers()
 	return ctx.Err()
 }
 

@@ -1,0 +1,247 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// lendAtOnce has every connection lent after one look at its input.
+func lendAtOnce(t *testing.T) {
+	t.Helper()
+	was := lendAfter
+	lendAfter = 1
+	t.Cleanup(func() { lendAfter = was })
+}
+
+// lent is how many connections the gatherers have.
+func (h *host) lent() (n int) {
+	for _, g := range h.gatherers {
+		g.mu.Lock()
+		n += len(g.lent)
+		g.mu.Unlock()
+	}
+	return n
+}
+
+// waitLent waits until the gatherers have n connections.
+func (h *host) waitLent(n int) {
+	h.t.Helper()
+	poll(h.t, fmt.Sprintf("%d connections to be lent", n), func() bool { return h.lent() == n })
+}
+
+// TestAllLent: whatever a reading side does, it does where it lends its connection
+// whenever it can.
+func TestAllLent(t *testing.T) {
+	skipWithoutGatherer(t)
+	lendAtOnce(t)
+	for name, test := range map[string]func(*testing.T){
+		"Lines":                         TestLines,
+		"Transcripts":                   TestTranscripts,
+		"HalfCloseWithPendingWrites":    TestHalfCloseWithPendingWrites,
+		"InvalidJSON":                   TestInvalidJSONAfterAcceptedWrites,
+		"InvalidJSONWaitsForTheAcks":    TestInvalidJSONWaitsForTheAcks,
+		"MaxConnections":                TestMaxConnections,
+		"ShutdownAcknowledges":          TestShutdownAcknowledgesWhatWasAccepted,
+		"ShutdownInTheMiddle":           TestShutdownInTheMiddleOfWrites,
+		"ShutdownCuts":                  TestShutdownCutsWhatDoesNotEnd,
+		"LineLimit":                     TestLineLimit,
+		"Rights":                        TestRights,
+		"Reauthorize":                   TestReauthorize,
+		"WriteJustBeforeARead":          TestWriteJustBeforeARead,
+		"WriteThatArrivesWithARead":     TestWriteThatArrivesWithARead,
+		"InIndexOrderWhileFollowing":    TestAcksAndEntriesInIndexOrderWhileFollowing,
+		"RefusalsWhileFollowing":        TestRefusalsWhileFollowing,
+		"OtherWritersMixIn":             TestOtherWritersMixIn,
+		"AckDuringAReplay":              TestAckDuringAReplay,
+		"StatsOfAConversation":          TestStatsOfAConversation,
+		"StatsOfRefusals":               TestStatsOfRefusals,
+		"RepliesInOrder":                TestRepliesComeInTheOrderOfTheWrites,
+		"RefusalsWait":                  TestRefusalsWaitForTheWritesBeforeThem,
+		"ErrorsOfTheLog":                TestErrorsOfTheLogAnswerEachWriteInOrder,
+		"WritersOfManyConnections":      TestWritersOfManyConnections,
+		"MaxInFlight":                   TestMaxInFlight,
+		"WriteThatFillsAGroup":          TestWriteThatFillsAGroup,
+		"FollowersAtDifferentDistances": TestFollowersAtDifferentDistances,
+	} {
+		t.Run(name, test)
+	}
+}
+
+func skipWithoutGatherer(t *testing.T) {
+	t.Helper()
+	s, err := newSockets()
+	if err != nil {
+		t.Skip("connections are not lent on this system: ", err)
+	}
+	s.close()
+}
+
+// TestHandedBack sends to a connection that is lent what the gatherer does not deal
+// with, and then a write again: each is answered as ever.
+func TestHandedBack(t *testing.T) {
+	skipWithoutGatherer(t)
+	noLeaks(t)
+	lendAtOnce(t)
+	long := strings.Repeat("x", gatherMax)
+	for name, tt := range map[string]struct {
+		send []string // one write each
+		want []string
+	}{
+		"a line in pieces":    {[]string{`{"id":"2",`, `"entry":{"n"`, ":2}}\n"}, []string{ack(2, 2)}},
+		"whole, and a piece":  {[]string{`{"id":"2","entry":{"n":2}}` + "\n" + `{"id":"3"`, `,"entry":{"n":3}}` + "\n"}, []string{ack(2, 2), ack(3, 3)}},
+		"blank lines":         {[]string{"\n \t\r\n", "\n"}, nil},
+		"a read":              {[]string{`{"from":1,"read":1}` + "\n"}, []string{entry(1, 1), `{"head":1}`}},
+		"a write and a read":  {[]string{`{"id":"2","entry":{"n":2}}` + "\n" + `{"from":1,"read":1}` + "\n"}, []string{ack(2, 2), entry(1, 1), `{"head":2}`}},
+		"no message":          {[]string{`{"id":"2","entry":{"n":2}}` + "\n" + "[]\n"}, []string{ack(2, 2), `{"error":"invalid message"}`}},
+		"a refused entry":     {[]string{`{"id":"2","entry":{"a":1,"a":2}}` + "\n"}, []string{`{"id":"2","error":"not stored: …"}`}},
+		"one that is too big": {[]string{`{"id":"2","entry":["` + strings.Repeat("x", 1001) + `"]}` + "\n"}, []string{`{"id":"2","error":"not stored: …"}`}},
+		"a line too long":     {[]string{`{"id":"2","entry":"` + long + long + `"}` + "\n"}, []string{`{"id":"2","error":"not stored: …"}`}},
+		"white space too long": {[]string{`{"id":"2","entry":{"n":2}` + strings.Repeat(" ", gatherMax-1000) + "}\n"},
+			[]string{ack(2, 2)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t, newFakeLog(), Config{MaxEntry: 1000})
+			c := h.dial()
+			c.append(1, 1)
+			c.want(ack(1, 1))
+			h.waitLent(1)
+			for i, s := range tt.send {
+				had := h.Stats().Received
+				c.write(s)
+				if i < len(tt.send)-1 { // so that it arrives by itself
+					poll(t, "the bytes to be received", func() bool { return h.Stats().Received == had+uint64(len(s)) })
+				}
+			}
+			lines := len(tt.want)
+			if name == "a write and a read" {
+				// What the read is told of first depends on when the write was stored.
+				for got := ""; got != `{"head":2}`; {
+					if got = c.line(); got != current && !strings.Contains(strings.Join(tt.want, "\n"), got) {
+						t.Fatalf("got %s", got)
+					}
+				}
+				lines = 0
+			}
+			for i := range lines {
+				got := c.line()
+				if want, rest, cut := strings.Cut(tt.want[i], "…"); !strings.HasPrefix(got, want) || cut && !strings.HasSuffix(got, rest) || !cut && got != want {
+					t.Fatalf("got %s, want %s", got, tt.want[i])
+				}
+			}
+			head, _ := h.log.Head(t.Context())
+			for n := range 3 { // and is lent again
+				c.append(10+n, 1)
+				c.want(ack(10+n, int(head)+1+n))
+			}
+			h.waitLent(1)
+		})
+	}
+}
+
+// TestLentEnds ends connections, and the server, while they are lent.
+func TestLentEnds(t *testing.T) {
+	skipWithoutGatherer(t)
+	noLeaks(t)
+	lendAtOnce(t)
+	h := start(t, newFakeLog(), Config{})
+	lent := func() *client {
+		c := h.dial()
+		c.append(1, 1)
+		c.line()
+		return c
+	}
+	half, closed, reset, cut, left := lent(), lent(), lent(), lent(), lent()
+	h.waitLent(5)
+	half.write(`{"id":"2","entry":{"n":2}}`) // without its newline
+	half.half()
+	half.want(ack(2, 6))
+	half.wantEnd()
+	h.waitLent(4)
+	closed.nc.Close()
+	h.waitLent(3)
+	reset.nc.(*net.TCPConn).SetLinger(0)
+	reset.nc.Close()
+	h.waitLent(2)
+	poll(t, "two connections", func() bool { return h.Connections() == 2 })
+	h.mu.Lock()
+	for c := range h.conns {
+		if c.raw.RemoteAddr().String() == cut.nc.LocalAddr().String() {
+			c.cut(errCrowded)
+		}
+	}
+	h.mu.Unlock()
+	h.waitLent(1)
+	if b, err := cut.r.ReadByte(); err == nil {
+		t.Errorf("got %q on a connection that was cut", b)
+	}
+	h.shutdown()
+	left.wantEnd()
+	if n := h.lent(); n > 0 {
+		t.Errorf("%d connections are still lent", n)
+	}
+}
+
+// TestAlone: a connection that has the gatherer to itself is handed back, and one of
+// two is not.
+func TestAlone(t *testing.T) {
+	skipWithoutGatherer(t)
+	noLeaks(t)
+	h := start(t, newFakeLog(), Config{})
+	h.gatherers = h.gatherers[:1]
+	a := h.dial()
+	for n := range lendAfter + aloneMax - 1 {
+		a.append(n, 1)
+		a.want(ack(n, n+1))
+	}
+	h.waitLent(1)
+	for n := range 2 {
+		a.append(n, 1)
+		a.line()
+	}
+	h.waitLent(0)
+	b, c := h.dial(), h.dial()
+	for n := range 2 * aloneMax {
+		for _, x := range []*client{b, c} {
+			x.append(n, 1)
+			x.line()
+		}
+	}
+	h.waitLent(2)
+}
+
+// TestGathererTakesNoTime: while the log commits, what comes on other connections is
+// read and waits for the next batch.
+func TestGathererTakesNoTime(t *testing.T) {
+	skipWithoutGatherer(t)
+	noLeaks(t)
+	lendAtOnce(t)
+	log := newFakeLog()
+	h := start(t, log, Config{})
+	var clients []*client
+	for range 8 {
+		c := h.dial()
+		c.append(1, 1)
+		c.line()
+		clients = append(clients, c)
+	}
+	h.waitLent(len(clients))
+	log.hold()
+	for n, c := range clients {
+		for i := range 3 {
+			c.append(2+i, 1)
+			log.wait(t, 3*n+i+1)
+		}
+	}
+	log.open()
+	for _, c := range clients {
+		for i := range 3 {
+			c.nc.SetReadDeadline(time.Now().Add(patience))
+			if got, want := c.line(), fmt.Sprintf(`{"id":"%d",`, 2+i); !strings.HasPrefix(got, want) {
+				t.Errorf("got %s, want %s…", got, want)
+			}
+		}
+	}
+}

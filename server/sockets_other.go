@@ -1,0 +1,24 @@
+//go:build !linux
+
+package server
+
+import (
+	"errors"
+	"syscall"
+)
+
+// sockets is not there on this system: every connection is read by a goroutine of its
+// own.
+type sockets struct{}
+
+func newSockets() (*sockets, error) { return nil, errors.ErrUnsupported }
+
+func (*sockets) close() {}
+
+func (*sockets) add(syscall.RawConn, uint64) error { return errors.ErrUnsupported }
+
+func (*sockets) remove(syscall.RawConn) error { return errors.ErrUnsupported }
+
+func (*sockets) wait([]uint64) ([]uint64, error) { return nil, errors.ErrUnsupported }
+
+func readNow(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }
