@@ -2,12 +2,14 @@ package fsck
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"tcp-log-server/engine"
+	"tcp-log-server/segment"
 )
 
 // appendAgain appends eight entries in one batch: a new one, and some of a few
@@ -77,5 +79,50 @@ func TestBesideDaemon(t *testing.T) {
 				t.Errorf("at rest: %s", found)
 			}
 		})
+	}
+}
+
+// asked is a context that counts how often it is asked whether it is over, and does
+// something at one of those times.
+type asked struct {
+	context.Context
+	mu    sync.Mutex
+	times int
+	at    int
+	do    func()
+}
+
+func (a *asked) Done() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.times++; a.times == a.at {
+		a.do()
+	}
+	return a.Context.Done()
+}
+
+// TestSealedMeanwhile: a daemon seals a segment at each of the moments at which a
+// check asks whether it is to go on, and there is nothing wrong with that.
+func TestSealedMeanwhile(t *testing.T) {
+	t.Parallel()
+	for at, times := 1, 2; at <= times; at++ {
+		dir := newStore(t, packed)
+		path := filepath.Join(dir, "segments", segment.Name(1))
+		whole, err := os.ReadFile(path)
+		must(t, err)
+		footer, _, err := segment.ParseFooter(whole[len(whole)-segment.FooterSize:], int64(len(whole)))
+		must(t, err)
+		must(t, os.Truncate(path, int64(footer.Table)))
+		ctx := &asked{Context: t.Context(), at: at, do: func() { must(t, os.WriteFile(path, whole, 0o600)) }}
+		sum, _, err := check(ctx, Options{Data: dir, OnFinding: func(f Finding) {
+			if f.Kind != Unsealed {
+				t.Errorf("sealed at moment %d: %+v", at, f)
+			}
+		}})
+		must(t, err)
+		if sum.Entries != storeEntries || sum.Errors > 0 || sum.Damaged > 0 {
+			t.Errorf("sealed at moment %d: %+v", at, sum)
+		}
+		times = ctx.times
 	}
 }

@@ -221,6 +221,8 @@ func (p *pipeline) batches(s *seg, should uint64) chainEnd {
 	if !s.sealed && s.next > 0 {
 		if again, ok, _ := readFooter(f, fileSize(f)); ok && int64(again.Table) == w.End {
 			s.sealed, s.footer, s.size, w.Torn = true, again, fileSize(f), 0 // sealed meanwhile
+			rows = newRows(f, s)
+			rows.late = true
 		} else {
 			p.unsealed(s, f, w)
 		}

@@ -21,6 +21,7 @@ type rows struct {
 	ok    bool // row is one that was read and not yet compared
 	why   error
 	quiet bool // batches are missing: said elsewhere
+	late  bool // the batches were read before there was a table
 }
 
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
@@ -85,11 +86,11 @@ func (t *rows) fail(err error) {
 	}
 }
 
-// table makes the finding on the table of a sealed segment. Without t it has not
-// been compared, and its checksum tells.
+// table makes the finding on the table of a sealed segment. Without t, or with one
+// that came late, it has not been compared, and its checksum tells.
 func (p *pipeline) table(s *seg, t *rows) {
-	compared := t != nil
-	if !compared {
+	compared := t != nil && !t.late
+	if t == nil {
 		f, err := os.Open(s.path)
 		if err != nil {
 			return
