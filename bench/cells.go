@@ -23,6 +23,7 @@ func allCells(s settings) []cell {
 		fanoutCell(200, 100),
 		mixedCell(16, 16, 8),
 	)
+	cells = append(cells, clientCells(s)...)
 	return append(cells, ownCells(s)...)
 }
 

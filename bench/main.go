@@ -45,7 +45,7 @@ func parseFlags() *options {
 	o := new(options)
 	flag.StringVar(&o.server, "server", "", "server `binary` to measure; default: built from ..")
 	flag.StringVar(&o.peers, "peers", "redis,nats,npm,null", "comma-separated `names` of what to compare with")
-	flag.StringVar(&o.cells, "cells", "append,replay,fanout,mixed,own", "comma-separated `patterns` of groups, cells or group/cell; see -list")
+	flag.StringVar(&o.cells, "cells", "append,replay,fanout,mixed,client,own", "comma-separated `patterns` of groups, cells or group/cell; see -list")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds; each target runs each cell once a round, medians are reported")
 	flag.DurationVar(&o.duration, "duration", 5*time.Second, "measured time of a cell")
 	flag.DurationVar(&o.warmup, "warmup", time.Second, "time before it")

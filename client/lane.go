@@ -22,10 +22,12 @@ type call struct {
 
 // lane is one connection that appends go over. One goroutine writes what has
 // gathered, as one write; another reads the answers, which come in the order of
-// the writes. Whoever appends only puts a line into out.
+// the writes. Whoever appends only puts a line into out, but for one that is going
+// to wait for its answer anyway while nobody writes: that one leads (lead.go).
 type lane struct {
 	client *Client
 	nc     net.Conn
+	direct *direct     // nil where nobody can lead; belongs to who is busy
 	ended  atomic.Bool // takes no more appends; set with cause
 
 	wake chan struct{} // wakes the writing goroutine
@@ -39,14 +41,15 @@ type lane struct {
 	first int
 	taken int    // calls below it have been taken by the writing goroutine
 	next  uint64 // id of the next call
-	busy  bool   // the writing goroutine has been woken, and has not gone to sleep
+	rest  []byte // what whoever led has left of its write
+	busy  bool   // the writing goroutine is awake, or somebody leads
 	cause error  // why the lane has ended
 }
 
 // newLane starts a lane on nc. The caller keeps client.running from sinking to 0,
 // or knows that nobody waits for it yet.
 func (c *Client) newLane(nc net.Conn) *lane {
-	l := &lane{client: c, nc: nc, wake: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{})}
+	l := &lane{client: c, nc: nc, direct: newDirect(nc), wake: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{})}
 	written := make(chan struct{})
 	c.running.Go(func() {
 		defer close(written)
@@ -66,12 +69,13 @@ func (c *Client) newLane(nc net.Conn) *lane {
 	return l
 }
 
-// add puts an append in line. It refuses once the lane has ended.
-func (l *lane) add(entry []byte, c call) (id uint64, ok bool) {
+// add puts an append in line. It refuses once the lane has ended. A caller that is
+// willing to lead has to where lead is true.
+func (l *lane) add(entry []byte, c call, willing bool) (id uint64, lead, ok bool) {
 	l.mu.Lock()
 	if l.cause != nil {
 		l.mu.Unlock()
-		return 0, false
+		return 0, false, false
 	}
 	c.id = l.next
 	l.next++
@@ -81,13 +85,14 @@ func (l *lane) add(entry []byte, c call) (id uint64, ok bool) {
 	l.out = append(l.out, `","entry":`...)
 	l.out = append(l.out, entry...)
 	l.out = append(l.out, "}\n"...)
-	wake := !l.busy
+	idle := !l.busy
 	l.busy = true
 	l.mu.Unlock()
-	if wake {
+	lead = idle && willing && l.direct != nil
+	if idle && !lead {
 		l.wake <- struct{}{} // has room: busy says that nobody else has sent
 	}
-	return c.id, true
+	return c.id, lead, true
 }
 
 // withdraw takes a call out of the line, if it has not been taken to be written.
@@ -108,6 +113,26 @@ func (l *lane) withdraw(id uint64) bool {
 	return false
 }
 
+// take takes what has gathered, to be written. If that is nothing, who was busy no
+// longer is. The caller holds mu.
+func (l *lane) take() []byte {
+	out := l.out
+	if len(out) == 0 || l.cause != nil {
+		l.busy = false
+		return nil
+	}
+	l.out, l.spare = l.spare[:0], nil
+	l.taken = len(l.calls)
+	return out
+}
+
+// keep keeps the memory of what has been written. The caller holds mu.
+func (l *lane) keep(out []byte) {
+	if cap(out) <= keepOut {
+		l.spare = out[:0]
+	}
+}
+
 // keepOut bounds what of a buffer is kept for its next use.
 const keepOut = 1 << 20
 
@@ -124,22 +149,19 @@ func (l *lane) write() {
 		runtime.Gosched()
 		for {
 			l.mu.Lock()
-			out := l.out
-			if len(out) == 0 || l.cause != nil {
-				l.busy = false
-				l.mu.Unlock()
+			out := l.rest
+			if l.rest = nil; out == nil {
+				out = l.take()
+			}
+			l.mu.Unlock()
+			if out == nil {
 				break
 			}
-			l.out, l.spare = l.spare[:0], nil
-			l.taken = len(l.calls)
-			l.mu.Unlock()
 
 			n, err := l.nc.Write(out)
 
 			l.mu.Lock()
-			if cap(out) <= keepOut {
-				l.spare = out[:0]
-			}
+			l.keep(out)
 			if err != nil {
 				if exact { // the count of others need not be what the peer may have
 					l.taken -= unwritten(out, n)
