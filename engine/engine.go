@@ -204,8 +204,12 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn ReadFunc) error
 	return l.store.read(ctx, from, through, fn)
 }
 
-// busy reports whether batches are being committed.
-func (l *Log) busy() bool { return time.Since(l.opened)-time.Duration(l.last.Load()) < quiet }
+// busy reports whether batches are being committed: one has been of late, or is just
+// now, however long it takes.
+func (l *Log) busy() bool {
+	_, leading := l.queue.state()
+	return leading || time.Since(l.opened)-time.Duration(l.last.Load()) < quiet
+}
 
 // fail makes the log refuse appends from now on.
 func (l *Log) fail(err error) {

@@ -28,8 +28,9 @@ type history struct {
 	mu      sync.Mutex
 	writers map[string][]outcome // by writer, by number; an entry's number is its place
 	pad     func(n int) int
-	acks    atomic.Int64 // entries acknowledged
-	replies atomic.Int64 // and those answered in any way
+	acks    atomic.Int64  // entries acknowledged
+	highest atomic.Uint64 // the greatest index acknowledged
+	replies atomic.Int64  // and those answered in any way
 }
 
 // newHistory is a history of entries that are padded by pad(number) bytes, or by
@@ -249,6 +250,9 @@ func (w *writer) replies(c net.Conn) error {
 		w.h.replies.Add(1)
 		if o.index > 0 {
 			w.h.acks.Add(1)
+			for was := w.h.highest.Load(); o.index > was && !w.h.highest.CompareAndSwap(was, o.index); {
+				was = w.h.highest.Load()
+			}
 		}
 	}
 }

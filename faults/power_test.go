@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +13,7 @@ import (
 )
 
 // TestPowerCut cuts the power under a loaded server, and starts it again on what
-// the disk has: every acknowledged entry is there. The controls show that the cut
+// the disk has: every entry that was acknowledged before is there. The controls show that the cut
 // is one: the same on a server that does not sync before it acknowledges loses
 // entries that it has acknowledged.
 func TestPowerCut(t *testing.T) {
@@ -53,7 +52,7 @@ func TestPowerCut(t *testing.T) {
 }
 
 // cutPower runs a server under load, cuts its power, and compares what the next
-// start serves with what was acknowledged.
+// start serves with what had been acknowledged by then.
 func cutPower(t *testing.T, mode, binary string, settings []string) (h *history, head uint64, err error) {
 	t.Helper()
 	disk := newImage(t, 256, mode)
@@ -61,9 +60,11 @@ func cutPower(t *testing.T, mode, binary string, settings []string) (h *history,
 	h = newHistory(nil)
 	data := filepath.Join(disk.dir, "data")
 	p := server(t, options{Data: data, Env: settings, Binary: binary})
+	var before uint64 // the greatest index that was acknowledged before the cut
 	underLoad(t, p, h, killLoad, func() {
 		time.Sleep(100 * time.Millisecond) // until there is something to lose
 		moment(400 * time.Millisecond)
+		before = h.highest.Load()
 		disk.cut()
 	})
 	disk.unmount()
@@ -74,8 +75,13 @@ func cutPower(t *testing.T, mode, binary string, settings []string) (h *history,
 	}
 	p.listening()
 	defer p.kill9() // before the file system goes
-	if head, err = compare(p.addr, h, math.MaxUint64); err != nil {
+	// Without power nobody would have been told of more. And here a sync that is under
+	// way at the cut may return success though it should not: docs/RELIABILITY.md.
+	if head, err = compare(p.addr, h, before); err != nil {
 		return h, head, err
+	}
+	if highest := h.highest.Load(); head < highest {
+		t.Logf("entries %d to %d were acknowledged after the cut, and are not there", head+1, highest)
 	}
 	p.clean()
 	fsck(t, data)
