@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/urfave/cli/v3"
 )
@@ -99,6 +100,9 @@ func TestSingular(t *testing.T) {
 	d := start(t, "DATA="+data)
 	if r := play(t, at(d.addr), "[1]", "append"); r.code != 0 {
 		t.Fatalf("append: %+v", r)
+	}
+	deadline := time.Now().Add(20 * time.Second) // for the entry to be settled
+	for !strings.Contains(play(t, at(d.addr), "", "stat").out, "loose     1 blob file\n") && time.Now().Before(deadline) {
 	}
 	for _, tt := range []struct{ args, says string }{
 		{"stat", "clients   1 connection, 0 of them read\n"},

@@ -245,3 +245,41 @@ func TestGathererTakesNoTime(t *testing.T) {
 		}
 	}
 }
+
+// TestGathererInFlight: what gatherers submit counts among the bytes in flight, and
+// what finds no room there is submitted once there is.
+func TestGathererInFlight(t *testing.T) {
+	skipWithoutGatherer(t)
+	noLeaks(t)
+	lendAtOnce(t)
+	log := newFakeLog()
+	h := start(t, log, Config{MaxInFlight: 1000})
+	entry := `{"pad":"` + strings.Repeat("x", 290) + `"}`
+	var clients []*client
+	for range 8 {
+		c := h.dial()
+		c.append(1, 1)
+		c.line()
+		clients = append(clients, c)
+	}
+	h.waitLent(len(clients))
+	log.hold()
+	had := h.Stats().Received
+	line := `{"id":"2","entry":` + entry + "}\n"
+	for _, c := range clients {
+		c.write(line)
+	}
+	poll(t, "all to be received", func() bool { return h.Stats().Received == had+uint64(len(clients)*len(line)) })
+	log.mu.Lock()
+	waiting := len(log.waiting)
+	log.mu.Unlock()
+	if waiting > 3 {
+		t.Errorf("%d entries of 300 bytes are under way, want 3 at most", waiting)
+	}
+	log.open()
+	for _, c := range clients {
+		if got := c.line(); !strings.HasPrefix(got, `{"id":"2","index":`) {
+			t.Errorf("got %s", got)
+		}
+	}
+}

@@ -187,10 +187,8 @@ func TestStalledReplaysUnderTLS(t *testing.T) {
 		nc.NetConn().(*net.TCPConn).SetReadBuffer(64 << 10)
 		newClient(t, nc).send(`{"from":1}`)
 	}
-	poll(t, "the oldest to be cut off", func() bool { return h.Connections() <= bound/readKept })
-	if held := h.held.Load(); held > bound {
-		t.Errorf("%d bytes are held, want %d at most", held, bound)
-	}
+	// One that begins to hold passes the bound for a moment.
+	poll(t, "the oldest to be cut off", func() bool { return h.Connections() <= bound/readKept && h.held.Load() <= bound })
 	h.mu.Lock()
 	for c := range h.conns {
 		c.cut(errCrowded)
