@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -22,6 +23,7 @@ type fakeLog struct {
 	moved   chan struct{}
 
 	gate       chan struct{}    // if set before use, closed before dones run
+	submitted  atomic.Int64     // calls of Submit
 	unreadable map[uint64]error // set before use
 	run        int              // entries that Read hands on at once, 0 for one
 	reads      []uint64         // the first index of each call of Read
@@ -37,6 +39,7 @@ type fakeAppend struct {
 func newFakeLog() *fakeLog { return &fakeLog{moved: make(chan struct{})} }
 
 func (l *fakeLog) Submit(entries []byte, count int, done func(uint64, error)) {
+	l.submitted.Add(1)
 	l.Append(entries, count, done)
 }
 

@@ -32,6 +32,19 @@ func (h *host) waitLent(n int) {
 	poll(h.t, fmt.Sprintf("%d connections to be lent", n), func() bool { return h.lent() == n })
 }
 
+// dialLent makes n connections, each of which has appended and is lent.
+func (h *host) dialLent(n int) (clients []*client) {
+	h.t.Helper()
+	for range n {
+		c := h.dial()
+		c.append(1, 1)
+		c.line()
+		clients = append(clients, c)
+	}
+	h.waitLent(n)
+	return clients
+}
+
 // TestAllLent: whatever a reading side does, it does where it lends its connection
 // whenever it can.
 func TestAllLent(t *testing.T) {
@@ -220,20 +233,16 @@ func TestGathererTakesNoTime(t *testing.T) {
 	lendAtOnce(t)
 	log := newFakeLog()
 	h := start(t, log, Config{})
-	var clients []*client
-	for range 8 {
-		c := h.dial()
-		c.append(1, 1)
-		c.line()
-		clients = append(clients, c)
-	}
-	h.waitLent(len(clients))
+	clients := h.dialLent(8)
 	log.hold()
 	for n, c := range clients {
 		for i := range 3 {
 			c.append(2+i, 1)
 			log.wait(t, 3*n+i+1)
 		}
+	}
+	if n := log.submitted.Load(); n != 3*8 {
+		t.Errorf("%d appends came by Submit, want %d: Append may take the time of a sync", n, 3*8)
 	}
 	log.open()
 	for _, c := range clients {
@@ -255,14 +264,7 @@ func TestGathererInFlight(t *testing.T) {
 	log := newFakeLog()
 	h := start(t, log, Config{MaxInFlight: 1000})
 	entry := `{"pad":"` + strings.Repeat("x", 290) + `"}`
-	var clients []*client
-	for range 8 {
-		c := h.dial()
-		c.append(1, 1)
-		c.line()
-		clients = append(clients, c)
-	}
-	h.waitLent(len(clients))
+	clients := h.dialLent(8)
 	log.hold()
 	had := h.Stats().Received
 	line := `{"id":"2","entry":` + entry + "}\n"

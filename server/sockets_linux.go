@@ -55,8 +55,8 @@ func (p *sockets) control(socket syscall.RawConn, op int, event *unix.EpollEvent
 	return err
 }
 
-// wait waits until sockets are ready and appends their numbers. It fails once the
-// poll has been closed.
+// wait waits until sockets are ready and appends their numbers. It fails once
+// they have been closed.
 func (p *sockets) wait(numbers []uint64) ([]uint64, error) {
 	n := 0
 	err := p.raw.Read(func(fd uintptr) bool {
