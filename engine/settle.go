@@ -18,14 +18,21 @@ const (
 	settleBytes = 16 << 20
 	// settleYield is how many entries are hashed at a stretch.
 	settleYield = 64
-	// A file costs as much of the machine as a hundred appends and more, so as
-	// long as appends come in, blobs are written in small doses: settleBusy of
-	// them at a time and one pause in between, or so many more that what waits is
-	// settled within settleRounds pauses. While it is quiet it is settleQuiet at a
-	// time and no pause.
-	settleBusy   = 32
-	settleQuiet  = 1024
-	settleRounds = 1920
+	// As long as appends come in they go first. What waits is settled at the speed
+	// at which it would be done within so many times SettleEvery: bursts pass before
+	// it, and under steady load it evens out. A file costs as much of the machine as
+	// a hundred appends and more, a record less than half of one.
+	settleRounds       = 1920
+	settleRoundsPacked = 240
+	// settleBusy and settleBusyPacked are how many entries are settled in
+	// SettleEvery at least.
+	settleBusy       = 32
+	settleBusyPacked = 4096
+	// settleStretch is how many are settled without a pause while appends come in:
+	// less than a millisecond's worth of hashing.
+	settleStretch = 1024
+	// While it is quiet it is settleQuiet at a time, or settleChunk, and no pause.
+	settleQuiet = 1024
 	// Each sync of the settler's holds up those of appends for as long as it takes.
 	// While they come in it syncs once in settleSync pauses.
 	settleSync = 20
@@ -61,6 +68,7 @@ type settler struct {
 func (s *settler) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	s.last = time.Now()
 	retry := settleRetryMin
 	for closing := false; !closing; {
 		head, moved := s.l.Acked()
@@ -75,7 +83,8 @@ func (s *settler) run() {
 			continue
 		}
 		busy := s.l.busy()
-		err := s.settle(ctx, min(head, s.next()-1+s.dose(busy, head)))
+		entries, rest := s.dose(busy, head)
+		err := s.settle(ctx, min(head, s.next()-1+entries))
 		if err == nil && (!busy || time.Since(s.last) > settleSync*s.d.cfg.SettleEvery) {
 			err = s.flush()
 		}
@@ -90,8 +99,8 @@ func (s *settler) run() {
 		}
 		retry = settleRetryMin
 		s.remove()
-		if busy && s.writesBlobs() || head < s.next() {
-			closing = s.pause(s.d.cfg.SettleEvery)
+		if busy || head < s.next() {
+			closing = s.pause(rest)
 		}
 	}
 	time.AfterFunc(settleAtClose, cancel)
@@ -104,19 +113,29 @@ func (s *settler) run() {
 	}
 }
 
-// dose is how many entries to settle before looking around again.
-func (s *settler) dose(busy bool, head uint64) uint64 {
+// dose is how many entries to settle before looking around again, and for how long
+// to rest then as long as appends come in.
+func (s *settler) dose(busy bool, head uint64) (entries uint64, rest time.Duration) {
+	files := s.writesBlobs()
+	rest = s.d.cfg.SettleEvery
 	switch {
-	case !s.writesBlobs():
-		return settleChunk
-	case busy:
+	case busy && files:
 		waiting := head - (s.next() - 1)
 		if s.d.cfg.LooseMax > 0 {
 			waiting = min(waiting, uint64(s.d.cfg.LooseMax-s.d.loose))
 		}
-		return max(settleBusy, waiting/settleRounds)
+		entries = max(settleBusy, waiting/settleRounds)
+	case busy:
+		entries = max(settleBusyPacked, (head-(s.next()-1))/settleRoundsPacked)
+	case files:
+		return settleQuiet, rest
+	default:
+		return settleChunk, rest
 	}
-	return settleQuiet
+	if entries > settleStretch {
+		entries, rest = settleStretch, time.Duration(float64(rest)*settleStretch/float64(entries))
+	}
+	return entries, rest
 }
 
 // writesBlobs reports whether the next entry gets a blob.

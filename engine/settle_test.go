@@ -348,3 +348,37 @@ func TestSettleFailure(t *testing.T) {
 		t.Errorf("there are %d blobs, want 3", got)
 	}
 }
+
+// TestDose: while appends come in, what waits is settled at a speed that grows with
+// it, in stretches that are short.
+func TestDose(t *testing.T) {
+	t.Parallel()
+	every := NewConfig("").SettleEvery
+	for _, tt := range []struct {
+		name     string
+		looseMax int
+		busy     bool
+		waiting  uint64
+		entries  uint64
+		rest     time.Duration
+	}{
+		{"quiet, files", 100, false, 1 << 30, settleQuiet, every},
+		{"quiet, packed", 0, false, 1 << 30, settleChunk, every},
+		{"a few files", -1, true, 10, settleBusy, every},
+		{"more files", -1, true, 100 * settleRounds, 100, every},
+		{"no more files than may be", 100, true, 1 << 30, settleBusy, every},
+		{"very many files", -1, true, 4 * settleStretch * settleRounds, settleStretch, every / 4},
+		{"few packed", 0, true, 10, settleStretch, every / (settleBusyPacked / settleStretch)},
+		{"many packed", 0, true, 100 * settleStretch * settleRoundsPacked, settleStretch, every / 100},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			config := NewConfig("")
+			config.LooseMax = tt.looseMax
+			s := settler{d: &disk{cfg: config, blobs: new(segment.Blobs)}}
+			s.d.settled.Store(1000)
+			if entries, rest := s.dose(tt.busy, 1000+tt.waiting); entries != tt.entries || rest != tt.rest {
+				t.Errorf("%d entries and a rest of %v, want %d and %v", entries, rest, tt.entries, tt.rest)
+			}
+		})
+	}
+}
