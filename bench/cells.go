@@ -23,7 +23,11 @@ func allCells(s settings) []cell {
 		fanoutCell(200, 100),
 		mixedCell(16, 16, 8),
 	)
+	for _, c := range [][2]int{{1, 1}, {16, 1}, {64, 1}, {64, 16}} {
+		cells = append(cells, fullCell(c[0], c[1], fill{s.ownScale, s.entrySize}))
+	}
 	cells = append(cells, clientCells(s)...)
+	cells = append(cells, settlingCells()...)
 	return append(cells, ownCells(s)...)
 }
 
@@ -61,6 +65,36 @@ func appendCell(conns, inFlight int) cell {
 				m, err = r.appends(t, p, conns, inFlight)
 				return err
 			})
+			return m, err
+		}}
+}
+
+// fullCell is appendCell on a log that holds a lot already, right after a restart.
+// This server appends to an empty log too, just before.
+func fullCell(conns, inFlight int, f fill) cell {
+	return cell{group: "full", name: fmt.Sprintf("%dx%d", conns, inFlight), only: []string{"ours", "redis"},
+		run: func(r *runner, t *target) (m measurement, err error) {
+			dir, err := r.filledDir(t, f)
+			if err != nil {
+				return nil, err
+			}
+			var empty measurement
+			if t.name == "ours" {
+				err = r.withServer(t, nil, func(p *process) error {
+					empty, err = r.appends(t, p, conns, inFlight)
+					return err
+				})
+				if err != nil {
+					return nil, err
+				}
+			}
+			err = r.withServerOn(t, startOptions{dir: dir}, func(p *process) error {
+				m, err = r.appends(t, p, conns, inFlight)
+				return err
+			})
+			if empty != nil && err == nil {
+				m["rate_empty"], m["rate_ratio"] = empty["rate"], m["rate"]/empty["rate"]
+			}
 			return m, err
 		}}
 }

@@ -23,7 +23,7 @@ func clientCells(s settings) []cell {
 // clientAppends appends by the raw generator, by AppendAsync, and by Append with a
 // goroutine for each append in flight, each to an empty log.
 func clientAppends(conns, inFlight int) cell {
-	return cell{group: "client", name: fmt.Sprintf("append %dx%d", conns, inFlight), ownOnly: true,
+	return cell{group: "client", name: fmt.Sprintf("append %dx%d", conns, inFlight), only: ownOnly,
 		run: func(r *runner, t *target) (measurement, error) {
 			m := measurement{}
 			err := r.withServer(t, nil, func(p *process) error {
@@ -153,7 +153,7 @@ func appendEach(c *client.Client, lane, inFlight int, l *clientLoad) {
 
 // clientReplay reads a whole log by the raw generator and by Follow.
 func clientReplay(f fill) cell {
-	return cell{group: "client", name: "follow", ownOnly: true, run: func(r *runner, t *target) (measurement, error) {
+	return cell{group: "client", name: "follow", only: ownOnly, run: func(r *runner, t *target) (measurement, error) {
 		dir, err := r.filledDir(t, f)
 		if err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -36,8 +37,8 @@ type cell struct {
 	group, name string
 	// once is set for cells that take long and vary little.
 	once bool
-	// ownOnly is set for cells that only this project's server takes part in.
-	ownOnly bool
+	// only names the targets that take part; nil: all.
+	only []string
 	// noNull is set for cells in which a server that stores nothing has no
 	// part.
 	noNull bool
@@ -58,7 +59,7 @@ func (r *runner) run(cells []cell, targets []*target) error {
 		}
 		for round := range rounds {
 			for _, t := range targets {
-				if c.ownOnly && t.name != "ours" || c.noNull && t.name == "null" {
+				if c.only != nil && !slices.Contains(c.only, t.name) || c.noNull && t.name == "null" {
 					continue
 				}
 				tr := result.target(t.name)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -73,10 +74,8 @@ func logTarget(name, version, settings string, command func() *exec.Cmd) *target
 func ours(binary, temp string) (*target, error) {
 	if binary == "" {
 		binary = filepath.Join(temp, "tcp-log-server")
-		build := exec.Command("go", "build", "-o", binary, ".")
-		build.Dir = ".."
-		if out, err := build.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("go build in ..: %w\n%s", err, out)
+		if err := build(binary); err != nil {
+			return nil, err
 		}
 	}
 	version := "unknown"
@@ -86,6 +85,16 @@ func ours(binary, temp string) (*target, error) {
 	}
 	return logTarget("ours", version, "defaults: every append synced before its reply",
 		func() *exec.Cmd { return exec.Command(binary) }), nil
+}
+
+// build builds this project's server.
+func build(binary string, flags ...string) error {
+	cmd := exec.Command("go", slices.Concat([]string{"build", "-o", binary}, flags, []string{"."})...)
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build in ..: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // null is the null server: this binary in another mode.
