@@ -39,13 +39,10 @@ func newWaiter() *waiter {
 // nothing twice; after a lost connection the next Append connects again.
 func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err error) {
 	w := c.waiters.Get().(*waiter)
-	l, id, lead, err := c.send(ctx, entry, w.done, true)
+	l, id, err := c.send(ctx, entry, w.done)
 	if err != nil {
 		c.waiters.Put(w)
 		return 0, err
-	}
-	if lead {
-		l.lead()
 	}
 	if ends := ctx.Done(); ends == nil {
 		<-w.answered // a select takes twice the time
@@ -78,31 +75,31 @@ func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err er
 // Otherwise it runs once, in the order of the calls but for a lost connection,
 // on a goroutine that reads the answers: it must not wait for other appends.
 func (c *Client) AppendAsync(ctx context.Context, entry []byte, done func(index uint64, err error)) error {
-	_, _, _, err := c.send(ctx, entry, done, false)
+	_, _, err := c.send(ctx, entry, done)
 	return err
 }
 
-// send puts an append in line. A caller that is willing to lead has to where lead is
-// true.
-func (c *Client) send(ctx context.Context, entry []byte, done func(uint64, error), willing bool) (l *lane, id uint64, lead bool, err error) {
-	if entry, err = check(entry); err != nil {
-		return nil, 0, false, notSent(err)
+// send puts an append in line.
+func (c *Client) send(ctx context.Context, entry []byte, done func(uint64, error)) (*lane, uint64, error) {
+	entry, err := check(entry)
+	if err != nil {
+		return nil, 0, notSent(err)
 	}
 	if ctx.Err() != nil {
-		return nil, 0, false, notSent(context.Cause(ctx))
+		return nil, 0, notSent(context.Cause(ctx))
 	}
 	cost := min(int64(len(entry))+callCost, c.opts.MaxInFlight)
 	if err := c.room.Acquire(ctx, cost); err != nil {
-		return nil, 0, false, notSent(context.Cause(ctx))
+		return nil, 0, notSent(context.Cause(ctx))
 	}
 	for {
 		l, err := c.connected(ctx)
 		if err != nil {
 			c.room.Release(cost)
-			return nil, 0, false, notSent(err)
+			return nil, 0, notSent(err)
 		}
-		if id, lead, ok := l.add(entry, call{done: done, cost: cost}, willing); ok {
-			return l, id, lead, nil
+		if id, ok := l.add(entry, call{done: done, cost: cost}); ok {
+			return l, id, nil
 		}
 	}
 }

@@ -22,12 +22,10 @@ type call struct {
 
 // lane is one connection that appends go over. One goroutine writes what has
 // gathered, as one write; another reads the answers, which come in the order of
-// the writes. Whoever appends only puts a line into out, but for one that is going
-// to wait for its answer anyway while nobody writes: that one leads (lead.go).
+// the writes. Whoever appends only puts a line into out.
 type lane struct {
 	client *Client
 	nc     net.Conn
-	direct *direct     // nil where nobody can lead; belongs to who is busy
 	ended  atomic.Bool // takes no more appends; set with cause
 
 	wake chan struct{} // wakes the writing goroutine
@@ -41,15 +39,14 @@ type lane struct {
 	first int
 	taken int    // calls below it have been taken by the writing goroutine
 	next  uint64 // id of the next call
-	rest  []byte // what whoever led has left of its write
-	busy  bool   // the writing goroutine is awake, or somebody leads
+	busy  bool   // the writing goroutine has been woken, and has not gone to sleep
 	cause error  // why the lane has ended
 }
 
 // newLane starts a lane on nc. The caller keeps client.running from sinking to 0,
 // or knows that nobody waits for it yet.
 func (c *Client) newLane(nc net.Conn) *lane {
-	l := &lane{client: c, nc: nc, direct: newDirect(nc), wake: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{})}
+	l := &lane{client: c, nc: nc, wake: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{})}
 	written := make(chan struct{})
 	c.running.Go(func() {
 		defer close(written)
@@ -69,13 +66,12 @@ func (c *Client) newLane(nc net.Conn) *lane {
 	return l
 }
 
-// add puts an append in line. It refuses once the lane has ended. A caller that is
-// willing to lead has to where lead is true.
-func (l *lane) add(entry []byte, c call, willing bool) (id uint64, lead, ok bool) {
+// add puts an append in line. It refuses once the lane has ended.
+func (l *lane) add(entry []byte, c call) (id uint64, ok bool) {
 	l.mu.Lock()
 	if l.cause != nil {
 		l.mu.Unlock()
-		return 0, false, false
+		return 0, false
 	}
 	c.id = l.next
 	l.next++
@@ -85,14 +81,13 @@ func (l *lane) add(entry []byte, c call, willing bool) (id uint64, lead, ok bool
 	l.out = append(l.out, `","entry":`...)
 	l.out = append(l.out, entry...)
 	l.out = append(l.out, "}\n"...)
-	idle := !l.busy
+	wake := !l.busy
 	l.busy = true
 	l.mu.Unlock()
-	lead = idle && willing && l.direct != nil
-	if idle && !lead {
+	if wake {
 		l.wake <- struct{}{} // has room: busy says that nobody else has sent
 	}
-	return c.id, lead, true
+	return c.id, true
 }
 
 // withdraw takes a call out of the line, if it has not been taken to be written.
@@ -113,26 +108,6 @@ func (l *lane) withdraw(id uint64) bool {
 	return false
 }
 
-// take takes what has gathered, to be written. If that is nothing, who was busy no
-// longer is. The caller holds mu.
-func (l *lane) take() []byte {
-	out := l.out
-	if len(out) == 0 || l.cause != nil {
-		l.busy = false
-		return nil
-	}
-	l.out, l.spare = l.spare[:0], nil
-	l.taken = len(l.calls)
-	return out
-}
-
-// keep keeps the memory of what has been written. The caller holds mu.
-func (l *lane) keep(out []byte) {
-	if cap(out) <= keepOut {
-		l.spare = out[:0]
-	}
-}
-
 // keepOut bounds what of a buffer is kept for its next use.
 const keepOut = 1 << 20
 
@@ -149,19 +124,22 @@ func (l *lane) write() {
 		runtime.Gosched()
 		for {
 			l.mu.Lock()
-			out := l.rest
-			if l.rest = nil; out == nil {
-				out = l.take()
-			}
-			l.mu.Unlock()
-			if out == nil {
+			out := l.out
+			if len(out) == 0 || l.cause != nil {
+				l.busy = false
+				l.mu.Unlock()
 				break
 			}
+			l.out, l.spare = l.spare[:0], nil
+			l.taken = len(l.calls)
+			l.mu.Unlock()
 
 			n, err := l.nc.Write(out)
 
 			l.mu.Lock()
-			l.keep(out)
+			if cap(out) <= keepOut {
+				l.spare = out[:0]
+			}
 			if err != nil {
 				if exact { // the count of others need not be what the peer may have
 					l.taken -= unwritten(out, n)

@@ -10,10 +10,10 @@ import (
 	"tcp-log-server/client"
 )
 
-// TestLead: an append that writes for itself, of which the connection takes only a
-// part, waits no longer than its context; the rest of it is written all the same, as
-// soon as it can be, and then what has come meanwhile.
-func TestLead(t *testing.T) {
+// TestPartlyWritten: an append of which the connection takes only a part waits no longer
+// than its context; the rest of it is written all the same, as soon as it can be, and
+// then what has come meanwhile.
+func TestPartlyWritten(t *testing.T) {
 	noLeaks(t)
 	begun, read := make(chan struct{}), make(chan struct{})
 	large := `["` + strings.Repeat("x", 16<<20) + `"]`
@@ -48,9 +48,9 @@ func TestLead(t *testing.T) {
 	}
 }
 
-// TestLeadMany: appends of all sizes, by many goroutines over one connection, are each
-// stored once, whoever writes them.
-func TestLeadMany(t *testing.T) {
+// TestAllSizes: appends of all sizes, by many goroutines over one connection, are each
+// stored once.
+func TestAllSizes(t *testing.T) {
 	noLeaks(t)
 	h := serve(t)
 	c := dial(t, h.addr, client.Options{})
