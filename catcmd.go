@@ -101,7 +101,7 @@ func cat(ctx context.Context, cmd *cli.Command) error {
 	case err != nil:
 		return fmt.Errorf("cat: %w", err)
 	case out.damaged > 0:
-		return cli.Exit(fmt.Sprintf("cat: %d entries cannot be read: run `tcp-log-server fsck %s` for the whole picture", out.damaged, dir), exitDamaged)
+		return cli.Exit(fmt.Sprintf("cat: %s cannot be read: run `tcp-log-server fsck %s` for the whole picture", counted(out.damaged, "entry", "entries"), dir), exitDamaged)
 	}
 	return nil
 }

@@ -93,7 +93,7 @@ func TestCatCommand(t *testing.T) {
 		Error string
 	}
 	if code != exitDamaged || len(lines) != 51 || json.Unmarshal([]byte(lines[29]), &damaged) != nil || damaged.Index != 30 || !strings.Contains(damaged.Error, path) ||
-		lines[28] != `{"index":29,"entry":{"n":29}}` || lines[30] != `{"index":31,"entry":{"n":31}}` || !strings.Contains(errs, "1 entries cannot be read: run `tcp-log-server fsck "+data) {
+		lines[28] != `{"index":29,"entry":{"n":29}}` || lines[30] != `{"index":31,"entry":{"n":31}}` || !strings.Contains(errs, "1 entry cannot be read: run `tcp-log-server fsck "+data) {
 		t.Errorf("damaged: exit code %d, %q, %s", code, errs, lines[29])
 	}
 	if code, out, errs := runBinary(t, "cat", "--entry", data); code != exitDamaged || strings.Count(out, "\n") != 49 || !strings.Contains(errs, "index 30: ") {

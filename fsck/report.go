@@ -91,7 +91,7 @@ func (p *Printer) Summary(s Summary) {
 	p.printf("entries   %d, of them %d damaged, %d lost\n", s.Entries, s.Damaged, s.Lost)
 	p.printf("blobs     %d\n", s.Blobs)
 	p.printf("segments  %d, from index %d\n", s.Segments, s.First)
-	p.printf("index     %d records\n", s.Indexed)
+	p.printf("index     %s\n", count(int64(s.Indexed), "record"))
 	p.printf("bytes     %d\n", s.Bytes)
 	p.printf("head      %d\n", s.Entries)
 	digest := s.Digest
