@@ -82,7 +82,7 @@ func TestFillSendsExactlyWhatWasAskedFor(t *testing.T) {
 
 func TestSelectCells(t *testing.T) {
 	all := allCells(settings{})
-	for patterns, want := range map[string]int{"append": 6, "append,64x16": 6, "64x*": 4, "append/64x*,fanout": 3} {
+	for patterns, want := range map[string]int{"append": 6, "append,64x16": 8, "64x*": 8, "append/64x*,fanout": 3} {
 		got, err := selectCells(all, patterns)
 		if err != nil || len(got) != want {
 			t.Errorf("%s: %d cells, %v, want %d", patterns, len(got), err, want)

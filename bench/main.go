@@ -7,7 +7,7 @@
 //
 // Run it in its own folder, on Linux:
 //
-//	go run .                                     # everything; takes about an hour
+//	go run .                                     # everything; takes about 45 minutes
 //	go run . -cells append -peers redis,null     # some of it
 //	go run . -cells append/64x16 -rounds 1 -duration 2s
 //	go run . -json out.json -svg out.svg         # keep the results, draw them
@@ -91,11 +91,40 @@ func run(o *options) error {
 	if o.rounds < 1 || o.duration <= 0 || o.entrySize < minEntrySize {
 		return fmt.Errorf("-rounds and -duration must be positive, -size at least %d", minEntrySize)
 	}
-	r, err := o.measure()
+	temp, err := o.tempDir()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp) // takes minutes where a lot was run: after publishing
+	r, err := o.measure(temp)
 	if err != nil {
 		return err
 	}
 	return o.publish(r)
+}
+
+// tempDir is a new folder for all data, which does not outlive an interrupt.
+func (o *options) tempDir() (string, error) {
+	if o.dir != "" {
+		if err := os.MkdirAll(o.dir, 0o755); err != nil {
+			return "", err
+		}
+	}
+	temp, err := os.MkdirTemp(o.dir, "tcp-log-server-bench-")
+	if err != nil {
+		return "", err
+	}
+	if temp, err = filepath.Abs(temp); err != nil {
+		return "", err
+	}
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		os.RemoveAll(temp) // the servers end with this process
+		os.Exit(130)
+	}()
+	return temp, nil
 }
 
 // publish writes a report in all forms that the flags ask for.
@@ -112,7 +141,7 @@ func (o *options) publish(r *report) error {
 	return nil
 }
 
-func (o *options) measure() (*report, error) {
+func (o *options) measure(temp string) (*report, error) {
 	cells, err := selectCells(allCells(o.settings), o.cells)
 	if err != nil {
 		return nil, err
@@ -124,27 +153,6 @@ func (o *options) measure() (*report, error) {
 		}
 		return cmp.Compare(order(a), order(b))
 	})
-	if o.dir != "" {
-		if err := os.MkdirAll(o.dir, 0o755); err != nil {
-			return nil, err
-		}
-	}
-	temp, err := os.MkdirTemp(o.dir, "tcp-log-server-bench-")
-	if err != nil {
-		return nil, err
-	}
-	if temp, err = filepath.Abs(temp); err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(temp)
-	interrupted := make(chan os.Signal, 1)
-	signal.Notify(interrupted, syscall.SIGINT, syscall.SIGTERM)
-	go func() {
-		<-interrupted
-		os.RemoveAll(temp) // the servers end with this process
-		os.Exit(130)
-	}()
-
 	r := &report{
 		Date:    time.Now().UTC().Format(time.RFC3339),
 		Command: os.Args[1:],

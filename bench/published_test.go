@@ -7,40 +7,57 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the README's table and the chart anew, from docs/bench.json")
+var update = flag.Bool("update", false, "write the tables and the chart in the documents anew, from the reports beside them")
 
-// TestReadme: the table and the chart in the README are those of the report beside
-// them.
-func TestReadme(t *testing.T) {
-	const readme, chart = "../README.md", "../docs/append.svg"
+// TestPublished: the tables and the chart in the documents are those of the reports
+// beside them.
+func TestPublished(t *testing.T) {
+	const chart = "../docs/append.svg"
+	tables := func(r *report) string {
+		var b strings.Builder
+		writeTables(&b, r)
+		return b.String()
+	}
+	for _, p := range []struct {
+		document, report string
+		text             func(*report) string
+	}{
+		{"../README.md", "bench.json", readmeTable},
+		{"../docs/PERFORMANCE.md", "bench.json", tables},
+		{"../docs/PERFORMANCE.md", "bench-client.json", tables},
+	} {
+		r, err := loadReport("../docs/" + p.report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(p.document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin, end := "<!-- of docs/"+p.report+" -->\n", "<!-- end -->\n"
+		before, rest, ok := strings.Cut(string(text), begin)
+		_, after, ok2 := strings.Cut(rest, end)
+		if !ok || !ok2 {
+			t.Fatalf("%s has no place for %s, between %q and %q", p.document, p.report, begin, end)
+		}
+		if want := before + begin + p.text(r) + end + after; *update {
+			if err := os.WriteFile(p.document, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		} else if string(text) != want {
+			t.Errorf("the tables in %s are not those of docs/%s: go test -run Published -update .", p.document, p.report)
+		}
+	}
 	r, err := loadReport("../docs/bench.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(readme)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const begin, end = "<!-- of docs/bench.json -->\n", "<!-- end -->\n"
-	before, rest, ok := strings.Cut(string(text), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the table, between %q and %q", readme, begin, end)
-	}
-	want := before + begin + readmeTable(r) + end + after
+	image := drawChart(r.only("append", "replay"))
 	if *update {
-		if err := os.WriteFile(readme, []byte(want), 0o644); err != nil {
+		if err := os.WriteFile(chart, []byte(image), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(chart, []byte(drawChart(r)), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if string(text) != want {
-		t.Errorf("the table in %s is not that of docs/bench.json: go test -run Readme -update .", readme)
-	}
-	if got, err := os.ReadFile(chart); err != nil || string(got) != drawChart(r) {
-		t.Errorf("%s is not the chart of docs/bench.json (%v): go test -run Readme -update .", chart, err)
+	} else if got, err := os.ReadFile(chart); err != nil || string(got) != image {
+		t.Errorf("%s is not the chart of docs/bench.json (%v): go test -run Published -update .", chart, err)
 	}
 }

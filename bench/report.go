@@ -108,6 +108,13 @@ func groupNamed(name string) *group {
 	return &group{name: name, title: name}
 }
 
+// only is the report without the cells of other groups.
+func (r *report) only(groups ...string) *report {
+	part := *r
+	part.Cells = slices.DeleteFunc(slices.Clone(r.Cells), func(c *cellResult) bool { return !slices.Contains(groups, c.Group) })
+	return &part
+}
+
 // cell returns the result of a cell, which it adds if it is new.
 func (r *report) cell(group, name string) *cellResult {
 	for _, c := range r.Cells {

@@ -41,7 +41,7 @@ func writePreamble(w io.Writer, r *report) {
 }
 
 func writeGroup(w io.Writer, g group, cells []*cellResult) {
-	fmt.Fprintf(w, "\n## %s\n\n", g.title)
+	fmt.Fprintf(w, "\n### %s\n\n", g.title)
 	head := []string{"cell", "server"}
 	for _, c := range g.columns {
 		head = append(head, c.title)

@@ -22,8 +22,7 @@ const (
 	// at which it would be done within so many times SettleEvery: bursts pass before
 	// it, and under steady load it evens out. A file costs as much of the machine as
 	// a hundred appends and more, a record less than half of one.
-	settleRounds       = 1920
-	settleRoundsPacked = 240
+	settleRounds = 1920
 	// settleBusy and settleBusyPacked are how many entries are settled in
 	// SettleEvery at least.
 	settleBusy       = 32
@@ -126,7 +125,7 @@ func (s *settler) dose(busy bool, head uint64) (entries uint64, rest time.Durati
 		}
 		entries = max(settleBusy, waiting/settleRounds)
 	case busy:
-		entries = max(settleBusyPacked, (head-(s.next()-1))/settleRoundsPacked)
+		entries = max(settleBusyPacked, (head-(s.next()-1))/settleRounds)
 	case files:
 		return settleQuiet, rest
 	default:

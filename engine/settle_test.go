@@ -369,7 +369,7 @@ func TestDose(t *testing.T) {
 		{"no more files than may be", 100, true, 1 << 30, settleBusy, every},
 		{"very many files", -1, true, 4 * settleStretch * settleRounds, settleStretch, every / 4},
 		{"few packed", 0, true, 10, settleStretch, every / (settleBusyPacked / settleStretch)},
-		{"many packed", 0, true, 100 * settleStretch * settleRoundsPacked, settleStretch, every / 100},
+		{"many packed", 0, true, 100 * settleStretch * settleRounds, settleStretch, every / 100},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			config := NewConfig("")
