@@ -27,8 +27,8 @@ const (
 	// SettleEvery at least.
 	settleBusy       = 32
 	settleBusyPacked = 4096
-	// settleStretch is how many are settled without a pause while appends come in:
-	// less than a millisecond's worth of hashing.
+	// settleStretch is how many are settled without a pause while appends come in, less
+	// than a millisecond's worth of hashing; with files it is settleBusy.
 	settleStretch = 1024
 	// While it is quiet it is settleQuiet at a time, or settleChunk, and no pause.
 	settleQuiet = 1024
@@ -115,10 +115,11 @@ func (s *settler) run() {
 // dose is how many entries to settle before looking around again, and for how long
 // to rest then as long as appends come in.
 func (s *settler) dose(busy bool, head uint64) (entries uint64, rest time.Duration) {
-	files := s.writesBlobs()
+	files, stretch := s.writesBlobs(), uint64(settleStretch)
 	rest = s.d.cfg.SettleEvery
 	switch {
 	case busy && files:
+		stretch = settleBusy
 		waiting := head - (s.next() - 1)
 		if s.d.cfg.LooseMax > 0 {
 			waiting = min(waiting, uint64(s.d.cfg.LooseMax-s.d.loose))
@@ -131,8 +132,8 @@ func (s *settler) dose(busy bool, head uint64) (entries uint64, rest time.Durati
 	default:
 		return settleChunk, rest
 	}
-	if entries > settleStretch {
-		entries, rest = settleStretch, time.Duration(float64(rest)*settleStretch/float64(entries))
+	if entries > stretch {
+		entries, rest = stretch, time.Duration(float64(rest)*float64(stretch)/float64(entries))
 	}
 	return entries, rest
 }

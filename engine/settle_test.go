@@ -365,9 +365,9 @@ func TestDose(t *testing.T) {
 		{"quiet, files", 100, false, 1 << 30, settleQuiet, every},
 		{"quiet, packed", 0, false, 1 << 30, settleChunk, every},
 		{"a few files", -1, true, 10, settleBusy, every},
-		{"more files", -1, true, 100 * settleRounds, 100, every},
+		{"more files", -1, true, 2 * settleBusy * settleRounds, settleBusy, every / 2},
 		{"no more files than may be", 100, true, 1 << 30, settleBusy, every},
-		{"very many files", -1, true, 4 * settleStretch * settleRounds, settleStretch, every / 4},
+		{"very many files", -1, true, 100 * settleBusy * settleRounds, settleBusy, every / 100},
 		{"few packed", 0, true, 10, settleStretch, every / (settleBusyPacked / settleStretch)},
 		{"many packed", 0, true, 100 * settleStretch * settleRounds, settleStretch, every / 100},
 	} {
