@@ -338,8 +338,10 @@ func TestLinearizable(t *testing.T) {
 func doctor(ops []porcupine.Operation) map[string][]porcupine.Operation {
 	change := func(pick func(q request, a answer) bool, to func(op *porcupine.Operation)) []porcupine.Operation {
 		out := slices.Clone(ops)
-		// From the middle on: there has to be something before and behind.
-		for i := len(out) / 2; i < len(out); i++ {
+		// From the middle on, where there is one: there has to be something before and
+		// behind.
+		for i := range out {
+			i = (i + len(out)/2) % len(out)
 			if pick(out[i].Input.(request), out[i].Output.(answer)) {
 				to(&out[i])
 				return out
@@ -347,11 +349,17 @@ func doctor(ops []porcupine.Operation) map[string][]porcupine.Operation {
 		}
 		return nil // which passes, and so fails the test
 	}
+	end := uint64(0) // of the log, as far as the history tells
+	for _, op := range ops {
+		end = max(end, op.Output.(answer).index)
+	}
 	last := slices.MaxFunc(ops, func(a, b porcupine.Operation) int { return int(a.Return - b.Return) }).Return
 	appends := func(q request, a answer) bool { return q.entry != "" }
 	return map[string][]porcupine.Operation{
 		"a read that came late and saw the log as it was earlier": change(
-			func(q request, a answer) bool { return q.count > 0 && !a.whole && len(a.entries) > 0 },
+			func(q request, a answer) bool {
+				return q.count > 0 && !a.whole && len(a.entries) > 0 && q.from-1+uint64(len(a.entries)) < end
+			},
 			func(op *porcupine.Operation) { op.Call, op.Return = last+1, last+2 }),
 		"two appends at one index": change(appends, func(op *porcupine.Operation) {
 			op.Output = answer{index: op.Output.(answer).index - 1}
@@ -367,7 +375,7 @@ func doctor(ops []porcupine.Operation) map[string][]porcupine.Operation {
 			op.Call, op.Return = -2, -1
 		}),
 		"a head that is behind": change(
-			func(q request, a answer) bool { return a.head > 10 },
+			func(q request, a answer) bool { return a.head > 10 && a.head < end },
 			func(op *porcupine.Operation) { op.Call, op.Return = last+1, last+2 }),
 	}
 }
