@@ -36,9 +36,9 @@ type conn struct {
 	cancel context.CancelCauseFunc
 
 	// send is held by whoever sends: the writing side while it has anything to do,
-	// or the log's goroutine that acknowledges (direct.go).
+	// or the log's goroutine that acknowledges (acknowledge.go).
 	send   sync.Mutex
-	direct *direct // nil where only the writing side may send
+	socket *socket // raw, if it is one: then others than the writing side may send too
 	plain  bool    // under send: replies are all that there is to send
 
 	// rights, idle and mixed belong to the reading side, which sets rights under mu.
@@ -85,16 +85,19 @@ func newConn(s *Server, nc net.Conn) *conn {
 		number: s.counts.accepted.Load(),
 		server: s,
 		raw:    nc,
-		nc:     &patient{Conn: nc, timeout: s.cfg.WriteTimeout, counts: &s.counts},
 		wake:   make(chan struct{}, 1),
 		room:   make(chan struct{}, 1),
-		loan:   loan{back: make(chan received, 1), recall: make(chan struct{}, 1)},
+		loan:   loan{back: make(chan received, 1), wanted: make(chan struct{}, 1)},
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
+	if s.cfg.TLS == nil {
+		if c.socket = newSocket(nc, c.recall); c.socket != nil {
+			c.raw = c.socket
+		}
+	}
+	c.nc = &patient{Conn: c.raw, timeout: s.cfg.WriteTimeout, counts: &s.counts}
 	if s.cfg.TLS != nil {
 		c.nc = tls.Server(c.nc, s.cfg.TLS)
-	} else {
-		c.direct = newDirect(nc)
 	}
 	with := s.cfg.Logger.With().Str("connection", hex.EncodeToString(id[:]))
 	c.log = with.Logger()
@@ -149,8 +152,9 @@ func (c *conn) greet() {
 		event = event.Str("address", addr.IP.String()).Int("port", addr.Port)
 	}
 	event.Send()
-	if tcp, ok := c.raw.(*net.TCPConn); ok {
-		tcp.SetNoDelay(true)
+	if tcp, ok := c.raw.(interface {
+		SetKeepAliveConfig(net.KeepAliveConfig) error
+	}); ok {
 		tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4})
 	}
 }
@@ -197,10 +201,7 @@ func (c *conn) interrupt() {
 	}
 	c.mu.Unlock()
 	c.nc.SetReadDeadline(time.Unix(1, 0))
-	select {
-	case c.loan.recall <- struct{}{}:
-	default:
-	}
+	c.recall()
 	c.poke()
 }
 
@@ -241,29 +242,6 @@ func (c *conn) bury() {
 		g.release()
 	}
 	c.acked = nil
-}
-
-// acknowledge takes a group that the log is done with. It does not block.
-func (c *conn) acknowledge(g *group) {
-	mine := c.direct != nil && c.send.TryLock()
-	c.mu.Lock()
-	c.pending--
-	if c.dead {
-		g.release()
-	} else {
-		c.acked = append(c.acked, g)
-		if mine && c.plain && c.end == endNot && len(c.acked) == 1 && len(c.unsaid)+len(c.asides) == 0 && c.prepared == nil && c.request == nil {
-			c.acked = c.acked[:0]
-			c.mu.Unlock()
-			c.replyDirectly(g)
-			return
-		}
-	}
-	c.mu.Unlock()
-	if mine {
-		c.send.Unlock()
-	}
-	c.poke()
 }
 
 // lockWithRoom locks mu once there is room for more replies. The error, with

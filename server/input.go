@@ -75,13 +75,15 @@ func (c *conn) readInput(received []byte) error {
 // receive waits for input and puts it into the buffer: n bytes, which have filled it
 // or not.
 func (in *input) receive(c *conn) (n int, full bool, err error) {
-	if in.calm >= lendAfter && c.direct != nil {
+	if in.calm >= lendAfter && c.socket != nil {
 		if in.roomy {
 			c.server.roomy.Release(1)
 			in.roomy, in.buf = false, make([]byte, inputMin)
 		}
-		r := c.lend()
-		in.calm = 0
+		r, lent := c.lend()
+		if lent {
+			in.calm = 0
+		}
 		if r.alone {
 			in.calm = lendAfter - aloneAgain
 		}

@@ -40,7 +40,7 @@ type loan struct {
 	mu     sync.Mutex    // held by the gatherer while it looks at the connection
 	number uint64        // which loan it is, 0 when the connection is not lent
 	back   chan received // what it is handed back with, once for each loan
-	recall chan struct{} // holds a token when the reading side should look
+	wanted chan struct{} // holds a token when the reading side should take it back
 }
 
 // received is what a read of the connection gave.
@@ -71,17 +71,38 @@ type gatherer struct {
 
 // lend lends the connection and returns what has been received that the gatherer
 // could not deal with. Where that is nothing, not even an error, the caller has to
-// read: the connection could not be lent, or there is no use in it, or it ends.
-func (c *conn) lend() received {
+// read: the connection could not be lent, or there is no use in it, or it ends. lent
+// is false where it may be worth trying again at the next look.
+//
+// Meanwhile the socket is parked, unless a read is running: replies can be sent without
+// waiting for the peer, all that a read sends cannot.
+func (c *conn) lend() (r received, lent bool) {
 	g := c.gatherer()
 	g.start.Do(g.begin)
-	if g.sockets == nil || !g.take(c) {
-		return received{}
+	if g.sockets == nil {
+		return received{}, true
 	}
+	c.mu.Lock()
+	following := c.reading
+	c.mu.Unlock()
+	if !following && !c.socket.park() {
+		return received{}, false
+	}
+	if g.take(c) {
+		r = c.waitReturn(g)
+	}
+	if err := c.socket.unpark(); err != nil && r.err == nil {
+		r.err = err
+	}
+	return r, true
+}
+
+// waitReturn waits until the connection is handed back, or recalls it.
+func (c *conn) waitReturn(g *gatherer) received {
 	select {
 	case r := <-c.loan.back:
 		return r
-	case <-c.loan.recall:
+	case <-c.loan.wanted:
 	case <-c.ctx.Done():
 	}
 	c.loan.mu.Lock()
@@ -95,6 +116,14 @@ func (c *conn) lend() received {
 	return received{}
 }
 
+// recall has the reading side take the connection back.
+func (c *conn) recall() {
+	select {
+	case c.loan.wanted <- struct{}{}:
+	default:
+	}
+}
+
 // take takes a connection on, if it can be watched.
 func (g *gatherer) take(c *conn) bool {
 	g.mu.Lock()
@@ -105,7 +134,7 @@ func (g *gatherer) take(c *conn) bool {
 	c.loan.mu.Lock()
 	c.loan.number = number
 	c.loan.mu.Unlock()
-	if err := g.sockets.add(c.direct.raw, number); err != nil {
+	if err := g.sockets.add(c.socket.raw, number); err != nil {
 		c.loan.mu.Lock()
 		c.loan.number = 0
 		c.loan.mu.Unlock()
@@ -117,7 +146,7 @@ func (g *gatherer) take(c *conn) bool {
 
 // forget ends a loan.
 func (g *gatherer) forget(c *conn, number uint64) {
-	g.sockets.remove(c.direct.raw) // fails where it has been closed, and is gone
+	g.sockets.remove(c.socket.raw) // fails where it has been closed, and is gone
 	g.mu.Lock()
 	delete(g.lent, number)
 	g.mu.Unlock()
@@ -192,7 +221,7 @@ func (g *gatherer) look(c *conn, number uint64) {
 		g.last, g.alone = number, 0
 	}
 	g.n, g.err = 0, nil
-	if err := c.direct.raw.Read(g.attempt); err != nil {
+	if err := c.socket.raw.Read(g.attempt); err != nil {
 		g.err = err
 	}
 	c.server.counts.received.Add(uint64(g.n))

@@ -313,14 +313,14 @@ func (o *output) flush() error {
 // write writes b. As long as the peer does not take it, held bytes of memory are
 // the connection's to answer for.
 func (o *output) write(b []byte, held int) error {
-	if held > heldMin {
-		if o.direct != nil {
-			n, err := o.direct.write(b)
-			o.server.counts.sent.Add(uint64(n))
-			if b = b[n:]; len(b) == 0 || err != nil {
-				return err
-			}
+	if o.socket != nil {
+		n, err := o.socket.writeNow(b)
+		o.server.counts.sent.Add(uint64(n))
+		if b = b[n:]; len(b) == 0 || err != nil {
+			return err
 		}
+	}
+	if held > heldMin {
 		o.hold(&o.stuck, int64(held+o.kept))
 		defer o.hold(&o.stuck, 0)
 	}

@@ -102,7 +102,7 @@ func (o *output) resume(failed error) error {
 // pause waits until the socket takes more, and then for a turn.
 func (o *output) pause() error {
 	o.raw.SetWriteDeadline(time.Now().Add(o.server.cfg.WriteTimeout))
-	if err := o.direct.wait(); err != nil {
+	if err := o.socket.waitWritable(); err != nil {
 		return err
 	}
 	if err := o.flush(); err != nil {

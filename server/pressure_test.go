@@ -51,7 +51,7 @@ func TestPausedReplay(t *testing.T) {
 	poll(t, "the connection", func() bool { return h.Connections() == 1 })
 	h.mu.Lock()
 	for conn := range h.conns {
-		conn.raw.(*net.TCPConn).SetWriteBuffer(64 << 10) // less than is gathered
+		conn.socket.tcp.SetWriteBuffer(64 << 10) // less than is gathered
 	}
 	h.mu.Unlock()
 	c.send(`{"from":1}`)

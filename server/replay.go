@@ -99,9 +99,9 @@ func (o *output) flushHistory() error {
 		return nil
 	}
 	n := 0
-	if o.direct != nil {
+	if o.socket != nil {
 		var err error
-		n, err = o.direct.write(o.out)
+		n, err = o.socket.writeNow(o.out)
 		o.server.counts.sent.Add(uint64(n))
 		if err != nil {
 			return err
@@ -114,7 +114,7 @@ func (o *output) flushHistory() error {
 	case o.server.warm <- struct{}{}:
 		defer func() { <-o.server.warm }()
 	default:
-		if o.direct != nil {
+		if o.socket != nil {
 			o.compact(n)
 			return errPause
 		}

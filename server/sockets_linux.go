@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"os"
 	"syscall"
 
@@ -67,6 +68,22 @@ func (p *sockets) wait(numbers []uint64) ([]uint64, error) {
 		numbers = append(numbers, uint64(uint32(event.Fd))|uint64(uint32(event.Pad))<<32)
 	}
 	return numbers, err
+}
+
+// unwatched returns another descriptor of a socket, as a file that the runtime does not
+// watch: it takes one that blocks for such, so the socket does for that moment. Nobody
+// may be reading it or writing to it meanwhile.
+func unwatched(socket syscall.RawConn) (file *os.File, err error) {
+	cerr := socket.Control(func(fd uintptr) {
+		var dup int
+		if dup, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			return
+		}
+		unix.SetNonblock(dup, false)
+		file = os.NewFile(uintptr(dup), "socket")
+		unix.SetNonblock(dup, true)
+	})
+	return file, errors.Join(cerr, err)
 }
 
 // readNow reads from a socket that does not block.

@@ -4,6 +4,7 @@ package server
 
 import (
 	"errors"
+	"os"
 	"syscall"
 )
 
@@ -20,5 +21,7 @@ func (*sockets) add(syscall.RawConn, uint64) error { return errors.ErrUnsupporte
 func (*sockets) remove(syscall.RawConn) error { return errors.ErrUnsupported }
 
 func (*sockets) wait([]uint64) ([]uint64, error) { return nil, errors.ErrUnsupported }
+
+func unwatched(syscall.RawConn) (*os.File, error) { return nil, errors.ErrUnsupported }
 
 func readNow(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

@@ -1,0 +1,229 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// socket is a plain TCP connection that, beside waiting for the peer as any net.Conn
+// does, can be read and written without waiting, and can be parked.
+//
+// The runtime is told of whatever happens to a socket that it may have to wait for,
+// even while nobody waits. At thousands of small messages a second that is a tenth
+// of the processor time that they take. A socket that somebody else watches is
+// therefore parked: the connection that the runtime knows is closed, and what is
+// left is a second descriptor of the same socket, which it does not know. To wait
+// for it again there has to be a new connection.
+//
+// The reading side of the connection parks and unparks it. Whoever else has to wait
+// for the peer has it unparked.
+type socket struct {
+	recall        func() // asks the reading side to unpark
+	local, remote net.Addr
+
+	mu       sync.Mutex
+	unparked sync.Cond
+	tcp      *net.TCPConn    // nil while it is parked
+	file     *os.File        // nil while it is not
+	raw      syscall.RawConn // of the one that there is; a gatherer reads it without mu
+	waits    int             // calls that wait for the peer
+	closed   bool
+	// What has been set, for the next connection.
+	read, write time.Time // deadlines
+	keepAlive   net.KeepAliveConfig
+
+	// Of writeNow.
+	b       []byte
+	n       int
+	err     error
+	attempt func(fd uintptr) bool // bound once
+}
+
+// newSocket returns nil for a connection that is no plain TCP socket, and where
+// there is no write that does not block.
+func newSocket(nc net.Conn, recall func()) *socket {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok || !canWriteNow {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	s := &socket{recall: recall, local: tcp.LocalAddr(), remote: tcp.RemoteAddr(), tcp: tcp, raw: raw}
+	s.unparked.L = &s.mu
+	s.attempt = func(fd uintptr) bool {
+		s.n, s.err = writeNow(fd, s.b)
+		return true // whatever came of it, do not wait
+	}
+	return s
+}
+
+// park takes the socket out of the runtime's hands. ok is false where it cannot, or
+// where somebody is waiting for the peer.
+func (s *socket) park() (ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.waits > 0 {
+		return false
+	}
+	file, err := unwatched(s.raw)
+	if err != nil {
+		return false
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return false
+	}
+	s.tcp.Close()
+	s.tcp, s.file, s.raw = nil, file, raw
+	return true
+}
+
+// unpark makes it one again that can be waited for. Where that fails the socket is
+// closed, and the error is what reads return.
+func (s *socket) unpark() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.tcp != nil {
+		return nil
+	}
+	defer s.unparked.Broadcast()
+	defer s.file.Close()
+	nc, err := net.FileConn(s.file)
+	if err != nil {
+		s.closed = true
+		return err
+	}
+	tcp := nc.(*net.TCPConn)
+	tcp.SetKeepAliveConfig(s.keepAlive)
+	if !s.read.IsZero() {
+		tcp.SetReadDeadline(s.read)
+	}
+	if !s.write.IsZero() {
+		tcp.SetWriteDeadline(s.write)
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		s.closed = true
+		tcp.Close()
+		return err
+	}
+	s.tcp, s.file, s.raw = tcp, nil, raw
+	return nil
+}
+
+// wait calls fn, which waits for the peer, with a connection to wait with: once there
+// is one, and it stays until fn has returned.
+func (s *socket) wait(fn func(tcp *net.TCPConn) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.tcp == nil && !s.closed {
+		s.recall()
+		s.unparked.Wait()
+	}
+	if s.closed {
+		return net.ErrClosed
+	}
+	tcp := s.tcp
+	s.waits++
+	s.mu.Unlock()
+	err := fn(tcp)
+	s.mu.Lock()
+	s.waits--
+	return err
+}
+
+// writeNow returns how many bytes of b the socket took. That it takes no more at the
+// moment is no error. The caller holds what keeps others from writing.
+func (s *socket) writeNow(b []byte) (n int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.b, s.n, s.err = b, 0, nil
+	if err = s.raw.Write(s.attempt); isDeadline(err) {
+		err = nil // that of an earlier write
+	}
+	s.b = nil
+	return s.n, errors.Join(err, s.err)
+}
+
+// waitWritable waits until the socket takes something, or for its deadline.
+func (s *socket) waitWritable() error {
+	return s.wait(func(tcp *net.TCPConn) error {
+		raw, err := tcp.SyscallConn()
+		if err != nil {
+			return err
+		}
+		return raw.Write(writable)
+	})
+}
+
+// Read waits until there is something to be read. Only who unparks the socket may call
+// it.
+func (s *socket) Read(b []byte) (n int, err error) {
+	err = s.wait(func(tcp *net.TCPConn) error { n, err = tcp.Read(b); return err })
+	return n, err
+}
+
+// Write waits until the peer has taken all of b.
+func (s *socket) Write(b []byte) (n int, err error) {
+	err = s.wait(func(tcp *net.TCPConn) error { n, err = tcp.Write(b); return err })
+	return n, err
+}
+
+// CloseWrite tells the peer that nothing more will be sent.
+func (s *socket) CloseWrite() error { return s.wait((*net.TCPConn).CloseWrite) }
+
+// Close may be called at any time, by anyone, more than once.
+func (s *socket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.unparked.Broadcast()
+	if s.tcp == nil {
+		return s.file.Close()
+	}
+	return s.tcp.Close()
+}
+
+func (s *socket) LocalAddr() net.Addr  { return s.local }
+func (s *socket) RemoteAddr() net.Addr { return s.remote }
+
+func (s *socket) SetDeadline(t time.Time) error {
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
+}
+
+func (s *socket) SetReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.read = t
+	if s.tcp == nil {
+		return nil
+	}
+	return s.tcp.SetReadDeadline(t)
+}
+
+func (s *socket) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.write = t
+	if s.tcp == nil {
+		return nil
+	}
+	return s.tcp.SetWriteDeadline(t)
+}
+
+func (s *socket) SetKeepAliveConfig(config net.KeepAliveConfig) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keepAlive = config
+	if s.tcp == nil {
+		return nil
+	}
+	return s.tcp.SetKeepAliveConfig(config)
+}
