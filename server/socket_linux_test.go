@@ -156,7 +156,11 @@ func TestParkedWaits(t *testing.T) {
 				s.park()
 				done := make(chan error)
 				go func() { done <- wait(s) }()
-				<-recalled
+				select {
+				case <-recalled:
+				case <-time.After(patience):
+					t.Fatal("nobody was asked to unpark the socket")
+				}
 				var want error
 				if closed {
 					s.Close()
