@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"runtime"
 	"sync"
 	"time"
@@ -14,14 +16,24 @@ import (
 // same entries, as many connections, and as many appends in flight on each.
 func clientCells(s settings) []cell {
 	var cells []cell
-	for _, c := range [][2]int{{1, 1}, {1, 16}, {16, 1}, {64, 1}, {64, 16}} {
+	for _, c := range [][2]int{{1, 1}, {1, 16}, {1, 64}, {1, 256}, {16, 1}, {64, 1}, {64, 16}} {
 		cells = append(cells, clientAppends(c[0], c[1]))
 	}
 	return append(cells, clientReplay(fill{s.replay, s.entrySize}))
 }
 
-// clientAppends appends by the raw generator, by AppendAsync, and by Append with a
-// goroutine for each append in flight, each to an empty log.
+// clientWays are the ways to append that are held against the raw generator.
+var clientWays = []struct {
+	name string
+	open func(l *clientLoad, addr string, lane, inFlight int) (run, close func(), err error)
+}{
+	{"bare", (*clientLoad).openBare},
+	{"async", (*clientLoad).openAsync},
+	{"append", (*clientLoad).openEach},
+}
+
+// clientAppends appends by the raw generator and in each of clientWays, each to an
+// empty log.
 func clientAppends(conns, inFlight int) cell {
 	return cell{group: "client", name: fmt.Sprintf("append %dx%d", conns, inFlight), only: ownOnly,
 		run: func(r *runner, t *target) (measurement, error) {
@@ -31,16 +43,15 @@ func clientAppends(conns, inFlight int) cell {
 				m["raw"] = raw["rate"]
 				return err
 			})
-			for _, way := range []struct {
-				name string
-				load func(c *client.Client, lane, inFlight int, l *clientLoad)
-			}{{"async", appendAsync}, {"append", appendEach}} {
+			for _, way := range clientWays {
 				if err != nil {
 					return nil, err
 				}
 				err = r.withServer(t, nil, func(p *process) error {
 					l := &clientLoad{size: r.entrySize, warmup: r.warmup, duration: r.duration}
-					m[way.name], err = l.run(p.addr, conns, inFlight, way.load)
+					m[way.name], err = l.run(conns, func(lane int) (run, close func(), err error) {
+						return way.open(l, p.addr, lane, inFlight)
+					})
 					return err
 				})
 				m[way.name+"_ratio"] = m[way.name] / m["raw"]
@@ -49,7 +60,8 @@ func clientAppends(conns, inFlight int) cell {
 		}}
 }
 
-// clientLoad is a load by clients of the client package.
+// clientLoad is a load by goroutines, on as many processors as there are: as a program
+// has it that uses the client.
 type clientLoad struct {
 	size             int
 	warmup, duration time.Duration
@@ -61,27 +73,30 @@ type clientLoad struct {
 }
 
 // run measures the appends a second that are acknowledged within the measured time.
-func (l *clientLoad) run(addr string, conns, inFlight int, load func(*client.Client, int, int, *clientLoad)) (float64, error) {
-	// As a program has it that uses the client.
+// open readies one connection; what it returns appends until the end, and closes it.
+func (l *clientLoad) run(conns int, open func(lane int) (run, close func(), err error)) (float64, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
 	var running sync.WaitGroup
-	clients := make([]*client.Client, conns)
-	for i := range clients {
-		c, err := client.Dial(context.Background(), addr, client.Options{})
+	loads := make([]func(), conns)
+	for i := range loads {
+		run, close, err := open(i)
 		if err != nil {
 			return 0, err
 		}
-		defer c.Close()
-		clients[i] = c
+		defer close()
+		loads[i] = run
 	}
 	l.begin = time.Now().Add(l.warmup)
 	l.end = l.begin.Add(l.duration)
-	for i, c := range clients {
-		running.Go(func() { load(c, i, inFlight, l) })
+	for _, load := range loads {
+		running.Go(load)
 	}
 	running.Wait()
 	return float64(l.counted) / l.duration.Seconds(), l.err
 }
+
+// within reports whether appends that are acknowledged now count.
+func (l *clientLoad) within(now time.Time) bool { return now.After(l.begin) && now.Before(l.end) }
 
 // add adds what one goroutine has counted.
 func (l *clientLoad) add(n int, err error) {
@@ -93,23 +108,74 @@ func (l *clientLoad) add(n int, err error) {
 	}
 }
 
-// appendAsync keeps so many appends in flight by one goroutine.
-func appendAsync(c *client.Client, lane, inFlight int, l *clientLoad) {
+// openBare is about the least that Go code can do, and what a client is made of: one
+// goroutine for each connection, which writes as many appends as have been answered, in
+// one write, and reads what has come. It is not safe for others, nor does it tell
+// anybody of an index.
+func (l *clientLoad) openBare(addr string, lane, inFlight int) (run, close func(), err error) {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	return func() { l.add(l.appendBare(nc, lane, inFlight)) }, func() { nc.Close() }, nil
+}
+
+func (l *clientLoad) appendBare(nc net.Conn, lane, inFlight int) (counted int, err error) {
+	codec := &logAppender{entries: newEntrySource(l.size, uint16(lane))}
+	out := codec.requests(nil, inFlight, 0)
+	in := make([]byte, 64<<10)
+	have := 0
+	for open := inFlight; open > 0; {
+		if _, err := nc.Write(out); err != nil {
+			return counted, err
+		}
+		n, err := nc.Read(in[have:])
+		if err != nil {
+			return counted, err
+		}
+		used, answered, err := codec.replies(in[:have+n])
+		if err != nil {
+			return counted, err
+		}
+		have = copy(in, in[used:have+n])
+		now := time.Now()
+		if l.within(now) {
+			counted += answered
+		}
+		open -= answered
+		out = out[:0]
+		if now.Before(l.end) {
+			out = codec.requests(out, answered, 0)
+			open += answered
+		}
+	}
+	return counted, nil
+}
+
+// openAsync keeps so many appends in flight by one goroutine, with AppendAsync.
+func (l *clientLoad) openAsync(addr string, lane, inFlight int) (run, close func(), err error) {
+	c, err := client.Dial(context.Background(), addr, client.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	return func() { l.add(l.appendAsync(c, lane, inFlight)) }, func() { c.Close() }, nil
+}
+
+func (l *clientLoad) appendAsync(c *client.Client, lane, inFlight int) (counted int, err error) {
 	source := newEntrySource(l.size, uint16(lane))
 	places := make(chan struct{}, inFlight)
-	counted := 0 // of the goroutine that reads the answers, until all places are back
+	// counted and failed belong to the goroutine that reads the answers until all
+	// places are back.
 	var failed error
 	done := func(_ uint64, err error) {
-		if t := time.Now(); err == nil && t.After(l.begin) && t.Before(l.end) {
-			counted++
-		}
 		if err != nil {
 			failed = err
+		} else if l.within(time.Now()) {
+			counted++
 		}
 		<-places
 	}
 	var entry []byte
-	var err error
 	for err == nil && time.Now().Before(l.end) {
 		places <- struct{}{}
 		entry = source.put(entry[:0], 0)
@@ -120,35 +186,40 @@ func appendAsync(c *client.Client, lane, inFlight int, l *clientLoad) {
 	for range inFlight {
 		places <- struct{}{}
 	}
-	if err == nil {
-		err = failed
-	}
-	l.add(counted, err)
+	return counted, cmp.Or(err, failed)
 }
 
-// appendEach keeps so many appends in flight by as many goroutines.
-func appendEach(c *client.Client, lane, inFlight int, l *clientLoad) {
-	var running sync.WaitGroup
-	for i := range inFlight {
-		running.Go(func() {
-			source := newEntrySource(l.size, uint16(lane*inFlight+i))
-			var entry []byte
-			counted := 0
-			for {
-				entry = source.put(entry[:0], 0)
-				_, err := c.Append(context.Background(), entry)
-				t := time.Now()
-				if err == nil && t.After(l.begin) && t.Before(l.end) {
-					counted++
-				}
-				if err != nil || !t.Before(l.end) {
-					l.add(counted, err)
-					return
-				}
-			}
-		})
+// openEach keeps so many appends in flight by as many goroutines, with Append.
+func (l *clientLoad) openEach(addr string, lane, inFlight int) (run, close func(), err error) {
+	c, err := client.Dial(context.Background(), addr, client.Options{})
+	if err != nil {
+		return nil, nil, err
 	}
-	running.Wait()
+	return func() {
+		var running sync.WaitGroup
+		for i := range inFlight {
+			running.Go(func() { l.add(l.appendEach(c, lane*inFlight+i)) })
+		}
+		running.Wait()
+	}, func() { c.Close() }, nil
+}
+
+func (l *clientLoad) appendEach(c *client.Client, lane int) (counted int, err error) {
+	source := newEntrySource(l.size, uint16(lane))
+	var entry []byte
+	for {
+		entry = source.put(entry[:0], 0)
+		if _, err := c.Append(context.Background(), entry); err != nil {
+			return counted, err
+		}
+		now := time.Now()
+		if l.within(now) {
+			counted++
+		}
+		if !now.Before(l.end) {
+			return counted, nil
+		}
+	}
 }
 
 // clientReplay reads a whole log by the raw generator and by Follow.

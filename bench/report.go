@@ -88,7 +88,7 @@ var groups = []group{
 	{"full", "Append to a log that holds a lot already", "rate", false,
 		slices.Concat([]column{{"rate", "appends/s", 1, 0}, {"rate_empty", "into an empty log", 1, 0}, {"rate_ratio", "of it", 1, 2}}, latencyColumns)},
 	{"client", "The Go client against the raw generator, on this server", "", false,
-		[]column{{"raw", "generator/s", 1, 0}, {"async", "AppendAsync/s", 1, 0}, {"async_ratio", "of it", 1, 2},
+		[]column{{"raw", "generator/s", 1, 0}, {"bare", "bare Go/s", 1, 0}, {"bare_ratio", "of it", 1, 2}, {"async", "AppendAsync/s", 1, 0}, {"async_ratio", "of it", 1, 2},
 			{"append", "Append/s", 1, 0}, {"append_ratio", "of it", 1, 2}, {"follow", "Follow/s", 1, 0}, {"follow_ratio", "of it", 1, 2}}},
 	{"settling", "What settling costs appends", "", false,
 		[]column{{"rate", "appends/s", 1, 0}, {"rate_without", "without", 1, 0}, {"p99", "p99 µs", 1e6, 0},
