@@ -50,7 +50,8 @@ func TestFullDisk(t *testing.T) {
 	})
 	t.Run("no-inodes", func(t *testing.T) {
 		h := newHistory(nil)
-		dir := newTmpfs(t, "size=64m,nr_inodes=400")
+		// Of bytes there is enough, at a page for each blob of what is appended until then.
+		dir := newTmpfs(t, "size=1g,nr_inodes=400")
 		p := server(t, options{Data: filepath.Join(dir, "data"), Env: append(debug, "FAULT_SEGMENT_SIZE=65536")})
 		accepted(t, p.addr, h, 20)
 		settledAll(t, p, 20)
