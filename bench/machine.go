@@ -137,7 +137,7 @@ func measureLoopback(d time.Duration) (bytesPerSecond float64, err error) {
 	defer conn.Close()
 	buf := make([]byte, readBuffer)
 	total, start := 0, now()
-	for now()-start < int64(d) {
+	for end := start + int64(d); now() < end; {
 		n, err := conn.Read(buf)
 		if err != nil {
 			return 0, err

@@ -171,7 +171,7 @@ func TestParkedWaits(t *testing.T) {
 				if err := <-done; !errors.Is(err, want) {
 					t.Errorf("%v, want %v", err, want)
 				}
-				if s.Close(); s.unpark() != nil || s.watchers0() != 0 {
+				if s.Close(); s.unpark() != nil || s.open() {
 					t.Error("a closed socket is open")
 				}
 			})
@@ -179,14 +179,8 @@ func TestParkedWaits(t *testing.T) {
 	}
 }
 
-// watchers0 is 0 once the socket has no descriptor.
-func (s *socket) watchers0() int {
-	open := 1
-	if s.raw.Control(func(uintptr) {}) != nil {
-		open = 0
-	}
-	return open
-}
+// open reports whether the socket has a descriptor.
+func (s *socket) open() bool { return s.raw.Control(func(uintptr) {}) == nil }
 
 // TestNotParkedWhileWaited: a socket that somebody waits for is not parked.
 func TestNotParkedWhileWaited(t *testing.T) {
