@@ -3,6 +3,7 @@ package server
 import (
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -110,22 +111,24 @@ func TestOtherWritersMixIn(t *testing.T) {
 	c := h.dial()
 	c.send(`{"from":1}`)
 	c.want(current)
+	var writers sync.WaitGroup
+	defer writers.Wait() // entries may be streamed before the others have their replies
 	for w := range others {
 		other := h.dial()
-		go func() {
+		writers.Go(func() {
 			for n := 0; n < each; n += 30 {
 				other.append(1000*(w+1)+n, 30)
 				for range 30 {
 					other.line()
 				}
 			}
-		}()
+		})
 	}
-	go func() {
+	writers.Go(func() {
 		for n := 0; n < own; n += 10 {
 			c.append(n, 10)
 		}
-	}()
+	})
 	index, nextID, acked := 0, 0, make(map[int]int)
 	for index < own+others*each || nextID < own {
 		line := c.line()
