@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tcp-log-server/client"
@@ -32,28 +33,36 @@ var clientWays = []struct {
 	{"append", (*clientLoad).openEach},
 }
 
-// clientAppends appends by the raw generator and in each of clientWays, each to an
-// empty log.
+// clientAppends appends by the raw generator and in each of clientWays to one log. They
+// take turns, short ones, since how fast a disk syncs changes from second to second.
 func clientAppends(conns, inFlight int) cell {
+	const turns = 5
 	return cell{group: "client", name: fmt.Sprintf("append %dx%d", conns, inFlight), only: ownOnly,
 		run: func(r *runner, t *target) (measurement, error) {
+			short := *r
+			short.warmup, short.duration = r.warmup/turns, r.duration/turns
 			m := measurement{}
 			err := r.withServer(t, nil, func(p *process) error {
-				raw, err := r.appends(t, p, conns, inFlight)
-				m["raw"] = raw["rate"]
-				return err
+				for range turns {
+					raw, err := short.appends(t, p, conns, inFlight)
+					if err != nil {
+						return err
+					}
+					m["raw"] += raw["rate"] / turns
+					for _, way := range clientWays {
+						l := &clientLoad{size: r.entrySize}
+						rate, err := l.run(short.warmup, short.duration, conns, func(lane int) (run, close func(), err error) {
+							return way.open(l, p.addr, lane, inFlight)
+						})
+						if err != nil {
+							return err
+						}
+						m[way.name] += rate / turns
+					}
+				}
+				return nil
 			})
 			for _, way := range clientWays {
-				if err != nil {
-					return nil, err
-				}
-				err = r.withServer(t, nil, func(p *process) error {
-					l := &clientLoad{size: r.entrySize, warmup: r.warmup, duration: r.duration}
-					m[way.name], err = l.run(conns, func(lane int) (run, close func(), err error) {
-						return way.open(l, p.addr, lane, inFlight)
-					})
-					return err
-				})
 				m[way.name+"_ratio"] = m[way.name] / m["raw"]
 			}
 			return m, err
@@ -63,18 +72,23 @@ func clientAppends(conns, inFlight int) cell {
 // clientLoad is a load by goroutines, on as many processors as there are: as a program
 // has it that uses the client.
 type clientLoad struct {
-	size             int
-	warmup, duration time.Duration
+	size  int
+	phase atomic.Int32 // which of those below it is: one look at it is all that an append pays
 
-	begin, end time.Time
-	mu         sync.Mutex
-	counted    int
-	err        error
+	mu      sync.Mutex
+	counted int
+	err     error
 }
+
+const (
+	warming = iota
+	measured
+	ended
+)
 
 // run measures the appends a second that are acknowledged within the measured time.
 // open readies one connection; what it returns appends until the end, and closes it.
-func (l *clientLoad) run(conns int, open func(lane int) (run, close func(), err error)) (float64, error) {
+func (l *clientLoad) run(warmup, duration time.Duration, conns int, open func(lane int) (run, close func(), err error)) (float64, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
 	var running sync.WaitGroup
 	loads := make([]func(), conns)
@@ -86,17 +100,18 @@ func (l *clientLoad) run(conns int, open func(lane int) (run, close func(), err 
 		defer close()
 		loads[i] = run
 	}
-	l.begin = time.Now().Add(l.warmup)
-	l.end = l.begin.Add(l.duration)
 	for _, load := range loads {
 		running.Go(load)
 	}
+	time.Sleep(warmup)
+	l.phase.Store(measured)
+	began := time.Now()
+	time.Sleep(duration)
+	l.phase.Store(ended)
+	took := time.Since(began)
 	running.Wait()
-	return float64(l.counted) / l.duration.Seconds(), l.err
+	return float64(l.counted) / took.Seconds(), l.err
 }
-
-// within reports whether appends that are acknowledged now count.
-func (l *clientLoad) within(now time.Time) bool { return now.After(l.begin) && now.Before(l.end) }
 
 // add adds what one goroutine has counted.
 func (l *clientLoad) add(n int, err error) {
@@ -138,13 +153,13 @@ func (l *clientLoad) appendBare(nc net.Conn, lane, inFlight int) (counted int, e
 			return counted, err
 		}
 		have = copy(in, in[used:have+n])
-		now := time.Now()
-		if l.within(now) {
+		phase := l.phase.Load()
+		if phase == measured {
 			counted += answered
 		}
 		open -= answered
 		out = out[:0]
-		if now.Before(l.end) {
+		if phase != ended {
 			out = codec.requests(out, answered, 0)
 			open += answered
 		}
@@ -170,13 +185,13 @@ func (l *clientLoad) appendAsync(c *client.Client, lane, inFlight int) (counted 
 	done := func(_ uint64, err error) {
 		if err != nil {
 			failed = err
-		} else if l.within(time.Now()) {
+		} else if l.phase.Load() == measured {
 			counted++
 		}
 		<-places
 	}
 	var entry []byte
-	for err == nil && time.Now().Before(l.end) {
+	for err == nil && l.phase.Load() != ended {
 		places <- struct{}{}
 		entry = source.put(entry[:0], 0)
 		if err = c.AppendAsync(context.Background(), entry, done); err != nil {
@@ -212,53 +227,62 @@ func (l *clientLoad) appendEach(c *client.Client, lane int) (counted int, err er
 		if _, err := c.Append(context.Background(), entry); err != nil {
 			return counted, err
 		}
-		now := time.Now()
-		if l.within(now) {
+		switch l.phase.Load() {
+		case measured:
 			counted++
-		}
-		if !now.Before(l.end) {
+		case ended:
 			return counted, nil
 		}
 	}
 }
 
-// clientReplay reads a whole log by the raw generator and by Follow.
+// clientReplay reads a whole log by the raw generator and by Follow, in turns.
 func clientReplay(f fill) cell {
+	const turns = 3
 	return cell{group: "client", name: "follow", only: ownOnly, run: func(r *runner, t *target) (measurement, error) {
 		dir, err := r.filledDir(t, f)
 		if err != nil {
 			return nil, err
 		}
 		warmCache(dir)
-		m := measurement{}
+		var raw, ours time.Duration
 		err = r.withServerOn(t, startOptions{dir: dir}, func(p *process) error {
-			raw, err := replay(t, p, f.entries, 0)
-			m["raw"] = raw["rate"]
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		err = r.withServerOn(t, startOptions{dir: dir}, func(p *process) error {
-			c, err := client.Dial(context.Background(), p.addr, client.Options{})
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
-			began, n := time.Now(), 0
-			for _, err := range c.Follow(context.Background(), 1) {
+			for range turns {
+				m, err := replay(t, p, f.entries, 0)
 				if err != nil {
 					return err
 				}
-				if n++; n == f.entries {
-					break
+				raw += time.Duration(float64(f.entries) / m["rate"] * float64(time.Second))
+				took, err := follow(p.addr, f.entries)
+				if err != nil {
+					return err
 				}
+				ours += took
 			}
-			m["follow"] = float64(n) / time.Since(began).Seconds()
-			m["follow_ratio"] = m["follow"] / m["raw"]
 			return nil
 		})
-		return m, err
+		rate := func(took time.Duration) float64 { return turns * float64(f.entries) / took.Seconds() }
+		return measurement{"raw": rate(raw), "follow": rate(ours), "follow_ratio": rate(ours) / rate(raw)}, err
 	}}
+}
+
+// follow takes the time in which the client follows from the first of so many entries
+// to the last.
+func follow(addr string, entries int) (time.Duration, error) {
+	c, err := client.Dial(context.Background(), addr, client.Options{})
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
+	began, n := time.Now(), 0
+	for _, err := range c.Follow(context.Background(), 1) {
+		if err != nil {
+			return 0, err
+		}
+		if n++; n == entries {
+			break
+		}
+	}
+	return time.Since(began), nil
 }

@@ -39,7 +39,7 @@ func newWaiter() *waiter {
 // nothing twice; after a lost connection the next Append connects again.
 func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err error) {
 	w := c.waiters.Get().(*waiter)
-	l, id, err := c.send(ctx, entry, w.done)
+	l, id, err := c.send(ctx, entry, call{done: w.done, waits: true})
 	if err != nil {
 		c.waiters.Put(w)
 		return 0, err
@@ -75,12 +75,12 @@ func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err er
 // Otherwise it runs once, in the order of the calls but for a lost connection,
 // on a goroutine that reads the answers: it must not wait for other appends.
 func (c *Client) AppendAsync(ctx context.Context, entry []byte, done func(index uint64, err error)) error {
-	_, _, err := c.send(ctx, entry, done)
+	_, _, err := c.send(ctx, entry, call{done: done})
 	return err
 }
 
 // send puts an append in line.
-func (c *Client) send(ctx context.Context, entry []byte, done func(uint64, error)) (*lane, uint64, error) {
+func (c *Client) send(ctx context.Context, entry []byte, call call) (*lane, uint64, error) {
 	entry, err := check(entry)
 	if err != nil {
 		return nil, 0, notSent(err)
@@ -88,17 +88,17 @@ func (c *Client) send(ctx context.Context, entry []byte, done func(uint64, error
 	if ctx.Err() != nil {
 		return nil, 0, notSent(context.Cause(ctx))
 	}
-	cost := min(int64(len(entry))+callCost, c.opts.MaxInFlight)
-	if err := c.room.Acquire(ctx, cost); err != nil {
+	call.cost = min(int64(len(entry))+callCost, c.opts.MaxInFlight)
+	if err := c.room.Acquire(ctx, call.cost); err != nil {
 		return nil, 0, notSent(context.Cause(ctx))
 	}
 	for {
 		l, err := c.connected(ctx)
 		if err != nil {
-			c.room.Release(cost)
+			c.room.Release(call.cost)
 			return nil, 0, notSent(err)
 		}
-		if id, ok := l.add(entry, call{done: done, cost: cost}); ok {
+		if id, ok := l.add(entry, call); ok {
 			return l, id, nil
 		}
 	}

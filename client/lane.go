@@ -15,9 +15,10 @@ import (
 
 // call is one append that is under way.
 type call struct {
-	id   uint64
-	cost int64 // what it holds of the client's room
-	done func(index uint64, err error)
+	id    uint64
+	cost  int64 // what it holds of the client's room
+	done  func(index uint64, err error)
+	waits bool // done wakes a goroutine that has waited for it
 }
 
 // lane is one connection that appends go over. One goroutine writes what has
@@ -39,6 +40,7 @@ type lane struct {
 	first int
 	taken int    // calls below it have been taken by the writing goroutine
 	next  uint64 // id of the next call
+	due   int    // of those who have waited for the last answers, how many may append again
 	busy  bool   // the writing goroutine has been woken, and has not gone to sleep
 	cause error  // why the lane has ended
 }
@@ -121,7 +123,13 @@ func (l *lane) write() {
 			return
 		}
 		// Whoever is about to append may do so: one write instead of many.
-		runtime.Gosched()
+		l.mu.Lock()
+		gather := len(l.calls)-l.taken < max(l.due, 2)
+		l.due = 0
+		l.mu.Unlock()
+		if gather {
+			runtime.Gosched()
+		}
 		for {
 			l.mu.Lock()
 			out := l.out
@@ -270,7 +278,7 @@ func (l *lane) answer(replies []reply) error {
 	if len(replies) == 0 {
 		return nil
 	}
-	cost := int64(0)
+	cost, due := int64(0), 0
 	l.mu.Lock()
 	if len(replies) > l.taken-l.first {
 		l.mu.Unlock()
@@ -284,6 +292,9 @@ func (l *lane) answer(replies []reply) error {
 		}
 		replies[i].done = c.done
 		cost += c.cost
+		if c.waits {
+			due++
+		}
 	}
 	l.first += len(replies)
 	if l.first > len(l.calls)/2 {
@@ -291,9 +302,17 @@ func (l *lane) answer(replies []reply) error {
 		clear(l.calls[n:]) // lets go of done
 		l.calls, l.taken, l.first = l.calls[:n], l.taken-l.first, 0
 	}
+	// Many who are woken one after the other and append again would have a write each.
+	wake := due > 1 && !l.busy
+	if wake {
+		l.busy, l.due = true, due
+	}
 	l.mu.Unlock()
 	l.client.room.Release(cost)
-	for _, r := range replies {
+	for i, r := range replies {
+		if wake && i == len(replies)-1 {
+			l.wake <- struct{}{}
+		}
 		r.done(r.index, r.err)
 	}
 	return nil

@@ -25,7 +25,7 @@ const (
 	settleRounds = 1920
 	// settleBusy and settleBusyPacked are how many entries are settled in
 	// SettleEvery at least.
-	settleBusy       = 32
+	settleBusy       = 16
 	settleBusyPacked = 4096
 	// settleStretch is how many are settled without a pause while appends come in, less
 	// than a millisecond's worth of hashing; with files it is settleBusy.
