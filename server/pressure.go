@@ -50,13 +50,19 @@ func (c *conn) hold(h *held, n int64) {
 	}
 }
 
-// relieve cuts connections off, those first that have held memory the longest,
-// until a quarter of MaxHeld is free.
+// relieve cuts connections off while they hold more than MaxHeld together.
 func (s *Server) relieve() {
-	if !s.relieving.TryLock() {
-		return // somebody is about it
+	// Who finds somebody about it leaves it to him: he looks once more afterwards, for
+	// what has been added when he had seen enough.
+	for s.held.Load() > s.cfg.MaxHeld && s.relieving.TryLock() {
+		s.cutOldest()
+		s.relieving.Unlock()
 	}
-	defer s.relieving.Unlock()
+}
+
+// cutOldest cuts connections off, those first that have held memory the longest,
+// until a quarter of MaxHeld is free. The caller holds relieving.
+func (s *Server) cutOldest() {
 	type holder struct {
 		c     *conn
 		h     *held
