@@ -23,14 +23,19 @@ func clientCells(s settings) []cell {
 	return append(cells, clientReplay(fill{s.replay, s.entrySize}))
 }
 
-// clientWays are the ways to append that are held against the raw generator.
+// clientWays are the ways to append that are held against the raw generator, which is
+// one thread: each with one of Go's processors, and the client also with as many as
+// the machine has, as a program has it that says nothing.
 var clientWays = []struct {
-	name string
-	open func(l *clientLoad, addr string, lane, inFlight int) (run, close func(), err error)
+	name  string
+	procs int
+	open  func(l *clientLoad, addr string, lane, inFlight int) (run, close func(), err error)
 }{
-	{"bare", (*clientLoad).openBare},
-	{"async", (*clientLoad).openAsync},
-	{"append", (*clientLoad).openEach},
+	{"bare", 1, (*clientLoad).openBare},
+	{"async", 1, (*clientLoad).openAsync},
+	{"append", 1, (*clientLoad).openEach},
+	{"async_all", runtime.NumCPU(), (*clientLoad).openAsync},
+	{"append_all", runtime.NumCPU(), (*clientLoad).openEach},
 }
 
 // clientAppends appends by the raw generator and in each of clientWays to one log. They
@@ -50,7 +55,7 @@ func clientAppends(conns, inFlight int) cell {
 					}
 					m["raw"] += raw["rate"] / turns
 					for _, way := range clientWays {
-						l := &clientLoad{size: r.entrySize}
+						l := &clientLoad{size: r.entrySize, procs: way.procs}
 						rate, err := l.run(short.warmup, short.duration, conns, func(lane int) (run, close func(), err error) {
 							return way.open(l, p.addr, lane, inFlight)
 						})
@@ -69,10 +74,10 @@ func clientAppends(conns, inFlight int) cell {
 		}}
 }
 
-// clientLoad is a load by goroutines, on as many processors as there are: as a program
-// has it that uses the client.
+// clientLoad is a load by goroutines.
 type clientLoad struct {
-	size  int
+	size  int          // of an entry
+	procs int          // Go's processors
 	phase atomic.Int32 // which of those below it is: one look at it is all that an append pays
 
 	mu      sync.Mutex
@@ -89,7 +94,7 @@ const (
 // run measures the appends a second that are acknowledged within the measured time.
 // open readies one connection; what it returns appends until the end, and closes it.
 func (l *clientLoad) run(warmup, duration time.Duration, conns int, open func(lane int) (run, close func(), err error)) (float64, error) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(l.procs))
 	var running sync.WaitGroup
 	loads := make([]func(), conns)
 	for i := range loads {
@@ -245,36 +250,42 @@ func clientReplay(f fill) cell {
 			return nil, err
 		}
 		warmCache(dir)
-		var raw, ours time.Duration
+		took := make(map[string]time.Duration)
 		err = r.withServerOn(t, startOptions{dir: dir}, func(p *process) error {
 			for range turns {
-				m, err := replay(t, p, f.entries, 0)
+				raw, err := replay(t, p, f.entries, 0)
 				if err != nil {
 					return err
 				}
-				raw += time.Duration(float64(f.entries) / m["rate"] * float64(time.Second))
-				took, err := follow(p.addr, f.entries)
-				if err != nil {
-					return err
+				took["raw"] += time.Duration(float64(f.entries) / raw["rate"] * float64(time.Second))
+				for name, procs := range map[string]int{"follow": 1, "follow_all": runtime.NumCPU()} {
+					d, err := follow(p.addr, f.entries, procs)
+					if err != nil {
+						return err
+					}
+					took[name] += d
 				}
-				ours += took
 			}
 			return nil
 		})
-		rate := func(took time.Duration) float64 { return turns * float64(f.entries) / took.Seconds() }
-		return measurement{"raw": rate(raw), "follow": rate(ours), "follow_ratio": rate(ours) / rate(raw)}, err
+		m := measurement{}
+		for name, d := range took {
+			m[name] = turns * float64(f.entries) / d.Seconds()
+		}
+		m["follow_ratio"], m["follow_all_ratio"] = m["follow"]/m["raw"], m["follow_all"]/m["raw"]
+		return m, err
 	}}
 }
 
-// follow takes the time in which the client follows from the first of so many entries
-// to the last.
-func follow(addr string, entries int) (time.Duration, error) {
+// follow takes the time in which the client, with so many of Go's processors, follows
+// from the first of so many entries to the last.
+func follow(addr string, entries, procs int) (time.Duration, error) {
 	c, err := client.Dial(context.Background(), addr, client.Options{})
 	if err != nil {
 		return 0, err
 	}
 	defer c.Close()
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(procs))
 	began, n := time.Now(), 0
 	for _, err := range c.Follow(context.Background(), 1) {
 		if err != nil {
