@@ -39,7 +39,7 @@ func newWaiter() *waiter {
 // nothing twice; after a lost connection the next Append connects again.
 func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err error) {
 	w := c.waiters.Get().(*waiter)
-	l, id, err := c.send(ctx, entry, call{done: w.done, waits: true})
+	l, id, err := c.send(ctx, entry, call{done: w.done, waits: true}, w)
 	if err != nil {
 		c.waiters.Put(w)
 		return 0, err
@@ -73,14 +73,16 @@ func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err er
 // It waits while MaxInFlight bytes are under way, and for a connection, at most
 // until ctx ends. With an error, which wraps ErrNotSent, done does not run.
 // Otherwise it runs once, in the order of the calls but for a lost connection,
-// on a goroutine that reads the answers: it must not wait for other appends.
+// on a goroutine that reads the answers, which may be one that waits in Append: it must
+// neither wait for other appends nor panic.
 func (c *Client) AppendAsync(ctx context.Context, entry []byte, done func(index uint64, err error)) error {
-	_, _, err := c.send(ctx, entry, call{done: done})
+	_, _, err := c.send(ctx, entry, call{done: done}, nil)
 	return err
 }
 
-// send puts an append in line.
-func (c *Client) send(ctx context.Context, entry []byte, call call) (*lane, uint64, error) {
+// send puts an append in line. With w, which waits for it, it may lead: then w has its
+// answer when send returns, unless ctx or the lane has ended.
+func (c *Client) send(ctx context.Context, entry []byte, call call, w *waiter) (*lane, uint64, error) {
 	entry, err := check(entry)
 	if err != nil {
 		return nil, 0, notSent(err)
@@ -98,8 +100,16 @@ func (c *Client) send(ctx context.Context, entry []byte, call call) (*lane, uint
 			c.room.Release(call.cost)
 			return nil, 0, notSent(err)
 		}
-		if id, ok := l.add(entry, call); ok {
+		leads := w != nil && l.takeTurn()
+		id, writes, ok := l.add(entry, call, leads)
+		switch {
+		case ok && leads:
+			l.lead(ctx, w, writes)
 			return l, id, nil
+		case ok:
+			return l, id, nil
+		case leads:
+			l.passTurn()
 		}
 	}
 }

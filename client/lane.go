@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"runtime"
 	"strconv"
@@ -23,15 +22,20 @@ type call struct {
 
 // lane is one connection that appends go over. One goroutine writes what has
 // gathered, as one write; another reads the answers, which come in the order of
-// the writes. Whoever appends only puts a line into out.
+// the writes. Whoever appends only puts a line into out, but for one that is alone
+// and does all of it by itself (lead.go).
 type lane struct {
 	client *Client
 	nc     net.Conn
+	direct *direct     // nil where no append can lead; its reads belong to whose turn it is, its writes to who is busy
 	ended  atomic.Bool // takes no more appends; set with cause
 
-	wake chan struct{} // wakes the writing goroutine
-	over chan struct{} // closed once the lane has ended
-	done chan struct{} // closed once every call has been completed, and nothing runs
+	wake   chan struct{} // wakes the writing goroutine
+	recall chan struct{} // tells the reading goroutine that it is its turn
+	over   chan struct{} // closed once the lane has ended
+	done   chan struct{} // closed once every call has been completed, and nothing runs
+
+	in inbox
 
 	mu    sync.Mutex
 	out   []byte // the lines of calls[taken:], in order
@@ -40,15 +44,19 @@ type lane struct {
 	first int
 	taken int    // calls below it have been taken by the writing goroutine
 	next  uint64 // id of the next call
+	rest  []byte // what an append that led has left of its write
 	due   int    // of those who have waited for the last answers, how many may append again
-	busy  bool   // the writing goroutine has been woken, and has not gone to sleep
+	busy  bool   // the writing goroutine has been woken and has not gone to sleep, or an append that leads writes
+	turn  turn   // whose it is to read
+	lone  int    // how many answers in a row have come one at a time, with nothing else under way
 	cause error  // why the lane has ended
 }
 
 // newLane starts a lane on nc. The caller keeps client.running from sinking to 0,
 // or knows that nobody waits for it yet.
 func (c *Client) newLane(nc net.Conn) *lane {
-	l := &lane{client: c, nc: nc, wake: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{})}
+	l := &lane{client: c, nc: nc, direct: newDirect(nc), in: inbox{buf: make([]byte, replyBuffer)},
+		wake: make(chan struct{}, 1), recall: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{})}
 	written := make(chan struct{})
 	c.running.Go(func() {
 		defer close(written)
@@ -56,24 +64,25 @@ func (c *Client) newLane(nc net.Conn) *lane {
 	})
 	c.running.Go(func() {
 		defer close(l.done)
-		answered, err := l.read()
+		err := l.read()
 		l.end(err)
 		<-written
 		if errors.Is(err, errReleased) {
 			return // the connection goes on, as a read's
 		}
 		l.nc.Close()
-		l.settle(answered, err)
+		l.settle(err)
 	})
 	return l
 }
 
-// add puts an append in line. It refuses once the lane has ended.
-func (l *lane) add(entry []byte, c call) (id uint64, ok bool) {
+// add puts an append in line. It refuses once the lane has ended. One that leads has to
+// write what is in line if writes is true.
+func (l *lane) add(entry []byte, c call, leads bool) (id uint64, writes, ok bool) {
 	l.mu.Lock()
 	if l.cause != nil {
 		l.mu.Unlock()
-		return 0, false
+		return 0, false, false
 	}
 	c.id = l.next
 	l.next++
@@ -83,13 +92,19 @@ func (l *lane) add(entry []byte, c call) (id uint64, ok bool) {
 	l.out = append(l.out, `","entry":`...)
 	l.out = append(l.out, entry...)
 	l.out = append(l.out, "}\n"...)
-	wake := !l.busy
+	idle, recall := !l.busy, l.turn == vacant
 	l.busy = true
+	if recall {
+		l.turn = readersTurn
+	}
 	l.mu.Unlock()
-	if wake {
+	if recall {
+		l.recall <- struct{}{} // has room: it is read for each turn
+	}
+	if idle && !leads {
 		l.wake <- struct{}{} // has room: busy says that nobody else has sent
 	}
-	return c.id, true
+	return c.id, idle && leads, true
 }
 
 // withdraw takes a call out of the line, if it has not been taken to be written.
@@ -110,8 +125,26 @@ func (l *lane) withdraw(id uint64) bool {
 	return false
 }
 
-// keepOut bounds what of a buffer is kept for its next use.
-const keepOut = 1 << 20
+// take takes what has gathered, to be written. If that is nothing, who was busy no
+// longer is. The caller holds mu.
+func (l *lane) take() []byte {
+	out := l.out
+	if len(out) == 0 || l.cause != nil {
+		l.busy = false
+		return nil
+	}
+	l.out, l.spare = l.spare[:0], nil
+	l.taken = len(l.calls)
+	return out
+}
+
+// keep keeps the memory of what has been written. The caller holds mu.
+func (l *lane) keep(out []byte) {
+	const most = 1 << 20
+	if cap(out) <= most {
+		l.spare = out[:0]
+	}
+}
 
 // write is the writing goroutine. It ends when the lane has.
 func (l *lane) write() {
@@ -124,30 +157,27 @@ func (l *lane) write() {
 		}
 		// Whoever is about to append may do so: one write instead of many.
 		l.mu.Lock()
-		gather := len(l.calls)-l.taken < max(l.due, 2)
+		gathered := len(l.calls)-l.taken >= max(l.due, 2)
 		l.due = 0
 		l.mu.Unlock()
-		if gather {
+		if !gathered {
 			runtime.Gosched()
 		}
 		for {
 			l.mu.Lock()
-			out := l.out
-			if len(out) == 0 || l.cause != nil {
-				l.busy = false
-				l.mu.Unlock()
+			out := l.rest
+			if l.rest = nil; out == nil {
+				out = l.take()
+			}
+			l.mu.Unlock()
+			if out == nil {
 				break
 			}
-			l.out, l.spare = l.spare[:0], nil
-			l.taken = len(l.calls)
-			l.mu.Unlock()
 
 			n, err := l.nc.Write(out)
 
 			l.mu.Lock()
-			if cap(out) <= keepOut {
-				l.spare = out[:0]
-			}
+			l.keep(out)
 			if err != nil {
 				if exact { // the count of others need not be what the peer may have
 					l.taken -= unwritten(out, n)
@@ -215,117 +245,24 @@ func (l *lane) release() net.Conn {
 	return l.nc
 }
 
-// replyBuffer is the least size of the buffer that answers are read into.
-const replyBuffer = 32 << 10
-
-// read reads answers until the connection's end and tells why it ended, and
-// whether any answer had come.
-func (l *lane) read() (answered bool, err error) {
-	buf := make([]byte, replyBuffer)
-	var replies []reply
-	hi := 0
-	for {
-		n, err := l.nc.Read(buf[hi:])
-		hi += n
-		lo := 0
-		replies = replies[:0]
-		for {
-			i := bytes.IndexByte(buf[lo:hi], '\n')
-			if i < 0 {
-				break
-			}
-			r, ok := parseReply(buf[lo : lo+i])
-			lo += i + 1
-			if !ok {
-				l.answer(replies)
-				return answered, fmt.Errorf("%w: the answer to an append is %.100q", ErrProtocol, buf[lo-i-1:lo])
-			}
-			if r.fault != "" {
-				l.answer(replies)
-				return answered, faultError(r.fault)
-			}
-			replies = append(replies, r)
-			answered = true
-		}
-		if err := l.answer(replies); err != nil {
-			return answered, err
-		}
-		hi = copy(buf, buf[lo:hi])
-		if hi == len(buf) {
-			buf = append(buf, make([]byte, len(buf))...)
-		}
-		if err != nil {
-			return answered, l.readEnd(err)
+// read is the reading goroutine. It ends when the lane has, and returns why.
+func (l *lane) read() error {
+	for l.in.err == nil {
+		if l.in.err = l.receive(); l.in.err == nil && l.leaveTurn() {
+			l.awaitTurn()
 		}
 	}
-}
-
-// readEnd is what ended the lane when a read has failed with err.
-func (l *lane) readEnd(err error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cause != nil {
-		return l.cause
-	}
-	if errors.Is(err, io.EOF) {
-		err = errors.New("closed by the server")
-	}
-	return lost(err)
-}
-
-// answer completes the calls that the replies are for: the oldest ones.
-func (l *lane) answer(replies []reply) error {
-	if len(replies) == 0 {
-		return nil
-	}
-	cost, due := int64(0), 0
-	l.mu.Lock()
-	if len(replies) > l.taken-l.first {
-		l.mu.Unlock()
-		return fmt.Errorf("%w: there are more answers than appends", ErrProtocol)
-	}
-	for i := range replies {
-		c := &l.calls[l.first+i]
-		if replies[i].id != c.id {
-			l.mu.Unlock()
-			return fmt.Errorf("%w: an answer has id %d, want %d", ErrProtocol, replies[i].id, c.id)
-		}
-		replies[i].done = c.done
-		cost += c.cost
-		if c.waits {
-			due++
-		}
-	}
-	l.first += len(replies)
-	if l.first > len(l.calls)/2 {
-		n := copy(l.calls, l.calls[l.first:])
-		clear(l.calls[n:]) // lets go of done
-		l.calls, l.taken, l.first = l.calls[:n], l.taken-l.first, 0
-	}
-	// Many who are woken one after the other and append again would have a write each.
-	wake := due > 1 && !l.busy
-	if wake {
-		l.busy, l.due = true, due
-	}
-	l.mu.Unlock()
-	l.client.room.Release(cost)
-	for i, r := range replies {
-		if wake && i == len(replies)-1 {
-			l.wake <- struct{}{}
-		}
-		r.done(r.index, r.err)
-	}
-	return nil
+	return l.in.err
 }
 
 // settle completes all calls that will get no answer.
-func (l *lane) settle(answered bool, err error) {
+func (l *lane) settle(err error) {
 	l.mu.Lock()
 	calls, taken := l.calls[l.first:], l.taken-l.first
 	l.calls, l.first, l.taken, l.out = nil, 0, 0, nil
 	l.mu.Unlock()
 	// A server that turns a connection away has not looked at what came over it.
-	turnedAway := !answered && (errors.Is(err, ErrUnauthorized) || errors.Is(err, errTooMany))
+	turnedAway := !l.in.answered && (errors.Is(err, ErrUnauthorized) || errors.Is(err, errTooMany))
 	for i, c := range calls {
 		l.client.room.Release(c.cost)
 		switch {

@@ -1,0 +1,127 @@
+package client
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// inbox is what has come over a lane. It belongs to whose turn it is to read (lead.go).
+type inbox struct {
+	buf      []byte
+	hi       int     // how much of buf has been received and not dealt with
+	replies  []reply // those that are being dealt with
+	answered bool    // an answer has come
+	err      error   // why nothing more will come
+}
+
+// replyBuffer is the least size of the buffer that answers are read into.
+const replyBuffer = 32 << 10
+
+// receive reads once and completes the calls that are answered. Its error is why the
+// lane ends.
+func (l *lane) receive() error {
+	n, err := l.nc.Read(l.in.buf[l.in.hi:])
+	return l.received(n, err)
+}
+
+// received deals with what a read has given.
+func (l *lane) received(n int, err error) error {
+	in := &l.in
+	in.hi += n
+	in.replies = in.replies[:0]
+	lo := 0
+	for {
+		i := bytes.IndexByte(in.buf[lo:in.hi], '\n')
+		if i < 0 {
+			break
+		}
+		r, ok := parseReply(in.buf[lo : lo+i])
+		lo += i + 1
+		if !ok {
+			l.answer(in.replies)
+			return fmt.Errorf("%w: the answer to an append is %.100q", ErrProtocol, in.buf[lo-i-1:lo])
+		}
+		if r.fault != "" {
+			l.answer(in.replies)
+			return faultError(r.fault)
+		}
+		in.replies = append(in.replies, r)
+		in.answered = true
+	}
+	if err := l.answer(in.replies); err != nil {
+		return err
+	}
+	in.hi = copy(in.buf, in.buf[lo:in.hi])
+	if in.hi == len(in.buf) {
+		in.buf = append(in.buf, make([]byte, len(in.buf))...)
+	}
+	if err != nil {
+		return l.readEnd(err)
+	}
+	return nil
+}
+
+// readEnd is what ended the lane when a read has failed with err.
+func (l *lane) readEnd(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cause != nil {
+		return l.cause
+	}
+	if errors.Is(err, io.EOF) {
+		err = errors.New("closed by the server")
+	}
+	return lost(err)
+}
+
+// answer completes the calls that the replies are for: the oldest ones.
+func (l *lane) answer(replies []reply) error {
+	if len(replies) == 0 {
+		return nil
+	}
+	cost, due := int64(0), 0
+	l.mu.Lock()
+	if len(replies) > l.taken-l.first {
+		l.mu.Unlock()
+		return fmt.Errorf("%w: there are more answers than appends", ErrProtocol)
+	}
+	for i := range replies {
+		c := &l.calls[l.first+i]
+		if replies[i].id != c.id {
+			l.mu.Unlock()
+			return fmt.Errorf("%w: an answer has id %d, want %d", ErrProtocol, replies[i].id, c.id)
+		}
+		replies[i].done = c.done
+		cost += c.cost
+		if c.waits {
+			due++
+		}
+	}
+	l.first += len(replies)
+	if l.lone++; due != 1 || len(replies) > 1 || l.first < len(l.calls) {
+		l.lone = 0
+	}
+	if l.first > len(l.calls)/2 {
+		n := copy(l.calls, l.calls[l.first:])
+		clear(l.calls[n:]) // lets go of done
+		l.calls, l.taken, l.first = l.calls[:n], l.taken-l.first, 0
+	}
+	// Of those who are woken now the first to append again would have a write for
+	// itself. The writing goroutine is woken before the last of them: it then comes
+	// after the others, and is awake for them all.
+	gather := due > 1 && !l.busy
+	if gather {
+		l.busy, l.due = true, due
+	}
+	l.mu.Unlock()
+	l.client.room.Release(cost)
+	for i, r := range replies {
+		if gather && i == len(replies)-1 {
+			l.wake <- struct{}{} // has room: busy says that nobody else has sent
+		}
+		r.done(r.index, r.err)
+	}
+	return nil
+}

@@ -1,0 +1,226 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Appends that come one at a time, each after the answer to the one before, do not
+// need the lane's goroutines: an append that finds nothing under way leads. It writes
+// its line and reads its answer by itself, on the goroutine that waits anyway. Each
+// goroutine that is woken instead has the runtime wake a thread, and takes a
+// processor from the server where both are on one machine (docs/PERFORMANCE.md).
+//
+// For that the reading goroutine leaves its turn vacant once a few answers have come
+// one at a time. It takes it back when somebody appends who does not lead, when he
+// who leads leaves something to be read, and when nothing has been appended for a
+// while: somebody has to notice the end of the connection.
+
+// turn is whose turn it is to read.
+type turn int
+
+const (
+	readersTurn turn = iota // the reading goroutine's
+	vacant                  // nobody's: the next append may lead
+	leadersTurn             // that of an append that leads
+)
+
+const (
+	// leadAfter is after how many answers in a row that came one at a time the turn
+	// is left vacant.
+	leadAfter = 4
+	// vacantMax is for how long at most, but twice, it is vacant without an append.
+	vacantMax = 50 * time.Millisecond
+)
+
+// direct reads from a connection and writes to it without waiting.
+type direct struct {
+	raw           syscall.RawConn
+	b             []byte
+	n             int
+	err           error
+	reads, writes func(fd uintptr) bool // bound once
+}
+
+// newDirect returns nil for a connection that is no plain TCP socket, and where there
+// are no calls that do not wait.
+func newDirect(nc net.Conn) *direct {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok || !canDirect {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	d := &direct{raw: raw}
+	d.reads = func(fd uintptr) bool {
+		d.n, d.err = readNow(fd, d.b)
+		return true // whatever came of it, do not wait
+	}
+	d.writes = func(fd uintptr) bool {
+		d.n = writeNow(fd, d.b)
+		return true
+	}
+	return d
+}
+
+// read is a read that does not wait: n is 0 and err nil where there is nothing.
+func (d *direct) read(b []byte) (n int, err error) {
+	d.b, d.n, d.err = b, 0, nil
+	err = d.raw.Read(d.reads)
+	d.b = nil
+	return d.n, errors.Join(err, d.err)
+}
+
+// write returns how many bytes of b the connection took. An error shows in the next
+// write that can wait.
+func (d *direct) write(b []byte) int {
+	d.b, d.n = b, 0
+	d.raw.Write(d.writes)
+	d.b = nil
+	return d.n
+}
+
+// takeTurn reports whether the caller may lead. If so it is its turn until passTurn.
+func (l *lane) takeTurn() bool {
+	l.mu.Lock()
+	if l.turn != vacant || l.first < len(l.calls) || l.cause != nil {
+		l.mu.Unlock()
+		return false
+	}
+	l.turn = leadersTurn
+	l.mu.Unlock()
+	// Nobody has watched the connection meanwhile: it may have ended.
+	n, err := l.direct.read(l.in.buf[l.in.hi:])
+	if n == 0 && err == nil {
+		return true
+	}
+	if l.in.err = l.received(n, err); l.in.err != nil {
+		l.end(l.in.err) // so that this append goes over another connection
+	}
+	l.passTurn()
+	return false
+}
+
+// passTurn ends the turn of an append that has led.
+func (l *lane) passTurn() {
+	l.mu.Lock()
+	again := l.lone > 0 && l.first == len(l.calls) && l.in.hi == 0 && l.in.err == nil && l.cause == nil
+	l.turn = readersTurn
+	if again {
+		l.turn = vacant
+	}
+	l.mu.Unlock()
+	if !again {
+		l.recall <- struct{}{} // has room: it is read for each turn
+	}
+}
+
+// lead reads answers until that of the caller has come, which done puts into w, or ctx
+// ends, or the lane. The caller has the turn, and wrote if it has to write what is in
+// line.
+func (l *lane) lead(ctx context.Context, w *waiter, writes bool) {
+	if writes {
+		l.writeNow()
+	}
+	stop, stopped := func() bool { return true }, make(chan struct{})
+	if ctx.Done() != nil {
+		stop = context.AfterFunc(ctx, func() {
+			l.nc.SetReadDeadline(time.Unix(1, 0))
+			close(stopped)
+		})
+	}
+	for len(w.answered) == 0 && l.in.err == nil {
+		err := l.receive()
+		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
+			break
+		}
+		l.in.err = err
+	}
+	if !stop() {
+		<-stopped
+		l.mu.Lock()
+		if l.cause == nil { // or the deadline is of the lane's end
+			l.nc.SetReadDeadline(time.Time{})
+		}
+		l.mu.Unlock()
+	}
+	l.passTurn()
+}
+
+// writeNow writes what has gathered, as much as the connection takes at once, and leaves
+// the rest and what comes meanwhile to the writing goroutine. The caller is who made
+// the lane busy.
+func (l *lane) writeNow() {
+	l.mu.Lock()
+	out := l.take()
+	l.mu.Unlock()
+	if out == nil {
+		return
+	}
+	n := l.direct.write(out)
+	l.mu.Lock()
+	if n < len(out) {
+		l.rest = out[n:]
+	} else {
+		l.keep(out)
+	}
+	over := n == len(out) && len(l.out) == 0
+	if over {
+		l.busy = false
+	}
+	l.mu.Unlock()
+	if !over {
+		l.wake <- struct{}{} // has room: busy says that nobody else has sent
+	}
+}
+
+// leaveTurn reports whether the reading goroutine has left its turn vacant, where the
+// next append may lead.
+func (l *lane) leaveTurn() bool {
+	if l.direct == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.lone < leadAfter || l.first < len(l.calls) || l.in.hi > 0 || l.cause != nil {
+		return false
+	}
+	l.turn = vacant
+	return true
+}
+
+// awaitTurn waits until it is the reading goroutine's turn again.
+func (l *lane) awaitTurn() {
+	tick := time.NewTimer(vacantMax)
+	defer tick.Stop()
+	over, seen := l.over, uint64(0)
+	for {
+		select {
+		case <-l.recall:
+			return
+		case <-over:
+			over = nil // once is enough
+		case <-tick.C:
+			tick.Reset(vacantMax)
+		}
+		l.mu.Lock()
+		if l.turn == readersTurn {
+			l.mu.Unlock()
+			<-l.recall
+			return
+		}
+		if l.turn == vacant && (l.next == seen || l.cause != nil) {
+			l.turn = readersTurn
+			l.mu.Unlock()
+			return
+		}
+		seen = l.next
+		l.mu.Unlock()
+	}
+}
