@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -49,7 +50,8 @@ type cell struct {
 type fill struct{ entries, size int }
 
 // run runs the cells, alternating between the targets in every round, so that
-// what changes on the machine over time changes for all of them.
+// what changes on the machine over time changes for all of them. What one target
+// has left unwritten is on the disk before the next one begins.
 func (r *runner) run(cells []cell, targets []*target) error {
 	for _, c := range cells {
 		result := r.report.cell(c.group, c.name)
@@ -67,6 +69,7 @@ func (r *runner) run(cells []cell, targets []*target) error {
 					continue
 				}
 				fmt.Fprintf(r.progress, "%s %s: round %d of %d: %s\n", c.group, c.name, round+1, rounds, t.name)
+				syscall.Sync()
 				m, err := c.run(r, t)
 				if err != nil {
 					// A peer that fails a cell is reported and left out of
