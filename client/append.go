@@ -73,8 +73,7 @@ func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err er
 // It waits while MaxInFlight bytes are under way, and for a connection, at most
 // until ctx ends. With an error, which wraps ErrNotSent, done does not run.
 // Otherwise it runs once, in the order of the calls but for a lost connection,
-// on a goroutine that reads the answers, which may be one that waits in Append: it must
-// neither wait for other appends nor panic.
+// on a goroutine that reads the answers: it must not wait for other appends.
 func (c *Client) AppendAsync(ctx context.Context, entry []byte, done func(index uint64, err error)) error {
 	_, _, err := c.send(ctx, entry, call{done: done}, nil)
 	return err

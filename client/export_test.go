@@ -1,14 +1,50 @@
 package client
 
-// Vacant reports whether the next append of the lane may lead.
-func (c *Client) Vacant() bool {
-	l := c.lane.Load()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.turn == vacant
-}
+import "syscall"
 
 const (
 	CanLead   = canDirect
 	LeadAfter = leadAfter
 )
+
+// Vacant reports whether the next append of the lane may lead.
+func (c *Client) Vacant() bool { return c.look().turn == vacant }
+
+// Written is how many appends have been written, or are being written.
+func (c *Client) Written() int { s := c.look(); return int(s.next) - s.unwritten }
+
+// Idle reports whether nobody writes.
+func (c *Client) Idle() bool { return !c.look().busy }
+
+type laneState struct {
+	turn      turn
+	next      uint64
+	unwritten int
+	busy      bool
+}
+
+func (c *Client) look() laneState {
+	l := c.lane.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return laneState{l.turn, l.next, len(l.calls) - l.taken, l.busy}
+}
+
+// Interrupt begins what Close does.
+func (c *Client) Interrupt() { c.lane.Load().interrupt() }
+
+// BeforeDirectWrite has hook run before each write that does not wait.
+func (c *Client) BeforeDirectWrite(hook func()) {
+	d := c.lane.Load().direct
+	d.raw = hooked{d.raw, hook}
+}
+
+type hooked struct {
+	syscall.RawConn
+	before func()
+}
+
+func (h hooked) Write(f func(fd uintptr) bool) error {
+	h.before()
+	return h.RawConn.Write(f)
+}

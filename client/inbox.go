@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 )
 
 // inbox is what has come over a lane. It belongs to whose turn it is to read (lead.go).
@@ -12,6 +13,7 @@ type inbox struct {
 	buf      []byte
 	hi       int     // how much of buf has been received and not dealt with
 	replies  []reply // those that are being dealt with
+	left     []reply // what an append that led has left of them: other people's code does not run on its goroutine
 	answered bool    // an answer has come
 	err      error   // why nothing more will come
 }
@@ -67,6 +69,9 @@ func (l *lane) received(n int, err error) error {
 func (l *lane) readEnd(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.kicked && errors.Is(err, os.ErrDeadlineExceeded) {
+		return errKicked
+	}
 	if l.cause != nil {
 		return l.cause
 	}
@@ -93,7 +98,7 @@ func (l *lane) answer(replies []reply) error {
 			l.mu.Unlock()
 			return fmt.Errorf("%w: an answer has id %d, want %d", ErrProtocol, replies[i].id, c.id)
 		}
-		replies[i].done = c.done
+		replies[i].done, replies[i].waits = c.done, c.waits
 		cost += c.cost
 		if c.waits {
 			due++
@@ -111,7 +116,8 @@ func (l *lane) answer(replies []reply) error {
 	// Of those who are woken now the first to append again would have a write for
 	// itself. The writing goroutine is woken before the last of them: it then comes
 	// after the others, and is awake for them all.
-	gather := due > 1 && !l.busy
+	leads := l.turn == leadersTurn
+	gather := due > 1 && !l.busy && !leads
 	if gather {
 		l.busy, l.due = true, due
 	}
@@ -120,6 +126,10 @@ func (l *lane) answer(replies []reply) error {
 	for i, r := range replies {
 		if gather && i == len(replies)-1 {
 			l.wake <- struct{}{} // has room: busy says that nobody else has sent
+		}
+		if leads && !r.waits {
+			l.in.left = replies[i:]
+			break
 		}
 		r.done(r.index, r.err)
 	}

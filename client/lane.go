@@ -50,6 +50,9 @@ type lane struct {
 	turn  turn   // whose it is to read
 	lone  int    // how many answers in a row have come one at a time, with nothing else under way
 	cause error  // why the lane has ended
+
+	deadline time.Time // of reading, but for the moment that a leading append is kicked
+	kicked   bool      // the deadline has passed for an append that leads
 }
 
 // newLane starts a lane on nc. The caller keeps client.running from sinking to 0,
@@ -182,10 +185,11 @@ func (l *lane) write() {
 				if exact { // the count of others need not be what the peer may have
 					l.taken -= unwritten(out, n)
 				}
+				if l.cause == nil { // answers that have arrived still count
+					l.readUntil(time.Now().Add(drainTime))
+				}
+				l.endWith(lost(err))
 				l.mu.Unlock()
-				l.end(lost(err))
-				// Answers that have arrived still count.
-				l.nc.SetReadDeadline(time.Now().Add(drainTime))
 				return
 			}
 			l.mu.Unlock()
@@ -207,6 +211,11 @@ func unwritten(out []byte, n int) int {
 func (l *lane) end(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.endWith(err)
+}
+
+// endWith is end for a caller that holds mu.
+func (l *lane) endWith(err error) {
 	if l.cause == nil {
 		l.cause = err
 		l.ended.Store(true)
@@ -220,8 +229,19 @@ func (l *lane) end(err error) {
 
 // interrupt ends the lane for Close.
 func (l *lane) interrupt() {
-	l.end(ErrClosed)
-	l.nc.SetDeadline(time.Unix(1, 0))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.endWith(ErrClosed)
+	l.nc.SetWriteDeadline(time.Unix(1, 0))
+	l.readUntil(time.Unix(1, 0))
+}
+
+// readUntil sets the deadline of reading. The caller holds mu.
+func (l *lane) readUntil(t time.Time) {
+	l.deadline = t
+	if !l.kicked {
+		l.nc.SetReadDeadline(t)
+	}
 }
 
 // errReleased ends a lane whose connection goes on as a read's.
@@ -250,6 +270,10 @@ func (l *lane) read() error {
 	for l.in.err == nil {
 		if l.in.err = l.receive(); l.in.err == nil && l.leaveTurn() {
 			l.awaitTurn()
+			for _, r := range l.in.left {
+				r.done(r.index, r.err)
+			}
+			l.in.left = nil
 		}
 	}
 	return l.in.err
@@ -258,8 +282,9 @@ func (l *lane) read() error {
 // settle completes all calls that will get no answer.
 func (l *lane) settle(err error) {
 	l.mu.Lock()
+	l.taken -= unwritten(l.rest, 0)
 	calls, taken := l.calls[l.first:], l.taken-l.first
-	l.calls, l.first, l.taken, l.out = nil, 0, 0, nil
+	l.calls, l.first, l.taken, l.out, l.rest = nil, 0, 0, nil, nil
 	l.mu.Unlock()
 	// A server that turns a connection away has not looked at what came over it.
 	turnedAway := !l.in.answered && (errors.Is(err, ErrUnauthorized) || errors.Is(err, errTooMany))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"syscall"
 	"time"
 )
@@ -121,9 +120,9 @@ func (l *lane) passTurn() {
 	}
 }
 
-// lead reads answers until that of the caller has come, which done puts into w, or ctx
-// ends, or the lane. The caller has the turn, and wrote if it has to write what is in
-// line.
+// lead reads answers until that of the caller has come, which done puts into w, or one
+// that is not for a goroutine that waits, or ctx ends, or the lane. The caller has the
+// turn, and writes if it has to write what is in line.
 func (l *lane) lead(ctx context.Context, w *waiter, writes bool) {
 	if writes {
 		l.writeNow()
@@ -131,13 +130,16 @@ func (l *lane) lead(ctx context.Context, w *waiter, writes bool) {
 	stop, stopped := func() bool { return true }, make(chan struct{})
 	if ctx.Done() != nil {
 		stop = context.AfterFunc(ctx, func() {
+			l.mu.Lock()
+			l.kicked = true
 			l.nc.SetReadDeadline(time.Unix(1, 0))
+			l.mu.Unlock()
 			close(stopped)
 		})
 	}
-	for len(w.answered) == 0 && l.in.err == nil {
+	for len(w.answered) == 0 && len(l.in.left) == 0 && l.in.err == nil {
 		err := l.receive()
-		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
+		if err == errKicked {
 			break
 		}
 		l.in.err = err
@@ -145,13 +147,15 @@ func (l *lane) lead(ctx context.Context, w *waiter, writes bool) {
 	if !stop() {
 		<-stopped
 		l.mu.Lock()
-		if l.cause == nil { // or the deadline is of the lane's end
-			l.nc.SetReadDeadline(time.Time{})
-		}
+		l.kicked = false
+		l.nc.SetReadDeadline(l.deadline)
 		l.mu.Unlock()
 	}
 	l.passTurn()
 }
+
+// errKicked: the context of the append that leads has ended, not the connection.
+var errKicked = errors.New("kicked")
 
 // writeNow writes what has gathered, as much as the connection takes at once, and leaves
 // the rest and what comes meanwhile to the writing goroutine. The caller is who made

@@ -154,28 +154,33 @@ func TestLeadEndNoticed(t *testing.T) {
 	}
 }
 
-// TestLeadFault: what the server says before it ends the connection is the reason that
-// the next append hears of, or nothing is lost by it.
+// TestLeadFault: what has come, or the end of the connection, while nobody read is seen
+// before the next append is sent, which therefore goes over another connection.
 func TestLeadFault(t *testing.T) {
-	noLeaks(t)
-	say, said := make(chan struct{}), make(chan struct{})
-	addr := peer(t, func(p *conversation) {
-		p.answerLone()
-		<-say
-		p.say(`{"error":"the server is stopping"}`)
-		close(said)
-	}, func(p *conversation) {
-		p.want(`{"id":"0","entry":[1]}`)
-		p.say(`{"id":"0","index":9}`)
-		p.rest()
-	})
-	c := dial(t, addr, client.Options{})
-	lone(t, c)
-	close(say)
-	<-said
-	index, err := c.Append(patient(t), []byte("[1]"))
-	if outcome(t, err, nil); index != 9 {
-		t.Errorf("index is %d, want 9", index)
+	for _, fault := range []string{"", `{"error":"the server is stopping"}` + "\n"} {
+		t.Run(fault, func(t *testing.T) {
+			noLeaks(t)
+			end, ended := make(chan struct{}), make(chan struct{})
+			addr := peer(t, func(p *conversation) {
+				p.answerLone()
+				<-end
+				io.WriteString(p.nc, fault)
+				p.nc.Close()
+				close(ended)
+			}, func(p *conversation) {
+				p.want(`{"id":"0","entry":[1]}`)
+				p.say(`{"id":"0","index":9}`)
+				p.rest()
+			})
+			c := dial(t, addr, client.Options{})
+			lone(t, c)
+			close(end)
+			<-ended
+			index, err := c.Append(patient(t), []byte("[1]"))
+			if outcome(t, err, nil); index != 9 {
+				t.Errorf("index is %d, want 9", index)
+			}
+		})
 	}
 }
 
@@ -248,5 +253,97 @@ func TestLeadClosed(t *testing.T) {
 			_, err := c.Append(patient(t), []byte("[1]"))
 			outcome(t, err, client.ErrUnknown)
 		})
+	}
+}
+
+// TestLeadOthersDone: what another one wants done with its answer does not run on the
+// goroutine of an append that leads, though both answers come at once.
+func TestLeadOthersDone(t *testing.T) {
+	noLeaks(t)
+	first := client.LeadAfter
+	addr := peer(t, func(p *conversation) {
+		p.answerLone()
+		p.want(fmt.Sprintf(`{"id":"%d","entry":[1]}`, first), fmt.Sprintf(`{"id":"%d","entry":[2]}`, first+1))
+		p.say(fmt.Sprintf(`{"id":"%d","index":11}`, first), fmt.Sprintf(`{"id":"%d","index":12}`, first+1))
+		p.want(fmt.Sprintf(`{"id":"%d","entry":[3]}`, first+2))
+		p.say(fmt.Sprintf(`{"id":"%d","index":13}`, first+2))
+		p.rest()
+	})
+	c := dial(t, addr, client.Options{})
+	lone(t, c)
+	led, answered := make(chan uint64), make(chan uint64)
+	returned := make(chan struct{})
+	go func() {
+		index, err := c.Append(patient(t), []byte("[1]"))
+		outcome(t, err, nil)
+		close(returned)
+		led <- index
+	}()
+	poll(t, "an append that leads", func() bool { return !c.Vacant() })
+	poll(t, "its line to be written", func() bool { return c.Written() == first+1 })
+	if err := c.AppendAsync(patient(t), []byte("[2]"), func(index uint64, err error) {
+		outcome(t, err, nil)
+		<-returned
+		answered <- index
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if index := <-led; index != 11 {
+		t.Errorf("index is %d, want 11", index)
+	}
+	if index := <-answered; index != 12 {
+		t.Errorf("index is %d, want 12", index)
+	}
+	index, err := c.Append(patient(t), []byte("[3]"))
+	if outcome(t, err, nil); index != 13 {
+		t.Errorf("index is %d, want 13", index)
+	}
+}
+
+// TestLeadUnsentAtClose: what an append that leads has not written, since the client was
+// closed just then, is known not to be sent.
+func TestLeadUnsentAtClose(t *testing.T) {
+	noLeaks(t)
+	c := dial(t, serve(t).addr, client.Options{})
+	lone(t, c)
+	poll(t, "the writing goroutine to rest", c.Idle)
+	c.BeforeDirectWrite(c.Interrupt)
+	_, err := c.Append(context.Background(), []byte("[1]"))
+	outcome(t, err, client.ErrNotSent)
+}
+
+// TestCloseStalled: Close waits for no answer, whoever is stuck in a write.
+func TestCloseStalled(t *testing.T) {
+	large := []byte(`["` + strings.Repeat("x", 12<<20) + `"]`)
+	noLeaks(t)
+	for _, leads := range []bool{false, true} {
+		for range 6 {
+			begun, closed := make(chan struct{}), make(chan struct{})
+			addr := peer(t, func(p *conversation) {
+				if leads {
+					p.answerLone()
+				}
+				p.r.Peek(1)
+				close(begun)
+				<-closed
+			})
+			c := dial(t, addr, client.Options{MaxInFlight: 64 << 20})
+			if leads {
+				lone(t, c)
+			}
+			ended := make(chan error)
+			go func() {
+				_, err := c.Append(context.Background(), large)
+				ended <- err
+			}()
+			<-begun
+			began := time.Now()
+			c.Close()
+			outcome(t, <-ended, client.ErrNotSent) // of its line the newline is missing
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("Close took %v", took)
+			}
+			close(closed)
+		}
 	}
 }

@@ -13,6 +13,7 @@ type reply struct {
 	err   error
 	fault string
 	done  func(index uint64, err error) // of its call
+	waits bool                          // of its call
 }
 
 // parseReply reads one line that came over a lane.
