@@ -1,6 +1,9 @@
 package client
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+)
 
 const (
 	CanLead   = canDirect
@@ -47,4 +50,12 @@ type hooked struct {
 func (h hooked) Write(f func(fd uintptr) bool) error {
 	h.before()
 	return h.RawConn.Write(f)
+}
+
+// ReadsUntil is until when the lane reads, zero for ever.
+func (c *Client) ReadsUntil() time.Time {
+	l := c.lane.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.deadline
 }

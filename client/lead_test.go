@@ -343,6 +343,9 @@ func TestCloseStalled(t *testing.T) {
 			if took := time.Since(began); took > time.Second {
 				t.Errorf("Close took %v", took)
 			}
+			if until := c.ReadsUntil(); until.After(began) { // that nobody waited for it was chance
+				t.Errorf("after Close the connection is read until %v", until)
+			}
 			close(closed)
 		}
 	}
