@@ -10,7 +10,6 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
-	"github.com/rs/zerolog/diode"
 )
 
 // levels are the names that LOG_LEVEL takes: pino's, which are zerolog's too.
@@ -38,20 +37,10 @@ func newLogger(out *os.File, level string) (logger zerolog.Logger, closeLog func
 	// A reader of the log that goes away is no reason to end.
 	signal.Ignore(syscall.SIGPIPE)
 	zerolog.ErrorHandler = func(error) {}
-	w := diode.NewWriter(out, logBuffer, 0, func(missed int) {
-		fmt.Fprintf(os.Stderr, "tcp-log-server: %d log lines were dropped: nobody reads them\n", missed)
+	w := newLogQueue(out, logBuffer, func(lines uint64) {
+		fmt.Fprintf(os.Stderr, "tcp-log-server: %d log lines were dropped: nobody reads them\n", lines)
 	})
-	closeLog = func() {
-		closed := make(chan struct{})
-		go func() {
-			w.Close()
-			close(closed)
-		}()
-		select {
-		case <-closed:
-		case <-time.After(time.Second):
-		}
-	}
+	closeLog = func() { w.close(time.Second) }
 	if isatty.IsTerminal(out.Fd()) {
 		console := zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly, NoColor: os.Getenv("NO_COLOR") != "", FormatPrepare: headline}
 		return zerolog.New(console).Level(levels[level]).With().Timestamp().Logger(), closeLog
