@@ -106,6 +106,9 @@ func (c *Client) send(ctx context.Context, entry []byte, call call, w *waiter) (
 			l.lead(ctx, w, writes)
 			return l, id, nil
 		case ok:
+			if writes {
+				l.flush()
+			}
 			return l, id, nil
 		case leads:
 			l.passTurn()

@@ -2,11 +2,14 @@ package client
 
 import (
 	"syscall"
+	"testing"
 	"time"
+
+	"tcp-log-server/nowait"
 )
 
 const (
-	CanLead   = canDirect
+	CanLead   = nowait.Possible
 	LeadAfter = leadAfter
 )
 
@@ -38,8 +41,11 @@ func (c *Client) Interrupt() { c.lane.Load().interrupt() }
 
 // BeforeDirectWrite has hook run before each write that does not wait.
 func (c *Client) BeforeDirectWrite(hook func()) {
-	d := c.lane.Load().direct
-	d.raw = hooked{d.raw, hook}
+	l := c.lane.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := &l.direct.out
+	out.raw = hooked{out.raw, hook}
 }
 
 type hooked struct {
@@ -58,4 +64,11 @@ func (c *Client) ReadsUntil() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.deadline
+}
+
+// SetGatherMax sets for how long callbacks may gather, for the clients of the test.
+func SetGatherMax(t testing.TB, d time.Duration) {
+	before := gatherMax
+	gatherMax = d
+	t.Cleanup(func() { gatherMax = before })
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 )
 
 // inbox is what has come over a lane. It belongs to whose turn it is to read (lead.go).
@@ -24,7 +25,7 @@ const replyBuffer = 32 << 10
 // receive reads once and completes the calls that are answered. Its error is why the
 // lane ends.
 func (l *lane) receive() error {
-	n, err := l.nc.Read(l.in.buf[l.in.hi:])
+	n, err := l.source.Read(l.in.buf[l.in.hi:])
 	return l.received(n, err)
 }
 
@@ -86,7 +87,7 @@ func (l *lane) answer(replies []reply) error {
 	if len(replies) == 0 {
 		return nil
 	}
-	cost, due := int64(0), 0
+	cost, waiting := int64(0), 0
 	l.mu.Lock()
 	if len(replies) > l.taken-l.first {
 		l.mu.Unlock()
@@ -101,11 +102,11 @@ func (l *lane) answer(replies []reply) error {
 		replies[i].done, replies[i].waits = c.done, c.waits
 		cost += c.cost
 		if c.waits {
-			due++
+			waiting++
 		}
 	}
 	l.first += len(replies)
-	if l.lone++; due != 1 || len(replies) > 1 || l.first < len(l.calls) {
+	if l.lone++; waiting != 1 || len(replies) > 1 || l.first < len(l.calls) {
 		l.lone = 0
 	}
 	if l.first > len(l.calls)/2 {
@@ -113,25 +114,33 @@ func (l *lane) answer(replies []reply) error {
 		clear(l.calls[n:]) // lets go of done
 		l.calls, l.taken, l.first = l.calls[:n], l.taken-l.first, 0
 	}
-	// Of those who are woken now the first to append again would have a write for
-	// itself. The writing goroutine is woken before the last of them: it then comes
-	// after the others, and is awake for them all.
-	leads := l.turn == leadersTurn
-	gather := due > 1 && !l.busy && !leads
-	if gather {
-		l.busy, l.due = true, due
+	// What those who have their answers now append at once goes out as one write, by
+	// this goroutine or the last of them. To wake the writing goroutine would have the
+	// runtime wake a thread for it.
+	leads, calls := l.turn == leadersTurn, waiting < len(replies)
+	gathers := (calls || waiting > 1) && !l.busy && !leads
+	if gathers {
+		l.busy, l.gather = true, gather{on: true, due: len(replies), calling: calls}
 	}
 	l.mu.Unlock()
 	l.client.room.Release(cost)
+	var begun time.Time
+	if gathers && calls {
+		begun = time.Now()
+	}
 	for i, r := range replies {
-		if gather && i == len(replies)-1 {
-			l.wake <- struct{}{} // has room: busy says that nobody else has sent
-		}
 		if leads && !r.waits {
 			l.in.left = replies[i:]
 			break
 		}
 		r.done(r.index, r.err)
+		if i%gatherCheck == 0 && !begun.IsZero() && time.Since(begun) > gatherMax {
+			l.writeGathered() // others shall not wait for what done does
+			begun = time.Time{}
+		}
+	}
+	if gathers {
+		l.awaitDue()
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"strconv"
@@ -27,6 +28,7 @@ type call struct {
 type lane struct {
 	client *Client
 	nc     net.Conn
+	source io.Reader   // of nc; belongs to whose turn it is
 	direct *direct     // nil where no append can lead; its reads belong to whose turn it is, its writes to who is busy
 	ended  atomic.Bool // takes no more appends; set with cause
 
@@ -37,19 +39,19 @@ type lane struct {
 
 	in inbox
 
-	mu    sync.Mutex
-	out   []byte // the lines of calls[taken:], in order
-	spare []byte // for out, once that is taken
-	calls []call // in the order of their ids; those below first have been answered
-	first int
-	taken int    // calls below it have been taken by the writing goroutine
-	next  uint64 // id of the next call
-	rest  []byte // what an append that led has left of its write
-	due   int    // of those who have waited for the last answers, how many may append again
-	busy  bool   // the writing goroutine has been woken and has not gone to sleep, or an append that leads writes
-	turn  turn   // whose it is to read
-	lone  int    // how many answers in a row have come one at a time, with nothing else under way
-	cause error  // why the lane has ended
+	mu     sync.Mutex
+	out    []byte // the lines of calls[taken:], in order
+	spare  []byte // for out, once that is taken
+	calls  []call // in the order of their ids; those below first have been answered
+	first  int
+	taken  int    // calls below it have been taken by the writing goroutine
+	next   uint64 // id of the next call
+	rest   []byte // what an append that led has left of its write
+	busy   bool   // the writing goroutine has been woken and has not gone to sleep, or somebody else writes or will
+	gather gather
+	turn   turn  // whose it is to read
+	lone   int   // how many answers in a row have come one at a time, with nothing else under way
+	cause  error // why the lane has ended
 
 	deadline time.Time // of reading, but for the moment that a leading append is kicked
 	kicked   bool      // the deadline has passed for an append that leads
@@ -58,8 +60,11 @@ type lane struct {
 // newLane starts a lane on nc. The caller keeps client.running from sinking to 0,
 // or knows that nobody waits for it yet.
 func (c *Client) newLane(nc net.Conn) *lane {
-	l := &lane{client: c, nc: nc, direct: newDirect(nc), in: inbox{buf: make([]byte, replyBuffer)},
+	l := &lane{client: c, nc: nc, source: nc, direct: newDirect(nc), in: inbox{buf: make([]byte, replyBuffer)},
 		wake: make(chan struct{}, 1), recall: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{})}
+	if l.direct != nil {
+		l.source = l.direct
+	}
 	written := make(chan struct{})
 	c.running.Go(func() {
 		defer close(written)
@@ -79,8 +84,8 @@ func (c *Client) newLane(nc net.Conn) *lane {
 	return l
 }
 
-// add puts an append in line. It refuses once the lane has ended. One that leads has to
-// write what is in line if writes is true.
+// add puts an append in line. It refuses once the lane has ended. The caller has to have
+// what is in line written if writes is true.
 func (l *lane) add(entry []byte, c call, leads bool) (id uint64, writes, ok bool) {
 	l.mu.Lock()
 	if l.cause != nil {
@@ -97,6 +102,10 @@ func (l *lane) add(entry []byte, c call, leads bool) (id uint64, writes, ok bool
 	l.out = append(l.out, "}\n"...)
 	idle, recall := !l.busy, l.turn == vacant
 	l.busy = true
+	writes = idle && leads
+	if l.gather.on && l.gather.ends(c.waits) {
+		writes = true
+	}
 	if recall {
 		l.turn = readersTurn
 	}
@@ -107,7 +116,7 @@ func (l *lane) add(entry []byte, c call, leads bool) (id uint64, writes, ok bool
 	if idle && !leads {
 		l.wake <- struct{}{} // has room: busy says that nobody else has sent
 	}
-	return c.id, idle && leads, true
+	return c.id, writes, true
 }
 
 // withdraw takes a call out of the line, if it has not been taken to be written.
@@ -160,8 +169,7 @@ func (l *lane) write() {
 		}
 		// Whoever is about to append may do so: one write instead of many.
 		l.mu.Lock()
-		gathered := len(l.calls)-l.taken >= max(l.due, 2)
-		l.due = 0
+		gathered := len(l.calls)-l.taken >= 2
 		l.mu.Unlock()
 		if !gathered {
 			runtime.Gosched()

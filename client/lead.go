@@ -3,8 +3,6 @@ package client
 import (
 	"context"
 	"errors"
-	"net"
-	"syscall"
 	"time"
 )
 
@@ -36,55 +34,6 @@ const (
 	vacantMax = 50 * time.Millisecond
 )
 
-// direct reads from a connection and writes to it without waiting.
-type direct struct {
-	raw           syscall.RawConn
-	b             []byte
-	n             int
-	err           error
-	reads, writes func(fd uintptr) bool // bound once
-}
-
-// newDirect returns nil for a connection that is no plain TCP socket, and where there
-// are no calls that do not wait.
-func newDirect(nc net.Conn) *direct {
-	tcp, ok := nc.(*net.TCPConn)
-	if !ok || !canDirect {
-		return nil
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	d := &direct{raw: raw}
-	d.reads = func(fd uintptr) bool {
-		d.n, d.err = readNow(fd, d.b)
-		return true // whatever came of it, do not wait
-	}
-	d.writes = func(fd uintptr) bool {
-		d.n = writeNow(fd, d.b)
-		return true
-	}
-	return d
-}
-
-// read is a read that does not wait: n is 0 and err nil where there is nothing.
-func (d *direct) read(b []byte) (n int, err error) {
-	d.b, d.n, d.err = b, 0, nil
-	err = d.raw.Read(d.reads)
-	d.b = nil
-	return d.n, errors.Join(err, d.err)
-}
-
-// write returns how many bytes of b the connection took. An error shows in the next
-// write that can wait.
-func (d *direct) write(b []byte) int {
-	d.b, d.n = b, 0
-	d.raw.Write(d.writes)
-	d.b = nil
-	return d.n
-}
-
 // takeTurn reports whether the caller may lead. If so it is its turn until passTurn.
 func (l *lane) takeTurn() bool {
 	l.mu.Lock()
@@ -95,7 +44,7 @@ func (l *lane) takeTurn() bool {
 	l.turn = leadersTurn
 	l.mu.Unlock()
 	// Nobody has watched the connection meanwhile: it may have ended.
-	n, err := l.direct.read(l.in.buf[l.in.hi:])
+	n, err := l.direct.readNow(l.in.buf[l.in.hi:])
 	if n == 0 && err == nil {
 		return true
 	}
@@ -156,33 +105,6 @@ func (l *lane) lead(ctx context.Context, w *waiter, writes bool) {
 
 // errKicked: the context of the append that leads has ended, not the connection.
 var errKicked = errors.New("kicked")
-
-// writeNow writes what has gathered, as much as the connection takes at once, and leaves
-// the rest and what comes meanwhile to the writing goroutine. The caller is who made
-// the lane busy.
-func (l *lane) writeNow() {
-	l.mu.Lock()
-	out := l.take()
-	l.mu.Unlock()
-	if out == nil {
-		return
-	}
-	n := l.direct.write(out)
-	l.mu.Lock()
-	if n < len(out) {
-		l.rest = out[n:]
-	} else {
-		l.keep(out)
-	}
-	over := n == len(out) && len(l.out) == 0
-	if over {
-		l.busy = false
-	}
-	l.mu.Unlock()
-	if !over {
-		l.wake <- struct{}{} // has room: busy says that nobody else has sent
-	}
-}
 
 // leaveTurn reports whether the reading goroutine has left its turn vacant, where the
 // next append may lead.

@@ -18,8 +18,9 @@ import (
 type stream struct {
 	client *Client
 	nc     net.Conn
-	reused bool // from an earlier read, so it may have ended meanwhile
-	clean  bool // the read has ended, and the connection may be read from again
+	source io.Reader // of nc
+	reused bool      // from an earlier read, so it may have ended meanwhile
+	clean  bool      // the read has ended, and the connection may be read from again
 	closed []func() bool
 
 	// buf is never written to where lines lie that have been returned: they stay as
@@ -52,6 +53,7 @@ func (c *Client) open(ctx context.Context, request []byte) (*stream, error) {
 			return nil, err
 		}
 	}
+	s.source = reader(s.nc)
 	stop := func() { s.nc.SetDeadline(time.Unix(1, 0)) }
 	s.closed = []func() bool{context.AfterFunc(ctx, stop), context.AfterFunc(c.ctx, stop)}
 	if _, err := s.nc.Write(request); err != nil && !s.reused {
@@ -114,7 +116,7 @@ func (s *stream) line(ctx context.Context) ([]byte, error) {
 		if len(s.buf)-s.hi < streamMin/4 {
 			from = s.makeRoom()
 		}
-		n, err := s.nc.Read(s.buf[s.hi:])
+		n, err := s.source.Read(s.buf[s.hi:])
 		s.hi += n
 		if n == 0 && err != nil {
 			return nil, s.failure(ctx, err)

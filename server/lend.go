@@ -2,10 +2,13 @@ package server
 
 import (
 	"bytes"
-	"errors"
 	"io"
+	"os"
 	"runtime"
 	"sync"
+	"syscall"
+
+	"tcp-log-server/nowait"
 )
 
 // A connection that sends nothing but writes, in whole lines and a few at a time,
@@ -175,7 +178,7 @@ func (g *gatherer) begin() {
 	g.sockets = sockets
 	g.buf = make([]byte, gatherMax)
 	g.attempt = func(fd uintptr) bool {
-		g.n, g.err = readNow(fd, g.buf)
+		g.n, g.err = nowait.Read(fd, g.buf)
 		return true // whatever came of it, do not wait
 	}
 	g.running.Go(g.run)
@@ -221,17 +224,18 @@ func (g *gatherer) look(c *conn, number uint64) {
 		g.last, g.alone = number, 0
 	}
 	g.n, g.err = 0, nil
-	if err := c.socket.raw.Read(g.attempt); err != nil {
-		g.err = err
-	}
+	err := c.socket.raw.Read(g.attempt)
 	c.server.counts.received.Add(uint64(g.n))
 	b := g.buf[:g.n]
 	switch {
-	case errors.Is(g.err, errNothing):
+	case err != nil:
+	case g.err == syscall.EAGAIN:
 		return
-	case g.err == nil && g.n == 0:
-		g.err = io.EOF
-	case g.err == nil && g.n < len(g.buf) && c.gather(b):
+	case g.err != nil:
+		err = os.NewSyscallError("read", g.err)
+	case g.n == 0:
+		err = io.EOF
+	case g.n < len(g.buf) && c.gather(b):
 		if g.alone < aloneMax {
 			return
 		}
@@ -239,11 +243,8 @@ func (g *gatherer) look(c *conn, number uint64) {
 	}
 	g.forget(c, number)
 	c.loan.number = 0
-	c.loan.back <- received{bytes.Clone(b), g.err, g.alone >= aloneMax}
+	c.loan.back <- received{bytes.Clone(b), err, g.alone >= aloneMax}
 }
-
-// errNothing: there was nothing to be read.
-var errNothing = errors.New("nothing to be read")
 
 // gather submits what has come, if it is nothing but writes whose entries may be
 // stored, in whole lines, and there is room for them.

@@ -2,11 +2,14 @@ package server
 
 import (
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
 	"syscall"
 	"time"
+
+	"tcp-log-server/nowait"
 )
 
 // socket is a plain TCP connection that, beside waiting for the peer as any net.Conn
@@ -36,18 +39,24 @@ type socket struct {
 	read, write time.Time // deadlines
 	keepAlive   net.KeepAliveConfig
 
-	// Of writeNow.
-	b       []byte
-	n       int
-	err     error
-	attempt func(fd uintptr) bool // bound once
+	out     attempt                  // of writeNow
+	in      attempt                  // of Read
+	receive func(*net.TCPConn) error // waits for the peer; bound once
+}
+
+// attempt is a read or a write at the moment that raw says.
+type attempt struct {
+	b   []byte
+	n   int
+	err error
+	run func(fd uintptr) (over bool) // bound once
 }
 
 // newSocket returns nil for a connection that is no plain TCP socket, and where
 // there is no write that does not block.
 func newSocket(nc net.Conn, recall func()) *socket {
 	tcp, ok := nc.(*net.TCPConn)
-	if !ok || !canWriteNow {
+	if !ok || !nowait.Possible {
 		return nil
 	}
 	raw, err := tcp.SyscallConn()
@@ -56,10 +65,15 @@ func newSocket(nc net.Conn, recall func()) *socket {
 	}
 	s := &socket{recall: recall, local: tcp.LocalAddr(), remote: tcp.RemoteAddr(), tcp: tcp, raw: raw}
 	s.unparked.L = &s.mu
-	s.attempt = func(fd uintptr) bool {
-		s.n, s.err = writeNow(fd, s.b)
+	s.out.run = func(fd uintptr) bool {
+		s.out.n, s.out.err = nowait.Write(fd, s.out.b)
 		return true // whatever came of it, do not wait
 	}
+	s.in.run = func(fd uintptr) bool {
+		s.in.n, s.in.err = nowait.Read(fd, s.in.b)
+		return s.in.err != syscall.EAGAIN
+	}
+	s.receive = func(*net.TCPConn) error { return s.raw.Read(s.in.run) } // nobody parks it meanwhile
 	return s
 }
 
@@ -144,12 +158,15 @@ func (s *socket) wait(fn func(tcp *net.TCPConn) error) error {
 func (s *socket) writeNow(b []byte) (n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.b, s.n, s.err = b, 0, nil
-	if err = s.raw.Write(s.attempt); isDeadline(err) {
+	out := &s.out
+	out.b, out.n, out.err = b, 0, nil
+	if err = s.raw.Write(out.run); isDeadline(err) {
 		err = nil // that of an earlier write
 	}
-	s.b = nil
-	return s.n, errors.Join(err, s.err)
+	if out.b = nil; out.err != nil && out.err != syscall.EAGAIN {
+		err = errors.Join(err, os.NewSyscallError("write", out.err))
+	}
+	return out.n, err
 }
 
 // waitWritable waits until the socket takes something, or for its deadline.
@@ -166,8 +183,19 @@ func (s *socket) waitWritable() error {
 // Read waits until there is something to be read. Only who unparks the socket may call
 // it.
 func (s *socket) Read(b []byte) (n int, err error) {
-	err = s.wait(func(tcp *net.TCPConn) error { n, err = tcp.Read(b); return err })
-	return n, err
+	in := &s.in
+	in.b, in.n, in.err = b, 0, nil
+	err = s.wait(s.receive)
+	in.b = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case in.err != nil:
+		return 0, os.NewSyscallError("read", in.err)
+	case in.n == 0 && len(b) > 0:
+		return 0, io.EOF
+	}
+	return in.n, nil
 }
 
 // Write waits until the peer has taken all of b.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,13 +62,22 @@ func (p *sockets) control(socket syscall.RawConn, op int, event *unix.EpollEvent
 func (p *sockets) wait(numbers []uint64) ([]uint64, error) {
 	n := 0
 	err := p.raw.Read(func(fd uintptr) bool {
-		n, _ = unix.EpollWait(int(fd), p.ready[:], 0)
+		n = p.look(fd)
 		return n > 0
 	})
 	for _, event := range p.ready[:max(n, 0)] {
 		numbers = append(numbers, uint64(uint32(event.Fd))|uint64(uint32(event.Pad))<<32)
 	}
 	return numbers, err
+}
+
+// look looks which sockets are ready, without the scheduler knowing (see nowait).
+func (p *sockets) look(fd uintptr) int {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&p.ready)), readyMax, 0, 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
 }
 
 // unwatched returns another descriptor of a socket, as a file that the runtime does not
@@ -84,16 +94,4 @@ func unwatched(socket syscall.RawConn) (file *os.File, err error) {
 		unix.SetNonblock(dup, true)
 	})
 	return file, errors.Join(cerr, err)
-}
-
-// readNow reads from a socket that does not block.
-func readNow(fd uintptr, b []byte) (int, error) {
-	n, err := syscall.Read(int(fd), b)
-	switch err {
-	case nil:
-		return n, nil
-	case syscall.EAGAIN, syscall.EINTR:
-		return 0, errNothing
-	}
-	return 0, os.NewSyscallError("read", err)
 }

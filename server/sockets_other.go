@@ -23,5 +23,3 @@ func (*sockets) remove(syscall.RawConn) error { return errors.ErrUnsupported }
 func (*sockets) wait([]uint64) ([]uint64, error) { return nil, errors.ErrUnsupported }
 
 func unwatched(syscall.RawConn) (*os.File, error) { return nil, errors.ErrUnsupported }
-
-func readNow(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package server
+
+func writable(uintptr) bool { return true }
