@@ -2,6 +2,7 @@ package client
 
 import (
 	"runtime"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,15 +14,14 @@ import (
 // last of them has appended, or the reading goroutine has given them the time to.
 type gather struct {
 	on      bool
-	due     int  // how many of those that were answered have not appended again
-	calling bool // callbacks run, for which nobody else shall wait
+	calling bool         // callbacks run, for which nobody else shall wait
+	due     atomic.Int32 // how many of those that were answered have not appended again; set under mu
 }
 
 // ends notes an append, which waits for its answer or does not, and ends the gathering
 // if it is the last that is due.
 func (g *gather) ends(waits bool) bool {
-	g.due--
-	g.on = g.due > 0 && !(waits && g.calling)
+	g.on = g.due.Add(-1) > 0 && !(waits && g.calling)
 	return !g.on
 }
 
@@ -32,32 +32,40 @@ var gatherMax = 200 * time.Microsecond
 const (
 	// gatherCheck is after how many callbacks the time is looked at.
 	gatherCheck = 8
-	// dueMax is how long the reading goroutine lets others run after the last append
-	// of those that are due.
-	dueMax = 5 * time.Microsecond
+	// dueRounds is how often the reading goroutine lets others run after the last
+	// append of those that are due: some microseconds, if there is nobody to run.
+	dueRounds = 20
+	// writeRounds is how often at most who writes for others does, before he goes on
+	// with what he is there for.
+	writeRounds = 4
 )
+
+// begin begins the gathering of what so many calls bring about that were answered.
+func (g *gather) begin(answered int, calling bool) {
+	g.on, g.calling = true, calling
+	g.due.Store(int32(answered))
+}
 
 // awaitDue lets those run who have just got their answers, for as long as they append,
 // and writes what has gathered unless the last of them has.
 func (l *lane) awaitDue() {
-	before, seen := -1, time.Time{}
-	for {
+	if l.gather.calling {
 		l.mu.Lock()
 		l.gather.calling = false
-		gathers, due := l.gather.on, l.gather.due
 		l.mu.Unlock()
-		now := time.Now()
-		switch {
-		case !gathers:
-			return
-		case due != before:
-			before, seen = due, now
-		case now.Sub(seen) > dueMax:
-			l.writeGathered()
-			return
-		}
-		runtime.Gosched()
 	}
+	before := int32(0)
+	for round := 0; round < dueRounds; round++ {
+		runtime.Gosched()
+		due := l.gather.due.Load() // without mu, for which they would have to wait
+		if due <= 0 {
+			break
+		}
+		if due != before {
+			before, round = due, 0
+		}
+	}
+	l.writeGathered()
 }
 
 // writeGathered writes what has gathered, if the lane still gathers.
@@ -81,29 +89,33 @@ func (l *lane) flush() {
 	l.writeNow()
 }
 
-// writeNow writes what has gathered, as much as the connection takes at once, and leaves
-// the rest and what comes meanwhile to the writing goroutine. The caller is who made
-// the lane busy.
+// writeNow writes what has gathered, as much as the connection takes at once, and some of
+// what comes meanwhile. The rest it leaves to the writing goroutine. The caller is who
+// made the lane busy.
 func (l *lane) writeNow() {
-	l.mu.Lock()
-	out := l.take()
-	l.mu.Unlock()
-	if out == nil {
-		return
-	}
-	n := l.direct.writeNow(out)
-	l.mu.Lock()
-	if n < len(out) {
-		l.rest = out[n:]
-	} else {
+	for range writeRounds {
+		l.mu.Lock()
+		out := l.take()
+		l.mu.Unlock()
+		if out == nil {
+			return
+		}
+		n := l.direct.writeNow(out)
+		l.mu.Lock()
+		if n < len(out) {
+			l.rest = out[n:]
+			l.mu.Unlock()
+			break
+		}
 		l.keep(out)
+		over := len(l.out) == 0
+		if over {
+			l.busy = false
+		}
+		l.mu.Unlock()
+		if over {
+			return
+		}
 	}
-	over := n == len(out) && len(l.out) == 0
-	if over {
-		l.busy = false
-	}
-	l.mu.Unlock()
-	if !over {
-		l.wake <- struct{}{} // has room: busy says that nobody else has sent
-	}
+	l.wake <- struct{}{} // has room: busy says that nobody else has sent
 }

@@ -43,7 +43,6 @@ func TestGatherCallbacks(t *testing.T) {
 			p.rest()
 		}), client.Options{})
 		var writes atomic.Int64
-		c.BeforeDirectWrite(func() { writes.Add(1) })
 		var all sync.WaitGroup
 		all.Add(k * rounds)
 		var appends func(round int)
@@ -63,6 +62,7 @@ func TestGatherCallbacks(t *testing.T) {
 			appends(0)
 		}
 		poll(t, "the writing goroutine", func() bool { return c.Written() == k && c.Idle() })
+		c.BeforeDirectWrite(func() { writes.Add(1) })
 		close(begin)
 		all.Wait()
 		if got := writes.Load(); got != rounds-1 {

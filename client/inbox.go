@@ -120,7 +120,8 @@ func (l *lane) answer(replies []reply) error {
 	leads, calls := l.turn == leadersTurn, waiting < len(replies)
 	gathers := (calls || waiting > 1) && !l.busy && !leads
 	if gathers {
-		l.busy, l.gather = true, gather{on: true, due: len(replies), calling: calls}
+		l.busy = true
+		l.gather.begin(len(replies), calls)
 	}
 	l.mu.Unlock()
 	l.client.room.Release(cost)

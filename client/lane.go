@@ -185,7 +185,7 @@ func (l *lane) write() {
 				break
 			}
 
-			n, err := l.nc.Write(out)
+			n, err := l.writeAll(out)
 
 			l.mu.Lock()
 			l.keep(out)
@@ -203,6 +203,17 @@ func (l *lane) write() {
 			l.mu.Unlock()
 		}
 	}
+}
+
+// writeAll writes b, waiting for the peer where it has to.
+func (l *lane) writeAll(b []byte) (n int, err error) {
+	if l.direct != nil {
+		if n = l.direct.writeNow(b); n == len(b) {
+			return n, nil
+		}
+	}
+	m, err := l.nc.Write(b[n:])
+	return n + m, err
 }
 
 // drainTime is how long answers may still come after a failed write.
