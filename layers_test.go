@@ -11,12 +11,13 @@ import (
 // server open for another log, and fsck from ever opening one for writing.
 var layers = map[string][]string{
 	"tcp-log-server/canonical":           {},
+	"tcp-log-server/nowait":              {},
 	"tcp-log-server/segment":             {},
 	"tcp-log-server/engine":              {"segment"},
-	"tcp-log-server/server":              {"canonical"},
+	"tcp-log-server/server":              {"canonical", "nowait"},
 	"tcp-log-server/fsck":                {"canonical", "segment"},
 	"tcp-log-server/backup":              {"segment"},
-	"tcp-log-server/client":              {"canonical"},
+	"tcp-log-server/client":              {"canonical", "nowait"},
 	"tcp-log-server/reader":              {"segment"},
 	"tcp-log-server/legacy":              {"canonical"},
 	"tcp-log-server/access":              {},

@@ -128,9 +128,9 @@ func (l *clientLoad) add(n int, err error) {
 	}
 }
 
-// openBare is about the least that Go code can do, and what a client is made of: one
-// goroutine for each connection, which writes as many appends as have been answered, in
-// one write, and reads what has come. It is not safe for others, nor does it tell
+// openBare is about the least that Go code can do with a net.Conn: one goroutine for
+// each connection, which writes as many appends as have been answered, in one write, and
+// reads what has come. It is not safe for others, nor does it tell
 // anybody of an index.
 func (l *clientLoad) openBare(addr string, lane, inFlight int) (run, close func(), err error) {
 	nc, err := net.Dial("tcp", addr)
