@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -74,7 +75,7 @@ func (r *runner) run(cells []cell, targets []*target) error {
 				if err != nil {
 					// A peer that fails a cell is reported and left out of
 					// it; the rest of the run is still of use.
-					tr.Error = err.Error()
+					tr.Error, _, _ = strings.Cut(err.Error(), serverLogMark)
 					fmt.Fprintf(r.progress, "  failed: %v\n", err)
 					continue
 				}
@@ -105,7 +106,7 @@ func (r *runner) withServerOn(t *target, o startOptions, work func(p *process) e
 	}
 	if err := work(p); err != nil {
 		p.kill()
-		return fmt.Errorf("%w; server log: %s", err, lastLines(serverLog(o.dir)))
+		return fmt.Errorf("%w%s%s", err, serverLogMark, lastLines(serverLog(o.dir)))
 	}
 	return p.stop()
 }
@@ -185,3 +186,6 @@ func warmCache(dir string) {
 		return nil
 	})
 }
+
+// serverLogMark is what comes between an error and the server's log.
+const serverLogMark = "; server log: "

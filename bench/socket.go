@@ -59,6 +59,9 @@ func greet(fd int, send []byte, until string) error {
 	buf := make([]byte, 4096)
 	for until != "" && !strings.Contains(got.String(), until) {
 		n, err := syscall.Read(fd, buf)
+		if err == syscall.EINTR { // a socket with a timeout is not read again by itself
+			continue
+		}
 		if err != nil || n == 0 {
 			return fmt.Errorf("greeting: server said %.200q: %v", got.String(), err)
 		}
