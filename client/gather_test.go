@@ -158,6 +158,7 @@ func TestGatherSlowCallback(t *testing.T) {
 func TestGatherMuch(t *testing.T) {
 	noLeaks(t)
 	const k, size = 24, 600 << 10
+	client.SetGatherMax(t, patience) // so that it goes out as one write
 	c := dial(t, serve(t).addr, client.Options{MaxInFlight: 64 << 20})
 	var all sync.WaitGroup
 	all.Add(2 * k)
