@@ -241,10 +241,10 @@ func (s *settler) flush() error {
 	if err := s.d.index.Append(s.recs); err != nil {
 		return err
 	}
-	through := s.d.settled.Add(uint64(len(s.recs)))
 	if s.d.cfg.LooseMax >= 0 {
-		s.d.looseN.Store(int64(s.d.loose))
+		s.d.looseN.Store(int64(s.d.loose)) // before the mark: who finds an entry settled finds it counted
 	}
+	through := s.d.settled.Add(uint64(len(s.recs)))
 	s.d.log.Debug().Str("event", "settled").Uint64("through", through).
 		Int("entries", len(s.recs)).Int("blobs", s.puts).Send()
 	s.forget()
