@@ -19,7 +19,10 @@ const (
 	exitUsage   = 16
 )
 
-func main() { os.Exit(run(os.Args)) }
+func main() {
+	limitGarbage()
+	os.Exit(run(os.Args))
+}
 
 // run runs the command that args name and returns the process's exit code.
 func run(args []string) int {

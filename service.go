@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -26,13 +25,6 @@ const shutdownTime = 4 * time.Second
 // signalGap is how close behind each other two signals are one: a terminal and a
 // process that passes signals on can send the same one twice.
 const signalGap = 250 * time.Millisecond
-
-const (
-	// gcPercent is by how much of itself the heap grows between two collections.
-	gcPercent = 400
-	// gcLimit is the size in bytes up to which it may grow so much.
-	gcLimit = 512 << 20
-)
 
 // service is the daemon: the log, its server, and those who watch over both.
 type service struct {
@@ -75,7 +67,6 @@ func (s *service) run() error {
 	defer s.closeLog()
 	defer s.watch.close()
 	s.warnOfOldSettings()
-	limitGarbage()
 	if err := s.open(); err != nil {
 		return err
 	}
@@ -102,19 +93,6 @@ func (s *service) warnOfOldSettings() {
 			s.logger.Warn().Str("event", "ignored").Str("variable", name).Str("value", value).
 				Msg("this setting of the original server has no meaning here; WAL names the directory of the index, DATA that of the whole log")
 		}
-	}
-}
-
-// limitGarbage sets how often garbage is collected. Little of what the server
-// allocates lives long, and what does is small: at the default of 100 it would
-// collect many times a second under load. Where a lot is in flight, the limit
-// makes it collect sooner.
-func limitGarbage() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(gcLimit)
 	}
 }
 

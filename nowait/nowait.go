@@ -1,5 +1,3 @@
-//go:build unix
-
 // Package nowait reads and writes sockets that do not block, at the least cost.
 //
 // The usual calls tell Go's scheduler of each system call, in case it takes long. The
@@ -8,41 +6,102 @@
 // that waits for a message, deals with it, and waits again, pays that for each message:
 // some 40 µs of 300 where client and server share two processors (docs/PERFORMANCE.md).
 // A call that does not wait needs no watching over.
+//
+// Elsewhere than on Linux, and under the race detector, the calls are the usual ones.
 package nowait
 
-import "syscall"
+import (
+	"io"
+	"os"
+	"syscall"
+)
 
-// Possible is whether there are such calls here: on unix systems.
-const Possible = true
-
-// quick is the most bytes that a call may copy without the scheduler knowing of it: some
-// tens of microseconds, in which no collection of garbage can begin.
-const quick = 128 << 10
-
-// Read reads from fd, a socket in non-blocking mode, at most 128 KiB at a time. n is 0 at
-// the end of what comes. The error, if there is one, is a syscall.Errno: syscall.EAGAIN
-// where there is nothing to be read at the moment.
-func Read(fd uintptr, b []byte) (n int, err error) {
-	for {
-		n, err = read(fd, b[:min(len(b), quick)])
-		if err != syscall.EINTR {
-			return max(n, 0), err
-		}
-	}
+// A Reader reads sockets, at most 128 KiB at a time. It may be used for one after the
+// other, by one goroutine at a time.
+type Reader struct {
+	b   []byte
+	n   int
+	err error
+	// Bound once, since each binding is an allocation.
+	wait, try func(fd uintptr) (over bool)
 }
 
-// Write writes to fd, a socket in non-blocking mode, and returns how many bytes of b it
-// took. The error, if there is one, is a syscall.Errno: syscall.EAGAIN where it took none
-// since it has no room at the moment.
-func Write(fd uintptr, b []byte) (n int, err error) {
-	for {
-		if len(b) > quick {
-			n, err = syscall.Write(int(fd), b)
-		} else {
-			n, err = write(fd, b)
-		}
-		if err != syscall.EINTR {
-			return max(n, 0), err
-		}
+// NewReader returns a Reader. Only where Possible is true there is something that it can
+// read.
+func NewReader() *Reader {
+	r := new(Reader)
+	r.wait = func(fd uintptr) bool {
+		r.n, r.err = read(fd, r.b)
+		return r.err != syscall.EAGAIN
 	}
+	r.try = func(fd uintptr) bool {
+		r.wait(fd)
+		return true // whatever came of it
+	}
+	return r
+}
+
+// Read waits until there is something to be read, as the Read of the connection that raw
+// belongs to does. The error is io.EOF, or what raw.Read returns (where a deadline has
+// passed, or the connection has been closed), or an *os.SyscallError.
+func (r *Reader) Read(raw syscall.RawConn, b []byte) (n int, err error) {
+	return r.read(raw, b, r.wait)
+}
+
+// Try is Read for what there is at the moment: n is 0 and err nil if that is nothing.
+func (r *Reader) Try(raw syscall.RawConn, b []byte) (n int, err error) {
+	return r.read(raw, b, r.try)
+}
+
+func (r *Reader) read(raw syscall.RawConn, b []byte, call func(fd uintptr) bool) (int, error) {
+	r.b, r.n, r.err = b, 0, nil
+	err := raw.Read(call)
+	r.b = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case r.err == syscall.EAGAIN:
+		return 0, nil
+	case r.err != nil:
+		return 0, os.NewSyscallError("read", r.err)
+	case r.n == 0 && len(b) > 0:
+		return 0, io.EOF
+	}
+	return r.n, nil
+}
+
+// A Writer writes to sockets. It may be used for one after the other, by one goroutine at
+// a time.
+type Writer struct {
+	b   []byte
+	n   int
+	err error
+	try func(fd uintptr) (over bool) // bound once
+}
+
+// NewWriter returns a Writer. Only where Possible is true there is something that it can
+// write to.
+func NewWriter() *Writer {
+	w := new(Writer)
+	w.try = func(fd uintptr) bool {
+		w.n, w.err = write(fd, w.b)
+		return true // whatever came of it
+	}
+	return w
+}
+
+// Try writes as much of b as the socket takes at the moment. That it takes less is no
+// error. The error is what raw.Write returns (where a deadline has passed, or the
+// connection has been closed; nothing has been written then), or an *os.SyscallError.
+func (w *Writer) Try(raw syscall.RawConn, b []byte) (n int, err error) {
+	w.b, w.n, w.err = b, 0, nil
+	err = raw.Write(w.try)
+	w.b = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case w.err != nil && w.err != syscall.EAGAIN:
+		return w.n, os.NewSyscallError("write", w.err)
+	}
+	return w.n, nil
 }

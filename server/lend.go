@@ -2,11 +2,8 @@ package server
 
 import (
 	"bytes"
-	"io"
-	"os"
 	"runtime"
 	"sync"
-	"syscall"
 
 	"tcp-log-server/nowait"
 )
@@ -64,12 +61,10 @@ type gatherer struct {
 	running sync.WaitGroup
 
 	// The rest belongs to its goroutine.
-	buf     []byte
-	n       int
-	err     error
-	attempt func(fd uintptr) bool // bound once
-	last    uint64                // the connection that it has looked at last
-	alone   int                   // how many looks in a row were at that one
+	buf    []byte
+	reader *nowait.Reader
+	last   uint64 // the connection that it has looked at last
+	alone  int    // how many looks in a row were at that one
 }
 
 // lend lends the connection and returns what has been received that the gatherer
@@ -177,10 +172,7 @@ func (g *gatherer) begin() {
 	}
 	g.sockets = sockets
 	g.buf = make([]byte, gatherMax)
-	g.attempt = func(fd uintptr) bool {
-		g.n, g.err = nowait.Read(fd, g.buf)
-		return true // whatever came of it, do not wait
-	}
+	g.reader = nowait.NewReader()
 	g.running.Go(g.run)
 }
 
@@ -223,19 +215,14 @@ func (g *gatherer) look(c *conn, number uint64) {
 	if g.alone++; g.last != number {
 		g.last, g.alone = number, 0
 	}
-	g.n, g.err = 0, nil
-	err := c.socket.raw.Read(g.attempt)
-	c.server.counts.received.Add(uint64(g.n))
-	b := g.buf[:g.n]
+	n, err := g.reader.Try(c.socket.raw, g.buf)
+	c.server.counts.received.Add(uint64(n))
+	b := g.buf[:n]
 	switch {
 	case err != nil:
-	case g.err == syscall.EAGAIN:
+	case n == 0:
 		return
-	case g.err != nil:
-		err = os.NewSyscallError("read", g.err)
-	case g.n == 0:
-		err = io.EOF
-	case g.n < len(g.buf) && c.gather(b):
+	case n < len(g.buf) && c.gather(b):
 		if g.alone < aloneMax {
 			return
 		}

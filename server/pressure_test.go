@@ -121,6 +121,9 @@ func TestMemoryThatPeersHold(t *testing.T) {
 		c := h.dial()
 		c.write(`{"id":"1","entry":["` + strings.Repeat("x", 200_000)) // and never the rest
 		poll(t, "the line to arrive, or the end of an earlier one", func() bool { return h.held.Load() > 0 })
+		if held := h.held.Load(); held > bound+2<<20 { // what arrives while others are cut off
+			t.Fatalf("%d bytes are held after %d lines, want little more than %d at any time", held, n+1, bound)
+		}
 		poll(t, fmt.Sprintf("%d bytes at most to be held after %d lines", bound, n+1), func() bool { return h.held.Load() <= bound })
 		peers = append(peers, c)
 		other.append(n, 1)

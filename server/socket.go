@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -39,17 +38,8 @@ type socket struct {
 	read, write time.Time // deadlines
 	keepAlive   net.KeepAliveConfig
 
-	out     attempt                  // of writeNow
-	in      attempt                  // of Read
-	receive func(*net.TCPConn) error // waits for the peer; bound once
-}
-
-// attempt is a read or a write at the moment that raw says.
-type attempt struct {
-	b   []byte
-	n   int
-	err error
-	run func(fd uintptr) (over bool) // bound once
+	in  *nowait.Reader // belongs to whoever reads
+	out *nowait.Writer
 }
 
 // newSocket returns nil for a connection that is no plain TCP socket, and where
@@ -63,17 +53,9 @@ func newSocket(nc net.Conn, recall func()) *socket {
 	if err != nil {
 		return nil
 	}
-	s := &socket{recall: recall, local: tcp.LocalAddr(), remote: tcp.RemoteAddr(), tcp: tcp, raw: raw}
+	s := &socket{recall: recall, local: tcp.LocalAddr(), remote: tcp.RemoteAddr(), tcp: tcp, raw: raw,
+		in: nowait.NewReader(), out: nowait.NewWriter()}
 	s.unparked.L = &s.mu
-	s.out.run = func(fd uintptr) bool {
-		s.out.n, s.out.err = nowait.Write(fd, s.out.b)
-		return true // whatever came of it, do not wait
-	}
-	s.in.run = func(fd uintptr) bool {
-		s.in.n, s.in.err = nowait.Read(fd, s.in.b)
-		return s.in.err != syscall.EAGAIN
-	}
-	s.receive = func(*net.TCPConn) error { return s.raw.Read(s.in.run) } // nobody parks it meanwhile
 	return s
 }
 
@@ -132,9 +114,9 @@ func (s *socket) unpark() error {
 	return nil
 }
 
-// wait calls fn, which waits for the peer, with a connection to wait with: once there
-// is one, and it stays until fn has returned.
-func (s *socket) wait(fn func(tcp *net.TCPConn) error) error {
+// hold waits until there is a connection to wait for the peer with. It stays until
+// letGo is called.
+func (s *socket) hold() (*net.TCPConn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.tcp == nil && !s.closed {
@@ -142,15 +124,16 @@ func (s *socket) wait(fn func(tcp *net.TCPConn) error) error {
 		s.unparked.Wait()
 	}
 	if s.closed {
-		return net.ErrClosed
+		return nil, net.ErrClosed
 	}
-	tcp := s.tcp
 	s.waits++
-	s.mu.Unlock()
-	err := fn(tcp)
+	return s.tcp, nil
+}
+
+func (s *socket) letGo() {
 	s.mu.Lock()
 	s.waits--
-	return err
+	s.mu.Unlock()
 }
 
 // writeNow returns how many bytes of b the socket took. That it takes no more at the
@@ -158,54 +141,55 @@ func (s *socket) wait(fn func(tcp *net.TCPConn) error) error {
 func (s *socket) writeNow(b []byte) (n int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := &s.out
-	out.b, out.n, out.err = b, 0, nil
-	if err = s.raw.Write(out.run); isDeadline(err) {
+	if n, err = s.out.Try(s.raw, b); isDeadline(err) {
 		err = nil // that of an earlier write
 	}
-	if out.b = nil; out.err != nil && out.err != syscall.EAGAIN {
-		err = errors.Join(err, os.NewSyscallError("write", out.err))
-	}
-	return out.n, err
+	return n, err
 }
 
 // waitWritable waits until the socket takes something, or for its deadline.
 func (s *socket) waitWritable() error {
-	return s.wait(func(tcp *net.TCPConn) error {
-		raw, err := tcp.SyscallConn()
-		if err != nil {
-			return err
-		}
-		return raw.Write(writable)
-	})
+	tcp, err := s.hold()
+	if err != nil {
+		return err
+	}
+	defer s.letGo()
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	return raw.Write(writable)
 }
 
 // Read waits until there is something to be read. Only who unparks the socket may call
 // it.
 func (s *socket) Read(b []byte) (n int, err error) {
-	in := &s.in
-	in.b, in.n, in.err = b, 0, nil
-	err = s.wait(s.receive)
-	in.b = nil
-	switch {
-	case err != nil:
+	if _, err := s.hold(); err != nil {
 		return 0, err
-	case in.err != nil:
-		return 0, os.NewSyscallError("read", in.err)
-	case in.n == 0 && len(b) > 0:
-		return 0, io.EOF
 	}
-	return in.n, nil
+	defer s.letGo()
+	return s.in.Read(s.raw, b) // nobody parks it meanwhile
 }
 
 // Write waits until the peer has taken all of b.
 func (s *socket) Write(b []byte) (n int, err error) {
-	err = s.wait(func(tcp *net.TCPConn) error { n, err = tcp.Write(b); return err })
-	return n, err
+	tcp, err := s.hold()
+	if err != nil {
+		return 0, err
+	}
+	defer s.letGo()
+	return tcp.Write(b)
 }
 
 // CloseWrite tells the peer that nothing more will be sent.
-func (s *socket) CloseWrite() error { return s.wait((*net.TCPConn).CloseWrite) }
+func (s *socket) CloseWrite() error {
+	tcp, err := s.hold()
+	if err != nil {
+		return err
+	}
+	defer s.letGo()
+	return tcp.CloseWrite()
+}
 
 // Close may be called at any time, by anyone, more than once.
 func (s *socket) Close() error {

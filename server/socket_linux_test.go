@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -74,7 +73,7 @@ func TestParked(t *testing.T) {
 	if n := s.watchers(t); n != 1 {
 		t.Fatalf("%d watch the socket to begin with, want the runtime alone", n)
 	}
-	b := make([]byte, 10)
+	b, now := make([]byte, 10), nowait.NewReader()
 	for round := range 3 {
 		s.park()
 		if n := s.watchers(t); n != 0 {
@@ -86,11 +85,11 @@ func TestParked(t *testing.T) {
 		if _, err := peer.Read(b); err != nil || string(b[:4]) != "now\n" {
 			t.Errorf("the peer received %q, %v", b, err)
 		}
-		if n, err := nowFrom(s, b); n != 0 || err != syscall.EAGAIN {
+		if n, err := now.Try(s.raw, b); n != 0 || err != nil {
 			t.Errorf("reading nothing: %d bytes, %v: a read that waits would wait for ever", n, err)
 		}
 		peer.Write([]byte("back"))
-		poll(t, "the bytes", func() bool { n, _ := nowFrom(s, b); return n == 4 })
+		poll(t, "the bytes", func() bool { n, _ := now.Try(s.raw, b); return n == 4 })
 		if err := s.unpark(); err != nil {
 			t.Fatal(err)
 		}
@@ -107,11 +106,6 @@ func TestParked(t *testing.T) {
 			}
 		})
 	}
-}
-
-func nowFrom(s *socket, b []byte) (n int, err error) {
-	s.raw.Read(func(fd uintptr) bool { n, err = nowait.Read(fd, b); return true })
-	return n, err
 }
 
 // TestParkedDeadlines: a deadline holds, whenever it was set.

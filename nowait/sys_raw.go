@@ -7,9 +7,9 @@ import (
 	"unsafe"
 )
 
-func read(fd uintptr, b []byte) (int, error) { return call(syscall.SYS_READ, fd, b) }
+func sysRead(fd uintptr, b []byte) (int, error) { return call(syscall.SYS_READ, fd, b) }
 
-func write(fd uintptr, b []byte) (int, error) { return call(syscall.SYS_WRITE, fd, b) }
+func sysWrite(fd uintptr, b []byte) (int, error) { return call(syscall.SYS_WRITE, fd, b) }
 
 // call makes a system call of which the scheduler is not told.
 func call(trap, fd uintptr, b []byte) (int, error) {

@@ -7,6 +7,6 @@ import "syscall"
 // The usual calls tell the race detector that what one side does before it writes comes
 // before what the other does after it has read.
 
-func read(fd uintptr, b []byte) (int, error) { return syscall.Read(int(fd), b) }
+func sysRead(fd uintptr, b []byte) (int, error) { return syscall.Read(int(fd), b) }
 
-func write(fd uintptr, b []byte) (int, error) { return syscall.Write(int(fd), b) }
+func sysWrite(fd uintptr, b []byte) (int, error) { return syscall.Write(int(fd), b) }
