@@ -130,8 +130,7 @@ func (l *clientLoad) add(n int, err error) {
 
 // openBare is about the least that Go code can do with a net.Conn: one goroutine for
 // each connection, which writes as many appends as have been answered, in one write, and
-// reads what has come. It is not safe for others, nor does it tell
-// anybody of an index.
+// reads what has come. It is not safe for others, nor does it tell anybody of an index.
 func (l *clientLoad) openBare(addr string, lane, inFlight int) (run, close func(), err error) {
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {

@@ -73,7 +73,11 @@ func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err er
 // It waits while MaxInFlight bytes are under way, and for a connection, at most
 // until ctx ends. With an error, which wraps ErrNotSent, done does not run.
 // Otherwise it runs once, in the order of the calls but for a lost connection,
-// on a goroutine that reads the answers: it must not wait for other appends.
+// on a goroutine that reads the answers, so it must not wait for other appends. That
+// includes AppendAsync itself: called from done, it may wait for room that only
+// further answers give, or, after an error, for a connection that is not made before
+// done has returned. It then waits until ctx ends or the client is closed. Such a
+// caller has another goroutine append.
 func (c *Client) AppendAsync(ctx context.Context, entry []byte, done func(index uint64, err error)) error {
 	_, _, err := c.send(ctx, entry, call{done: done}, nil)
 	return err
@@ -90,8 +94,8 @@ func (c *Client) send(ctx context.Context, entry []byte, call call, w *waiter) (
 		return nil, 0, notSent(context.Cause(ctx))
 	}
 	call.cost = min(int64(len(entry))+callCost, c.opts.MaxInFlight)
-	if err := c.room.Acquire(ctx, call.cost); err != nil {
-		return nil, 0, notSent(context.Cause(ctx))
+	if err := c.makeRoom(ctx, call.cost); err != nil {
+		return nil, 0, notSent(err)
 	}
 	for {
 		l, err := c.connected(ctx)
@@ -114,6 +118,20 @@ func (c *Client) send(ctx context.Context, entry []byte, call call, w *waiter) (
 			l.passTurn()
 		}
 	}
+}
+
+// makeRoom waits until so many bytes more may be under way.
+func (c *Client) makeRoom(ctx context.Context, cost int64) error {
+	if c.room.TryAcquire(cost) {
+		return nil
+	}
+	wait, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.ctx, func() { cancel(ErrClosed) })()
+	if err := c.room.Acquire(wait, cost); err != nil {
+		return context.Cause(wait)
+	}
+	return nil
 }
 
 // check returns entry as it can be sent: on one line, without white space around

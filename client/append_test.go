@@ -579,6 +579,45 @@ func TestOrderOverConnections(t *testing.T) {
 	outcome(t, err, nil)
 }
 
+// TestCloseWhileACallbackWaits: a callback that appends itself, which waits for what comes
+// only after it has returned, is let go by Close.
+func TestCloseWhileACallbackWaits(t *testing.T) {
+	for name, test := range map[string]struct {
+		options client.Options
+		script  func(p *conversation)
+		entry   string // what the callback appends
+	}{
+		"for a connection": {client.Options{}, func(p *conversation) { p.line() }, "[2]"},
+		"for room": {client.Options{MaxInFlight: 2 * (256 + 3)}, func(p *conversation) {
+			p.line()
+			p.line()
+			p.say(`{"id":"0","index":1}`)
+			p.rest()
+		}, `["more than the one that was answered has left"]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noLeaks(t)
+			c := dial(t, peer(t, test.script), test.options)
+			begun, again := make(chan struct{}), make(chan error, 1)
+			err := c.AppendAsync(patient(t), []byte("[1]"), func(uint64, error) {
+				close(begun)
+				again <- c.AppendAsync(patient(t), []byte(test.entry), func(uint64, error) { t.Error("completed") })
+			})
+			outcome(t, err, nil)
+			if test.options.MaxInFlight > 0 {
+				c.AppendAsync(patient(t), []byte("[3]"), func(uint64, error) {}) // takes the room of another
+			}
+			<-begun
+			c.Close()
+			err = <-again
+			outcome(t, err, client.ErrNotSent)
+			if !errors.Is(err, client.ErrClosed) {
+				t.Errorf("error is %v", err)
+			}
+		})
+	}
+}
+
 // TestAppendOneByOne: appends that come one by one, small and large, while others
 // begin to come beside them.
 func TestAppendOneByOne(t *testing.T) {

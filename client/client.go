@@ -183,13 +183,18 @@ func (c *Client) connected(ctx context.Context) (*lane, error) {
 		return d.lane, d.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
+	case <-c.ctx.Done():
+		return nil, ErrClosed
 	}
 }
 
 // dialLane opens a lane for those who wait for d.
 func (c *Client) dialLane(d *dialing) {
 	if l := c.lane.Load(); l != nil {
-		<-l.done // what was appended before is completed before
+		select {
+		case <-l.done: // what was appended before is completed before
+		case <-c.ctx.Done():
+		}
 	}
 	nc, err := c.takeIdle(), error(nil)
 	if nc == nil {

@@ -44,8 +44,7 @@ func (c *Client) BeforeDirectWrite(hook func()) {
 	l := c.lane.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := &l.direct.out
-	out.raw = hooked{out.raw, hook}
+	l.direct.to = hooked{l.direct.to, hook}
 }
 
 type hooked struct {

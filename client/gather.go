@@ -6,24 +6,9 @@ import (
 	"time"
 )
 
-// gather is the state of a lane on which lines gather: it is busy, and who ends the
-// gathering writes them.
-//
 // Many answers come in one read, and those who get them often append again at once:
 // goroutines that have waited, and callbacks. Their lines go out as one write when the
 // last of them has appended, or the reading goroutine has given them the time to.
-type gather struct {
-	on      bool
-	calling bool         // callbacks run, for which nobody else shall wait
-	due     atomic.Int32 // how many of those that were answered have not appended again; set under mu
-}
-
-// ends notes an append, which waits for its answer or does not, and ends the gathering
-// if it is the last that is due.
-func (g *gather) ends(waits bool) bool {
-	g.on = g.due.Add(-1) > 0 && !(waits && g.calling)
-	return !g.on
-}
 
 // gatherMax is how long callbacks may take until what they have gathered is written, and
 // no more gathers. Tests change it.
@@ -40,10 +25,25 @@ const (
 	writeRounds = 4
 )
 
+// gather is the state of a lane on which lines gather: it is busy, and who ends the
+// gathering writes them.
+type gather struct {
+	on      bool
+	calling bool         // callbacks run, for which nobody else shall wait
+	due     atomic.Int32 // how many of those that were answered have not appended again; set under mu
+}
+
 // begin begins the gathering of what so many calls bring about that were answered.
 func (g *gather) begin(answered int, calling bool) {
 	g.on, g.calling = true, calling
 	g.due.Store(int32(answered))
+}
+
+// ends notes an append, which waits for its answer or does not, and ends the gathering
+// if it is the last that is due.
+func (g *gather) ends(waits bool) bool {
+	g.on = g.due.Add(-1) > 0 && !(waits && g.calling)
+	return !g.on
 }
 
 // awaitDue lets those run who have just got their answers, for as long as they append,

@@ -23,8 +23,9 @@ type call struct {
 
 // lane is one connection that appends go over. One goroutine writes what has
 // gathered, as one write; another reads the answers, which come in the order of
-// the writes. Whoever appends only puts a line into out, but for one that is alone
-// and does all of it by itself (lead.go).
+// the writes. Whoever appends only puts a line into out, with two exceptions: one that is
+// alone does all of it by itself (lead.go), and those whom answers have just reached
+// write for each other (gather.go).
 type lane struct {
 	client *Client
 	nc     net.Conn
@@ -44,9 +45,9 @@ type lane struct {
 	spare  []byte // for out, once that is taken
 	calls  []call // in the order of their ids; those below first have been answered
 	first  int
-	taken  int    // calls below it have been taken by the writing goroutine
+	taken  int    // calls below it have been taken to be written
 	next   uint64 // id of the next call
-	rest   []byte // what an append that led has left of its write
+	rest   []byte // what a write that does not wait has left, for the writing goroutine
 	busy   bool   // the writing goroutine has been woken and has not gone to sleep, or somebody else writes or will
 	gather gather
 	turn   turn  // whose it is to read

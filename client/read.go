@@ -15,7 +15,7 @@ import (
 type Entry struct {
 	Index uint64
 	// Value is the entry's JSON in canonical form. It stays as it is, but shares
-	// memory with its neighbours, up to 128 KiB: clone one that is kept for long.
+	// memory with its neighbours, up to 64 KiB: clone one that is kept for long.
 	Value json.RawMessage
 }
 

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -442,5 +443,31 @@ func TestReusedEnds(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestValuesAreApart: whoever appends to a value does not write over the entries behind
+// it.
+func TestValuesAreApart(t *testing.T) {
+	noLeaks(t)
+	h := serve(t)
+	c := dial(t, h.addr, client.Options{})
+	const count = 300
+	fill(t, c, 1, count)
+	n := 0
+	for e, err := range c.Read(patient(t), 1, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		n++
+		if longer := append(e.Value, `,"more":1}]`...); !bytes.HasPrefix(longer, e.Value) {
+			t.Errorf("appended to %s: %s", e.Value, longer)
+		}
+		if want := numbered(n); string(e.Value) != string(want) {
+			t.Fatalf("entry %d is %s, want %s", n, e.Value, want)
+		}
+	}
+	if n != count {
+		t.Errorf("%d entries, want %d", n, count)
 	}
 }

@@ -36,7 +36,7 @@ type stream struct {
 // grows for one to which a lot does. Only a longer line takes more.
 const (
 	streamMin = 4 << 10
-	streamMax = 128 << 10
+	streamMax = 64 << 10
 )
 
 // open sends request, over the connection of a read before if there is one. The
@@ -188,7 +188,9 @@ func plainEntry(line []byte) (index uint64, value []byte, ok bool) {
 	if n == 0 || len(rest) < len(mid)+2 || string(rest[:len(mid)]) != mid || rest[len(rest)-1] != '}' {
 		return 0, nil, false
 	}
-	return index, rest[len(mid) : len(rest)-1], true
+	end := len(rest) - 1
+	// The capacity ends with it: whoever appends to it shall not write over the next line.
+	return index, rest[len(mid):end:end], true
 }
 
 // parse reads a line of any form.
