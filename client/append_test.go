@@ -255,6 +255,7 @@ func TestAppendNoServer(t *testing.T) {
 func stalled(t *testing.T) (addr string, take func() (lines []string)) {
 	begin, lines := make(chan struct{}), make(chan []string, 1)
 	addr = peer(t, func(p *conversation) {
+		p.nc.(*net.TCPConn).SetReadBuffer(64 << 10) // else it grows to more than a test wants to send
 		<-begin
 		b, _ := io.ReadAll(p.r)
 		lines <- strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
@@ -273,53 +274,66 @@ func stalled(t *testing.T) (addr string, take func() (lines []string)) {
 // sent where they waited in line, unknown where the socket has them; and the
 // server never gets one that was said not to be sent.
 func TestAppendStalled(t *testing.T) {
-	noLeaks(t)
-	addr, take := stalled(t)
 	const count = 250
-	pad := strings.Repeat("x", 100_000)
-	entry := func(n int) []byte { return fmt.Appendf(nil, `{"n":"<%04d>","pad":"%s"}`, n, pad) }
-	c := dial(t, addr, client.Options{MaxInFlight: count * int64(len(entry(0))+256)})
-	ctx, cancel := context.WithCancel(patient(t))
-	errs := make([]error, count)
-	var wg sync.WaitGroup
-	var begun atomic.Int64
-	for n := range count {
-		wg.Go(func() {
-			begun.Add(1)
-			_, errs[n] = c.Append(ctx, entry(n))
-		})
-	}
-	for begun.Load() < count {
-		time.Sleep(time.Millisecond)
-	}
-	time.Sleep(50 * time.Millisecond) // until the socket is full; sooner is right too
-	cancel()
-	wg.Wait()
-	for _, err := range errs { // those that were not sent leave their room to others
-		if errors.Is(err, client.ErrNotSent) {
-			outcome(t, c.AppendAsync(patient(t), entry(9999), func(uint64, error) {}), nil)
-		}
-	}
-	go c.Close()
-	got := strings.Join(take(), "\n")
-	counts := make(map[bool]int)
-	for n, err := range errs {
-		unsent := errors.Is(err, client.ErrNotSent)
-		counts[unsent]++
-		if unsent {
-			outcome(t, err, client.ErrNotSent)
-			if strings.Contains(got, fmt.Sprintf("<%04d>", n)) {
-				t.Errorf("append %d is said not to be sent, and the server has it", n)
+	for name, test := range map[string]struct {
+		first int // the size of the first append, which is under way before the others begin
+		until func(c *client.Client) bool
+	}{
+		"in line behind one that no socket takes whole": {12 << 20, func(c *client.Client) bool { return c.InLine() == count-1 }},
+		"at any moment": {30_000, func(c *client.Client) bool { return c.Written()+c.InLine() > count/2 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			noLeaks(t)
+			addr, take := stalled(t)
+			entry := func(n, size int) []byte {
+				return fmt.Appendf(nil, `{"n":"<%04d>","pad":"%s"}`, n, strings.Repeat("x", size))
 			}
-		} else {
-			outcome(t, err, client.ErrUnknown)
-		}
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("append %d: %v, want the context's error in it", n, err)
-		}
-	}
-	if counts[true] == 0 || counts[false] == 0 {
-		t.Errorf("%d appends were not sent, %d are unknown; want some of each", counts[true], counts[false])
+			c := dial(t, addr, client.Options{MaxInFlight: 64 << 20})
+			ctx, cancel := context.WithCancel(patient(t))
+			errs := make([]error, count)
+			var wg sync.WaitGroup
+			begin := func(n, size int) { wg.Go(func() { _, errs[n] = c.Append(ctx, entry(n, size)) }) }
+			begin(0, test.first)
+			poll(t, "the first to be written", func() bool { return c.Written() == 1 })
+			for n := 1; n < count; n++ {
+				begin(n, 30_000)
+			}
+			poll(t, "the others to be in line", func() bool { return test.until(c) })
+			cancel()
+			wg.Wait()
+			for _, err := range errs { // those that were not sent leave their room to others
+				if errors.Is(err, client.ErrNotSent) {
+					outcome(t, c.AppendAsync(patient(t), entry(9999, 30_000), func(uint64, error) {}), nil)
+				}
+			}
+			go c.Close()
+			received := make(map[string]bool)
+			for _, line := range take() {
+				_, line, _ = strings.Cut(line, "<")
+				number, _, _ := strings.Cut(line, ">")
+				received[number] = true
+			}
+			unsent := 0
+			for n, err := range errs {
+				if errors.Is(err, client.ErrNotSent) {
+					unsent++
+					if received[fmt.Sprintf("%04d", n)] {
+						t.Errorf("append %d is said not to be sent, and the server has it", n)
+					}
+				} else {
+					outcome(t, err, client.ErrUnknown)
+				}
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("append %d: %v, want the context's error in it", n, err)
+				}
+			}
+			if !errors.Is(errs[0], client.ErrUnknown) {
+				t.Errorf("append 0, which was being written: %v, want %v", errs[0], client.ErrUnknown)
+			}
+			if test.first > 30_000 && unsent != count-1 {
+				t.Errorf("%d appends were not sent, want all %d in line", unsent, count-1)
+			}
+		})
 	}
 }
 

@@ -19,6 +19,9 @@ func (c *Client) Vacant() bool { return c.look().turn == vacant }
 // Written is how many appends have been written, or are being written.
 func (c *Client) Written() int { s := c.look(); return int(s.next) - s.unwritten }
 
+// InLine is how many appends wait to be written.
+func (c *Client) InLine() int { return c.look().unwritten }
+
 // Idle reports whether nobody writes.
 func (c *Client) Idle() bool { return !c.look().busy }
 
