@@ -62,14 +62,18 @@ func (l *Log) submit(s submission, willing bool) (lead bool) {
 // first have their next entries in the next batch, and a sync costs as much of the
 // processor as ten replies.
 func (l *Log) commit() {
-	for taken := l.queue.take(); taken != nil; taken = l.queue.take() {
+	for taken := l.queue.take(&l.stages); taken != nil; taken = l.queue.take(&l.stages) {
 		for rest := taken; len(rest) > 0; {
 			n := fit(rest)
-			l.complete(l.commitGroup(rest[:n]))
+			l.stages.waiting()
+			c := l.commitGroup(rest[:n])
+			l.stages.answering()
+			l.complete(c)
 			rest = rest[n:]
 		}
 		l.queue.recycle(taken)
 	}
+	l.stages.waiting()
 }
 
 // fit is how many of the submissions go into the next batch: at least one.

@@ -116,8 +116,9 @@ type ReadFunc = func(first uint64, count int, entries []byte, err error) error
 // Log is an append-only log of canonical JSON entries in local storage. All
 // methods may be called from any goroutine.
 type Log struct {
-	store store
-	queue queue
+	store  store
+	queue  queue
+	stages stages
 	// batch and inline are the memory of the batch that is being committed, and of
 	// a group of one: they belong to who leads, see queue.
 	batch   []byte

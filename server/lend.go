@@ -1,17 +1,11 @@
 package server
 
-import (
-	"bytes"
-	"runtime"
-	"sync"
-
-	"tcp-log-server/nowait"
-)
+import "sync"
 
 // A connection that sends nothing but writes, in whole lines and a few at a time,
 // does not need a goroutine of its own to read them: its reading side lends it to a
-// gatherer, which waits for many connections at once, reads what has come on each,
-// and submits it. For each such read that spares a change of goroutines, and a
+// gatherer (gatherer.go), which waits for many connections at once, reads what has come
+// on each, and submits it. For each such read that spares a change of goroutines, and a
 // second read that would find nothing.
 //
 // The gatherer does only what it knows and what does not make it wait. Anything else
@@ -50,23 +44,6 @@ type received struct {
 	alone bool // it had the gatherer to itself
 }
 
-// gatherer reads the connections that are lent to it. It starts with the first.
-type gatherer struct {
-	start   sync.Once
-	sockets *sockets // nil where there is none
-
-	mu      sync.Mutex
-	lent    map[uint64]*conn
-	number  uint64
-	running sync.WaitGroup
-
-	// The rest belongs to its goroutine.
-	buf    []byte
-	reader *nowait.Reader
-	last   uint64 // the connection that it has looked at last
-	alone  int    // how many looks in a row were at that one
-}
-
 // lend lends the connection and returns what has been received that the gatherer
 // could not deal with. Where that is nothing, not even an error, the caller has to
 // read: the connection could not be lent, or there is no use in it, or it ends. lent
@@ -76,7 +53,7 @@ type gatherer struct {
 // waiting for the peer, all that a read sends cannot.
 func (c *conn) lend() (r received, lent bool) {
 	g := c.gatherer()
-	g.start.Do(g.begin)
+	g.start.Do(func() { g.begin(c.server.log) })
 	if g.sockets == nil {
 		return received{}, true
 	}
@@ -120,146 +97,4 @@ func (c *conn) recall() {
 	case c.loan.wanted <- struct{}{}:
 	default:
 	}
-}
-
-// take takes a connection on, if it can be watched.
-func (g *gatherer) take(c *conn) bool {
-	g.mu.Lock()
-	g.number++
-	number := g.number
-	g.lent[number] = c
-	g.mu.Unlock()
-	c.loan.mu.Lock()
-	c.loan.number = number
-	c.loan.mu.Unlock()
-	if err := g.sockets.add(c.socket.raw, number); err != nil {
-		c.loan.mu.Lock()
-		c.loan.number = 0
-		c.loan.mu.Unlock()
-		g.forget(c, number)
-		return false
-	}
-	return true
-}
-
-// forget ends a loan.
-func (g *gatherer) forget(c *conn, number uint64) {
-	g.sockets.remove(c.socket.raw) // fails where it has been closed, and is gone
-	g.mu.Lock()
-	delete(g.lent, number)
-	g.mu.Unlock()
-}
-
-// newGatherers makes one for every two processors: parsing is most of their work,
-// and the log and the replies want processors too.
-func newGatherers() []*gatherer {
-	gatherers := make([]*gatherer, max(1, runtime.GOMAXPROCS(0)/2))
-	for i := range gatherers {
-		gatherers[i] = &gatherer{lent: make(map[uint64]*conn)}
-	}
-	return gatherers
-}
-
-// gatherer is the one that the connection is lent to, each time.
-func (c *conn) gatherer() *gatherer {
-	return c.server.gatherers[c.number%uint64(len(c.server.gatherers))]
-}
-
-func (g *gatherer) begin() {
-	sockets, err := newSockets()
-	if err != nil {
-		return // each connection is read by a goroutine of its own
-	}
-	g.sockets = sockets
-	g.buf = make([]byte, gatherMax)
-	g.reader = nowait.NewReader()
-	g.running.Go(g.run)
-}
-
-// endGatherers ends the gatherers, once no connection is lent and none will be.
-func (s *Server) endGatherers() {
-	for _, g := range s.gatherers {
-		g.start.Do(func() {})
-		if g.sockets != nil {
-			g.sockets.close()
-			g.running.Wait()
-		}
-	}
-}
-
-func (g *gatherer) run() {
-	numbers := make([]uint64, 0, readyMax)
-	for {
-		var err error
-		if numbers, err = g.sockets.wait(numbers[:0]); err != nil {
-			return
-		}
-		for _, number := range numbers {
-			g.mu.Lock()
-			c := g.lent[number]
-			g.mu.Unlock()
-			if c != nil {
-				g.look(c, number)
-			}
-		}
-	}
-}
-
-// look deals with what has come on a connection, or hands it back.
-func (g *gatherer) look(c *conn, number uint64) {
-	c.loan.mu.Lock()
-	defer c.loan.mu.Unlock()
-	if c.loan.number != number {
-		return
-	}
-	if g.alone++; g.last != number {
-		g.last, g.alone = number, 0
-	}
-	n, err := g.reader.Try(c.socket.raw, g.buf)
-	c.server.counts.received.Add(uint64(n))
-	b := g.buf[:n]
-	switch {
-	case err != nil:
-	case n == 0:
-		return
-	case n < len(g.buf) && c.gather(b):
-		if g.alone < aloneMax {
-			return
-		}
-		b = nil
-	}
-	g.forget(c, number)
-	c.loan.number = 0
-	c.loan.back <- received{bytes.Clone(b), err, g.alone >= aloneMax}
-}
-
-// gather submits what has come, if it is nothing but writes whose entries may be
-// stored, in whole lines, and there is room for them.
-func (c *conn) gather(b []byte) bool {
-	if b[len(b)-1] != '\n' || !c.rights.Write {
-		return false
-	}
-	limit := c.server.cfg.MaxEntry
-	g := newGroup(c)
-	for len(b) > 0 {
-		i := bytes.IndexByte(b, '\n')
-		line := b[:i]
-		b = b[i+1:]
-		if blank(line) {
-			continue
-		}
-		before := len(g.entries)
-		m, entries, err := parse(line, g.entries)
-		g.entries = entries
-		if err != nil || m.kind != write || m.refused != nil || len(entries)-before-1 > limit || len(line) >= limit+lineSlack {
-			g.release()
-			return false
-		}
-		g.add(m.id, "")
-	}
-	if len(g.ends) == 0 || c.trySubmit(g) {
-		return true
-	}
-	g.release()
-	return false
 }

@@ -37,3 +37,14 @@ type Log interface {
 	// ends early with fn's error or ctx's.
 	Read(ctx context.Context, from, through uint64, fn func(first uint64, count int, entries []byte, err error) error) error
 }
+
+// stagedLog is a Log that commits in rounds and says what it is about to do next. A Log
+// need not be one.
+type stagedLog interface {
+	// Attend has the log call, until leave is called: taking before it takes what has
+	// been submitted into the next batch, also what is submitted in the call; waiting
+	// before it waits, for the disk or for something to take; answering before it runs
+	// the completions of a batch, and a waiting follows each. They are called one at a
+	// time and must not block. One that is under way may go on after leave.
+	Attend(taking, waiting, answering func()) (leave func())
+}

@@ -9,71 +9,121 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sockets tells which of many sockets have something to be read. It is an epoll
-// instance that the runtime watches in turn, so that waiting for it takes no thread.
+// sockets tells which of many sockets have something to be read, and can be watched for
+// the next time that one has. The sockets are in one epoll instance and that one is in
+// another, the bell, which rings once and then is silent until it is asked to again.
+// The runtime watches the bell, so that waiting for it takes no thread.
 type sockets struct {
-	f     *os.File
-	raw   syscall.RawConn
-	ready [readyMax]unix.EpollEvent
+	set, bell *epoll
+	ring      func(fd uintptr) bool // bound once, since each binding is an allocation
+	look      func(fd uintptr)
+	events    [readyMax]unix.EpollEvent
+	found     int // of events
 }
 
+// newSockets returns no sockets yet, watched.
 func newSockets() (*sockets, error) {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	set, err := newEpoll(false)
 	if err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
-	}
-	if err := unix.SetNonblock(fd, true); err != nil { // so that it is watched
-		unix.Close(fd)
 		return nil, err
 	}
-	p := &sockets{f: os.NewFile(uintptr(fd), "epoll")}
-	if p.raw, err = p.f.SyscallConn(); err != nil {
-		p.f.Close()
+	bell, err := newEpoll(true)
+	if err != nil {
+		set.Close()
+		return nil, err
+	}
+	p := &sockets{set: set, bell: bell}
+	p.ring = func(fd uintptr) bool {
+		var event [1]unix.EpollEvent
+		return ready(fd, event[:]) > 0
+	}
+	p.look = func(fd uintptr) { p.found = ready(fd, p.events[:]) }
+	if err := bell.control(set.raw, unix.EPOLL_CTL_ADD, unix.EpollEvent{Events: ringOnce}); err != nil {
+		p.close()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *sockets) close() { p.f.Close() }
+// ringOnce is what the bell listens for.
+const ringOnce = unix.EPOLLIN | unix.EPOLLONESHOT
 
-// add has the socket watched, as number.
+// close ends wait. Whatever is called later does nothing.
+func (p *sockets) close() {
+	p.bell.Close()
+	p.set.Close()
+}
+
+// add has the socket among them, as number.
 func (p *sockets) add(socket syscall.RawConn, number uint64) error {
-	return p.control(socket, unix.EPOLL_CTL_ADD, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(number), Pad: int32(number >> 32)})
+	return p.set.control(socket, unix.EPOLL_CTL_ADD, unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(number), Pad: int32(number >> 32)})
 }
 
 func (p *sockets) remove(socket syscall.RawConn) error {
-	return p.control(socket, unix.EPOLL_CTL_DEL, &unix.EpollEvent{})
+	return p.set.control(socket, unix.EPOLL_CTL_DEL, unix.EpollEvent{})
 }
 
-func (p *sockets) control(socket syscall.RawConn, op int, event *unix.EpollEvent) error {
-	var err error
-	if cerr := p.raw.Control(func(epfd uintptr) {
-		if serr := socket.Control(func(fd uintptr) { err = unix.EpollCtl(int(epfd), op, int(fd), event) }); serr != nil {
-			err = serr
-		}
-	}); cerr != nil {
-		return cerr
-	}
-	return err
-}
-
-// wait waits until sockets are ready and appends their numbers. It fails once
-// they have been closed.
-func (p *sockets) wait(numbers []uint64) ([]uint64, error) {
-	n := 0
-	err := p.raw.Read(func(fd uintptr) bool {
-		n = p.look(fd)
-		return n > 0
-	})
-	for _, event := range p.ready[:max(n, 0)] {
+// ready appends the numbers of sockets that have something to be read, readyMax at
+// most. One goroutine at a time may call it.
+func (p *sockets) ready(numbers []uint64) []uint64 {
+	p.found = 0
+	p.set.raw.Control(p.look)
+	for _, event := range p.events[:p.found] {
 		numbers = append(numbers, uint64(uint32(event.Fd))|uint64(uint32(event.Pad))<<32)
 	}
-	return numbers, err
+	return numbers
 }
 
-// look looks which sockets are ready, without the scheduler knowing (see nowait).
-func (p *sockets) look(fd uintptr) int {
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&p.ready)), readyMax, 0, 0, 0)
+// watch has wait return once a socket has something to be read, at once where one has.
+func (p *sockets) watch() {
+	p.bell.control(p.set.raw, unix.EPOLL_CTL_MOD, unix.EpollEvent{Events: ringOnce})
+}
+
+// wait waits for what watch asks for. They are then not watched any longer. It fails
+// once they have been closed.
+func (p *sockets) wait() error { return p.bell.raw.Read(p.ring) }
+
+// epoll is an epoll instance.
+type epoll struct {
+	*os.File
+	raw syscall.RawConn
+}
+
+// newEpoll makes an instance that the runtime watches, or one that it does not.
+func newEpoll(watched bool) (*epoll, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err := unix.SetNonblock(fd, watched); err != nil { // that is how the runtime tells
+		unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	e := &epoll{File: os.NewFile(uintptr(fd), "epoll")}
+	if e.raw, err = e.SyscallConn(); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// control adds a descriptor to the instance, changes what is watched of it, or removes
+// it. It does nothing but fail where either has been closed.
+func (e *epoll) control(other syscall.RawConn, op int, event unix.EpollEvent) error {
+	var err error
+	cerr := e.raw.Control(func(epfd uintptr) {
+		serr := other.Control(func(fd uintptr) {
+			err = os.NewSyscallError("epoll_ctl", unix.EpollCtl(int(epfd), op, int(fd), &event))
+		})
+		err = errors.Join(err, serr)
+	})
+	return errors.Join(cerr, err)
+}
+
+// ready returns how many events there are at the moment, which it puts into events,
+// without the scheduler knowing (see nowait).
+func ready(fd uintptr, events []unix.EpollEvent) int {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
 	if errno != 0 {
 		return 0
 	}

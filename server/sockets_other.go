@@ -20,6 +20,10 @@ func (*sockets) add(syscall.RawConn, uint64) error { return errors.ErrUnsupporte
 
 func (*sockets) remove(syscall.RawConn) error { return errors.ErrUnsupported }
 
-func (*sockets) wait([]uint64) ([]uint64, error) { return nil, errors.ErrUnsupported }
+func (*sockets) ready(numbers []uint64) []uint64 { return numbers }
+
+func (*sockets) watch() {}
+
+func (*sockets) wait() error { return errors.ErrUnsupported }
 
 func unwatched(syscall.RawConn) (*os.File, error) { return nil, errors.ErrUnsupported }
