@@ -31,9 +31,9 @@ func TestStages(t *testing.T) {
 			late = nil
 		}
 	}, func() { say("waiting") }, func() { say("answering") })
-	l.Submit([]byte("1\n"), 1, func(uint64, error) {
+	l.Submit([]byte("{\"n\":1}\n"), 1, func(uint64, error) {
 		say("done")
-		late = func() { l.Submit([]byte("2\n3\n"), 2, done) }
+		late = func() { l.Submit([]byte("{\"n\":2}\n{\"n\":3}\n"), 2, done) }
 	})
 	for deadline := time.Now().Add(10 * time.Second); l.head.Load() < 3; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -63,7 +63,7 @@ func TestStages(t *testing.T) {
 	leave = l.Attend(func() { say("taking") }, func() { say("waiting") }, func() { say("answering") })
 	leave()
 	stored := make(chan error)
-	l.Submit([]byte("1\n"), 1, func(_ uint64, err error) { stored <- err })
+	l.Submit([]byte("{\"n\":1}\n"), 1, func(_ uint64, err error) { stored <- err })
 	if err := <-stored; err != nil || len(said) > 0 {
 		t.Errorf("after they have left: %v, and still told of %q", err, said)
 	}
