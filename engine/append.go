@@ -13,10 +13,10 @@ import (
 // whole batch that holds it.
 const batchMax = 512 << 10
 
-// Append gives count entries to the log: canonical JSON, each followed by a
-// newline, in entries, which belongs to the log until done runs. Entries of all
-// calls take effect in the order of the calls, those of one call side by side
-// and in one batch, so either all of them or none.
+// Append gives count entries to the log: in entries, which belongs to the log until
+// done runs, canonical JSON, each an object, an array or null and followed by a
+// newline. Entries of all calls take effect in the order of the calls, those of one
+// call side by side and in one batch, so either all of them or none.
 //
 // done runs once, in the order of the calls. It must not block, since all others
 // wait for it. When err is nil the entries are durable at first, first+1, …;
@@ -149,6 +149,11 @@ func (l *Log) commitBatch(batch []byte, count int) error {
 	if size > segment.MaxBody {
 		l.counts.refused.Add(1)
 		return fmt.Errorf("%w: an append of %d bytes is larger than a batch may be: %d", ErrNotStored, size, segment.MaxBody)
+	}
+	// A batch that no reader takes for one must not be acknowledged either.
+	if size < segment.MinLine*count {
+		l.counts.refused.Add(1)
+		return fmt.Errorf("%w: %d entries in %d bytes: an entry is an object or an array, in canonical JSON, and a newline", ErrNotStored, count, size)
 	}
 	now := time.Now()
 	since := now.Sub(l.opened)

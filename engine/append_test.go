@@ -130,6 +130,22 @@ func TestLargeSubmissionIsOneBatch(t *testing.T) {
 	}
 }
 
+// TestNoEntryIsTooShort: a batch that recovery would take for torn is refused, and
+// the log goes on.
+func TestNoEntryIsTooShort(t *testing.T) {
+	t.Parallel()
+	stores(t, func(t *testing.T, config Config) {
+		l := openLog(t, config)
+		if r := <-submit(l, "1", "2"); !errors.Is(r.err, ErrNotStored) {
+			t.Errorf("entries of one byte: %d, %v, want ErrNotStored", r.first, r.err)
+		}
+		if r := <-submit(l, "{}", "[]"); r.first != 1 || r.err != nil {
+			t.Errorf("after them: %d, %v, want 1", r.first, r.err)
+		}
+		sameEntries(t, readAll(t, l), []string{"{}", "[]"})
+	})
+}
+
 // TestDoneRunsInOrder: completions run one at a time, in the order of the calls,
 // also those of empty appends; Head covers what done is told of; Acked shows it
 // only after done has returned.

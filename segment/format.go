@@ -37,6 +37,9 @@ const (
 	// MaxBody is the largest body of a batch in bytes. It keeps every offset
 	// of a segment within the 32 bits that a table row has for it.
 	MaxBody = 1 << 30
+	// MinLine is the length of a body's shortest line in bytes: an object of no
+	// members and the newline.
+	MinLine = 3
 )
 
 // The three magics. None of them can occur in canonical JSON at a place where
@@ -188,7 +191,7 @@ func ParseBatchHeader(b []byte) (BatchHeader, error) {
 	switch {
 	case h.Count == 0, h.First == 0, h.Last() < h.First:
 		return h, fmt.Errorf("%w: batch of %d entries from index %d", ErrDamaged, h.Count, h.First)
-	case h.Size > MaxBody, h.Size != 0 && uint64(h.Size) < 3*uint64(h.Count):
+	case h.Size > MaxBody, h.Size != 0 && uint64(h.Size) < MinLine*uint64(h.Count):
 		return h, fmt.Errorf("%w: batch of %d entries in %d bytes", ErrDamaged, h.Count, h.Size)
 	}
 	return h, nil
