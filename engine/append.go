@@ -32,6 +32,7 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 	if l.submit(s, true) {
 		l.inline[0] = s
 		l.complete(l.commitGroup(l.inline[:]))
+		l.store.prepare()
 		l.inline[0] = submission{}
 		l.queue.yield()
 	}
@@ -69,6 +70,7 @@ func (l *Log) commit() {
 			c := l.commitGroup(rest[:n])
 			l.stages.answering()
 			l.complete(c)
+			l.store.prepare()
 			rest = rest[n:]
 		}
 		l.queue.recycle(taken)

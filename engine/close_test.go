@@ -101,7 +101,7 @@ func TestRefusedBatch(t *testing.T) {
 	t.Parallel()
 	l := openLog(t, testConfig(t))
 	f := &faultyStore{store: l.store}
-	l.store = f
+	swapStore(l, f)
 	mustAppend(t, l, "[1]")
 	f.err = fmt.Errorf("%w: no space left", segment.ErrNotWritten)
 	for range 3 {
@@ -133,7 +133,7 @@ func TestFailedSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := &faultyStore{store: l.store}
-	l.store = f
+	swapStore(l, f)
 	mustAppend(t, l, "[1]")
 	f.err = fmt.Errorf("%w: I/O error", segment.ErrSync)
 	r := <-submit(l, "[2]")

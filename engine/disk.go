@@ -70,6 +70,9 @@ func (d *disk) commit(batch []byte, count int, now time.Time) error {
 	return d.open.Commit(batch, count, now)
 }
 
+// prepare readies the open segment for the next batch.
+func (d *disk) prepare() { d.open.Prepare(d.cfg.SegmentSize) }
+
 // rotate begins the next segment, and gives the full one to the sealer.
 func (d *disk) rotate(now time.Time) error {
 	next, err := segment.Create(d.dir, segment.Header{

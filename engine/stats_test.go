@@ -97,7 +97,7 @@ func TestRefusing(t *testing.T) {
 	t.Parallel()
 	l := openLog(t, testConfig(t))
 	f := &faultyStore{store: l.store}
-	l.store = f
+	swapStore(l, f)
 	mustAppend(t, l, "[1]")
 	f.err = fmt.Errorf("%w: no space left", segment.ErrNotWritten)
 	for range 2 {
@@ -129,7 +129,7 @@ func TestRefusingForGood(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := &faultyStore{store: l.store, err: fmt.Errorf("%w: I/O error", segment.ErrSync)}
-	l.store = f
+	swapStore(l, f)
 	<-submit(l, "[1]")
 	<-submit(l, "[2]")
 	if err := l.Refusing(); !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), "I/O error") {
@@ -208,7 +208,7 @@ func TestStatsWhileTheDiskHangs(t *testing.T) {
 	l := openLog(t, testConfig(t))
 	mustAppend(t, l, "[1]")
 	h := &hungStore{store: l.store, entered: make(chan struct{}), leave: make(chan struct{})}
-	l.store = h
+	swapStore(l, h)
 	done := make(chan (<-chan result), 1)
 	go func() { done <- submit(l, "[2]") }()
 	<-h.entered
@@ -226,6 +226,6 @@ func TestStatsWhileTheDiskHangs(t *testing.T) {
 	if r := <-<-done; r.err != nil {
 		t.Fatal(r.err)
 	}
-	l.store = h.store
+	swapStore(l, h.store)
 	eventually(t, "nothing under way", func() bool { return l.Refusing() == nil })
 }

@@ -34,6 +34,17 @@ func openLog(t testing.TB, config Config) *Log {
 	return l
 }
 
+// swapStore puts another store in the place of the log's: whoever leads does it, who is
+// the only one to use it while nothing is read.
+func swapStore(l *Log, s store) {
+	done := make(chan struct{})
+	l.Submit(nil, 0, func(uint64, error) {
+		l.store = s
+		close(done)
+	})
+	<-done
+}
+
 // result is what a completion got.
 type result struct {
 	first uint64

@@ -331,7 +331,7 @@ func TestStatShrinking(t *testing.T) {
 	x := build(t, false, 1, 3)
 	end := int64(len(readFile(t, x.path)))
 	for range 5_000 {
-		if err := os.Truncate(x.path, end+fillStep); err != nil {
+		if err := os.Truncate(x.path, end+fillLong); err != nil {
 			t.Fatal(err)
 		}
 		cut := make(chan error, 1)

@@ -184,9 +184,6 @@ func (w *window) nonZero(off int64) (int64, error) {
 
 func allZero(b []byte) bool { return firstNonZero(b) < 0 }
 
-// zeros are what space that was made ready is filled with. Never written to.
-var zeros [fillStep]byte
-
 func firstNonZero(b []byte) int {
 	const step = 4096
 	for off := 0; off < len(b); off += step {

@@ -21,6 +21,13 @@ func fdatasync(f *os.File) error {
 	}
 }
 
+// beginWriting has the kernel write n bytes of f from off on, without waiting for it.
+// It is advice, and makes nothing durable: what comes of it, an error too, the next
+// fdatasync tells, which has that much less to wait for.
+func beginWriting(f *os.File, off, n int64) {
+	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
+}
+
 // dropCache makes the kernel forget the clean pages of f, so that what is read
 // next comes from the disk: after a failed sync the page cache can show bytes
 // that the disk does not have. It is advice; where it fails, nothing is lost

@@ -15,24 +15,15 @@ type file interface {
 	Truncate(size int64) error
 	// Datasync makes all bytes durable: fdatasync.
 	Datasync() error
+	// BeginWriting has bytes that were written go to the disk, without waiting for it.
+	BeginWriting(off, n int64)
 	Close() error
 }
 
 type osFile struct{ *os.File }
 
-func (f osFile) Datasync() error { return fdatasync(f.File) }
-
-// The file is filled with zeros ahead of what is written: a sync of bytes that
-// already have their blocks moves no metadata and takes about half the time.
-const (
-	// firstFill is how far a new segment is filled before its first batch.
-	firstFill = 1 << 20
-	// fillStep is by how much the filled part grows when the batches reach its end.
-	fillStep = 1 << 20
-	// fillBelow is the size from which a batch gains nothing by it: writing the
-	// zeros would then cost as much as moving metadata does.
-	fillBelow = 64 << 10
-)
+func (f osFile) Datasync() error           { return fdatasync(f.File) }
+func (f osFile) BeginWriting(off, n int64) { beginWriting(f.File, off, n) }
 
 // Writer appends batches to the open segment. It has one owner: no two of its
 // methods may run at once. Readers use the Segment.
@@ -40,6 +31,7 @@ type Writer struct {
 	*Segment
 	f      file
 	filled int64 // the file is zeros from Segment.end up to here
+	batch  int   // size of the last batch; 0: there is none yet, or it failed
 	broken error // sticky: after it nothing is written any more
 }
 
@@ -130,16 +122,12 @@ func (w *Writer) Commit(batch []byte, count int, now time.Time) error {
 		Body:   Checksum(batch[BatchHeaderSize:]),
 	}
 	h.put(batch)
+	w.batch = 0
 	end := w.end + int64(len(batch))
 	if _, err := w.f.WriteAt(batch, w.end); err != nil {
 		return w.undo(err)
 	}
-	if end > w.filled {
-		w.filled = end
-		if len(batch) < fillBelow {
-			w.fill()
-		}
-	}
+	w.filled = max(w.filled, end)
 	if err := w.f.Datasync(); err != nil {
 		w.broken = fmt.Errorf("%w: %s: %w", ErrSync, w.Path, err)
 		return w.broken
@@ -147,7 +135,7 @@ func (w *Writer) Commit(batch []byte, count int, now time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rows = append(w.rows, Row{Delta: uint32(h.First - w.Header.First), Offset: uint32(w.end)})
-	w.last, w.end, w.sum = h.Last(), end, h.Sum
+	w.last, w.end, w.sum, w.batch = h.Last(), end, h.Sum, len(batch)
 	return nil
 }
 
@@ -171,14 +159,6 @@ func withoutPath(err error) error {
 		return path.Err
 	}
 	return err
-}
-
-// fill writes zeros behind what is filled. Failing is no failure: the next
-// batches make the file grow by themselves, and say so if there is no room.
-func (w *Writer) fill() {
-	if n, err := w.f.WriteAt(zeros[:], w.filled); err == nil {
-		w.filled += int64(n)
-	}
 }
 
 // Room reports whether a batch of n bytes, header included, still fits below
