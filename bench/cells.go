@@ -9,10 +9,14 @@ import (
 	"time"
 )
 
+// appendLoads are the loads of appends that are measured: connections, and appends in
+// flight on each.
+var appendLoads = [][2]int{{1, 1}, {1, 16}, {16, 1}, {64, 1}, {64, 16}, {256, 16}}
+
 // allCells lists what the bench can run.
 func allCells(s settings) []cell {
 	cells := []cell{}
-	for _, c := range [][2]int{{1, 1}, {1, 16}, {16, 1}, {64, 1}, {64, 16}, {256, 16}} {
+	for _, c := range appendLoads {
 		cells = append(cells, appendCell(c[0], c[1]))
 	}
 	small := fill{s.replay, s.entrySize}
@@ -23,7 +27,7 @@ func allCells(s settings) []cell {
 		fanoutCell(200, 100),
 		mixedCell(16, 16, 8),
 	)
-	for _, c := range [][2]int{{1, 1}, {16, 1}, {64, 1}, {64, 16}} {
+	for _, c := range appendLoads {
 		cells = append(cells, fullCell(c[0], c[1], fill{s.ownScale, s.entrySize}))
 	}
 	cells = append(cells, clientCells(s)...)

@@ -21,7 +21,7 @@ const (
 	// appending is how long after the last write replays still make way.
 	appending = 20 * time.Millisecond
 	// restFor is how many times as long as a turn the rest after it is.
-	restFor = 3
+	restFor = 4
 	// restMax bounds a rest, whatever a turn took on a busy machine.
 	restMax = 4 * time.Millisecond
 )
