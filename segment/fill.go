@@ -35,7 +35,7 @@ var zeros [fillLong]byte
 // Failing is no failure: the next batches make the file grow by themselves, and say so
 // if there is no room. Nor is an error of the disk lost, since the next sync meets it.
 func (w *Writer) Prepare(limit int64) {
-	if w.broken != nil || w.batch == 0 || w.batch >= fillBelow || w.filled-w.end >= fillAhead {
+	if w.batch == 0 || w.batch >= fillBelow || w.filled-w.end >= fillAhead {
 		return
 	}
 	step := int64(fillLong)
