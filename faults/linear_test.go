@@ -125,7 +125,8 @@ func (r *recorder) append(client int, addr string, run, count int) error {
 	return nil
 }
 
-// pull reads a few entries at a time, near the head, until stop.
+// pull reads a few entries at a time, near the head, until stop. Now and then it asks
+// for more than there can be: what it gets then ends at the head, wherever that is.
 func (r *recorder) pull(client int, addr string, stop <-chan struct{}) error {
 	random := rand.New(rand.NewPCG(uint64(client), 1))
 	for {
@@ -134,8 +135,12 @@ func (r *recorder) pull(client int, addr string, stop <-chan struct{}) error {
 			return nil
 		case <-time.After(3 * time.Millisecond):
 		}
-		from := max(1, int64(r.known.Load())+4-random.Int64N(12))
-		if err := r.read(client, addr, request{from: uint64(from), count: 1 + random.Uint64N(6)}); err != nil {
+		known := int64(r.known.Load())
+		q := request{from: uint64(max(1, known+4-random.Int64N(12))), count: 1 + random.Uint64N(6)}
+		if random.IntN(8) == 0 {
+			q = request{from: uint64(max(1, known)), count: 1 << 40}
+		}
+		if err := r.read(client, addr, q); err != nil {
 			return err
 		}
 	}
