@@ -31,8 +31,11 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 	s := submission{entries: entries, count: count, done: done}
 	if l.submit(s, true) {
 		l.inline[0] = s
-		l.complete(l.commitGroup(l.inline[:]))
-		l.store.prepare()
+		c := l.commitGroup(l.inline[:])
+		l.complete(c)
+		if c.err == nil && l.store.due() {
+			l.store.prepare()
+		}
 		l.inline[0] = submission{}
 		l.queue.yield()
 	}
@@ -70,7 +73,10 @@ func (l *Log) commit() {
 			c := l.commitGroup(rest[:n])
 			l.stages.answering()
 			l.complete(c)
-			l.store.prepare()
+			if c.err == nil && l.store.due() {
+				l.stages.waiting()
+				l.store.prepare()
+			}
 			rest = rest[n:]
 		}
 		l.queue.recycle(taken)

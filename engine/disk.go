@@ -70,7 +70,9 @@ func (d *disk) commit(batch []byte, count int, now time.Time) error {
 	return d.open.Commit(batch, count, now)
 }
 
-// prepare readies the open segment for the next batch.
+// due and prepare are about room in the open segment.
+func (d *disk) due() bool { return d.open.Due(d.cfg.SegmentSize) }
+
 func (d *disk) prepare() { d.open.Prepare(d.cfg.SegmentSize) }
 
 // rotate begins the next segment, and gives the full one to the sealer.

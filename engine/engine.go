@@ -97,12 +97,14 @@ func (c Config) validate() (Config, error) {
 	return c, nil
 }
 
-// store keeps batches. commit is called by who leads, see queue, and prepare too, once
-// the batch's completions have run; read by anyone, for indices through the last commit
-// that has returned.
+// store keeps batches. commit is called by who leads, see queue; read by anyone,
+// for indices through the last commit that has returned.
 type store interface {
 	commit(batch []byte, count int, now time.Time) error
-	// prepare does what makes the next commit quicker.
+	// due and prepare are called after a commit that succeeded, by who leads still, once
+	// the batch's completions have run. due reports whether prepare has something to
+	// do, to make the next commit quicker; it may have to wait for the disk then.
+	due() bool
 	prepare()
 	read(ctx context.Context, from, through uint64, fn ReadFunc) error
 	stats(*Stats)

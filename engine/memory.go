@@ -31,6 +31,8 @@ func (m *memory) commit(batch []byte, count int, _ time.Time) error {
 	return nil
 }
 
+func (m *memory) due() bool { return false }
+
 func (m *memory) prepare() {}
 
 func (m *memory) read(ctx context.Context, from, through uint64, fn ReadFunc) error {

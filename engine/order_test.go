@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -179,63 +177,5 @@ func TestShownAfterItsCompletion(t *testing.T) {
 	}
 	for range appends {
 		<-done
-	}
-}
-
-// stepsStore notes what is called.
-type stepsStore struct {
-	store
-	note func(step string)
-}
-
-func (s *stepsStore) commit(batch []byte, count int, now time.Time) error {
-	s.note("commit")
-	return s.store.commit(batch, count, now)
-}
-
-func (s *stepsStore) prepare() {
-	s.note("prepare")
-	s.store.prepare()
-}
-
-// TestPreparedOnceAnswered: what readies the store for the next batch keeps nobody
-// waiting for the answers to the last, whoever commits.
-func TestPreparedOnceAnswered(t *testing.T) {
-	t.Parallel()
-	for name, give := range map[string]func(*Log, []byte, func(uint64, error)){
-		"committed by its caller":    func(l *Log, b []byte, done func(uint64, error)) { l.Append(b, 1, done) },
-		"committed by the committer": func(l *Log, b []byte, done func(uint64, error)) { l.Submit(b, 1, done) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			l := openLog(t, testConfig(t))
-			mustAppend(t, l, "[0]")
-			var mu sync.Mutex
-			var steps []string
-			note := func(step string) {
-				mu.Lock()
-				defer mu.Unlock()
-				steps = append(steps, step)
-			}
-			whole := l.store
-			swapStore(l, &stepsStore{store: whole, note: note})
-			for n := range 4 {
-				if n > 0 { // at first there is what comes of the swap
-					give(l, []byte("[1]\n"), func(uint64, error) { note("done") })
-				}
-				eventually(t, "the last step, and the log to be at rest", func() bool {
-					_, leading := l.queue.state()
-					mu.Lock()
-					defer mu.Unlock()
-					return !leading && len(steps) > 0 && steps[len(steps)-1] == "prepare"
-				})
-				mu.Lock()
-				if got, want := strings.Join(steps, " "), "commit done prepare"; n > 0 && got != want {
-					t.Errorf("the steps are %q, want %q", got, want)
-				}
-				steps = nil
-				mu.Unlock()
-			}
-			swapStore(l, whole)
-		})
 	}
 }

@@ -6,8 +6,7 @@ import (
 )
 
 // TestPrepare: zeros are written once little of them is left, more of them for small
-// batches, up to the segment's end and to the end of a page, and begin their way to the
-// disk.
+// batches, in whole pages, up to the segment's end, and begin their way to the disk.
 func TestPrepare(t *testing.T) {
 	t.Parallel()
 	const page = fillTo
@@ -19,7 +18,7 @@ func TestPrepare(t *testing.T) {
 		want  int64 // of what is filled, behind it, less than a page more or less
 	}{
 		{"enough is left", 200, fillAhead, noLimit, fillAhead},
-		{"little is left for a small batch", 200, fillAhead - 1, noLimit, fillAhead - 1 + fillLong},
+		{"little is left for a small batch", 200, fillAhead - 1, noLimit, fillAhead + fillLong},
 		{"nothing is left for a small batch", 200, 0, noLimit, fillLong},
 		{"little is left for a larger one", fillShortFrom, fillAhead - 1, noLimit, fillAhead + fillShort},
 		{"nothing is left for a larger one", fillBelow - 1, 0, noLimit, fillAhead + fillShort},
@@ -44,55 +43,32 @@ func TestPrepare(t *testing.T) {
 			if c.limit != noLimit {
 				limit = w.End() + c.limit
 			}
+			due := w.Due(limit)
 			w.Prepare(limit)
-			if got := w.filled - w.End(); got > c.want || got < c.want-page && got != c.left {
-				t.Errorf("%d bytes are filled behind the batch, want %d", got, c.want)
+			if due != (c.want > c.left) || due != (w.filled > before) {
+				t.Errorf("due is %v, and it is filled from %d to %d", due, before, w.filled)
 			}
-			if (w.filled > before) != (c.want > c.left) {
-				t.Errorf("filled to %d from %d", w.filled, before)
+			if got := w.filled - w.End(); got <= c.want-page || got >= c.want+page {
+				t.Errorf("%d bytes are filled behind the batch, want %d", got, c.want)
 			}
 			b := readFile(t, w.Path)
 			if int64(len(b)) != w.filled || !allZero(b[w.End():]) {
-				t.Errorf("the file has %d bytes, want zeros to %d", len(b), w.filled)
+				t.Errorf("the file has %d bytes, want zeros from %d to %d", len(b), w.End(), w.filled)
 			}
-			if w.filled == before {
-				if f.begun != 0 {
-					t.Error("writing has begun, of nothing")
+			if !due {
+				if f.begun != [2]int64{} {
+					t.Errorf("writing has begun at %d, of nothing", f.begun)
 				}
 				return
 			}
-			if w.filled%page != 0 || f.begun != w.filled {
-				t.Errorf("filled to %d, want the end of a page; writing has begun up to %d", w.filled, f.begun)
+			if w.filled > limit {
+				t.Errorf("filled to %d, beyond %d", w.filled, limit)
+			}
+			from := before + page - 1
+			from -= from % page
+			if w.filled%page != 0 || f.begun != [2]int64{from, w.filled} {
+				t.Errorf("filled to %d from %d, and writing has begun at %d: want whole pages", w.filled, before, f.begun)
 			}
 		})
-	}
-}
-
-// TestPrepareAfterFailure: on a disk without room zeros would take what little there is.
-func TestPrepareAfterFailure(t *testing.T) {
-	t.Parallel()
-	w, f := newFaulty(t)
-	f.write = 10
-	b, n := frame(`{"refused":1}`)
-	if err := w.Commit(b, n, testTime); err == nil {
-		t.Fatal("the write did not fail")
-	}
-	f.write = -1
-	if w.Prepare(noLimit); w.filled != w.End() || f.begun != 0 {
-		t.Errorf("filled to %d after a refused batch, want %d", w.filled, w.End())
-	}
-	mustCommit(t, w, `{"stored":1}`)
-	if w.Prepare(noLimit); w.filled == w.End() {
-		t.Error("nothing is filled after the next that was stored")
-	}
-	mustCommit(t, w, `{"stored":2}`)
-	f.sync = errDisk
-	if err := w.Commit(b, n, testTime); err == nil {
-		t.Fatal("the sync did not fail")
-	}
-	filled := w.filled
-	w.filled = w.End()
-	if w.Prepare(noLimit); w.filled != w.End() {
-		t.Errorf("filled from %d to %d after a failed sync, of which nothing is known", filled, w.filled)
 	}
 }

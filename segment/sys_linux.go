@@ -21,9 +21,9 @@ func fdatasync(f *os.File) error {
 	}
 }
 
-// beginWriting has the kernel write n bytes of f from off on, without waiting for it.
-// It is advice, and makes nothing durable: what comes of it, an error too, the next
-// fdatasync tells, which has that much less to wait for.
+// beginWriting has the kernel write n bytes of f from off on, without waiting for that
+// to end; it waits while the disk takes no more. It is advice, and makes nothing
+// durable: of an error that comes of it the next fdatasync tells.
 func beginWriting(f *os.File, off, n int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }

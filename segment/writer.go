@@ -31,7 +31,8 @@ type Writer struct {
 	*Segment
 	f      file
 	filled int64 // the file is zeros from Segment.end up to here
-	batch  int   // size of the last batch; 0: there is none yet, or it failed
+	full   bool  // the last zeros found no room, and no batch has since
+	batch  int   // size of the last batch
 	broken error // sticky: after it nothing is written any more
 }
 
@@ -122,12 +123,13 @@ func (w *Writer) Commit(batch []byte, count int, now time.Time) error {
 		Body:   Checksum(batch[BatchHeaderSize:]),
 	}
 	h.put(batch)
-	w.batch = 0
 	end := w.end + int64(len(batch))
 	if _, err := w.f.WriteAt(batch, w.end); err != nil {
 		return w.undo(err)
 	}
-	w.filled = max(w.filled, end)
+	if end > w.filled {
+		w.filled, w.full = end, false
+	}
 	if err := w.f.Datasync(); err != nil {
 		w.broken = fmt.Errorf("%w: %s: %w", ErrSync, w.Path, err)
 		return w.broken

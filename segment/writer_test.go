@@ -16,17 +16,21 @@ var errDisk = errors.New("the disk said no")
 // faulty is a file whose next calls fail as its fields say.
 type faulty struct {
 	file
-	write    int   // bytes that a failing write gets onto the disk; -1: writes succeed
-	fill     bool  // only writes of zeros fail
-	truncate error // of every Truncate
-	sync     error // of every Datasync
-	begun    int64 // how far writing has begun
+	write    int      // bytes that a failing write gets onto the disk; -1: writes succeed
+	fill     bool     // only writes of zeros fail
+	truncate error    // of every Truncate
+	sync     error    // of every Datasync
+	zeros    int      // writes of zeros so far
+	begun    [2]int64 // where writing has begun, and where that ends
 }
 
 // noLimit is the limit of a segment that has none.
 const noLimit = math.MaxInt64
 
 func (f *faulty) WriteAt(b []byte, off int64) (int, error) {
+	if allZero(b) {
+		f.zeros++
+	}
 	if f.write < 0 || f.fill && !allZero(b) {
 		return f.file.WriteAt(b, off)
 	}
@@ -53,7 +57,7 @@ func (f *faulty) Datasync() error {
 
 func (f *faulty) BeginWriting(off, n int64) {
 	f.file.BeginWriting(off, n)
-	f.begun = off + n
+	f.begun = [2]int64{off, off + n}
 }
 
 // newFaulty makes a segment with one durable batch of one entry, index 100.
@@ -187,20 +191,25 @@ func TestFailedUndoIsForGood(t *testing.T) {
 
 func TestFailedFillIsNoFailure(t *testing.T) {
 	t.Parallel()
-	for _, landed := range []int{0, 4096} {
+	for _, landed := range []int{0, fillTo} {
 		w, f := newFaulty(t)
 		f.write, f.fill = landed, true
 		w.filled = w.End() // as if the batches had reached the end of it
 		mustCommit(t, w, `{"full":1}`)
 		w.Prepare(noLimit)
-		if w.filled != w.End() {
-			t.Errorf("filled to %d, want %d: no further than is known", w.filled, w.End())
+		if want := max(w.End(), 2*int64(landed)); w.filled != want { // what landed begins with the second page
+			t.Errorf("%d zeros landed: filled to %d, want %d", landed, w.filled, want)
+		}
+		if w.Due(noLimit) {
+			t.Errorf("%d zeros landed: more are due on a disk without room", landed)
+		}
+		if w.Prepare(noLimit); f.zeros != 1 {
+			t.Errorf("%d zeros landed: %d writes of them, want no more until a batch has found room", landed, f.zeros)
 		}
 		f.write = -1
-		mustCommit(t, w, `{"small":1}`)
-		w.Prepare(noLimit)
-		if w.filled <= w.End()+fillAhead {
-			t.Errorf("filled to %d, want it further ahead of %d", w.filled, w.End())
+		mustCommit(t, w, `["`+strings.Repeat("x", 3*fillTo)+`"]`)
+		if w.Prepare(noLimit); w.filled <= w.End()+fillAhead {
+			t.Errorf("%d zeros landed: filled to %d, want it further ahead of %d", landed, w.filled, w.End())
 		}
 		if err := w.Close(); err != nil {
 			t.Fatal(err)

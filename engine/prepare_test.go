@@ -1,0 +1,154 @@
+package engine
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tcp-log-server/segment"
+)
+
+// steps are what was called, in order.
+type steps struct {
+	mu    sync.Mutex
+	names []string
+}
+
+func (s *steps) note(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names = append(s.names, name)
+}
+
+func (s *steps) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.names, " ")
+}
+
+func (s *steps) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names = nil
+}
+
+// stepsStore notes what is called; each commit makes something due, and can fail.
+type stepsStore struct {
+	store
+	*steps
+	err error
+}
+
+func (s *stepsStore) commit(batch []byte, count int, now time.Time) error {
+	s.note("commit")
+	if s.err != nil {
+		return s.err
+	}
+	return s.store.commit(batch, count, now)
+}
+
+func (s *stepsStore) due() bool { return true }
+
+func (s *stepsStore) prepare() {
+	s.note("prepare")
+	s.store.prepare()
+}
+
+// atRest waits until nobody leads and as many steps have been noted as want has.
+func (s *stepsStore) atRest(t *testing.T, l *Log, want string) {
+	t.Helper()
+	eventually(t, want, func() bool {
+		_, leading := l.queue.state()
+		return !leading && strings.Contains(s.String(), want)
+	})
+}
+
+// TestPreparedOnceAnswered: what readies the store for the next batch keeps nobody
+// waiting for the answers to the last, whoever commits; and who attends the committer
+// is told before it may wait for the disk.
+func TestPreparedOnceAnswered(t *testing.T) {
+	t.Parallel()
+	for name, by := range map[string]struct {
+		give func(*Log, []byte, func(uint64, error))
+		want string
+	}{
+		"committed by its caller": {
+			func(l *Log, b []byte, done func(uint64, error)) { l.Append(b, 1, done) }, "commit done prepare"},
+		"committed by the committer": {
+			func(l *Log, b []byte, done func(uint64, error)) { l.Submit(b, 1, done) }, "waiting commit answering done waiting prepare"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := openLog(t, testConfig(t))
+			s := &stepsStore{store: l.store, steps: new(steps)}
+			swapStore(l, s)
+			s.atRest(t, l, "prepare")
+			defer l.Attend(func() {}, func() { s.note("waiting") }, func() { s.note("answering") })()
+			for range 3 {
+				s.forget()
+				by.give(l, []byte("[1]\n"), func(uint64, error) { s.note("done") })
+				s.atRest(t, l, by.want)
+			}
+			swapStore(l, s.store)
+		})
+	}
+}
+
+// TestNotPreparedAfterFailure: a disk without room is not asked for room for batches
+// that it does not have.
+func TestNotPreparedAfterFailure(t *testing.T) {
+	t.Parallel()
+	l := openLog(t, testConfig(t))
+	s := &stepsStore{store: l.store, steps: new(steps)}
+	swapStore(l, s)
+	s.atRest(t, l, "prepare")
+	for name, give := range map[string]func([]byte, func(uint64, error)){
+		"caller":    func(b []byte, done func(uint64, error)) { l.Append(b, 1, done) },
+		"committer": func(b []byte, done func(uint64, error)) { l.Submit(b, 1, done) },
+	} {
+		done := make(chan error)
+		answered := func(_ uint64, err error) {
+			s.note("done")
+			go func() { done <- err }()
+		}
+		s.err = segment.ErrNotWritten // nobody leads
+		s.forget()
+		give([]byte("[1]\n"), answered)
+		if err := <-done; !errors.Is(err, ErrNotStored) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		s.atRest(t, l, "commit done")
+		s.err = nil
+		give([]byte("[2]\n"), answered)
+		if err := <-done; err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		s.atRest(t, l, "commit done commit done prepare")
+	}
+	swapStore(l, s.store)
+}
+
+// TestRoomAhead: while batches are small there is room behind them whatever was filled
+// when the segment was made, but none beyond its end.
+func TestRoomAhead(t *testing.T) {
+	t.Parallel()
+	const batch, size = 10_000, 3 << 19
+	config := testConfig(t)
+	config.SegmentSize, config.LooseMax = size, 0
+	l := openLog(t, config)
+	entry := `["` + strings.Repeat("x", batch) + `"]`
+	open := l.store.(*disk).open
+	for open.End() < size-2*batch {
+		mustAppend(t, l, entry)
+		eventually(t, "the log to be at rest", func() bool { _, leading := l.queue.state(); return !leading })
+		fi, err := os.Stat(open.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := fi.Size() - open.End(); left < batch || fi.Size() > size {
+			t.Fatalf("%d bytes are left behind the batch at %d, in a file of %d", left, open.End(), fi.Size())
+		}
+	}
+}
