@@ -7,7 +7,7 @@
 //
 // Run it in its own folder, on Linux:
 //
-//	go run .                                     # everything; takes about 45 minutes
+//	go run .                                     # everything; takes about an hour
 //	go run . -cells append -peers redis,null     # some of it
 //	go run . -cells append/64x16 -rounds 1 -duration 2s
 //	go run . -json out.json -svg out.svg         # keep the results, draw them

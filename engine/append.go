@@ -33,9 +33,7 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 		l.inline[0] = s
 		c := l.commitGroup(l.inline[:])
 		l.complete(c)
-		if c.err == nil && l.store.due() {
-			l.store.prepare()
-		}
+		l.prepare(c, func() {})
 		l.inline[0] = submission{}
 		l.queue.yield()
 	}
@@ -73,10 +71,7 @@ func (l *Log) commit() {
 			c := l.commitGroup(rest[:n])
 			l.stages.answering()
 			l.complete(c)
-			if c.err == nil && l.store.due() {
-				l.stages.waiting()
-				l.store.prepare()
-			}
+			l.prepare(c, l.stages.waiting)
 			rest = rest[n:]
 		}
 		l.queue.recycle(taken)
@@ -142,6 +137,17 @@ func (l *Log) complete(c committed) {
 	if next > c.first {
 		l.publish(next - 1)
 	}
+}
+
+// prepare has the store ready the next commit after the one of c, which has been
+// completed; waiting is called before it may wait for the disk. After a commit that
+// failed it does nothing: a disk without room is not asked for more.
+func (l *Log) prepare(c committed, waiting func()) {
+	if c.err != nil || !l.store.due() {
+		return
+	}
+	waiting()
+	l.store.prepare()
 }
 
 // commitBatch makes one batch durable. Its errors are what completions get.
