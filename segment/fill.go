@@ -31,15 +31,16 @@ var zeros [fillLong]byte
 // Due reports whether little is left of what is filled, for batches like the last one,
 // so that Prepare has something to do. limit is where the segment ends, see Room.
 func (w *Writer) Due(limit int64) bool {
-	if w.batch >= fillBelow || w.full || w.filled-w.end >= fillAhead {
-		return false
-	}
 	from, to := w.ahead(limit)
 	return from < to
 }
 
-// ahead is where the next zeros go: not beyond limit, and no more than there are.
+// ahead is where the next zeros go, nowhere where none are due: not beyond limit, and no
+// more than there are.
 func (w *Writer) ahead(limit int64) (from, to int64) {
+	if w.batch >= fillBelow || w.full || w.filled-w.end >= fillAhead {
+		return 0, 0
+	}
 	step := int64(fillLong)
 	if w.batch >= fillShortFrom {
 		step = fillShort
@@ -61,10 +62,10 @@ func (w *Writer) ahead(limit int64) (from, to int64) {
 // zeros, and then finds none, leaves a hole, which reads as zeros; the batch that comes
 // there asks for room again.
 func (w *Writer) Prepare(limit int64) {
-	if !w.Due(limit) {
+	from, to := w.ahead(limit)
+	if from >= to {
 		return
 	}
-	from, to := w.ahead(limit)
 	n, err := w.f.WriteAt(zeros[:to-from], from)
 	w.full = err != nil
 	if n > 0 {
