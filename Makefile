@@ -17,7 +17,7 @@ fmt:
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:" $$unformatted; exit 1; fi
 
 # The bench and the faults are modules of their own.
-MODULES = . bench faults
+MODULES = . test/bench test/faults
 
 vet:
 	@set -e; for module in $(MODULES); do (cd $$module && $(GO) vet ./...); done
@@ -29,14 +29,14 @@ lint:
 RACE ?= $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 test:
 	$(GO) test $(RACE) ./...
-	$(GO) test ./nowait ./client ./server # they read and write sockets otherwise than under the race detector
-	cd bench && $(GO) test ./...
+	$(GO) test ./internal/nowait ./client ./server # they read and write sockets otherwise than under the race detector
+	cd test/bench && $(GO) test ./...
 
 # interop runs the clients from npm against the built server. It needs node and npm.
 interop: build
 	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
 		echo "interop: skipped, there is no node and npm here"; \
-	else cd interop && npm ci --silent --no-audit --no-fund && TCP_LOG_SERVER=../$(BINARY) node --test; fi
+	else cd test/interop && npm ci --silent --no-audit --no-fund && TCP_LOG_SERVER=../../$(BINARY) node --test; fi
 
 # faults breaks what is around the built server and looks what becomes of the log:
 # see docs/RELIABILITY.md. It needs Linux, and for most of it root, strace and loop
@@ -44,20 +44,20 @@ interop: build
 # long run, FAULTS=Kill that of the tests with such names.
 FAULTS ?= .
 faults:
-	@cd faults && $(GO) vet ./... && $(GO) test -count=1 ./report ./mutations && \
+	@cd test/faults && $(GO) vet ./... && $(GO) test -count=1 ./report ./mutations && \
 	{ $(GO) test -count=1 -timeout 12h -json -run '$(FAULTS)' . 2>&1; true; } | $(GO) run ./report
 
 # mutations breaks the server on purpose, one line at a time, and looks whether a test
-# fails: see faults/mutations. It takes about ten minutes; MUTATIONS=sync runs those
+# fails: see test/faults/mutations. It takes about ten minutes; MUTATIONS=sync runs those
 # with such names.
 MUTATIONS ?=
 mutations:
-	@cd faults && $(GO) test -count=1 ./mutations && $(GO) run ./mutations -run '$(MUTATIONS)'
+	@cd test/faults && $(GO) test -count=1 ./mutations && $(GO) run ./mutations -run '$(MUTATIONS)'
 
 # bench compares with Redis, NATS JetStream and the original server, as far as they
 # are installed; see docs/PERFORMANCE.md.
 bench:
-	cd bench && $(GO) run . $(BENCH)
+	cd test/bench && $(GO) run . $(BENCH)
 
 # bench-compare runs the Go benchmarks of the inner loops on BASE and on the
 # working tree and compares the two.

@@ -5,7 +5,7 @@ import (
 	"net"
 	"syscall"
 
-	"tcp-log-server/nowait"
+	"tcp-log-server/internal/nowait"
 )
 
 // direct reads a plain TCP socket and writes to it by system calls of which the scheduler

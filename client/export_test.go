@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"tcp-log-server/nowait"
+	"tcp-log-server/internal/nowait"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"tcp-log-server/access/accesstest"
+	"tcp-log-server/internal/access/accesstest"
 	"tcp-log-server/client"
 	"tcp-log-server/server"
 )

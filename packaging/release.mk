@@ -7,7 +7,7 @@ SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
 export SOURCE_DATE_EPOCH
 
 TARGETS    ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
-LDFLAGS     = -s -w -X main.version=$(VERSION)
+LDFLAGS     = -s -w -X tcp-log-server/internal/build.version=$(VERSION)
 NFPM        = github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 MAINTAINER ?= The maintainers of tcp-log-server <maintainers@tcp-log-server.invalid>
 
@@ -70,7 +70,7 @@ deb:
 # removes it, which takes dpkg and root. DEB_INSTALL=1 does so with this machine
 # as well; lintian looks at the package where it is installed.
 deb-check: deb
-	DEB=$(abspath $(DEB)) $(GO) test -count=1 -run TestDeb -v .
+	DEB=$(abspath $(DEB)) $(GO) test -count=1 -run TestDeb -v ./test/e2e
 	@if command -v lintian >/dev/null; then lintian --allow-root --fail-on error,warning $(DEB); else echo "deb-check: no lintian here"; fi
 
 # systemd-check runs the units under the real systemd, in namespaces; it takes root

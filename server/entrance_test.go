@@ -12,8 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"tcp-log-server/access"
-	"tcp-log-server/access/accesstest"
+	"tcp-log-server/internal/access"
+	"tcp-log-server/internal/access/accesstest"
 	"tcp-log-server/engine"
 )
 

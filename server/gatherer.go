@@ -7,7 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"tcp-log-server/nowait"
+	"tcp-log-server/internal/nowait"
 )
 
 // A gatherer looks at its connections in sweeps. It begins one on a goroutine of its

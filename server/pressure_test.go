@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"tcp-log-server/access"
-	"tcp-log-server/access/accesstest"
+	"tcp-log-server/internal/access"
+	"tcp-log-server/internal/access/accesstest"
 	"tcp-log-server/engine"
 )
 

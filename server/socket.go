@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"tcp-log-server/nowait"
+	"tcp-log-server/internal/nowait"
 )
 
 // socket is a plain TCP connection that, beside waiting for the peer as any net.Conn

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"tcp-log-server/nowait"
+	"tcp-log-server/internal/nowait"
 )
 
 // pair is a socket and what is at its other end. Whoever has to wait for it while it

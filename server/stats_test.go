@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"tcp-log-server/access"
-	"tcp-log-server/access/accesstest"
+	"tcp-log-server/internal/access"
+	"tcp-log-server/internal/access/accesstest"
 )
 
 // TestStatsOfAConversation: after known work the counts are that work: the bytes

@@ -1,0 +1,150 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/mattn/go-isatty"
+	"github.com/urfave/cli/v3"
+
+	"tcp-log-server/client"
+	"tcp-log-server/engine"
+	"tcp-log-server/internal/reader"
+)
+
+// ExitDamaged is the exit code of cat when some entries cannot be read.
+const ExitDamaged = 2
+
+// catCommand is `tcp-log-server cat`.
+func catCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "cat",
+		Usage: "print the entries in the directories of a log, without a server",
+		Description: "Reads the log in DIR (by default that of --data): a stopped log, a backup, a copy on\n" +
+			"read-only media, or a log beside its running daemon, through the head of the moment.\n" +
+			"It changes no byte and takes no lock. Every entry is verified before it is printed;\n" +
+			"one that is damaged is printed as {\"index\":45,\"error\":\"…\"} in its place.\n\n" +
+			"Examples:\n" +
+			"   tcp-log-server cat backup                          # every entry, one a line\n" +
+			"   tcp-log-server cat --from 1000 --count 10 backup   # ten of them\n" +
+			"   tcp-log-server cat --entry backup | jq .name       # the entries alone\n" +
+			"   tcp-log-server cat --index backup | tail -n 1      # the index of the last\n\n" +
+			"Exit codes: 0 done, 1 the log could not be read, 2 some entries are damaged,\n" +
+			"16 wrong usage.",
+		ArgsUsage: "[DIR]",
+		Flags: append(append(directoryFlags(),
+			&cli.Uint64Flag{Name: "from", Value: 1, Usage: "`index` to begin at", Validator: positive("from")},
+			&cli.Uint64Flag{Name: "count", Usage: "`number` of entries to print at most (default: all)", Validator: positive("count"), HideDefault: true},
+		), lineFlags()...),
+		Action: action(cat),
+	}
+}
+
+// directoryFlags are the flags that name the directories of a log.
+func directoryFlags() []cli.Flag {
+	config := engine.NewConfig("tcp-log-server.data")
+	return []cli.Flag{
+		&cli.StringFlag{Name: "data", Sources: cli.EnvVars("DATA"), Value: "./" + config.Data, Usage: "`directory` of the log"},
+		&cli.StringFlag{Name: "wal", Sources: cli.EnvVars("WAL"), Usage: "`directory` of the index (default: wal in DIR)"},
+		&cli.StringFlag{Name: "blobs", Sources: cli.EnvVars("BLOBS"), Usage: "`directory` of the blobs (default: blobs in DIR)"},
+	}
+}
+
+// positive checks that a number is not 0.
+func positive(name string) func(uint64) error {
+	return func(n uint64) error {
+		if n == 0 {
+			return fmt.Errorf("%s is 0, want 1 or more", name)
+		}
+		return nil
+	}
+}
+
+// cat prints entries.
+func cat(ctx context.Context, cmd *cli.Command) error {
+	if cmd.NArg() > 1 {
+		return usageError(cmd, "one directory at most, got "+strings.Join(cmd.Args().Slice(), " "))
+	}
+	form, err := newLineForm(cmd)
+	if err != nil {
+		return usageError(cmd, err.Error())
+	}
+	form.pretty = isatty.IsTerminal(os.Stdout.Fd())
+	log, dir, err := openDirectories(cmd, cmd.Args().First())
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	out := &entryPrinter{w: bufio.NewWriterSize(os.Stdout, 64<<10), form: form}
+	from, through := cmd.Uint64("from"), uint64(math.MaxUint64)
+	if n := cmd.Uint64("count"); n > 0 && n <= through-from {
+		through = from + n - 1
+	}
+	err = log.Read(ctx, from, through, out.print)
+	if err == nil {
+		err = out.w.Flush()
+	}
+	switch {
+	case errors.Is(err, syscall.EPIPE):
+		return nil // the reader of the pipe has what it wants
+	case ctx.Err() != nil:
+		_ = out.w.Flush()
+		return cli.Exit("", ExitFailure)
+	case err != nil:
+		return fmt.Errorf("cat: %w", err)
+	case out.damaged > 0:
+		return cli.Exit(fmt.Sprintf("cat: %s cannot be read: run `tcp-log-server fsck %s` for the whole picture", counted(out.damaged, "entry", "entries"), dir), ExitDamaged)
+	}
+	return nil
+}
+
+// usageError says what is wrong with the command line, and where to look.
+func usageError(cmd *cli.Command, text string) error {
+	return cli.Exit(fmt.Sprintf("%s; see `tcp-log-server %s --help`", text, cmd.Name), ExitUsage)
+}
+
+// openDirectories opens for reading the log in dir, or that of the flags if dir
+// is empty.
+func openDirectories(cmd *cli.Command, dir string) (*reader.Log, string, error) {
+	if dir == "" {
+		dir = cmd.String("data")
+	}
+	if dir == engine.Memory {
+		return nil, dir, usageError(cmd, "a log in memory has no directories: ask its server")
+	}
+	log, err := reader.Open(reader.Config{Data: dir, WAL: cmd.String("wal"), Blobs: cmd.String("blobs")})
+	if errors.Is(err, reader.ErrNoLog) {
+		err = fmt.Errorf("%s: %w: name its directory: tcp-log-server %s DIR", cmd.Name, err, cmd.Name)
+	}
+	return log, dir, err
+}
+
+// entryPrinter prints entries as `read` does.
+type entryPrinter struct {
+	w       *bufio.Writer
+	form    lineForm
+	damaged int
+	line    []byte
+}
+
+func (p *entryPrinter) print(index uint64, entry []byte, err error) error {
+	var bad *client.EntryError
+	if err != nil {
+		p.damaged++
+		bad = &client.EntryError{Index: index, Text: err.Error()}
+		if p.form.only != "" {
+			fmt.Fprintf(os.Stderr, "tcp-log-server: cat: index %d: %v\n", index, err)
+		}
+	}
+	p.line = p.form.line(p.line[:0], client.Entry{Index: index, Value: entry}, bad)
+	_, err = p.w.Write(p.line)
+	return err
+}

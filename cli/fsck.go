@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/mattn/go-isatty"
+	"github.com/schollz/progressbar/v3"
+	"github.com/urfave/cli/v3"
+
+	"tcp-log-server/engine"
+	"tcp-log-server/fsck"
+)
+
+// fsckCommand verifies a log's directories, and repairs them.
+func fsckCommand() *cli.Command {
+	config := engine.NewConfig("tcp-log-server.data")
+	return &cli.Command{
+		Name:      "fsck",
+		Usage:     "verify the directories of a log, or repair them",
+		ArgsUsage: "[DIR]",
+		Description: "Reads the log in DIR (by default that of --data) without changing a byte: on a\n" +
+			"copy, on read-only media, or beside the running daemon. Every finding is printed,\n" +
+			"then a summary with a digest: two copies hold the same log when it is the same.\n\n" +
+			"Examples:\n" +
+			"   tcp-log-server fsck                                  # the log in ./tcp-log-server.data\n" +
+			"   tcp-log-server fsck /mnt/backup/log && echo it is whole\n" +
+			"   tcp-log-server fsck --through 1000 --json | jq -r 'select(.digest).digest'\n" +
+			"   tcp-log-server fsck --repair --dry-run               # what a repair would do\n" +
+			"   tcp-log-server fsck --repair --from /mnt/backup/log  # restore what is damaged\n\n" +
+			"Exit codes, as those of fsck(8):\n" +
+			"   0  no errors; there may have been hints\n" +
+			"   1  errors, all of them corrected\n" +
+			"   4  errors, not all of them corrected\n" +
+			"   8  the check or the repair could not be made\n" +
+			"  16  wrong usage\n\n" +
+			"docs/FSCK.md says what each finding means and what to do.",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "data", Sources: cli.EnvVars("DATA"), Value: "./" + config.Data, Usage: "`directory` of the log"},
+			&cli.StringFlag{Name: "wal", Sources: cli.EnvVars("WAL"), Usage: "`directory` of the index (default: wal in DIR)"},
+			&cli.StringFlag{Name: "blobs", Sources: cli.EnvVars("BLOBS"), Usage: "`directory` of the blobs (default: blobs in DIR)"},
+			&cli.BoolFlag{Name: "quick", Usage: "do not read contents: only the index, names, sizes, and how segments fit together"},
+			&cli.Uint64Flag{Name: "through", Usage: "take the digest through this `index`", DefaultText: "the head"},
+			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a line"},
+			&cli.BoolFlag{Name: "repair", Usage: "put right what can be put right without loss; the daemon must not run"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "with --repair: print the steps, change nothing"},
+			&cli.StringFlag{Name: "from", Usage: "with --repair: `directory` of another copy, to restore from"},
+			&cli.BoolFlag{Name: "prune", Usage: "with --repair: move blobs that no entry has to lost+found"},
+			&cli.BoolFlag{Name: "accept-loss", Usage: "with --repair: record what cannot be restored as lost"},
+			&cli.IntFlag{Name: "loose-max", Sources: cli.EnvVars("LOOSE_MAX"), Value: config.LooseMax, Usage: "with --repair: the daemon's `number` of blob files at most", Validator: between("loose-max", -1, 1<<40)},
+		},
+		Action: runFsck,
+	}
+}
+
+// runFsck checks, or repairs, and exits with the code that says what came of it.
+func runFsck(ctx context.Context, cmd *cli.Command) error {
+	o, err := fsckOptions(cmd)
+	if err != nil {
+		return cli.Exit(err.Error()+"; see `tcp-log-server fsck --help`", fsck.ExitUsage)
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	printer := fsck.NewPrinter(os.Stdout, cmd.Bool("json"))
+	bar := newBar(os.Stderr, isatty.IsTerminal(os.Stderr.Fd()) && !cmd.Bool("json"))
+	o.OnProgress = bar.show
+	o.OnFinding = func(f fsck.Finding) {
+		bar.clear()
+		printer.Finding(f)
+	}
+	o.OnStep = func(s fsck.Step) {
+		bar.clear()
+		printer.Step(s)
+	}
+	code, err := report(ctx, cmd, o, printer, bar)
+	if err == nil {
+		err = printer.Err()
+	}
+	switch {
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return cli.Exit("fsck: interrupted; a repair can be run again", fsck.ExitFailed)
+	case errors.Is(err, fsck.ErrFrom):
+		return cli.Exit("--from: "+err.Error(), fsck.ExitUsage)
+	case errors.Is(err, fsck.ErrBeyond):
+		return cli.Exit("--through: "+err.Error(), fsck.ExitUsage)
+	case err != nil:
+		return cli.Exit("fsck: "+err.Error(), fsck.ExitFailed)
+	case code != fsck.ExitClean:
+		return cli.Exit("", code)
+	}
+	return nil
+}
+
+// report runs the check or the repair and prints what it has come to.
+func report(ctx context.Context, cmd *cli.Command, o fsck.RepairOptions, printer *fsck.Printer, bar *bar) (int, error) {
+	again := []string{"tcp-log-server", "fsck", "--repair"}
+	for _, flag := range []string{"wal", "blobs"} {
+		if dir := cmd.String(flag); dir != "" {
+			again = append(again, "--"+flag, dir)
+		}
+	}
+	if cmd.IsSet("loose-max") {
+		again = append(again, "--loose-max", strconv.Itoa(o.LooseMax))
+	}
+	if !cmd.Bool("repair") {
+		sum, err := fsck.Check(ctx, o.Options)
+		bar.clear()
+		if err != nil {
+			return fsck.ExitFailed, err
+		}
+		printer.Summary(sum)
+		if sum.Errors > 0 {
+			printer.Next(append(again, "--dry-run", o.Data)...)
+			return fsck.ExitErrors, nil
+		}
+		return fsck.ExitClean, nil
+	}
+	res, err := fsck.Repair(ctx, o)
+	bar.clear()
+	if err != nil {
+		return fsck.ExitFailed, err
+	}
+	printer.Summary(res.After)
+	switch {
+	case o.DryRun && o.From == "" && res.Outcome.GivenUp > 0:
+		printer.Next(append(again, "--from", "COPY", o.Data)...)
+		printer.Note("without --from COPY, the repair gives up %s that a copy may have", counted(res.Outcome.GivenUp, "entry", "entries"))
+	case res.After.Errors == 0:
+	case o.DryRun && res.Outcome.Steps > 0:
+		printer.Next(append(again, repeated(o)...)...)
+	case o.From == "":
+		printer.Next(append(again, "--from", "COPY", o.Data)...)
+	case !o.AcceptLoss:
+		printer.Next(append(again, "--from", o.From, "--accept-loss", o.Data)...)
+	}
+	printer.Outcome(res.Outcome)
+	return res.ExitCode(), nil
+}
+
+// repeated is what a dry run has behind its settings, for the run that is not dry.
+func repeated(o fsck.RepairOptions) (args []string) {
+	if o.From != "" {
+		args = append(args, "--from", o.From)
+	}
+	if o.Prune {
+		args = append(args, "--prune")
+	}
+	if o.AcceptLoss {
+		args = append(args, "--accept-loss")
+	}
+	return append(args, o.Data)
+}
+
+// fsckOptions reads the flags and refuses those that do not go together.
+func fsckOptions(cmd *cli.Command) (o fsck.RepairOptions, err error) {
+	o.Data = cmd.String("data")
+	switch args := cmd.Args(); args.Len() {
+	case 0:
+	case 1:
+		o.Data = args.First()
+	default:
+		return o, fmt.Errorf("one directory at most, got %s", strings.Join(args.Slice(), " "))
+	}
+	o.WAL, o.Blobs = cmd.String("wal"), cmd.String("blobs")
+	o.Quick, o.Through = cmd.Bool("quick"), cmd.Uint64("through")
+	o.From, o.Prune, o.DryRun = cmd.String("from"), cmd.Bool("prune"), cmd.Bool("dry-run")
+	o.AcceptLoss, o.LooseMax = cmd.Bool("accept-loss"), cmd.Int("loose-max")
+	if !cmd.Bool("repair") {
+		for _, flag := range []string{"from", "prune", "dry-run", "accept-loss"} {
+			if cmd.IsSet(flag) {
+				return o, fmt.Errorf("--%s goes with --repair", flag)
+			}
+		}
+	} else if o.Quick {
+		return o, errors.New("--quick does not go with --repair, which needs to know everything")
+	}
+	if cmd.IsSet("through") && o.Through == 0 {
+		return o, errors.New("--through is 0, want an index: the first is 1")
+	}
+	if o.Data == "" {
+		return o, errors.New("the directory has an empty name: is a variable not set?")
+	}
+	if cmd.IsSet("from") && o.From == "" {
+		return o, errors.New("--from is empty: is a variable not set?")
+	}
+	if o.Data == engine.Memory {
+		return o, errors.New("a log in memory has no directories to verify")
+	}
+	return o, nil
+}
+
+// bar shows the progress on a terminal.
+type bar struct {
+	out   *os.File // nil where there is no terminal
+	phase string
+	now   *progressbar.ProgressBar
+}
+
+func newBar(out *os.File, terminal bool) *bar {
+	if !terminal {
+		return &bar{}
+	}
+	return &bar{out: out}
+}
+
+// show draws the progress of a check, with its rate and the time that is left.
+func (b *bar) show(p fsck.Progress) {
+	if b.out == nil {
+		return
+	}
+	if p.Phase != b.phase {
+		b.clear()
+		b.phase = p.Phase
+		b.now = progressbar.NewOptions64(max(p.Total, 1),
+			progressbar.OptionSetWriter(b.out), progressbar.OptionSetDescription(p.Phase),
+			progressbar.OptionShowBytes(p.Phase == "log"), progressbar.OptionShowIts(), progressbar.OptionShowCount(),
+			progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish())
+	}
+	_ = b.now.Set64(p.Done) // what cannot be drawn is not missed
+}
+
+// clear makes room for a line of output.
+func (b *bar) clear() {
+	if b.now != nil {
+		_ = b.now.Clear()
+	}
+}

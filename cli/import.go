@@ -1,0 +1,203 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/schollz/progressbar/v3"
+	"github.com/urfave/cli/v3"
+
+	"tcp-log-server/client"
+	"tcp-log-server/internal/legacy"
+)
+
+// importCommand is `tcp-log-server import`.
+func importCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "import",
+		Usage: "bring a log over from the original tcp-log-server of npm",
+		Description: "Copies every entry of the original's log, in order, into the log of a running server\n" +
+			"of this kind, --into, and then reads back and compares what it has written. SOURCE is\n" +
+			"the address of the original server, of any version, or the directory in which it ran,\n" +
+			"where its .tcp-log-server.leveldb and .tcp-log-server.blobs are, once it is stopped.\n" +
+			"Nothing of the source is changed.\n\n" +
+			"An entry keeps its index, so the log must be empty, or hold what an earlier import has\n" +
+			"brought: that is compared, and the import goes on behind it. Nobody else may append\n" +
+			"meanwhile.\n\n" +
+			"Entries that this log does not take, or that the original has lost, are listed on\n" +
+			"standard output: {\"index\":7,\"error\":\"lone surrogate at byte 9 of the entry\"}. The\n" +
+			"import stops before the first and lists the rest, unless --on-refused placeholder\n" +
+			"has their places kept by {\"refused\":{…}} with the text in it. See docs/IMPORT.md.\n\n" +
+			"Examples:\n" +
+			"   tcp-log-server import --dry-run old.example.com:8089       # what would be refused?\n" +
+			"   tcp-log-server import old.example.com:8089 --into :8089\n" +
+			"   tcp-log-server import /var/lib/old-log                     # from its directories\n" +
+			"   tcp-log-server import --leveldb level --legacy-blobs blobs # where they lie elsewhere\n\n" +
+			"Exit codes: 0 done, 1 failed, 2 there are entries that are refused, 16 wrong usage.",
+		ArgsUsage: "SOURCE",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "into", Usage: "`address` of the server to import into (default: HOST and PORT, else localhost:8089)"},
+			&cli.StringFlag{Name: "on-refused", Value: "stop", Usage: "`stop|placeholder` at an entry that is refused", Validator: func(s string) error {
+				if s != "stop" && s != "placeholder" {
+					return fmt.Errorf("on-refused is %q, want stop or placeholder", s)
+				}
+				return nil
+			}},
+			&cli.BoolFlag{Name: "dry-run", Usage: "read the source and list what is refused, write nothing"},
+			&cli.StringFlag{Name: "leveldb", Usage: "`directory` of the original's list (default: " + legacy.LevelDBName + " in SOURCE)"},
+			&cli.StringFlag{Name: "legacy-blobs", Usage: "`directory` of the original's blobs (default: " + legacy.BlobsName + " in SOURCE)"},
+			&cli.DurationFlag{Name: "quiet-for", Value: time.Second, Usage: "`time` of silence after which a server of version 6 has sent all it has"},
+		}, connectFlags()...),
+		Action: action(runImport),
+	}
+}
+
+// legacyLog is a log of the original.
+type legacyLog interface {
+	Read(ctx context.Context, from uint64) iter.Seq2[legacy.Entry, error]
+}
+
+func runImport(ctx context.Context, cmd *cli.Command) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	addr, err := serverAddress(cmd.String("into"))
+	if err != nil {
+		return usageError(cmd, "--into: "+err.Error())
+	}
+	src, name, total, err := openSource(ctx, cmd, addr)
+	if err != nil {
+		return err
+	}
+	if d, ok := src.(*legacy.Directory); ok {
+		defer d.Close()
+	}
+	i := &importing{
+		source: src, placeholders: cmd.String("on-refused") == "placeholder",
+		bar: newImportBar(total), list: os.Stdout,
+	}
+	began := time.Now()
+	if cmd.Bool("dry-run") {
+		err = i.check(ctx)
+	} else {
+		var c *client.Client
+		if c, err = connect(ctx, cmd, addr, client.Options{}); err != nil {
+			return err
+		}
+		defer c.Close()
+		err = i.run(ctx, c)
+	}
+	i.bar.clear()
+	switch {
+	case ctx.Err() != nil:
+		return cli.Exit(fmt.Sprintf("import: interrupted behind index %d: run it again to go on", i.stored), ExitFailure)
+	case err != nil:
+		if !cmd.Bool("dry-run") {
+			name += " into " + addr
+		}
+		return cli.Exit(fmt.Sprintf("import: %s: %v%s", name, plainly(err), adviceFor(cmd, err)), ExitFailure)
+	}
+	took := time.Since(began).Round(time.Millisecond)
+	switch {
+	case cmd.Bool("dry-run"):
+		fmt.Fprintf(os.Stderr, "%s: %s entries, %s refused, in %v\n", name, grouped(i.read), grouped(i.refused), took)
+	default:
+		fmt.Fprintf(os.Stderr, "%s: %s of %s entries are in %s: %s imported and read back, %s there before; %s placeholders; %v\n",
+			name, grouped(i.stored), grouped(i.read), addr, grouped(i.stored-i.found), grouped(i.found), grouped(i.kept), took)
+	}
+	if i.refused > i.kept {
+		return cli.Exit(fmt.Sprintf("import: %s entries are refused, the first at index %d: --on-refused placeholder keeps their places", grouped(i.refused), i.firstRefused), ExitRefused)
+	}
+	return nil
+}
+
+// openSource opens what SOURCE names. total is how many entries it has, 0 if that
+// is not known.
+func openSource(ctx context.Context, cmd *cli.Command, into string) (src legacyLog, name string, total uint64, err error) {
+	level, blobs := cmd.String("leveldb"), cmd.String("legacy-blobs")
+	arg := cmd.Args().First()
+	if cmd.NArg() > 1 {
+		return nil, "", 0, usageError(cmd, "want one source, got "+strings.Join(cmd.Args().Slice(), " "))
+	}
+	if arg == "" && (level == "" || blobs == "") {
+		return nil, "", 0, usageError(cmd, "want a source: the address of the original server, or its directory")
+	}
+	if arg == "" || isDirectory(arg) {
+		if level == "" {
+			level = filepath.Join(arg, legacy.LevelDBName)
+		}
+		if blobs == "" {
+			blobs = filepath.Join(arg, legacy.BlobsName)
+		}
+		d, err := legacy.OpenDirectory(level, blobs)
+		if errors.Is(err, legacy.ErrFormat) {
+			err = fmt.Errorf("import: %w: name them with --leveldb and --legacy-blobs", err)
+		}
+		if err != nil {
+			return nil, level, 0, err
+		}
+		return d, level, d.Last(), nil
+	}
+	if level+blobs != "" {
+		return nil, "", 0, usageError(cmd, "--leveldb and --legacy-blobs go with a directory, not with an address")
+	}
+	addr, err := serverAddress(arg)
+	if err != nil {
+		return nil, "", 0, usageError(cmd, err.Error())
+	}
+	if addr == into && !cmd.Bool("dry-run") {
+		return nil, "", 0, usageError(cmd, "the source and --into are both "+addr)
+	}
+	s, err := legacy.NewServer(ctx, addr)
+	if err != nil {
+		return nil, addr, 0, failure(cmd, addr, err)
+	}
+	s.Quiet = cmd.Duration("quiet-for")
+	return s, fmt.Sprintf("%s (%v)", addr, s.Generation()), 0, nil
+}
+
+// importBar shows on a terminal how far an import is.
+type importBar struct {
+	total uint64
+	phase string
+	bar   *progressbar.ProgressBar // nil where there is no terminal
+	show  bool
+}
+
+func newImportBar(total uint64) *importBar {
+	return &importBar{total: total, show: isatty.IsTerminal(os.Stderr.Fd())}
+}
+
+// step shows that the phase has come to index.
+func (b *importBar) step(phase string, index uint64) {
+	if !b.show {
+		return
+	}
+	if b.phase != phase {
+		b.clear()
+		total := int64(-1) // not known
+		if b.total > 0 {
+			total = int64(b.total)
+		}
+		b.phase, b.bar = phase, progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(phase),
+			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("entries"),
+			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+	}
+	_ = b.bar.Set64(int64(index)) // what cannot be drawn is not missed
+}
+
+// clear makes room for a line of output.
+func (b *importBar) clear() {
+	if b.bar != nil {
+		_ = b.bar.Clear()
+	}
+}

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestLogQueueLastLine: each line is passed on though no other follows.
+func TestLogQueueLastLine(t *testing.T) {
+	from, to := io.Pipe()
+	q := newLogQueue(to, 16, func(n uint64) { t.Errorf("%d lines were dropped", n) })
+	got := make([]byte, 6)
+	for n := range 20_000 {
+		line := fmt.Sprintf("%05d\n", n)
+		q.Write([]byte(line))
+		if _, err := io.ReadFull(from, got); err != nil || string(got) != line {
+			t.Fatalf("line %d is %q, %v", n, got, err)
+		}
+	}
+	q.close(time.Minute)
+}
+
+// TestLogQueueFull: what logs does not wait for a reader that is stuck; what found
+// no room is counted, and what found some comes in order once it goes on.
+func TestLogQueueFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := stuck{let: make(chan struct{})}
+		var dropped uint64
+		q := newLogQueue(&out, 4, func(n uint64) { dropped += n })
+		line := []byte("0\n")
+		q.Write(line)
+		synctest.Wait() // the writer has it, and is stuck
+		for n := 1; n < 10; n++ {
+			line[0] = byte('0' + n)
+			q.Write(line)
+		}
+		begun := time.Now()
+		q.close(time.Second)
+		if took := time.Since(begun); took != time.Second {
+			t.Errorf("closing took %v while nobody reads, want 1s", took)
+		}
+		close(out.let)
+		q.close(time.Second)
+		if got, want := strings.Fields(out.String()), "0 1 2 3 4"; strings.Join(got, " ") != want || dropped != 5 {
+			t.Errorf("%v came through and %d were dropped, want %s and 5", got, dropped, want)
+		}
+		if n, err := q.Write(line); n != len(line) || err != nil {
+			t.Errorf("after closing a write is %d, %v", n, err)
+		}
+	})
+}
+
+// TestLogQueueClose: what was logged before closing is passed on.
+func TestLogQueueClose(t *testing.T) {
+	var out bytes.Buffer
+	q := newLogQueue(&out, 1000, func(n uint64) { t.Errorf("%d lines were dropped", n) })
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 250 {
+				io.WriteString(q, "line\n")
+			}
+		})
+	}
+	wg.Wait()
+	q.close(time.Minute)
+	if got := strings.Count(out.String(), "line\n"); got != 1000 {
+		t.Errorf("%d lines came through, want 1000", got)
+	}
+}
+
+// stuck is a writer that takes nothing until it is let.
+type stuck struct {
+	let chan struct{}
+	bytes.Buffer
+}
+
+func (s *stuck) Write(p []byte) (int, error) {
+	<-s.let
+	return s.Buffer.Write(p)
+}

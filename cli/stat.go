@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"tcp-log-server/client"
+)
+
+// statTime is how long a server may take to tell of itself.
+const statTime = 10 * time.Second
+
+// statCommand is `tcp-log-server stat`.
+func statCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "stat",
+		Usage: "tell what a running server, or the directories of a log, have and do",
+		Description: "With an address, or with none, it asks the server there. With the directory of a log,\n" +
+			"which holds a / or exists, it looks there, without a server and without a change, and\n" +
+			"reads the index and names, not contents.\n\n" +
+			addressHelp + "\n\n" +
+			"Examples:\n" +
+			"   tcp-log-server stat                       # the server on this machine\n" +
+			"   tcp-log-server stat log.example.com:8089\n" +
+			"   tcp-log-server stat ./tcp-log-server.data # the directory, or a backup\n" +
+			"   tcp-log-server stat --json | jq .head\n" +
+			"   tcp-log-server stat --quiet && echo the server is well\n\n" +
+			"Exit codes: 0 done, 1 it could not be asked, or takes no appends,\n" +
+			"16 wrong usage.",
+		ArgsUsage: "[ADDR|DIR]",
+		Flags: append(slices.DeleteFunc(directoryFlags(), func(f cli.Flag) bool { return f.Names()[0] == "data" }),
+			append(connectFlags(),
+				&cli.BoolFlag{Name: "json", Usage: "print one JSON object"},
+				&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print nothing: the exit code tells"},
+			)...),
+		Action: action(showStat),
+	}
+}
+
+func showStat(ctx context.Context, cmd *cli.Command) error {
+	if cmd.NArg() > 1 {
+		return usageError(cmd, "want one address or directory, got "+strings.Join(cmd.Args().Slice(), " "))
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	arg := cmd.Args().First()
+	if info, err := os.Stat(arg); err == nil && info.Mode().IsRegular() {
+		return usageError(cmd, fmt.Sprintf("%q is a file, neither an address nor the directory of a log", arg))
+	}
+	if isDirectory(arg) {
+		return statDirectory(cmd, arg)
+	}
+	for _, name := range []string{"wal", "blobs"} {
+		// The variable may be there for the server, and is nothing to this then.
+		if value := cmd.String(name); value != os.Getenv(strings.ToUpper(name)) {
+			return usageError(cmd, fmt.Sprintf("--%s goes with the directory of a log, and this asks a server: name the directory", name))
+		}
+	}
+	return statServer(ctx, cmd, arg)
+}
+
+// isDirectory tells a directory from an address.
+func isDirectory(arg string) bool {
+	if strings.ContainsAny(arg, `/\`) || arg == "." || arg == ".." {
+		return true
+	}
+	fi, err := os.Stat(arg)
+	return arg != "" && err == nil && fi.IsDir()
+}
+
+func statServer(ctx context.Context, cmd *cli.Command, arg string) error {
+	addr, err := serverAddress(arg)
+	if err != nil {
+		return usageError(cmd, err.Error())
+	}
+	ctx, cancel := context.WithTimeout(ctx, statTime)
+	defer cancel()
+	c, err := connect(ctx, cmd, addr, client.Options{})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	text, err := c.Stat(ctx)
+	if err != nil {
+		return failure(cmd, addr, err)
+	}
+	var s stat
+	if err := json.Unmarshal(text, &s); err != nil {
+		return failure(cmd, addr, fmt.Errorf("%w: %w", client.ErrProtocol, err))
+	}
+	switch {
+	case cmd.Bool("quiet"):
+	case cmd.Bool("json"):
+		_, err = fmt.Printf("%s\n", text)
+	default:
+		err = printServerStat(os.Stdout, addr, s)
+	}
+	if err == nil && s.Failed != "" {
+		return cli.Exit(fmt.Sprintf("stat: %s takes no appends: %s", addr, s.Failed), ExitFailure)
+	}
+	return err
+}
+
+// printServerStat prints for people.
+func printServerStat(w io.Writer, addr string, s stat) error {
+	t := newTable(w)
+	up := time.Duration(s.Uptime * float64(time.Second)).Round(time.Second)
+	t.row("server", "%s, version %s, up %v", addr, s.Version, up)
+	if s.Failed != "" {
+		t.row("failed", "takes no appends: %s", s.Failed)
+	}
+	t.row("head", "%s", grouped(s.Head))
+	if s.Head > s.Settled && s.Settled > 0 {
+		t.row("settled", "through %s, %s to go", grouped(s.Settled), grouped(s.Head-s.Settled))
+	}
+	if s.Loose >= 0 {
+		t.row("loose", "%s", counted(s.Loose, "blob file", "blob files"))
+	}
+	t.row("packed", "%s", counted(s.Packed, "entry", "entries"))
+	t.row("segments", "%s, %s with the index", grouped(uint64(s.Segments)), byteCount(s.Bytes))
+	t.row("appended", "%s, %s since the start; %.4g a second now", counted(s.Appends.Entries, "entry", "entries"), byteCount(int64(s.Appends.Bytes)), s.Appends.Rate)
+	t.row("clients", "%s, %d of them read", counted(s.Connections, "connection", "connections"), s.Readers)
+	for i, name := range slices.Sorted(maps.Keys(s.Settings)) {
+		label := ""
+		if i == 0 {
+			label = "settings"
+		}
+		value := s.Settings[name]
+		if f, ok := value.(float64); ok {
+			value = fmt.Sprintf("%.0f", f)
+		}
+		t.row(label, "%s=%v", name, value)
+	}
+	return t.flush()
+}
+
+// directoryStat is what `stat --json DIR` prints.
+type directoryStat struct {
+	Store    string `json:"store"`
+	Head     uint64 `json:"head"`
+	Loose    uint64 `json:"loose"`  // entries with a blob file
+	Packed   uint64 `json:"packed"` // entries without
+	Blobs    int    `json:"blobs"`  // blob files
+	Segments int    `json:"segments"`
+	First    uint64 `json:"first"` // the first index in a segment
+	Settled  uint64 `json:"settled"`
+	Damaged  int    `json:"damaged"` // segments that cannot be read at all
+	Bytes    struct {
+		Segments int64 `json:"segments"`
+		Index    int64 `json:"index"`
+		Blobs    int64 `json:"blobs"`
+	} `json:"bytes"`
+	Last string `json:"last,omitempty"` // when the last settled entry was committed
+}
+
+func statDirectory(cmd *cli.Command, dir string) error {
+	log, _, err := openDirectories(cmd, dir)
+	if err != nil {
+		return err
+	}
+	found, err := log.Stat()
+	if err != nil {
+		return fmt.Errorf("stat: %w", err)
+	}
+	s := directoryStat{
+		Store: found.Store, Head: found.Head, Loose: found.Loose, Packed: found.Packed, Blobs: found.Blobs,
+		Segments: found.Segments, First: found.First, Settled: found.Settled, Damaged: found.Damaged,
+	}
+	s.Bytes.Segments, s.Bytes.Index, s.Bytes.Blobs = found.SegmentBytes, found.IndexBytes, found.BlobBytes
+	if !found.Last.IsZero() {
+		s.Last = found.Last.UTC().Format(time.RFC3339Nano)
+	}
+	switch {
+	case cmd.Bool("quiet"):
+		return nil
+	case cmd.Bool("json"):
+		var b bytes.Buffer
+		if err := json.NewEncoder(&b).Encode(s); err != nil {
+			return err
+		}
+		_, err = os.Stdout.Write(b.Bytes())
+		return err
+	}
+	t := newTable(os.Stdout)
+	t.row("log", "%s, store %s", dir, s.Store)
+	t.row("head", "%s", grouped(s.Head))
+	if s.Last != "" {
+		t.row("last", "%s", found.Last.Local().Format(time.DateTime))
+	}
+	if s.Head > s.Settled {
+		t.row("settled", "through %s, %s to go", grouped(s.Settled), grouped(s.Head-s.Settled))
+	}
+	t.row("loose", "%s in %s, %s", counted(s.Loose, "entry", "entries"), counted(s.Blobs, "blob file", "blob files"), byteCount(s.Bytes.Blobs))
+	t.row("packed", "%s", counted(s.Packed, "entry", "entries"))
+	t.row("segments", "%s, %s", grouped(uint64(s.Segments)), byteCount(s.Bytes.Segments))
+	t.row("index", "%s", byteCount(s.Bytes.Index))
+	if s.Damaged > 0 {
+		t.row("damaged", "%s cannot be read: run `tcp-log-server fsck %s`", counted(s.Damaged, "segment", "segments"), dir)
+	}
+	return t.flush()
+}
+
+// table prints names and values in two columns.
+type table struct{ *tabwriter.Writer }
+
+func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+
+func (t table) row(name, format string, args ...any) {
+	fmt.Fprintf(t, "%s\t"+format+"\n", append([]any{name}, args...)...) // an error comes with the flush
+}
+
+func (t table) flush() error { return t.Flush() }
+
+// counted is n of something, in the singular if it is one.
+func counted[N int | int64 | uint64](n N, one, many string) string {
+	if n == 1 {
+		many = one
+	}
+	return grouped(uint64(n)) + " " + many
+}
+
+// grouped is n with a comma before every three digits.
+func grouped(n uint64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package cli
+
+import "os"
+
+// readerGone cannot tell here: the next write does.
+func readerGone(*os.File) bool { return false }

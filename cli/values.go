@@ -1,0 +1,238 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"tcp-log-server/canonical"
+)
+
+// valueMax is the size in bytes that a value in the input may have: more than any
+// server takes.
+const valueMax = 1 << 30
+
+// valueReader cuts its input into JSON values: one a line, or a stream of values
+// with any white space or none between them, or the elements of one array. It keeps
+// in memory what it has read ahead, at most 256 KiB, or twice the longest value.
+type valueReader struct {
+	in    io.Reader
+	state arrayState
+
+	buf    []byte
+	lo, hi int // read and not yet returned
+	eof    bool
+	line   int // of buf[lo], from 1
+	count  int // elements of the array that have begun
+}
+
+// arrayState is what may come next.
+type arrayState int
+
+const (
+	noArray    arrayState = iota // a value: the input is a stream of them
+	atArray                      // '['
+	atFirst                      // an element or ']'
+	atElement                    // an element
+	atNext                       // ',' or ']'
+	afterArray                   // nothing
+)
+
+func newValueReader(in io.Reader, array bool) *valueReader {
+	v := &valueReader{in: in, buf: make([]byte, 256<<10), line: 1}
+	if array {
+		v.state = atArray
+	}
+	return v
+}
+
+// valueError says what in the input is no JSON value. Unless it is fatal the values
+// behind it can be read.
+type valueError struct {
+	err   error
+	fatal bool
+}
+
+func (e *valueError) Error() string { return e.err.Error() }
+func (e *valueError) Unwrap() error { return e.err }
+
+func broken(format string, args ...any) error {
+	return &valueError{fmt.Errorf(format, args...), true}
+}
+
+// next returns the next value, which is valid until the next call, and its place:
+// the line on which it begins, or of an array's element its number from 1. The
+// error, which belongs to that place, is io.EOF at the end of the input, a
+// *valueError, or that of reading.
+func (v *valueReader) next() (value []byte, place int, err error) {
+	value, place, err = v.read()
+	if v.state != noArray {
+		place = max(v.count, 1)
+	}
+	return value, place, err
+}
+
+func (v *valueReader) read() (value []byte, line int, err error) {
+	for {
+		c, err := v.token()
+		if errors.Is(err, io.EOF) && v.state != noArray && v.state != afterArray {
+			v.count++
+			err = broken("the input ends before its array does")
+		}
+		if err != nil {
+			return nil, v.line, err
+		}
+		switch {
+		case v.state == noArray:
+			return v.value()
+		case v.state == atArray && c == '[':
+			v.state = atFirst
+		case v.state == atFirst && c == ']', v.state == atNext && c == ']':
+			v.state = afterArray
+		case v.state == atNext && c == ',':
+			v.state = atElement
+		case v.state == atFirst, v.state == atElement:
+			v.state = atNext
+			v.count++
+			return v.value()
+		default:
+			v.count++
+			want := map[arrayState]string{atArray: "'[', since the input is to be one array", atNext: "',' or ']'", afterArray: "the end of the input"}
+			return nil, v.line, broken("found %q, want %s", c, want[v.state])
+		}
+		v.drop(1)
+	}
+}
+
+// token passes over white space and returns the byte behind it.
+func (v *valueReader) token() (byte, error) {
+	for {
+		for i, c := range v.buf[v.lo:v.hi] {
+			if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+				v.drop(i)
+				return c, nil
+			}
+		}
+		v.drop(v.hi - v.lo)
+		if err := v.fill(); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// drop goes on behind n bytes.
+func (v *valueReader) drop(n int) {
+	v.line += bytes.Count(v.buf[v.lo:v.lo+n], []byte("\n"))
+	v.lo += n
+}
+
+// fill reads more behind what there is.
+func (v *valueReader) fill() error {
+	if v.eof {
+		return io.EOF
+	}
+	if v.lo > 0 && len(v.buf)-v.hi < len(v.buf)/4 {
+		v.hi = copy(v.buf, v.buf[v.lo:v.hi])
+		v.lo = 0
+	}
+	if v.hi == len(v.buf) {
+		v.buf = append(v.buf, make([]byte, len(v.buf))...)
+	}
+	for {
+		n, err := v.in.Read(v.buf[v.hi:])
+		v.hi += n
+		v.eof = errors.Is(err, io.EOF)
+		switch {
+		case n > 0:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// value takes the value that begins here.
+func (v *valueReader) value() ([]byte, int, error) {
+	line := v.line
+	var s scanner
+	checked := 0 // bytes that the last look at the grammar had
+	for {
+		text := v.buf[v.lo:v.hi]
+		if v.eof || len(text) >= 2*checked || s.complete(text) {
+			checked = len(text)
+			n, err := canonical.Skip(text)
+			var syntax *canonical.SyntaxError
+			switch {
+			case err == nil && (n < len(text) || v.eof || endsItself(text[0])):
+				v.drop(n)
+				return text[:n:n], line, nil
+			case errors.As(err, &syntax) && !syntax.Truncated:
+				return nil, line, v.pass(syntax)
+			case err != nil && v.eof:
+				v.drop(len(text))
+				return nil, line, &valueError{err, true}
+			}
+		}
+		if len(text) > valueMax {
+			return nil, line, broken("a value of more than %d bytes", valueMax)
+		}
+		if err := v.fill(); err != nil && !v.eof {
+			return nil, line, err
+		}
+	}
+}
+
+// endsItself reports whether a value's last byte shows that it is the last.
+func endsItself(first byte) bool { return first == '{' || first == '[' || first == '"' }
+
+// pass goes on behind a value that is none. On a line of its own, or cut off at the
+// end of its line, it ends with the line. Of others nobody can tell where they end,
+// and to take what is inside of them for values of their own would be wrong.
+func (v *valueReader) pass(syntax *canonical.SyntaxError) error {
+	text := v.buf[v.lo:v.hi]
+	end := bytes.IndexByte(text, '\n')
+	if v.state != noArray || end >= 0 && end < syntax.Offset && len(bytes.TrimSpace(text[end:syntax.Offset])) > 0 {
+		return &valueError{syntax, true}
+	}
+	for end < 0 {
+		v.drop(len(text))
+		if err := v.fill(); err != nil {
+			return &valueError{syntax, false} // which the next call runs into again
+		}
+		text = v.buf[v.lo:v.hi]
+		end = bytes.IndexByte(text, '\n')
+	}
+	v.drop(end)
+	return &valueError{syntax, false}
+}
+
+// scanner finds the end of an object or array by its brackets, a piece at a time.
+type scanner struct {
+	at, depth      int
+	quoted, escape bool
+}
+
+// complete looks at what text has more than in the last call, and reports whether
+// its end has come: with anything but a bracket as its first byte, at once.
+func (s *scanner) complete(text []byte) bool {
+	for ; s.at < len(text); s.at++ {
+		switch c := text[s.at]; {
+		case s.escape:
+			s.escape = false
+		case s.quoted:
+			s.escape = c == '\\'
+			s.quoted = c != '"'
+		case c == '"':
+			s.quoted = true
+		case c == '{', c == '[':
+			s.depth++
+		case c == '}', c == ']':
+			s.depth--
+		}
+		if s.depth <= 0 && !s.quoted {
+			return true
+		}
+	}
+	return false
+}

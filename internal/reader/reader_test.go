@@ -1,0 +1,420 @@
+package reader_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tcp-log-server/engine"
+	"tcp-log-server/internal/reader"
+	"tcp-log-server/segment"
+)
+
+const entries = 200
+
+func entryText(index uint64) string {
+	return fmt.Sprintf(`{"n":%d,"text":"%s"}`, index, strings.Repeat("x", int(index%7)))
+}
+
+func appendEntries(t testing.TB, l *engine.Log, from, through uint64) {
+	t.Helper()
+	for from <= through {
+		n := min(1+from%4, through-from+1)
+		var body []byte
+		for i := range n {
+			body = append(append(body, entryText(from+i)...), '\n')
+		}
+		done := make(chan error, 1)
+		l.Append(body, int(n), func(_ uint64, err error) { done <- err })
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		from += n
+	}
+}
+
+// build makes a settled store with segments of 1 KiB. With few blobs wanted its
+// segments stay; otherwise they go as soon as they may, if remove says so.
+func build(t testing.TB, looseMax int, remove bool) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "data")
+	c := engine.NewConfig(dir)
+	c.SegmentSize, c.SettleEvery, c.RemoveAfter, c.LooseMax = 1024, time.Millisecond, time.Hour, looseMax
+	if remove {
+		c.RemoveAfter = 0
+	}
+	l, err := engine.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appendEntries(t, l, 1, entries)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if s := l.Stats(); s.Settled == entries && (!remove || s.Segments == 1) {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the store does not settle")
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// treeSum hashes every name, mode, time of change and byte below dir.
+func treeSum(t testing.TB, dir string) string {
+	t.Helper()
+	h := sha256.New()
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		fi, err := e.Info()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(h, path, fi.Mode(), fi.ModTime().UnixNano(), fi.Size())
+		if fi.Mode().IsRegular() {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			h.Write(b)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil))
+}
+
+// contents reads the log in dir and returns the indices that came with an error.
+// All others must have come in order and be what was appended.
+func contents(t testing.TB, c reader.Config, from, through uint64) (head uint64, bad []uint64) {
+	t.Helper()
+	before := treeSum(t, c.Data)
+	l, err := reader.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := from
+	err = l.Read(context.Background(), from, through, func(index uint64, entry []byte, err error) error {
+		if index != next {
+			t.Fatalf("index %d came where %d should", index, next)
+		}
+		next++
+		if err != nil {
+			if !errors.Is(err, reader.ErrDamaged) && !errors.Is(err, reader.ErrLost) {
+				t.Errorf("index %d: %v wraps neither ErrDamaged nor ErrLost", index, err)
+			}
+			bad = append(bad, index)
+		} else if string(entry) != entryText(index) {
+			t.Errorf("index %d reads %s, want %s", index, entry, entryText(index))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := min(through, l.Head()) + 1; next != want && from < want {
+		t.Errorf("the read ended before index %d, want %d", next, want)
+	}
+	if after := treeSum(t, c.Data); after != before {
+		t.Error("the read has changed the directory")
+	}
+	return l.Head(), bad
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func files(t testing.TB, dir string) (paths []string) {
+	t.Helper()
+	firsts, err := segment.List(filepath.Join(dir, "segments"))
+	must(t, err)
+	for _, first := range firsts {
+		paths = append(paths, filepath.Join(dir, "segments", segment.Name(first)))
+	}
+	return paths
+}
+
+func edit(t testing.TB, path string, fn func([]byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.WriteFile(path, fn(b), 0o600))
+}
+
+// flip alters one byte of text in the file.
+func flip(t testing.TB, path, text string, at int) {
+	t.Helper()
+	edit(t, path, func(b []byte) []byte {
+		i := bytes.Index(b, []byte(text))
+		if i < 0 {
+			t.Fatalf("%s does not hold %s", path, text)
+		}
+		b[i+at] ^= 1
+		return b
+	})
+}
+
+func holding(t testing.TB, dir, text string) string {
+	t.Helper()
+	for _, path := range files(t, dir) {
+		b, err := os.ReadFile(path)
+		must(t, err)
+		if bytes.Contains(b, []byte(text)) {
+			return path
+		}
+	}
+	t.Fatalf("no segment holds %s", text)
+	return ""
+}
+
+func TestWhole(t *testing.T) {
+	for name, dir := range map[string]string{
+		"packed": build(t, 0, false), "mixed": build(t, 50, false), "loose": build(t, -1, true),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, span := range [][2]uint64{{1, 1 << 62}, {1, 1}, {77, 130}, {entries, entries + 5}, {entries + 1, 1 << 62}} {
+				if head, bad := contents(t, reader.Config{Data: dir}, span[0], span[1]); head != entries || len(bad) > 0 {
+					t.Errorf("%v: head %d, bad %v", span, head, bad)
+				}
+			}
+		})
+	}
+}
+
+// TestDamage: what is damaged, and which entries that costs. All others are read.
+func TestDamage(t *testing.T) {
+	const one = `{"n":20,` // an entry in the midst of a batch of several
+	for _, tt := range []struct {
+		name   string
+		loose  int
+		damage func(t *testing.T, dir string)
+		bad    []uint64
+	}{
+		{"an entry, its batch's others are found by their hashes", 0, func(t *testing.T, dir string) {
+			flip(t, holding(t, dir, one), one, 6)
+		}, []uint64{20}},
+		{"an entry with a blob", 50, func(t *testing.T, dir string) {
+			flip(t, holding(t, dir, one), one, 6)
+		}, nil},
+		{"the header of a batch", 0, func(t *testing.T, dir string) {
+			edit(t, files(t, dir)[1], func(b []byte) []byte {
+				b[segment.HeaderSize+10] ^= 0xff
+				return b
+			})
+		}, nil},
+		{"a segment is missing", 0, func(t *testing.T, dir string) {
+			must(t, os.Remove(files(t, dir)[1]))
+		}, nil}, // filled in below
+		{"a segment with blobs is missing", -1, func(t *testing.T, dir string) {
+			must(t, os.Remove(files(t, dir)[1]))
+		}, nil},
+		{"the header of a segment", 0, func(t *testing.T, dir string) {
+			edit(t, files(t, dir)[1], func(b []byte) []byte { clear(b[:segment.HeaderSize]); return b })
+		}, nil},
+		{"the footer of a segment", 0, func(t *testing.T, dir string) {
+			edit(t, files(t, dir)[1], func(b []byte) []byte { clear(b[len(b)-segment.FooterSize:]); return b })
+		}, nil},
+		{"the last segment is a directory", -1, func(t *testing.T, dir string) {
+			path := files(t, dir)
+			must(t, os.Remove(path[len(path)-1]))
+			must(t, os.Mkdir(path[len(path)-1], 0o700))
+		}, nil},
+		{"all segments are missing", -1, func(t *testing.T, dir string) {
+			must(t, os.RemoveAll(filepath.Join(dir, "segments")))
+		}, nil},
+		{"the index is missing", 0, func(t *testing.T, dir string) {
+			must(t, os.RemoveAll(filepath.Join(dir, "wal")))
+		}, nil},
+		{"a record", 0, func(t *testing.T, dir string) {
+			edit(t, filepath.Join(dir, "wal", "00000000000000000001"), func(b []byte) []byte { b[49*19+8] ^= 1; return b })
+		}, nil},
+		{"the only batch of a segment that is not sealed", 0, func(t *testing.T, dir string) {
+			edit(t, files(t, dir)[1], func(b []byte) []byte {
+				b[segment.HeaderSize+segment.BatchHeaderSize+6] ^= 1
+				size := binary.LittleEndian.Uint32(b[segment.HeaderSize+4:])
+				return b[:segment.HeaderSize+segment.BatchHeaderSize+size]
+			})
+		}, nil}, // filled in below
+		{"the end of the last segment", 0, func(t *testing.T, dir string) {
+			paths := files(t, dir)
+			edit(t, paths[len(paths)-1], func(b []byte) []byte {
+				i := bytes.Index(b, []byte(entryText(entries)))
+				b[i+6] ^= 1
+				return b
+			})
+		}, []uint64{entries}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := build(t, tt.loose, false)
+			if tt.name == "a segment is missing" {
+				firsts, err := segment.List(filepath.Join(dir, "segments"))
+				must(t, err)
+				for i := firsts[1]; i < firsts[2]; i++ {
+					tt.bad = append(tt.bad, i)
+				}
+			}
+			if tt.name == "the only batch of a segment that is not sealed" {
+				// Its first entry is altered, the others of the batch are found, and the
+				// rest of the segment has been cut off.
+				firsts, err := segment.List(filepath.Join(dir, "segments"))
+				must(t, err)
+				tt.bad = append(tt.bad, firsts[1])
+				b, err := os.ReadFile(files(t, dir)[1])
+				must(t, err)
+				count := uint64(binary.LittleEndian.Uint32(b[segment.HeaderSize+16:]))
+				for i := firsts[1] + count; i < firsts[2]; i++ {
+					tt.bad = append(tt.bad, i)
+				}
+			}
+			tt.damage(t, dir)
+			head, bad := contents(t, reader.Config{Data: dir}, 1, 1<<62)
+			if head != entries || fmt.Sprint(bad) != fmt.Sprint(tt.bad) {
+				t.Errorf("head %d, bad %v; want %d, %v", head, bad, entries, tt.bad)
+			}
+		})
+	}
+}
+
+// TestForeignEntry: a whole batch in the place of another's, which only the index
+// can tell.
+func TestForeignEntry(t *testing.T) {
+	a, b := build(t, 0, false), build(t, 0, false)
+	to := files(t, a)
+	from := files(t, b)
+	edit(t, to[1], func([]byte) []byte { x, err := os.ReadFile(from[1]); must(t, err); return x })
+	// The segment says itself that it is another store's.
+	if _, bad := contents(t, reader.Config{Data: a}, 1, 1<<62); len(bad) == 0 {
+		t.Error("a segment of another store is read as this one's")
+	}
+}
+
+// TestDisagreement: a batch that checks out, and a record that has another hash.
+func TestDisagreement(t *testing.T) {
+	dir := build(t, 0, false)
+	records := segment.NewRecordReader(filepath.Join(dir, "wal"))
+	defer records.Close()
+	recs := make([]segment.Record, entries)
+	if n, err := records.Read(1, recs); n != entries {
+		t.Fatal(n, err)
+	}
+	recs[41].Hash[0] ^= 1
+	path := filepath.Join(dir, "wal", "00000000000000000001")
+	must(t, os.Remove(path))
+	must(t, segment.WriteRecords(path, 1, recs))
+	if _, bad := contents(t, reader.Config{Data: dir}, 1, 1<<62); fmt.Sprint(bad) != "[42]" {
+		t.Errorf("bad %v, want [42]", bad)
+	}
+}
+
+func TestNoLog(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	must(t, os.WriteFile(file, nil, 0o600))
+	for _, path := range []string{dir, file, filepath.Join(dir, "nothing")} {
+		if _, err := reader.Open(reader.Config{Data: path}); !errors.Is(err, reader.ErrNoLog) {
+			t.Errorf("%s: %v, want ErrNoLog", path, err)
+		}
+	}
+}
+
+func TestMemoryParts(t *testing.T) {
+	dir := build(t, 0, false)
+	must(t, os.RemoveAll(filepath.Join(dir, "wal")))
+	if head, bad := contents(t, reader.Config{Data: dir, WAL: reader.Memory, Blobs: reader.Memory}, 1, 1<<62); head != entries || bad != nil {
+		t.Errorf("head %d, bad %v", head, bad)
+	}
+}
+
+// TestLive reads beside a log that appends, settles and removes segments.
+func TestLive(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	c := engine.NewConfig(dir)
+	c.SegmentSize, c.SettleEvery, c.RemoveAfter, c.LooseMax = 1024, time.Millisecond, 0, -1
+	log, err := engine.Open(c)
+	must(t, err)
+	defer log.Close()
+	appendEntries(t, log, 1, 1)
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for next := uint64(2); next < 3000; next += 2 {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			body := entryText(next) + "\n" + entryText(next+1) + "\n"
+			stored := make(chan error, 1)
+			log.Append([]byte(body), 2, func(_ uint64, err error) { stored <- err })
+			if <-stored != nil {
+				return
+			}
+		}
+	}()
+	defer func() { close(stop); <-done }()
+	for head := uint64(0); head < 1000; {
+		acked := log.Stats().Head
+		l, err := reader.Open(reader.Config{Data: dir})
+		must(t, err)
+		if head = l.Head(); head < acked {
+			t.Fatalf("head is %d, %d had been acknowledged", head, acked)
+		}
+		next := uint64(1)
+		err = l.Read(context.Background(), 1, head, func(index uint64, entry []byte, err error) error {
+			if index != next || err != nil || string(entry) != entryText(index) {
+				return fmt.Errorf("index %d, want %d: %s, %v", index, next, entry, err)
+			}
+			next++
+			return nil
+		})
+		must(t, err)
+	}
+}
+
+func TestStat(t *testing.T) {
+	for _, tt := range []struct {
+		loose  int
+		remove bool
+		want   reader.Stat
+	}{
+		{0, false, reader.Stat{Head: entries, First: 1, Settled: entries, Packed: entries}},
+		{-1, true, reader.Stat{Head: entries, Settled: entries, Segments: 1, Loose: entries, Blobs: entries}},
+	} {
+		dir := build(t, tt.loose, tt.remove)
+		l, err := reader.Open(reader.Config{Data: dir})
+		must(t, err)
+		got, err := l.Stat()
+		must(t, err)
+		if tt.remove && got.First <= 1 || !tt.remove && got.Segments < 2 || got.SegmentBytes == 0 || got.IndexBytes == 0 || len(got.Store) != 32 || time.Since(got.Last) > time.Hour {
+			t.Errorf("%+v", got)
+		}
+		got.Store, got.Last, got.SegmentBytes, got.IndexBytes, got.BlobBytes = "", time.Time{}, 0, 0, 0
+		if tt.remove {
+			got.First = 0
+		} else {
+			got.Segments = 0
+		}
+		if got != tt.want {
+			t.Errorf("%+v, want %+v", got, tt.want)
+		}
+	}
+}

@@ -1,8 +1,0 @@
-//go:build !unix
-
-package main
-
-import "os"
-
-// readerGone cannot tell here: the next write does.
-func readerGone(*os.File) bool { return false }

@@ -1,0 +1,424 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"tcp-log-server/cli"
+)
+
+// binary is the built program, made once for all tests that run it.
+var binary = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(scratch, "tcp-log-server")
+	out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// scratch is where it lies.
+var scratch string
+
+// TestMain has the tests run where the module begins, so that they name files as the documents do.
+func TestMain(m *testing.M) {
+	if err := os.Chdir("../.."); err != nil {
+		panic(err)
+	}
+	var err error
+	if scratch, err = os.MkdirTemp("", "tcp-log-server-test"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(scratch)
+	os.Exit(code)
+}
+
+// daemon is a running server.
+type daemon struct {
+	cmd    *exec.Cmd
+	addr   string
+	events chan map[string]any // what it logs; closed at its end
+	stderr bytes.Buffer
+}
+
+// start starts the server with settings beyond PORT=0 and waits until it listens.
+func start(t *testing.T, settings ...string) *daemon {
+	t.Helper()
+	d := launch(t, settings...)
+	e := d.event(t, "listening")
+	d.addr = fmt.Sprintf("127.0.0.1:%v", e["port"])
+	return d
+}
+
+// launch starts the server.
+func launch(t *testing.T, settings ...string) *daemon {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return launchBy(t, exec.Command(path), settings...)
+}
+
+// launchBy starts the server by a command of the caller's.
+func launchBy(t *testing.T, cmd *exec.Cmd, settings ...string) *daemon {
+	t.Helper()
+	d := &daemon{cmd: cmd, events: make(chan map[string]any, 1024)}
+	d.cmd.Env = append(os.Environ(), append([]string{"PORT=0"}, settings...)...)
+	d.cmd.Stderr = &d.stderr
+	out, err := d.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.cmd.Process.Kill(); d.cmd.Wait() })
+	go func() {
+		defer close(d.events)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			var e map[string]any
+			if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+				e = map[string]any{"event": "not JSON", "line": lines.Text()}
+			}
+			select {
+			case d.events <- e:
+			default: // nobody looks at this one
+			}
+		}
+	}()
+	return d
+}
+
+// event waits for a logged event of that name.
+func (d *daemon) event(t *testing.T, name string) map[string]any {
+	t.Helper()
+	timeout := time.After(20 * time.Second)
+	for {
+		select {
+		case e, ok := <-d.events:
+			if !ok {
+				d.cmd.Wait()
+				t.Fatalf("the server ended before %q: %s", name, d.stderr.String())
+			}
+			if e["event"] == name {
+				return e
+			}
+		case <-timeout:
+			t.Fatalf("the server did not log %q in time", name)
+		}
+	}
+}
+
+// stop ends the server by a signal and returns its exit code.
+func (d *daemon) stop(t *testing.T, s os.Signal) int {
+	t.Helper()
+	if err := d.cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+	return d.wait(t)
+}
+
+func (d *daemon) wait(t *testing.T) int {
+	t.Helper()
+	for range d.events { // until the server closes its standard output
+	}
+	err := d.cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return d.cmd.ProcessState.ExitCode()
+}
+
+// talk sends all of input, closes that half of the connection and returns
+// everything that comes back.
+func talk(t *testing.T, addr, input string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(c, input); err != nil {
+		t.Fatal(err)
+	}
+	c.(*net.TCPConn).CloseWrite()
+	out, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+func TestFirstMinute(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	d := start(t, "DATA="+data)
+	if got, want := talk(t, d.addr, `{"id":"1","entry":{"b":1,"a":2}}`+"\n"), `{"id":"1","index":1}`+"\n"; got != want {
+		t.Errorf("reply is %q, want %q", got, want)
+	}
+	// b3sum of {"a":2,"b":1}
+	const hash = "aec0c27dfce8daa9a0e36db913d1688ec539ca7f764997c4de8b9f3101f6418b"
+	blob := filepath.Join(data, "blobs", hash[:2], hash[2:])
+	deadline := time.Now().Add(2 * time.Second)
+	for {
+		if b, err := os.ReadFile(blob); err == nil && string(b) == `{"a":2,"b":1}` {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("two seconds on there is no %s", blob)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	files := 0
+	filepath.WalkDir(filepath.Join(data, "blobs"), func(_ string, e os.DirEntry, _ error) error {
+		if !e.IsDir() {
+			files++
+		}
+		return nil
+	})
+	if files != 1 {
+		t.Errorf("there are %d files below blobs, want 1", files)
+	}
+	if code := d.stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code is %d, want 0: %s", code, d.stderr.String())
+	}
+
+	d = start(t, "DATA="+data)
+	if got, want := talk(t, d.addr, `{"from":1}`+"\n"), `{"index":1,"entry":{"a":2,"b":1}}`+"\n"+`{"current":true}`+"\n"; got != want {
+		t.Errorf("after a restart the log reads %q, want %q", got, want)
+	}
+}
+
+func TestLogLines(t *testing.T) {
+	d := start(t, "DATA=memory", "LEVELDB=/somewhere")
+	talk(t, d.addr, "[]\n")
+	for _, name := range []string{"connected", "invalid", "end", "close"} {
+		e := d.event(t, name)
+		level, isNumber := e["level"].(float64)
+		if _, ok := e["connection"].(string); !ok || !isNumber || level < 10 || level > 60 || e["pid"] == nil || e["hostname"] == nil || e["time"] == nil {
+			t.Errorf("event %q lacks a field of pino's, or the connection: %v", name, e)
+		}
+		if name == "connected" && (e["address"] != "127.0.0.1" || e["port"] == nil) {
+			t.Errorf("event %q lacks address or port: %v", name, e)
+		}
+	}
+	d.cmd.Process.Signal(os.Interrupt)
+	d.event(t, "stopped")
+	if code := d.wait(t); code != 0 {
+		t.Errorf("exit code is %d, want 0", code)
+	}
+}
+
+func TestOldSettings(t *testing.T) {
+	for _, name := range []string{"LEVELDB", "LEVELDOWN", "FILE"} {
+		d := launch(t, "DATA=memory", name+"=x")
+		e := d.event(t, "ignored")
+		if msg, _ := e["msg"].(string); e["variable"] != name || !strings.Contains(msg, "WAL") || e["level"] != 40.0 {
+			t.Errorf("with %s set the server logs %v", name, e)
+		}
+		d.event(t, "listening")
+		d.stop(t, syscall.SIGTERM)
+	}
+}
+
+func TestRefusedSettings(t *testing.T) {
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		setting, flag string
+		code          int
+		says          string
+	}{
+		{"PORT=x", "", cli.ExitUsage, "PORT"},
+		{"PORT=65536", "", cli.ExitUsage, "65536"},
+		{"LOOSE_MAX=-2", "", cli.ExitUsage, "loose-max is -2"},
+		{"LOOSE_MAX=x", "", cli.ExitUsage, "for flag loose-max, want a whole number; see"},
+		{"", "fsck --through -1", cli.ExitUsage, "want a whole number, 0 or more; see `tcp-log-server fsck --help`"},
+		{"", "append --port 1 {}", cli.ExitUsage, "`append` has no --port: name the server as an address, host:port or :port"},
+		{"", "append go.mod", cli.ExitUsage, "\"go.mod\" is no address, but a file; entries of a file come from standard input"},
+		{"", "fsck --nonsense", cli.ExitUsage, "see `tcp-log-server fsck --help`"},
+		{"LOG_LEVEL=loud", "", cli.ExitUsage, `log-level is "loud"`},
+		{"WRITE_TIMEOUT=1ms", "", cli.ExitUsage, "write-timeout is 1ms"},
+		{"", "--prot=1", cli.ExitUsage, "prot"},
+		{"", "surve", cli.ExitUsage, `no command "surve"`},
+		{"", "--data x fsck", cli.ExitUsage, "the flags of `fsck` go behind it"},
+		{"HOST=no.such.host.invalid", "", cli.ExitFailure, "no.such.host.invalid"},
+		{"DATA=/dev/null/x", "", cli.ExitFailure, "/dev/null"},
+	} {
+		cmd := exec.Command(path)
+		if tt.flag != "" {
+			cmd.Args = append(cmd.Args, strings.Fields(tt.flag)...)
+		}
+		cmd.Env = append(os.Environ(), "PORT=0", "DATA="+filepath.Join(t.TempDir(), "data"))
+		if tt.setting != "" {
+			cmd.Env = append(cmd.Env, tt.setting)
+		}
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		cmd.Run()
+		if code := cmd.ProcessState.ExitCode(); code != tt.code {
+			t.Errorf("%s%s: exit code is %d, want %d", tt.setting, tt.flag, code, tt.code)
+		}
+		text := stderr.String()
+		if !strings.Contains(text, tt.says) || strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "tcp-log-server: ") {
+			t.Errorf("%s%s: error is %q, want one line with %q", tt.setting, tt.flag, text, tt.says)
+		}
+	}
+}
+
+func TestSecondDaemon(t *testing.T) {
+	data := t.TempDir()
+	start(t, "DATA="+data)
+	second := launch(t, "DATA="+data)
+	if code := second.wait(t); code != cli.ExitFailure || !strings.Contains(second.stderr.String(), "locked by another process") {
+		t.Errorf("exit code is %d, error %q", code, second.stderr.String())
+	}
+}
+
+func TestDamagedStart(t *testing.T) {
+	data := t.TempDir()
+	d := start(t, "DATA="+data)
+	talk(t, d.addr, strings.Repeat(`{"id":"1","entry":{"a":1}}`+"\n", 10))
+	d.stop(t, syscall.SIGTERM)
+	path := filepath.Join(data, "segments", "00000000000000000001.seg")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)-5] ^= 1
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d = launch(t, "DATA="+data)
+	code := d.wait(t)
+	text := d.stderr.String()
+	if code != cli.ExitFailure || strings.Count(text, "\n") != 1 || !strings.Contains(text, path) || !strings.Contains(text, "tcp-log-server fsck "+data) {
+		t.Errorf("exit code is %d, error %q", code, text)
+	}
+}
+
+func TestSecondSignal(t *testing.T) {
+	d := start(t, "DATA=memory")
+	c, err := net.Dial("tcp", d.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	d.event(t, "connected")
+	// A client that stays is waited for, for a moment; the second signal is not.
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	d.event(t, "stopping")
+	ended := make(chan int)
+	go func() { ended <- d.wait(t) }()
+	for {
+		select {
+		case code := <-ended:
+			if code != cli.ExitFailure {
+				t.Errorf("exit code is %d, want %d", code, cli.ExitFailure)
+			}
+			return
+		case <-time.After(50 * time.Millisecond): // the first few count as the same signal
+			d.cmd.Process.Signal(syscall.SIGTERM)
+		}
+	}
+}
+
+// TestSharedIndex: two logs that were given one directory by mistake would write
+// over each other's records.
+func TestSharedIndex(t *testing.T) {
+	dir := t.TempDir()
+	start(t, "DATA="+filepath.Join(dir, "a"), "WAL="+filepath.Join(dir, "wal"))
+	second := launch(t, "DATA="+filepath.Join(dir, "b"), "WAL="+filepath.Join(dir, "wal"))
+	if code := second.wait(t); code != cli.ExitFailure || strings.Count(second.stderr.String(), "\n") != 1 || !strings.Contains(second.stderr.String(), filepath.Join(dir, "wal")) {
+		t.Errorf("exit code is %d, error %q", code, second.stderr.String())
+	}
+}
+
+// TestSharedIndexOfOneStore: the directories' marks do not tell a log from its
+// copy; the lock on the index does.
+func TestSharedIndexOfOneStore(t *testing.T) {
+	dir := t.TempDir()
+	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
+	settings := []string{"WAL=" + filepath.Join(dir, "wal"), "BLOBS=" + filepath.Join(dir, "blobs")}
+	d := start(t, append(settings, "DATA="+a)...)
+	talk(t, d.addr, `{"id":"1","entry":{"a":1}}`+"\n")
+	d.stop(t, syscall.SIGTERM)
+	if err := os.CopyFS(b, os.DirFS(a)); err != nil {
+		t.Fatal(err)
+	}
+	start(t, append(settings, "DATA="+a)...)
+	second := launch(t, append(settings, "DATA="+b)...)
+	if code := second.wait(t); code != cli.ExitFailure || !strings.Contains(second.stderr.String(), "two logs cannot share a directory") {
+		t.Errorf("exit code is %d, error %q", code, second.stderr.String())
+	}
+}
+
+// TestLogReader: whoever reads the log may go away, or stop reading, and the
+// server serves on and ends in good order.
+func TestLogReader(t *testing.T) {
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, read := range map[string]func(out *os.File){
+		"goes away":     func(out *os.File) { out.Close() },
+		"stops reading": func(*os.File) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, in, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer out.Close()
+			cmd := exec.Command(path)
+			cmd.Env = append(os.Environ(), "PORT=0", "DATA=memory", "LOG_LEVEL=debug")
+			cmd.Stdout = in
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer cmd.Process.Kill()
+			in.Close()
+			line, err := bufio.NewReaderSize(out, 16).ReadSlice('}')
+			for err == bufio.ErrBufferFull {
+				var more []byte
+				more, err = bufio.NewReaderSize(out, 1024).ReadSlice('}')
+				line = append(append([]byte(nil), line...), more...)
+			}
+			var port int
+			if _, rest, ok := strings.Cut(string(line), `"port":`); !ok {
+				t.Fatalf("first line is %s", line)
+			} else if _, err := fmt.Sscanf(rest, "%d", &port); err != nil {
+				t.Fatal(err)
+			}
+			read(out)
+			addr := fmt.Sprintf("127.0.0.1:%d", port)
+			for range 400 { // each logs more than 400 bytes; a pipe holds 64 KiB
+				if got := talk(t, addr, "[]\n"); got != "{\"error\":\"invalid message\"}\n" {
+					t.Fatalf("reply is %q", got)
+				}
+			}
+			cmd.Process.Signal(syscall.SIGTERM)
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("the server ended with %v", err)
+			}
+		})
+	}
+}

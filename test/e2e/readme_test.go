@@ -1,0 +1,148 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write what documents should say instead of checking it")
+
+// TestFirstMinutes does what the README's first screen says, as it stands: the
+// blocks of the first two terminals in a shell each, those of the third command by
+// command. An ellipsis there stands for whatever is printed.
+func TestFirstMinutes(t *testing.T) {
+	for _, tool := range []string{"sh", "jq", "nc"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("there is no %s here", tool)
+		}
+	}
+	b, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(b), "\n## The first minutes\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	block := regexp.MustCompile("(?s)```([a-z]+)\n(.*?)```")
+	var blocks []string
+	for i, m := range block.FindAllStringSubmatch(text, -1) {
+		if kinds := []string{"sh", "sh", "console", "text"}; i >= len(kinds) || m[1] != kinds[i] {
+			t.Fatalf("block %d is of kind %q, want %q in this order", i+1, m[1], kinds)
+		}
+		blocks = append(blocks, m[2])
+	}
+	if len(blocks) != 4 {
+		t.Fatalf("there are %d blocks, want 4", len(blocks))
+	}
+	dir := t.TempDir()
+	if err := copySources(dir); err != nil {
+		t.Fatal(err)
+	}
+	// Only where the port is taken, another.
+	port := "8089"
+	if ln, err := net.Listen("tcp", "localhost:8089"); err == nil {
+		ln.Close()
+	} else if ln, err = net.Listen("tcp", "localhost:0"); err == nil {
+		_, port, _ = net.SplitHostPort(ln.Addr().String())
+		ln.Close()
+	}
+	shell := func(script string) *exec.Cmd {
+		cmd := exec.Command("sh", "-c", strings.ReplaceAll(script, "8089", port))
+		cmd.Dir = dir
+		if port != "8089" {
+			cmd.Env = append(os.Environ(), "PORT="+port)
+		}
+		return cmd
+	}
+
+	var logged, followed lockedBuffer
+	for i, out := range []*lockedBuffer{&logged, &followed} {
+		cmd := shell("set -e\n" + strings.TrimSuffix(blocks[i], "\n") + " & echo $! > pid" + fmt.Sprint(i) + "; wait")
+		cmd.Stdout, cmd.Stderr = out, out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if b, err := os.ReadFile(filepath.Join(dir, fmt.Sprint("pid", i))); err == nil {
+				if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+					if p, err := os.FindProcess(pid); err == nil {
+						p.Kill()
+					}
+				}
+			}
+			cmd.Wait()
+		})
+		if i == 0 {
+			waitFor(t, "the server to listen", func() bool { return strings.Contains(logged.String(), "listening") }, &logged)
+		}
+	}
+	for _, step := range strings.Split("\n"+blocks[2], "\n$ ")[1:] {
+		line, want, _ := strings.Cut(step, "\n")
+		got, err := shell(line).CombinedOutput()
+		pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.ReplaceAll(strings.TrimSpace(want), "8089", port)), "…", ".+")
+		if err != nil || !regexp.MustCompile("^"+pattern+"$").MatchString(strings.TrimSpace(string(got))) {
+			t.Errorf("%s\nprints\n%s%v, want\n%s", line, got, err, want)
+		}
+	}
+	waitFor(t, "the second terminal to show what the README shows", func() bool { return followed.String() == blocks[3] }, &followed)
+}
+
+// copySources copies what `go build .` needs to dir.
+func copySources(dir string) error {
+	return filepath.WalkDir(".", func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if name := e.Name(); e.IsDir() {
+			if path != "." && (name[0] == '.' || slices.Contains([]string{"test", "testdata", "docs", "dist", "tcp-log-server.data"}, name)) {
+				return filepath.SkipDir
+			}
+			return os.MkdirAll(filepath.Join(dir, path), 0o755)
+		} else if !strings.HasSuffix(name, ".go") && !strings.HasPrefix(name, "go.") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(dir, path), b, 0o644)
+	})
+}
+
+// lockedBuffer is what a process prints, for a test to look at while it runs.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// waitFor waits until ok, and else shows what was printed.
+func waitFor(t *testing.T, what string, ok func() bool, printed *lockedBuffer) {
+	t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s; printed was\n%s", what, printed.String())
+		}
+	}
+}

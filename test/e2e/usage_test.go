@@ -1,0 +1,90 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tcp-log-server/cli"
+)
+
+// TestWrongUsage: what is wrong with a command line is said in one line, with the
+// names that the help has, and the exit code is the one for it.
+func TestWrongUsage(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "f.ndjson")
+	if err := os.WriteFile(file, []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		setting, args, says string
+	}{
+		{"", "help foo", "there is no command \"foo\", want one of append, read, tail, fsck, backup, stat, cat, import, version, completion, man; see `tcp-log-server --help`"},
+		{"", "read --from 0", `invalid value "0" for flag --from: from is 0, want 1 or more; see`},
+		{"", "read -from x", `invalid value "x" for flag --from, want a whole number, 0 or more; see`},
+		{"", "read --form 1", "flag provided but not defined: --form; see `tcp-log-server read --help`"},
+		{"", "read -x", "flag provided but not defined: -x; see"},
+		{"", "tail -n x", `invalid value "x" for flag -n, want a whole number`},
+		{"", "--port x", `invalid value "x" for flag --port, want a whole number; see`},
+		{"", "stat --wal X localhost:1", "--wal goes with the directory of a log, and this asks a server: name the directory; see"},
+		{"WAL=Y", "stat --wal X", "--wal goes with the directory of a log"},
+		{"", "stat --blobs X :1", "--blobs goes with the directory of a log"},
+		{"", "stat " + file, `f.ndjson" is a file, neither an address nor the directory of a log; see`},
+		{"", "stat f.ndjson", `"f.ndjson" is a file, neither an address nor the directory of a log; see`},
+		{"", "read f.ndjson", `"f.ndjson" is no address, but a file; see`},
+		{"", "append f.ndjson", `"f.ndjson" is no address, but a file; entries of a file come from standard input: < FILE; see`},
+		{"", "append -", `"-" is no address; entries of a file come from standard input: < FILE; see`},
+		{"", "read -5", `"-5" is neither a flag nor an address; see`},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			cmd := command(t, []string{tt.setting}, strings.Fields(tt.args)...)
+			cmd.Dir = dir
+			out, _ := cmd.CombinedOutput()
+			if code := cmd.ProcessState.ExitCode(); code != cli.ExitUsage {
+				t.Errorf("exit code is %d, want %d", code, cli.ExitUsage)
+			}
+			checkErrors(t, string(out), []string{tt.says})
+		})
+	}
+	// A variable that is there for the server is no wrong usage.
+	if r := play(t, []string{"WAL=Y", "BLOBS=Z"}, "", "stat", "localhost:1"); r.code != cli.ExitFailure || !strings.Contains(r.err, "connection refused") {
+		t.Errorf("stat beside the server's settings: %+v", r)
+	}
+	if r := play(t, nil, "", "tail", "-h", "localhost:1"); r.code != 0 || !strings.HasPrefix(r.out, "NAME:\n   tcp-log-server tail - ") {
+		t.Errorf("the help of tail beside an address: %+v", r)
+	}
+}
+
+// TestSingular: of one thing the commands speak in the singular.
+func TestSingular(t *testing.T) {
+	work := t.TempDir()
+	data, copied := filepath.Join(work, "data"), filepath.Join(work, "copy")
+	d := start(t, "DATA="+data)
+	if r := play(t, at(d.addr), "[1]", "append"); r.code != 0 {
+		t.Fatalf("append: %+v", r)
+	}
+	deadline := time.Now().Add(20 * time.Second) // for the entry to be settled
+	for !strings.Contains(play(t, at(d.addr), "", "stat").out, "loose     1 blob file\n") && time.Now().Before(deadline) {
+	}
+	for _, tt := range []struct{ args, says string }{
+		{"stat", "clients   1 connection, 0 of them read\n"},
+		{"stat", "appended  1 entry, "},
+		{"stat", "loose     1 blob file\n"},
+		{"stat " + data, "loose     1 entry in 1 blob file, "},
+		{"backup --data " + data + " " + copied, "(1 new), 1 segment and 1 blob added: "},
+	} {
+		if r := play(t, at(d.addr), "", strings.Fields(tt.args)...); r.code != 0 || !strings.Contains(r.out, tt.says) {
+			t.Errorf("%s prints %+v, want %q", tt.args, r, tt.says)
+		}
+	}
+}
+
+// TestBackupHelp: a backup is of what is on disk, so its help does not offer memory.
+func TestBackupHelp(t *testing.T) {
+	r := play(t, nil, "", "backup", "--help")
+	if r.code != 0 || strings.Contains(r.out, "memory") || !strings.Contains(r.out, "of the log to copy") {
+		t.Errorf("backup --help prints %+v", r)
+	}
+}
