@@ -18,7 +18,7 @@ func TestCommandSessions(t *testing.T) {
 	if _, err := exec.LookPath("jq"); err != nil {
 		t.Skip("there is no jq here")
 	}
-	b, err := os.ReadFile("docs/CLI.md")
+	b, err := os.ReadFile(root + "docs/CLI.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,12 +33,20 @@ var binary = sync.OnceValues(func() (string, error) {
 // scratch is where it lies.
 var scratch string
 
-// TestMain has the tests run where the module begins, so that they name files as the documents do.
+// root is the directory of the module, with a slash at its end. Files of the tree are named by it:
+// go test notes such a file, and runs the tests again when it changes.
+var root string
+
+// TestMain changes to root, so that commands run as the documents show them.
 func TestMain(m *testing.M) {
 	if err := os.Chdir("../.."); err != nil {
 		panic(err)
 	}
-	var err error
+	dir, err := os.Getwd()
+	if err != nil {
+		panic(err)
+	}
+	root = dir + "/"
 	if scratch, err = os.MkdirTemp("", "tcp-log-server-test"); err != nil {
 		panic(err)
 	}

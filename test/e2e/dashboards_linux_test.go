@@ -82,7 +82,7 @@ type expression struct{ where, text, legend string }
 // expressions are those of the alert rules and of the dashboard.
 func expressions(t *testing.T) []expression {
 	t.Helper()
-	b, err := os.ReadFile("packaging/watching/alerts.yml")
+	b, err := os.ReadFile(root + "packaging/watching/alerts.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ type panel struct {
 
 func dashboard(t *testing.T) (d struct{ Panels []panel }) {
 	t.Helper()
-	b, err := os.ReadFile("packaging/watching/grafana.json")
+	b, err := os.ReadFile(root + "packaging/watching/grafana.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,7 @@ func TestWatchingSyntax(t *testing.T) {
 	if err := os.WriteFile(path, []byte(strings.Join(rules, "\n")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"packaging/watching/alerts.yml", path} {
+	for _, path := range []string{root + "packaging/watching/alerts.yml", path} {
 		if out, err := exec.Command(promtool, "check", "rules", path).CombinedOutput(); err != nil {
 			t.Errorf("promtool: %v\n%s", err, out)
 		}

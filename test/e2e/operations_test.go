@@ -16,7 +16,7 @@ func TestEventsTable(t *testing.T) {
 	logged := make(map[string]bool)
 	event := regexp.MustCompile(`Str\("event", "([a-z]+)"\)`)
 	for _, pattern := range []string{"cli/*.go", "engine/*.go", "server/*.go"} {
-		files, err := filepath.Glob(pattern)
+		files, err := filepath.Glob(root + pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatal(pattern, err)
 		}
@@ -33,7 +33,7 @@ func TestEventsTable(t *testing.T) {
 			}
 		}
 	}
-	b, err := os.ReadFile("docs/OPERATIONS.md")
+	b, err := os.ReadFile(root + "docs/OPERATIONS.md")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func commandNames(t *testing.T) []string {
 // program can do.
 func TestUnits(t *testing.T) {
 	files := packaged(t)
-	units, err := filepath.Glob("packaging/systemd/*.*")
+	units, err := filepath.Glob(root + "packaging/systemd/*.*")
 	if err != nil || len(units) != 7 {
 		t.Fatal(units, err)
 	}
@@ -51,7 +51,7 @@ func TestUnits(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if dst := "/lib/systemd/system/" + filepath.Base(name); files[dst] != name {
+		if dst := "/lib/systemd/system/" + filepath.Base(name); root+files[dst] != name {
 			t.Errorf("the package has %q as %s, want %s", files[dst], dst, name)
 		}
 		for _, m := range regexp.MustCompile(`(?m)^(?:ExecStart|EnvironmentFile)=-?(\S+)(.*)`).FindAllStringSubmatch(string(b), -1) {
@@ -69,7 +69,7 @@ func TestUnits(t *testing.T) {
 // come from.
 func packaged(t *testing.T) map[string]string {
 	t.Helper()
-	b, err := os.ReadFile("packaging/deb/nfpm.yaml")
+	b, err := os.ReadFile(root + "packaging/deb/nfpm.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func packaged(t *testing.T) map[string]string {
 
 // TestPackageFiles: whatever the package is made of exists, or is made for it.
 func TestPackageFiles(t *testing.T) {
-	mk, err := os.ReadFile("packaging/release.mk")
+	mk, err := os.ReadFile(root + "packaging/release.mk")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestPackageFiles(t *testing.T) {
 		}
 	}
 	// What has no mode of its own would have that of the checkout.
-	b, err := os.ReadFile("packaging/deb/nfpm.yaml")
+	b, err := os.ReadFile(root + "packaging/deb/nfpm.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,12 +125,12 @@ func TestConfinement(t *testing.T) {
 	if out, err := exec.Command(analyze, "security", "--help").CombinedOutput(); err != nil || !strings.Contains(string(out), "--offline") {
 		t.Skip("this systemd-analyze cannot rate a file")
 	}
-	docs, err := os.ReadFile("docs/OPERATIONS.md")
+	docs, err := os.ReadFile(root + "docs/OPERATIONS.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, bound := range map[string]float64{"tcp-log-server.service": 1.2, "tcp-log-server-fsck.service": 0.6} {
-		path, err := filepath.Abs(filepath.Join("packaging/systemd", name))
+		path, err := filepath.Abs(filepath.Join(root, "packaging/systemd", name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -154,7 +154,7 @@ func TestConfinement(t *testing.T) {
 // TestDockerfile checks what can be without an engine: that the image runs what
 // there is, as nobody of importance, and that what is built is in its context.
 func TestDockerfile(t *testing.T) {
-	b, err := os.ReadFile("packaging/Dockerfile")
+	b, err := os.ReadFile(root + "packaging/Dockerfile")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func TestDockerfile(t *testing.T) {
 		name, value, _ := strings.Cut(word, "=")
 		variables[name] = value
 	}
-	defaults, err := os.ReadFile("packaging/default") // whose tests hold it to the settings
+	defaults, err := os.ReadFile(root + "packaging/default") // whose tests hold it to the settings
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +204,7 @@ func TestDockerfile(t *testing.T) {
 	if m == nil || !slices.Contains(commandNames(t), m[1]) {
 		t.Errorf("HEALTHCHECK runs %s, want a command of the program in the form without a shell", command)
 	}
-	module, err := os.ReadFile("go.mod")
+	module, err := os.ReadFile(root + "go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}

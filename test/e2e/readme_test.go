@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,7 +26,7 @@ func TestFirstMinutes(t *testing.T) {
 			t.Skipf("there is no %s here", tool)
 		}
 	}
-	b, err := os.ReadFile("README.md")
+	b, err := os.ReadFile(root + "README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,26 +96,28 @@ func TestFirstMinutes(t *testing.T) {
 	waitFor(t, "the second terminal to show what the README shows", func() bool { return followed.String() == blocks[3] }, &followed)
 }
 
-// copySources copies what `go build .` needs to dir.
+// copySources copies what `go build .` needs to dir: the sources of the packages that it builds, and
+// nothing else that lies in the clone.
 func copySources(dir string) error {
-	return filepath.WalkDir(".", func(path string, e os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if name := e.Name(); e.IsDir() {
-			if path != "." && (name[0] == '.' || slices.Contains([]string{"test", "testdata", "docs", "dist", "tcp-log-server.data"}, name)) {
-				return filepath.SkipDir
-			}
-			return os.MkdirAll(filepath.Join(dir, path), 0o755)
-		} else if !strings.HasSuffix(name, ".go") && !strings.HasPrefix(name, "go.") || strings.HasSuffix(name, "_test.go") {
-			return nil
-		}
+	const files = `{{with .Module}}{{if .Main}}{{range $.GoFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`
+	out, err := exec.Command("go", "list", "-deps", "-f", files, ".").Output()
+	if err != nil {
+		return fmt.Errorf("go list: %w", err)
+	}
+	for _, path := range append(strings.Fields(string(out)), root+"go.mod", root+"go.sum") {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(dir, path), b, 0o644)
-	})
+		to := filepath.Join(dir, strings.TrimPrefix(path, root))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(to, b, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lockedBuffer is what a process prints, for a test to look at while it runs.

@@ -20,7 +20,7 @@ var (
 // named.
 func TestReliability(t *testing.T) {
 	sources := make(map[string][]string) // by test: the files that have one of that name
-	err := filepath.WalkDir(".", func(path string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -42,7 +42,7 @@ func TestReliability(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := os.ReadFile("docs/RELIABILITY.md")
+	b, err := os.ReadFile(root + "docs/RELIABILITY.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestReliability(t *testing.T) {
 	}
 	for name, files := range sources {
 		for _, file := range files {
-			if filepath.Dir(file) == "test/faults" && name != "TestMain" && !named[name] {
+			if filepath.Dir(file) == root+"test/faults" && name != "TestMain" && !named[name] {
 				t.Errorf("%s has %s, and docs/RELIABILITY.md does not name it", file, name)
 			}
 		}

@@ -316,7 +316,7 @@ func TestMetricsTable(t *testing.T) {
 		}
 	}
 	const name, begin, end = "docs/OPERATIONS.md", "<!-- metrics -->\n", "<!-- /metrics -->"
-	b, err := os.ReadFile(name)
+	b, err := os.ReadFile(root + name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestMetricsTable(t *testing.T) {
 	if !*update {
 		t.Fatalf("the table in %s is not what the server shows; run `go test -run MetricsTable -update .`; want\n%s", name, want.String())
 	}
-	if err := os.WriteFile(name, []byte(before+begin+want.String()+end+after), 0o644); err != nil {
+	if err := os.WriteFile(root+name, []byte(before+begin+want.String()+end+after), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
