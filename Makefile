@@ -4,7 +4,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARY       = tcp-log-server
 
-.PHONY: build check fmt vet lint test interop faults mutations bench bench-compare clean
+.PHONY: build check fmt vet lint test interop faults mutations bench bench-compare bench-pair clean
 
 build:
 	$(GO) build -o $(BINARY) .
@@ -70,6 +70,14 @@ bench-compare:
 	(cd $$dir/base && $(GO) test -run '^$$' -bench . -count 6 -benchtime 200ms $(INNER)) > $$dir/old.txt; \
 	$(GO) test -run '^$$' -bench . -count 6 -benchtime 200ms $(INNER) > $$dir/new.txt; \
 	$(GO) run $(BENCHSTAT) base=$$dir/old.txt now=$$dir/new.txt
+
+# bench-pair runs the servers of BASE and of the working tree in turns on the cells that
+# PAIR chooses, and prints the medians of the rounds' ratios.
+PAIR ?= -cells append,replay/stream -rounds 15 -duration 1s -warmup 300ms
+bench-pair:
+	@dir=$$(mktemp -d) && git worktree add -q --detach $$dir/base $(BASE) && \
+	trap 'git worktree remove --force '$$dir'/base; rm -rf '$$dir EXIT && \
+	(cd $$dir/base && $(GO) build -o $$dir/server .) && cd test/bench && $(GO) run . -base $$dir/server $(PAIR)
 
 clean:
 	rm -rf $(BINARY) dist

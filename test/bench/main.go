@@ -12,6 +12,7 @@
 //	go run . -cells append/64x16 -rounds 1 -duration 2s
 //	go run . -json out.json -svg out.svg         # keep the results, draw them
 //	go run . -chart out.json -svg out.svg        # draw earlier results again
+//	go run . -base OLD -cells append             # compare with an earlier build; see make bench-pair
 package main
 
 import (
@@ -31,6 +32,7 @@ import (
 type options struct {
 	settings
 	server   string
+	base     string
 	peers    string
 	cells    string
 	dir      string
@@ -43,7 +45,8 @@ type options struct {
 
 func parseFlags() *options {
 	o := new(options)
-	flag.StringVar(&o.server, "server", "", "server `binary` to measure; default: built from ..")
+	flag.StringVar(&o.server, "server", "", "server `binary` to measure; default: built from the tree")
+	flag.StringVar(&o.base, "base", "", "compare the server with this earlier `binary` of it, in turns, and with nothing else")
 	flag.StringVar(&o.peers, "peers", "redis,nats,npm,null", "comma-separated `names` of what to compare with")
 	flag.StringVar(&o.cells, "cells", "append,replay,fanout,mixed,full,client,settling,own", "comma-separated `patterns` of groups, cells or group/cell; see -list")
 	flag.IntVar(&o.rounds, "rounds", 7, "rounds; each target runs each cell once a round, medians are reported")
@@ -96,6 +99,9 @@ func run(o *options) error {
 		return err
 	}
 	defer os.RemoveAll(temp) // takes minutes where a lot was run: after publishing
+	if o.base != "" {
+		return o.pair(temp, os.Stdout)
+	}
 	r, err := o.measure(temp)
 	if err != nil {
 		return err

@@ -51,8 +51,9 @@ type cell struct {
 type fill struct{ entries, size int }
 
 // run runs the cells, alternating between the targets in every round, so that
-// what changes on the machine over time changes for all of them. What one target
-// has left unwritten is on the disk before the next one begins.
+// what changes on the machine over time changes for all of them: in one round in
+// their order, in the next in the reverse. What one target has left unwritten is on
+// the disk before the next one begins.
 func (r *runner) run(cells []cell, targets []*target) error {
 	for _, c := range cells {
 		result := r.report.cell(c.group, c.name)
@@ -60,8 +61,9 @@ func (r *runner) run(cells []cell, targets []*target) error {
 		if c.once {
 			rounds = 1
 		}
+		turns := slices.Clone(targets)
 		for round := range rounds {
-			for _, t := range targets {
+			for _, t := range turns {
 				if c.only != nil && !slices.Contains(c.only, t.name) || c.noNull && t.name == "null" {
 					continue
 				}
@@ -81,6 +83,7 @@ func (r *runner) run(cells []cell, targets []*target) error {
 				}
 				tr.Rounds = append(tr.Rounds, m)
 			}
+			slices.Reverse(turns)
 		}
 		result.summarize()
 	}
