@@ -60,6 +60,7 @@ func TestAllocBounds(t *testing.T) {
 	}
 	for _, s := range []string{
 		"[" + strings.Repeat("1e20,", 50_000) + "1]",
+		"[" + strings.Repeat("1e-400,10E99999999999999999999,", 10_000) + strings.Repeat("1234567890", 30_000) + "]",
 		strings.Repeat("[", 100_000),
 		strings.Repeat(`{"a":`, 100) + strings.Repeat(`{"b":1,"a":2},`, 10_000),
 		"{" + strings.Repeat(`"b":1,`, 50_000),

@@ -10,10 +10,11 @@
 // Number::toString).
 //
 // RFC 8785 takes every number for an IEEE 754 double and so loses what a
-// double cannot hold. Here a number is written the ECMAScript way only if that
-// way names the very same decimal value as the source; any other
-// (9007199254740993, 1e400, 5e-400, 0.1234567890123456789) stays as it was
-// written, byte for byte. For values without such numbers the form is RFC 8785
+// double cannot hold. Here a number keeps all its significant digits, and
+// ECMAScript's rules say only where the point and the exponent go:
+// 9007199254740993.0 becomes 9007199254740993, 10E399 becomes 1e+400. So
+// numbers of equal value have one form, and numbers of different value have
+// different ones. For numbers that a double holds, the form is that of RFC 8785
 // to the letter.
 //
 // The canonical form is a fixed point: bringing it into canonical form again
@@ -66,8 +67,14 @@ const maxDepth = 128
 // case, that of nothing but tiny members out of order, some 30 bytes for each
 // byte of the value. Scratch of more than 1 MiB is not kept.
 func Append(dst, src []byte) (out []byte, n int, err error) {
+	return appendForm(dst, src, false)
+}
+
+// appendForm is Append. If stored, it leaves the numbers alone that earlier
+// versions did not rewrite.
+func appendForm(dst, src []byte, stored bool) (out []byte, n int, err error) {
 	p := passes.Get().(*pass)
-	p.src, p.out = src, dst
+	p.src, p.out, p.stored = src, dst, stored
 
 	n = p.value(0, 0)
 	if n >= 0 {
@@ -101,6 +108,7 @@ type pass struct {
 	src    []byte
 	out    []byte
 	copied int   // src before it is represented in out
+	stored bool  // see appendForm
 	err    error // *SyntaxError or *RefusedError
 
 	// members are those read so far of the objects that are not closed yet.

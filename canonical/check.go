@@ -7,8 +7,22 @@ import "fmt"
 // The error is that of [Append] if src does not start with a value that may be
 // stored, and otherwise one that tells the first byte, counted from 0, where
 // src differs from the canonical form of the value it starts with.
-func Check(src []byte) error {
-	form, n, err := Append(make([]byte, 0, len(src)), src)
+func Check(src []byte) error { return check(src, false) }
+
+// CheckStored is like [Check] but also accepts what earlier versions stored as
+// canonical: they left a number that a double does not hold as it was written,
+// so that 1E-400 and 10e-401 were stored as different texts.
+func CheckStored(src []byte) error {
+	err := check(src, false)
+	if err == nil || check(src, true) == nil {
+		return nil
+	}
+	return err
+}
+
+// check is Check or, if stored, accepts only the form of earlier versions.
+func check(src []byte, stored bool) error {
+	form, n, err := appendForm(make([]byte, 0, len(src)), src, stored)
 	if err != nil {
 		return err
 	}

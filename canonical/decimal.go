@@ -1,157 +1,141 @@
 package canonical
 
-import "strconv"
-
-const (
-	// doubleDigits is how many significant decimal digits every double of the
-	// normal range gives back (DBL_DIG of IEEE 754 binary64). No two decimals
-	// of that many digits have the same nearest double, so a decimal of that
-	// many digits is the shortest, and the only one as short, that its double
-	// can be written as.
-	doubleDigits = 15
-
-	// maxDigits is how many significant digits the shortest decimal of a double
-	// has at most.
-	maxDigits = 17
-
-	// maxNumber bounds the length of what decimal.appendTo writes and of the
-	// minus: -0.00000 and 17 digits, or a number below 1e21, or one with an
-	// exponent, all fit.
-	maxNumber = 32
+import (
+	"bytes"
+	"slices"
+	"strconv"
 )
 
-// A decimal is the absolute value 0.d₁d₂…d₍count₎ × 10^exp of a number, where
-// neither the first nor the last digit is 0. Zero has no digits.
-type decimal struct {
-	digits [maxDigits]byte // as text
-	count  int
-	exp    int
+// appendNumber appends the canonical form of the number at src[pos:t.end]. It
+// follows ECMA-262, Number::toString, whose names k and n it uses: the number
+// is 0.d₁d₂…dₖ × 10ⁿ, where neither d₁ nor dₖ is 0. ECMAScript takes the digits
+// from a double, appendNumber takes those of the source.
+//
+// It takes time linear in the length of the source, whatever the exponent.
+func appendNumber(dst, src []byte, pos int, t numberText) []byte {
+	whole, frac := src[t.digits:t.intEnd], src[t.intEnd:t.fracEnd]
+	if len(frac) > 0 {
+		frac = frac[1:] // the point
+	}
+	point := int64(len(whole)) // n, were there no exponent
+	if whole[0] == '0' {
+		digits := bytes.TrimLeft(frac, "0")
+		point = int64(len(digits) - len(frac))
+		whole, frac = nil, digits
+	}
+	if frac = bytes.TrimRight(frac, "0"); len(frac) == 0 {
+		whole = bytes.TrimRight(whole, "0")
+	}
+	k := int64(len(whole) + len(frac))
+	if k == 0 {
+		return append(dst, '0') // -0 too
+	}
+	if t.digits > pos {
+		dst = append(dst, '-')
+	}
+
+	exp := readExponent(src[t.fracEnd:t.end])
+	n, start := point+exp.value, int64(len(dst))
+	switch {
+	case k <= n && n <= maxPlain:
+		dst = append(append(dst, whole...), frac...)
+		return appendZeros(dst, n-k)
+	case 0 < n && n <= maxPlain:
+		dst = append(append(dst, whole...), frac...)
+		return slices.Insert(dst, int(start+n), '.')
+	case -6 < n && n <= 0:
+		dst = appendZeros(append(dst, "0."...), -n)
+		return append(append(dst, whole...), frac...)
+	}
+	dst = append(append(dst, whole...), frac...)
+	if k > 1 {
+		dst = slices.Insert(dst, int(start+1), '.')
+	}
+	return exp.appendPlus(append(dst, 'e'), point-1)
 }
 
-// readDecimal returns the value of a number. It reports false if that has more
-// than maxDigits significant digits.
-func readDecimal(src []byte, t numberText) (d decimal, ok bool) {
-	zeros := 0 // since the last digit that is not 0
-	point := t.intEnd - t.digits
-	for i := t.digits; i < t.fracEnd; i++ {
-		switch c := src[i]; c {
-		case '.':
-		case '0':
-			if d.count == 0 {
-				point-- // a leading zero
-			} else {
-				zeros++
-			}
-		default:
-			if d.count+zeros >= maxDigits {
-				return d, false
-			}
-			for ; zeros > 0; zeros-- {
-				d.digits[d.count] = '0'
-				d.count++
-			}
-			d.digits[d.count] = c
-			d.count++
-		}
+// appendZeros appends n zeros.
+func appendZeros(dst []byte, n int64) []byte {
+	for ; n > 0; n-- {
+		dst = append(dst, '0')
 	}
-	if d.count > 0 {
-		d.exp = point + readExponent(src[t.fracEnd:t.end])
-	}
-	return d, true
+	return dst
 }
 
-// readExponent returns the value of the exponent of a number, from the e on.
-// Values too large to be made up for by the length of any source are cut down
-// to one that still is.
-func readExponent(text []byte) int {
-	const enough = 1 << 50
+// An exponent is that of a number. It has no bounds.
+type exponent struct {
+	value int64  // ±longExponent where long is set
+	long  []byte // the digits without leading zeros if they are more than maxShort
+}
+
+const (
+	// maxShort is how many digits surely fit an int64, with room to add the
+	// length of any source.
+	maxShort = 18
+
+	// longExponent stands for any exponent of more than maxShort digits.
+	longExponent = 1e18
+)
+
+// readExponent returns the exponent of a number, given from the e on.
+func readExponent(text []byte) (e exponent) {
 	if len(text) == 0 {
-		return 0
+		return e
 	}
 	text = text[1:]
 	negative := text[0] == '-'
 	if text[0] == '-' || text[0] == '+' {
 		text = text[1:]
 	}
-	e := 0
-	for _, c := range text {
-		if e = 10*e + int(c-'0'); e > enough {
-			e = enough
+	text = bytes.TrimLeft(text, "0")
+	if len(text) > maxShort {
+		e.value, e.long = longExponent, text
+	} else {
+		for _, c := range text {
+			e.value = 10*e.value + int64(c-'0')
 		}
 	}
 	if negative {
-		return -e
+		e.value = -e.value
 	}
 	return e
 }
 
-// givenBack reports whether the double nearest to d is written by ECMAScript
-// with the value of d. Since ECMAScript writes the shortest decimal that has
-// that double as its nearest, this is so if and only if d is that decimal.
-func (d *decimal) givenBack() bool {
-	// The range of the doubles is 5e-324 to 1.8e308, that of the normal ones,
-	// which have all the precision, starts at 2.2e-308.
-	if d.count == 0 {
-		return true
+// appendPlus appends the sum of e and delta with its sign. Since delta is at
+// most the length of a source, the sum has the sign of a long exponent.
+func (e exponent) appendPlus(dst []byte, delta int64) []byte {
+	sum := e.value + delta
+	if sum >= 0 {
+		dst = append(dst, '+')
 	}
-	if d.exp < -330 || d.exp > 310 {
-		return false
+	if e.long == nil {
+		return strconv.AppendInt(dst, sum, 10)
 	}
-	if d.count <= doubleDigits && -306 <= d.exp && d.exp <= 308 {
-		return true
+	if sum < 0 {
+		dst, delta = append(dst, '-'), -delta
 	}
-	if d.count == 16 && d.exp == 16 && string(d.digits[:d.count]) <= "9007199254740992" {
-		return true // An integer up to 2^53 is a double, at least 1 from its like.
+	start := len(dst)
+	dst = append(dst, '0') // for a carry
+	dst = append(dst, e.long...)
+	for i := len(dst) - 1; delta != 0; i-- {
+		delta += int64(dst[i] - '0')
+		digit := (delta%10 + 10) % 10
+		dst[i] = '0' + byte(digit)
+		delta = (delta - digit) / 10
 	}
+	digits := bytes.TrimLeft(dst[start:], "0")
+	return append(dst[:start], digits...)
+}
 
-	var buf, back [maxNumber]byte
-	text := append(buf[:0], d.digits[:d.count]...)
-	text = append(text, 'e')
-	text = strconv.AppendInt(text, int64(d.exp-d.count), 10)
-	f, err := strconv.ParseFloat(string(text), 64)
+// heldByDouble reports whether the double nearest to a number has its value, in
+// the sense that ECMAScript writes that double with the same digits.
+func heldByDouble(number []byte) bool {
+	f, err := strconv.ParseFloat(string(number), 64)
 	if err != nil { // beyond all doubles
 		return false
 	}
-	shortest := strconv.AppendFloat(back[:0], f, 'e', -1, 64)
-	b, ok := readDecimal(shortest, scanNumber(shortest, 0))
-	return ok && b == *d
-}
-
-// appendTo appends d as ECMAScript writes numbers (ECMA-262,
-// Number::toString; n and k are the names used there).
-func (d *decimal) appendTo(dst []byte) []byte {
-	digits, k, n := d.digits[:d.count], d.count, d.exp
-	switch {
-	case k == 0:
-		return append(dst, '0')
-	case k <= n && n <= 21:
-		dst = append(dst, digits...)
-		return appendZeros(dst, n-k)
-	case 0 < n && n <= 21:
-		dst = append(dst, digits[:n]...)
-		dst = append(dst, '.')
-		return append(dst, digits[n:]...)
-	case -6 < n && n <= 0:
-		dst = append(dst, '0', '.')
-		dst = appendZeros(dst, -n)
-		return append(dst, digits...)
-	}
-	dst = append(dst, digits[0])
-	if k > 1 {
-		dst = append(dst, '.')
-		dst = append(dst, digits[1:]...)
-	}
-	dst = append(dst, 'e')
-	if n > 0 {
-		dst = append(dst, '+')
-	}
-	return strconv.AppendInt(dst, int64(n-1), 10)
-}
-
-// appendZeros appends n zeros.
-func appendZeros(dst []byte, n int) []byte {
-	for ; n > 0; n-- {
-		dst = append(dst, '0')
-	}
-	return dst
+	shortest := strconv.AppendFloat(nil, f, 'e', -1, 64)
+	a := appendNumber(nil, number, 0, scanNumber(number, 0))
+	b := appendNumber(nil, shortest, 0, scanNumber(shortest, 0))
+	return bytes.Equal(a, b)
 }

@@ -1,10 +1,11 @@
 package canonical
 
-// number reads the number at pos, where there is a minus or a digit.
-//
-// Most numbers need no arithmetic: a decimal of up to doubleDigits significant
-// digits is given back by a double, so its ECMAScript form has the digits of
-// the source, and the source is canonical if its layout is.
+// maxPlain is how many digits ECMAScript writes before the point. A larger
+// number gets an exponent.
+const maxPlain = 21
+
+// number reads the number at pos, where there is a minus or a digit. Nearly all
+// numbers are laid out as they should be and need no arithmetic.
 func (p *pass) number(pos int) int {
 	src := p.src
 	t := scanNumber(src, pos)
@@ -12,31 +13,32 @@ func (p *pass) number(pos int) int {
 		return p.syntax(t.end, t.want)
 	}
 	zero := src[t.digits] == '0' // the integer part is 0
-	switch t.end {
-	case t.intEnd:
-		if t.end-t.digits <= doubleDigits && (!zero || t.digits == pos) {
-			return t.end
+	if t.intEnd-t.digits <= maxPlain {
+		switch t.end {
+		case t.intEnd:
+			if !zero || t.digits == pos {
+				return t.end
+			}
+		case t.fracEnd:
+			if src[t.end-1] != '0' && (!zero || !startsWithZeros(src[t.intEnd+1:t.end])) {
+				return t.end
+			}
 		}
-	case t.fracEnd:
-		if t.end-t.digits <= doubleDigits+len(".") && src[t.end-1] != '0' &&
-			(!zero || src[t.intEnd+1] != '0') {
-			return t.end
-		}
 	}
-
-	d, ok := readDecimal(src, t)
-	if !ok || !d.givenBack() {
-		return t.end // It stays as it is written.
+	if p.stored && !heldByDouble(src[pos:t.end]) {
+		return t.end
 	}
-	var buf [maxNumber]byte
-	text := buf[:0]
-	if src[pos] == '-' && d.count > 0 {
-		text = append(text, '-')
-	}
-	if text = d.appendTo(text); string(text) != string(src[pos:t.end]) {
-		p.replace(pos, t.end, text)
-	}
+	p.flush(pos)
+	p.out = appendNumber(p.out, src, pos, t)
+	p.copied = t.end
 	return t.end
+}
+
+// startsWithZeros reports whether a number whose integer part is 0 needs an
+// exponent: it does if its fraction starts with six zeros.
+func startsWithZeros(frac []byte) bool {
+	const zeros = "000000"
+	return len(frac) > len(zeros) && string(frac[:len(zeros)]) == zeros
 }
 
 // A numberText says where the parts of a number are. Those that are missing

@@ -55,19 +55,20 @@ func parseNext(dec *jsontext.Decoder) (n node, err error) {
 	return n, err
 }
 
-// form returns the canonical form of n, and whether all its numbers are given
-// back by a double, so that it is that of RFC 8785 too.
-func (n node) form() (text string, exact bool) {
+// form returns the canonical form of n, its numbers written by number, and
+// whether all of them are given back by a double, so that it is that of RFC 8785
+// too.
+func (n node) form(number func(string) (string, bool)) (text string, exact bool) {
 	exact = true
 	switch n.kind {
 	case '"':
 		return quote(n.text), true
 	case '0':
-		return numberForm(n.text)
+		return number(n.text)
 	case '{', '[':
 		var parts []string
 		for _, i := range n.order() {
-			text, ok := n.members[i].form()
+			text, ok := n.members[i].form(number)
 			exact = exact && ok
 			if n.kind == '{' {
 				text = quote(n.names[i]) + ":" + text
@@ -77,6 +78,19 @@ func (n node) form() (text string, exact bool) {
 		return string(rune(n.kind)) + strings.Join(parts, ",") + string(rune(n.kind+2)), exact
 	}
 	return n.text, true
+}
+
+// storedForm returns the form of earlier versions, which left the numbers alone
+// that a double does not give back.
+func (n node) storedForm() string {
+	text, _ := n.form(func(src string) (string, bool) {
+		text, exact := numberForm(src)
+		if !exact {
+			text = src
+		}
+		return text, exact
+	})
+	return text
 }
 
 // order returns the members of n in canonical order.
@@ -104,30 +118,59 @@ func quote(s string) string {
 // numberForm returns the canonical form of a number, and whether a double gives
 // it back. It compares exact rational values.
 func numberForm(src string) (text string, exact bool) {
-	mantissa, exponent, _ := strings.Cut(strings.ToLower(src), "e")
-	if strings.Trim(mantissa, "-0.") == "" {
+	digits, n := decimalOf(src)
+	if digits == "" {
 		return "0", true
 	}
-	// No source here is long enough to make up for an exponent like this, and
-	// math/big would be busy with it for ever.
-	const tooMuch = 10_000
-	if e, err := strconv.Atoi(cmp.Or(exponent, "0")); err != nil || e > tooMuch || e < -tooMuch {
-		return src, false
+	if n.CmpAbs(big.NewInt(1000)) < 0 {
+		if f, err := strconv.ParseFloat(src, 64); err == nil {
+			text, err := jcs.NumberToJSON(f)
+			if err == nil && sameValue(text, src) {
+				return text, true
+			}
+		}
 	}
-	f, err := strconv.ParseFloat(src, 64)
-	if err != nil {
-		return src, false
+
+	// ECMA-262, Number::toString, over all digits.
+	sign := src[:strings.LastIndexByte(src[:1], '-')+1]
+	k, at := len(digits), int(n.Int64())
+	switch {
+	case !n.IsInt64() || at > 21 || at <= -6:
+		exp := new(big.Int).Sub(n, big.NewInt(1)).String()
+		if exp[0] != '-' {
+			exp = "+" + exp
+		}
+		text = digits[:1] + strings.TrimSuffix("."+digits[1:], ".") + "e" + exp
+	case k <= at:
+		text = digits + strings.Repeat("0", at-k)
+	case at > 0:
+		text = digits[:at] + "." + digits[at:]
+	default:
+		text = "0." + strings.Repeat("0", -at) + digits
 	}
-	text, err = jcs.NumberToJSON(f)
-	if err != nil {
-		return src, false
+	return sign + text, false
+}
+
+// decimalOf returns the digits of a number from the first to the last that is
+// not 0, and the n for which it is 0.digits × 10ⁿ but for the sign.
+func decimalOf(src string) (digits string, n *big.Int) {
+	mantissa, exponent, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(src, "-")), "e")
+	whole, frac, _ := strings.Cut(mantissa, ".")
+	digits = strings.TrimLeft(whole+frac, "0")
+	n, ok := new(big.Int).SetString(strings.TrimPrefix(cmp.Or(exponent, "0"), "+"), 10)
+	if !ok {
+		panic(src)
 	}
-	written, _ := new(big.Rat).SetString(text)
-	value, _ := new(big.Rat).SetString(src)
-	if written.Cmp(value) != 0 {
-		return src, false
-	}
-	return text, true
+	n.Add(n, big.NewInt(int64(len(digits)-len(frac))))
+	return strings.TrimRight(digits, "0"), n
+}
+
+// sameValue reports whether two numbers, whose exponents must be small, have
+// the same value.
+func sameValue(a, b string) bool {
+	x, ok := new(big.Rat).SetString(a)
+	y, too := new(big.Rat).SetString(b)
+	return ok && too && x.Cmp(y) == 0
 }
 
 // depth returns how many levels src nests, which is JSON.
@@ -206,9 +249,6 @@ func varyString(r *rand.Rand, s string) string {
 }
 
 func varyNumber(r *rand.Rand, text string) string {
-	if _, exact := numberForm(text); !exact {
-		return text // It stands for itself alone.
-	}
 	switch r.IntN(4) {
 	case 0:
 		if !strings.ContainsAny(text, "eE") {
@@ -219,14 +259,11 @@ func varyNumber(r *rand.Rand, text string) string {
 			return text + ".00"
 		}
 	case 2:
-		// The digits as one integer, scaled back by the exponent. Leading zeros
-		// are not allowed, and zero needs a digit.
-		mantissa, exponent, _ := strings.Cut(strings.ToLower(text), "e")
-		whole, frac, _ := strings.Cut(mantissa, ".")
-		sign := whole[:strings.LastIndexByte(whole, '-')+1]
-		digits := strings.TrimLeft(whole[len(sign):]+frac, "0")
-		if e, err := strconv.Atoi(cmp.Or(exponent, "0")); err == nil && digits != "" {
-			return sign + digits + "000E" + strconv.Itoa(e-len(frac)-3)
+		// The digits as one integer, scaled back by the exponent.
+		if digits, n := decimalOf(text); digits != "" {
+			sign := text[:strings.LastIndexByte(text[:1], '-')+1]
+			n.Sub(n, big.NewInt(int64(len(digits)+3)))
+			return sign + digits + "000E" + n.String()
 		}
 	}
 	return text

@@ -261,7 +261,7 @@ func (c *checker) readBlob(f *blobFile, buf []byte) []byte {
 
 // checkCanonical makes the finding that a whole blob is not canonical JSON.
 func (c *checker) checkCanonical(path string, blob []byte) {
-	if err := canonical.Check(blob); err != nil {
+	if err := canonical.CheckStored(blob); err != nil {
 		c.find(Finding{Kind: NotCanonical, File: path, Message: fmt.Sprintf("hashes to its name, but is no entry in canonical form: %v", err)})
 	}
 }

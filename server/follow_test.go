@@ -194,7 +194,7 @@ func TestEntriesAreReadBackInCanonicalForm(t *testing.T) {
 	c.want(current)
 	c.send(`{ "entry" : { "z" : 1.0 , "a" : [ 1e2 , "\u0041\/" , 1e400 ] } , "id" : "\u0061\/" }`)
 	// The id comes back as it was written, the entry in its one form.
-	c.want(`{"id":"\u0061\/","index":1}`, `{"index":1,"entry":{"a":[100,"A/",1e400],"z":1}}`)
+	c.want(`{"id":"\u0061\/","index":1}`, `{"index":1,"entry":{"a":[100,"A/",1e+400],"z":1}}`)
 	long := strings.Repeat("é", 200_000)
 	c.send(`{"id":"long","entry":["` + long + `"]}`)
 	c.want(`{"id":"long","index":2}`, `{"index":2,"entry":["`+long+`"]}`)
