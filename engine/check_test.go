@@ -32,7 +32,7 @@ func checkStore(t testing.TB, config Config) {
 	c.segments()
 	c.records()
 	c.blobs()
-	c.strays(config.Data, "LOCK", "segments", "wal", "blobs")
+	c.strays(config.Data, "LOCK", "segments", "wal", "blobs", segment.LostFound)
 }
 
 type storeCheck struct {

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,10 +30,14 @@ type disk struct {
 	log    zerolog.Logger
 
 	open *segment.Writer
+	// residue is a segment that could not be begun and whose name may still be
+	// there: nothing is stored until it is gone.
+	residue *segment.ResidueError
 
 	mu       sync.RWMutex
 	segments []*segment.Segment // contiguous and ascending; the last one is open
 	leftover []*segment.Segment // during recovery: see leftover.go
+	residues []*segment.Segment // during recovery: see residual
 	gap      error              // and what is wrong behind the first of them
 
 	parked parking
@@ -40,6 +45,7 @@ type disk struct {
 	full chan *segment.Writer // segments to seal
 	work sync.WaitGroup       // the sealer and the settler
 
+	create  func(dir string, h segment.Header) (*segment.Writer, error)
 	unlink  func(path string) error // removes a segment
 	index   *segment.Index          // nil when kept in memory
 	blobs   *segment.Blobs          // nil when kept in memory
@@ -62,6 +68,12 @@ func (d *disk) start(l *Log) {
 // commit appends the batch to the open segment, which it changes first when
 // the batch does not fit any more.
 func (d *disk) commit(batch []byte, count int, now time.Time) error {
+	if d.residue != nil {
+		if err := d.residue.Remove(); err != nil {
+			return fmt.Errorf("%w (tried again: %w)", d.residue, err)
+		}
+		d.residue = nil
+	}
 	if !d.open.Room(len(batch), d.cfg.SegmentSize) {
 		if err := d.rotate(now); err != nil {
 			return err
@@ -77,10 +89,11 @@ func (d *disk) prepare() { d.open.Prepare(d.cfg.SegmentSize) }
 
 // rotate begins the next segment, and gives the full one to the sealer.
 func (d *disk) rotate(now time.Time) error {
-	next, err := segment.Create(d.dir, segment.Header{
+	next, err := d.create(d.dir, segment.Header{
 		Store: d.id, First: d.open.Last() + 1, Created: now.UnixMicro(), Prev: d.open.Sum(),
 	})
 	if err != nil {
+		errors.As(err, &d.residue)
 		return err
 	}
 	d.mu.Lock()

@@ -26,6 +26,7 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 		full: make(chan *segment.Writer, 16),
 		stop: make(chan struct{}),
 
+		create: segment.Create,
 		unlink: os.Remove,
 	}
 	if d.lock, err = segment.Lock(filepath.Join(config.Data, "LOCK")); err != nil {
@@ -87,6 +88,9 @@ func (d *disk) recover() error {
 	if err := d.removeLeftover(); err != nil {
 		return err
 	}
+	if err := d.moveResidues(); err != nil {
+		return err
+	}
 	if err := segment.MakeDir(d.dir); err != nil {
 		return err
 	}
@@ -137,6 +141,12 @@ func (d *disk) loadSegments() (last segment.Scan, err error) {
 		if i == 0 {
 			d.id = s.Header.Store
 		}
+		if residue, err := d.residual(s); err != nil {
+			return last, err
+		} else if residue {
+			d.residues = append(d.residues, s)
+			continue
+		}
 		if err := d.follows(s); err != nil {
 			if err := d.passOver(s, err); err != nil {
 				return last, err
@@ -150,6 +160,35 @@ func (d *disk) loadSegments() (last segment.Scan, err error) {
 		d.segments = append(d.segments, s)
 	}
 	return last, nil
+}
+
+// residual reports whether s is what beginning a segment left that failed, after
+// which the log went on in the one before: a header of this store and no batch,
+// and entries of its indices in the segment before.
+func (d *disk) residual(s *segment.Segment) (bool, error) {
+	n := len(d.segments)
+	if n == 0 || s.Sealed() || s.Header.Store != d.id || s.Header.First > d.segments[n-1].Last() {
+		return false, nil
+	}
+	scan, err := s.Scan()
+	if errors.Is(err, ErrDamaged) {
+		return false, nil // follows has more to say
+	}
+	return len(scan.Rows) == 0 && scan.Torn == 0, err
+}
+
+// moveResidues moves what is residual to lost+found.
+func (d *disk) moveResidues() error {
+	for _, s := range d.residues {
+		now, err := segment.MoveAside(d.cfg.Data, s.Path, "a segment that was begun and never used: it is empty, and the one before has its indices")
+		if err != nil {
+			return err
+		}
+		d.log.Warn().Str("event", "residue").Str("segment", filepath.Base(s.Path)).Str("now", now).
+			Msg("an empty segment that overlaps the one before was left by a failure to begin it; it was moved to lost+found")
+	}
+	d.residues = nil
+	return nil
 }
 
 // follows checks that s continues the last of the segments.

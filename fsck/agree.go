@@ -75,6 +75,9 @@ func (c *checker) agree() error {
 		c.index.close()
 		c.index = &records{dir: c.WAL}
 	}
+	if err := c.residues(); err != nil {
+		return err
+	}
 	for _, s := range c.segs {
 		c.judge(s)
 	}
@@ -177,6 +180,64 @@ func (c *checker) judge(s *seg) {
 	if s.why == nil && s.next == 0 && !s.sealed && s.walked.Torn > 0 && (s.walked.Unwritten || c.index.before <= s.walked.Last) && c.index.before <= s.walked.Last {
 		c.torn(s, s.walked)
 	}
+}
+
+// residues leaves out the segments that beginning them left when it failed, after
+// which the log went on in the one before: each is a header of this store with
+// zeros behind it, and has indices that the segment before holds.
+func (c *checker) residues() error {
+	kept := c.segs[:0:0]
+	for _, s := range c.segs {
+		if len(kept) == 0 || !c.residual(kept[len(kept)-1], s) {
+			kept = append(kept, s)
+			continue
+		}
+		before := kept[len(kept)-1]
+		before.next = s.next
+		if s.next == 0 {
+			if err := before.walkLast(); err != nil {
+				return err
+			}
+		}
+		c.later = append(c.later, func() {
+			if fi, err := os.Lstat(s.path); err != nil || c.young(fi.ModTime()) {
+				return // a daemon removed it, or is just beginning it
+			}
+			c.plan.residues = append(c.plan.residues, s.path)
+			c.find(Finding{Kind: Residue, File: s.path, First: s.first, Message: "holds nothing, and " + before.path + " has its indices: it was begun and never used"})
+		})
+	}
+	c.segs = kept
+	return nil
+}
+
+// residual reports whether s is such a segment, with before as the one before it.
+func (c *checker) residual(before, s *seg) bool {
+	if !s.known || s.sealed || s.header.Store != c.id || !before.readable || before.sealed && before.footer.Last < s.first {
+		return false
+	}
+	walk := func(s *seg, end int64) (segment.Walked, bool) {
+		f, err := segment.OpenRegular(s.path)
+		if err != nil {
+			return segment.Walked{}, false
+		}
+		defer f.Close()
+		w, err := segment.Walk(f, s.first, s.sum, s.known, end, func(segment.Piece) error { return nil })
+		return w, err == nil
+	}
+	// Most segments that are not sealed hold a batch: that is quick to see.
+	w, ok := walk(s, min(s.size, segment.HeaderSize+segment.BatchHeaderSize))
+	if !ok || w.Batches > 0 || w.Torn > 0 {
+		return false
+	}
+	if w, ok = walk(s, s.size); !ok || w.Batches > 0 || w.Torn > 0 || w.Last >= s.first {
+		return false
+	}
+	if before.sealed {
+		return true
+	}
+	w, ok = walk(before, before.end())
+	return ok && w.Last >= s.first
 }
 
 // torn makes the finding of bytes behind the last batch, unless it turns out at

@@ -13,7 +13,7 @@ import (
 
 // LostFound is the directory, in that of the log, to which a repair moves what
 // it takes out of place.
-const LostFound = "lost+found"
+const LostFound = segment.LostFound
 
 // seg is one file in the directory of segments.
 type seg struct {

@@ -37,6 +37,7 @@ const (
 	Unsealed       Kind = "segment-unsealed"
 	Settled        Kind = "segment-settled"
 	Leftover       Kind = "segment-leftover"
+	Residue        Kind = "segment-residue"
 )
 
 // The index.
@@ -67,13 +68,13 @@ func Kinds() []Kind {
 		SegmentHeader, SegmentGap, SegmentOverlap, SegmentChain, SegmentTable, BatchDamaged,
 		IndexFile, IndexShort, IndexAhead, RecordDamaged, RecordMismatch,
 		BlobMissing, BlobDamaged, NotCanonical,
-		StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, IndexLag, IndexTorn, BlobAbsent, BlobOrphan, EntryLost,
+		StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobAbsent, BlobOrphan, EntryLost,
 	}
 }
 
 // Severity is how bad findings of the kind are.
 func (k Kind) Severity() Severity {
-	hints := []Kind{StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, IndexLag, IndexTorn, BlobAbsent, BlobOrphan, EntryLost}
+	hints := []Kind{StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobAbsent, BlobOrphan, EntryLost}
 	if slices.Contains(hints, k) {
 		return Hint
 	}

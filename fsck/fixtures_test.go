@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"tcp-log-server/segment"
 )
@@ -73,6 +74,16 @@ var fixtures = []fixture{
 	}},
 	{name: "a segment is missing and its blobs are there", kind: Leftover, shape: both, do: func(t testing.TB, dir string) {
 		remove(t, segmentFiles(t, dir)[1])
+	}},
+	{name: "empty segments overlap", kind: Residue, shape: packed, do: func(t testing.TB, dir string) {
+		h, _ := readHeader(segmentFiles(t, dir)[0])
+		for _, first := range []uint64{30, 57} {
+			w, err := segment.Create(segmentDir(dir), segment.Header{Store: h.Store, First: first, Prev: 1})
+			must(t, err)
+			must(t, w.Close())
+			old := time.Now().Add(-time.Hour)
+			must(t, os.Chtimes(w.Path, old, old))
+		}
 	}},
 	{name: "a segment is missing", kind: SegmentGap, shape: packed, refused: true, repair: ExitErrors, accept: ExitCorrected, lost: span(27, 54), do: func(t testing.TB, dir string) {
 		remove(t, segmentFiles(t, dir)[1])

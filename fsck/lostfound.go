@@ -1,53 +1,18 @@
 package fsck
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
-	"time"
 
 	"tcp-log-server/segment"
 )
 
-// note is what stands in lost+found/notes.jsonl of each file that was moved or
-// copied there: one object a line, written before the file itself.
-type note struct {
-	Time time.Time `json:"time"`
-	Was  string    `json:"was"`
-	Now  string    `json:"now"`
-	Why  string    `json:"why"`
-}
-
 // aside notes that the file at path comes to lie in lost+found because of why,
 // and returns the path it gets there.
 func (r *repairer) aside(path, why string) (string, error) {
-	dir := filepath.Join(r.Data, LostFound)
-	if err := segment.MakeDir(dir); err != nil {
-		return "", err
-	}
-	rel, err := filepath.Rel(r.Data, path)
-	if err != nil || strings.HasPrefix(rel, "..") {
-		rel = filepath.Base(filepath.Dir(path)) + "-" + filepath.Base(path)
-	}
-	name := strings.ReplaceAll(filepath.ToSlash(rel), "/", "-")
-	now := filepath.Join(dir, name)
-	for n := 2; ; n++ {
-		if _, err := os.Lstat(now); errors.Is(err, os.ErrNotExist) {
-			break
-		}
-		now = filepath.Join(dir, fmt.Sprintf("%s.%d", name, n))
-	}
-	f, err := os.OpenFile(filepath.Join(dir, "notes.jsonl"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return "", err
-	}
-	line, _ := json.Marshal(note{time.Now().UTC(), path, now, why})
-	_, err = f.Write(append(line, '\n'))
-	return now, errors.Join(err, f.Sync(), f.Close())
+	return segment.Aside(r.Data, path, why)
 }
 
 // move moves the file or directory at path to lost+found.

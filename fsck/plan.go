@@ -14,6 +14,7 @@ type plan struct {
 	checker *checker // that made it, for what it knows of the segments
 
 	strays     []string
+	residues   []string          // empty segments that overlap those before them
 	wrong      []string          // directories, links and the like in place of files
 	links      []string          // links that lead nowhere in place of the directories: without a copy, what they led to must come back
 	hands      []string          // what only a person can judge

@@ -264,6 +264,14 @@ func (r *repairer) clean() error {
 			return err
 		}
 	}
+	for _, path := range r.plan.residues {
+		err := r.do(Step{Action: "move", File: path, Message: "to lost+found: it is empty, and the segment before it has its indices"}, func() error {
+			return r.move(path, "a segment that was begun and never used")
+		})
+		if err != nil {
+			return err
+		}
+	}
 	for path, end := range r.plan.tails {
 		message, why := "what is behind it was never acknowledged", "a write that was cut short"
 		if r.givenUp > 0 {

@@ -36,11 +36,28 @@ type Writer struct {
 	broken error // sticky: after it nothing is written any more
 }
 
+// dirNames are the changes to the names in a directory; tests put a failing disk behind them.
+type dirNames interface {
+	Rename(from, to string) error
+	Remove(path string) error
+	// Sync makes the names in dir durable.
+	Sync(dir string) error
+}
+
+type osDirNames struct{}
+
+func (osDirNames) Rename(from, to string) error { return os.Rename(from, to) }
+func (osDirNames) Remove(path string) error     { return os.Remove(path) }
+func (osDirNames) Sync(dir string) error        { return SyncDir(dir) }
+
 // Create makes the segment that begins with header h in dir and opens it for
 // appending. When it returns, the file and its name are durable.
 //
-// It writes and syncs NextName, renames it, syncs dir.
-func Create(dir string, h Header) (*Writer, error) {
+// It writes and syncs NextName, renames it, syncs dir. After an error the
+// segment's name is gone, and durably so, unless the error is a *ResidueError.
+func Create(dir string, h Header) (*Writer, error) { return create(osDirNames{}, dir, h) }
+
+func create(n dirNames, dir string, h Header) (*Writer, error) {
 	tmp, path := filepath.Join(dir, NextName), filepath.Join(dir, Name(h.First))
 	f, err := openFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
 	if err != nil {
@@ -48,7 +65,7 @@ func Create(dir string, h Header) (*Writer, error) {
 	}
 	fail := func(err error) (*Writer, error) {
 		f.Close()
-		os.Remove(tmp)
+		n.Remove(tmp)
 		return nil, fmt.Errorf("create segment %s: %w", path, err)
 	}
 	b := h.appendTo(make([]byte, 0, firstFill))
@@ -59,19 +76,68 @@ func Create(dir string, h Header) (*Writer, error) {
 	if err := fdatasync(f); err != nil {
 		return fail(err)
 	}
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+	made, err := f.Stat()
+	if err != nil {
+		return fail(err)
+	}
+	switch _, err := os.Lstat(path); {
+	case err == nil:
 		return fail(fmt.Errorf("the file exists already"))
-	}
-	if err := os.Rename(tmp, path); err != nil {
+	case !errors.Is(err, fs.ErrNotExist):
 		return fail(err)
 	}
-	if err := SyncDir(dir); err != nil {
+	err = n.Rename(tmp, path)
+	if err == nil {
+		err = n.Sync(dir)
+	}
+	if err != nil {
 		// The name may or may not last. Nothing is in the file yet, so it goes.
-		os.Remove(path)
-		return fail(err)
+		f.Close()
+		n.Remove(tmp)
+		left := &ResidueError{Path: path, Err: err, file: made, names: n}
+		if left.Remove() != nil {
+			return nil, left
+		}
+		return nil, fmt.Errorf("create segment %s: %w", path, err)
 	}
 	s := &Segment{Path: path, Header: h, last: h.First - 1, end: HeaderSize, sum: sum}
 	return &Writer{Segment: s, f: osFile{f}, filled: firstFill}, nil
+}
+
+// ResidueError: Create failed after it had given the segment its name, and the
+// name may still be there after a crash. Until Remove succeeds nothing may be
+// appended to the segment before: its entries would have the indices of this one.
+type ResidueError struct {
+	Path  string
+	Err   error
+	file  fs.FileInfo // what lies at Path, if it is still there
+	names dirNames
+}
+
+func (e *ResidueError) Error() string {
+	return fmt.Sprintf("create segment %s: %v; its name could not be removed again", e.Path, e.Err)
+}
+
+func (e *ResidueError) Unwrap() error { return e.Err }
+
+// Remove removes the name. After it has returned nil the name is gone, and
+// durably so; after an error it may be called again.
+func (e *ResidueError) Remove() error {
+	if e.names == nil {
+		e.names = osDirNames{}
+	}
+	switch now, err := os.Lstat(e.Path); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case !os.SameFile(now, e.file):
+		return fmt.Errorf("remove %s: it is another file by now", e.Path)
+	default:
+		if err := e.names.Remove(e.Path); err != nil {
+			return err
+		}
+	}
+	return e.names.Sync(filepath.Dir(e.Path))
 }
 
 // Resume opens a segment for appending that is not sealed and has been scanned:

@@ -17,6 +17,7 @@ func TestFailingDisk(t *testing.T) {
 	}
 	next := func(_ *testing.T, data string) []string { return []string{filepath.Join(data, "segments", "next.tmp")} }
 	dir := func(_ *testing.T, data string) []string { return []string{filepath.Join(data, "segments")} }
+	all := func(*testing.T, string) []string { return nil }
 	small := []string{"FAULT_SEGMENT_SIZE=65536"}
 	for _, tt := range []struct {
 		name, calls string
@@ -32,6 +33,7 @@ func TestFailingDisk(t *testing.T) {
 		{"sync-of-a-new-segment", "fdatasync", next, small, false, "not stored: create segment "},
 		{"naming-of-a-new-segment", "?rename,renameat,?renameat2", next, small, false, "not stored: create segment "},
 		{"sync-of-the-directory", "fsync", dir, small, false, "not stored: create segment "},
+		{"sync-of-the-directory-and-removal", "fsync,unlinkat", all, small, false, "not stored: create segment "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			h := newHistory(nil)

@@ -1,0 +1,107 @@
+package segment
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// LostFound is the directory, in that of the log, that keeps what was taken out
+// of its place.
+const LostFound = "lost+found"
+
+// note is a line of lost+found/notes.jsonl, which has one for each file that was
+// moved or copied there, written before the file itself.
+type note struct {
+	Time time.Time `json:"time"`
+	Was  string    `json:"was"`
+	Now  string    `json:"now"`
+	Why  string    `json:"why"`
+}
+
+// Aside notes that the file at path comes to lie in data/lost+found because of
+// why, and returns the path it gets there, at which there is nothing yet.
+func Aside(data, path, why string) (now string, err error) {
+	dir := filepath.Join(data, LostFound)
+	if err := MakeDir(dir); err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(data, path)
+	if err != nil || strings.HasPrefix(rel, "..") {
+		rel = filepath.Base(filepath.Dir(path)) + "-" + filepath.Base(path)
+	}
+	name := strings.ReplaceAll(filepath.ToSlash(rel), "/", "-")
+	now = filepath.Join(dir, name)
+	for n := 2; ; n++ {
+		if _, err := os.Lstat(now); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return "", err
+		}
+		now = filepath.Join(dir, fmt.Sprintf("%s.%d", name, n))
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "notes.jsonl"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, filePerm)
+	if err != nil {
+		return "", err
+	}
+	line, err := json.Marshal(note{time.Now().UTC(), path, now, why})
+	if err == nil {
+		_, err = f.Write(append(line, '\n'))
+	}
+	return now, errors.Join(err, f.Sync(), f.Close())
+}
+
+// MoveAside moves the file at path to data/lost+found, durably, and returns its
+// path there.
+func MoveAside(data, path, why string) (now string, err error) {
+	if now, err = Aside(data, path, why); err != nil {
+		return "", err
+	}
+	if err := os.Rename(path, now); err != nil {
+		// It may lie on another file system.
+		fi, serr := os.Lstat(path)
+		if serr != nil || !fi.Mode().IsRegular() {
+			return "", err
+		}
+		if err := copyPart(path, 0, fi.Size(), now); err != nil {
+			return "", err
+		}
+		if err := os.Remove(path); err != nil {
+			return "", err
+		}
+	}
+	return now, errors.Join(SyncDir(filepath.Dir(now)), SyncDir(filepath.Dir(path)))
+}
+
+// CopyAside copies n bytes of the file at path from offset off on to a file in
+// data/lost+found, durably, and returns that file's path.
+func CopyAside(data, path string, off, n int64, why string) (now string, err error) {
+	if now, err = Aside(data, path, why); err != nil {
+		return "", err
+	}
+	if err := copyPart(path, off, n, now); err != nil {
+		return "", err
+	}
+	return now, SyncDir(filepath.Dir(now))
+}
+
+// copyPart makes the file at now of n bytes of that at path, from offset off on.
+func copyPart(path string, off, n int64, now string) error {
+	from, err := openFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.OpenFile(now, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, io.NewSectionReader(from, off, n))
+	return errors.Join(err, to.Sync(), to.Close())
+}
