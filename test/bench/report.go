@@ -117,6 +117,19 @@ func (r *report) only(groups ...string) *report {
 	return &part
 }
 
+// without is the report without a target.
+func (r *report) without(target string) *report {
+	part := *r
+	part.Targets = slices.DeleteFunc(slices.Clone(r.Targets), func(t targetInfo) bool { return t.Name == target })
+	part.Cells = nil
+	for _, c := range r.Cells {
+		rest := *c
+		rest.Results = slices.DeleteFunc(slices.Clone(c.Results), func(t *targetResult) bool { return t.Target == target })
+		part.Cells = append(part.Cells, &rest)
+	}
+	return &part
+}
+
 // cell returns the result of a cell, which it adds if it is new.
 func (r *report) cell(group, name string) *cellResult {
 	for _, c := range r.Cells {
