@@ -190,6 +190,9 @@ func (b *Blobs) Get(r Record) ([]byte, error) { return ReadBlob(b.dir, r) }
 
 // ReadBlob is Blobs.Get for the blobs in dir, which need not be open.
 func ReadBlob(dir string, r Record) ([]byte, error) {
+	if dir == Memory {
+		return nil, fmt.Errorf("%w: the log keeps no blobs", ErrNotFound)
+	}
 	path := filepath.Join(dir, BlobPath(r.Hash))
 	f, err := os.OpenFile(path, os.O_RDONLY|noWait, 0)
 	if err != nil {
@@ -221,25 +224,60 @@ func ReadBlob(dir string, r Record) ([]byte, error) {
 }
 
 // Count counts the blobs, by their names alone.
-func (b *Blobs) Count() (int, error) {
-	n := 0
-	for shard := range 256 {
-		d, err := OpenDir(filepath.Join(b.dir, fmt.Sprintf("%02x", shard)))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return 0, err
-		}
-		names, err := d.Readdirnames(-1)
-		d.Close()
-		if err != nil {
-			return 0, err
-		}
-		n += len(names)
-	}
-	return n, nil
+func (b *Blobs) Count() (n int, err error) {
+	err = EachBlob(b.dir, func(Hash) error { n++; return nil })
+	return n, err
 }
 
 // Close closes the directory.
 func (b *Blobs) Close() error { return b.d.Close() }
+
+// EachShard calls fn with the names of all files in each of the 256 directories
+// of blobs in dir that exists, in ascending order. err says why a directory could
+// not be read to its end; it wraps syscall.ENOTDIR where something else lies in
+// its place. An error of fn ends the walk and is returned. A dir that does not
+// exist, or is Memory, has no blobs.
+func EachShard(dir string, fn func(shard string, names []string, err error) error) error {
+	if dir == Memory {
+		return nil
+	}
+	for i := range 256 {
+		shard := hex.EncodeToString([]byte{byte(i)})
+		names, err := readNames(filepath.Join(dir, shard))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := fn(shard, names, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readNames(dir string) ([]string, error) {
+	d, err := OpenDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.Readdirnames(-1)
+}
+
+// EachBlob calls fn with the hash of each blob in dir, by its name alone: those
+// of one shard in any order, the shards in ascending order. The error is fn's, or
+// that of the first shard that cannot be read.
+func EachBlob(dir string, fn func(h Hash) error) error {
+	return EachShard(dir, func(shard string, names []string, err error) error {
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if h, ok := ParseBlobPath(shard, name); ok {
+				if err := fn(h); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}

@@ -74,10 +74,12 @@ func MakeDir(dir string) error {
 			return err
 		}
 	}
-	if err := os.Mkdir(dir, dirPerm); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return SyncDir(parent)
+	return ChangeNames(func() error {
+		if err := os.Mkdir(dir, dirPerm); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		return nil
+	}, parent)
 }
 
 // markPrefix begins the name of the empty directory that marks a directory as
@@ -128,10 +130,7 @@ func Mark(dir string, id StoreID) error {
 		}
 		return nil
 	}
-	if err := os.Mkdir(filepath.Join(dir, markPrefix+id.String()), dirPerm); err != nil {
-		return err
-	}
-	return SyncDir(dir)
+	return ChangeNames(func() error { return os.Mkdir(filepath.Join(dir, markPrefix+id.String()), dirPerm) }, dir)
 }
 
 // IsMark reports whether name is that of a mark.

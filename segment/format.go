@@ -197,6 +197,18 @@ func ParseBatchHeader(b []byte) (BatchHeader, error) {
 	return h, nil
 }
 
+// check says why a batch with this header cannot lie at off and begin with the
+// index first. The error wraps ErrDamaged.
+func (h BatchHeader) check(off int64, first uint64) error {
+	switch {
+	case h.First != first:
+		return fmt.Errorf("%w: batch begins at index %d, want %d", ErrDamaged, h.First, first)
+	case h.Synced > uint64(off):
+		return fmt.Errorf("%w: batch has synced offset %d beyond itself", ErrDamaged, h.Synced)
+	}
+	return nil
+}
+
 // Lost reports whether the batch stands for entries that are lost for good.
 func (h BatchHeader) Lost() bool { return h.Size == 0 }
 

@@ -80,7 +80,7 @@ func (x *Index) open(need uint64) (trimmed int64, err error) {
 	if err := MakeDir(x.dir); err != nil {
 		return 0, err
 	}
-	last := uint64(0)
+	last, settle := uint64(0), func() error { return nil }
 	if len(files) > 0 {
 		tail := files[len(files)-1]
 		n, why, err := wholeRecords(tail)
@@ -93,10 +93,26 @@ func (x *Index) open(need uint64) (trimmed int64, err error) {
 			return 0, &DamageError{Path: tail.Path, Offset: whole, First: last + 1, Last: need, Err: why}
 		}
 		trimmed = tail.Size - whole
-		if err := x.settleTail(tail, whole, n == RecordsPerFile); err != nil {
-			return 0, err
-		}
+		settle = func() error { return x.settleTail(tail, whole, n == RecordsPerFile) }
 	}
+	err = ChangeNames(func() error {
+		if err := settle(); err != nil {
+			return err
+		}
+		return x.openLog()
+	}, x.dir)
+	if err != nil {
+		return 0, x.drop(err)
+	}
+	if got, err := x.log.LastIndex(); err != nil || got != last {
+		return 0, x.drop(fmt.Errorf("last index is %d (%v), want %d", got, err, last))
+	}
+	x.file = last
+	return trimmed, nil
+}
+
+// openLog is tidwall/wal's Open, which creates the first file.
+func (x *Index) openLog() (err error) {
 	x.log, err = wal.Open(x.dir, &wal.Options{
 		NoSync:      true, // Append syncs, once for each call
 		SegmentSize: RecordsPerFile * recordStride,
@@ -105,17 +121,7 @@ func (x *Index) open(need uint64) (trimmed int64, err error) {
 		NoCopy:      true,
 		AllowEmpty:  true,
 	})
-	if err != nil {
-		return 0, fmt.Errorf("open index %s: %w", x.dir, err)
-	}
-	if got, err := x.log.LastIndex(); err != nil || got != last {
-		return 0, x.drop(fmt.Errorf("last index is %d (%v), want %d", got, err, last))
-	}
-	if err := SyncDir(x.dir); err != nil {
-		return 0, x.drop(err)
-	}
-	x.file = last
-	return trimmed, nil
+	return err
 }
 
 // checkStrays refuses what tidwall/wal would take for a sign of its own that
@@ -208,21 +214,27 @@ func (x *Index) Append(recs []Record) error {
 		x.buf = r.appendTo(x.buf[:0], index)
 		x.recs.Write(index, x.buf)
 	}
-	if err := x.log.WriteBatch(&x.recs); err != nil {
-		return x.drop(err)
-	}
-	if err := x.log.Sync(); err != nil {
-		return x.drop(err)
-	}
-	// Crossing into a new file, the name of that file must last as well.
 	file := x.file + uint64(len(recs))
-	if x.file/RecordsPerFile != file/RecordsPerFile {
-		if err := SyncDir(x.dir); err != nil {
-			return x.drop(err)
-		}
+	var err error
+	if x.file/RecordsPerFile == file/RecordsPerFile {
+		err = x.write()
+	} else {
+		// The name of the file that is begun must last as well.
+		err = ChangeNames(x.write, x.dir)
+	}
+	if err != nil {
+		return x.drop(err)
 	}
 	x.last, x.file = through, file
 	return nil
+}
+
+// write writes the records in recs and makes them durable.
+func (x *Index) write() error {
+	if err := x.log.WriteBatch(&x.recs); err != nil {
+		return err
+	}
+	return x.log.Sync()
 }
 
 // drop gives up the open object after an error: what it holds in memory may be

@@ -63,7 +63,7 @@ func MoveAside(data, path, why string) (now string, err error) {
 	if now, err = Aside(data, path, why); err != nil {
 		return "", err
 	}
-	if err := os.Rename(path, now); err != nil {
+	if err := Rename(path, now); err != nil {
 		// It may lie on another file system.
 		fi, serr := os.Lstat(path)
 		if serr != nil || !fi.Mode().IsRegular() {
@@ -72,11 +72,9 @@ func MoveAside(data, path, why string) (now string, err error) {
 		if err := copyPart(path, 0, fi.Size(), now); err != nil {
 			return "", err
 		}
-		if err := os.Remove(path); err != nil {
-			return "", err
-		}
+		return now, Remove(path)
 	}
-	return now, errors.Join(SyncDir(filepath.Dir(now)), SyncDir(filepath.Dir(path)))
+	return now, nil
 }
 
 // CopyAside copies n bytes of the file at path from offset off on to a file in
@@ -88,11 +86,16 @@ func CopyAside(data, path string, off, n int64, why string) (now string, err err
 	if err := copyPart(path, off, n, now); err != nil {
 		return "", err
 	}
-	return now, SyncDir(filepath.Dir(now))
+	return now, nil
 }
 
-// copyPart makes the file at now of n bytes of that at path, from offset off on.
+// copyPart makes the file at now of n bytes of that at path, from offset off on,
+// durably.
 func copyPart(path string, off, n int64, now string) error {
+	return ChangeNames(func() error { return copyBytes(path, off, n, now) }, filepath.Dir(now))
+}
+
+func copyBytes(path string, off, n int64, now string) error {
 	from, err := openFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return err

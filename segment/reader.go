@@ -95,9 +95,12 @@ func (r *Reader) advance() (b Batch, last uint64, err error) {
 	if r.next > last {
 		return b, last, io.EOF
 	}
-	h, body, err := r.w.batch(r.off, r.next)
-	if errors.Is(err, io.EOF) {
+	h, body, err := r.w.batch(r.off)
+	switch {
+	case errors.Is(err, io.EOF):
 		err = fmt.Errorf("%w: zeros in place of a batch", ErrDamaged)
+	case err == nil:
+		err = h.check(r.off, r.next)
 	}
 	if err == nil {
 		b = Batch{BatchHeader: h, Offset: r.off, Entries: body}

@@ -1,26 +1,30 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"syscall"
 )
 
+// errNotRegular: a directory, device, pipe or socket lies in place of a file.
+var errNotRegular = errors.New("not a regular file")
+
 // OpenRegular opens the file at path, or what a link there leads to, for reading.
-// Anything but a regular file is refused before it is opened: the opening of a pipe
-// waits for its other end, and that of a device may do anything. Errors are those
-// of os.Open, and otherwise name what lies there.
+// It refuses anything but a regular file before opening it: opening a pipe waits
+// for its other end, and opening a device may do anything. Errors are those of
+// os.Open, and otherwise say what lies there.
 func OpenRegular(path string) (*os.File, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if !fi.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: fmt.Errorf("not a regular file but %s", fi.Mode().Type())}
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fmt.Errorf("%w but %s", errNotRegular, fi.Mode().Type())}
 	}
 	// Another may have taken its place meanwhile.
-	return os.OpenFile(path, os.O_RDONLY|noWait, 0)
+	return openFile(path, os.O_RDONLY|noWait, 0)
 }
 
 // OpenDir opens the directory dir for reading, as OpenRegular does a file. The

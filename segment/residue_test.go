@@ -33,11 +33,11 @@ func (f *failingNames) Remove(path string) error {
 	return f.osDirNames.Remove(path)
 }
 
-func (f *failingNames) Sync(dir string) error {
+func (f *failingNames) Sync(d *openDir) error {
 	if fails(&f.sync) {
 		return errDisk
 	}
-	return f.osDirNames.Sync(dir)
+	return f.osDirNames.Sync(d)
 }
 
 // TestFailedCreateLeavesNoName makes the naming of a new segment fail in each way.

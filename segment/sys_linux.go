@@ -53,13 +53,3 @@ func SyncFS(dir string) error {
 	_, err = syncFS(d)
 	return err
 }
-
-// SyncDir makes the names in dir durable: files created, renamed or removed.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}

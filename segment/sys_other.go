@@ -5,7 +5,6 @@ package segment
 import (
 	"errors"
 	"os"
-	"runtime"
 )
 
 // noWait has no portable form; see sys_linux.go.
@@ -26,17 +25,3 @@ func syncFS(*os.File) (supported bool, err error) { return false, nil }
 
 // SyncFS has no portable form: it does nothing but say so.
 func SyncFS(string) error { return errors.ErrUnsupported }
-
-// SyncDir makes the names in dir durable. Windows has no such call: there the
-// file system's journal orders names before what is written to the files.
-func SyncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -28,6 +29,20 @@ type Piece struct {
 	// checksum than that of the batch before it, or has been moved. It wraps
 	// ErrDamaged.
 	Fault error
+
+	header BatchHeader
+}
+
+// wrong says why the piece is not the next batch of an undamaged segment, nil if
+// it is.
+func (p Piece) wrong() error {
+	switch {
+	case p.Damage == nil:
+		return p.Fault
+	case p.End > p.Offset:
+		return fmt.Errorf("%w (whole batch of index %d after it at offset %d: this is no torn write)", p.Damage, p.Last+1, p.End)
+	}
+	return p.Damage
 }
 
 // Walked is what Walk found of a segment as a whole.
@@ -43,31 +58,38 @@ type Walked struct {
 	// where no batch follows, and Why says what is wrong with them.
 	Torn int64
 	Why  error
-	// Unwritten says that the torn bytes are what a write leaves that did not
-	// come to its end, or a copy that was taken during the write: cut short, or
-	// with zeros in place of bytes. Otherwise they are all there, but altered.
+	// Unwritten says that the torn bytes are what an unfinished write leaves, or a
+	// copy that was taken during one: cut short, or with zeros in place of bytes.
+	// Otherwise they are all there, but altered.
 	Unwritten bool
+	// Misplaced says that the torn bytes begin with a whole batch header of another
+	// place: no write that a crash cut short leaves that.
+	Misplaced bool
 }
 
-// Walk reads a segment whose first index is first from behind its header to
-// size, like ScanBatches, but goes on behind what does not check out: the next
-// header that does is where it finds its way again. fn gets every piece in
-// turn; an error of fn ends the walk and is returned as it is. Any other error
-// is the file's.
+// Walk reads a segment whose first index is first from the end of its header to
+// size, and verifies every batch: its checksums, its place in the chain, its
+// index. After damage it goes on at the next batch header that checks out. fn
+// gets every piece in turn; an error of fn ends the walk and is returned as it
+// is. Any other error is the file's.
 //
-// sum is the checksum of the header, if it is known. What lies behind the last
-// whole batch is no piece: Walked tells of it.
+// sum is the checksum of the header, if it is known. What lies after the last
+// whole batch is no piece: Walked describes it.
 func Walk(r io.ReaderAt, first uint64, sum uint32, known bool, size int64, fn func(Piece) error) (Walked, error) {
 	w := &window{r: r, size: size}
+	return w.walk(first, sum, known, fn)
+}
+
+func (w *window) walk(first uint64, sum uint32, known bool, fn func(Piece) error) (Walked, error) {
 	end := Walked{Last: first - 1, End: HeaderSize, Sum: sum}
 	off := int64(HeaderSize)
 	for {
-		h, body, why, err := w.look(off)
-		if err != nil {
-			return end, err
-		}
+		h, body, why := w.batch(off)
 		if why == io.EOF {
 			return end, nil
+		}
+		if why != nil && !errors.Is(why, ErrDamaged) {
+			return end, why
 		}
 		next := end.Last + 1
 		if why == nil && (h.First < next || h.First-first > math.MaxUint32 || h.Last() < h.First) {
@@ -79,7 +101,7 @@ func Walk(r io.ReaderAt, first uint64, sum uint32, known bool, size int64, fn fu
 				return end, err
 			}
 			if at < 0 {
-				return end, w.torn(&end, off, why)
+				return end, w.torn(&end, off, why, known)
 			}
 			p := Piece{Offset: off, End: at, First: next, Last: found - 1, Damage: why}
 			if err := fn(p); err != nil {
@@ -98,7 +120,7 @@ func Walk(r io.ReaderAt, first uint64, sum uint32, known bool, size int64, fn fu
 		}
 		p := Piece{
 			Offset: off, End: off + BatchHeaderSize + int64(h.Size), First: h.First, Last: h.Last(),
-			Time: h.Time, Sum: h.Sum, Entries: body, Lost: h.Lost(),
+			Time: h.Time, Sum: h.Sum, Entries: body, Lost: h.Lost(), header: h,
 		}
 		switch {
 		case known && h.Prev != end.Sum:
@@ -115,38 +137,42 @@ func Walk(r io.ReaderAt, first uint64, sum uint32, known bool, size int64, fn fu
 	}
 }
 
-// look returns the batch at off, whatever its index. why is io.EOF at the end,
-// and wraps ErrDamaged where there is no whole batch; h is its header then, if
-// at least that checks out.
-func (w *window) look(off int64) (h BatchHeader, body []byte, why, err error) {
+// batch returns the batch at off, whatever its index. The error is io.EOF where
+// nothing but zeros follows, wraps ErrDamaged where no whole batch lies, and is
+// otherwise the file's. With ErrDamaged, h is the header if at least that checks
+// out.
+func (w *window) batch(off int64) (h BatchHeader, body []byte, err error) {
 	b, err := w.at(off, BatchHeaderSize)
 	if err != nil {
-		return h, nil, nil, err
+		return h, nil, err
 	}
 	if allZero(b) {
 		rest, err := w.nonZero(off)
-		if err != nil || rest < 0 {
-			return h, nil, io.EOF, err
+		if err != nil {
+			return h, nil, err
 		}
-		return h, nil, fmt.Errorf("%w: zeros in place of a batch, and other bytes at offset %d", ErrDamaged, rest), nil
+		if rest < 0 {
+			return h, nil, io.EOF
+		}
+		return h, nil, fmt.Errorf("%w: zeros in place of a batch, and other bytes at offset %d", ErrDamaged, rest)
 	}
-	if h, why = ParseBatchHeader(b); why != nil {
-		return BatchHeader{}, nil, why, nil
+	if h, err = ParseBatchHeader(b); err != nil {
+		return BatchHeader{}, nil, err
 	}
 	if rest := w.size - off - BatchHeaderSize; int64(h.Size) > rest {
-		return h, nil, fmt.Errorf("%w: batch body of %d bytes is cut short at %d", ErrDamaged, h.Size, rest), nil
+		return h, nil, fmt.Errorf("%w: batch body of %d bytes is cut short at %d", ErrDamaged, h.Size, rest)
 	}
 	if b, err = w.at(off, BatchHeaderSize+int(h.Size)); err != nil {
-		return h, nil, nil, err
+		return h, nil, err
 	}
 	if len(b) < BatchHeaderSize+int(h.Size) {
-		return h, nil, fmt.Errorf("%w: the file was cut short while it was read", ErrDamaged), nil
+		return h, nil, fmt.Errorf("%w: the file was cut short while it was read", ErrDamaged)
 	}
 	body = b[BatchHeaderSize:]
 	if got := Checksum(body); got != h.Body {
-		return h, nil, fmt.Errorf("%w: batch checksum is %08x, want %08x", ErrDamaged, got, h.Body), nil
+		return h, nil, fmt.Errorf("%w: batch checksum is %08x, want %08x", ErrDamaged, got, h.Body)
 	}
-	return h, body, nil, nil
+	return h, body, nil
 }
 
 // resync finds the next batch header behind off that checks out and whose first
@@ -191,10 +217,10 @@ func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64,
 	return -1, 0, nil
 }
 
-// torn judges the bytes from off on, behind which there is no batch any more.
-// It takes no notice of what follows the batch at off: a writer writes one at a
-// time.
-func (w *window) torn(end *Walked, off int64, why error) error {
+// torn judges the bytes from off on, after which there is no whole batch header.
+// It ignores what follows the batch at off: a writer writes one at a time. known
+// says that the checksum of the batch before is.
+func (w *window) torn(end *Walked, off int64, why error, known bool) error {
 	last := off - 1
 	for at := off; at < w.size; {
 		b, err := w.at(at, readAhead)
@@ -215,6 +241,8 @@ func (w *window) torn(end *Walked, off int64, why error) error {
 		return err
 	}
 	h, bad := ParseBatchHeader(b)
+	end.Misplaced = bad == nil && h.First > end.Last &&
+		(h.First != end.Last+1 || known && h.Prev != end.Sum || h.Synced > uint64(off))
 	switch {
 	case len(b) < BatchHeaderSize, allZero(b):
 		end.Unwritten = true

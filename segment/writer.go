@@ -40,15 +40,15 @@ type Writer struct {
 type dirNames interface {
 	Rename(from, to string) error
 	Remove(path string) error
-	// Sync makes the names in dir durable.
-	Sync(dir string) error
+	// Sync makes the names in the directory durable.
+	Sync(d *openDir) error
 }
 
 type osDirNames struct{}
 
 func (osDirNames) Rename(from, to string) error { return os.Rename(from, to) }
 func (osDirNames) Remove(path string) error     { return os.Remove(path) }
-func (osDirNames) Sync(dir string) error        { return SyncDir(dir) }
+func (osDirNames) Sync(d *openDir) error        { return d.sync() }
 
 // Create makes the segment that begins with header h in dir and opens it for
 // appending. When it returns, the file and its name are durable.
@@ -86,9 +86,14 @@ func create(n dirNames, dir string, h Header) (*Writer, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fail(err)
 	}
+	d, err := openNames(dir)
+	if err != nil {
+		return fail(err)
+	}
+	defer d.close()
 	err = n.Rename(tmp, path)
 	if err == nil {
-		err = n.Sync(dir)
+		err = n.Sync(d)
 	}
 	if err != nil {
 		// The name may or may not last. Nothing is in the file yet, so it goes.
@@ -126,6 +131,11 @@ func (e *ResidueError) Remove() error {
 	if e.names == nil {
 		e.names = osDirNames{}
 	}
+	d, err := openNames(filepath.Dir(e.Path))
+	if err != nil {
+		return err
+	}
+	defer d.close()
 	switch now, err := os.Lstat(e.Path); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
@@ -137,7 +147,7 @@ func (e *ResidueError) Remove() error {
 			return err
 		}
 	}
-	return e.names.Sync(filepath.Dir(e.Path))
+	return e.names.Sync(d)
 }
 
 // Resume opens a segment for appending that is not sealed and has been scanned:

@@ -1,0 +1,30 @@
+package segment
+
+import "path/filepath"
+
+// Memory in place of a directory means that the log keeps that part in memory:
+// there is nothing of it on disk.
+const Memory = "memory"
+
+// Dirs are the directories of one store.
+type Dirs struct {
+	// Data is the directory of the log.
+	Data string
+	// WAL and Blobs are the directories of the index and of the blobs, or Memory.
+	// They default to wal and blobs in Data.
+	WAL, Blobs string
+}
+
+// WithDefaults fills in the directories that are not named.
+func (d Dirs) WithDefaults() Dirs {
+	if d.WAL == "" {
+		d.WAL = filepath.Join(d.Data, "wal")
+	}
+	if d.Blobs == "" {
+		d.Blobs = filepath.Join(d.Data, "blobs")
+	}
+	return d
+}
+
+// Segments is the directory of the segments.
+func (d Dirs) Segments() string { return filepath.Join(d.Data, string(SegmentsPart)) }
