@@ -2,6 +2,7 @@ package faults
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
@@ -29,6 +30,7 @@ var calls = map[string]uint64{
 const (
 	ptraceGetSyscallInfo = 0x420e
 	syscallEntry         = 1
+	syscallExit          = 2
 	optTraceSysGood      = 0x1
 	optTraceClone        = 0x8
 	waitAll              = 0x40000000 // __WALL
@@ -37,17 +39,31 @@ const (
 )
 
 // tracer runs a process, counts its system calls, those of all its threads
-// together, and kills it at one of them: the call is not made, and nothing is after
-// it. (strace counts for each thread, and a goroutine may run on any.)
+// together, and kills it at one of them (the call is not made, and nothing is after
+// it) or makes one fail. (strace counts for each thread, and a goroutine may run on
+// any.)
 type tracer struct {
 	call uint64 // kill at this call, 0 for none
 	at   int    // and at this one of them, from 1 on
+	fail *fault // what else befalls its calls, if anything does
 
 	ended  chan struct{} // closed when the process is gone
 	counts map[uint64]int
 	killed bool
 	status syscall.WaitStatus // how it ended; the tracer takes that from cmd.Wait
 	err    error
+}
+
+// stop is what PTRACE_GET_SYSCALL_INFO says of a thread that has stopped at a system
+// call.
+type stop struct {
+	op     uint8 // syscallEntry, syscallExit
+	_      [3]uint8
+	arch   uint32
+	ip, sp uint64
+	nr     uint64 // at the entry, as args
+	args   [6]uint64
+	_      [2]uint64
 }
 
 // start starts cmd, which must not have been started.
@@ -58,18 +74,34 @@ func (tr *tracer) start(cmd *exec.Cmd) error {
 	}
 	cmd.SysProcAttr.Ptrace = true
 	started := make(chan error)
-	go func() {
-		// The thread that starts it is the one that traces it.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+	// The thread that starts it is the one that traces it.
+	go childless(func() {
 		defer close(tr.ended)
 		err := cmd.Start()
 		started <- err
 		if err == nil {
 			tr.err = tr.trace(cmd.Process.Pid)
 		}
-	}()
+	})
 	return <-started
+}
+
+// childless runs fn on a thread of its own that no other process is a child of: who
+// traces takes the ends of all children of its thread.
+func childless(fn func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	children, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", syscall.Gettid()))
+	if err != nil || len(children) == 0 {
+		fn()
+		return
+	}
+	done := make(chan struct{})
+	go func() { // on another thread, since this one is taken
+		defer close(done)
+		childless(fn)
+	}()
+	<-done
 }
 
 // wait waits until the process is gone, and returns the number of its calls.
@@ -111,9 +143,17 @@ func (tr *tracer) trace(pid int) error {
 		signal = 0
 		switch s := status.StopSignal(); s {
 		case sysTrap:
-			if tr.entered(thread) {
+			at, ok := stoppedAt(thread)
+			if !ok {
+				break // it was killed meanwhile
+			}
+			if tr.entered(at) {
 				tr.killed = true
 				syscall.Kill(pid, syscall.SIGKILL)
+			} else if tr.fail != nil {
+				if err := tr.fail.meet(pid, thread, at); err != nil && err != syscall.ESRCH {
+					return fmt.Errorf("make a call fail: %w", err)
+				}
 			}
 		case syscall.SIGTRAP, syscall.SIGSTOP: // a thread begins
 		default:
@@ -122,27 +162,22 @@ func (tr *tracer) trace(pid int) error {
 	}
 }
 
-// entered counts the call that the thread is about to make, if it is at one, and
+// stoppedAt says at which system call the thread has stopped; ok is false if the
+// thread is gone.
+func stoppedAt(thread int) (at stop, ok bool) {
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_PTRACE, ptraceGetSyscallInfo, uintptr(thread), unsafe.Sizeof(at), uintptr(unsafe.Pointer(&at)), 0, 0)
+	return at, errno == 0
+}
+
+// entered counts the call that a thread is about to make, if it is at one, and
 // reports whether that is the one to kill at.
-func (tr *tracer) entered(thread int) bool {
-	var info struct {
-		op     uint8
-		_      [3]uint8
-		arch   uint32
-		ip, sp uint64
-		nr     uint64
-		args   [6]uint64
-		_      [2]uint64
-	}
-	if _, _, errno := syscall.RawSyscall6(syscall.SYS_PTRACE, ptraceGetSyscallInfo, uintptr(thread), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0); errno != 0 {
-		return false // it was killed meanwhile
-	}
+func (tr *tracer) entered(at stop) bool {
 	const writes = syscall.O_WRONLY | syscall.O_RDWR | syscall.O_CREAT | syscall.O_TRUNC
-	if info.op != syscallEntry || info.nr == syscall.SYS_OPENAT && info.args[2]&writes == 0 {
+	if at.op != syscallEntry || at.nr == syscall.SYS_OPENAT && at.args[2]&writes == 0 {
 		return false // being killed here leaves what being killed at the next call leaves
 	}
-	tr.counts[info.nr]++
-	return info.nr == tr.call && tr.counts[info.nr] == tr.at
+	tr.counts[at.nr]++
+	return at.nr == tr.call && tr.counts[at.nr] == tr.at
 }
 
 // needTrace skips where processes may not be traced.
