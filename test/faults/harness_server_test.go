@@ -44,6 +44,7 @@ type process struct {
 
 	mu     sync.Mutex
 	events []event
+	size   int           // of its log, in bytes
 	more   chan struct{} // closed when there is one more, or the log ends
 	ended  bool          // the log has
 	errs   bytes.Buffer
@@ -137,6 +138,7 @@ func (p *process) collect(out io.Reader) {
 		}
 		p.mu.Lock()
 		p.events = append(p.events, e)
+		p.size += len(line)
 		close(p.more)
 		p.more = make(chan struct{})
 		p.mu.Unlock()
