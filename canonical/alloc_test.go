@@ -33,16 +33,16 @@ func TestAllocs(t *testing.T) {
 	}
 }
 
-// TestAllocBounds: Append takes no more memory than its input justifies, whatever
-// it is. The worst are tiny members out of order, some 30 bytes of scratch for each
-// byte, and what is left behind while scratch grows.
+// TestAllocBounds: whatever the input, Append allocates memory in proportion to
+// its length. The worst case is tiny members out of order: some 30 bytes of scratch
+// for each byte, and the smaller buffers that scratch outgrows.
 func TestAllocBounds(t *testing.T) {
 	const times, plus = 64, 64 << 10
 	var inputs [][]byte
 	for _, target := range []string{"FuzzAppend", "FuzzSkip", "FuzzVariants"} {
 		files, err := filepath.Glob(filepath.Join("testdata", "fuzz", target, "*"))
 		if err != nil || len(files) == 0 {
-			t.Fatalf("there is no corpus of %s: %v", target, err)
+			t.Fatalf("no corpus of %s: %v", target, err)
 		}
 		for _, file := range files {
 			b, err := os.ReadFile(file)
@@ -73,7 +73,7 @@ func TestAllocBounds(t *testing.T) {
 	for _, src := range inputs {
 		for range 10 {
 			least := ^uint64(0)
-			for range 3 { // others may allocate meanwhile
+			for range 3 { // other goroutines may allocate meanwhile
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
 				Append(nil, src)
@@ -82,7 +82,7 @@ func TestAllocBounds(t *testing.T) {
 				least = min(least, after.TotalAlloc-before.TotalAlloc)
 			}
 			if limit := uint64(times*len(src) + plus); least > limit {
-				t.Fatalf("%d bytes are allocated for an input of %d, want %d at most: %.200q", least, len(src), limit, src)
+				t.Fatalf("Append allocates %d bytes for an input of %d, want at most %d: %.200q", least, len(src), limit, src)
 			}
 			if src = bytes.Clone(src); len(src) > 0 {
 				src[random.IntN(len(src))] = `{}[]",:\u019eE-. ntf`[random.IntN(20)]
@@ -91,7 +91,7 @@ func TestAllocBounds(t *testing.T) {
 	}
 }
 
-// manyNames is an object of n members in an order that has to be changed.
+// manyNames returns an object of n members out of order.
 func manyNames(n int) string {
 	var b strings.Builder
 	for i := range n {

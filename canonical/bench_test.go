@@ -10,8 +10,8 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// Entries of about 200 bytes as a service would log them, one of them in
-// canonical form and one with its members in the order people write.
+// Typical log entries of about 200 bytes, one in canonical form and one with its
+// members in the order that people write.
 const (
 	sorted200 = `{"attempt":3,"duration_ms":12.75,"http":{"method":"POST","path":"/api/v1/orders","status":201},` +
 		`"level":"info","msg":"order accepted","service":"checkout","tags":["eu","blue"],"time":"2025-06-01T12:34:56.789Z"}`
@@ -31,12 +31,12 @@ func pretty4k() []byte {
 	return out.Bytes()
 }
 
-// deep is nested as deep as can be, with every object out of order.
+// deep returns a value of the maximum depth with every object out of order.
 func deep() []byte {
 	return []byte(strings.Repeat(`{"b":1,"a":`, maxDepth) + "0" + strings.Repeat("}", maxDepth))
 }
 
-// numbers has one of each way a number can take.
+// numbers returns numbers that take all paths through number.
 func numbers() []byte {
 	var out bytes.Buffer
 	for i := range 40 {
@@ -72,8 +72,8 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkAppendHash200 is what a server does for each entry: it brings it
-// into canonical form and hashes that.
+// BenchmarkAppendHash200 does what a server does for each entry: write its
+// canonical form and hash it.
 func BenchmarkAppendHash200(b *testing.B) {
 	for _, bb := range []struct{ name, src string }{
 		{"sorted", sorted200},

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// forms are values and their canonical forms. The fuzz targets start from them.
+// forms lists values and their canonical forms. They are seeds of the fuzz
+// targets too.
 var forms = []struct{ name, src, want string }{
 	// Members sort by UTF-16 code units: RFC 8785, section 3.2.3.
 	{"RFC 8785 sorting",
@@ -22,7 +23,7 @@ var forms = []struct{ name, src, want string }{
 		}`,
 		`{"\r":"Carriage Return","1":"One","` + "\u0080" + `":"Control","ö":"Latin Small Letter O With Diaeresis",` +
 			`"€":"Euro Sign","😀":"Emoji: Grinning Face","` + "\ufb33" + `":"Hebrew Letter Dalet With Dagesh"}`},
-	// RFC 8785, section 3.2.2, but for the first number, of which a double
+	// RFC 8785, section 3.2.2, except for the first number, of which a double
 	// keeps only 333333333.3333333.
 	{"RFC 8785 primitives",
 		`{
@@ -66,9 +67,9 @@ var forms = []struct{ name, src, want string }{
 	{"surrogates far in", "{\"12345678\ue000\":1,\"12345678\U00010000\":2}",
 		"{\"12345678\U00010000\":2,\"12345678\ue000\":1}"},
 	{"many members", manyMembers(100, true), manyMembers(100, false)},
-	{"as deep as can be", strings.Repeat(`[`, 128) + strings.Repeat(`]`, 128),
+	{"maximum depth", strings.Repeat(`[`, 128) + strings.Repeat(`]`, 128),
 		strings.Repeat(`[`, 128) + strings.Repeat(`]`, 128)},
-	{"as deep and out of order", strings.Repeat(`{"b":1,"a":`, 128) + "0" + strings.Repeat("}", 128),
+	{"maximum depth, out of order", strings.Repeat(`{"b":1,"a":`, 128) + "0" + strings.Repeat("}", 128),
 		strings.Repeat(`{"a":`, 128) + "0" + strings.Repeat(`,"b":1}`, 128)},
 }
 
@@ -90,7 +91,8 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// checkForm checks all that there is to the canonical form of src being want.
+// checkForm checks that the canonical form of src is want, that it is its own
+// canonical form, and that Skip and Check agree.
 func checkForm(t *testing.T, src, want string) {
 	t.Helper()
 	for _, after := range []string{"", " ", ",", "]", "\x00\xff"} {
@@ -138,25 +140,24 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestAppendBounds checks that nothing outside of the two slices is touched:
-// src may be a part of a buffer that is being filled elsewhere.
+// TestAppendBounds: Append touches nothing outside the two slices. src may be
+// part of a buffer that another goroutine is filling.
 func TestAppendBounds(t *testing.T) {
 	buf := []byte(`xx{"b":1,"a":"c` + `d"}`)
 	src := buf[2 : len(buf)-3] // ends after the c, within capacity for more
 	_, _, err := Append(nil, src)
 	if e, ok := err.(*SyntaxError); !ok || !e.Truncated || e.Offset != len(src) {
-		t.Errorf("read beyond the end: %v", err)
+		t.Errorf("Append reads beyond the end of src: %v", err)
 	}
 
 	src = []byte(unsorted200)
 	if _, _, err := Append(nil, src); err != nil || string(src) != unsorted200 {
-		t.Errorf("changed its source to %s, %v", src, err)
+		t.Errorf("Append changes src to %s, %v", src, err)
 	}
 }
 
-// TestAppendLarge checks objects large enough that their scratch is given up,
-// and that their cost is about linear: with copying or comparing that is
-// quadratic this would take minutes.
+// TestAppendLarge checks objects whose scratch is too large to keep. Their cost
+// must be about linear: quadratic copying or comparing would take minutes.
 func TestAppendLarge(t *testing.T) {
 	var wide, want bytes.Buffer
 	const n = 25_000

@@ -4,14 +4,14 @@ import "fmt"
 
 // Check returns nil if src is one value in canonical form and nothing else.
 //
-// The error is that of [Append] if src does not start with a value that may be
-// stored, and otherwise one that tells the first byte, counted from 0, where
-// src differs from the canonical form of the value it starts with.
+// If src does not start with a value that may be stored, the error is that of
+// [Append]. Otherwise it names the offset in bytes, from 0, of the first
+// difference between src and the canonical form.
 func Check(src []byte) error { return check(src, false) }
 
-// CheckStored is like [Check] but also accepts what earlier versions stored as
-// canonical: they left a number that a double does not hold as it was written,
-// so that 1E-400 and 10e-401 were stored as different texts.
+// CheckStored is like [Check], but also accepts what earlier versions stored:
+// they left a number that a double does not hold as it was written, so that
+// 1E-400 and 10e-401 were stored as different texts.
 func CheckStored(src []byte) error {
 	err := check(src, false)
 	if err == nil || check(src, true) == nil {
@@ -20,7 +20,8 @@ func CheckStored(src []byte) error {
 	return err
 }
 
-// check is Check or, if stored, accepts only the form of earlier versions.
+// check implements Check. If stored is set, it accepts what earlier versions
+// stored instead.
 func check(src []byte, stored bool) error {
 	form, n, err := appendForm(make([]byte, 0, len(src)), src, stored)
 	if err != nil {

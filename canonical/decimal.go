@@ -17,7 +17,7 @@ func appendNumber(dst, src []byte, pos int, t numberText) []byte {
 	if len(frac) > 0 {
 		frac = frac[1:] // the point
 	}
-	point := int64(len(whole)) // n, were there no exponent
+	point := int64(len(whole)) // n without the exponent
 	if whole[0] == '0' {
 		digits := bytes.TrimLeft(frac, "0")
 		point = int64(len(digits) - len(frac))
@@ -62,14 +62,14 @@ func appendZeros(dst []byte, n int64) []byte {
 	return dst
 }
 
-// An exponent is that of a number. It has no bounds.
+// An exponent is the exponent of a number, of any size.
 type exponent struct {
 	value int64  // ±longExponent where long is set
 	long  []byte // the digits without leading zeros if they are more than maxShort
 }
 
 const (
-	// maxShort is how many digits surely fit an int64, with room to add the
+	// maxShort is how many digits always fit an int64, with room to add the
 	// length of any source.
 	maxShort = 18
 
@@ -77,7 +77,7 @@ const (
 	longExponent = 1e18
 )
 
-// readExponent returns the exponent of a number, given from the e on.
+// readExponent parses an exponent that starts with its e.
 func readExponent(text []byte) (e exponent) {
 	if len(text) == 0 {
 		return e
@@ -101,8 +101,8 @@ func readExponent(text []byte) (e exponent) {
 	return e
 }
 
-// appendPlus appends the sum of e and delta with its sign. Since delta is at
-// most the length of a source, the sum has the sign of a long exponent.
+// appendPlus appends the sum of e and delta, with its sign. delta is at most the
+// length of a source, so it does not change the sign of a long exponent.
 func (e exponent) appendPlus(dst []byte, delta int64) []byte {
 	sum := e.value + delta
 	if sum >= 0 {
@@ -127,8 +127,8 @@ func (e exponent) appendPlus(dst []byte, delta int64) []byte {
 	return append(dst[:start], digits...)
 }
 
-// heldByDouble reports whether the double nearest to a number has its value, in
-// the sense that ECMAScript writes that double with the same digits.
+// heldByDouble reports whether ECMAScript writes the double nearest to a number
+// with the value of that number.
 func heldByDouble(number []byte) bool {
 	f, err := strconv.ParseFloat(string(number), 64)
 	if err != nil { // beyond all doubles

@@ -7,40 +7,40 @@ import (
 	"unicode/utf8"
 )
 
-// The reasons for which a JSON value is refused. A [RefusedError] carries one
-// of them as its Kind and unwraps to it.
+// The reasons for refusing a JSON value. A [RefusedError] has one of them as its
+// Kind and unwraps to it.
 var (
-	// ErrDuplicateMember: two members of one object have the same name once
-	// their escapes are undone. Readers disagree on which of the two counts.
+	// ErrDuplicateMember: two members of one object have the same name after
+	// unescaping. Readers disagree on which of the two counts.
 	ErrDuplicateMember = errors.New("duplicate member")
 
-	// ErrLoneSurrogate: a \u escape stands for one half of a surrogate pair
-	// without the other half. UTF-8 has no form for it.
+	// ErrLoneSurrogate: a \u escape is one half of a surrogate pair without the
+	// other half. UTF-8 cannot encode it.
 	ErrLoneSurrogate = errors.New("lone surrogate")
 
 	// ErrInvalidUTF8: the bytes of a string are not UTF-8.
 	ErrInvalidUTF8 = errors.New("invalid UTF-8")
 
-	// ErrTooDeep: arrays and objects are nested more than 128 levels deep, an
-	// array or object at the top being level 1.
+	// ErrTooDeep: arrays and objects are nested more than 128 levels deep. The
+	// outermost one is level 1.
 	ErrTooDeep = errors.New("more than " + strconv.Itoa(maxDepth) + " levels")
 )
 
-// RefusedError says that a value is JSON by its grammar, so that its end is
-// known, but has no canonical form that every reader would understand alike.
+// RefusedError reports a value that is JSON by its grammar, so that its end is
+// known, but that readers would not all understand alike.
 type RefusedError struct {
 	// Kind is ErrDuplicateMember, ErrLoneSurrogate, ErrInvalidUTF8 or
 	// ErrTooDeep.
 	Kind error
 
-	// Offset is where in the source the cause is, in bytes from 0: the opening
-	// quote of the later of two equal names, the backslash of the escape, the
-	// first byte that is not UTF-8, or the bracket that opens one level too
-	// many.
+	// Offset is the position of the cause in the source, in bytes from 0: the
+	// opening quote of the second of two equal names, the backslash of the
+	// escape, the first byte that is not UTF-8, or the bracket that opens level
+	// 129.
 	Offset int
 
-	// Name is the name that occurs twice, its escapes undone, cut to at most 64
-	// bytes between two characters. It is empty for the other kinds.
+	// Name is the duplicate name, unescaped and cut between two characters to at
+	// most 64 bytes. It is empty for the other kinds.
 	Name string
 }
 
@@ -54,20 +54,20 @@ func (e *RefusedError) Error() string {
 // Unwrap returns e.Kind.
 func (e *RefusedError) Unwrap() error { return e.Kind }
 
-// SyntaxError says where and how a text is not JSON.
+// SyntaxError reports where and how a text is not JSON.
 type SyntaxError struct {
-	// Offset is where in the source the first byte is that cannot be, in bytes
-	// from 0. It is the length of the source if Truncated.
+	// Offset is the position of the first byte that is not allowed, in bytes
+	// from 0. It is the length of the source if Truncated is set.
 	Offset int
 
-	// Truncated says that the source ended inside the value, and that there
-	// was nothing wrong with it so far.
+	// Truncated is set if the source ends inside the value and is valid so far:
+	// more bytes may complete it.
 	Truncated bool
 
-	// Want names what the grammar asks for at Offset, for people to read.
+	// Want describes, for people, what the grammar allows at Offset.
 	Want string
 
-	// Found is the byte at Offset, 0 if Truncated.
+	// Found is the byte at Offset, or 0 if Truncated is set.
 	Found byte
 }
 
@@ -82,7 +82,7 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("not JSON: found %s at byte %d, want %s", found, e.Offset, e.Want)
 }
 
-// What a SyntaxError may want.
+// The values of SyntaxError.Want.
 const (
 	wantValue       = "a value"
 	wantValueOrEnd  = "a value or ']'"
@@ -100,7 +100,7 @@ const (
 	wantNoZeroFirst = "no digit after a leading zero"
 )
 
-// syntaxAt returns the error for src not going on at pos with what is wanted.
+// syntaxAt returns the error that src has something else at pos than want.
 func syntaxAt(src []byte, pos int, want string) *SyntaxError {
 	if pos >= len(src) {
 		return &SyntaxError{Offset: len(src), Truncated: true, Want: want}
@@ -108,8 +108,8 @@ func syntaxAt(src []byte, pos int, want string) *SyntaxError {
 	return &SyntaxError{Offset: pos, Want: want, Found: src[pos]}
 }
 
-// shorten returns the start of s that fits maxNameShown bytes and does not
-// end within a character. s is valid UTF-8.
+// shorten cuts s, which is valid UTF-8, between two characters to at most
+// maxNameShown bytes.
 func shorten(s string) string {
 	const maxNameShown = 64
 	if len(s) <= maxNameShown {

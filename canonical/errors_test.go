@@ -66,7 +66,7 @@ func TestRefused(t *testing.T) {
 			t.Errorf("Append(%q) = %q, %d; want %q, %d", tt.src, out, n, "before", len(tt.src))
 		}
 
-		// A value that is broken later on is not JSON, whatever came before.
+		// A value with a syntax error later on is not JSON, whatever comes before.
 		for cut := range min(len(tt.src), 2000) {
 			_, n, err := Append(nil, []byte(tt.src[:cut]))
 			if e, ok := err.(*SyntaxError); !ok || !e.Truncated || e.Offset != cut || n != 0 {
@@ -150,8 +150,8 @@ func TestSyntaxErrors(t *testing.T) {
 	}
 }
 
-// TestTruncated cuts values at every byte. What is left must be told to be
-// truncated, at its end, by Append and by Skip.
+// TestTruncated cuts values at every byte. Append and Skip must report the rest
+// as truncated, at its end.
 func TestTruncated(t *testing.T) {
 	for _, tt := range forms {
 		if len(tt.src) > 1000 {
@@ -185,7 +185,7 @@ func TestSkip(t *testing.T) {
 	}
 }
 
-// TestVeryDeep nests far beyond what a stack would hold.
+// TestVeryDeep nests far deeper than recursion could.
 func TestVeryDeep(t *testing.T) {
 	const levels = 8 << 20
 	src := []byte(strings.Repeat("[", levels))

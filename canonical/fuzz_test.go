@@ -15,11 +15,11 @@ import (
 	"github.com/gowebpki/jcs"
 )
 
-// oracleDepth is how many levels encoding/json, jsontext and jcs follow.
-// Values that nest deeper are for TestVeryDeep.
+// oracleDepth is the maximum depth of encoding/json, jsontext and jcs.
+// TestVeryDeep tests deeper values.
 const oracleDepth = 10_000
 
-// addSeeds adds all sources of the tables.
+// addSeeds adds the sources of all tables.
 func addSeeds(f *testing.F, add func(src string)) {
 	f.Helper()
 	for _, tt := range forms {
@@ -36,8 +36,8 @@ func addSeeds(f *testing.F, add func(src string)) {
 	}
 }
 
-// FuzzAppend compares Append and Check with what other implementations have to
-// say about the value's end, its acceptance and its canonical form.
+// FuzzAppend compares Append and Check with other implementations: the end of
+// the value, whether it is accepted, and its canonical form.
 func FuzzAppend(f *testing.F) {
 	addSeeds(f, func(src string) { f.Add([]byte(src)) })
 	f.Fuzz(func(t *testing.T, src []byte) {
@@ -59,7 +59,7 @@ func FuzzAppend(f *testing.F) {
 }
 
 // checkExtent compares n and a SyntaxError of Append with encoding/json. It
-// reports whether there is a value.
+// reports whether src starts with a value.
 func checkExtent(t *testing.T, src []byte, n int, err error) bool {
 	var raw json.RawMessage
 	dec := json.NewDecoder(bytes.NewReader(src))
@@ -84,9 +84,9 @@ func checkExtent(t *testing.T, src []byte, n int, err error) bool {
 	}
 	switch {
 	case space > 0:
-		// encoding/json skips white space, Append takes none.
+		// encoding/json skips white space, Append refuses it.
 	case syntax.Want == wantNoZeroFirst && syntax.Offset <= len("-0"):
-		// encoding/json takes 01 for two values at the top, 0 and 1.
+		// encoding/json reads 01 at the top level as two values, 0 and 1.
 	default:
 		truncated := oracle == io.EOF || oracle == io.ErrUnexpectedEOF
 		if oracle == nil || truncated != syntax.Truncated {
@@ -96,7 +96,7 @@ func checkExtent(t *testing.T, src []byte, n int, err error) bool {
 	return false
 }
 
-// checkAppended compares the outcome of Append for src, which is JSON, with
+// checkAppended compares the result of Append for src, which is JSON, with
 // jsontext, jcs and the model of oracle_test.go.
 func checkAppended(t *testing.T, src, out []byte, err error) {
 	if err != nil {
@@ -104,10 +104,10 @@ func checkAppended(t *testing.T, src, out []byte, err error) {
 		return
 	}
 	if !jsontext.Value(src).IsValid() {
-		t.Fatalf("%q is taken, but not by jsontext", src)
+		t.Fatalf("%q is accepted, but not by jsontext", src)
 	}
 	if d := depth(src); d > maxDepth {
-		t.Fatalf("%q is taken with %d levels", src, d)
+		t.Fatalf("%q is accepted with %d levels", src, d)
 	}
 
 	model, err := parse(src)
@@ -118,8 +118,8 @@ func checkAppended(t *testing.T, src, out []byte, err error) {
 	if string(out) != want {
 		t.Fatalf("%q:\n got %q\nwant %q", src, out, want)
 	}
-	// Of a number that a double does not give back the other two keep only a
-	// double (RFC 8785) or fail. All else must be the same.
+	// The other two round a number that a double does not hold (RFC 8785), or
+	// fail.
 	if exact {
 		value := jsontext.Value(bytes.Clone(src))
 		if err := value.Canonicalize(); err != nil || !bytes.Equal(value, out) {
@@ -145,7 +145,7 @@ func checkAppended(t *testing.T, src, out []byte, err error) {
 	}
 }
 
-// checkRefused checks that src, which is JSON, has what it is refused for.
+// checkRefused checks that src, which is JSON, has the fault that err reports.
 func checkRefused(t *testing.T, src []byte, err error) {
 	var refused *RefusedError
 	if !errors.As(err, &refused) || refused.Offset >= len(src) {
@@ -155,8 +155,8 @@ func checkRefused(t *testing.T, src []byte, err error) {
 	ok := false
 	switch refused.Kind {
 	case ErrDuplicateMember:
-		// jsontext has no error for names only; allowing all else, the names
-		// must be what is left to refuse.
+		// jsontext has no error of its own for duplicate names. With everything
+		// else allowed, it refuses nothing but them.
 		ok = !jsontext.Value(src).IsValid(jsontext.AllowInvalidUTF8(true))
 		name, err := jsontext.AppendUnquote(nil, at[:stringLen(at)])
 		ok = ok && err == nil && strings.HasPrefix(string(name), refused.Name) &&
@@ -170,11 +170,11 @@ func checkRefused(t *testing.T, src []byte, err error) {
 		ok = depth(src) > maxDepth && (at[0] == '{' || at[0] == '[')
 	}
 	if !ok {
-		t.Fatalf("%q: %v, without reason", src, err)
+		t.Fatalf("%q: %v, for no reason", src, err)
 	}
 }
 
-// stringLen returns the length of the JSON string text starts with.
+// stringLen returns the length of the JSON string at the start of text.
 func stringLen(text []byte) int {
 	i := 1
 	for text[i] != '"' {
@@ -198,7 +198,7 @@ func FuzzSkip(f *testing.F) {
 			if !json.Valid(src[:n]) || !utf8.Valid(src[:n]) {
 				t.Fatalf("Skip(%q) = %d, which is not JSON", src, n)
 			}
-			// All is one value if what follows is white space.
+			// src is one value if only white space follows.
 			rest := len(bytes.Trim(src[n:], " \t\r\n"))
 			if (rest == 0) != json.Valid(src) {
 				t.Fatalf("Skip(%q) = %d, json.Valid: %v", src, n, rest != 0)
@@ -211,8 +211,8 @@ func FuzzSkip(f *testing.F) {
 		if utf8.Valid(src) && json.Valid(src) && !bytes.ContainsAny(src[:1], " \t\r\n") {
 			t.Fatalf("Skip(%q): %v, but it is JSON", src, err)
 		}
-		// What is said to be in order must go on to be: a prefix of the value
-		// up to the error is truncated there, not broken before.
+		// The bytes before the error must be valid: on their own they are
+		// truncated, and have no earlier error.
 		syntax := err.(*SyntaxError)
 		_, err = Skip(src[:syntax.Offset])
 		if early, ok := err.(*SyntaxError); ok && !early.Truncated {
@@ -221,7 +221,7 @@ func FuzzSkip(f *testing.F) {
 	})
 }
 
-// FuzzVariants checks that all ways to write a value have one canonical form.
+// FuzzVariants checks that all ways of writing a value have one canonical form.
 func FuzzVariants(f *testing.F) {
 	addSeeds(f, func(src string) { f.Add([]byte(src), uint64(len(src))) })
 	f.Fuzz(func(t *testing.T, src []byte, seed uint64) {
@@ -244,7 +244,7 @@ func FuzzVariants(f *testing.F) {
 	})
 }
 
-// FuzzNumber checks numbers alone, where the model compares exact values.
+// FuzzNumber checks numbers alone and compares exact values.
 func FuzzNumber(f *testing.F) {
 	for _, tt := range numberForms {
 		f.Add(tt.src)

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestGenerated puts random values, rich in what is hard for Append, through
-// the comparisons of FuzzAppend. Mutating bytes seldom leads to such values.
+// TestGenerated makes the comparisons of FuzzAppend with random values that are
+// hard for Append. Mutating bytes seldom leads to such values.
 func TestGenerated(t *testing.T) {
 	for start := time.Now(); time.Since(start) < time.Second/2; {
 		seed := rand.Uint64()
@@ -23,7 +23,7 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
-// generate returns a value inside of some levels.
+// generate returns a random value at a level of nesting.
 func generate(r *rand.Rand, level int) node {
 	switch k := r.IntN(8); {
 	case level == 0 || k < 3 && level < 6:
@@ -48,7 +48,7 @@ func generate(r *rand.Rand, level int) node {
 }
 
 // generateString returns a string of characters that sort and escape in
-// different ways, around the eight bytes that make up a nameKey.
+// different ways, near the eight bytes of a nameKey.
 func generateString(r *rand.Rand) string {
 	alphabet := []rune("\x00\x01\b\n\x1f \"/09A\\a\u007f\u0080é\ud7ff\ue000\ufb33\ufffd\uffff\U00010000\U0010ffff")
 	s := []rune("aaaaaaaa")[:r.IntN(9)]
@@ -61,7 +61,7 @@ func generateString(r *rand.Rand) string {
 	return string(s)
 }
 
-// generateNumber returns a number at or near what a double holds.
+// generateNumber returns a number that a double holds, or one close to it.
 func generateNumber(r *rand.Rand) string {
 	f := math.Float64frombits(r.Uint64())
 	switch r.IntN(6) {

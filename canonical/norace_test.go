@@ -2,5 +2,5 @@
 
 package canonical
 
-// raceEnabled tells tests that count allocations to leave it.
+// raceEnabled tells tests that count allocations whether to skip.
 const raceEnabled = false

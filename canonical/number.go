@@ -5,7 +5,7 @@ package canonical
 const maxPlain = 21
 
 // number reads the number at pos, where there is a minus or a digit. Nearly all
-// numbers are laid out as they should be and need no arithmetic.
+// numbers are canonical as they are.
 func (p *pass) number(pos int) int {
 	src := p.src
 	t := scanNumber(src, pos)
@@ -34,21 +34,21 @@ func (p *pass) number(pos int) int {
 	return t.end
 }
 
-// startsWithZeros reports whether a number whose integer part is 0 needs an
-// exponent: it does if its fraction starts with six zeros.
+// startsWithZeros reports whether a fraction starts with six zeros. If it does,
+// a number whose integer part is 0 needs an exponent.
 func startsWithZeros(frac []byte) bool {
 	const zeros = "000000"
 	return len(frac) > len(zeros) && string(frac[:len(zeros)]) == zeros
 }
 
-// A numberText says where the parts of a number are. Those that are missing
-// are empty.
+// A numberText holds the positions of the parts of a number. Missing parts are
+// empty.
 type numberText struct {
 	digits  int    // start of the integer part, after the minus
 	intEnd  int    // end of the integer part; the point is here
 	fracEnd int    // end of the fraction; the e is here
 	end     int    // end of the exponent, or where the grammar is broken
-	want    string // what is wanted at end, "" if the number is in order
+	want    string // what the grammar wants at end, "" if the number is complete
 }
 
 // scanNumber finds the parts of the number at pos (RFC 8259, section 6).
@@ -88,8 +88,8 @@ func scanNumber(src []byte, pos int) (t numberText) {
 	return t
 }
 
-// skipDigits returns the position from pos on of the first byte that is not a
-// digit, or len(src).
+// skipDigits returns the position of the first byte at or after pos that is not
+// a digit, or len(src).
 func skipDigits(src []byte, pos int) int {
 	for pos < len(src) && src[pos]-'0' <= 9 {
 		pos++

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// numberForms are numbers and their canonical forms.
+// numberForms lists numbers and their canonical forms.
 var numberForms = []struct{ src, want string }{
 	{"0", "0"}, {"-0", "0"}, {"-0.0", "0"}, {"0e999", "0"}, {"-0.000E-99999999999999999999", "0"},
 	{"1", "1"}, {"-1", "-1"}, {"1.0", "1"}, {"1e2", "100"}, {"1.50", "1.5"}, {"100e-2", "1"}, {"-12.5E0", "-12.5"},
@@ -46,7 +46,7 @@ var numberForms = []struct{ src, want string }{
 	{"123456789012345678901e-27", "1.23456789012345678901e-7"},
 	{"-100000000000000000000000.0000e-2", "-1e+21"},
 
-	// Exponents beyond all integer types.
+	// Exponents too large for any integer type.
 	{"1e99999999999999999999999", "1e+99999999999999999999999"},
 	{"1e-99999999999999999999999", "1e-99999999999999999999999"},
 	{"-10e99999999999999999999999", "-1e+100000000000000000000000"}, {"0.1e100000000000000000000000", "1e+99999999999999999999999"},
@@ -105,8 +105,7 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-// TestHostileNumbers: numbers and exponents of a million digits take time in
-// proportion to their length.
+// TestHostileNumbers: numbers and exponents of a million digits take linear time.
 func TestHostileNumbers(t *testing.T) {
 	const n = 1 << 20
 	sevens, nines, zeros := strings.Repeat("7", n), strings.Repeat("9", n), strings.Repeat("0", n)
@@ -139,8 +138,8 @@ func TestHostileNumbers(t *testing.T) {
 	}
 }
 
-// TestCheckStored: what earlier versions stored passes, and nothing else that
-// is not canonical.
+// TestCheckStored: the form of earlier versions passes, and nothing else that is
+// not canonical.
 func TestCheckStored(t *testing.T) {
 	for _, src := range []string{
 		"9007199254740993.0", "-9007199254740993e0", "1e400", "1E+400", "1.0e309", "10e-401", "1E-400", "1e-400", "4.90e-324",

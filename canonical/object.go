@@ -2,16 +2,16 @@ package canonical
 
 import "slices"
 
-// A member is one member of an object: its text from the opening quote of the
-// name to the end of the value.
+// A member is one member of an object. Its span runs from the opening quote of
+// the name to the end of the value.
 type member struct {
-	piece
+	span
 	nameEnd int    // position in out of the closing quote of the name
 	src     int    // position in src of the opening quote of the name
 	key     uint64 // nameKey of the name
 }
 
-// object reads the object whose brace is at pos and which is at level depth.
+// object reads the object whose brace is at pos, at level depth.
 func (p *pass) object(pos, depth int) int {
 	if depth > maxDepth {
 		return p.refuse(ErrTooDeep, pos)
@@ -25,9 +25,9 @@ func (p *pass) object(pos, depth int) int {
 		return p.syntax(pos, wantNameOrEnd)
 	}
 
-	first, firstMove := len(p.members), len(p.moves)
+	first, firstSort := len(p.members), len(p.sorts)
 	sorted := true
-	var prev []byte // the name before, as long as sorted holds
+	var prev []byte // the name before, while sorted is true
 	var prevKey uint64
 	for {
 		quote, start := pos, p.outPos(pos)
@@ -37,7 +37,7 @@ func (p *pass) object(pos, depth int) int {
 		var name []byte
 		if p.copied <= quote {
 			name = src[quote+1 : pos-1 : len(src)]
-		} else { // It was rewritten, so its canonical form is in out.
+		} else { // The name was rewritten: its canonical form is in out.
 			p.flush(pos)
 			name = p.out[start+1 : len(p.out)-1]
 		}
@@ -55,7 +55,7 @@ func (p *pass) object(pos, depth int) int {
 		prev, prevKey = name, key
 		m := p.addMember()
 		m.start, m.nameEnd = start, start+1+len(name)
-		m.movesLo = len(p.moves)
+		m.sortsLo = len(p.sorts)
 		m.src, m.key = quote, key
 
 		pos = p.space(pos)
@@ -80,7 +80,7 @@ func (p *pass) object(pos, depth int) int {
 		case '}':
 			if !sorted {
 				p.flush(pos)
-				if !p.sort(first, firstMove) {
+				if !p.sort(first, firstSort) {
 					return -1
 				}
 			}
@@ -92,10 +92,9 @@ func (p *pass) object(pos, depth int) int {
 	}
 }
 
-// addMember adds a member to members, for the caller to set all of it but end
-// and movesHi, which sort sets. It is not an append of a member because that
-// is made up elsewhere and then copied, which takes longer than the rest of
-// what there is to do for a member.
+// addMember extends members by one. The caller must set all of its fields except
+// end and sortsHi, which sort sets. Appending a composite literal instead would
+// copy it, which takes longer than everything else about a member.
 func (p *pass) addMember() *member {
 	n := len(p.members)
 	if n == cap(p.members) {
@@ -105,7 +104,7 @@ func (p *pass) addMember() *member {
 	return &p.members[n]
 }
 
-// duplicate gives up because name, in canonical form, is there again at pos.
+// duplicate ends the pass: name, in canonical form, occurs again at pos.
 func (p *pass) duplicate(pos int, name []byte) int {
 	var text []byte
 	for len(name) > 0 {

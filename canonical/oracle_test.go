@@ -14,8 +14,8 @@ import (
 	"github.com/gowebpki/jcs"
 )
 
-// A node is a JSON value as the model of these tests has it: slow, obvious, and
-// built on nothing of this package.
+// A node is a JSON value in the model that these tests compare with. The model
+// is slow and obvious, and uses nothing of this package.
 type node struct {
 	kind    byte // that of jsontext: one of n f t " 0 { [
 	text    string
@@ -55,9 +55,8 @@ func parseNext(dec *jsontext.Decoder) (n node, err error) {
 	return n, err
 }
 
-// form returns the canonical form of n, its numbers written by number, and
-// whether all of them are given back by a double, so that it is that of RFC 8785
-// too.
+// form returns the canonical form of n, with its numbers written by number. It
+// reports whether a double holds all of them, so that RFC 8785 has the same form.
 func (n node) form(number func(string) (string, bool)) (text string, exact bool) {
 	exact = true
 	switch n.kind {
@@ -80,8 +79,8 @@ func (n node) form(number func(string) (string, bool)) (text string, exact bool)
 	return n.text, true
 }
 
-// storedForm returns the form of earlier versions, which left the numbers alone
-// that a double does not give back.
+// storedForm returns the form of earlier versions, which left numbers that a
+// double does not hold as they were.
 func (n node) storedForm() string {
 	text, _ := n.form(func(src string) (string, bool) {
 		text, exact := numberForm(src)
@@ -115,8 +114,8 @@ func quote(s string) string {
 	return string(text)
 }
 
-// numberForm returns the canonical form of a number, and whether a double gives
-// it back. It compares exact rational values.
+// numberForm returns the canonical form of a number, and whether a double holds
+// it. It compares exact rational values.
 func numberForm(src string) (text string, exact bool) {
 	digits, n := decimalOf(src)
 	if digits == "" {
@@ -152,7 +151,7 @@ func numberForm(src string) (text string, exact bool) {
 }
 
 // decimalOf returns the digits of a number from the first to the last that is
-// not 0, and the n for which it is 0.digits × 10ⁿ but for the sign.
+// not 0, and the n for which its absolute value is 0.digits × 10ⁿ.
 func decimalOf(src string) (digits string, n *big.Int) {
 	mantissa, exponent, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(src, "-")), "e")
 	whole, frac, _ := strings.Cut(mantissa, ".")
@@ -173,7 +172,7 @@ func sameValue(a, b string) bool {
 	return ok && too && x.Cmp(y) == 0
 }
 
-// depth returns how many levels src nests, which is JSON.
+// depth returns how deep src, which is JSON, is nested.
 func depth(src []byte) (deepest int) {
 	level, inside := 0, false
 	for i := 0; i < len(src); i++ {
@@ -193,8 +192,8 @@ func depth(src []byte) (deepest int) {
 	return deepest
 }
 
-// vary writes n in some other way that has the same canonical form: with white
-// space, escapes and members in any order.
+// vary writes n in a random way that has the same canonical form: with white
+// space, escapes, and members in any order.
 func (n node) vary(r *rand.Rand) string {
 	space := func() string { return strings.Repeat(" \n\t\r"[r.IntN(4):][:1], max(0, r.IntN(6)-3)) }
 	switch n.kind {

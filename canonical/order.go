@@ -5,48 +5,48 @@ import (
 	"slices"
 )
 
-// A piece is a part of the text in out, in positions of out, together with the
-// moves[movesLo:movesHi] to be made within it.
-type piece struct {
+// A span is the text out[start:end]. sorts[sortsLo:sortsHi] are the objects in it
+// whose members are out of order.
+type span struct {
 	start, end       int
-	movesLo, movesHi int
+	sortsLo, sortsHi int
 }
 
-// A move is an object whose members are not in order: out[start:end] is what
-// is between its braces, and is to become pieces[piecesLo:piecesHi] with
-// commas between them. The moves of the objects inside are those before it in
-// pass.moves, from movesLo on.
-type move struct {
-	start, end         int
-	piecesLo, piecesHi int
-	movesLo            int
+// A sorting is an object whose members are out of order. out[start:end] is the
+// text between its braces, and spans[spansLo:spansHi] are its members in order.
+// The sortings of the objects inside it come before it in pass.sorts, from
+// sortsLo on.
+type sorting struct {
+	start, end       int
+	spansLo, spansHi int
+	sortsLo          int
 }
 
-// A ref stands for a member while an object is sorted: the one at the given
-// index in source order.
+// A ref refers to a member by its index in source order while an object is
+// sorted.
 type ref struct {
 	key   uint64
 	index int
 }
 
-// sort notes how to rearrange the object whose text out ends with, short of
-// the closing brace, whose members are members[first:] in the order of the
-// source, and inside which moves[firstMove:] are to be made. It reports
-// whether the names are distinct.
-func (p *pass) sort(first, firstMove int) bool {
+// sort records how to sort an object: out ends with its text up to the closing
+// brace, members[first:] are its members in source order, and sorts[firstSort:]
+// are the objects inside it that are out of order. It reports whether the names
+// are distinct.
+func (p *pass) sort(first, firstSort int) bool {
 	members := p.members[first:]
-	mv := move{
-		start:    members[0].start,
-		end:      len(p.out),
-		piecesLo: len(p.pieces),
-		piecesHi: len(p.pieces) + len(members),
-		movesLo:  firstMove,
+	s := sorting{
+		start:   members[0].start,
+		end:     len(p.out),
+		spansLo: len(p.spans),
+		spansHi: len(p.spans) + len(members),
+		sortsLo: firstSort,
 	}
-	end, movesHi := mv.end, len(p.moves)
+	end, sortsHi := s.end, len(p.sorts)
 	for i := len(members) - 1; i >= 0; i-- {
 		m := &members[i]
-		m.end, m.movesHi = end, movesHi
-		end, movesHi = m.start-1, m.movesLo // before the comma
+		m.end, m.sortsHi = end, sortsHi
+		end, sortsHi = m.start-1, m.sortsLo // before the comma
 	}
 
 	p.refs = p.refs[:0]
@@ -55,28 +55,28 @@ func (p *pass) sort(first, firstMove int) bool {
 	}
 	p.sortRefs(members)
 
-	twice := -1 // the first member that repeats a name
+	repeated := -1 // the first member that repeats a name
 	for i, r := range p.refs {
-		if i > 0 && (twice < 0 || r.index < twice) && p.compare(members, p.refs[i-1], r) == 0 {
-			twice = r.index
+		if i > 0 && (repeated < 0 || r.index < repeated) && p.compare(members, p.refs[i-1], r) == 0 {
+			repeated = r.index
 		}
-		p.pieces = append(p.pieces, members[r.index].piece)
+		p.spans = append(p.spans, members[r.index].span)
 	}
-	if twice >= 0 {
-		m := &members[twice]
+	if repeated >= 0 {
+		m := &members[repeated]
 		p.duplicate(m.src, p.out[m.start+1:m.nameEnd])
 		return false
 	}
-	p.moves = append(p.moves, mv)
+	p.sorts = append(p.sorts, s)
 	return true
 }
 
-// sortRefs sorts refs by the names of the members they stand for, and equal
-// names by their order in the source.
+// sortRefs sorts refs by the names of their members, and equal names by their
+// order in the source.
 func (p *pass) sortRefs(members []member) {
-	const few = 16 // up to which insertion is the fastest way
+	const maxInsertion = 16 // members up to which insertion sort is fastest
 	refs := p.refs
-	if len(refs) > few {
+	if len(refs) > maxInsertion {
 		slices.SortFunc(refs, func(a, b ref) int {
 			if c := p.compare(members, a, b); c != 0 {
 				return c
@@ -96,7 +96,7 @@ func (p *pass) sortRefs(members []member) {
 	}
 }
 
-// compare compares the names of two members that are in out.
+// compare compares the names of two members. Both are in out.
 func (p *pass) compare(members []member, a, b ref) int {
 	if a.key != b.key {
 		return cmp.Compare(a.key, b.key)
@@ -105,41 +105,41 @@ func (p *pass) compare(members []member, a, b ref) int {
 	return compareNames(p.out[x.start+1:x.nameEnd], p.out[y.start+1:y.nameEnd])
 }
 
-// rearrange makes the moves in out[base:].
+// rearrange sorts the objects in out[base:] that are out of order.
 func (p *pass) rearrange(base int) {
 	p.scratch = append(p.scratch[:0], p.out[base:]...)
-	for i := range p.moves {
-		p.moves[i].start -= base
-		p.moves[i].end -= base
+	for i := range p.sorts {
+		p.sorts[i].start -= base
+		p.sorts[i].end -= base
 	}
-	for i := range p.pieces {
-		p.pieces[i].start -= base
-		p.pieces[i].end -= base
+	for i := range p.spans {
+		p.spans[i].start -= base
+		p.spans[i].end -= base
 	}
-	p.place(p.out[base:], piece{end: len(p.scratch), movesHi: len(p.moves)})
+	p.place(p.out[base:], span{end: len(p.scratch), sortsHi: len(p.sorts)})
 }
 
-// place writes a piece of scratch, with the moves within it made, to the end of
-// out, and returns out without it. It works from back to front because that
-// way the last of several moves is the outermost.
-func (p *pass) place(out []byte, pc piece) []byte {
-	end := pc.end
-	for movesHi := pc.movesHi; movesHi > pc.movesLo; {
-		mv := &p.moves[movesHi-1]
-		out = prependTo(out, p.scratch[mv.end:end])
-		for i := mv.piecesHi - 1; i >= mv.piecesLo; i-- {
-			out = p.place(out, p.pieces[i])
-			if i > mv.piecesLo {
+// place copies a span of scratch to the end of out, sorts the objects in it, and
+// returns the rest of out. It works backwards, so that the last of several
+// sortings is always the outermost.
+func (p *pass) place(out []byte, text span) []byte {
+	end := text.end
+	for sortsHi := text.sortsHi; sortsHi > text.sortsLo; {
+		s := &p.sorts[sortsHi-1]
+		out = prependTo(out, p.scratch[s.end:end])
+		for i := s.spansHi - 1; i >= s.spansLo; i-- {
+			out = p.place(out, p.spans[i])
+			if i > s.spansLo {
 				out[len(out)-1] = ','
 				out = out[:len(out)-1]
 			}
 		}
-		end, movesHi = mv.start, mv.movesLo
+		end, sortsHi = s.start, s.sortsLo
 	}
-	return prependTo(out, p.scratch[pc.start:end])
+	return prependTo(out, p.scratch[text.start:end])
 }
 
-// prependTo copies text to the end of out and returns out without it.
+// prependTo copies text to the end of out and returns the rest of out.
 func prependTo(out, text []byte) []byte {
 	rest := len(out) - len(text)
 	copy(out[rest:], text)

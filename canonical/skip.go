@@ -2,16 +2,16 @@ package canonical
 
 import "unicode/utf8"
 
-// Skip checks the grammar of the JSON value that src starts with (RFC 8259)
-// and returns its length n in bytes. It is for parts of a message that are not
-// stored: it takes any nesting, equal names and lone surrogates. Like
-// [Append] it wants no white space before the value and ignores what follows.
+// Skip checks the grammar (RFC 8259) of the JSON value at the start of src and
+// returns its length n in bytes. It is for values that are not stored, so it
+// accepts any nesting, duplicate names and lone surrogates. Like [Append], it
+// allows no white space before the value and ignores what follows it.
 //
-// The error is a [*SyntaxError], n being 0 then. Bytes of a string that are not
-// UTF-8 count as one.
+// The error is a [*SyntaxError], and n is 0 then. A string that is not UTF-8 is a
+// syntax error.
 //
-// Skip takes linear time and does not recurse; above 512 levels of nesting it
-// allocates in the order of one bit for each level.
+// Skip takes linear time and does not recurse. Above 512 levels of nesting it
+// allocates about one bit for each level.
 func Skip(src []byte) (n int, err error) {
 	n, syntax := skip(src, true)
 	if syntax != nil {
@@ -20,8 +20,7 @@ func Skip(src []byte) (n int, err error) {
 	return n, nil
 }
 
-// skip is Skip, which checks strings to be UTF-8 only if strict. It returns 0
-// with an error.
+// skip implements Skip. It checks that strings are UTF-8 only if strict is set.
 func skip(src []byte, strict bool) (int, *SyntaxError) {
 	var open levels
 	pos := 0
@@ -80,7 +79,7 @@ value:
 		return 0, syntaxAt(src, pos, wantValue)
 	}
 
-	// A value ends at pos. Go on with what is around it.
+	// A value ends at pos. Continue in the array or object around it.
 	for open.depth > 0 {
 		pos = skipSpace(src, pos)
 		want, end := wantArrayNext, byte(']')
@@ -119,14 +118,14 @@ name:
 	goto value
 }
 
-// levels is a stack of the arrays and objects that are open, one bit for each.
+// levels is a stack of the open arrays and objects, one bit for each.
 type levels struct {
 	depth int
-	few   [8]uint64 // for the first levels, to do without allocation
-	more  []uint64  // for those beyond
+	few   [8]uint64 // the first 512 levels, without allocation
+	more  []uint64  // the others
 }
 
-// word returns the word with the bit of a level that is or was open.
+// word returns the word that holds the bit of a level.
 func (l *levels) word(level int) *uint64 {
 	if i := level / 64; i < len(l.few) {
 		return &l.few[i]
@@ -134,7 +133,7 @@ func (l *levels) word(level int) *uint64 {
 	return &l.more[level/64-len(l.few)]
 }
 
-// push opens an object, or else an array.
+// push opens an object or, if object is false, an array.
 func (l *levels) push(object bool) {
 	if l.depth/64 == len(l.few)+len(l.more) {
 		l.more = append(l.more, 0)
@@ -147,14 +146,13 @@ func (l *levels) push(object bool) {
 	l.depth++
 }
 
-// object reports whether what was opened last is an object. There must be
-// something open.
+// object reports whether the innermost level is an object. There must be one.
 func (l *levels) object() bool {
 	top := l.depth - 1
 	return *l.word(top)>>(top%64)&1 != 0
 }
 
-// skipSpace returns the position from pos on of the first byte that is not
+// skipSpace returns the position of the first byte at or after pos that is not
 // white space, or len(src).
 func skipSpace(src []byte, pos int) int {
 	for pos < len(src) {
@@ -168,8 +166,8 @@ func skipSpace(src []byte, pos int) int {
 	return pos
 }
 
-// scanLiteral returns the end of word at pos; or if that is not there, the
-// position of the first byte that differs, and false.
+// scanLiteral returns the end of the word at pos. If src has something else
+// there, it returns the position of the first byte that differs, and false.
 func scanLiteral(src []byte, pos int, word string) (end int, ok bool) {
 	if end = pos + len(word); end <= len(src) && string(src[pos:end]) == word {
 		return end, true
@@ -180,8 +178,9 @@ func scanLiteral(src []byte, pos int, word string) (end int, ok bool) {
 	return end, false
 }
 
-// skipString returns the end of the string that continues at pos, after its
-// opening quote; or if it is broken, where and what is wanted there.
+// skipString returns the end of the string whose opening quote is before pos. If
+// the string is invalid, it returns the position, and what the grammar wants
+// there.
 func skipString(src []byte, pos int, strict bool) (end int, want string) {
 	for {
 		pos = scanPlain(src, pos)
@@ -211,8 +210,8 @@ func skipString(src []byte, pos int, strict bool) (end int, want string) {
 	}
 }
 
-// skipEscape returns the end of the escape whose backslash is at pos; or if it
-// is broken, where and what is wanted there.
+// skipEscape returns the end of the escape whose backslash is at pos. If the
+// escape is invalid, it returns the position, and what the grammar wants there.
 func skipEscape(src []byte, pos int) (end int, want string) {
 	if pos++; pos >= len(src) {
 		return pos, wantEscape

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// str reads the rest of a string from pos, after the opening quote.
+// str reads the string whose opening quote is before pos.
 func (p *pass) str(pos int) int {
 	src := p.src
 	for {
@@ -33,8 +33,8 @@ func (p *pass) str(pos int) int {
 	}
 }
 
-// escape reads the escape whose backslash is at pos and rewrites it unless it
-// is the canonical form of its character.
+// escape reads the escape whose backslash is at pos, and rewrites it unless it is
+// canonical.
 func (p *pass) escape(pos int) int {
 	src := p.src
 	if pos+1 >= len(src) {
@@ -73,9 +73,8 @@ func (p *pass) escape(pos int) int {
 	return end
 }
 
-// shortEscapes has the letter of the two-byte escape of the characters that
-// have one that is canonical, and 0 for those below it that have not (RFC
-// 8785, section 3.2.2.2).
+// shortEscapes has, for each character, the letter of its canonical two-byte
+// escape, or 0 if it has none (RFC 8785, section 3.2.2.2).
 var shortEscapes = ['\\' + 1]byte{
 	'\b': 'b', '\t': 't', '\n': 'n', '\f': 'f', '\r': 'r', '"': '"', '\\': '\\',
 }
@@ -92,8 +91,8 @@ func appendChar(dst []byte, r rune) []byte {
 	return utf8.AppendRune(dst, r)
 }
 
-// unescape returns the character that the canonical escape text starts with
-// stands for, and the length of the escape.
+// unescape returns the character of the canonical escape at the start of text,
+// and the length of the escape.
 func unescape(text []byte) (c byte, width int) {
 	switch c = text[1]; c {
 	case 'b':
@@ -113,8 +112,8 @@ func unescape(text []byte) (c byte, width int) {
 	return c, 2 // a quote or a backslash
 }
 
-// hex4 returns the number that the four hexadecimal digits at pos stand for,
-// and how many of the four are there.
+// hex4 returns the value of the four hexadecimal digits at pos, and how many of
+// them are present.
 func hex4(src []byte, pos int) (r rune, digits int) {
 	for ; digits < 4 && pos+digits < len(src); digits++ {
 		c := src[pos+digits]
@@ -133,9 +132,8 @@ func hex4(src []byte, pos int) (r rune, digits int) {
 	return r, digits
 }
 
-// scanPlain returns the position from pos on of the first byte that has to be
-// looked at in a string: a quote, a backslash, a control character or a byte
-// that is not ASCII; or len(src).
+// scanPlain returns the position of the first byte at or after pos that is a
+// quote, a backslash, a control character or not ASCII, or len(src).
 func scanPlain(src []byte, pos int) int {
 	for pos+8 <= len(src) {
 		if m := special(binary.LittleEndian.Uint64(src[pos:])); m != 0 {
@@ -152,12 +150,12 @@ func scanPlain(src []byte, pos int) int {
 	return pos
 }
 
-// special looks at eight bytes at once and returns a word whose lowest set bit
-// is the top bit of the lowest byte scanPlain looks for, or 0 if there is none.
+// special tests eight bytes at once. It returns a word whose lowest set bit is
+// the top bit of the lowest byte that scanPlain looks for, or 0 if there is none.
 //
-// A byte less than n makes the subtraction of n set its top bit, and a byte is
-// c if its difference from c by XOR is less than 1. The borrow may set the top
-// bits of higher bytes without reason, but not those of lower ones.
+// Subtracting n from a byte less than n sets its top bit, and a byte equals c if
+// its XOR with c is less than 1. A borrow may wrongly set the top bits of higher
+// bytes, but not those of lower ones.
 func special(w uint64) uint64 {
 	const (
 		ones = 0x0101010101010101
@@ -165,14 +163,14 @@ func special(w uint64) uint64 {
 	)
 	quote := w ^ '"'*ones
 	backslash := w ^ '\\'*ones
-	// Where the top bit of w is set the byte is one to look at anyway, so none
-	// of the subtractions needs to tell that case apart.
+	// A byte whose top bit is set is special anyway, so the subtractions need not
+	// be right for it.
 	return (w | (w - ' '*ones) | (quote - ones) | (backslash - ones)) & tops
 }
 
-// scanRunes returns the position from pos on of the first ASCII byte, or
-// len(src); or if that is not all UTF-8, the position of the first byte that
-// is not, and false.
+// scanRunes returns the position of the first ASCII byte at or after pos, or
+// len(src). If the bytes before it are not UTF-8, it returns the position of the
+// first that is not, and false.
 func scanRunes(src []byte, pos int) (end int, ok bool) {
 	for pos < len(src) && src[pos] >= utf8.RuneSelf {
 		r, width := utf8.DecodeRune(src[pos:])
