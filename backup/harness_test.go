@@ -96,17 +96,22 @@ func batch(round, n int) []byte {
 func appendAll(t testing.TB, l *engine.Log, e *entries, from, rounds, n int) {
 	t.Helper()
 	for round := range rounds {
-		b := batch(from+round, n)
-		done := make(chan error, 1)
-		l.Append(b, n, func(first uint64, err error) {
-			if err == nil {
-				e.add(t, first, b)
-			}
-			done <- err
-		})
-		if err := <-done; err != nil {
-			t.Fatal(err)
+		appendLines(t, l, e, batch(from+round, n), n)
+	}
+}
+
+// appendLines appends one batch of n entries and waits for it.
+func appendLines(t testing.TB, l *engine.Log, e *entries, lines []byte, n int) {
+	t.Helper()
+	done := make(chan error, 1)
+	l.Append(lines, n, func(first uint64, err error) {
+		if err == nil {
+			e.add(t, first, lines)
 		}
+		done <- err
+	})
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -1,8 +1,11 @@
 package fsck
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -131,7 +134,7 @@ func (r *repairer) rebuild(first, last, may uint64, s *seg) (done uint64, err er
 	}
 	message := ""
 	if b.lost > 0 && !r.AcceptLoss {
-		if b.firstLost <= first || !r.copiedWhileItGrew(s) {
+		if b.firstLost <= first && !s.known || !r.copiedWhileItGrew(s) {
 			return 0, nil
 		}
 		r.givenUp += may - min(may, max(b.firstLost-1, r.index.last)) // cutAhead counts those with records
@@ -172,12 +175,15 @@ func (r *repairer) made(s *seg) {
 	r.segs = slices.Insert(slices.Clone(r.segs), i, s)
 }
 
-// copiedWhileItGrew reports whether the segment is the last one and has nothing
-// but zeros where its next batch should begin. The space ahead of the batches of
-// an open segment is filled with zeros, and a copy that came to it early has the
-// zeros, and behind them what was written by the time it had come further. Lost
-// sectors begin at a multiple of 512, where a batch hardly ever does.
+// copiedWhileItGrew reports whether the segment is the last one and has zeros in
+// place of the next batch, or of some of it, as a copy of a running log can have
+// them. The space ahead of the batches of an open segment is filled with zeros. A
+// copy that comes to it early has the zeros, and after them what was written by
+// the time it had come further: whole batches, or the rest of that one. Lost
+// sectors begin at a multiple of 512, where what was written hardly ever ends;
+// both end at one.
 func (r *repairer) copiedWhileItGrew(s *seg) bool {
+	const sector = 512
 	if s.sealed || len(r.segs) == 0 || r.segs[len(r.segs)-1] != s {
 		return false
 	}
@@ -187,14 +193,44 @@ func (r *repairer) copiedWhileItGrew(s *seg) bool {
 	}
 	defer f.Close()
 	scan, err := segment.ScanBatches(f, s.path, s.size, nil)
-	if !errors.Is(err, segment.ErrDamaged) || scan.End%512 == 0 {
+	more := errors.Is(err, segment.ErrDamaged) // batches follow
+	if err != nil && !more {
 		return false
 	}
-	var next [segment.BatchHeaderSize]byte
-	if _, err := f.ReadAt(next[:], scan.End); err != nil {
+	var head [segment.BatchHeaderSize]byte
+	if _, err := f.ReadAt(head[:], scan.End); err != nil {
 		return false
 	}
-	return next == [segment.BatchHeaderSize]byte{}
+	none := head == [segment.BatchHeaderSize]byte{}
+	bodyAt := scan.End + segment.BatchHeaderSize
+
+	from := scan.End // where the zeros begin
+	if h, err := segment.ParseBatchHeader(head[:]); err == nil {
+		bodyEnd := min(bodyAt+int64(h.Size), s.size)
+		if from = skip(f, bodyAt, bodyEnd, false); from == bodyEnd { // an entry holds no zero byte
+			return false
+		}
+	} else if from/sector == (bodyAt-1)/sector {
+		from += int64(len(bytes.TrimRight(head[:], "\x00")))
+	}
+	end := skip(f, from, s.size, true)
+	if from%sector == 0 || end == from || end == s.size {
+		return false
+	}
+	// Where the end is within a header, zeros of its own may follow it.
+	return more && none || end%sector == 0 || end < bodyAt && end/sector > from/sector
+}
+
+// skip returns the offset at or after off of the first byte that is not zero, or
+// else of the first that is; or size.
+func skip(r io.ReaderAt, off, size int64, zeros bool) int64 {
+	br := bufio.NewReader(io.NewSectionReader(r, off, size-off))
+	for ; off < size; off++ {
+		if c, err := br.ReadByte(); err != nil || (c == 0) != zeros {
+			break
+		}
+	}
+	return off
 }
 
 // placed reports whether anything but its name says where in the log the segment
