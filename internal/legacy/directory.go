@@ -19,28 +19,28 @@ import (
 	"github.com/syndtr/goleveldb/leveldb/opt"
 )
 
-// Names of the directories that the original makes unless it is told others.
+// Default names of the original's directories.
 const (
 	LevelDBName = ".tcp-log-server.leveldb"
 	BlobsName   = ".tcp-log-server.blobs"
 )
 
-// Directory is what a stopped original server of version 6, 9 or 10 has left.
+// Directory is the log of a stopped original server of version 6, 9 or 10.
 type Directory struct {
 	db      *leveldb.DB
-	copy    string // what db works on
+	copy    string // the directory that db is in
 	blobs   string
-	streams bool // version 6, which names its log in the keys
+	version Generation
 	last    uint64
 }
 
-// OpenDirectory opens the LevelDB in level, where the list of hashes is, and the
-// blobs. It works on a copy of what LevelDB writes to, and changes nothing of the
-// original. ErrRunning says that a server has it open, ErrFormat that it is
-// something else.
+// OpenDirectory opens the LevelDB in level, which has the list of hashes, and the
+// directory blobs. LevelDB writes when it opens a directory, so OpenDirectory works
+// on a copy, made with links to the large files. The error wraps ErrRunning if a
+// server has the directory open, and ErrFormat if it does not belong to one.
 func OpenDirectory(level, blobs string) (d *Directory, err error) {
 	if _, err := os.Stat(filepath.Join(level, "CURRENT")); err != nil {
-		return nil, fmt.Errorf("%w: %s is no LevelDB: %w", ErrFormat, level, err)
+		return nil, fmt.Errorf("%w: %s is not a LevelDB: %w", ErrFormat, level, err)
 	}
 	if fi, err := os.Stat(blobs); err != nil || !fi.IsDir() {
 		return nil, fmt.Errorf("%w: there are no blobs in %s", ErrFormat, blobs)
@@ -67,7 +67,7 @@ func OpenDirectory(level, blobs string) (d *Directory, err error) {
 	return d, d.findLast()
 }
 
-// copyLevelDB copies a LevelDB: tables, which never change, by links.
+// copyLevelDB copies a LevelDB. It links to the tables, which never change.
 func copyLevelDB(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {
@@ -86,7 +86,7 @@ func copyLevelDB(from, to string) error {
 			}
 		case e.Name() == "CURRENT" || ext == ".log" || strings.HasPrefix(e.Name(), "MANIFEST-"):
 		default:
-			continue // its lock and its diary
+			continue // the lock and LevelDB's own log
 		}
 		if err := copyFile(source, target); err != nil {
 			return err
@@ -109,17 +109,20 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// streamPrefix begins the keys of version 6.
+// streamPrefix starts every key of version 6.
 var streamPrefix = []byte("log!")
 
-// findLast finds the last index, and with it the version.
+// findLast finds the last index and the version.
 func (d *Directory) findLast() error {
 	it := d.db.NewIterator(nil, nil)
 	defer it.Release()
 	if !it.Last() {
 		return it.Error() // an empty log
 	}
-	d.streams = bytes.HasPrefix(it.Key(), streamPrefix)
+	d.version = Pulling
+	if bytes.HasPrefix(it.Key(), streamPrefix) {
+		d.version = Streaming
+	}
 	index, _, err := d.record(it.Key(), it.Value())
 	d.last = index
 	return err
@@ -127,29 +130,28 @@ func (d *Directory) findLast() error {
 
 // record decodes one row of the list.
 func (d *Directory) record(key, value []byte) (index uint64, hash string, err error) {
-	if d.streams {
+	if d.version == Streaming {
 		key = bytes.TrimPrefix(key, streamPrefix)
 		if err := json.Unmarshal(value, &hash); err != nil {
-			return 0, "", fmt.Errorf("%w: %.80q is no hash", ErrFormat, value)
+			return 0, "", fmt.Errorf("%w: %.80q is not a hash", ErrFormat, value)
 		}
 	} else {
 		hash = string(value)
 	}
 	if raw, err := hex.DecodeString(hash); err != nil || len(raw) != sha256.Size {
-		return 0, "", fmt.Errorf("%w: %.80q is no hash", ErrFormat, value)
+		return 0, "", fmt.Errorf("%w: %.80q is not a hash", ErrFormat, value)
 	}
 	index, err = unpackIndex(key)
 	return index, hash, err
 }
 
-// Last is the index of the last entry, 0 if there is none.
+// Last returns the index of the last entry, or 0 if there is none.
 func (d *Directory) Last() uint64 { return d.last }
 
-// Read yields the entries from index from on, in order. Each text has been checked
-// against the hash in the list. An index that the list leaves out comes as an entry
-// with ErrMissing, a blob that is not there or hashes to something else as one with
-// ErrDamaged. The error, which ends the read, is that of ctx or of LevelDB, or
-// wraps ErrFormat.
+// Read yields the entries from index from on, in order, each verified against its
+// hash in the list. It yields an entry with ErrMissing for an index that the list
+// does not have, and one with ErrDamaged if the blob is missing or has another hash.
+// An error ends the read: that of ctx or of LevelDB, or one that wraps ErrFormat.
 func (d *Directory) Read(ctx context.Context, from uint64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		it := d.db.NewIterator(nil, nil)
@@ -179,7 +181,7 @@ func (d *Directory) Read(ctx context.Context, from uint64) iter.Seq2[Entry, erro
 			}
 		}
 		if err := it.Error(); err != nil {
-			yield(Entry{}, fmt.Errorf("%w: LevelDB, behind index %d: %w", ErrFormat, next-1, err))
+			yield(Entry{}, fmt.Errorf("%w: LevelDB, after index %d: %w", ErrFormat, next-1, err))
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"tcp-log-server/internal/legacy"
 )
 
-// packIndex is lexicographic-integer's pack for indices through 2^16+250.
+// packIndex encodes indices up to 2^16+250 as lexicographic-integer does.
 func packIndex(n uint64) string {
 	switch x := n - 251; {
 	case n < 251:
@@ -30,7 +30,7 @@ func packIndex(n uint64) string {
 	}
 }
 
-// put makes one entry of an original log in dir.
+// put writes one entry of an original log to dir.
 func put(t testing.TB, db *leveldb.DB, dir string, version int, index uint64, text string) {
 	t.Helper()
 	sum := sha256.Sum256([]byte(text))
@@ -48,7 +48,7 @@ func put(t testing.TB, db *leveldb.DB, dir string, version int, index uint64, te
 	}
 }
 
-// build makes an original log of n entries, as far as they are not left out.
+// build writes an original log of n entries, except those that are left out.
 func build(t testing.TB, version int, n uint64, without ...uint64) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -181,7 +181,7 @@ func TestCanonical(t *testing.T) {
 		if !strings.Contains(err.Error(), want) || strings.HasPrefix(want, "{") {
 			t.Errorf("%s: %v, want %s", text, err, want)
 		}
-		// What stands for it keeps it, and is known again.
+		// Its placeholder includes it, and is recognized.
 		held, perr := e.Placeholder(err)
 		var p struct{ Refused struct{ Text string } }
 		if perr != nil || json.Unmarshal(held, &p) != nil || p.Refused.Text != text || !e.StoodFor(held) {

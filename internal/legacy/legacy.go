@@ -1,10 +1,10 @@
-// Package legacy reads logs of the original tcp-log-server, the npm package, to
-// bring them over: from its running server (server.go), whichever version of the
-// protocol it speaks, or from its directories (directory.go). It changes nothing
-// of either.
+// Package legacy reads logs of the original tcp-log-server, the npm package, for
+// import: from a running server of any version of its protocol (server.go), or
+// from the directories of a stopped one (directory.go). It changes nothing in
+// either.
 //
-// The original keeps an entry as the JSON text that it serialized, named by the
-// SHA-256 of that, and a list of these hashes in LevelDB.
+// The original stores each entry as a file of the JSON text that it serialized,
+// named by the SHA-256 of that text, and a list of these hashes in LevelDB.
 package legacy
 
 import (
@@ -20,32 +20,33 @@ import (
 )
 
 var (
-	// ErrSource: the source cannot be read on, and why.
+	// ErrSource: the running server failed or gave an unexpected answer.
 	ErrSource = errors.New("the original server")
-	// ErrMissing: the source has no entry of this index, though it has later ones.
+	// ErrMissing: the source has later entries, but none of this index.
 	ErrMissing = errors.New("the original has no entry of this index")
-	// ErrDamaged: what the source has of the entry is not what was stored.
+	// ErrDamaged: the entry in the source is not the one that was stored.
 	ErrDamaged = errors.New("damaged in the original")
-	// ErrFormat: the directories are not those of an original server.
+	// ErrFormat: the directories do not belong to an original server.
 	ErrFormat = errors.New("not the directory of an original server")
-	// ErrRunning: the original server has its directory open.
+	// ErrRunning: an original server has the directory open.
 	ErrRunning = errors.New("the original server is running")
 )
 
-// Entry is one entry of the original, or why it cannot be had.
+// Entry is one entry of the original, or the error of reading it.
 type Entry struct {
 	Index uint64
-	// Text is the JSON text as the original has it. It is valid until the next
-	// entry comes.
+	// Text is the JSON text in the original. It is valid until the next entry is
+	// read.
 	Text []byte
-	// Err wraps ErrMissing or ErrDamaged where there is no Text to be trusted.
+	// Err wraps ErrMissing or ErrDamaged if there is no reliable Text.
 	Err error
-	// Hash is the SHA-256 that the original's list has, where that is known, in hex.
+	// Hash is the entry's SHA-256 in the original's list, in hex, or "" if unknown.
 	Hash string
 }
 
-// Canonical returns the entry as this log stores it, or why it cannot: e.Err, or
-// one of canonical's refusals.
+// Canonical appends the entry to dst in the form in which this log stores it. The
+// error is e.Err, one of package canonical, or says that the text is more than one
+// value, or a value that is no entry.
 func (e Entry) Canonical(dst []byte) ([]byte, error) {
 	if e.Err != nil {
 		return dst, e.Err
@@ -63,7 +64,7 @@ func (e Entry) Canonical(dst []byte) ([]byte, error) {
 	return form, nil
 }
 
-// placeholder is what stands in the place of an entry that this log does not take.
+// placeholder takes the place of an entry that this log refuses.
 type placeholder struct {
 	Refused *refused `json:"refused"`
 }
@@ -73,15 +74,15 @@ type refused struct {
 	Error  string `json:"error"`
 	SHA256 string `json:"sha256,omitempty"` // of the text
 	Text   string `json:"text,omitempty"`
-	Base64 []byte `json:"base64,omitempty"` // the text, where it is not UTF-8
+	Base64 []byte `json:"base64,omitempty"` // the text, if it is not UTF-8
 }
 
-// maxKept is the length in bytes up to which a placeholder keeps the text.
+// maxKept is the length in bytes up to which a placeholder includes the text.
 const maxKept = 1 << 20
 
-// Placeholder returns, in canonical form, an entry to stand in the place of one
-// that is refused because of why. It keeps the text, up to 1 MiB of it, as a
-// string, so that nothing of it is lost.
+// Placeholder returns an entry, in canonical form, that takes the place of this
+// one, which was refused because of why. It includes the text as a string if that
+// is at most 1 MiB long.
 func (e Entry) Placeholder(why error) ([]byte, error) {
 	r := &refused{Index: e.Index, Error: why.Error(), SHA256: e.SHA256()}
 	if e.Err == nil && len(e.Text) <= maxKept {
@@ -99,7 +100,7 @@ func (e Entry) Placeholder(why error) ([]byte, error) {
 	return form, err
 }
 
-// StoodFor reports whether value is a placeholder of this entry.
+// StoodFor reports whether value is a placeholder for this entry.
 func (e Entry) StoodFor(value []byte) bool {
 	var p placeholder
 	if !bytes.HasPrefix(value, []byte(`{"refused":`)) || json.Unmarshal(value, &p) != nil || p.Refused == nil {
@@ -108,8 +109,8 @@ func (e Entry) StoodFor(value []byte) bool {
 	return p.Refused.Index == e.Index && p.Refused.SHA256 == e.SHA256()
 }
 
-// SHA256 is the hash of the text or, where there is none to be trusted, that which
-// the original's list has, in hex; "" if nothing says.
+// SHA256 returns the hash of the text in hex. If there is no reliable text, it
+// returns the hash in the original's list, or "" if that is unknown too.
 func (e Entry) SHA256() string {
 	if e.Err != nil {
 		return e.Hash

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// unpackIndex decodes an index as the npm package lexicographic-integer writes it
-// in hex, through 2^32+250: numbers below 251 in a byte, greater ones less 251
-// behind a byte that tells their length.
+// unpackIndex decodes an index, up to 2^32+250, that the npm package
+// lexicographic-integer wrote in hex. A number below 251 is one byte. For others,
+// a first byte tells the length of the number minus 251, which follows.
 func unpackIndex(s []byte) (uint64, error) {
 	b, err := hex.DecodeString(string(s))
 	switch {
@@ -21,5 +21,5 @@ func unpackIndex(s []byte) (uint64, error) {
 		}
 		return n + 251, nil
 	}
-	return 0, fmt.Errorf("%w: %.40q is no index", ErrFormat, s)
+	return 0, fmt.Errorf("%w: %.40q is not an index", ErrFormat, s)
 }

@@ -2,5 +2,5 @@
 
 package legacy
 
-// locked does not know.
+// locked cannot tell on this system.
 func locked(string) bool { return false }

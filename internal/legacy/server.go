@@ -18,16 +18,16 @@ import (
 // Generation is a version of the original's protocol.
 type Generation int
 
-// The generations. They differ in how a read is asked for and how it ends.
+// The generations. They differ in how a read is requested and how it ends.
 const (
-	// Streaming is that of version 6: {"from":N}, and all there is comes.
+	// Streaming is version 6: {"from":N} requests all entries.
 	Streaming Generation = 6
-	// Pulling is that of versions 9 and 10: {"from":N,"read":M}. This project's own
-	// server speaks it as well.
+	// Pulling is versions 9 and 10: {"from":N,"read":M}. This project's own server
+	// speaks it too.
 	Pulling Generation = 9
 )
 
-// String names the versions.
+// String returns the versions of the original.
 func (g Generation) String() string {
 	if g == Streaming {
 		return "version 6"
@@ -36,26 +36,27 @@ func (g Generation) String() string {
 }
 
 const (
-	// pull is how many entries are asked for at a time.
+	// pull is how many entries one message requests.
 	pull = 4096
-	// never is an index that no log comes to: the largest that JavaScript counts to.
+	// never is an index that no log reaches: JavaScript's largest safe integer.
 	never = 1<<53 - 1
 )
 
-// Server is a running original server. One read at a time.
+// Server is a running original server. It allows one Read at a time.
 type Server struct {
 	Addr string
-	// Quiet is how long a server of version 6 must be silent to have sent all that
-	// it has. It says that it is up to date before the last entries have come, so
-	// there is no other sign; Read waits for it twice.
+	// Quiet is how long a server of version 6 must send nothing before Read takes
+	// it to have sent everything: it reports that it is current before it sends the
+	// last entries. Read waits for two such pauses.
 	Quiet time.Duration
-	// Patience is how long a server may take for its next line.
+	// Patience is how long Read waits for the server's next line.
 	Patience time.Duration
 
 	generation Generation
 }
 
-// NewServer connects to the server at addr to find out its generation.
+// NewServer connects to the server at addr and finds out its generation. The error
+// is that of ctx or of the network, or wraps ErrSource.
 func NewServer(ctx context.Context, addr string) (*Server, error) {
 	s := &Server{Addr: addr, Quiet: time.Second, Patience: time.Minute}
 	c, err := s.dial(ctx)
@@ -69,9 +70,9 @@ func NewServer(ctx context.Context, addr string) (*Server, error) {
 	}
 	s.generation = Pulling
 	if !m.Current {
-		return s, nil // it wants a "read" as well
+		return s, nil // it requires a "read" too
 	}
-	// Version 6 looks at "from" alone, and is reading already.
+	// Version 6 ignores "read", and is reading already.
 	m, err = c.ask(`{"from":1,"read":0}`)
 	if err == nil && m.Error == "already reading" {
 		s.generation = Streaming
@@ -79,12 +80,13 @@ func NewServer(ctx context.Context, addr string) (*Server, error) {
 	return s, err
 }
 
-// Generation is that of the server.
+// Generation returns the server's generation.
 func (s *Server) Generation() Generation { return s.generation }
 
-// Read yields the entries from index from on, in order, through the last that the
-// server has. An index that is left out comes as an entry with ErrMissing. The
-// error, which ends the read, is that of ctx or of the network, or wraps ErrSource.
+// Read yields the server's entries from index from on, in order. It yields an entry
+// with ErrMissing for an index that the server leaves out, and one with ErrDamaged
+// if the server reports an error. An error ends the read: that of ctx or of the
+// network, or one that wraps ErrSource.
 func (s *Server) Read(ctx context.Context, from uint64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		r := &serverRead{s: s, next: max(from, 1), yield: yield}
@@ -107,7 +109,7 @@ func (s *Server) Read(ctx context.Context, from uint64) iter.Seq2[Entry, error] 
 				return
 			}
 			if s.generation == Streaming {
-				r.ended = r.next == before // a second look has found nothing more
+				r.ended = r.next == before // the second round found nothing more
 			}
 		}
 	}
@@ -119,11 +121,11 @@ type serverRead struct {
 	c       *conn
 	next    uint64
 	yield   func(Entry, error) bool
-	stopped bool // yield wants no more
-	ended   bool
+	stopped bool // by yield
+	ended   bool // nothing more to read
 }
 
-// round asks once, and yields what comes until the answer ends.
+// round sends one request and yields the entries of its answer.
 func (r *serverRead) round(ctx context.Context) error {
 	if r.c == nil {
 		c, err := r.s.dial(ctx)
@@ -132,30 +134,30 @@ func (r *serverRead) round(ctx context.Context) error {
 		}
 		r.c = c
 	}
-	ask := fmt.Sprintf(`{"from":%d,"read":%d}`, r.next, pull)
+	request := fmt.Sprintf(`{"from":%d,"read":%d}`, r.next, pull)
 	if r.s.generation == Streaming {
-		ask = fmt.Sprintf(`{"from":%d}`, r.next)
+		request = fmt.Sprintf(`{"from":%d}`, r.next)
 	}
-	if err := r.c.send(ask); err != nil {
+	if err := r.c.send(request); err != nil {
 		return err
 	}
-	hangUp := func() {
+	disconnect := func() {
 		r.c.close()
 		r.c = nil
 	}
 	current := false
 	for got := 0; ; {
-		patience := r.s.Patience
+		timeout := r.s.Patience
 		if current {
-			patience = r.s.Quiet
+			timeout = r.s.Quiet
 		}
-		m, err := r.c.receive(patience)
+		m, err := r.c.receive(timeout)
 		switch {
 		case current && errors.Is(err, os.ErrDeadlineExceeded):
-			hangUp()
+			disconnect()
 			return nil
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return fmt.Errorf("%w has ended the connection before index %d: if it has crashed, its blob of that entry may be damaged: stop it, and import from its directories", ErrSource, r.next)
+			return fmt.Errorf("%w closed the connection before index %d: if it crashed, its blob of that entry may be damaged: stop it, and import from its directories", ErrSource, r.next)
 		case err != nil:
 			return fmt.Errorf("before index %d: %w", r.next, err)
 		case m.Entry != nil || m.Index > 0:
@@ -169,10 +171,9 @@ func (r *serverRead) round(ctx context.Context) error {
 		case m.Current && r.s.generation == Streaming:
 			current = true
 		case m.Current:
-			// With its stored entries' indices lost, as in version 10, it does not know
-			// that it has sent all that was asked for, and the connection cannot read
-			// any more.
-			hangUp()
+			// Version 10 does not count the entries that it sends without an index, so
+			// its read never ends, and the connection cannot start another one.
+			disconnect()
 			r.ended = got < pull
 			return nil
 		case m.Head != nil:
@@ -182,13 +183,13 @@ func (r *serverRead) round(ctx context.Context) error {
 	}
 }
 
-// give yields the entry of a message, after those that are missing before it.
+// give yields the entry of a message, and before it those that are missing.
 func (r *serverRead) give(m message) bool {
 	if m.Index == 0 {
-		m.Index = r.next // version 10 leaves it out of stored entries
+		m.Index = r.next // version 10 omits it for stored entries
 	}
 	if m.Index < r.next {
-		return true // appended during the read, it comes twice
+		return true // an entry appended during the read is sent twice
 	}
 	for ; r.next < m.Index; r.next++ {
 		if !r.yield(Entry{Index: r.next, Err: ErrMissing}, nil) {
@@ -242,7 +243,7 @@ func (c *conn) send(line string) error {
 	return err
 }
 
-// ask sends a line and returns the next that comes.
+// ask sends a line and returns the next line received.
 func (c *conn) ask(line string) (message, error) {
 	if err := c.send(line); err != nil {
 		return message{}, err
@@ -254,10 +255,10 @@ func (c *conn) ask(line string) (message, error) {
 	return m, err
 }
 
-// receive returns the next line, which must begin within patience.
-func (c *conn) receive(patience time.Duration) (message, error) {
+// receive returns the next line, which must begin within timeout.
+func (c *conn) receive(timeout time.Duration) (message, error) {
 	if c.in.Buffered() == 0 {
-		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		if err := c.SetReadDeadline(time.Now().Add(timeout)); err != nil {
 			return message{}, err
 		}
 		if _, err := c.in.Peek(1); err != nil {
@@ -269,9 +270,9 @@ func (c *conn) receive(patience time.Duration) (message, error) {
 	}
 	line, err := c.in.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
-		long := bytes.Clone(line)
-		rest, rerr := c.in.ReadBytes('\n')
-		line, err = append(long, rest...), rerr
+		start := bytes.Clone(line)
+		line, err = c.in.ReadBytes('\n')
+		line = append(start, line...)
 	}
 	if err != nil {
 		return message{}, err
@@ -279,8 +280,8 @@ func (c *conn) receive(patience time.Duration) (message, error) {
 	return parseLine(bytes.TrimSpace(line))
 }
 
-// parseLine takes a line apart. That of an entry always has the same form, and is
-// cut rather than parsed: a parser has limits of depth.
+// parseLine parses a line. The line of an entry always has the same form, so it is
+// cut at fixed places: a JSON parser would limit its depth.
 func parseLine(line []byte) (message, error) {
 	var m message
 	rest, ok := bytes.CutPrefix(line, []byte("{"))
@@ -290,7 +291,7 @@ func parseLine(line []byte) (message, error) {
 			m.Index, rest = n, after
 		}
 	}
-	if text, is := bytes.CutPrefix(rest, []byte(`"entry":`)); ok && is && bytes.HasSuffix(text, []byte("}")) {
+	if text, isEntry := bytes.CutPrefix(rest, []byte(`"entry":`)); ok && isEntry && bytes.HasSuffix(text, []byte("}")) {
 		m.Entry = text[:len(text)-1]
 		return m, nil
 	}

@@ -14,8 +14,8 @@ import (
 	"tcp-log-server/internal/legacy"
 )
 
-// scripted is a server that answers each line with what script returns, and hangs
-// up where that ends in "!".
+// scripted starts a server that answers each line with what script returns, and
+// closes the connection if that ends in "!".
 func scripted(t *testing.T, script func(connection int, line string) string) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -43,7 +43,7 @@ func scripted(t *testing.T, script func(connection int, line string) string) str
 	return ln.Addr().String()
 }
 
-// readAll reads from index 1: `1:{"a":1} 2:missing …`, and the error that ended it.
+// readAll reads from index 1 and returns `1:{"a":1} 2:missing …` and the error.
 func readAll(t *testing.T, addr string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -110,9 +110,9 @@ func TestServer(t *testing.T) {
 			`{"from":3}`: `{"current":true}` + "\n" + `{"index":3,"entry":[3]}` + "\n",
 			`{"from":4}`: `{"current":true}` + "\n",
 		}), "1:[1] 2:[2] 3:[3]", ""},
-		{"a crash", pulling(map[string]string{`{"from":1,"read":4096}`: `{"index":1,"entry":[1]}` + "\n!"}), "1:[1]", "ended the connection before index 2"},
+		{"a crash", pulling(map[string]string{`{"from":1,"read":4096}`: `{"index":1,"entry":[1]}` + "\n!"}), "1:[1]", "closed the connection before index 2"},
 		{"an error", pulling(map[string]string{`{"from":1,"read":4096}`: `{"error":"NotFoundError"}` + "\n!"}), "", `says "NotFoundError"`},
-		{"a line cut short", pulling(map[string]string{`{"from":1,"read":4096}`: `{"index":1,"entry":[1]!`}), "", "ended the connection before index 1"},
+		{"a line cut short", pulling(map[string]string{`{"from":1,"read":4096}`: `{"index":1,"entry":[1]!`}), "", "closed the connection before index 1"},
 		{"no log server", func(int, string) string { return "HTTP/1.1 400 Bad Request\n!" }, "", "is it a tcp-log-server?"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -128,8 +128,8 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// TestServerManyReads: version 10 says that it is current at the end of every read,
-// and its connection cannot read again.
+// TestServerManyReads: version 10 reports that it is current at the end of every
+// read, and its connection cannot read again.
 func TestServerManyReads(t *testing.T) {
 	const n = 5000
 	got, err := readAll(t, scripted(t, func(_ int, line string) string {
@@ -151,7 +151,7 @@ func TestServerManyReads(t *testing.T) {
 	}
 }
 
-// TestServerDeep: an entry is taken as it is, however deep or long.
+// TestServerDeep: Read yields an entry unchanged, however deep or long.
 func TestServerDeep(t *testing.T) {
 	deep := strings.Repeat("[", 400_000) + strings.Repeat("]", 400_000)
 	got, err := readAll(t, scripted(t, func(_ int, line string) string {
@@ -165,7 +165,7 @@ func TestServerDeep(t *testing.T) {
 	}
 }
 
-// TestServerEnds: a read ends with its context.
+// TestServerEnds: Read ends when its context does.
 func TestServerEnds(t *testing.T) {
 	addr := scripted(t, func(_ int, line string) string {
 		if line == probe {
