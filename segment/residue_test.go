@@ -12,6 +12,7 @@ import (
 type failingNames struct {
 	osDirNames
 	rename, remove, sync int
+	renamed              bool // a rename that fails is done all the same
 }
 
 func fails(n *int) bool {
@@ -20,10 +21,13 @@ func fails(n *int) bool {
 }
 
 func (f *failingNames) Rename(from, to string) error {
-	if fails(&f.rename) {
-		return errDisk
+	if !fails(&f.rename) {
+		return f.osDirNames.Rename(from, to)
 	}
-	return f.osDirNames.Rename(from, to)
+	if f.renamed {
+		return errors.Join(errDisk, f.osDirNames.Rename(from, to))
+	}
+	return errDisk
 }
 
 func (f *failingNames) Remove(path string) error {
@@ -50,6 +54,8 @@ func TestFailedCreateLeavesNoName(t *testing.T) {
 		residue int // how often removing it has to be tried again
 	}{
 		{"rename", failingNames{rename: 1}, 0},
+		{"rename that is done", failingNames{rename: 1, renamed: true}, 0},
+		{"rename that is done, and remove", failingNames{rename: 1, renamed: true, remove: 1}, 1},
 		{"sync", failingNames{sync: 1}, 0},
 		{"sync and remove", failingNames{sync: 1, remove: 1}, 1},
 		{"sync and three removes", failingNames{sync: 1, remove: 3}, 3},
