@@ -8,8 +8,8 @@ import (
 )
 
 // fanoutCell appends at a steady rate while many connections follow the log,
-// and measures the time from each send to each delivery. The sender doesn't
-// wait for acknowledgements, so that a slow server can't slow the load down.
+// and measures the time from each send to each delivery. The sender does not
+// wait for acknowledgements, so that a slow server cannot slow the load down.
 func fanoutCell(followers, perSecond int) cell {
 	name := fmt.Sprintf("%d followers, %d appends/s", followers, perSecond)
 	return cell{group: "fanout", name: name, noNull: true, run: func(r *runner, t *target) (measurement, error) {
@@ -56,7 +56,7 @@ func (r *runner) fanout(t *target, p *process, followers, perSecond int) (measur
 		return nil, err
 	}
 	defer syscall.Close(s.fd)
-	// A second for the servers to set the followers up, then the warm-up.
+	// Give the servers a second to set up the followers, then warm up.
 	time.Sleep(time.Second)
 	if _, err := s.run(r.warmup); err != nil {
 		stop()
@@ -131,7 +131,7 @@ func (s *steadySender) run(d time.Duration) (sent int, err error) {
 	return sent, nil
 }
 
-// drain takes the acknowledgements that have arrived.
+// drain reads the acknowledgements that have arrived.
 func (s *steadySender) drain() error {
 	n, errno := rawRead(s.fd, s.in[s.held:])
 	if errno == syscall.EAGAIN || errno == syscall.EINTR {

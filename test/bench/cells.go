@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// appendLoads are the loads of appends that are measured: connections, and appends in
-// flight on each.
+// appendLoads lists the loads of appends: the number of connections, and of appends
+// in flight on each.
 var appendLoads = [][2]int{{1, 1}, {1, 16}, {16, 1}, {64, 1}, {64, 16}, {256, 16}}
 
-// allCells lists what the bench can run.
+// allCells lists all cells.
 func allCells(s settings) []cell {
 	cells := []cell{}
 	for _, c := range appendLoads {
@@ -35,8 +35,8 @@ func allCells(s settings) []cell {
 	return append(cells, ownCells(s)...)
 }
 
-// selectCells picks the cells whose group, name or group/name is matched by
-// one of the comma-separated patterns.
+// selectCells returns the cells whose group, name or group/name matches one of
+// the comma-separated patterns.
 func selectCells(cells []cell, patterns string) ([]cell, error) {
 	var out []cell
 	for pattern := range strings.SplitSeq(patterns, ",") {
@@ -73,8 +73,8 @@ func appendCell(conns, inFlight int) cell {
 		}}
 }
 
-// fullCell is appendCell on a log that holds a lot already, right after a restart.
-// This server appends to an empty log too, just before.
+// fullCell is appendCell on a large log, right after a restart. This server appends
+// to an empty log too, just before.
 func fullCell(conns, inFlight int, f fill) cell {
 	return cell{group: "full", name: fmt.Sprintf("%dx%d", conns, inFlight), only: []string{"ours", "redis"},
 		run: func(r *runner, t *target) (m measurement, err error) {
@@ -156,8 +156,8 @@ func replayCell(name string, f fill, pull int) cell {
 	}}
 }
 
-// replayNull is replayCell for the null server, which forgets what it has at
-// its end but is filled in no time.
+// replayNull is replayCell for the null server, which forgets its entries when it
+// ends, but is filled in no time.
 func (r *runner) replayNull(t *target, f fill, pull int) (m measurement, err error) {
 	sized, err := null(f.size)
 	if err != nil {
@@ -194,8 +194,7 @@ func replay(t *target, p *process, entries, pull int) (measurement, error) {
 	}, nil
 }
 
-// mixedCell measures writers by themselves and while readers replay the log
-// over and over.
+// mixedCell measures writers alone, and while readers replay the log repeatedly.
 func mixedCell(conns, inFlight, readers int) cell {
 	const entries = 200_000
 	name := fmt.Sprintf("%dx%d writers, %d readers", conns, inFlight, readers)

@@ -13,7 +13,7 @@ import (
 	"tcp-log-server/client"
 )
 
-// clientCells hold the Go client against the raw generator: the same server, the
+// clientCells compare the Go client with the raw generator: the same server, the
 // same entries, as many connections, and as many appends in flight on each.
 func clientCells(s settings) []cell {
 	var cells []cell
@@ -23,9 +23,9 @@ func clientCells(s settings) []cell {
 	return append(cells, clientReplay(fill{s.replay, s.entrySize}))
 }
 
-// clientWays are the ways to append that are held against the raw generator, which is
-// one thread: each with one of Go's processors, and the client also with as many as
-// the machine has, as a program has it that says nothing.
+// clientWays are the ways to append that are compared with the raw generator, which is
+// one thread: each with one of Go's processors, and the client also with all of them,
+// which is the default of a program.
 var clientWays = []struct {
 	name  string
 	procs int
@@ -38,8 +38,8 @@ var clientWays = []struct {
 	{"append_all", runtime.NumCPU(), (*clientLoad).openEach},
 }
 
-// clientAppends appends by the raw generator and in each of clientWays to one log. They
-// take turns, short ones, since how fast a disk syncs changes from second to second.
+// clientAppends appends to one log with the raw generator and in each of clientWays.
+// They take short turns, since the speed of a disk changes from second to second.
 func clientAppends(conns, inFlight int) cell {
 	const turns = 5
 	return cell{group: "client", name: fmt.Sprintf("append %dx%d", conns, inFlight), only: ownOnly,
@@ -74,11 +74,11 @@ func clientAppends(conns, inFlight int) cell {
 		}}
 }
 
-// clientLoad is a load by goroutines.
+// clientLoad is a load that goroutines generate.
 type clientLoad struct {
 	size  int          // of an entry
 	procs int          // Go's processors
-	phase atomic.Int32 // which of those below it is: one look at it is all that an append pays
+	phase atomic.Int32 // one of those below; an append loads it once
 
 	mu      sync.Mutex
 	counted int
@@ -91,8 +91,9 @@ const (
 	ended
 )
 
-// run measures the appends a second that are acknowledged within the measured time.
-// open readies one connection; what it returns appends until the end, and closes it.
+// run measures how many appends a second are acknowledged within the measured time.
+// open sets up one connection and returns a function that appends on it until the end
+// and closes it.
 func (l *clientLoad) run(warmup, duration time.Duration, conns int, open func(lane int) (run, close func(), err error)) (float64, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(l.procs))
 	var running sync.WaitGroup
@@ -118,7 +119,7 @@ func (l *clientLoad) run(warmup, duration time.Duration, conns int, open func(la
 	return float64(l.counted) / took.Seconds(), l.err
 }
 
-// add adds what one goroutine has counted.
+// add adds the counts of one goroutine.
 func (l *clientLoad) add(n int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,8 +130,8 @@ func (l *clientLoad) add(n int, err error) {
 }
 
 // openBare is about the least that Go code can do with a net.Conn: one goroutine for
-// each connection, which writes as many appends as have been answered, in one write, and
-// reads what has come. It is not safe for others, nor does it tell anybody of an index.
+// each connection, which writes as many appends as were answered, in one write, and
+// reads what has arrived. It is not safe for concurrent use and returns no indices.
 func (l *clientLoad) openBare(addr string, lane, inFlight int) (run, close func(), err error) {
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -171,7 +172,7 @@ func (l *clientLoad) appendBare(nc net.Conn, lane, inFlight int) (counted int, e
 	return counted, nil
 }
 
-// openAsync keeps so many appends in flight by one goroutine, with AppendAsync.
+// openAsync keeps n appends in flight from one goroutine, with AppendAsync.
 func (l *clientLoad) openAsync(addr string, lane, inFlight int) (run, close func(), err error) {
 	c, err := client.Dial(context.Background(), addr, client.Options{})
 	if err != nil {
@@ -208,7 +209,7 @@ func (l *clientLoad) appendAsync(c *client.Client, lane, inFlight int) (counted 
 	return counted, cmp.Or(err, failed)
 }
 
-// openEach keeps so many appends in flight by as many goroutines, with Append.
+// openEach keeps n appends in flight from n goroutines, with Append.
 func (l *clientLoad) openEach(addr string, lane, inFlight int) (run, close func(), err error) {
 	c, err := client.Dial(context.Background(), addr, client.Options{})
 	if err != nil {
@@ -240,7 +241,7 @@ func (l *clientLoad) appendEach(c *client.Client, lane int) (counted int, err er
 	}
 }
 
-// clientReplay reads a whole log by the raw generator and by Follow, in turns.
+// clientReplay reads a whole log with the raw generator and with Follow, in turns.
 func clientReplay(f fill) cell {
 	const turns = 3
 	return cell{group: "client", name: "follow", only: ownOnly, run: func(r *runner, t *target) (measurement, error) {
@@ -276,8 +277,8 @@ func clientReplay(f fill) cell {
 	}}
 }
 
-// follow takes the time in which the client, with so many of Go's processors, follows
-// from the first of so many entries to the last.
+// follow measures how long the client, with procs of Go's processors, takes to follow
+// the log from the first entry to the last.
 func follow(addr string, entries, procs int) (time.Duration, error) {
 	c, err := client.Dial(context.Background(), addr, client.Options{})
 	if err != nil {

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// ownOnly is for cells that only this project's server takes part in.
+// ownOnly is the only of cells that run this project's server alone.
 var ownOnly = []string{"ours"}
 
-// ownCells are about this project's server alone: what its size costs it, and
-// what its settings change.
+// ownCells run this project's server alone. They show what a large log costs it,
+// and what its settings change.
 func ownCells(s settings) []cell {
 	own := func(name string, once bool, run func(*runner, *target) (measurement, error)) cell {
 		return cell{group: "own", name: name, once: once, only: ownOnly, run: run}
@@ -38,7 +38,7 @@ func ownAppends(env []string) func(*runner, *target) (measurement, error) {
 	}
 }
 
-// ownDisk fills a log, stops the server and asks what the log takes on disk.
+// ownDisk fills a log, stops the server and measures the log's size on disk.
 func ownDisk(entries int, env []string) func(*runner, *target) (measurement, error) {
 	return func(r *runner, t *target) (measurement, error) {
 		dir, err := os.MkdirTemp(r.temp, t.name+"-")
@@ -52,16 +52,15 @@ func ownDisk(entries int, env []string) func(*runner, *target) (measurement, err
 		if err != nil {
 			return nil, err
 		}
-		// Blocks that the file system has promised but not yet laid out don't
-		// count as used.
+		// Blocks with delayed allocation do not count as used.
 		syscall.Sync()
 		return measurement{"disk": float64(diskUse(dir)) / float64(entries)}, nil
 	}
 }
 
-// ownStart measures from exec to the first served reply with many entries in
-// the log, then memory and appends there. The folder is filled once for both
-// of its cells.
+// ownStart measures the time from exec to the first reply with many entries in
+// the log, then memory and appends. The folder is filled once for both of its
+// cells.
 func ownStart(entries int, crash bool) func(*runner, *target) (measurement, error) {
 	return func(r *runner, t *target) (measurement, error) {
 		dir, err := r.filledDir(t, fill{entries, r.entrySize})
@@ -93,7 +92,7 @@ func ownStart(entries int, crash bool) func(*runner, *target) (measurement, erro
 	}
 }
 
-// crash kills a server in the midst of appends.
+// crash kills a server during appends.
 func (r *runner) crash(t *target, dir string) error {
 	p, err := t.start(startOptions{dir: dir})
 	if err != nil {
@@ -103,7 +102,7 @@ func (r *runner) crash(t *target, dir string) error {
 	load := writerLoad{
 		addr: p.addr, conns: 64, inFlight: 16, duration: time.Minute, appender: t.writers(r.entrySize),
 	}
-	// The load ends in an error: the server goes away beneath it.
+	// The load ends with an error, since its server does.
 	if _, err := load.run(nil); err == nil {
 		return fmt.Errorf("server outlived SIGKILL")
 	}

@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 )
 
-// settlingCells hold appends beside settling, as it is by default, against appends
-// while nothing is settled.
+// settlingCells compare appends with settling, as by default, and without.
 func settlingCells() (cells []cell) {
 	for _, c := range [][2]int{{1, 1}, {16, 1}, {64, 1}, {64, 16}} {
 		cells = append(cells, cell{group: "settling", name: fmt.Sprintf("%dx%d", c[0], c[1]), only: ownOnly,
@@ -42,8 +41,8 @@ func (r *runner) settling(conns, inFlight int) (measurement, error) {
 	return with, nil
 }
 
-// adjustable is this project's server, built so that the environment can make
-// settling as rare as it likes.
+// adjustable is this project's server, built so that the environment sets how often
+// it settles.
 func (r *runner) adjustable() (*target, error) {
 	binary := filepath.Join(r.temp, "tcp-log-server-adjustable")
 	if _, err := os.Stat(binary); errors.Is(err, fs.ErrNotExist) {

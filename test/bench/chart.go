@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// The chart is one column of horizontal bars, grouped by cell. The cells'
-// figures lie up to three orders of magnitude apart, so each cell has its own
-// scale: its longest bar is its greatest figure. Every bar is labelled with
-// the figure itself, so that no reading depends on the scales.
+// The chart is one column of horizontal bars, grouped by cell. The figures of
+// different cells differ by up to three orders of magnitude, so each cell has its
+// own scale: its longest bar is its largest figure. Every bar is labelled with its
+// figure.
 
 const (
 	chartWidth  = 860
-	chartLeft   = 210 // where bars begin
+	chartLeft   = 210 // left end of the bars
 	chartBar    = 440 // the longest bar
 	barHeight   = 15
 	barStep     = 18
@@ -23,7 +23,7 @@ const (
 	titleHeight = 40
 )
 
-// chartColors are by target, of similar strength on white and on black.
+// chartColors has a color for each target, of similar contrast on white and on black.
 var chartColors = map[string]string{
 	"ours": "#2f7ed8", "redis": "#d8604a", "nats": "#3a9d5d", "npm": "#c08a1e",
 }
@@ -40,7 +40,7 @@ const chartStyle = `<style>
 </style>
 `
 
-// drawChart makes an SVG image from a report.
+// drawChart draws a report as an SVG image.
 func drawChart(r *report) string {
 	var body strings.Builder
 	y := drawLegend(&body, r)
@@ -73,8 +73,8 @@ func chartTitle(g group) string {
 	return g.title + ": " + g.columns[i].title + ", longer is better"
 }
 
-// barsOf lists the results of a cell that have a figure to draw. The null
-// server's are for the tables: at its scale the others could not be compared.
+// barsOf lists the results of a cell that have a figure to draw. It leaves out the
+// null server, at whose scale the others could not be compared.
 func barsOf(g group, c *cellResult) (out []*targetResult) {
 	for _, t := range c.Results {
 		if t.Median[g.main] > 0 && t.Target != "null" {

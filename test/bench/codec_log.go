@@ -34,8 +34,8 @@ func (a *logAppender) requests(dst []byte, n int, now int64) []byte {
 	return dst
 }
 
-// replies checks that each line acknowledges the next id in the order of the
-// writes, which both confirms the protocol and makes latencies attributable.
+// replies checks that the lines acknowledge the ids in the order of the writes,
+// so that latencies can be attributed.
 func (a *logAppender) replies(b []byte) (used, n int, err error) {
 	const idAt = len(writeHead)
 	for {
@@ -55,17 +55,17 @@ func (a *logAppender) replies(b []byte) (used, n int, err error) {
 	}
 }
 
-// logReader reads over this project's protocol. Instead of parsing an index
-// it keeps the beginning that the next line must have and compares, which
-// checks the order of the entries at the price of a short memory compare.
+// logReader reads over this project's protocol. It does not parse the index of an
+// entry but compares the start of its line with the expected one, which checks the
+// order of the entries at little cost.
 type logReader struct {
 	plan readPlan
-	// original is set for the npm server. It has no endless read, so a stream
-	// is asked for as one very long pull, and its entries may lack the index.
+	// original is set for the npm server. It has no endless read, so a stream is
+	// one very long pull, and its entries may lack the index.
 	original bool
 
 	next   uint64 // index of the next entry
-	prefix []byte // how its line must begin
+	prefix []byte // the start of its line
 	asking bool
 }
 
@@ -129,8 +129,8 @@ func (r *logReader) scan(b []byte, visit func([]byte)) (used, entries int, err e
 	}
 }
 
-// advance counts the expected index up by one, in decimal and in place; only
-// a carry past the last digit rebuilds the prefix.
+// advance increments the expected index, in decimal and in place. It rebuilds the
+// prefix only when the index gets another digit.
 func (r *logReader) advance() {
 	r.next++
 	for i := len(r.prefix) - len(indexMid) - 1; i >= len(indexHead); i-- {
@@ -143,11 +143,11 @@ func (r *logReader) advance() {
 	r.prefix = logPrefix(r.prefix, r.next)
 }
 
-// control handles the lines that are no entries.
+// control handles lines that are not entries.
 func (r *logReader) control(line []byte) error {
 	switch {
 	case bytes.HasPrefix(line, []byte(`{"current":true`)):
-		// At the head; what follows is delivered as it is appended.
+		// At the head: later entries arrive as they are appended.
 	case bytes.HasPrefix(line, []byte(`{"head":`)):
 		r.asking = true
 	default:

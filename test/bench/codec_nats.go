@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// NATS JetStream is spoken to directly too, rather than through its client
-// library, so that it meets the same engine as the other servers: the library
-// spends a goroutine, a future and several allocations on every publish.
+// The bench speaks to NATS JetStream directly too, rather than through its client
+// library, so that all servers get the same loop: the library spends a goroutine, a
+// future and several allocations on every publish.
 
 // natsMessage is one message from the server: MSG or HMSG.
 type natsMessage struct {
@@ -17,8 +17,8 @@ type natsMessage struct {
 	payload []byte
 }
 
-// natsScan reads the protocol message that b begins with. msg is set for a
-// delivered message; ping tells that the server wants a PONG.
+// natsScan parses the protocol message at the start of b. msg is set for a
+// delivered message, ping if the server expects a PONG.
 func natsScan(b []byte) (msg *natsMessage, ping bool, size int, err error) {
 	end := bytes.IndexByte(b, '\n')
 	if end < 1 {
@@ -39,7 +39,7 @@ func natsScan(b []byte) (msg *natsMessage, ping bool, size int, err error) {
 	return nil, false, 0, unexpected("nats", line)
 }
 
-// natsBody reads what follows a message's control line, whose fields are
+// natsBody parses what follows a message's control line, whose fields are
 // "subject sid [reply] [header size] size".
 func natsBody(b, fields []byte, at int, headed bool) (*natsMessage, bool, int, error) {
 	var m natsMessage
@@ -62,7 +62,7 @@ func natsBody(b, fields []byte, at int, headed bool) (*natsMessage, bool, int, e
 	return &m, false, at + size + 2, nil
 }
 
-// natsLastNumber splits the number after the last space off.
+// natsLastNumber splits off the number after the last space.
 func natsLastNumber(fields []byte) (rest []byte, v int) {
 	at := bytes.LastIndexByte(fields, ' ')
 	n, _ := parseUint(fields[at+1:])
@@ -132,14 +132,14 @@ func (a *natsAppender) replies(b []byte) (used, n int, err error) {
 }
 
 // natsReader reads a stream as JetStream's ordered consumers do: an ephemeral
-// consumer without acknowledgements, pushed with flow control for a stream,
-// or asked for batches for pulls.
+// consumer without acknowledgements, pushed with flow control for a stream, or
+// pulled in batches.
 type natsReader struct {
 	plan    readPlan
 	name    string
 	say     []byte
 	last    uint64 // stream sequence of the last entry
-	batch   int    // entries of the present pull still to come
+	batch   int    // entries of this pull still to come
 	created bool
 }
 
@@ -219,8 +219,8 @@ func (r *natsReader) control(m *natsMessage) {
 	}
 }
 
-// natsSequence reads the stream sequence out of the subject that would
-// acknowledge a message: $JS.ACK.stream.consumer.deliveries.SEQUENCE.…
+// natsSequence parses the stream sequence in the subject for acknowledging a
+// message: $JS.ACK.stream.consumer.deliveries.SEQUENCE.…
 func natsSequence(subject []byte) uint64 {
 	for range 5 {
 		at := bytes.IndexByte(subject, '.')

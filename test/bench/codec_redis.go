@@ -44,7 +44,7 @@ func (*respAppender) replies(b []byte) (used, n int, err error) {
 	}
 }
 
-// respBulk reads the bulk string that b begins with, and the bytes it takes.
+// respBulk parses the bulk string at the start of b, and counts its bytes.
 func respBulk(b []byte) (value []byte, size int, err error) {
 	length, at, err := respLength(b, '$')
 	if err != nil {
@@ -56,7 +56,7 @@ func respBulk(b []byte) (value []byte, size int, err error) {
 	return b[at : at+length], size, nil
 }
 
-// respLength reads a length line such as "$200\r\n" or "*2\r\n".
+// respLength parses a length line such as "$200\r\n" or "*2\r\n".
 func respLength(b []byte, kind byte) (length, size int, err error) {
 	if len(b) == 0 {
 		return 0, 0, errIncomplete
@@ -75,18 +75,18 @@ func respLength(b []byte, kind byte) (length, size int, err error) {
 }
 
 // respReader reads a Redis stream: XRANGE from after the last entry seen, or
-// XREAD BLOCK to follow. Redis has no endless read, so each reply that has
-// been read whole is followed by the next request.
+// XREAD BLOCK to follow. Redis has no endless read, so the next request is sent
+// when a reply has been read whole.
 type respReader struct {
 	plan   readPlan
 	ms     uint64 // the last entry's id
 	seq    uint64
 	asking bool
-	left   int // entries of the present reply still to come
+	left   int // entries of this reply still to come
 	inside bool
 }
 
-// respPull is how many entries a request asks for when the plan names none.
+// respPull is how many entries a request asks for if the plan does not say.
 const respPull = 1000
 
 func newRespReader(plan readPlan) *respReader {
@@ -143,7 +143,7 @@ func (r *respReader) scan(b []byte, visit func([]byte)) (used, entries int, err 
 	return used, entries, nil
 }
 
-// open reads the beginning of a reply, down to the count of its entries.
+// open parses the start of a reply, through the count of its entries.
 func (r *respReader) open(b []byte) (size int, err error) {
 	if r.plan.follow {
 		// XREAD wraps the entries: one stream, its name, its entries.
@@ -163,7 +163,7 @@ func (r *respReader) open(b []byte) (size int, err error) {
 	return size + at, nil
 }
 
-// entry reads one [id, [field, value]].
+// entry parses one [id, [field, value]].
 func (r *respReader) entry(b []byte, visit func([]byte)) (size int, err error) {
 	const pair, field = "*2\r\n", "*2\r\n$1\r\nd\r\n"
 	if len(b) < len(pair) {

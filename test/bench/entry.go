@@ -5,11 +5,10 @@ import (
 	"math/rand/v2"
 )
 
-// entrySource writes the JSON entries that the load consists of. Every entry
-// has exactly the size asked for, is already in canonical form (members
-// sorted, no white space), and differs from every other one, so that no server
-// gains by storing equal content once. Its body is text out of a random pool,
-// so that a server that compresses finds what it would find in base64.
+// entrySource writes the JSON entries of the load. Every entry has exactly the
+// requested size, is in canonical form (members sorted, no white space), and
+// differs from all others, so that no server gains by storing equal content once.
+// Its body is text from a random pool, so that it compresses like base64.
 //
 // A source belongs to one goroutine.
 type entrySource struct {
@@ -29,12 +28,12 @@ const (
 	// minEntrySize is the smallest entry a source can write.
 	minEntrySize = len(entryHead) + len(entryTail)
 
-	// stampFromEnd is where the hex digits of "sent" begin, counted from the
-	// entry's end, so that a follower finds them in an entry of any size.
+	// stampFromEnd is how many bytes before the end of an entry the hex digits of
+	// "sent" start, so that a follower finds them in an entry of any size.
 	stampFromEnd = len(`0000000000000000","seq":"0000000000000000"}`)
 )
 
-// bodyPool is the text that the bodies are cut from: long enough that a
+// bodyPool is the text that the bodies are cut from. It is so long that a
 // compressor's window rarely holds the same cut twice.
 var bodyPool = func() []byte {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+-"
@@ -46,8 +45,8 @@ var bodyPool = func() []byte {
 	return pool
 }()
 
-// newEntrySource makes a source of entries of size bytes. Sources with
-// distinct lanes write distinct entries.
+// newEntrySource returns a source of entries of size bytes. Sources with distinct
+// lanes write distinct entries.
 func newEntrySource(size int, lane uint16) *entrySource {
 	size = max(size, minEntrySize)
 	template := make([]byte, 0, size)
@@ -68,7 +67,7 @@ func newEntrySource(size int, lane uint16) *entrySource {
 	}
 }
 
-// put appends the next entry to dst, carrying sent as the time it was sent at.
+// put appends the next entry to dst, with sent as the time of sending.
 func (s *entrySource) put(dst []byte, sent int64) []byte {
 	at := len(dst)
 	dst = append(dst, s.template...)
@@ -84,7 +83,7 @@ func (s *entrySource) put(dst []byte, sent int64) []byte {
 	return dst
 }
 
-// stampOf reads back the time that put wrote into an entry.
+// stampOf returns the time that put wrote into an entry.
 func stampOf(entry []byte) (int64, bool) {
 	if len(entry) < minEntrySize {
 		return 0, false
@@ -103,8 +102,7 @@ func stampOf(entry []byte) (int64, bool) {
 	return int64(v), true
 }
 
-// hexPairs has the two hex digits of every byte, in the order in which a
-// little-endian store lays them out.
+// hexPairs has the two hex digits of every byte, in little-endian order.
 var hexPairs = func() (t [256]uint16) {
 	const digits = "0123456789abcdef"
 	for i := range t {
@@ -113,7 +111,7 @@ var hexPairs = func() (t [256]uint16) {
 	return t
 }()
 
-// hex8 is v as eight hex digits, packed for one little-endian store or compare.
+// hex8 returns v as eight hex digits, packed for one little-endian store or compare.
 func hex8(v uint32) uint64 {
 	return uint64(hexPairs[v>>24]) |
 		uint64(hexPairs[v>>16&255])<<16 |

@@ -6,8 +6,8 @@ import (
 )
 
 // histogram counts durations in buckets whose width is at most 1/128 of the
-// value, so that any percentile is exact to under 1%, at the cost of one
-// increment per sample and no allocation.
+// value, so that every percentile is exact to under 1 %. A sample costs one
+// increment and no allocation.
 type histogram struct {
 	counts [histogramBuckets]uint64
 	total  uint64
@@ -21,7 +21,7 @@ const (
 )
 
 // bucketOf maps small values to themselves and larger ones to their leading
-// subBits+1 bits, the bucket numbers being without gaps.
+// subBits+1 bits, without gaps between the bucket numbers.
 func bucketOf(v uint64) int {
 	if v < 1<<subBits {
 		return int(v)
@@ -30,7 +30,7 @@ func bucketOf(v uint64) int {
 	return (shift+1)<<subBits + int(v>>shift) - 1<<subBits
 }
 
-// bucketTop is the largest value that falls into a bucket.
+// bucketTop returns the largest value in a bucket.
 func bucketTop(i int) uint64 {
 	if i < 1<<subBits {
 		return uint64(i)
@@ -54,7 +54,7 @@ func (h *histogram) merge(o *histogram) {
 	h.max = max(h.max, o.max)
 }
 
-// quantile is the smallest recorded value, to the histogram's precision, that
+// quantile returns the smallest recorded value, to the histogram's precision, that
 // at least the fraction q of the samples do not exceed.
 func (h *histogram) quantile(q float64) time.Duration {
 	if h.total == 0 {

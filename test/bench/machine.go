@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// machineInfo describes what a run ran on.
+// machineInfo describes the machine of a run.
 type machineInfo struct {
 	CPU        string  `json:"cpu"`
 	Cores      int     `json:"cores"`
@@ -63,8 +63,8 @@ func cpuModel() string {
 	return runtime.GOARCH
 }
 
-// filesystemOf is the type of the mount that a folder is on: the longest one
-// that is a prefix of its path.
+// filesystemOf returns the file system type of a folder: that of the longest mount
+// point that is a prefix of its path.
 func filesystemOf(dir string) string {
 	path, err := filepath.Abs(dir)
 	if err != nil {
@@ -87,8 +87,8 @@ func filesystemOf(dir string) string {
 	return kind
 }
 
-// measureSync is what making an append of size bytes durable takes, without
-// any server.
+// measureSync measures how long it takes to make an append of size bytes durable,
+// without any server.
 func measureSync(dir string, size int) (syncs, error) {
 	f, err := os.CreateTemp(dir, "sync-")
 	if err != nil {
@@ -111,8 +111,8 @@ func measureSync(dir string, size int) (syncs, error) {
 	return syncs{h.quantile(.5).Seconds(), h.quantile(.99).Seconds()}, nil
 }
 
-// measureLoopback is what a TCP connection over loopback carries when nothing
-// else is done: writes of 1 MiB, read as the replay cells read.
+// measureLoopback measures the throughput of a TCP connection over loopback, with
+// writes of 1 MiB, read as the replay cells read.
 func measureLoopback(d time.Duration) (bytesPerSecond float64, err error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

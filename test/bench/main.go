@@ -1,5 +1,5 @@
-// Command bench gives the same work to this project's server and to its peers
-// on one machine in one run, and reports how they compare.
+// Command bench gives this project's server and its peers the same work, on one
+// machine in one run, and compares them.
 //
 // The server and each peer run as whole processes, one at a time, over
 // loopback TCP, each with a fresh data folder on disk. One generator drives
@@ -67,7 +67,7 @@ func parseFlags() *options {
 }
 
 func main() {
-	// The generator's loops each hold one of Go's processors for themselves.
+	// Each of the generator's loops occupies one of Go's processors.
 	runtime.GOMAXPROCS(max(4, runtime.NumCPU()))
 	if err := run(parseFlags()); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -98,7 +98,7 @@ func run(o *options) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp) // takes minutes where a lot was run: after publishing
+	defer os.RemoveAll(temp) // may take minutes: after publishing
 	if o.base != "" {
 		return o.pair(temp, os.Stdout)
 	}
@@ -109,7 +109,7 @@ func run(o *options) error {
 	return o.publish(r)
 }
 
-// tempDir is a new folder for all data, which does not outlive an interrupt.
+// tempDir returns a new folder for all data, which an interrupt removes.
 func (o *options) tempDir() (string, error) {
 	if o.dir != "" {
 		if err := os.MkdirAll(o.dir, 0o755); err != nil {
@@ -133,7 +133,7 @@ func (o *options) tempDir() (string, error) {
 	return temp, nil
 }
 
-// publish writes a report in all forms that the flags ask for.
+// publish writes a report in all forms that the flags request.
 func (o *options) publish(r *report) error {
 	writeTables(os.Stdout, r)
 	if o.jsonPath != "" {
@@ -178,8 +178,8 @@ func (o *options) measure(temp string) (*report, error) {
 	return r, runner.run(cells, targets)
 }
 
-// targets prepares this project's server and the peers asked for. A peer that
-// can't be had is left out and named in the report.
+// targets prepares this project's server and the requested peers. A peer that is
+// not available is left out and named in the report.
 func (o *options) targets(r *report, temp string) ([]*target, error) {
 	us, err := ours(o.server, temp)
 	if err != nil {

@@ -8,31 +8,31 @@ import (
 	"syscall"
 )
 
-// nullServer acknowledges appends without parsing or storing their entries,
-// as cheaply as a server of this protocol can. What the generator reaches
-// against it is the generator's own ceiling on the machine. So that readers
-// have a ceiling too, it serves made-up entries for the indices it has given.
+// nullServer acknowledges appends without parsing or storing their entries, as
+// cheaply as a server of this protocol can. It shows the generator's own ceiling on
+// the machine. So that readers have a ceiling too, it serves made-up entries for the
+// indices that it assigned.
 //
 // It is one thread around epoll, like the generator.
 type nullServer struct {
 	poll  *poller
 	conns map[int]*nullConn
 	head  uint64
-	entry []byte // what every read entry is
+	entry []byte // the entry that readers get
 	in    []byte
 }
 
 type nullConn struct {
 	rest    []byte
 	out     []byte
-	polling bool   // watched for room to write, having more to send
+	polling bool   // watched for room to write
 	next    uint64 // the reader's next index; 0: no reader
 	left    uint64 // entries that its read may still send
-	endless bool   // or without bound
-	current bool   // it was told that it is at the head
+	endless bool   // no bound
+	current bool   // the reader was told that it is at the head
 }
 
-// nullBatch bounds what is buffered for a reader at a time.
+// nullBatch bounds how many bytes are buffered for a reader at a time.
 const nullBatch = 256 << 10
 
 // runNullServer serves until the process is ended.
@@ -92,7 +92,7 @@ func (s *nullServer) accept(listener int) {
 	}
 }
 
-// serve handles what is ready on a connection; false ends the connection.
+// serve handles the events of a connection. It returns false to end it.
 func (s *nullServer) serve(fd int, c *nullConn, events uint32) bool {
 	if events&^syscall.EPOLLOUT != 0 {
 		held := copy(s.in, c.rest)
@@ -119,7 +119,7 @@ func (s *nullServer) serve(fd int, c *nullConn, events uint32) bool {
 	return s.flush(fd, c)
 }
 
-// message answers one line by its first bytes alone.
+// message answers one line. It looks only at the first bytes.
 func (s *nullServer) message(c *nullConn, line []byte) bool {
 	const from, read = `{"from":`, `,"read":`
 	if bytes.HasPrefix(line, []byte(writeHead)) {
@@ -169,8 +169,8 @@ func (s *nullServer) fill(c *nullConn) {
 	}
 }
 
-// flush writes until the socket has no room, there is nothing to write, or the
-// connection has had its share of this turn.
+// flush writes until the socket has no room, nothing is left, or the connection
+// has used its share of this turn.
 func (s *nullServer) flush(fd int, c *nullConn) bool {
 	for range 8 {
 		if len(c.out) < nullBatch/2 {
@@ -197,14 +197,14 @@ func (s *nullServer) flush(fd int, c *nullConn) bool {
 	return true
 }
 
-// due tells whether a reader is to be sent entries that there are.
+// due reports whether there are entries to send to a reader.
 func (s *nullServer) due(c *nullConn) bool {
 	return c.next != 0 && c.next <= s.head && (c.endless || c.left > 0)
 }
 
-// follow passes new entries on to the readers that had reached the head. The
-// entries are made up here too, except for the time they carry: a follower's
-// latency against this server means nothing.
+// follow sends new entries to the readers that had reached the head. These entries
+// are made up too, including their times: a follower's latency with this server
+// means nothing.
 func (s *nullServer) follow() {
 	for fd, c := range s.conns {
 		if c.next != 0 && c.current && !c.polling {

@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// pair measures two builds of this server in turns, so that whatever the machine does
-// meanwhile weighs on both, and compares them round by round.
+// pair measures two builds of this server in turns, so that changes of the machine
+// affect both, and compares them round by round.
 func (o *options) pair(temp string, w io.Writer) error {
 	cells, err := selectCells(allCells(o.settings), o.cells)
 	if err != nil {

@@ -24,8 +24,8 @@ type process struct {
 	err  error
 }
 
-// startProcess starts a command in its own process group, with what it prints
-// on stderr going to a log beside its data.
+// startProcess starts a command in its own process group. Its stderr goes to a log
+// beside its data.
 func startProcess(cmd *exec.Cmd, log string) (*process, error) {
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -77,7 +77,7 @@ func startListening(cmd *exec.Cmd, log string) (*process, error) {
 			break
 		}
 	}
-	// The server's log goes on; a pipe that nobody reads would stop it.
+	// Keep reading the server's log: a full pipe would block the server.
 	go func() {
 		io.Copy(io.Discard, out)
 		out.Close()
@@ -85,8 +85,8 @@ func startListening(cmd *exec.Cmd, log string) (*process, error) {
 	return p, nil
 }
 
-// awaitReady calls ready until it succeeds, for servers that don't announce
-// themselves or that still load their data when they do.
+// awaitReady calls ready until it succeeds. It is for servers that do not announce
+// their port, or that announce it before they have loaded their data.
 func (p *process) awaitReady(limit time.Duration, ready func() error) error {
 	for end := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
 		err := ready()
@@ -126,14 +126,14 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// cpu is the processor time that the server has used so far.
+// cpu returns the processor time that the server has used so far.
 func (p *process) cpu() time.Duration {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
 		return 0
 	}
-	// The command's name, in parentheses, may hold spaces; utime and stime
-	// are the 12th and 13th fields after it, in ticks of 1/100 s.
+	// The command's name, in parentheses, may contain spaces. utime and stime are
+	// the 12th and 13th fields after it, in ticks of 1/100 s.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 13 {
 		return 0
@@ -143,7 +143,7 @@ func (p *process) cpu() time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-// rss is the server's resident memory in bytes.
+// rss returns the server's resident memory in bytes.
 func (p *process) rss() float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
@@ -158,7 +158,7 @@ func (p *process) rss() float64 {
 	return kib * 1024
 }
 
-// diskUse is what a directory takes on disk, in bytes, as du counts it.
+// diskUse returns the size of a directory on disk in bytes, as du counts it.
 func diskUse(dir string) (total int64) {
 	filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil {
@@ -173,7 +173,7 @@ func diskUse(dir string) (total int64) {
 	return total
 }
 
-// lastLines is the end of a log file, for error messages.
+// lastLines returns the end of a log file, for error messages.
 func lastLines(path string) string {
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -12,14 +12,14 @@ import (
 type readerLoad struct {
 	addr  string
 	conns int
-	// count is how many entries a connection reads. With repeat it then
-	// connects anew and reads them again; otherwise the load ends when all
-	// connections have read theirs. With 0, connections follow for ever.
+	// count is how many entries a connection reads. With repeat, it then connects
+	// again and reads them again; otherwise the load ends when all connections
+	// have read theirs. With 0, connections follow forever.
 	count  int
 	repeat bool
 	reader func() reader
 	visit  func(entry []byte)
-	// stop ends the load early, and connected tells that all have connected.
+	// Closing stop ends the load early. connected is closed once all are connected.
 	stop      atomic.Bool
 	connected chan struct{}
 }
@@ -38,9 +38,8 @@ type readerConn struct {
 	entries int
 }
 
-// readBuffer is what one read takes at most: much for each system call, and
-// little enough that the bytes are still in the processor's cache when they
-// are scanned.
+// readBuffer is the most that one read returns, in bytes: many for each system
+// call, but few enough to be in the processor's cache when they are scanned.
 const readBuffer = 256 << 10
 
 func newReaderLoad(addr string, conns, count int, reader func() reader) *readerLoad {
@@ -108,7 +107,7 @@ func (l *readerLoad) run() (*readerResult, error) {
 	return &r.result, nil
 }
 
-// connect opens connection i, in place of its former one if it had one.
+// connect opens connection i, after closing the one before.
 func (r *readers) connect(i int) error {
 	c := &r.list[i]
 	if c.fd >= 0 {
@@ -129,8 +128,8 @@ func (r *readers) connect(i int) error {
 	return r.ask(c)
 }
 
-// ask sends what the codec has to say. Requests are so short and so few that
-// the socket always has room for them.
+// ask sends the codec's next message. Requests are so short and few that the
+// socket always has room for them.
 func (r *readers) ask(c *readerConn) error {
 	r.out = c.codec.ask(r.out[:0])
 	if len(r.out) == 0 {

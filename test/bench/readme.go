@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// readmeTable is what of a report stands in the README: the appends of each server.
+// readmeTable returns the README's part of a report: the appends of each server.
 func readmeTable(r *report) string {
 	var b strings.Builder
 	b.WriteString("| appends a second, connections × in flight on each | this server | Redis Streams | NATS JetStream | the original |\n")
@@ -27,7 +27,7 @@ func readmeTable(r *report) string {
 	return b.String()
 }
 
-// thousands is v with a comma before every three digits.
+// thousands formats v with a comma before every three digits.
 func thousands(v float64) string {
 	s := fmt.Sprintf("%.0f", v)
 	for i := len(s) - 3; i > 0; i -= 3 {

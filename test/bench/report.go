@@ -6,12 +6,12 @@ import (
 	"slices"
 )
 
-// measurement is what one run of a cell against one server has measured, by
-// the names of the columns below.
+// measurement has the figures of one run of a cell against one server, by the
+// keys of the columns below.
 type measurement map[string]float64
 
-// report is everything that a run of the bench has found, as it is written to
-// the JSON file and as tables and charts are made from it.
+// report has all results of a run of the bench, as in the JSON file. Tables and
+// charts are made from it.
 type report struct {
 	Date     string            `json:"date"`
 	Command  []string          `json:"command"`
@@ -43,9 +43,9 @@ type targetResult struct {
 	Target string        `json:"target"`
 	Rounds []measurement `json:"rounds"`
 	Median measurement   `json:"median,omitempty"`
-	// Ratio is ours/this by the group's main column; 0 where there is none.
+	// Ratio is ours/this by the group's main column, or 0 if there is none.
 	Ratio float64 `json:"ratio,omitempty"`
-	// Error tells why the target has no (further) figures in this cell.
+	// Error says why the target has no (further) figures in this cell.
 	Error string `json:"error,omitempty"`
 }
 
@@ -61,7 +61,7 @@ type group struct {
 type column struct {
 	key    string
 	title  string
-	scale  float64 // multiplies what is measured in SI units
+	scale  float64 // multiplies the measured value, in SI units
 	digits int
 }
 
@@ -110,14 +110,14 @@ func groupNamed(name string) *group {
 	return &group{name: name, title: name}
 }
 
-// only is the report without the cells of other groups.
+// only returns the report with the cells of some groups.
 func (r *report) only(groups ...string) *report {
 	part := *r
 	part.Cells = slices.DeleteFunc(slices.Clone(r.Cells), func(c *cellResult) bool { return !slices.Contains(groups, c.Group) })
 	return &part
 }
 
-// without is the report without a target.
+// without returns the report without a target.
 func (r *report) without(target string) *report {
 	part := *r
 	part.Targets = slices.DeleteFunc(slices.Clone(r.Targets), func(t targetInfo) bool { return t.Name == target })
@@ -170,7 +170,7 @@ func (c *cellResult) summarize() {
 	}
 }
 
-// medians is the median over the rounds of each column by itself.
+// medians returns the median over the rounds of each column.
 func medians(rounds []measurement) measurement {
 	values := make(map[string][]float64)
 	for _, m := range rounds {

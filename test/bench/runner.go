@@ -12,25 +12,25 @@ import (
 	"time"
 )
 
-// settings are what the flags say about a run.
+// settings are the settings of a run.
 type settings struct {
 	rounds    int
 	duration  time.Duration
 	warmup    time.Duration
-	entrySize int // bytes of an entry, but for those of bigReplay
+	entrySize int // bytes of an entry, except those of bigReplay
 	replay    int // entries of the replay cells
 	bigReplay int // entries of 4 KiB of the replay cells
 	ownScale  int // entries of the cells of this server alone
 }
 
-// runner runs cells and keeps what they share.
+// runner runs cells and holds their shared state.
 type runner struct {
 	settings
 	temp     string // holds all data; removed at the end
 	report   *report
 	progress io.Writer
 
-	filled    map[string]string // data folders by target, for the present fill
+	filled    map[string]string // data folders by target, for the current fill
 	filledFor fill
 }
 
@@ -41,8 +41,7 @@ type cell struct {
 	once bool
 	// only names the targets that take part; nil: all.
 	only []string
-	// noNull is set for cells in which a server that stores nothing has no
-	// part.
+	// noNull is set for cells that a server that stores nothing cannot run.
 	noNull bool
 	run    func(r *runner, t *target) (measurement, error)
 }
@@ -50,10 +49,9 @@ type cell struct {
 // fill describes a log to read from.
 type fill struct{ entries, size int }
 
-// run runs the cells, alternating between the targets in every round, so that
-// what changes on the machine over time changes for all of them: in one round in
-// their order, in the next in the reverse. What one target has left unwritten is on
-// the disk before the next one begins.
+// run runs the cells. In every round the targets take turns, so that changes of the
+// machine affect all of them: in one round in their order, in the next in reverse.
+// Before the next target begins, everything that the last one wrote is synced.
 func (r *runner) run(cells []cell, targets []*target) error {
 	for _, c := range cells {
 		result := r.report.cell(c.group, c.name)
@@ -76,7 +74,7 @@ func (r *runner) run(cells []cell, targets []*target) error {
 				m, err := c.run(r, t)
 				if err != nil {
 					// A peer that fails a cell is reported and left out of
-					// it; the rest of the run is still of use.
+					// it. The rest of the run is still useful.
 					tr.Error, _, _ = strings.Cut(err.Error(), serverLogMark)
 					fmt.Fprintf(r.progress, "  failed: %v\n", err)
 					continue
@@ -114,10 +112,10 @@ func (r *runner) withServerOn(t *target, o startOptions, work func(p *process) e
 	return p.stop()
 }
 
-// removeData frees the space of a data folder. Its small files stay until the
-// run's end: ext4 does not reuse an inode for minutes after its file was
-// deleted, and passes over each such inode whenever it looks for a free one, so
-// that what one cell deletes would slow down the next.
+// removeData frees the space of a data folder. Its small files stay until the end
+// of the run: ext4 does not reuse an inode for minutes after its file was deleted,
+// and skips each such inode whenever it looks for a free one, so that the files
+// that one cell deletes would slow down the next.
 func removeData(dir string) {
 	const small = 64 << 10
 	filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
@@ -131,8 +129,8 @@ func removeData(dir string) {
 	})
 }
 
-// filledDir is a data folder holding a filled log. It is kept for the rounds
-// of cells in a row that want the same.
+// filledDir returns a data folder with a filled log. It is kept for the rounds of
+// consecutive cells that need the same.
 func (r *runner) filledDir(t *target, f fill) (string, error) {
 	if f != r.filledFor {
 		r.dropFilled()
@@ -154,7 +152,7 @@ func (r *runner) filledDir(t *target, f fill) (string, error) {
 	return dir, err
 }
 
-// replayEntries is how many entries a target is filled with.
+// replayEntries returns how many entries a target is filled with.
 func (r *runner) replayEntries(t *target, f fill) int {
 	if t.maxReplay > 0 {
 		return min(f.entries, t.maxReplay)
@@ -190,5 +188,5 @@ func warmCache(dir string) {
 	})
 }
 
-// serverLogMark is what comes between an error and the server's log.
+// serverLogMark separates an error from the server's log.
 const serverLogMark = "; server log: "

@@ -10,15 +10,14 @@ import (
 	"unsafe"
 )
 
-// This file has the few system calls that the generator's and the null
-// server's loops are made of. They go to the kernel without telling Go's
-// scheduler: the sockets don't block, and the one call that does, epoll_wait,
-// is bounded and interruptible. At a hundred thousand small messages a second
-// the scheduler's bookkeeping would otherwise be a good part of the cost.
+// This file has the few system calls of the generator's and the null server's
+// loops. They bypass Go's scheduler: the sockets do not block, and the one call
+// that does, epoll_wait, is bounded and interruptible. At a hundred thousand small
+// messages a second the scheduler's bookkeeping would be a large part of the cost.
 
 var clockBase = time.Now()
 
-// now is a monotonic time in nanoseconds, comparable within this process.
+// now returns a monotonic time in nanoseconds, comparable within this process.
 func now() int64 { return int64(time.Since(clockBase)) }
 
 // dialRaw connects a socket to a loopback address and leaves it blocking.
@@ -33,8 +32,8 @@ func dialRaw(addr string) (fd int, err error) {
 	}
 	err = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
 	if err == nil {
-		// Nothing that the bench waits for takes this long; a server that
-		// stops answering then ends the run with an error.
+		// Nothing takes this long, except for a server that stopped answering:
+		// then the run ends with an error.
 		patience := syscall.NsecToTimeval(int64(30 * time.Second))
 		err = syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &patience)
 	}
@@ -48,7 +47,7 @@ func dialRaw(addr string) (fd int, err error) {
 	return fd, nil
 }
 
-// greet carries out a codec's greeting on a blocking socket.
+// greet exchanges a codec's greeting on a blocking socket.
 func greet(fd int, send []byte, until string) error {
 	if len(send) > 0 {
 		if _, err := syscall.Write(fd, send); err != nil {
@@ -59,7 +58,7 @@ func greet(fd int, send []byte, until string) error {
 	buf := make([]byte, 4096)
 	for until != "" && !strings.Contains(got.String(), until) {
 		n, err := syscall.Read(fd, buf)
-		if err == syscall.EINTR { // a socket with a timeout is not read again by itself
+		if err == syscall.EINTR { // the kernel does not restart reads of a socket with a timeout
 			continue
 		}
 		if err != nil || n == 0 {
@@ -107,7 +106,7 @@ func (p *poller) add(fd, tag int) error {
 	return syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_ADD, fd, &ev)
 }
 
-// output tells whether to watch fd for room to write as well.
+// output sets whether to watch fd for room to write too.
 func (p *poller) output(fd, tag int, want bool) error {
 	ev := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(tag)}
 	if want {
@@ -131,8 +130,8 @@ func (p *poller) wait(timeout int) ([]syscall.EpollEvent, error) {
 	return nil, errno
 }
 
-// freePort asks the kernel for a port that nobody listens on, for servers
-// that can't choose one themselves.
+// freePort asks the kernel for a free port, for servers that cannot choose one
+// themselves.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// writeTables prints a report as Markdown, aligned so that it reads as plain
-// text as well.
+// writeTables prints a report as Markdown, aligned to be readable as plain text.
 func writeTables(w io.Writer, r *report) {
 	writePreamble(w, r)
 	for _, g := range groups {

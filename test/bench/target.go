@@ -16,10 +16,10 @@ type target struct {
 	name     string
 	version  string
 	settings string
-	// maxReplay bounds the entries of the replay cells for a server that would
-	// take many minutes to be filled; 0: no bound.
+	// maxReplay bounds the entries of the replay cells for a server that takes
+	// many minutes to fill; 0: no bound.
 	maxReplay int
-	// noPulls tells why the server can't be read by pulls; empty: it can.
+	// noPulls says why the server cannot be read by pulls, and is empty if it can.
 	noPulls string
 
 	start    func(options startOptions) (*process, error)
@@ -30,8 +30,8 @@ type target struct {
 // startOptions say how to start a server.
 type startOptions struct {
 	dir string // its data
-	// filling allows a peer not to sync each append, to be filled faster with
-	// entries for the reading cells; it is restarted without it to be measured.
+	// filling allows a peer not to sync each append, so that it is filled faster
+	// for the reading cells. It is restarted without it before it is measured.
 	filling bool
 	env     []string
 }
@@ -39,7 +39,7 @@ type startOptions struct {
 // lanes numbers the connections of a run, so that all entries are distinct.
 var lanes atomic.Int64
 
-// writers makes a load of entries of one size for this target.
+// writers returns a load of entries of one size for this target.
 func (t *target) writers(entrySize int) func(int) appender {
 	return func(int) appender {
 		lane := int(lanes.Add(1))
@@ -150,15 +150,15 @@ func redis() (*target, error) {
 	return t, nil
 }
 
-// converse sends something on a connection of its own and waits for an answer
-// that contains what is expected.
+// converse sends a message on a new connection and waits for an answer that
+// contains the expected text.
 func converse(addr string, send []byte, expect string) error {
 	fd, err := dialRaw(addr)
 	if err != nil {
 		return err
 	}
 	defer syscall.Close(fd)
-	// One write, one read: the answers asked for here are short.
+	// One write, one read: the answers are short.
 	if _, err := syscall.Write(fd, send); err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func startNATS(binary string, o startOptions) (*process, error) {
 		return nil, err
 	}
 	p.addr = fmt.Sprintf("127.0.0.1:%d", port)
-	// Creating the stream anew when it exists with the same settings succeeds.
+	// Creating the stream again with the same settings succeeds.
 	hello, _ := natsHello(0)
 	create := natsPublish(hello, "$JS.API.STREAM.CREATE.s", "_A.0",
 		`{"name":"s","subjects":["s"],"storage":"file","num_replicas":1}`)
@@ -64,10 +64,10 @@ func startNATS(binary string, o startOptions) (*process, error) {
 	})
 }
 
-// original is the npm package that this project's protocol comes from. It
-// doesn't sync, and it writes one file per entry. Entries that were appended
-// before a read began come without their index from the versions of its
-// dependencies that npm installs, so its readers can only count them.
+// original is the npm package that this project's protocol comes from. It does not
+// sync, and it writes one file per entry. With the versions of its dependencies that
+// npm installs, it sends entries that were appended before a read began without
+// their index, so its readers can only count them.
 func original(temp string) (*target, error) {
 	const version = "10"
 	dir := filepath.Join(temp, "npm")
@@ -87,8 +87,8 @@ func original(temp string) (*target, error) {
 		maxReplay: 20_000,
 		noPulls:   "its bounded reads of older entries never end, for want of the index",
 	}
-	// The package's native LevelDB loads or it doesn't; then its index is in
-	// memory and only the entries are on disk.
+	// If the package's native LevelDB does not load, its index is in memory and
+	// only the entries are on disk.
 	probe := exec.Command("node", "-e", "require('leveldown')")
 	probe.Dir = dir
 	inMemory := probe.Run() != nil

@@ -15,21 +15,21 @@ type writerLoad struct {
 	inFlight int
 	warmup   time.Duration
 	duration time.Duration
-	// total, when not 0, ends the load after so many appends instead of
-	// after the duration.
+	// total, if not 0, ends the load after that many appends instead of after
+	// the duration.
 	total int
-	// appender makes the codec of one connection.
+	// appender returns the codec of one connection.
 	appender func(lane int) appender
 }
 
-// writerResult is what a load has measured.
+// writerResult has the measurements of a load.
 type writerResult struct {
 	appends  int // acknowledged within the measured time
 	elapsed  time.Duration
 	latency  histogram
 	cpu      time.Duration // the generator's, within the measured time
-	acked    int           // all, with those before and after
-	startsAt time.Time     // when the measured time began
+	acked    int           // including those before and after
+	startsAt time.Time     // start of the measured time
 }
 
 func (r *writerResult) rate() float64 { return float64(r.appends) / r.elapsed.Seconds() }
@@ -38,17 +38,17 @@ func (r *writerResult) rate() float64 { return float64(r.appends) / r.elapsed.Se
 type writerConn struct {
 	fd    int
 	codec appender
-	rest  []byte // the beginning of a reply whose end has not arrived
-	out   []byte // what the socket had no room for
+	rest  []byte // the start of a reply whose end has not arrived
+	out   []byte // bytes that the socket had no room for
 	sent  []int64
-	first int // place in sent of the oldest append in flight
+	first int // position in sent of the oldest append in flight
 	open  int // appends in flight
 }
 
-// writers drives all connections from one thread by epoll. Measured against
-// the null server on two cores, that takes 37 to 80% of the processor time per
-// append that a goroutine per connection takes: there are no wake-ups between
-// threads, and the system calls bypass Go's scheduler.
+// writers drives all connections from one thread with epoll. Against the null server
+// on two cores, it takes 37 to 80 % of the processor time per append of a goroutine
+// per connection: there are no wake-ups between threads, and the system calls bypass
+// Go's scheduler.
 type writers struct {
 	load   writerLoad
 	poll   *poller
@@ -62,8 +62,8 @@ type writers struct {
 	started   int // appends sent
 }
 
-// run carries out the load. It calls mark, when given, at the beginning and
-// the end of the measured time.
+// run runs the load. It calls mark, if not nil, at the start and the end of the
+// measured time.
 func (l writerLoad) run(mark func()) (*writerResult, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -117,8 +117,8 @@ func (w *writers) connect() error {
 	return nil
 }
 
-// drive runs the loop through its phases: warming up, measuring, and draining
-// what is in flight, so that a late refusal is not missed.
+// drive runs the loop through its phases: warming up, measuring, and draining the
+// appends in flight, so that no late refusal is missed.
 func (w *writers) drive(mark func()) error {
 	start := now()
 	measureAt := start + int64(w.load.warmup)
@@ -252,7 +252,7 @@ func (w *writers) send(c *writerConn, i, n int, t int64) error {
 	return nil
 }
 
-// flush writes what the socket had no room for before.
+// flush writes the bytes that the socket had no room for.
 func (w *writers) flush(c *writerConn, i int) error {
 	wrote, errno := rawWrite(c.fd, c.out)
 	if errno == syscall.EAGAIN || errno == syscall.EINTR {
@@ -268,7 +268,7 @@ func (w *writers) flush(c *writerConn, i int) error {
 	return nil
 }
 
-// threadCPU is the processor time that the calling thread has used.
+// threadCPU returns the processor time of the calling thread.
 func threadCPU() time.Duration {
 	var u syscall.Rusage
 	const rusageThread = 1
