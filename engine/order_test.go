@@ -49,7 +49,7 @@ func TestBeforeTheSync(t *testing.T) {
 				entry[i] = '1'
 			}
 			for n := uint64(2); n < 20; n++ {
-				got := <-submit(l, "["+string(entry)+"]")
+				got := <-submit(l, `["`+string(entry)+`"]`)
 				if got.err != nil || got.first != n {
 					t.Fatalf("append is %+v, want index %d", got, n)
 				}

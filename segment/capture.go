@@ -59,14 +59,23 @@ func capture(dirs Dirs, locked bool) (*Store, error) {
 	}
 }
 
-// captureIndex returns the last record that checks out, and the error of
-// LastRecord. Where that fails the record is looked for in whatever files there are.
+// captureIndex returns the last record that checks out, and what is wrong with the
+// files of the index.
 func captureIndex(dir string) (last uint64, err error) {
 	if dir == Memory {
 		return 0, nil
 	}
-	if last, err = LastRecord(dir); err == nil {
-		return last, nil
+	if last, err = LastRecord(dir); err != nil {
+		last = FindLastRecord(dir)
+	}
+	return last, err
+}
+
+// FindLastRecord is the last record that checks out in whatever files of an index
+// there are in dir, 0 if there is none: LastRecord for those who can do without.
+func FindLastRecord(dir string) (last uint64) {
+	if dir == Memory {
+		return 0
 	}
 	files, _, _ := ListRecordFiles(dir)
 	for _, f := range slices.Backward(files) {
@@ -74,7 +83,7 @@ func captureIndex(dir string) (last uint64, err error) {
 			break
 		}
 	}
-	return last, err
+	return last
 }
 
 // errRemoved: a segment that was listed is not there any more.

@@ -3,9 +3,9 @@ package reader
 import (
 	"encoding/binary"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"tcp-log-server/segment"
@@ -32,20 +32,15 @@ type Stat struct {
 // sizes of the blobs: some seconds for a log of tens of millions of entries.
 // Errors are those of the system.
 func (l *Log) Stat() (Stat, error) {
-	s := Stat{Head: l.head, First: l.head + 1, Settled: l.records, Segments: len(l.files)}
+	s := Stat{Head: l.Head(), First: l.First(), Settled: l.Records, Segments: len(l.Files)}
 	if l.known {
 		s.Store = l.id.String()
 	}
-	for _, path := range l.files {
-		if fi, err := os.Stat(path); err == nil {
+	for _, f := range l.Files {
+		if fi, err := os.Stat(f.Path); err == nil {
 			s.SegmentBytes += fi.Size()
 		}
-	}
-	if len(l.segs) > 0 {
-		s.First = l.segs[0].first
-	}
-	for _, p := range l.segs {
-		if p.err != nil {
+		if f.Err != nil {
 			s.Damaged++
 		}
 	}
@@ -61,66 +56,51 @@ func (l *Log) Stat() (Stat, error) {
 // Those of two blobs of one log are the same by less than one chance in a million.
 func (l *Log) countBlobs(s *Stat) (map[uint64]struct{}, error) {
 	blobs := make(map[uint64]struct{})
-	if l.blobs == "" {
-		return blobs, nil
-	}
-	shards, err := os.ReadDir(l.blobs)
-	if errors.Is(err, fs.ErrNotExist) {
-		return blobs, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	for _, shard := range shards {
-		if len(shard.Name()) != 2 || !shard.IsDir() {
-			continue
+	err := segment.EachShard(l.Dirs.Blobs, func(shard string, names []string, err error) error {
+		if err != nil && !errors.Is(err, syscall.ENOTDIR) {
+			return err
 		}
-		files, err := os.ReadDir(filepath.Join(l.blobs, shard.Name()))
-		if err != nil {
-			return nil, err
-		}
-		for _, f := range files {
-			hash, ok := segment.ParseBlobPath(shard.Name(), f.Name())
+		for _, name := range names {
+			hash, ok := segment.ParseBlobPath(shard, name)
 			if !ok {
 				continue
 			}
 			blobs[binary.BigEndian.Uint64(hash[:8])] = struct{}{}
 			s.Blobs++
-			if fi, err := f.Info(); err == nil {
+			if fi, err := os.Lstat(filepath.Join(l.Dirs.Blobs, shard, name)); err == nil {
 				s.BlobBytes += fi.Size()
 			}
 		}
-	}
-	return blobs, nil
+		return nil
+	})
+	return blobs, err
 }
 
 // countRecords tells the entries that have a blob from those that have not.
 func (l *Log) countRecords(s *Stat, blobs map[uint64]struct{}) error {
-	if l.wal != "" {
-		files, _, err := segment.ListRecordFiles(l.wal)
-		if err != nil {
-			return err
-		}
-		for _, f := range files {
-			s.IndexBytes += f.Size
-		}
+	if l.Dirs.WAL == Memory {
+		s.Packed = s.Head
+		return nil
 	}
-	records := segment.NewRecordReader(l.wal)
+	files, _, err := segment.ListRecordFiles(l.Dirs.WAL)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		s.IndexBytes += f.Size
+	}
+	records := segment.NewRecords(l.Dirs.WAL, l.Records)
 	defer records.Close()
-	recs := make([]segment.Record, segment.RecordsPerFile)
-	for next := uint64(1); next <= l.records; {
-		n, err := records.Read(next, recs[:min(uint64(len(recs)), l.records-next+1)])
-		for _, rec := range recs[:n] {
-			if _, ok := blobs[binary.BigEndian.Uint64(rec.Hash[:8])]; ok && !rec.Lost() {
-				s.Loose++
-			}
-			s.Last = time.UnixMicro(rec.Time)
-		}
-		next += uint64(n)
+	for index := uint64(1); index <= l.Records; index++ {
+		rec, err := records.At(index)
 		if err != nil {
-			next++ // one record that does not check out, which is fsck's to say
+			continue // fsck says what is wrong with it
 		}
+		if _, ok := blobs[binary.BigEndian.Uint64(rec.Hash[:8])]; ok && !rec.Lost() {
+			s.Loose++
+		}
+		s.Last = time.UnixMicro(rec.Time)
 	}
-	s.Packed = l.head - s.Loose
+	s.Packed = s.Head - s.Loose
 	return nil
 }
