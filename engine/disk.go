@@ -37,7 +37,6 @@ type disk struct {
 	mu       sync.RWMutex
 	segments []*segment.Segment // contiguous and ascending; the last one is open
 	leftover []*segment.Segment // during recovery: see leftover.go
-	residues []*segment.Segment // during recovery: see residual
 	gap      error              // and what is wrong behind the first of them
 
 	parked parking
@@ -46,7 +45,7 @@ type disk struct {
 	work sync.WaitGroup       // the sealer and the settler
 
 	create  func(dir string, h segment.Header) (*segment.Writer, error)
-	unlink  func(path string) error // removes a segment
+	unlink  func(path string) error // removes a segment, durably
 	index   *segment.Index          // nil when kept in memory
 	blobs   *segment.Blobs          // nil when kept in memory
 	loose   int                     // blob files, counted when LooseMax limits them

@@ -13,16 +13,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"tcp-log-server/segment"
 )
 
 // Memory, in place of a directory, keeps that part of the store in memory.
-const Memory = "memory"
+const Memory = segment.Memory
 
 // DefaultLooseMax is the default of Config.LooseMax: at about 100 µs, 4 KiB and
 // an inode each, more files than this are a burden to every tool that walks them.
@@ -79,12 +80,8 @@ func (c Config) validate() (Config, error) {
 	if c.WAL == Memory && c.Blobs == Memory {
 		c.Data = Memory
 	}
-	if c.WAL == "" {
-		c.WAL = filepath.Join(c.Data, "wal")
-	}
-	if c.Blobs == "" {
-		c.Blobs = filepath.Join(c.Data, "blobs")
-	}
+	dirs := segment.Dirs{Data: c.Data, WAL: c.WAL, Blobs: c.Blobs}.WithDefaults()
+	c.WAL, c.Blobs = dirs.WAL, dirs.Blobs
 	if c.Blobs == Memory {
 		c.LooseMax = 0
 	}

@@ -37,4 +37,4 @@ var (
 )
 
 // ErrLost: fsck has recorded that the entry is lost for good.
-var ErrLost = errors.New("lost, as recorded by fsck")
+var ErrLost = segment.ErrLost

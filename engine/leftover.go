@@ -1,9 +1,7 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"tcp-log-server/segment"
@@ -15,11 +13,11 @@ import (
 // entries of both as records and blobs. Such segments, before a gap that records
 // and blobs fill, are leftovers.
 
-// passOver takes the segments so far for leftovers because of the gap before s;
-// why is what follows said of s. It returns why where there is no such gap.
-func (d *disk) passOver(s *segment.Segment, why error) error {
+// passOver takes the segments so far for leftovers because of the gap before f;
+// why says that f does not follow them. It returns why where there is no such gap.
+func (d *disk) passOver(f *segment.File, why error) error {
 	n := len(d.segments)
-	if n == 0 || s.Header.Store != d.id || s.Header.First <= d.segments[n-1].Last()+1 {
+	if n == 0 || !f.Known() || f.Header.Store != d.id || f.First <= d.segments[n-1].Last()+1 {
 		return why
 	}
 	d.leftover, d.segments = append(d.leftover, d.segments...), nil
@@ -31,16 +29,14 @@ func (d *disk) passOver(s *segment.Segment, why error) error {
 
 // checkLeftover refuses leftovers unless every entry from their first on, through
 // need, is proved to be there: by its record, and a blob of that size and hash.
-func (d *disk) checkLeftover(need uint64) error {
+func (d *disk) checkLeftover(need uint64, store *segment.Store) error {
 	if len(d.leftover) == 0 {
 		return nil
 	}
 	if d.cfg.WAL == Memory || d.cfg.Blobs == Memory {
 		return d.gap
 	}
-	if last, err := segment.LastRecord(d.cfg.WAL); err != nil {
-		return err
-	} else if last < need {
+	if store.Records < need {
 		return d.gap
 	}
 	if err := d.inBlobs(d.leftover[0].Header.First, need); err != nil {
@@ -52,7 +48,7 @@ func (d *disk) checkLeftover(need uint64) error {
 // removeLeftover removes the leftovers, oldest first.
 func (d *disk) removeLeftover() error {
 	for _, s := range d.leftover {
-		if err := errors.Join(os.Remove(s.Path), segment.SyncDir(d.dir)); err != nil {
+		if err := segment.Remove(s.Path); err != nil {
 			return err
 		}
 		d.log.Warn().Str("event", "removed").Str("segment", filepath.Base(s.Path)).
@@ -66,25 +62,21 @@ func (d *disk) removeLeftover() error {
 // inBlobs reads the records and the blobs of all entries from first to last and
 // returns what is wrong with the first that is not as it should be.
 func (d *disk) inBlobs(first, last uint64) error {
-	records := segment.NewRecordReader(d.cfg.WAL)
+	records := segment.NewRecords(d.cfg.WAL, last)
 	defer records.Close()
-	recs := make([]segment.Record, 512)
-	for first <= last {
+	for index := first; index <= last; index++ {
 		select {
 		case <-d.stop:
 			return fmt.Errorf("the log is closing")
 		default:
 		}
-		n, err := records.Read(first, recs[:min(uint64(len(recs)), last-first+1)])
-		if n == 0 {
+		rec, err := records.At(index)
+		if err != nil {
 			return err
 		}
-		for i, rec := range recs[:n] {
-			if _, err := segment.ReadBlob(d.cfg.Blobs, rec); err != nil {
-				return fmt.Errorf("index %d: %w", first+uint64(i), err)
-			}
+		if _, err := segment.ReadBlob(d.cfg.Blobs, rec); err != nil {
+			return fmt.Errorf("index %d: %w", index, err)
 		}
-		first += uint64(n)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"slices"
@@ -27,13 +26,12 @@ type reader struct {
 	fn      ReadFunc
 	time    int64 // when what fn is given was committed, in µs since 1970 UTC
 
-	seg  *segment.Segment // that from reads; nil when there is none
-	from *segment.Reader
-	held segment.Batch // the last one from has read
+	seg   *segment.Segment // that from reads; nil when there is none
+	from  *segment.Reader
+	batch segment.Batch // the last one from has read
 
-	records *segment.RecordReader
-	found   []segment.Record
-	blobRun []byte
+	records *segment.Records
+	buf     []byte // a run of blobs
 }
 
 func (r *reader) run() error {
@@ -42,12 +40,12 @@ func (r *reader) run() error {
 			return err
 		}
 		var err error
-		switch {
-		case r.held.Count > 0 && r.held.First <= r.next && r.next <= r.held.Last():
-			r.time = r.held.Time
-			err = r.emit(r.held.First, int(r.held.Count), r.held.Entries)
+		switch b := &r.batch; {
+		case b.Count > 0 && b.First <= r.next && r.next <= b.Last():
+			r.time = b.Time
+			err = r.emit(b.First, int(b.Count), b.Entries)
 		case r.seg != nil && r.next <= r.seg.Last():
-			err = r.batch()
+			err = r.nextBatch()
 		default:
 			err = r.enter()
 		}
@@ -68,17 +66,23 @@ func (r *reader) enter() error {
 	from, err := seg.NewReader(r.next)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if again, _ := r.find(r.next); again != seg {
-			return nil // it was removed just now: its entries are in blobs
-		}
-		return r.damaged(min(r.through, seg.Last()), err)
+		return r.removed(seg, err)
 	case lacksFiles(err):
 		return err
 	case err != nil:
-		return r.salvage(seg, nil, min(seg.Last(), r.through), err)
+		return r.salvage(seg, seg.Last(), err)
 	}
 	r.seg, r.from = seg, from
 	return nil
+}
+
+// removed deals with a segment whose file is not there because of err: unless it
+// was removed just now, in which case its entries are in blobs, they are damaged.
+func (r *reader) removed(seg *segment.Segment, err error) error {
+	if again, _ := r.find(r.next); again != seg {
+		return nil
+	}
+	return r.damaged(min(r.through, seg.Last()), err)
 }
 
 // lacksFiles reports whether err says that the process, or the machine, has no
@@ -87,26 +91,24 @@ func lacksFiles(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// batch reads the segment's next batch, to be handed on from held, or deals with
-// one that holds nothing or cannot be trusted.
-func (r *reader) batch() error {
-	r.held = segment.Batch{}
+// nextBatch reads the segment's next batch, to be handed on from r.batch, or deals
+// with one that holds nothing or cannot be trusted.
+func (r *reader) nextBatch() error {
+	r.batch = segment.Batch{}
 	b, err := r.from.Next()
 	var damage *segment.DamageError
 	switch {
 	case errors.As(err, &damage):
-		defer r.leave() // the cursor may stop short of where from has gone on to
-		return r.salvage(r.seg, r.from, min(damage.Last, r.through), err)
+		return r.salvage(r.seg, damage.Last, err)
 	case errors.Is(err, io.EOF):
-		return r.enter() // behind what it was opened for
+		return r.enter() // past what it was opened for
 	case err != nil:
 		return err
 	case b.Lost():
 		defer r.leave()
-		r.time = b.Time
-		return r.salvage(r.seg, nil, min(b.Last(), r.through), ErrLost)
+		return r.unbatched(b.Last(), b.Time, ErrLost)
 	}
-	r.held = b
+	r.batch = b
 	return nil
 }
 
@@ -115,7 +117,7 @@ func (r *reader) leave() {
 	if r.from != nil {
 		r.from.Close()
 	}
-	r.seg, r.from, r.held = nil, nil, segment.Batch{}
+	r.seg, r.from, r.batch = nil, nil, segment.Batch{}
 }
 
 // emit hands on the run of count entries that begins at the cursor or before.
@@ -138,151 +140,105 @@ func (r *reader) damaged(last uint64, err error) error {
 	return nil
 }
 
-// salvage goes through the entries from the cursor to last, whose batch does
-// not check out because of why. Two witnesses are left: the hash that the index
-// has of an entry, and the bytes in the batch or a blob that match it.
-func (r *reader) salvage(seg *segment.Segment, from *segment.Reader, last uint64, why error) error {
-	var first uint64
-	var raw []byte
-	if from != nil {
-		var err error
-		if first, raw, err = from.Raw(r.next); err != nil {
-			raw = nil
-		}
+// salvage reads on from the cursor, where a batch of seg that goes through last
+// does not check out because of why: the rest of the segment, by all that proves its
+// entries. Where the file cannot be read that far, the entries of that batch are
+// left to the index and the blobs, and the read goes on at the next.
+func (r *reader) salvage(seg *segment.Segment, last uint64, why error) error {
+	r.leave() // it may have gone on further than the cursor
+	_, unread, err := seg.File().Read(r.next, min(seg.Last(), r.through), r.witnesses(), r.proved)
+	switch {
+	case err != nil || unread == nil:
+		return err
+	case errors.Is(unread, fs.ErrNotExist):
+		return r.removed(seg, unread)
+	case lacksFiles(unread):
+		return unread
 	}
-	// Where each entry lies in the batch follows from the sizes in the index.
-	off := 0
-	for index := first; raw != nil && index < r.next; index++ {
-		rec, err := r.record(index)
-		if err != nil {
-			raw = nil
-			break
-		}
-		off += int(rec.Size) + 1
-	}
-	for r.next <= last {
-		rec, err := r.record(r.next)
-		if lacksFiles(err) {
-			return err
-		}
-		if err != nil {
-			return r.damaged(last, fmt.Errorf("%w (and no index record to check its parts with: %v)", why, err))
-		}
-		entry, err := r.whole(rec, raw, off)
-		if raw != nil {
-			off += int(rec.Size) + 1
-		}
-		switch {
-		case lacksFiles(err):
-		case err != nil:
-			err = r.damaged(r.next, why)
-		default:
-			err = r.emit(r.next, 1, append(entry[:len(entry):len(entry)], '\n'))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.unbatched(last, 0, why)
 }
 
-// whole returns the entry of the record, from raw at off if it is there, else
-// from its blob.
-func (r *reader) whole(rec segment.Record, raw []byte, off int) ([]byte, error) {
-	if end := off + int(rec.Size); rec.Size > 0 && end <= len(raw) {
-		if entry := raw[off:end]; segment.Sum(entry) == rec.Hash {
-			return entry, nil
-		}
-	}
-	return r.blob(rec)
+// unbatched hands on the entries from the cursor through last, in whose place no
+// whole batch lies because of why, from their blobs.
+func (r *reader) unbatched(last uint64, time int64, why error) error {
+	return r.witnesses().Read(r.next, min(last, r.through), time, why, r.proved)
 }
 
-// blob returns the entry of the record from its blob.
-func (r *reader) blob(rec segment.Record) ([]byte, error) {
-	if r.blobs == nil {
-		return nil, segment.ErrNotFound
-	}
-	return r.blobs.Get(rec)
+func (r *reader) witnesses() segment.Witnesses {
+	return segment.Witnesses{Records: r.settledRecords(), Blobs: r.cfg.Blobs}
 }
 
-// record returns the index record of one settled entry.
-func (r *reader) record(index uint64) (segment.Record, error) {
-	recs, err := r.recordsFrom(index, 1)
+// proved hands on what the witnesses say of some entries.
+func (r *reader) proved(first uint64, count int, entries []byte, time int64, err error) error {
+	if lacksFiles(err) {
+		return err
+	}
+	if err := r.ctx.Err(); err != nil {
+		return err
+	}
+	r.next, r.time = first, time
 	if err != nil {
-		return segment.Record{}, err
+		return r.damaged(first+uint64(count)-1, err)
 	}
-	return recs[0], nil
+	return r.emit(first, count, entries)
 }
 
-// recordsFrom returns up to n records from index on, at least one.
-func (r *reader) recordsFrom(index uint64, n int) ([]segment.Record, error) {
-	if settled := r.settled.Load(); index > settled {
-		return nil, fmt.Errorf("%w: index %d is not settled", segment.ErrNotFound, index)
-	}
+// settledRecords is the cursor on the index, as far as that goes by now.
+func (r *reader) settledRecords() *segment.Records {
 	if r.records == nil {
-		r.records = segment.NewRecordReader(r.cfg.WAL)
+		r.records = segment.NewRecords(r.cfg.WAL, 0)
 	}
-	if cap(r.found) < n {
-		r.found = make([]segment.Record, n)
-	}
-	got, err := r.records.Read(index, r.found[:n])
-	if got == 0 {
-		return nil, err
-	}
-	return r.found[:got], nil
+	r.records.Extend(r.settled.Load())
+	return r.records
 }
 
 // readLoose reads the entries from the cursor through last from their blobs.
 func (r *reader) readLoose(last uint64) error {
-	for r.next <= last {
+	records := r.settledRecords()
+	first, count := r.next, 0
+	r.buf = r.buf[:0]
+	flush := func() error {
+		if count == 0 {
+			return nil
+		}
+		run, n := r.buf, count
+		r.buf, count = r.buf[:0], 0
+		return r.emit(first, n, run)
+	}
+	for index := r.next; index <= last; index++ {
 		if err := r.ctx.Err(); err != nil {
 			return err
 		}
-		recs, err := r.recordsFrom(r.next, int(min(last-r.next+1, 512)))
+		rec, err := records.At(index)
+		var entry []byte
+		switch {
+		case err != nil:
+		case rec.Lost():
+			err = ErrLost
+		default:
+			entry, err = segment.ReadBlob(r.cfg.Blobs, rec)
+		}
 		if lacksFiles(err) {
 			return err
 		}
+		if err != nil || len(r.buf) > looseRun {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
 		if err != nil {
-			if err := r.damaged(r.next, err); err != nil {
+			if err := r.damaged(index, err); err != nil {
 				return err
 			}
 			continue
 		}
-		first, count := r.next, 0
-		r.blobRun = r.blobRun[:0]
-		for _, rec := range recs {
-			entry, err := r.blob(rec)
-			if err != nil || len(r.blobRun) > looseRun {
-				if count > 0 {
-					if err := r.emit(first, count, r.blobRun); err != nil {
-						return err
-					}
-				}
-				first, count, r.blobRun = first+uint64(count), 0, r.blobRun[:0]
-			}
-			if lacksFiles(err) {
-				return err
-			}
-			if err != nil {
-				if rec.Lost() {
-					err = ErrLost
-				}
-				if err := r.damaged(r.next, err); err != nil {
-					return err
-				}
-				first++
-				continue
-			}
-			r.blobRun = append(append(r.blobRun, entry...), '\n')
-			count++
+		if count == 0 {
+			first = index
 		}
-		if count > 0 {
-			if err := r.emit(first, count, r.blobRun); err != nil {
-				return err
-			}
-		}
+		r.buf = append(append(r.buf, entry...), '\n')
+		count++
 	}
-	return nil
+	return flush()
 }
 
 func (r *reader) close() {

@@ -27,7 +27,7 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 		stop: make(chan struct{}),
 
 		create: segment.Create,
-		unlink: os.Remove,
+		unlink: segment.Remove,
 	}
 	if d.lock, err = segment.Lock(filepath.Join(config.Data, "LOCK")); err != nil {
 		return nil, 0, fmt.Errorf("data directory %s: %w", config.Data, err)
@@ -55,8 +55,11 @@ func (d *disk) explain(err error) error {
 // recover brings the store to where the last process left it: every batch that
 // can have been acknowledged, and no part of one that cannot.
 func (d *disk) recover() error {
-	scan, err := d.loadSegments()
+	store, err := segment.CaptureLocked(segment.Dirs{Data: d.cfg.Data, WAL: d.cfg.WAL, Blobs: d.cfg.Blobs})
 	if err != nil {
+		return err
+	}
+	if err := d.loadSegments(store); err != nil {
 		return err
 	}
 	// The entries before the first segment exist as records and blobs alone.
@@ -67,13 +70,13 @@ func (d *disk) recover() error {
 	} else if _, err := rand.Read(d.id[:]); err != nil {
 		return err
 	}
-	if err := d.checkIndex(need, head, scan); err != nil {
+	if err := d.checkIndex(need, head, store); err != nil {
 		return err
 	}
 	if err := d.checkBlobs(need); err != nil {
 		return err
 	}
-	if err := d.checkLeftover(need); err != nil {
+	if err := d.checkLeftover(need, store); err != nil {
 		return err
 	}
 	if err := d.probe(need); err != nil {
@@ -88,7 +91,7 @@ func (d *disk) recover() error {
 	if err := d.removeLeftover(); err != nil {
 		return err
 	}
-	if err := d.moveResidues(); err != nil {
+	if err := d.moveResidues(store.Residues); err != nil {
 		return err
 	}
 	if err := segment.MakeDir(d.dir); err != nil {
@@ -97,7 +100,7 @@ func (d *disk) recover() error {
 	if err := os.Remove(filepath.Join(d.dir, segment.NextName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := d.openTail(scan); err != nil {
+	if err := d.openTail(store); err != nil {
 		return err
 	}
 	return d.mark()
@@ -125,95 +128,43 @@ func (d *disk) claim(dir string) error {
 	return nil
 }
 
-// loadSegments lists the segments and checks that they are one unbroken chain.
-// It scans the last one, and any before it that a crash left unsealed; the scan
-// of the last is returned.
-func (d *disk) loadSegments() (last segment.Scan, err error) {
-	firsts, err := segment.List(d.dir)
-	if err != nil {
-		return last, err
-	}
-	for i, first := range firsts {
-		s, err := segment.Stat(filepath.Join(d.dir, segment.Name(first)))
-		if err != nil {
-			return last, err
-		}
-		if i == 0 {
-			d.id = s.Header.Store
-		}
-		if residue, err := d.residual(s); err != nil {
-			return last, err
-		} else if residue {
-			d.residues = append(d.residues, s)
-			continue
-		}
-		if err := d.follows(s); err != nil {
-			if err := d.passOver(s, err); err != nil {
-				return last, err
+// loadSegments takes over the segments of the store, and checks that they are one
+// unbroken chain.
+func (d *disk) loadSegments(store *segment.Store) error {
+	var before *segment.File
+	for _, f := range store.Files {
+		if err := f.Follows(before); err != nil {
+			if err := d.passOver(f, err); err != nil {
+				return err
 			}
 		}
-		if !s.Sealed() {
-			if last, err = s.Scan(); err != nil {
-				return last, err
-			}
-		}
-		d.segments = append(d.segments, s)
-	}
-	return last, nil
-}
-
-// residual reports whether s is what beginning a segment left that failed, after
-// which the log went on in the one before: a header of this store and no batch,
-// and entries of its indices in the segment before.
-func (d *disk) residual(s *segment.Segment) (bool, error) {
-	n := len(d.segments)
-	if n == 0 || s.Sealed() || s.Header.Store != d.id || s.Header.First > d.segments[n-1].Last() {
-		return false, nil
-	}
-	scan, err := s.Scan()
-	if errors.Is(err, ErrDamaged) {
-		return false, nil // follows has more to say
-	}
-	return len(scan.Rows) == 0 && scan.Torn == 0, err
-}
-
-// moveResidues moves what is residual to lost+found.
-func (d *disk) moveResidues() error {
-	for _, s := range d.residues {
-		now, err := segment.MoveAside(d.cfg.Data, s.Path, "a segment that was begun and never used: it is empty, and the one before has its indices")
-		if err != nil {
+		if err := f.Check(); err != nil {
 			return err
 		}
-		d.log.Warn().Str("event", "residue").Str("segment", filepath.Base(s.Path)).Str("now", now).
-			Msg("an empty segment that overlaps the one before was left by a failure to begin it; it was moved to lost+found")
+		if before == nil {
+			d.id = f.Header.Store
+		}
+		d.segments = append(d.segments, f.Segment())
+		before = f
 	}
-	d.residues = nil
 	return nil
 }
 
-// follows checks that s continues the last of the segments.
-func (d *disk) follows(s *segment.Segment) error {
-	damage := func(format string, args ...any) error {
-		return &segment.DamageError{Path: s.Path, First: s.Header.First, Err: fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...)}
-	}
-	if s.Header.Store != d.id {
-		return damage("segment belongs to store %s, want %s", s.Header.Store, d.id)
-	}
-	if len(d.segments) == 0 {
-		return nil
-	}
-	before := d.segments[len(d.segments)-1]
-	if want := before.Last() + 1; s.Header.First != want {
-		return damage("segment begins at index %d, want %d: %s ends there", s.Header.First, want, filepath.Base(before.Path))
-	}
-	if want := before.Sum(); s.Header.Prev != want {
-		return damage("segment follows checksum %08x, want %08x", s.Header.Prev, want)
+// moveResidues moves what beginning a segment left when it failed to lost+found.
+func (d *disk) moveResidues(residues []*segment.File) error {
+	for _, f := range residues {
+		now, err := segment.MoveAside(d.cfg.Data, f.Path, "a segment that was begun and never used: it is empty, and the one before has its indices")
+		if err != nil {
+			return err
+		}
+		d.log.Warn().Str("event", "residue").Str("segment", filepath.Base(f.Path)).Str("now", now).
+			Msg("an empty segment that overlaps the one before was left by a failure to begin it; it was moved to lost+found")
 	}
 	return nil
 }
 
 // checkIndex checks the index against the segments.
-func (d *disk) checkIndex(need, head uint64, scan segment.Scan) error {
+func (d *disk) checkIndex(need, head uint64, store *segment.Store) error {
 	if d.cfg.WAL == Memory {
 		if need > 0 {
 			return fmt.Errorf("WAL=memory: entries 1 to %d have no segment, so they need the index on disk", need)
@@ -232,12 +183,13 @@ func (d *disk) checkIndex(need, head uint64, scan segment.Scan) error {
 	if err := d.checkMark(d.cfg.WAL); err != nil {
 		return err
 	}
-	if last, err := segment.LastRecord(d.cfg.WAL); err != nil {
-		return err
-	} else if last > head {
+	if store.IndexErr != nil {
+		return store.IndexErr
+	}
+	if last := store.Records; last > head {
 		where := &segment.DamageError{Path: d.dir, First: head + 1, Last: last, Err: fmt.Errorf("%w: the index has records through %d, the segments end at %d", ErrDamaged, last, head)}
-		if n := len(d.segments); n > 0 {
-			where.Path, where.Offset = d.segments[n-1].Path, scan.End
+		if n := len(store.Files); n > 0 {
+			where.Path, where.Offset = store.Files[n-1].Path, store.Files[n-1].End
 		}
 		return where
 	}
@@ -295,8 +247,10 @@ func (d *disk) checkBlobs(need uint64) error {
 	if len(d.segments) > 0 {
 		return d.checkMark(d.cfg.Blobs)
 	}
-	if names, err := fs.Glob(os.DirFS(d.cfg.Blobs), "[0-9a-f][0-9a-f]/*"); err != nil || len(names) > 0 {
-		return &segment.DamageError{Path: d.dir, First: 1, Err: errors.Join(fmt.Errorf("%w: there are %d blobs in %s but no segments", ErrDamaged, len(names), d.cfg.Blobs), err)}
+	count := 0
+	err := segment.EachBlob(d.cfg.Blobs, func(segment.Hash) error { count++; return nil })
+	if err != nil || count > 0 {
+		return &segment.DamageError{Path: d.dir, First: 1, Err: errors.Join(fmt.Errorf("%w: there are %d blobs in %s but no segments", ErrDamaged, count, d.cfg.Blobs), err)}
 	}
 	return d.checkMark(d.cfg.Blobs)
 }
@@ -308,16 +262,16 @@ func (d *disk) probe(need uint64) error {
 	if need == 0 {
 		return nil
 	}
-	records := segment.NewRecordReader(d.cfg.WAL)
+	records := segment.NewRecords(d.cfg.WAL, need)
 	defer records.Close()
 	const probes = 8
-	var rec [1]segment.Record
 	for i := range min(need, probes) {
 		index := 1 + i*(need-1)/max(min(need, probes)-1, 1)
-		if _, err := records.Read(index, rec[:]); err != nil || rec[0].Size == 0 {
-			return nil // the index has more to say about itself
+		rec, err := records.At(index)
+		if err != nil || rec.Lost() {
+			return nil // opening the index tells more
 		}
-		if _, err := os.Lstat(filepath.Join(d.cfg.Blobs, segment.BlobPath(rec[0].Hash))); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(filepath.Join(d.cfg.Blobs, segment.BlobPath(rec.Hash))); !errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 	}
@@ -349,13 +303,13 @@ func (d *disk) openBlobs() error {
 
 // openTail readies the segments for appending: it seals what should be sealed,
 // cuts what a crash left of a batch, and opens or creates the open segment.
-func (d *disk) openTail(scan segment.Scan) error {
+func (d *disk) openTail(store *segment.Store) error {
 	n := len(d.segments)
 	for i, s := range d.segments {
 		if s.Sealed() || i == n-1 {
 			continue
 		}
-		w, err := segment.Resume(s, segment.Scan{})
+		w, err := segment.Resume(s, 0)
 		if err != nil {
 			return err
 		}
@@ -364,12 +318,14 @@ func (d *disk) openTail(scan segment.Scan) error {
 		}
 	}
 	if n > 0 && !d.segments[n-1].Sealed() {
-		if scan.Torn > 0 {
-			d.log.Warn().Str("event", "torn").Str("segment", filepath.Base(d.segments[n-1].Path)).
-				Int64("offset", scan.End).Int64("bytes", scan.Torn).
+		last := d.segments[n-1]
+		torn := store.Files[len(store.Files)-1].Walked.Torn
+		if torn > 0 {
+			d.log.Warn().Str("event", "torn").Str("segment", filepath.Base(last.Path)).
+				Int64("offset", last.End()).Int64("bytes", torn).
 				Msg("cut off a batch that was never acknowledged")
 		}
-		w, err := segment.Resume(d.segments[n-1], scan)
+		w, err := segment.Resume(last, torn)
 		d.open = w
 		return err
 	}

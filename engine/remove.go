@@ -55,11 +55,7 @@ func (s *settler) removeFirst() (removed bool) {
 	s.d.mu.Unlock()
 	// The directory is synced before the next one goes: were a crash to bring
 	// back an earlier file and not a later one, the chain would be broken.
-	err = s.d.unlink(seg.Path)
-	if err == nil {
-		err = segment.SyncDir(s.d.dir)
-	}
-	if err != nil {
+	if err := s.d.unlink(seg.Path); err != nil {
 		s.putBack(seg)
 		s.d.log.Error().Err(err).Str("event", "remove").Msg("a settled segment could not be removed; no more are until the next start")
 		return false
@@ -74,9 +70,8 @@ func (s *settler) removeFirst() (removed bool) {
 // proved checks that the records of the segment's entries are those of what it
 // holds, so that what is in the blobs by them is the same.
 func (s *settler) proved(seg *segment.Segment) error {
-	records := segment.NewRecordReader(s.d.cfg.WAL)
+	records := segment.NewRecords(s.d.cfg.WAL, seg.Last())
 	defer records.Close()
-	var rec [1]segment.Record
 	r := &reader{disk: s.d, ctx: context.Background(), next: seg.Header.First, through: seg.Last()}
 	defer r.close()
 	r.fn = func(first uint64, count int, entries []byte, err error) error {
@@ -85,10 +80,11 @@ func (s *settler) proved(seg *segment.Segment) error {
 				return err
 			}
 			n := lineEnd(entries)
-			if _, err := records.Read(first+uint64(i), rec[:]); err != nil {
+			rec, err := records.At(first + uint64(i))
+			if err != nil {
 				return err
 			}
-			if rec[0].Hash != segment.Sum(entries[:n-1]) {
+			if rec.Hash != segment.Sum(entries[:n-1]) {
 				return fmt.Errorf("%w: index %d: the record is not that of the entry", ErrDamaged, first+uint64(i))
 			}
 			entries = entries[n:]

@@ -69,7 +69,7 @@ func TestStartOnResidue(t *testing.T) {
 		{"with a batch", made.firsts[1] + 2, func(s *storeFiles, path string) {
 			stat, err := segment.Stat(path)
 			s.must(err)
-			w, err := segment.Resume(stat, segment.Scan{Header: stat.Header, End: segment.HeaderSize})
+			w, err := segment.Resume(stat, 0)
 			s.must(err)
 			s.must(w.Commit(append(make([]byte, segment.BatchHeaderSize), "{}\n"...), 1, time.Now()))
 			s.must(w.Close())

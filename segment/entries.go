@@ -23,32 +23,51 @@ type Witnesses struct {
 	Blobs   string
 }
 
-// Loose hands fn the entry at index from its blob, or the reason why that is not
-// possible: why, which says what is wrong with its segment, and what is wrong with
-// its record or blob. The error is fn's.
-func (w Witnesses) Loose(index uint64, why error, fn EntriesFunc) error {
-	return w.entry(index, nil, why, fn)
+// Read hands fn the entries from..last, in whose place no whole batch lies because
+// of why: each from its blob, or with the reason why that is not possible, which
+// wraps why or ErrLost. time is given for those that have no record. The error is
+// fn's.
+func (w Witnesses) Read(from, last uint64, time int64, why error, fn EntriesFunc) error {
+	return w.read(from, last, nil, time, why, fn)
 }
 
-// entry hands on the entry at index from what is left of its batch, else from its
-// blob. Whatever has the hash that is in the index is as it was written.
-func (w Witnesses) entry(index uint64, left *Salvager, why error, fn EntriesFunc) error {
-	rec, err := w.Records.At(index)
-	if err != nil {
-		left.Skip()
-		return fn(index, 1, nil, 0, fmt.Errorf("%w, and its index record cannot be read either: %w", why, err))
-	}
-	if rec.Lost() {
-		left.Skip()
-		return fn(index, 1, nil, rec.Time, ErrLost)
-	}
-	entry, ok := left.Find(rec)
-	if !ok {
-		if entry, err = ReadBlob(w.Blobs, rec); err != nil {
-			return fn(index, 1, nil, rec.Time, fmt.Errorf("%w; %w", why, err))
+// read is Read, and looks for the entries in what is left of their batch first.
+// Whatever has the hash that is in the index is as it was written.
+func (w Witnesses) read(from, last uint64, left *Salvager, time int64, why error, fn EntriesFunc) error {
+	for index := from; index <= last; index++ {
+		rec, err := w.Records.At(index)
+		if err != nil {
+			count := 1
+			if index > w.Records.Through() {
+				count = int(last - index + 1) // nor has any after it
+			}
+			left.Skip()
+			if err := fn(index, count, nil, time, fmt.Errorf("%w, and the index does not make up for it: %w", why, err)); err != nil || count > 1 {
+				return err
+			}
+			continue
+		}
+		if rec.Lost() {
+			left.Skip()
+			if err := fn(index, 1, nil, rec.Time, ErrLost); err != nil {
+				return err
+			}
+			continue
+		}
+		entry, ok := left.Find(rec)
+		if !ok {
+			entry, err = ReadBlob(w.Blobs, rec)
+		}
+		if err != nil {
+			err = fmt.Errorf("%w; %w", why, err)
+		} else {
+			entry = append(entry, '\n')
+		}
+		if err := fn(index, 1, entry, rec.Time, err); err != nil {
+			return err
 		}
 	}
-	return fn(index, 1, append(entry[:len(entry):len(entry)], '\n'), rec.Time, nil)
+	return nil
 }
 
 // Read hands fn the entries from..last of the segment, which should hold them, in
@@ -59,9 +78,9 @@ func (w Witnesses) entry(index uint64, left *Salvager, why error, fn EntriesFunc
 // ErrLost.
 //
 // It reads the segment from its beginning, for damage can reach further than the
-// batch in which it is met. next is the first index that was not handed on: because
-// fn returned err, or because the file could not be read any further, which is why.
-// Otherwise it is last+1. why wraps fs.ErrNotExist where the file has been removed.
+// batch in which it is met. err is fn's. Where the file cannot be read, next is the
+// first index that was not handed on, and why is the reason, which wraps
+// fs.ErrNotExist where the file has been removed. Otherwise next is last+1.
 func (f *File) Read(from, last uint64, w Witnesses, fn EntriesFunc) (next uint64, why, err error) {
 	if f.Err != nil {
 		return from, f.Err, nil
@@ -138,12 +157,7 @@ func (r *fileReader) piece(p Piece) error {
 	case p.Damage != nil:
 		return r.salvage(p, p.Damage)
 	case p.Lost:
-		for r.next <= min(r.last, p.Last) {
-			if err := r.loose(nil, ErrLost); err != nil {
-				return err
-			}
-		}
-		return nil
+		return r.loose(p, nil, ErrLost)
 	}
 	// Entries that are whole go together, from run on.
 	body := p.Entries
@@ -204,27 +218,27 @@ func (r *fileReader) wrong(p Piece, index uint64, entry []byte) error {
 	return nil
 }
 
-// loose hands on the next entry from what is left of its batch or its blob.
-func (r *fileReader) loose(left *Salvager, why error) error {
-	index := r.next
-	r.next++
-	return r.w.entry(index, left, why, r.fn)
+// loose hands on the entries from the next through the last of p by what proves
+// them besides a whole batch.
+func (r *fileReader) loose(p Piece, left *Salvager, why error) error {
+	from, last := r.next, min(r.last, p.Last)
+	r.next = last + 1
+	return r.w.read(from, last, left, p.Time, why, r.fn)
 }
 
-// salvage hands on the entries from the next through the last that lie in the bytes
-// of p, which are no whole batch because of why.
+// salvage hands on the entries that lie in the bytes of p, which are no whole batch
+// because of why.
 func (r *fileReader) salvage(p Piece, why error) error {
 	left := NewSalvager(r.file, p.Offset, p.End)
-	if r.next > p.First {
-		left.Skip()
-	}
-	why = r.damage(p, why)
-	for r.next <= min(r.last, p.Last) {
-		if err := r.loose(left, why); err != nil {
-			return err
+	// Where an entry lies follows from the entries before it.
+	for index := p.First; left != nil && index < r.next && index <= r.w.Records.Through(); index++ {
+		if rec, err := r.w.Records.At(index); err == nil {
+			left.Find(rec)
+		} else {
+			left.Skip()
 		}
 	}
-	return nil
+	return r.loose(p, left, r.damage(p, why))
 }
 
 // File is the segment as it is now, for File.Read.

@@ -156,7 +156,7 @@ func checkScan(t *testing.T, x *built, b []byte, tt recovery) {
 // checkResume resumes the segment, appends one batch, and reads all of it.
 func checkResume(t *testing.T, x *built, s *Segment, scan Scan, whole int) {
 	t.Helper()
-	w, err := Resume(s, scan)
+	w, err := Resume(s, scan.Torn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -333,7 +333,7 @@ func TestStat(t *testing.T) {
 				if tt.whole == 0 {
 					return
 				}
-				w, err := Resume(s, scan)
+				w, err := Resume(s, scan.Torn)
 				if err != nil {
 					t.Fatal(err)
 				}

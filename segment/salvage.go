@@ -34,7 +34,8 @@ func NewSalvager(r io.ReaderAt, from, end int64) *Salvager {
 // Find returns the entry of rec. Entries are looked for in the order of their
 // indices: each where the one before it ends at first, then anywhere.
 func (m *Salvager) Find(rec Record) (entry []byte, ok bool) {
-	if m == nil || rec.Size == 0 {
+	if m == nil || rec.Lost() {
+		m.Skip()
 		return nil, false
 	}
 	at := m.next

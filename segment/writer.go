@@ -150,10 +150,11 @@ func (e *ResidueError) Remove() error {
 	return e.names.Sync(d)
 }
 
-// Resume opens a segment for appending that is not sealed and has been scanned:
-// it cuts off the scan's torn bytes and makes what remains durable, since what a
-// crash left in the page cache may never have reached the disk.
-func Resume(s *Segment, scan Scan) (*Writer, error) {
+// Resume opens a segment for appending that is not sealed and has been read: it
+// cuts off the torn bytes after the last batch, if there are any, and makes what
+// remains durable, since what a crash left in the page cache may never have reached
+// the disk.
+func Resume(s *Segment, torn int64) (*Writer, error) {
 	f, err := openFile(s.Path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -162,9 +163,9 @@ func Resume(s *Segment, scan Scan) (*Writer, error) {
 	fi, err := f.Stat()
 	if err == nil {
 		w.filled = fi.Size()
-		if scan.Torn > 0 {
-			w.filled = scan.End
-			err = f.Truncate(scan.End)
+		if torn > 0 {
+			w.filled = s.end
+			err = f.Truncate(s.end)
 		}
 	}
 	if err == nil {

@@ -258,7 +258,7 @@ func TestFailedSeal(t *testing.T) {
 			if err != nil || scan.Last != 100 {
 				t.Fatalf("scan: %+v, %v, want last 100", scan, err)
 			}
-			again, err := Resume(s, Scan{})
+			again, err := Resume(s, 0)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -30,11 +30,11 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn EntryFunc) erro
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			entry, rest, _ := bytes.Cut(entries, []byte{'\n'})
+			var entry []byte
+			entry, entries, _ = bytes.Cut(entries, []byte{'\n'})
 			if err := fn(index, entry, err); err != nil {
 				return err
 			}
-			entries = rest
 			index++
 		}
 		return nil
@@ -65,13 +65,11 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn EntryFunc) erro
 			// records are there by now.
 			records.Extend(segment.FindLastRecord(l.Dirs.WAL))
 		}
-		for ; next <= last; next++ {
-			if err := ctx.Err(); err != nil {
+		if next <= last {
+			if err := witnesses.Read(next, last, 0, why, each); err != nil {
 				return err
 			}
-			if err := witnesses.Loose(next, why, each); err != nil {
-				return err
-			}
+			next = last + 1
 		}
 	}
 	return nil
