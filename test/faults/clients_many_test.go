@@ -63,9 +63,9 @@ func TestManyConnections(t *testing.T) {
 	fsck(t, p.data)
 }
 
-// TestNothingIsLeftOfConnections: after 1,000 connections of every kind have come
+// TestClosedConnectionsLeaveNothing: after 1,000 connections of every kind have come
 // and gone the server has the goroutines that it had before, and its descriptors but for a few.
-func TestNothingIsLeftOfConnections(t *testing.T) {
+func TestClosedConnectionsLeaveNothing(t *testing.T) {
 	const connections = 1000
 	needDescriptors(t, 2*connections+100)
 	p := server(t, options{Env: []string{"METRICS=127.0.0.1:0", "PPROF=1", "LOOSE_MAX=0"}})

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// TestFailingDiskBehind makes system calls fail with EIO that come after the
+// TestFailingDiskWhileSettling makes system calls fail with EIO that come after the
 // acknowledgement: entries stay in their segment for the time being, and appends
 // and reads go on. Once the disk works again, what is missing is made up for.
-func TestFailingDiskBehind(t *testing.T) {
+func TestFailingDiskWhileSettling(t *testing.T) {
 	needAttach(t)
 	at := func(parts ...string) func(string) string {
 		return func(data string) string { return filepath.Join(append([]string{data}, parts...)...) }
