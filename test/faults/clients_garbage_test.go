@@ -14,12 +14,12 @@ import (
 	"time"
 )
 
-// garbage is what somebody sends who means no good, or another server.
+// garbage is input from a hostile client, or from one that expects another server.
 var garbage = []struct {
 	name  string
 	size  int // bytes to send at most
 	piece func(random *rand.Rand) []byte
-	// wants are what the first line of the answer may begin with.
+	// wants are the allowed beginnings of the first line of the answer.
 	wants []string
 }{
 	{"line-without-end", 200 << 20, func(*rand.Rand) []byte { return bytes.Repeat([]byte("x"), 1<<20) },
@@ -54,8 +54,8 @@ var garbage = []struct {
 		[]string{`{"error":"invalid JSON"}`}},
 }
 
-// TestGarbage: whatever is sent, an error or a close is all that comes of it; the
-// memory that it takes is bounded, and others are served.
+// TestGarbage: whatever a client sends, it gets an error or a close. The memory that
+// this takes is bounded, and other clients are served.
 func TestGarbage(t *testing.T) {
 	p := server(t, options{Env: []string{"LOOSE_MAX=0"}})
 	for _, g := range garbage {
@@ -109,14 +109,14 @@ func TestGarbage(t *testing.T) {
 }
 
 // TestReset: clients send entries and reset the connection before the replies, some
-// while the sync of these very entries is under way. What was stored is whole, and
-// nothing else is harmed.
+// during the sync of these entries. The stored entries are whole, and nothing else
+// is affected.
 func TestReset(t *testing.T) {
 	h := newHistory(nil)
 	o := options{Env: []string{"LOOSE_MAX=0"}}
 	slow := canStrace()
 	if slow {
-		// Each sync takes 20 ms more, so that resets fall into it.
+		// Each sync takes 20 ms more, so that resets happen during it.
 		o.Wrap = []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_exit=20000"}
 	}
 	p := server(t, o)

@@ -18,15 +18,14 @@ import (
 	"time"
 )
 
-// clientsMemory is what the server may take, in bytes of resident memory, whatever
-// its clients do. About 270 MiB of it are what connections may hold by design
-// (server.Config.MaxHeld, and a little for each of 10,000), as much again may wait
-// for the disk (MaxInFlight), and the collector lets garbage come to about as much
-// as there is before it is in a hurry.
+// clientsMemory is the server's limit in bytes of resident memory, whatever its
+// clients do. Connections may hold about 270 MiB (server.Config.MaxHeld, and a little
+// for each of 10,000), as much again may wait for the disk (MaxInFlight), and the
+// garbage may grow to about as much as all of that.
 const clientsMemory = 1 << 30
 
-// memory is a figure of /proc/PID/status of the server in bytes: VmRSS is what it
-// takes, VmHWM the most that it has taken.
+// memory returns a figure of the server's /proc/PID/status in bytes: VmRSS is its
+// resident memory, VmHWM the maximum so far.
 func (p *process) memory(figure string) int {
 	p.t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid))
@@ -46,7 +45,7 @@ func (p *process) memory(figure string) int {
 	return 0
 }
 
-// bounded fails the test if the server has ever taken more memory than limit.
+// bounded fails the test if the server has ever used more memory than limit.
 func (p *process) bounded(limit int) {
 	p.t.Helper()
 	most := p.memory("VmHWM")
@@ -56,7 +55,7 @@ func (p *process) bounded(limit int) {
 	}
 }
 
-// worked is the processor time that the server has used.
+// worked returns the processor time that the server has used.
 func (p *process) worked() time.Duration {
 	p.t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
@@ -75,7 +74,7 @@ func (p *process) worked() time.Duration {
 	return time.Duration(sum) * 10 * time.Millisecond // USER_HZ is 100
 }
 
-// alone waits until the server has no connection but the one that asks.
+// alone waits until the server has no other connection.
 func alone(t testing.TB, addr string) {
 	t.Helper()
 	eventually(t, "no other connections", func() bool {
@@ -96,8 +95,8 @@ func alone(t testing.TB, addr string) {
 	})
 }
 
-// needDescriptors skips where this process, and so the server, may not have n open
-// files; it raises its own limit to what it may.
+// needDescriptors skips the test if this process, and so the server, may not have n
+// open files. It raises the limit as far as allowed.
 func needDescriptors(t testing.TB, n uint64) {
 	t.Helper()
 	var limit syscall.Rlimit
@@ -124,9 +123,9 @@ type crowd struct {
 	conns []net.Conn
 }
 
-// gather dials n connections, some at a time, and has do talk over each; do's
-// error fails the test. Their receive buffers are small, so that it is the server
-// where what they do not read piles up.
+// gather dials n connections, some at a time, and calls do for each. An error of do
+// fails the test. The receive buffers are small, so that data that the clients do not
+// read accumulates on the server.
 func gather(t testing.TB, addr string, n int, do func(i int, c net.Conn) error) *crowd {
 	t.Helper()
 	cr := &crowd{t: t, conns: make([]net.Conn, n)}
@@ -178,7 +177,7 @@ func (cr *crowd) leave() {
 	}
 }
 
-// ask sends a line and returns the one that comes back, within patience.
+// ask sends a line and returns the answer, which must arrive within patience.
 func ask(c net.Conn, line string) (string, error) {
 	c.SetDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(c, line+"\n"); err != nil {
@@ -188,8 +187,8 @@ func ask(c net.Conn, line string) (string, error) {
 	return strings.TrimSuffix(reply, "\n"), err
 }
 
-// press sends b, and is content if the server takes no more of it for a while, or
-// hangs up.
+// press sends b. It is no error if the server stops reading, or closes the
+// connection.
 func press(c net.Conn, b []byte) error {
 	c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
 	_, err := c.Write(b)
@@ -199,8 +198,8 @@ func press(c net.Conn, b []byte) error {
 	return err
 }
 
-// latency appends one entry after the other for as long as during, and returns the
-// 99th percentile of how long each took to be acknowledged.
+// latency appends one entry after the other for a time, and returns the 99th
+// percentile of the times until they were acknowledged.
 func latency(t testing.TB, addr string, during time.Duration) time.Duration {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -251,7 +250,7 @@ func fillLog(t testing.TB, addr string, count, size int) {
 	}
 }
 
-// canStrace reports whether strace is there and may trace.
+// canStrace reports whether strace is installed and may trace.
 func canStrace() bool {
 	return exec.Command("strace", "-o", "/dev/null", "true").Run() == nil
 }

@@ -12,9 +12,8 @@ import (
 	"time"
 )
 
-// TestManyConnections: 10,000 connections are served at once, each with a few
-// KiB. One more is told that it is one too many, and there is room again once
-// others have left.
+// TestManyConnections: the server serves 10,000 connections at once, with a few KiB
+// each. It refuses one more, and there is room again once others have left.
 func TestManyConnections(t *testing.T) {
 	const connections = 10_000
 	needDescriptors(t, connections+1000)
@@ -43,7 +42,7 @@ func TestManyConnections(t *testing.T) {
 	if b, err := io.ReadAll(late); err != nil || string(b) != "{\"error\":\"too many connections\"}\n" {
 		t.Errorf("one connection too many got %q, %v", b, err)
 	}
-	// Those that are served do not notice.
+	// The others are not affected.
 	for i := 0; i < connections; i += connections / 50 {
 		if reply, err := ask(cr.conns[i], `{"id":"again","entry":[]}`); err != nil || !strings.HasPrefix(reply, `{"id":"again","index":`) {
 			t.Errorf("connection %d got %s, %v", i, reply, err)
@@ -64,7 +63,8 @@ func TestManyConnections(t *testing.T) {
 }
 
 // TestClosedConnectionsLeaveNothing: after 1,000 connections of every kind have come
-// and gone the server has the goroutines that it had before, and its descriptors but for a few.
+// and gone, the server has as many goroutines and, except for a few, descriptors as
+// before.
 func TestClosedConnectionsLeaveNothing(t *testing.T) {
 	const connections = 1000
 	needDescriptors(t, 2*connections+100)
@@ -121,7 +121,7 @@ func TestClosedConnectionsLeaveNothing(t *testing.T) {
 		t.Errorf("%d goroutines serve %d connections, %d did before: is this the right profile?", n, connections, before)
 	}
 	cr.leave()
-	// Up to 16 readers stay where their reads ended, each with its file.
+	// The server keeps up to 16 ended reads, each with its file.
 	files += 16
 	if !poll(patience, func() bool { return goroutines() <= before && descriptors() <= files }) {
 		t.Errorf("%d goroutines and %d descriptors are left of %d and %d", goroutines(), descriptors(), before, files)

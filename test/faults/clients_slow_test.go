@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// slowKinds are the ways in which a client can be slow, or stop, and keep what the
-// server holds for it.
+// slowKinds are the ways in which a client can be slow, or stop, and occupy memory of
+// the server.
 var slowKinds = []struct {
 	name  string
 	share int // of the connections, in percent
@@ -49,8 +49,8 @@ var slowKinds = []struct {
 	{"silence", 9, nil},
 }
 
-// TestSlowClients: thousands of clients that take nothing, or send by drops, cost
-// bounded memory, and others hardly notice.
+// TestSlowClients: thousands of clients that read nothing, or send byte by byte, take
+// bounded memory and hardly slow down others.
 func TestSlowClients(t *testing.T) {
 	connections := scaled(t, 2000)
 	connections = min(connections, 10_000)
@@ -58,9 +58,9 @@ func TestSlowClients(t *testing.T) {
 	p := server(t, options{Env: []string{"LOOSE_MAX=0"}})
 	fillLog(t, p.addr, 20_000, 1000)
 
-	// What else the machine does makes any one figure worth little: an attempt
-	// compares the medians of several short windows before and after with those
-	// during, and one attempt in a few has to come out well.
+	// Other load on the machine makes single figures unreliable: an attempt compares
+	// the medians of several short windows before and after with those during, and
+	// one attempt of a few must succeed.
 	const attempts = 5
 	for attempt := 1; ; attempt++ {
 		quiet := windows(t, p.addr)
@@ -99,7 +99,7 @@ func TestSlowClients(t *testing.T) {
 	fsck(t, p.data)
 }
 
-// windows measures how long appends take, up to the 99th percentile, several times.
+// windows measures the 99th percentile of the time of appends, several times.
 func windows(t testing.TB, addr string) (p99s []time.Duration) {
 	t.Helper()
 	for range 5 {
@@ -132,7 +132,7 @@ func drip(cr *crowd) (stop chan struct{}) {
 	return stop
 }
 
-// TestByteByByte: a message that comes a byte at a time is understood.
+// TestByteByByte: a message may arrive byte by byte.
 func TestByteByByte(t *testing.T) {
 	p := server(t, options{})
 	const line = `{"id":"slow","entry":{"a":[1,2,3]}}` + "\n"
@@ -154,9 +154,9 @@ func TestByteByByte(t *testing.T) {
 	p.clean()
 }
 
-// TestPeerVanishes: the machine of a client is gone without a word, which no packet
-// tells. It is dropped once nothing has been taken for WRITE_TIMEOUT, and others
-// are served meanwhile.
+// TestPeerVanishes: the machine of a client disappears without a packet. The server
+// closes the connection once the client has read nothing for WRITE_TIMEOUT, and serves
+// others meanwhile.
 func TestPeerVanishes(t *testing.T) {
 	needRoot(t)
 	needTool(t, "ip")
@@ -203,7 +203,7 @@ func TestPeerVanishes(t *testing.T) {
 	p.clean()
 }
 
-// roundTrip appends an entry over a connection of its own.
+// roundTrip appends an entry over a new connection.
 func roundTrip(t testing.TB, addr string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)

@@ -7,8 +7,8 @@ import (
 )
 
 // TestFailingDisk makes system calls of appends fail with EIO under load. The batch
-// is refused or its outcome unknown, nothing of it is served, reads go on, and the
-// next start has every acknowledged entry and none that was refused.
+// is refused or its outcome is unknown, readers never see it, reads continue, and
+// the next start has every acknowledged entry and no refused one.
 func TestFailingDisk(t *testing.T) {
 	needAttach(t)
 	open := func(t *testing.T, data string) []string {
@@ -78,8 +78,8 @@ func TestFailingDisk(t *testing.T) {
 	}
 }
 
-// TestFailingDiskSealing: a segment that cannot be sealed stays as it is, and the
-// log goes on. The next start seals it.
+// TestFailingDiskSealing: a segment that cannot be sealed stays as it is, and the log
+// continues. The next start seals it.
 func TestFailingDiskSealing(t *testing.T) {
 	needAttach(t)
 	h := newHistory(nil)

@@ -10,16 +10,15 @@ import (
 	"testing"
 )
 
-// TestLyingCache runs the server on a file system whose device has no room left
-// for what is written: a sync fails, and from then on the page cache shows bytes
-// that the disk does not have. What counts is what the disk has: the last check of
-// each test comes after the file system was mounted anew.
+// TestLyingCache runs the server on a file system whose device is full: a sync fails,
+// and from then on the page cache shows bytes that the disk does not have. Only the
+// disk counts: the last check of each test comes after a remount.
 func TestLyingCache(t *testing.T) {
 	needTmpfs(t)
 	needLoop(t)
 	needTool(t, "truncate", "fallocate", "fstrim", "dd")
-	// Entries of about 1 KiB soon need blocks that the device does not have. For a batch of
-	// 64 KiB no room is made ready ahead.
+	// Entries of about 1 KiB soon need blocks that the device does not have. No zeros
+	// are written ahead of a batch of 64 KiB.
 	large := func(n int) int { return 1000 + n%200 }
 	larger := func(int) int { return 66_000 }
 	for _, tt := range []struct {
@@ -37,9 +36,9 @@ func TestLyingCache(t *testing.T) {
 	}
 }
 
-// lyingSegment: the next start cuts off the batch that is in the cache alone, for
-// all that it looks whole. Where it is the zeros ahead of the batches that find no room,
-// a sync fails as well, but the disk has every batch.
+// lyingSegment: the next start cuts off the batch that is only in the cache, although
+// it looks whole. If the zeros ahead of the batches do not fit, a sync fails too, but
+// the disk has every batch.
 func lyingSegment(t *testing.T, d *thinDisk, h *history, zeros bool) {
 	data, wal, blobs := filepath.Join(d.dir, "data"), newData(t), newData(t)
 	env := []string{"WAL=" + wal, "BLOBS=" + blobs}
@@ -81,13 +80,13 @@ func lyingSegment(t *testing.T, d *thinDisk, h *history, zeros bool) {
 	fsck(t, data, "--wal", wal, "--blobs", blobs)
 }
 
-// lyingBlobs: the sync of blobs fails, and would succeed when it is tried again.
-// The blobs are written anew all the same.
+// lyingBlobs: the sync of blobs fails, and would succeed if it were repeated. The
+// server writes the blobs again anyway.
 func lyingBlobs(t *testing.T, d *thinDisk, h *history, kill bool) {
 	data, blobs := newData(t), filepath.Join(d.dir, "blobs")
 	env := []string{"BLOBS=" + blobs, "LOG_LEVEL=debug", "FAULT_SETTLE_EVERY=10ms"}
-	// A directory block that cannot be written ends the journal, and so all writing.
-	// Here it is only the blobs' own bytes that find no room.
+	// A directory block that cannot be written aborts the journal, and so all writes.
+	// Here only the blobs' own bytes do not fit.
 	for shard := range 256 {
 		if err := os.MkdirAll(filepath.Join(blobs, fmt.Sprintf("%02x", shard)), 0o700); err != nil {
 			t.Fatal(err)
@@ -114,8 +113,8 @@ func lyingBlobs(t *testing.T, d *thinDisk, h *history, kill bool) {
 	fsckSettled(t, data, 220, "--blobs", blobs)
 }
 
-// lyingIndex: the sync of index records fails, and those that the disk does not
-// have are written anew.
+// lyingIndex: the sync of index records fails, and the server writes those again that
+// the disk does not have.
 func lyingIndex(t *testing.T, d *thinDisk, h *history) {
 	data, wal := newData(t), filepath.Join(d.dir, "wal")
 	env := []string{"WAL=" + wal, "LOG_LEVEL=debug", "LOOSE_MAX=0", "FAULT_SETTLE_EVERY=10ms"}
@@ -135,9 +134,9 @@ func lyingIndex(t *testing.T, d *thinDisk, h *history) {
 	}
 }
 
-// thinDisk is an ext4 file system on a loop device over a sparse file in a tmpfs:
-// once that is full, the device fails to take data. What the file system keeps for
-// itself, its journal above all, has its place already, so it goes on.
+// thinDisk is an ext4 file system on a loop device over a sparse file in a tmpfs. Once
+// that is full, writes to the device fail. The journal and other metadata have their
+// blocks already, so the file system continues.
 type thinDisk struct {
 	t              testing.TB
 	dir            string // where the file system is mounted
@@ -156,8 +155,8 @@ func newThinDisk(t testing.TB) *thinDisk {
 	run(t, "fallocate", "--length=40M", d.image)
 	d.loop = strings.TrimSpace(run(t, "losetup", "--find", "--show", d.image))
 	t.Cleanup(func() { run(t, "losetup", "--detach", d.loop) })
-	// The loop driver takes a write that its file cuts short for a whole one. With one
-	// page at a time there is none.
+	// The loop driver reports a short write as a whole one. With one page at a time
+	// there are none.
 	if err := os.WriteFile(filepath.Join("/sys/block", filepath.Base(d.loop), "queue/max_sectors_kb"), []byte("4"), 0); err != nil {
 		t.Skipf("needs to limit the requests to a loop device: %v", err)
 	}
@@ -167,25 +166,25 @@ func newThinDisk(t testing.TB) *thinDisk {
 	return d
 }
 
-// fill takes all the room that the device could still take.
+// fill takes all the space that the device has left.
 func (d *thinDisk) fill() {
 	d.t.Helper()
 	run(d.t, "sync", "--file-system", d.dir)
 	fill(d.t, d.backing)
 }
 
-// room gives it back.
+// room frees it again.
 func (d *thinDisk) room() { makeRoom(d.t, d.backing) }
 
-// remount makes the kernel forget all that it has not got from the disk.
+// remount makes the kernel forget everything that is not on the disk.
 func (d *thinDisk) remount() {
 	d.t.Helper()
 	run(d.t, "umount", d.dir)
 	run(d.t, "mount", "-o", "noatime", d.loop, d.dir)
 }
 
-// lies makes sure that the test shows something: at least one of the files is not
-// on the disk what the page cache shows of it.
+// lies makes sure that the test shows something: at least one of the files differs
+// between the disk and the page cache.
 func (d *thinDisk) lies(paths ...string) {
 	d.t.Helper()
 	for _, path := range paths {
@@ -193,7 +192,7 @@ func (d *thinDisk) lies(paths ...string) {
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		// The device is asked itself, behind the file system's back.
+		// Read the device itself, not the file system.
 		if !bytes.Equal(cached, d.onDisk(path)) {
 			return
 		}
@@ -201,8 +200,8 @@ func (d *thinDisk) lies(paths ...string) {
 	d.t.Skip("after a failed sync the page cache of this kernel shows what the disk has")
 }
 
-// hasAllButZeros makes sure that the file ends in zeros, and that the disk has all that
-// comes before them.
+// hasAllButZeros makes sure that the file ends in zeros, and that the disk has
+// everything before them.
 func (d *thinDisk) hasAllButZeros(path string) {
 	d.t.Helper()
 	cached, err := os.ReadFile(path)
@@ -215,7 +214,7 @@ func (d *thinDisk) hasAllButZeros(path string) {
 	}
 }
 
-// onDisk reads a file past the page cache.
+// onDisk reads a file without the page cache.
 func (d *thinDisk) onDisk(path string) []byte {
 	d.t.Helper()
 	cmd := exec.Command("dd", "if="+path, "iflag=direct", "bs=4096", "status=none")

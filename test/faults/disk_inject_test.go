@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// injection is strace attached to a running server: from when it is made until
-// its end, system calls of the server fail.
+// injection is strace attached to a running server. Until it ends, system calls of
+// the server fail.
 type injection struct {
 	t     testing.TB
 	cmd   *exec.Cmd
@@ -25,7 +25,7 @@ type injection struct {
 	hits  int
 }
 
-// needAttach skips where strace may not be attached to a running process.
+// needAttach skips the test if strace may not attach to a running process.
 func needAttach(t testing.TB) {
 	t.Helper()
 	needStrace(t)
@@ -36,8 +36,7 @@ func needAttach(t testing.TB) {
 }
 
 // inject makes the calls, a list like "fsync,write", behave as what says
-// ("error=EIO", "delay_exit=500000"): those on one of the paths, or all where no
-// path is given.
+// ("error=EIO", "delay_exit=500000"). If paths are given, only calls on them do.
 func inject(t testing.TB, p *process, calls, what string, paths ...string) *injection {
 	t.Helper()
 	i := &injection{t: t, trace: filepath.Join(t.TempDir(), "trace")}
@@ -68,8 +67,8 @@ func injected(calls, what string, paths []string) []string {
 	return argv
 }
 
-// end detaches strace, after which the server runs as before, and returns how
-// many calls were tampered with.
+// end detaches strace, after which the server runs as before, and returns how many
+// calls it changed.
 func (i *injection) end() int {
 	i.once.Do(func() {
 		i.cmd.Process.Signal(syscall.SIGTERM)
@@ -80,7 +79,7 @@ func (i *injection) end() int {
 	return i.hits
 }
 
-// mustEnd is end for an injection that has to have met something.
+// mustEnd is end for an injection that must have changed a call.
 func (i *injection) mustEnd() {
 	i.t.Helper()
 	if i.end() == 0 {
@@ -88,17 +87,17 @@ func (i *injection) mustEnd() {
 	}
 }
 
-// segmentFiles are the segments of the log, oldest first; the last one is open.
+// segmentFiles returns the segments of the log, oldest first. The last one is open.
 func segmentFiles(t testing.TB, data string) []string {
 	t.Helper()
 	return files(t, data, "segments", "*.seg")
 }
 
-// failures is how many replies have been errors so far.
+// failures returns how many replies have been errors so far.
 func (h *history) failures() int64 { return h.replies.Load() - h.acks.Load() }
 
-// served reads the whole log and returns how many entries it has. The test fails
-// on anything but an entry.
+// served reads the whole log and returns its number of entries. Anything that is not
+// an entry fails the test.
 func served(t testing.TB, addr string) int {
 	t.Helper()
 	n := 0
@@ -114,8 +113,7 @@ func served(t testing.TB, addr string) int {
 	return n
 }
 
-// accepted appends n entries through a connection of its own, each of which has
-// to be acknowledged.
+// accepted appends n entries over a new connection. Each must be acknowledged.
 func accepted(t testing.TB, addr string, h *history, n int) {
 	t.Helper()
 	before := h.acks.Load()
@@ -125,8 +123,8 @@ func accepted(t testing.TB, addr string, h *history, n int) {
 	}
 }
 
-// refused appends n entries through a connection of its own, each of which has to
-// be refused with an error that begins like this.
+// refused appends n entries over a new connection. Each must be refused with an error
+// that begins with want.
 func refused(t testing.TB, addr string, h *history, n int, says string) {
 	t.Helper()
 	one := newHistory(nil)
@@ -146,8 +144,8 @@ func refused(t testing.TB, addr string, h *history, n int, says string) {
 	}
 }
 
-// settledAll waits until every entry through head has its index record, and its
-// blob if it gets one. The server has to log at level debug.
+// settledAll waits until every entry through head has its index record, and its blob
+// if it gets one. The server must log at level debug.
 func settledAll(t testing.TB, p *process, head uint64) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("entries through %d are settled", head), func() bool {
@@ -160,8 +158,8 @@ func settledAll(t testing.TB, p *process, head uint64) {
 	})
 }
 
-// failed ends a server that has met a failure it cannot go on from, and checks
-// that its exit code says so, and its last words what and where.
+// failed ends a server after a permanent failure, and checks its exit code and that
+// it reports the failure and the file.
 func failed(t testing.TB, p *process, says ...string) {
 	t.Helper()
 	code, text := p.stop(syscall.SIGTERM), p.stderr()

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// TestUnreadable makes reads fail with EIO. An entry that has another whole copy
-// comes from there; one that has none is reported in its place, and the read goes
-// on. Appends go on too.
+// TestUnreadable makes reads fail with EIO. An entry with another whole copy is read
+// from there. One without gets an error in its place, and the read continues. So do
+// appends.
 func TestUnreadable(t *testing.T) {
 	needAttach(t)
 	packed := []string{"LOOSE_MAX=0"}
@@ -56,7 +56,7 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// blobOf is the path of an entry's blob: the one that holds it.
+// blobOf returns the path of the blob that holds an entry.
 func blobOf(t *testing.T, data, entry string) string {
 	t.Helper()
 	for _, path := range files(t, data, "blobs", "??/*") {
@@ -68,7 +68,7 @@ func blobOf(t *testing.T, data, entry string) string {
 	return ""
 }
 
-// firstIndex is the first index that is in a segment.
+// firstIndex returns the first index of a segment.
 func firstIndex(t *testing.T, data string) (first int) {
 	t.Helper()
 	if _, err := fmt.Sscanf(filepath.Base(segmentFiles(t, data)[0]), "%d.seg", &first); err != nil {
@@ -77,8 +77,8 @@ func firstIndex(t *testing.T, data string) (first int) {
 	return first
 }
 
-// pull reads the first n entries, which are the first writer's. Each is as it was
-// sent, or reported as one that cannot be read: pull returns how many are.
+// pull reads the first n entries, which are the first writer's. Each must be as it was
+// sent, or reported as unreadable: pull returns the number of those.
 func pull(t *testing.T, addr string, h *history, n int) (bad int) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)

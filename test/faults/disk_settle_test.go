@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// TestFailingDiskWhileSettling makes system calls fail with EIO that come after the
-// acknowledgement: entries stay in their segment for the time being, and appends
-// and reads go on. Once the disk works again, what is missing is made up for.
+// TestFailingDiskWhileSettling makes system calls after the acknowledgement fail with
+// EIO. The entries stay in their segment, and appends and reads continue. Once the
+// disk works again, the settler catches up.
 func TestFailingDiskWhileSettling(t *testing.T) {
 	needAttach(t)
 	at := func(parts ...string) func(string) string {
@@ -54,8 +54,8 @@ func TestFailingDiskWhileSettling(t *testing.T) {
 	}
 }
 
-// TestFailingDiskRemoving: a segment that is due to be removed and cannot be stays
-// readable, and so do those behind it. The next start goes on removing.
+// TestFailingDiskRemoving: a segment that cannot be removed stays readable, and so do
+// those after it. The next start continues to remove them.
 func TestFailingDiskRemoving(t *testing.T) {
 	needAttach(t)
 	for _, tt := range []struct {

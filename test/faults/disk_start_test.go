@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// TestFailingDiskAtStart makes each kind of system call that recovery makes fail
-// with EIO: the start is refused with one line that names the file, and has not
-// changed anything unless it is putting right what a crash left. The start after
-// that, on a disk that works again, has everything.
+// TestFailingDiskAtStart makes each kind of system call of recovery fail with EIO. The
+// server refuses to start with one line that names the file, and has changed nothing
+// except to repair what a crash left. The next start, on a working disk, has
+// everything.
 func TestFailingDiskAtStart(t *testing.T) {
 	needStrace(t)
 	h, crashed := crashedLog(t)
@@ -68,8 +68,8 @@ func TestFailingDiskAtStart(t *testing.T) {
 	}
 }
 
-// crashedLog is a log of several segments with all that a crash can leave to be
-// put right, and the history of its entries.
+// crashedLog makes a log of several segments with everything that a crash can leave,
+// and the history of its entries.
 func crashedLog(t *testing.T) (h *history, data string) {
 	t.Helper()
 	h, data = newHistory(nil), newData(t)
@@ -81,7 +81,7 @@ func crashedLog(t *testing.T) (h *history, data string) {
 	return h, data
 }
 
-// snapshot is a hash of each file below dir, by its path in it.
+// snapshot returns a hash of each file below dir, by its path.
 func snapshot(t *testing.T, dir string) map[string][32]byte {
 	t.Helper()
 	sums := make(map[string][32]byte)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestFileSizeLimit: a file that may not grow is like a full disk, with a write
-// that is really cut short, and a signal besides.
+// TestFileSizeLimit: a limit on the size of files is like a full disk, but with a real
+// short write and a signal.
 func TestFileSizeLimit(t *testing.T) {
 	needTool(t, "prlimit")
 	h := newHistory(func(int) int { return 1000 })
@@ -39,9 +39,9 @@ func TestFileSizeLimit(t *testing.T) {
 	recovered(t, p.data, h)
 }
 
-// TestNoDescriptors takes all descriptors that the server may have. Connections
-// that it has go on; others wait until there are descriptors again. No entry is
-// ever reported as one that cannot be read for it.
+// TestNoDescriptors uses up the server's descriptors. Open connections continue; new
+// ones wait for a descriptor. The server never reports an entry as unreadable because
+// of it.
 func TestNoDescriptors(t *testing.T) {
 	needTool(t, "prlimit")
 	h := newHistory(nil)
@@ -65,7 +65,7 @@ func TestNoDescriptors(t *testing.T) {
 		want(t, replies, fmt.Sprintf(`{"id":"%d","index":%d}`, i, 802+i))
 	}
 	p.await("settle") // blobs are files
-	// A read that has to open a file cannot, and says nothing of the entries.
+	// A read that has to open a file fails, and reports nothing about the entries.
 	fmt.Fprintln(reader, `{"from":1,"read":1}`)
 	if rest, err := io.ReadAll(lines); err != nil || len(rest) > 0 {
 		t.Errorf("the read is answered %q, %v, want the end of the connection", rest, err)
@@ -80,7 +80,7 @@ func TestNoDescriptors(t *testing.T) {
 	fsckSettled(t, p.data, 901)
 }
 
-// dial opens a connection for the length of the test.
+// dial opens a connection for the duration of the test.
 func dial(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -92,7 +92,7 @@ func dial(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
 	return c, bufio.NewReader(c)
 }
 
-// want reads one line, which has to be this.
+// want reads one line and checks it.
 func want(t *testing.T, lines *bufio.Reader, line string) {
 	t.Helper()
 	got, err := lines.ReadString('\n')
@@ -101,9 +101,9 @@ func want(t *testing.T, lines *bufio.Reader, line string) {
 	}
 }
 
-// TestFewDescriptors starts the server with a low limit of open files. It keeps
-// some for itself: connections beyond the rest are turned away with an error, and
-// those that it has can append, and read what lies in files.
+// TestFewDescriptors starts the server with a low limit of open files. It reserves some
+// for itself: connections beyond the rest are refused with an error, and open ones can
+// append, and read from files.
 func TestFewDescriptors(t *testing.T) {
 	needTool(t, "prlimit")
 	h := newHistory(nil)
@@ -116,7 +116,7 @@ func TestFewDescriptors(t *testing.T) {
 	turnedAway := 0
 	for range 60 {
 		c, lines := dial(t, p.addr)
-		// A connection that was taken answers this, one that was not says so at once.
+		// An accepted connection answers this, a refused one has sent an error.
 		fmt.Fprintln(c, `{"from":1000000,"read":1}`)
 		switch line, err := lines.ReadString('\n'); line {
 		case "{\"current\":true}\n":

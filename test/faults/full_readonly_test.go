@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestReadOnly takes away, and gives back, the right to write to one part of the
-// log or to all of it.
+// TestReadOnly revokes, and then restores, the right to write to one part of the log
+// or to all of it.
 func TestReadOnly(t *testing.T) {
 	t.Run("blobs", func(t *testing.T) {
 		needTmpfs(t)
@@ -29,7 +29,7 @@ func TestReadOnly(t *testing.T) {
 		p.clean()
 		fsckSettled(t, data, 120, "--blobs", blobs)
 	})
-	// Root without capabilities is bound by the modes of its own files.
+	// The modes of its own files restrict root without capabilities.
 	t.Run("segments", func(t *testing.T) {
 		needRoot(t)
 		needTool(t, "setpriv")
@@ -62,7 +62,7 @@ func TestReadOnly(t *testing.T) {
 		fsckSettled(t, p.data, acked)
 		recovered(t, p.data, h)
 	})
-	// ext4 does this to itself after an error that it finds in its own structures.
+	// ext4 does this after an error in its own metadata.
 	t.Run("file-system", func(t *testing.T) {
 		needTmpfs(t)
 		needLoop(t)

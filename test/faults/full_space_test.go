@@ -6,10 +6,9 @@ import (
 	"testing"
 )
 
-// TestFullDisk runs the server on a tmpfs that has no room left, of bytes or of
-// inodes. Writers are told, reads go on, and once there is room the same process
-// takes appends again and makes up for the blobs and records that it could not
-// write.
+// TestFullDisk runs the server on a tmpfs without bytes or inodes left. Appends are
+// refused and reads continue. Once there is room, the same process accepts appends
+// again and writes the missing blobs and records.
 func TestFullDisk(t *testing.T) {
 	needTmpfs(t)
 	debug := []string{"LOG_LEVEL=debug", "FAULT_SETTLE_EVERY=10ms"}
@@ -50,7 +49,7 @@ func TestFullDisk(t *testing.T) {
 	})
 	t.Run("no-inodes", func(t *testing.T) {
 		h := newHistory(nil)
-		// Of bytes there is enough, at a page for each blob of what is appended until then.
+		// There are enough bytes: a page for each blob appended until then.
 		dir := newTmpfs(t, "size=1g,nr_inodes=400")
 		p := server(t, options{Data: filepath.Join(dir, "data"), Env: append(debug, "FAULT_SEGMENT_SIZE=65536")})
 		accepted(t, p.addr, h, 20)
@@ -80,7 +79,7 @@ func TestFullDisk(t *testing.T) {
 		fsckSettled(t, p.data, acked)
 		recovered(t, p.data, h)
 	})
-	// A log that is not written to needs no room: it starts, and can be read.
+	// A log without writes needs no room: it starts, and can be read.
 	t.Run("start-without-room", func(t *testing.T) {
 		h := newHistory(func(int) int { return 1000 })
 		dir := newTmpfs(t, "size=8m")
@@ -103,7 +102,7 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
-// newTmpfs mounts a tmpfs for the length of the test and returns where.
+// newTmpfs mounts a tmpfs for the duration of the test and returns its path.
 func newTmpfs(t testing.TB, options string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -112,8 +111,8 @@ func newTmpfs(t testing.TB, options string) string {
 	return dir
 }
 
-// fsckSettled checks a log on which no server runs: it is whole, and has the
-// record and the blob of each of its n entries. args are for fsck.
+// fsckSettled checks a log without a server: it is whole, and has the record and the
+// blob of each of its n entries. args are for fsck.
 func fsckSettled(t *testing.T, data string, n int, args ...string) {
 	t.Helper()
 	code, lines := fsckOf(t, data, args...)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// unfinish leaves in a log on which no server runs what a crash can leave besides:
-// half a batch behind the last one, half a record, and files half made.
+// unfinish adds to a log without a server what a crash can leave: half a batch after
+// the last one, half a record, and half-made files.
 func unfinish(t testing.TB, data string) {
 	t.Helper()
 	if segments := files(t, data, "segments", "*.seg"); len(segments) > 0 {
@@ -19,8 +19,8 @@ func unfinish(t testing.TB, data string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Behind the last batch the open segment is zeros. A sealed one ends in its
-		// footer, and is left alone.
+		// After its last batch an open segment has zeros. A sealed one ends in its footer:
+		// leave it as it is.
 		end := len(bytes.TrimRight(b, "\x00"))
 		if bytes.HasSuffix(b[:end], []byte("\n")) {
 			writeAt(t, last, int64(end), bytes.Repeat([]byte{0xab}, 1000))
@@ -44,12 +44,12 @@ func unfinish(t testing.TB, data string) {
 	}
 }
 
-// recordStride is how many bytes of the index a record takes: see docs/FORMAT.md.
+// recordStride is the size of a record in the index, in bytes: see docs/FORMAT.md.
 const recordStride = 49
 
-// damagedLog makes a log of many segments, all of it settled and in blobs too, and
-// damages some of each part so that a repair can restore all of it. Each
-// of its 8 writers sends perWriter entries.
+// damagedLog makes a log of many segments, settled and in blobs too, and damages some
+// of each part, so that a repair can restore everything. Each of its 8 writers sends
+// perWriter entries.
 func damagedLog(t testing.TB, perWriter int) (*history, string) {
 	t.Helper()
 	h, data := newHistory(nil), newData(t)
@@ -92,7 +92,7 @@ func damagedLog(t testing.TB, perWriter int) (*history, string) {
 	return h, data
 }
 
-// files are the files of one directory of a log, in order.
+// files returns the files of one directory of a log, in order.
 func files(t testing.TB, data, dir, pattern string) []string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(data, dir, pattern))

@@ -55,7 +55,7 @@ func (m *image) mount() {
 	m.on = true
 }
 
-// unmount unmounts it, if it is mounted. What runs on it must have ended.
+// unmount unmounts it, if it is mounted. Processes that use it must have ended.
 func (m *image) unmount() {
 	m.t.Helper()
 	if m.on {
@@ -64,8 +64,8 @@ func (m *image) unmount() {
 	}
 }
 
-// cut is a power cut: from now on nothing reaches the disk, neither data nor the
-// journal of what was changed. What is on the disk is there at the next mount.
+// cut simulates a power cut: from now on neither data nor the journal reaches the
+// disk. The next mount shows what is on the disk.
 func (m *image) cut() {
 	m.t.Helper()
 	const (

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// outcome is what a writer knows of an entry that it has sent. An entry without a
-// reply has none.
+// outcome is what a writer knows about an entry that it sent. An entry without a reply
+// has none.
 type outcome struct {
 	index   uint64 // where the entry is, if it was acknowledged
 	refused bool   // the reply was "not stored: …"
@@ -23,7 +23,7 @@ type outcome struct {
 	err     string // the reply's error
 }
 
-// history is what all writers of a test know, over all runs of the server.
+// history is the knowledge of all writers of a test, over all runs of the server.
 type history struct {
 	mu      sync.Mutex
 	writers map[string][]outcome // by writer, by number; an entry's number is its place
@@ -33,8 +33,8 @@ type history struct {
 	replies atomic.Int64  // and those answered in any way
 }
 
-// newHistory is a history of entries that are padded by pad(number) bytes, or by
-// up to 200.
+// newHistory returns a history of entries that are padded by pad(number) bytes, or by
+// up to 200 if pad is nil.
 func newHistory(pad func(n int) int) *history {
 	if pad == nil {
 		pad = func(n int) int { return n * 37 % 200 }
@@ -42,7 +42,7 @@ func newHistory(pad func(n int) int) *history {
 	return &history{writers: make(map[string][]outcome), pad: pad}
 }
 
-// copy is a history that goes on by itself from here.
+// copy returns an independent copy of the history.
 func (h *history) copy() *history {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -55,13 +55,13 @@ func (h *history) copy() *history {
 	return c
 }
 
-// entry is the canonical form of a writer's nth entry.
+// entry returns the canonical form of a writer's nth entry.
 func (h *history) entry(writer string, n int) string {
 	return fmt.Sprintf(`{"n":%d,"pad":"%s","w":"%s"}`, n, strings.Repeat("x", h.pad(n)), writer)
 }
 
-// counts returns how many entries were acknowledged, were refused, and have an
-// unknown outcome.
+// counts returns how many entries were acknowledged, were refused, and have an unknown
+// outcome.
 func (h *history) counts() (acked, refused, unknown int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -80,7 +80,7 @@ func (h *history) counts() (acked, refused, unknown int) {
 	return acked, refused, unknown
 }
 
-// errors returns each text of an error that was answered, and how often.
+// errors returns the texts of the errors in replies, and how often each occurred.
 func (h *history) errors() map[string]int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -95,7 +95,7 @@ func (h *history) errors() map[string]int {
 	return found
 }
 
-// load is what writers do.
+// load says what writers do.
 type load struct {
 	Writers int // connections, 1 by default
 	Depth   int // entries in flight on each, 1 by default
@@ -103,16 +103,15 @@ type load struct {
 	Name    string
 }
 
-// running is a load that is under way.
+// running is a load in progress.
 type running struct {
 	writers sync.WaitGroup
 	stop    chan struct{}
 	once    sync.Once
 }
 
-// start starts the writers of l on the server at addr. Each goes on until it has
-// sent its entries, its connection ends, or halt is called. The test fails on a
-// reply that is none.
+// start starts the writers of l on the server at addr. Each runs until it has sent its
+// entries, its connection ends, or halt is called. An invalid reply fails the test.
 func (h *history) start(t testing.TB, addr string, l load) *running {
 	t.Helper()
 	r := &running{stop: make(chan struct{})}
@@ -154,7 +153,7 @@ func (r *running) halt() {
 	r.writers.Wait()
 }
 
-// writer is one connection: one goroutine sends, another takes the replies.
+// writer is one connection: one goroutine sends, another reads the replies.
 type writer struct {
 	h        *history
 	name     string
@@ -162,8 +161,8 @@ type writer struct {
 	outcomes []outcome
 }
 
-// run writes until the load's end and returns what must not be: a reply out of
-// order, or none of the protocol's. That the connection ends is no error.
+// run writes until the load ends. The error reports a reply out of order, or one that
+// is invalid. The end of the connection is no error.
 func (w *writer) run(addr string, l load, stop chan struct{}) error {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// options say how to run a server. PORT=0 and Data are set; Env comes after them.
+// options says how to run a server. Env follows PORT=0 and Data.
 type options struct {
 	Data   string   // by default a new directory
 	Env    []string // NAME=value
@@ -27,13 +27,13 @@ type options struct {
 	Tracer *tracer  // what watches its system calls, if anything does
 }
 
-// tuned are settings with which segments are sealed and removed within a second.
+// tuned has settings with which segments are sealed and removed within a second.
 var tuned = []string{"FAULT_SEGMENT_SIZE=65536", "FAULT_REMOVE_AFTER=50ms", "FAULT_SETTLE_EVERY=10ms", "LOOSE_MAX=-1"}
 
 // event is a line of the server's log.
 type event map[string]any
 
-// process is a server that was started.
+// process is a started server.
 type process struct {
 	t    testing.TB
 	cmd  *exec.Cmd
@@ -62,7 +62,7 @@ func server(t testing.TB, o options) *process {
 	return p
 }
 
-// launch starts a server and does not wait.
+// launch starts a server without waiting.
 func launch(t testing.TB, o options) *process {
 	t.Helper()
 	if o.Binary == "" {
@@ -92,8 +92,8 @@ func launch(t testing.TB, o options) *process {
 	return p
 }
 
-// newData is the path of a data directory that is yet to be made. Where the test
-// fails it is kept, to be looked at.
+// newData returns the path of a data directory to be created. If the test fails, the
+// directory is kept.
 func newData(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "faults-data")
@@ -112,7 +112,7 @@ func newData(t testing.TB) string {
 	return filepath.Join(dir, "data")
 }
 
-// lockedWriter is a buffer that may be read meanwhile.
+// lockedWriter is a buffer that can be read while it is written.
 type lockedWriter struct {
 	mu *sync.Mutex
 	w  io.Writer
@@ -172,8 +172,7 @@ func (p *process) await(name string) event {
 	return e
 }
 
-// awaitNth waits for the nth event of that name; ok is false if the log ends
-// before.
+// awaitNth waits for the nth event of that name. ok is false if the log ends first.
 func (p *process) awaitNth(name string, n int) (e event, ok bool) {
 	p.t.Helper()
 	timeout := time.After(patience)
@@ -212,7 +211,7 @@ func (p *process) named(name string) (found []event) {
 	return found
 }
 
-// stderr is what the server, and what runs it, has printed to standard error.
+// stderr returns the standard error of the server and of the program that runs it.
 func (p *process) stderr() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -262,7 +261,7 @@ func (p *process) stop(s syscall.Signal) int {
 	return p.wait()
 }
 
-// clean stops the server, and says so if that is not in good order.
+// clean stops the server, and fails the test if it does not stop cleanly.
 func (p *process) clean() {
 	p.t.Helper()
 	if code := p.stop(syscall.SIGTERM); code != 0 {
@@ -270,7 +269,7 @@ func (p *process) clean() {
 	}
 }
 
-// kill9 kills the server and all that runs it, and waits for the end.
+// kill9 kills the server and the program that runs it, and waits for the end.
 func (p *process) kill9() {
 	if !p.gone() {
 		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
@@ -278,8 +277,8 @@ func (p *process) kill9() {
 	<-p.exit
 }
 
-// server is the process id of the server itself: that of the process which was
-// started, or a child of it, that runs the binary; 0 if there is none.
+// server returns the process id of the server itself: the started process or a child
+// of it that runs the binary, or 0 if there is none.
 func (p *process) server() int {
 	if p.gone() {
 		return 0
@@ -290,7 +289,7 @@ func (p *process) server() int {
 	return runs(p.cmd.Process.Pid, p.bin)
 }
 
-// runs finds the process pid, or one below it, that runs the program at path.
+// runs finds the process pid, or a descendant, that runs the program at path.
 func runs(pid int, path string) int {
 	if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == path {
 		return pid

@@ -1,9 +1,9 @@
-// Package faults breaks what is around the server, and shows what becomes of the
-// log: docs/RELIABILITY.md has the faults, and names the test of each.
+// Package faults makes the environment of the server fail, and checks the log
+// afterwards. docs/RELIABILITY.md lists the faults, with the test of each.
 //
-// The tests run the built program as a whole process. They need a Linux machine
-// and, most of them, root, strace or loop devices: what is missing is named where
-// a test is skipped. FAULT_ROUNDS is the length of the run, 20 when it is not set.
+// The tests run the built program as a process. They need Linux and, most of them,
+// root, strace or loop devices. A skipped test names what is missing. FAULT_ROUNDS is
+// the length of the run, 20 by default.
 package faults
 
 import (
@@ -19,13 +19,13 @@ import (
 )
 
 const (
-	// shortRun is FAULT_ROUNDS where it is not set.
+	// shortRun is the default of FAULT_ROUNDS.
 	shortRun = 20
-	// patience bounds every wait: only a failure takes as long.
+	// patience bounds every wait: only failures take so long.
 	patience = 60 * time.Second
 )
 
-// scratch is where the built programs lie, and all that is not a test's own.
+// scratch is the directory of the built programs and other shared files.
 var scratch string
 
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// tree is the source of the server: FAULT_TREE, or what this module lies in.
+// tree returns the source of the server: FAULT_TREE, or the tree of this module.
 func tree() string {
 	if dir := os.Getenv("FAULT_TREE"); dir != "" {
 		return dir
@@ -84,13 +84,13 @@ func rounds(t testing.TB) int {
 	return n
 }
 
-// scaled is how often to do what a short run does n times: once at least.
+// scaled scales n, the number of times in a short run, to this run: at least once.
 func scaled(t testing.TB, n int) int {
 	t.Helper()
 	return max(1, n*rounds(t)/shortRun)
 }
 
-// long reports whether the run is one that leaves nothing out.
+// long reports whether this is a long run, which leaves nothing out.
 func long(t testing.TB) bool { return rounds(t) >= 10*shortRun }
 
 func needRoot(t testing.TB) {
@@ -109,7 +109,7 @@ func needTool(t testing.TB, names ...string) {
 	}
 }
 
-// needStrace skips where strace is missing or may not trace.
+// needStrace skips the test if strace is missing or may not trace.
 func needStrace(t testing.TB) {
 	t.Helper()
 	needTool(t, "strace")
@@ -118,7 +118,7 @@ func needStrace(t testing.TB) {
 	}
 }
 
-// needLoop skips where an image cannot be mounted.
+// needLoop skips the test if an image cannot be mounted.
 func needLoop(t testing.TB) {
 	t.Helper()
 	needRoot(t)
@@ -128,7 +128,7 @@ func needLoop(t testing.TB) {
 	}
 }
 
-// needTmpfs skips where a tmpfs cannot be mounted.
+// needTmpfs skips the test if a tmpfs cannot be mounted.
 func needTmpfs(t testing.TB) {
 	t.Helper()
 	needRoot(t)
@@ -142,7 +142,7 @@ func needTmpfs(t testing.TB) {
 	}
 }
 
-// run runs a command that has to succeed, and returns what it prints.
+// run runs a command that must succeed, and returns its output.
 func run(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	out, err := exec.Command(name, args...).CombinedOutput()
@@ -152,7 +152,7 @@ func run(t testing.TB, name string, args ...string) string {
 	return string(out)
 }
 
-// eventually polls until ok returns true; what says what is waited for.
+// eventually polls until ok returns true. what describes the condition.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	if !poll(patience, ok) {
@@ -160,7 +160,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// poll polls for at most limit and reports whether ok has returned true.
+// poll polls ok for at most limit and reports whether it returned true.
 func poll(limit time.Duration, ok func() bool) bool {
 	for deadline := time.Now().Add(limit); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -170,8 +170,7 @@ func poll(limit time.Duration, ok func() bool) bool {
 	return true
 }
 
-// exitCode is the exit code of a command that was run, -1 for one that a signal
-// ended.
+// exitCode returns the exit code of a command, or -1 if a signal ended it.
 func exitCode(t testing.TB, err error) int {
 	t.Helper()
 	var exit *exec.ExitError

@@ -10,8 +10,8 @@ import (
 	"unsafe"
 )
 
-// calls are the system calls at which processes are killed: all that change a
-// file. Of openat it is those that open for writing.
+// calls are the system calls at which processes are killed: all that change a file,
+// and openat for writing.
 var calls = map[string]uint64{
 	"write":     syscall.SYS_WRITE,
 	"pwrite64":  syscall.SYS_PWRITE64,
@@ -26,7 +26,7 @@ var calls = map[string]uint64{
 	"ftruncate": syscall.SYS_FTRUNCATE,
 }
 
-// Of linux/ptrace.h and linux/wait.h, where package syscall has no name.
+// From linux/ptrace.h and linux/wait.h: package syscall does not have these.
 const (
 	ptraceGetSyscallInfo = 0x420e
 	syscallEntry         = 1
@@ -38,10 +38,9 @@ const (
 	sysTrap              = syscall.SIGTRAP | 0x80
 )
 
-// tracer runs a process, counts its system calls, those of all its threads
-// together, and kills it at one of them (the call is not made, and nothing is after
-// it) or makes one fail. (strace counts for each thread, and a goroutine may run on
-// any.)
+// tracer runs a process, counts the system calls of all its threads together, and
+// kills it before one of them or makes one fail. (strace counts the calls of each
+// thread, and a goroutine may run on any.)
 type tracer struct {
 	call uint64 // kill at this call, 0 for none
 	at   int    // and at this one of them, from 1 on
@@ -54,8 +53,8 @@ type tracer struct {
 	err    error
 }
 
-// stop is what PTRACE_GET_SYSCALL_INFO says of a thread that has stopped at a system
-// call.
+// stop is the result of PTRACE_GET_SYSCALL_INFO for a thread that is stopped at a
+// system call.
 type stop struct {
 	op     uint8 // syscallEntry, syscallExit
 	_      [3]uint8
@@ -66,7 +65,7 @@ type stop struct {
 	_      [2]uint64
 }
 
-// start starts cmd, which must not have been started.
+// start starts cmd, which must not be started yet.
 func (tr *tracer) start(cmd *exec.Cmd) error {
 	tr.ended, tr.counts = make(chan struct{}), make(map[uint64]int)
 	if cmd.SysProcAttr == nil {
@@ -74,7 +73,7 @@ func (tr *tracer) start(cmd *exec.Cmd) error {
 	}
 	cmd.SysProcAttr.Ptrace = true
 	started := make(chan error)
-	// The thread that starts it is the one that traces it.
+	// Only the thread that starts the process can trace it.
 	go childless(func() {
 		defer close(tr.ended)
 		err := cmd.Start()
@@ -86,8 +85,8 @@ func (tr *tracer) start(cmd *exec.Cmd) error {
 	return <-started
 }
 
-// childless runs fn on a thread of its own that no other process is a child of: who
-// traces takes the ends of all children of its thread.
+// childless runs fn on a new thread without child processes: a tracer reaps all
+// children of its thread.
 func childless(fn func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -114,7 +113,7 @@ func (tr *tracer) wait(t testing.TB) map[uint64]int {
 	return tr.counts
 }
 
-// trace goes from stop to stop until the process is gone.
+// trace handles the stops of the process until it has ended.
 func (tr *tracer) trace(pid int) error {
 	if _, err := syscall.Wait4(pid, &tr.status, waitAll, nil); err != nil {
 		return fmt.Errorf("wait for the traced process: %w", err)
@@ -123,7 +122,7 @@ func (tr *tracer) trace(pid int) error {
 		return fmt.Errorf("ptrace: %w", err)
 	}
 	for thread, signal := pid, 0; ; {
-		// A thread that has gone meanwhile is no error: it was killed with the rest.
+		// A thread that has ended is no error: it was killed with the rest.
 		if err := syscall.PtraceSyscall(thread, signal); err != nil && err != syscall.ESRCH {
 			return fmt.Errorf("ptrace: %w", err)
 		}
@@ -162,15 +161,15 @@ func (tr *tracer) trace(pid int) error {
 	}
 }
 
-// stoppedAt says at which system call the thread has stopped; ok is false if the
-// thread is gone.
+// stoppedAt returns the system call at which the thread is stopped. ok is false if the
+// thread has ended.
 func stoppedAt(thread int) (at stop, ok bool) {
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_PTRACE, ptraceGetSyscallInfo, uintptr(thread), unsafe.Sizeof(at), uintptr(unsafe.Pointer(&at)), 0, 0)
 	return at, errno == 0
 }
 
-// entered counts the call that a thread is about to make, if it is at one, and
-// reports whether that is the one to kill at.
+// entered counts the call that a thread is about to make, if any, and reports whether
+// to kill the process at it.
 func (tr *tracer) entered(at stop) bool {
 	const writes = syscall.O_WRONLY | syscall.O_RDWR | syscall.O_CREAT | syscall.O_TRUNC
 	if at.op != syscallEntry || at.nr == syscall.SYS_OPENAT && at.args[2]&writes == 0 {
@@ -180,7 +179,7 @@ func (tr *tracer) entered(at stop) bool {
 	return at.nr == tr.call && tr.counts[at.nr] == tr.at
 }
 
-// needTrace skips where processes may not be traced.
+// needTrace skips the test if processes may not be traced.
 func needTrace(t testing.TB) {
 	t.Helper()
 	tr := &tracer{}

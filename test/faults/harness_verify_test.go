@@ -13,12 +13,11 @@ import (
 	"time"
 )
 
-// verify reads the whole log of the server at addr, and compares it with what the
-// writers know:
+// verify reads the whole log of the server at addr and compares it with the history:
 //
 //   - indices have no gap;
 //   - an acknowledged entry is at its index, byte for byte;
-//   - an entry without an acknowledgement is there whole, once at most, or absent;
+//   - an entry without an acknowledgement is whole and there once, or absent;
 //   - one that was answered "not stored" is absent;
 //   - the entries of a writer are in the order in which it sent them.
 //
@@ -28,8 +27,8 @@ func verify(t testing.TB, addr string, h *history) uint64 {
 	return verifyThrough(t, addr, h, math.MaxUint64)
 }
 
-// verifyThrough is verify for a log that may lack, at its end, entries that were
-// acknowledged at indices after through: a copy from before that.
+// verifyThrough is verify for an older copy of the log, which may lack the entries
+// acknowledged at indices after through.
 func verifyThrough(t testing.TB, addr string, h *history, through uint64) uint64 {
 	t.Helper()
 	head, err := compare(addr, h, through)
@@ -39,7 +38,7 @@ func verifyThrough(t testing.TB, addr string, h *history, through uint64) uint64
 	return head
 }
 
-// compare is verifyThrough for a log that may well be wrong.
+// compare is verifyThrough, but returns an error for a wrong log.
 func compare(addr string, h *history, through uint64) (head uint64, err error) {
 	c := newChecker(h, through)
 	err = readLog(addr, c.line)
@@ -49,7 +48,7 @@ func compare(addr string, h *history, through uint64) (head uint64, err error) {
 	return c.next - 1, err
 }
 
-// readLog gives each line of the log, from its first entry to its head, to fn.
+// readLog calls fn for each line of the log, from its first entry to its head.
 func readLog(addr string, fn func(line string) error) error {
 	current := errors.New("current")
 	err := stream(addr, func(line string) error {
@@ -64,8 +63,8 @@ func readLog(addr string, fn func(line string) error) error {
 	return err
 }
 
-// stream reads the log from its first entry on and gives each line to fn, until
-// that returns an error.
+// stream reads the log from its first entry and calls fn for each line, until fn
+// returns an error.
 func stream(addr string, fn func(line string) error) error {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -111,7 +110,7 @@ func newChecker(h *history, need uint64) *checker {
 	return c
 }
 
-// line takes the next line of the log.
+// line checks the next line of the log.
 func (c *checker) line(line string) error {
 	c.h.mu.Lock()
 	defer c.h.mu.Unlock()
@@ -151,7 +150,7 @@ func (c *checker) line(line string) error {
 	return nil
 }
 
-// end is called behind the last line.
+// end is called after the last line.
 func (c *checker) end() error {
 	missing, example := 0, ""
 	for name, n := range c.left {
@@ -165,8 +164,8 @@ func (c *checker) end() error {
 	return nil
 }
 
-// fsck checks a log that no server runs on, and fails the test on an error that
-// it finds. It returns the summary.
+// fsck checks a log without a server, fails the test if it finds an error, and returns
+// the summary.
 func fsck(t testing.TB, data string, args ...string) map[string]any {
 	t.Helper()
 	code, lines := fsckOf(t, data, args...)
@@ -176,7 +175,7 @@ func fsck(t testing.TB, data string, args ...string) map[string]any {
 	return lines[len(lines)-1]
 }
 
-// fsckOf runs fsck --json and returns its exit code and what it prints.
+// fsckOf runs fsck --json and returns its exit code and output.
 func fsckOf(t testing.TB, data string, args ...string) (code int, lines []map[string]any) {
 	t.Helper()
 	cmd := exec.Command(program(t), append(append([]string{"fsck", "--json"}, args...), data)...)
@@ -195,8 +194,8 @@ func fsckOf(t testing.TB, data string, args ...string) (code int, lines []map[st
 	return code, lines
 }
 
-// recovered starts a server on data once more, verifies the log, stops the server
-// and runs fsck. It returns the head.
+// recovered starts a server on data again, verifies the log, stops the server and runs
+// fsck. It returns the head.
 func recovered(t testing.TB, data string, h *history, env ...string) uint64 {
 	t.Helper()
 	p := server(t, options{Data: data, Env: env})
@@ -206,7 +205,7 @@ func recovered(t testing.TB, data string, h *history, env ...string) uint64 {
 	return head
 }
 
-// TestChecker: the checker finds each way in which a log can be wrong.
+// TestChecker: the checker detects each way in which a log can be wrong.
 func TestChecker(t *testing.T) {
 	h := newHistory(func(int) int { return 0 })
 	h.writers["a"] = []outcome{{index: 1}, {}, {refused: true, err: "not stored: x"}, {index: 3}, {}}

@@ -8,13 +8,12 @@ import (
 	"time"
 )
 
-// killLoad is the load under which servers are killed: 16 connections that
-// pipeline.
+// killLoad is the load under which servers are killed: 16 pipelining connections.
 var killLoad = load{Writers: 16, Depth: 64}
 
-// TestKill kills the server with kill -9 at random moments of all that it does,
-// FAULT_ROUNDS times in all, and starts it again: every acknowledged entry is at
-// its index, and one without an acknowledgement is there whole, or absent.
+// TestKill kills the server with kill -9 at random moments of everything it does,
+// FAULT_ROUNDS times in all, and starts it again. Every acknowledged entry is at its
+// index, and one without an acknowledgement is whole or absent.
 func TestKill(t *testing.T) {
 	families := []struct {
 		name string
@@ -34,12 +33,12 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// logRounds is how many rounds go on with the same log, so that most kills meet one
-// that has been killed before.
+// logRounds is how many rounds use the same log, so that most kills hit a log that was
+// killed before.
 const logRounds = 5
 
-// killRounds calls round for each of n rounds with the server of that round, which
-// it has to kill, and verifies the log behind it.
+// killRounds calls round for each of n rounds with a server, which round must kill,
+// and then verifies the log.
 func killRounds(t *testing.T, n int, env []string, round func(p *process, h *history)) {
 	t.Helper()
 	var h *history
@@ -60,7 +59,7 @@ func killRounds(t *testing.T, n int, env []string, round func(p *process, h *his
 	}
 }
 
-// underLoad runs fn while writers write, and kills the server behind it.
+// underLoad runs fn while writers write, and then kills the server.
 func underLoad(t *testing.T, p *process, h *history, l load, fn func()) {
 	t.Helper()
 	before := h.acks.Load()
@@ -74,7 +73,7 @@ func underLoad(t *testing.T, p *process, h *history, l load, fn func()) {
 	r.wait()
 }
 
-// moment waits for a random time: the kill may come at any point of what goes on.
+// moment waits for a random time, so that the kill comes at any point.
 func moment(limit time.Duration) { time.Sleep(rand.N(limit)) }
 
 func killAppends(t *testing.T, n int) {
@@ -116,8 +115,8 @@ func killRemoval(t *testing.T, n int) {
 	})
 }
 
-// killBackup kills the backup, the server, or both, while the log goes on. The
-// next backup completes what was begun, and holds all that was acknowledged before
+// killBackup kills the backup, the server, or both, while entries are appended. The
+// next backup completes the first, and holds everything that was acknowledged before
 // it began.
 func killBackup(t *testing.T, n int) {
 	for i := range n {
@@ -155,8 +154,7 @@ func killBackup(t *testing.T, n int) {
 	}
 }
 
-// killRecovery kills the start itself, several times in a row, of a log that has
-// everything a crash can leave to be put in order.
+// killRecovery kills the start of a crashed log, several times in a row.
 func killRecovery(t *testing.T, n int) {
 	env := []string{"FAULT_SEGMENT_SIZE=16384", "FAULT_REMOVE_AFTER=1ms", "FAULT_SETTLE_EVERY=5ms", "LOOSE_MAX=500"}
 	for range n {
@@ -184,8 +182,8 @@ func killRecovery(t *testing.T, n int) {
 	}
 }
 
-// killRepair kills fsck --repair at random moments and runs it again. What was
-// damaged can be restored in full, and is in the end.
+// killRepair kills fsck --repair at random moments and runs it again. All damage can be
+// repaired, and is in the end.
 func killRepair(t *testing.T, n int) {
 	h, damaged := damagedLog(t, 100)
 	whole := newData(t)

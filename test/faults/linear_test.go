@@ -19,7 +19,7 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// request is what a client asked of the log, and answer what it got.
+// request is a client's request, and answer the result.
 type request struct {
 	entry string // to append, "" for a read
 	from  uint64 // the first index of a read
@@ -33,8 +33,8 @@ type answer struct {
 	head    uint64 // if it asked for that
 }
 
-// logModel is the log as it should be: a list that appends add to, at the index
-// that they are told, and that reads see as it is at one moment.
+// logModel is the model of the log: a list to which appends add, at the index in their
+// replies, and which reads see as it is at one moment.
 var logModel = porcupine.Model{
 	Init: func() any { return []string(nil) },
 	Step: func(state, in, out any) (bool, any) {
@@ -42,7 +42,7 @@ var logModel = porcupine.Model{
 		n := uint64(len(log))
 		switch {
 		case q.entry != "":
-			// A list that others share is never written to.
+			// A shared list is never changed.
 			return a.index == n+1, append(log[:n:n], q.entry)
 		case q.count == 0:
 			return a.head == n, log
@@ -62,7 +62,7 @@ var logModel = porcupine.Model{
 	},
 }
 
-// recorder records what clients did, and when.
+// recorder records the operations of clients and their times.
 type recorder struct {
 	began time.Time
 	mu    sync.Mutex
@@ -85,8 +85,8 @@ func (r *recorder) add(client int, call int64, q request, a answer) {
 	r.ops = append(r.ops, op)
 }
 
-// append appends entries, one after the other, until all are in or the connection
-// ends.
+// append appends entries, one after the other, until all are acknowledged or the
+// connection ends.
 func (r *recorder) append(client int, addr string, run, count int) error {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -125,8 +125,8 @@ func (r *recorder) append(client int, addr string, run, count int) error {
 	return nil
 }
 
-// pull reads a few entries at a time, near the head, until stop. Now and then it asks
-// for more than there can be: what it gets then ends at the head, wherever that is.
+// pull reads a few entries at a time, near the head, until stop. Sometimes it requests
+// more than there can be: that read ends at the head.
 func (r *recorder) pull(client int, addr string, stop <-chan struct{}) error {
 	random := rand.New(rand.NewPCG(uint64(client), 1))
 	for {
@@ -146,7 +146,7 @@ func (r *recorder) pull(client int, addr string, stop <-chan struct{}) error {
 	}
 }
 
-// read carries out one read over a connection of its own.
+// read makes one read over a new connection.
 func (r *recorder) read(client int, addr string, q request) error {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -185,9 +185,9 @@ func (r *recorder) read(client int, addr string, q request) error {
 	}
 }
 
-// follow reads on as entries are appended, until the connection ends. What an
-// entry that comes says is that the log holds it by now, so it counts as a read of
-// this moment: the strictest that there is, and the quickest to check.
+// follow reads entries as they are appended, until the connection ends. An entry that
+// arrives proves that the log holds it now, so it counts as a read at this moment: the
+// strictest interpretation, and the fastest to check.
 func (r *recorder) follow(client int, addr string, stop <-chan struct{}) error {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -219,7 +219,7 @@ func (r *recorder) follow(client int, addr string, stop <-chan struct{}) error {
 	}
 }
 
-// timedOut is err unless it only says that the connection has ended.
+// timedOut returns err, or nil if err only means that the connection has ended.
 func timedOut(err error) error {
 	var ne net.Error
 	if errors.As(err, &ne) && ne.Timeout() {
@@ -228,8 +228,8 @@ func timedOut(err error) error {
 	return nil
 }
 
-// work has writers, readers and followers at the server at once, until the writers
-// have ended. meanwhile runs beside them.
+// work runs writers, readers and followers at once until the writers have ended.
+// meanwhile runs beside them.
 func (r *recorder) work(t *testing.T, addr string, run, count int, meanwhile func()) {
 	t.Helper()
 	const writers, readers, followers = 6, 4, 2
@@ -264,8 +264,8 @@ func (r *recorder) work(t *testing.T, addr string, run, count int, meanwhile fun
 	reading.Wait()
 }
 
-// close ends the recording: what the log holds at the end tells which appends
-// without an answer took effect, and where. Those that did not may be left out.
+// close ends the recording. The final log shows which appends without an answer took
+// effect, and where. The others are left out.
 func (r *recorder) close(t *testing.T, addr string) []porcupine.Operation {
 	t.Helper()
 	at := make(map[string]uint64)
@@ -301,9 +301,9 @@ func linear(t *testing.T, ops []porcupine.Operation) porcupine.CheckResult {
 	return result
 }
 
-// TestLinearizable: to all clients together, writers, readers and followers, the
-// log is one list on which each of their operations happens at one moment between
-// its beginning and its end; a kill and a restart in the middle are no exception.
+// TestLinearizable: to all clients together, writers, readers and followers, the log is
+// one list, on which each operation happens at one moment between its start and its
+// end, also across a kill and a restart.
 func TestLinearizable(t *testing.T) {
 	for _, kill := range []bool{false, true} {
 		t.Run(map[bool]string{false: "one-run", true: "killed-in-the-middle"}[kill], func(t *testing.T) {
@@ -339,12 +339,11 @@ func TestLinearizable(t *testing.T) {
 	}
 }
 
-// doctor returns histories that no right log can have.
+// doctor returns histories that no correct log can have.
 func doctor(ops []porcupine.Operation) map[string][]porcupine.Operation {
 	change := func(pick func(q request, a answer) bool, to func(op *porcupine.Operation)) []porcupine.Operation {
 		out := slices.Clone(ops)
-		// From the middle on, where there is one: there has to be something before and
-		// behind.
+		// From the middle on: there must be something before and after.
 		for i := range out {
 			i = (i + len(out)/2) % len(out)
 			if pick(out[i].Input.(request), out[i].Output.(answer)) {

@@ -8,7 +8,7 @@ import (
 )
 
 // orderly is a trace of two batches in one segment, each acknowledged when it was
-// durable. Strings are in clear, but for the batches' headers: see hexed.
+// durable. Strings are plain text, except for the batches' headers: see hexed.
 const orderly = `
 1 mkdirat(AT_FDCWD</>, "/d", 0700) = 0
 1 fsync(3</>) = 0
@@ -32,8 +32,8 @@ const orderly = `
 2 +++ exited with 0 +++
 `
 
-// hexed writes a trace as strace -f -tt -y -xx does. B1+2 stands for a batch of 2
-// entries from index 1 on.
+// hexed formats a trace like strace -f -tt -y -xx. B1+2 stands for a batch of 2 entries
+// from index 1 on.
 func hexed(trace string) string {
 	encode := func(s string) string {
 		var first, count int
@@ -45,7 +45,7 @@ func hexed(trace string) string {
 	trace = regexp.MustCompile(`<([/a-z][^ >]*)>`).ReplaceAllStringFunc(trace, func(s string) string {
 		return `<\x` + encode(s[1:len(s)-1]) + `>`
 	})
-	// A string ends where an argument, or an element, does.
+	// A string ends with its argument or element.
 	trace = regexp.MustCompile(`"(.+?)"(\.\.\.|, |\)|\}\]|\} |$)`).ReplaceAllStringFunc(trace, func(s string) string {
 		i := strings.LastIndex(s, `"`)
 		return `"\x` + encode(s[1:i]) + s[i:]
@@ -53,8 +53,8 @@ func hexed(trace string) string {
 	return regexp.MustCompile(`(?m)^(\d) `).ReplaceAllString(strings.TrimPrefix(trace, "\n"), "$1 00:00:00.000000 ")
 }
 
-// TestOrderChecker: the check of a trace passes one that is in order, and finds each
-// way in which one that was doctored is not.
+// TestOrderChecker: the check accepts a trace that is in order, and rejects each doctored
+// one.
 func TestOrderChecker(t *testing.T) {
 	without := func(line string) func(string) string {
 		return func(s string) string { return replaceOnce(t, s, line+"\n", "") }
@@ -110,7 +110,7 @@ func replace(t *testing.T, old, new string) func(string) string {
 	return func(s string) string { return replaceOnce(t, s, old, new) }
 }
 
-// replaceOnce replaces what is there exactly once.
+// replaceOnce replaces a text that occurs exactly once.
 func replaceOnce(t *testing.T, s, old, new string) string {
 	t.Helper()
 	if strings.Count(s, old) != 1 {

@@ -12,9 +12,9 @@ import (
 	"testing"
 )
 
-// TestOrder runs a server under strace, and proves from the trace that no
-// acknowledgement, and no entry, was begun to be sent before it was durable, see
-// checkOrder. The same check of a server that does not sync has to fail.
+// TestOrder runs a server under strace, and proves from the trace that it began to send
+// no acknowledgement, and no entry, before the entry was durable: see checkOrder. The
+// same check must fail for a server that does not sync.
 func TestOrder(t *testing.T) {
 	needStrace(t)
 	t.Run("trace", func(t *testing.T) {
@@ -73,7 +73,7 @@ func traceOrder(t *testing.T, binary string) (*order, error) {
 	return checkOrder(calls, p.data)
 }
 
-// follow reads from the first entry on, through the nth, whenever that comes.
+// follow reads from the first entry through the nth, and waits for it.
 func follow(addr string, n int) error {
 	seen := 0
 	err := stream(addr, func(line string) error {
@@ -94,13 +94,13 @@ func follow(addr string, n int) error {
 // errEnough ends a stream.
 var errEnough = errors.New("enough")
 
-// order is what a trace has shown.
+// order is what a trace shows.
 type order struct {
 	acks, entries, batches int
 	segments               map[string]*segmentOrder
 }
 
-// segmentOrder is what became of one segment. Numbers are places in the trace.
+// segmentOrder has the events of one segment. Numbers are positions in the trace.
 type segmentOrder struct {
 	named   int // when the renaming that gave it its name had returned
 	durable int // when a sync of its directory that began after that had; 0 for not yet
@@ -120,9 +120,8 @@ var (
 	sentEntry = regexp.MustCompile(`\{"index":(\d+),"entry":`)
 )
 
-// checkOrder checks that whenever a line that speaks of an index goes to a socket,
-// be it an acknowledgement or the entry, these came before it began, one after the
-// other:
+// checkOrder checks every write to a socket of a line with an index, an acknowledgement
+// or an entry. Before it began, these must have happened in order:
 //
 //   - the write of the batch that holds the entry returned;
 //   - a fdatasync of its segment began, and returned success;
@@ -130,8 +129,8 @@ var (
 // and these:
 //
 //   - the segment's file got its name, and then its directory was synced;
-//   - every directory above it that the run made was made, and then the one that
-//     holds that was synced.
+//   - every directory above it that the run made was made, and then its parent was
+//     synced.
 //
 // data is the directory of the log, which the run made.
 func checkOrder(calls []*call, data string) (*order, error) {
@@ -140,7 +139,7 @@ func checkOrder(calls []*call, data string) (*order, error) {
 	dir := filepath.Join(data, "segments")
 	made := make(map[string]int)    // directories, and when they were
 	settled := make(map[string]int) // and when the sync of what holds them had returned
-	// First what each file has seen, and then, with that at hand, what was sent.
+	// First collect the events of each file, then check what was sent.
 	for _, c := range calls {
 		switch {
 		case !c.ok():
@@ -202,7 +201,7 @@ func checkOrder(calls []*call, data string) (*order, error) {
 	return o, nil
 }
 
-// durable checks that the entry at index was durable at a place of the trace.
+// durable checks that the entry at index was durable at a position of the trace.
 func durable(index uint64, at int, batches []batchOrder, made, settled map[string]int) error {
 	for _, b := range batches {
 		if index < b.first || index > b.last {

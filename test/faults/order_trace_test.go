@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// orderCalls are the system calls that the order of things shows in.
+// orderCalls are the system calls that show the order.
 const orderCalls = "trace=write,writev,sendto,sendmsg,pwrite64,pwritev,fdatasync,fsync,mkdirat,renameat,renameat2"
 
-// call is one system call of a trace. Its places are lines of the trace, which are
-// in the order in which things happened: strace stops a thread before it enters the
-// kernel, and again before it goes on behind the call.
+// call is one system call of a trace. Its positions are lines of the trace, which are
+// in order of time: strace stops a thread before it enters the kernel, and again before
+// it returns from the call.
 type call struct {
 	name       string
 	file       string   // what its first descriptor is: a path, or socket:[…]
@@ -32,8 +32,8 @@ var (
 	traceString = regexp.MustCompile(`"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?`)
 )
 
-// readTrace reads the output of strace -f -tt -y -xx. Calls come in the order in
-// which they began; one that never returned ends behind the last line.
+// readTrace parses the output of strace -f -tt -y -xx. Calls are in the order of their
+// start. A call that never returned ends after the last line.
 func readTrace(in io.Reader) ([]*call, error) {
 	var all []*call
 	open := make(map[string]*call) // by thread
@@ -104,7 +104,7 @@ func (c *call) arguments(s string) {
 	}
 }
 
-// unhex decodes a string in which all bytes, or none, are written as \x2f.
+// unhex decodes a string whose bytes are all written like \x2f, or none of them.
 func unhex(s string) string {
 	if !strings.HasPrefix(s, `\x`) {
 		return s
@@ -116,7 +116,7 @@ func unhex(s string) string {
 	return string(b)
 }
 
-// ok reports whether the call has succeeded.
+// ok reports whether the call succeeded.
 func (c *call) ok() bool {
 	return !strings.HasPrefix(c.result, "-") && !strings.HasPrefix(c.result, "?")
 }

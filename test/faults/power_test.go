@@ -12,10 +12,9 @@ import (
 	"time"
 )
 
-// TestPowerCut cuts the power under a loaded server, and starts it again on what
-// the disk has: every entry that was acknowledged before is there. The controls show that the cut
-// is one: the same on a server that does not sync before it acknowledges loses
-// entries that it has acknowledged.
+// TestPowerCut cuts the power under a loaded server, and starts it again on what the disk
+// has: every entry acknowledged before is there. The controls show that the cut is real:
+// a server that does not sync loses acknowledged entries.
 func TestPowerCut(t *testing.T) {
 	needLoop(t)
 	for name, mode := range map[string]string{"ordered": "data=ordered", "writeback": "data=writeback"} {
@@ -34,7 +33,7 @@ func TestPowerCut(t *testing.T) {
 	for name, mode := range map[string]string{"control-ordered": "data=ordered", "control-writeback": "data=writeback"} {
 		t.Run(name, func(t *testing.T) {
 			binary := withoutSync(t)
-			// That the kernel has written everything by itself is possible, if unlikely.
+			// The kernel may have written everything on its own, but that is unlikely.
 			for range 5 {
 				_, _, err := cutPower(t, mode, binary, nil)
 				if err == nil {
@@ -51,8 +50,8 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// cutPower runs a server under load, cuts its power, and compares what the next
-// start serves with what had been acknowledged by then.
+// cutPower runs a server under load, cuts its power, and compares what the next start
+// serves with the acknowledgements before the cut.
 func cutPower(t *testing.T, mode, binary string, settings []string) (h *history, head uint64, err error) {
 	t.Helper()
 	disk := newImage(t, 256, mode)
@@ -75,8 +74,8 @@ func cutPower(t *testing.T, mode, binary string, settings []string) (h *history,
 	}
 	p.listening()
 	defer p.kill9() // before the file system goes
-	// Without power nobody would have been told of more. And here a sync that is under
-	// way at the cut may return success though it should not: docs/RELIABILITY.md.
+	// Without power there would be no acknowledgements after the cut. Here a sync in
+	// progress at the cut may wrongly return success: see docs/RELIABILITY.md.
 	if head, err = compare(p.addr, h, before); err != nil {
 		return h, head, err
 	}
@@ -88,7 +87,7 @@ func cutPower(t *testing.T, mode, binary string, settings []string) (h *history,
 	return h, head, nil
 }
 
-// errText is what a server printed as an error.
+// errText returns the error that a server printed.
 type errText string
 
 func (e errText) Error() string { return strings.TrimSpace(string(e)) }

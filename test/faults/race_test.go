@@ -12,12 +12,11 @@ import (
 	"time"
 )
 
-// raced is the server with the race detector in it, built once.
+// raced is the server with the race detector, built once.
 var raced = sync.OnceValues(func() (string, error) { return build(tree(), "tcp-log-server-raced", "-race") })
 
-// TestRaceDetector runs the server with the race detector in it: under load of all
-// kinds, while segments are sealed, settled and removed, through shutdowns in the
-// middle of it and a kill.
+// TestRaceDetector runs the server with the race detector under all kinds of load, while
+// segments are sealed, settled and removed, with shutdowns during it and a kill.
 func TestRaceDetector(t *testing.T) {
 	if out, err := exec.Command("go", "env", "CGO_ENABLED").Output(); err != nil || strings.TrimSpace(string(out)) != "1" {
 		t.Skip("needs cgo and a C compiler, for the race detector")
@@ -54,7 +53,7 @@ func TestRaceDetector(t *testing.T) {
 	recovered(t, data, h)
 }
 
-// pester talks to the server in one of many ways, again and again, until stop.
+// pester uses the server in one of many ways, repeatedly, until stop.
 func pester(addr string, kind int, stop <-chan struct{}) {
 	for {
 		select {

@@ -19,7 +19,7 @@ const syncTakes = 1_000_000
 // TestSlowDisk makes every fdatasync take a second more.
 func TestSlowDisk(t *testing.T) {
 	needAttach(t)
-	// Whoever waited for syncs would take half a second and more for most reads.
+	// If reads waited for syncs, most would take half a second or more.
 	t.Run("reads", func(t *testing.T) {
 		h := newHistory(nil)
 		p := server(t, options{Env: []string{"LOOSE_MAX=0"}})
@@ -66,8 +66,7 @@ func TestSlowDisk(t *testing.T) {
 		p.clean()
 		recovered(t, p.data, h)
 	})
-	// 32 writers offer a gigabyte, of which a disk like this takes half a megabyte a
-	// second.
+	// 32 writers send a gigabyte, while this disk takes half a megabyte a second.
 	t.Run("memory", func(t *testing.T) {
 		p := server(t, options{Env: []string{"LOOSE_MAX=0"}})
 		quiet := residentMiB(t, p.pid)
@@ -111,12 +110,12 @@ func TestSlowDisk(t *testing.T) {
 	})
 }
 
-// memoryBoundMiB is what a server takes at most while its disk does not keep up,
-// by default settings: 256 MiB wait for the disk (server.Config.MaxInFlight), and
-// the collector lets the heap grow beyond what is in use.
+// memoryBoundMiB is the limit of a server's memory, with default settings, while its disk
+// does not keep up: 256 MiB wait for the disk (server.Config.MaxInFlight), and the heap
+// grows beyond what is in use.
 const memoryBoundMiB = 768
 
-// residentMiB is the memory of a process that is resident, in MiB.
+// residentMiB returns the resident memory of a process in MiB.
 func residentMiB(t *testing.T, pid int) int {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

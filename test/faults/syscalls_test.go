@@ -10,16 +10,15 @@ import (
 	"testing"
 )
 
-// smallLog makes segments, the index and blobs as small as can be: all that ever
-// happens to a log happens within some twenty entries.
+// smallLog makes segments, the index and blobs as small as possible, so that everything
+// that can happen to a log happens within some twenty entries.
 var smallLog = []string{"FAULT_SEGMENT_SIZE=2048", "FAULT_REMOVE_AFTER=1ms", "FAULT_SETTLE_EVERY=1ms", "LOOSE_MAX=-1"}
 
-// TestKillAtCall kills a process at the Nth system call of each kind that changes a
-// file, for every N that there is, and looks what the next run makes of it. A short
-// run takes some N at random.
+// TestKillAtCall kills a process at the Nth system call of each kind that changes a file,
+// for every N, and checks the next run. A short run takes some N at random.
 func TestKillAtCall(t *testing.T) {
 	needTrace(t)
-	// Each runs a process under the tracer, and checks what it has left.
+	// Each runs a process under the tracer, and checks the result.
 	for name, scenario := range map[string]func(t *testing.T) func(t *testing.T, tr *tracer){
 		"first-run": callsOfFirstRun,
 		"restart":   callsOfRestart,
@@ -55,7 +54,7 @@ func TestKillAtCall(t *testing.T) {
 	}
 }
 
-// sample is which of n to take: all in a long run.
+// sample returns which of n to take: all in a long run.
 func sample(t *testing.T, n int) []int {
 	all := rand.Perm(n)
 	for i := range all {
@@ -68,7 +67,7 @@ func sample(t *testing.T, n int) []int {
 	return all
 }
 
-// callsOfFirstRun starts a server on nothing, appends, waits until segments were
+// callsOfFirstRun starts a server without a log, appends, waits until segments were
 // sealed, settled and removed, and stops it.
 func callsOfFirstRun(*testing.T) func(t *testing.T, tr *tracer) {
 	return func(t *testing.T, tr *tracer) {
@@ -83,8 +82,8 @@ func callsOfFirstRun(*testing.T) func(t *testing.T, tr *tracer) {
 	}
 }
 
-// serveSmall appends, waits until removals segments were removed, and stops the
-// server, unless it is killed before.
+// serveSmall appends, waits until removals segments were removed, and stops the server,
+// unless it is killed first.
 func serveSmall(t *testing.T, p *process, h *history, removals int) {
 	if _, ok := p.awaitNth("listening", 1); !ok {
 		return
@@ -96,8 +95,8 @@ func serveSmall(t *testing.T, p *process, h *history, removals int) {
 	}
 }
 
-// callsOfRestart starts a server on what a crash has left: half a batch, half a
-// record, files half made, and a segment that was to be removed.
+// callsOfRestart starts a server on a crashed log: half a batch, half a record, half-made
+// files, and a segment to remove.
 func callsOfRestart(t *testing.T) func(t *testing.T, tr *tracer) {
 	before := newHistory(func(int) int { return 300 })
 	p := server(t, options{Env: []string{"FAULT_SEGMENT_SIZE=2048", "FAULT_SETTLE_EVERY=1h"}})
@@ -118,8 +117,8 @@ func callsOfRestart(t *testing.T) func(t *testing.T, tr *tracer) {
 	}
 }
 
-// callsOfBackup makes a backup in a directory that holds an earlier one. Killed at
-// any point, there is the earlier one or the new one, and the next run makes it new.
+// callsOfBackup makes a backup onto an earlier one. After a kill at any point the
+// destination is the earlier one or the new one, and the next run completes it.
 func callsOfBackup(t *testing.T) func(t *testing.T, tr *tracer) {
 	env := []string{"FAULT_SEGMENT_SIZE=2048", "FAULT_SETTLE_EVERY=1ms", "LOOSE_MAX=10"}
 	h, data, earlier := newHistory(func(int) int { return 300 }), newData(t), newData(t)
@@ -159,8 +158,7 @@ func callsOfBackup(t *testing.T) func(t *testing.T, tr *tracer) {
 	}
 }
 
-// callsOfRepair repairs a log of which every damage can be restored, and does it
-// again.
+// callsOfRepair repairs a log whose damage can all be repaired, and does it again.
 func callsOfRepair(t *testing.T) func(t *testing.T, tr *tracer) {
 	h, damaged := damagedLog(t, 20)
 	return func(t *testing.T, tr *tracer) {

@@ -4,5 +4,5 @@ package main
 
 import "os/exec"
 
-// group has no portable form: a command that is ended may leave some behind.
+// group does nothing here: a command that is killed may leave child processes.
 func group(*exec.Cmd) {}

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// group makes the end of cmd the end of all that it has started.
+// group makes killing cmd kill all its descendants.
 func group(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

@@ -1,11 +1,11 @@
-// Command mutations breaks the server on purpose, one line at a time, and looks
-// whether the tests notice. A mutation that survives is a test that is missing.
+// Command mutations breaks the server on purpose, one line at a time, and checks whether
+// a test fails. A mutation that survives shows a missing test.
 //
 //	go run ./mutations            all of mutations.txt
-//	go run ./mutations -run sync  those whose name matches
+//	go run ./mutations -run sync  those with matching names
 //
-// It works on a copy of the tree. The exit code is 1 if a mutation survived, or is
-// no mutation of this tree any more.
+// It works on a copy of the tree. The exit code is 1 if a mutation survived, or does not
+// fit this tree any more.
 package main
 
 import (
@@ -26,7 +26,7 @@ import (
 //go:embed mutations.txt
 var list string
 
-// limit is how long one command may take: a mutation can make a test wait for ever.
+// limit bounds the time of one command: a mutation can make a test wait forever.
 const limit = 5 * time.Minute
 
 func main() {
@@ -42,7 +42,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run runs the mutations and prints what became of each.
+// run runs the mutations and prints the result of each.
 func run(tree, pattern string, verbose bool) (code int, err error) {
 	wanted, err := regexp.Compile(pattern)
 	if err != nil {
@@ -52,7 +52,7 @@ func run(tree, pattern string, verbose bool) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	// All of them must be of this tree before the first is run.
+	// All of them must fit this tree before the first one runs.
 	var broken []error
 	for _, m := range mutations {
 		if _, err := m.apply(tree); err != nil {
@@ -100,16 +100,16 @@ func run(tree, pattern string, verbose bool) (code int, err error) {
 	return code, nil
 }
 
-// everything is what is run where the test that is named does not notice.
+// everything has the commands to run if the named test does not fail.
 var everything = []string{"go test -count=1 ./segment ./engine ./server ./canonical", "go test -count=1 . ./fsck ./backup ./client"}
 
-// baseline is the tree without a mutation: a test that fails there kills nothing.
+// baseline runs the tests without a mutation: a test that fails there proves nothing.
 type baseline struct {
 	dir    string
 	passed map[string]bool // by command
 }
 
-// passes runs a command, once. The error says that it fails, or tests nothing.
+// passes runs a command once. The error says that it fails, or that it tests nothing.
 func (b *baseline) passes(test string) error {
 	if b.passed[test] {
 		return nil
@@ -125,8 +125,8 @@ func (b *baseline) passes(test string) error {
 	return nil
 }
 
-// try applies the mutation to the copy in dir, runs its test and then all others
-// until one fails, and undoes it. by is the command that failed, "" for none.
+// try applies the mutation to the copy in dir, runs its test and then all others until
+// one fails, and reverts it. by is the command that failed, or "".
 func (m mutation) try(dir string, whole *baseline) (by, out string, err error) {
 	path := filepath.Join(dir, m.file)
 	was, err := os.ReadFile(path)
@@ -144,7 +144,7 @@ func (m mutation) try(dir string, whole *baseline) (by, out string, err error) {
 		return "", "", err
 	}
 	undo := func() error { return os.WriteFile(path, was, 0o600) }
-	// What does not build would be killed by any test, and proves nothing.
+	// A mutation that does not build would fail any test, and proves nothing.
 	if out, failed := command(dir, "go build ./..."); failed {
 		return "", "", errors.Join(fmt.Errorf("%s: it does not build:\n%s", m.name, out), undo())
 	}
@@ -174,7 +174,7 @@ func command(dir, line string) (out string, failed bool) {
 	return string(b), err != nil
 }
 
-// copyTree copies what tests need of a tree: not its history, nor what was built.
+// copyTree copies the parts of a tree that tests need: neither its history nor built files.
 func copyTree(dst, src string) error {
 	return filepath.WalkDir(src, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestList: every mutation of the list is one of this tree.
+// TestList: every mutation of the list fits this tree.
 func TestList(t *testing.T) {
 	all, err := parse(list)
 	if err != nil {
@@ -23,7 +23,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// TestApply: a line that is not there, or not just once, is an error.
+// TestApply: a line that is missing, or occurs more than once, is an error.
 func TestApply(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "x.go"), []byte("func a() {\n\tone()\n}\nfunc b() {\n\tone()\n\ttwo()\n}\n"), 0o600); err != nil {
@@ -43,7 +43,7 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// TestParse: a list that is not right is refused.
+// TestParse: an invalid list is refused.
 func TestParse(t *testing.T) {
 	const good = "name: a\nfile: f\nold: x\nnew: y\ntest: t\n"
 	if all, err := parse("# comment\n\n" + good); err != nil || len(all) != 1 {

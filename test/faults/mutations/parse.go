@@ -12,15 +12,15 @@ import (
 type mutation struct {
 	name string
 	file string
-	// in is the beginning of a line, the function's for one: the old line is the
-	// first that fits behind it. Without it, it is the only one in the file.
+	// in is the beginning of a line, such as that of a function. The old line is the
+	// first match after it. Without in, the old line must be unique in the file.
 	in       string
 	old, new string // without the white space around them
 	test     string // the command that is to fail
 }
 
-// parse reads the list: blocks of lines `key: value`, with an empty line between
-// two of them; a line that begins with # is a comment.
+// parse parses the list: blocks of lines `key: value`, separated by empty lines. Lines
+// that begin with # are comments.
 func parse(text string) (all []mutation, err error) {
 	names := make(map[string]bool)
 	for block := range strings.SplitSeq(text, "\n\n") {
@@ -54,7 +54,7 @@ func parse(text string) (all []mutation, err error) {
 	return all, nil
 }
 
-// apply returns the file of the tree at root as it is with the mutation.
+// apply returns the mutated file of the tree at root.
 func (m mutation) apply(root string) ([]byte, error) {
 	b, err := os.ReadFile(filepath.Join(root, m.file))
 	if err != nil {

@@ -1,7 +1,7 @@
-// Command report reads the output of `go test -json` and prints what a person
-// wants to know of it: a line for each row of the fault matrix, which is a test, or
-// a subtest of the first level where it has such; what a failed one has printed;
-// and `N passed, N failed, N skipped` at the end. It exits with 1 if any failed.
+// Command report summarizes the output of `go test -json`: a line for each row of the
+// fault matrix, which is a test or, if it has any, each of its direct subtests; the
+// output of failed ones; and `N passed, N failed, N skipped` at the end. It exits with 1
+// if any failed.
 package main
 
 import (
@@ -33,8 +33,8 @@ type line struct {
 // row is a row of the matrix.
 type row struct {
 	output   []string
-	subtests int // rows below it, which are counted in its place
-	failures int // those that have failed
+	subtests int // rows below it, which count instead of it
+	failures int // failed ones among them
 }
 
 // report reads in to its end and returns how many rows failed.
@@ -52,7 +52,7 @@ func report(in io.Reader, out io.Writer) (failed int, err error) {
 	for lines.Scan() {
 		var l line
 		if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
-			// What the go command itself prints: it could not build the tests.
+			// Output of the go command itself: it could not build the tests.
 			at("").output = append(at("").output, lines.Text()+"\n")
 			continue
 		}
@@ -94,14 +94,13 @@ func report(in io.Reader, out io.Writer) (failed int, err error) {
 	return failed, lines.Err()
 }
 
-// rowOf is the row that a test belongs to, and the test at the top of that.
+// rowOf returns the row of a test, and the top-level test of the row.
 func rowOf(test string) (name, top string) {
 	parts := strings.SplitN(test, "/", 3)
 	return strings.Join(parts[:min(len(parts), 2)], "/"), parts[0]
 }
 
-// reason is why a test was skipped: what it has printed last before the go command
-// says so.
+// reason returns why a test was skipped: the first text that it printed.
 func reason(output []string) string {
 	for _, s := range output {
 		s = strings.TrimSpace(s)

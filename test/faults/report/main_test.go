@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestReport: rows are counted once each, a test that fails by itself too, and a
-// run that has no rows has failed.
+// TestReport: each row counts once, as does a test that fails outside its subtests, and
+// a run without rows has failed.
 func TestReport(t *testing.T) {
 	for name, tt := range map[string]struct {
 		in, end string
