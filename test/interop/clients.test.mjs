@@ -1,4 +1,4 @@
-// What every version of the npm client can do, on connections that last.
+// Tests every version of the npm client on connections that stay open.
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
@@ -41,7 +41,7 @@ for (const kind of clients) {
     await writeAll(writer, after)
     await reader.entries.untilCount(2123)
     assertSame(reader.entries.items, indexed([...before, ...after]), 'readStream')
-    // Client 4 reads once, and so is current once. Client 6 hears it per read.
+    // Client 4 reads once, so it is current once. Client 6 is current once per read.
     if (kind === client4) assert.equal(reader.currents.items.length, 1)
   })
 
@@ -49,7 +49,7 @@ for (const kind of clients) {
     const scene = await start(t)
     const writer = await scene.client(client4)
     await writeAll(writer, numbered(50))
-    // Despite the README of the clients, from is the last index not to read.
+    // Despite the README of the clients, from is the last index that is not read.
     const reader = await scene.client(kind, { from: 40 })
     await reader.currents.untilCount(1)
     assertSame(reader.entries.items, indexed(numbered(50)).slice(40), 'readStream')
@@ -72,7 +72,7 @@ for (const kind of clients) {
       await reader.currents.untilCount(1)
       const writer = await scene.client(other)
       const entries = numbered(30)
-      // One by one, so that each comes on its own.
+      // One by one, so that each arrives alone.
       for (const [offset, entry] of entries.entries()) {
         assert.equal(await write(writer, entry), offset + 1)
         await reader.entries.untilCount(offset + 1)
@@ -87,7 +87,7 @@ for (const kind of clients) {
     const entries = numbered(1000)
     assertSame(await writeAll(client, entries), range(1, 1000), 'indices')
     await client.entries.untilCount(1000)
-    // One more, to see that nothing comes in between, as a double would.
+    // One more, to show that no duplicate arrives before it.
     await write(client, END)
     await client.entries.until(items => items.at(-1).entry.end, 'the last entry')
     assertSame(client.entries.items, indexed([...entries, END]), 'readStream')
@@ -100,7 +100,7 @@ for (const kind of clients) {
       assert.equal(await write(client, entry), 1)
       await client.entries.untilCount(1)
       assertSame(client.entries.items, indexed([entry]), 'while following')
-      // Again for a reader that comes later, and so reads from the disk.
+      // Again for a later reader, which reads from the disk.
       const reader = await scene.client(kind)
       await reader.currents.untilCount(1)
       assertSame(reader.entries.items, indexed([entry]), 'from the log')
@@ -109,7 +109,7 @@ for (const kind of clients) {
 }
 
 function oddEntries () {
-  // 101 levels: the server takes 128.
+  // 101 levels: the server accepts 128.
   let nested = {}
   for (let depth = 0; depth < 50; depth++) nested = { deeper: [nested] }
   return {

@@ -1,4 +1,4 @@
-// Readers of every kind must see the same, while writers write.
+// Readers of every kind must see the same entries while writers write.
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
@@ -16,7 +16,7 @@ test('all readers see the same entries while others write concurrently', async t
   for (const kind of clients) readers.push(await scene.client(kind))
 
   const writing = writers.map((client, number) => writeAll(client, numbered(COUNT, number)))
-  // These begin to read in the middle of the writing.
+  // These begin to read during the writing.
   for (const kind of clients) {
     await readers[0].entries.untilCount(COUNT * (readers.length - clients.length + 1) / 2)
     readers.push(await scene.client(kind))
@@ -26,7 +26,7 @@ test('all readers see the same entries while others write concurrently', async t
   const total = writers.length * COUNT
   const everyone = [...writers, ...readers]
   for (const client of everyone) await client.entries.untilCount(total)
-  // What the last entry comes behind has arrived: so no double hides after it.
+  // Everything before the last entry has arrived, so no duplicate can follow.
   await writeAll(writers[0], [END])
   for (const client of everyone) {
     await client.entries.until(items => items.at(-1).entry.end, 'the last entry')
@@ -36,7 +36,7 @@ test('all readers see the same entries while others write concurrently', async t
   assertSame(expected.map(({ index }) => index), range(1, total + 1), 'indices that were read')
   for (const client of everyone) assertSame(client.entries.items, expected, client.name)
   for (const [number, own] of indices.entries()) {
-    // Acknowledged with the index that it has, and in order of writing.
+    // Acknowledged with its index, in the order of writing.
     assertSame(
       own.map(index => expected[index - 1].entry),
       numbered(COUNT, number),

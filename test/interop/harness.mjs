@@ -1,4 +1,4 @@
-// Starts, stops and kills the server, and collects what its clients see.
+// Starts, stops and kills the server, and collects what its clients receive.
 // Nothing here sleeps: everything waits for an event, with a deadline.
 
 import assert from 'node:assert/strict'
@@ -16,13 +16,13 @@ import Client6 from 'tcp-log-client-6'
 
 export const HOST = '127.0.0.1'
 
-// Generous, for slow and busy machines: only a failing test ever waits so long.
+// Long enough for slow and busy machines: only a failing test waits so long.
 export const DEADLINE = 20_000
 
-// Written last, to see that no double comes before it.
+// Written last, to show that no duplicate arrives before it.
 export const END = { end: true }
 
-// Every kind of npm reader: version 4 streams, version 6 pulls in batches.
+// Every kind of npm reader: version 4 streams, version 6 pulls batches.
 export const clients = [
   { name: 'client 4', Client: Client4, options: {} },
   { name: 'client 6', Client: Client6, options: {} },
@@ -31,8 +31,8 @@ export const clients = [
 ]
 export const [client4, client6] = clients
 
-// Fails with a clear message, if the promise takes more than ms milliseconds.
-// What may be a function, for a message about the state at the deadline.
+// Fails with a clear message if the promise takes more than ms milliseconds. If
+// what is a function, it is called at the deadline, to describe the state then.
 export async function until (promise, ms, what) {
   let timer
   const deadline = new Promise((resolve, reject) => {
@@ -52,7 +52,7 @@ export function untilEvent (emitter, event, what, ms = DEADLINE) {
   return until(new Promise(resolve => emitter.once(event, resolve)), ms, what)
 }
 
-// A list that one side appends to, and the other waits on.
+// A list that one side appends to and the other waits for.
 export class Collector {
   items = []
   #waiting = new Set()
@@ -105,7 +105,7 @@ function serverBinary () {
 }
 
 class Server {
-  // Pass the port and the data directory of an earlier server to restart it.
+  // To restart a server, pass the port and the data directory of the earlier one.
   static async start (data, port = 0) {
     const server = new Server()
     await server.#start(data, port)
@@ -119,7 +119,7 @@ class Server {
       env: { ...process.env, PORT: String(port), HOST, DATA: data },
       stdio: ['ignore', 'pipe', 'pipe']
     })
-    // A test that dies of an exception would leave its server running.
+    // Otherwise a test that ends with an exception would leave its server running.
     const kill = () => this.child.kill('SIGKILL')
     process.once('exit', kill)
     this.exited = new Promise((resolve, reject) => {
@@ -157,7 +157,7 @@ class Server {
     }
   }
 
-  // The server logs a line per message, so keep only the end of its log.
+  // The server logs a line per message: keep only the end of its log.
   #keep (line) {
     this.output.push(line.slice(0, 500))
     if (this.output.length > 30) this.output.shift()
@@ -182,7 +182,7 @@ class Server {
   }
 }
 
-// What a test uses of the world, all cleared away after it in reverse order.
+// The resources of a test. They are released after it, in reverse order.
 export class Scene {
   #cleanups = []
   errors = []
@@ -190,7 +190,7 @@ export class Scene {
   constructor (t) {
     t.after(async () => {
       for (const cleanup of this.#cleanups.reverse()) await cleanup()
-      // Checked last, and here, so that no test can forget to.
+      // Checked here, so that no test can forget it.
       assert.deepEqual(this.errors, [], 'error events of the clients')
     })
   }
@@ -210,7 +210,7 @@ export class Scene {
     assert.equal(this.server.port, port, 'the same port after the restart')
   }
 
-  // A connected npm client. Its `entries` collects what comes on readStream,
+  // A connected npm client. Its `entries` collects the entries of readStream,
   // its `currents` the number of entries seen before each `current` event.
   async client (kind, options = {}) {
     const { name, Client } = kind
@@ -223,13 +223,13 @@ export class Scene {
     client.name = name
     client.entries = new Collector(`entries of ${name}`)
     client.currents = new Collector(`current events of ${name}`)
-    // Also necessary for writing: unread entries hold up the acknowledgments.
+    // Necessary for writing too: unread entries delay the acknowledgments.
     client.readStream.on('data', chunk => client.entries.push(chunk))
     client.on('current', () => client.currents.push(client.entries.items.length))
     client.on('error', error => this.errors.push({ name, error }))
     this.#cleanups.push(() => {
       client.destroy()
-      // destroy() only half-closes: a stuck server would keep this process.
+      // destroy() only half-closes: a stuck server would keep this process alive.
       client._socketStream?.destroy()
     })
     const ready = untilEvent(client, 'ready', `${name} to connect`)
@@ -238,7 +238,7 @@ export class Scene {
     return client
   }
 
-  // A plain TCP connection, and the lines that come from it.
+  // A plain TCP connection, and the lines that it receives.
   async raw () {
     const socket = net.connect({ host: HOST, port: this.server.port, allowHalfOpen: true })
     socket.setNoDelay(true)
@@ -277,7 +277,7 @@ export function write (client, entry) {
   }), DEADLINE, `${client.name} to have its write acknowledged`)
 }
 
-// Writes all without waiting in between, and resolves to the indices.
+// Writes all without waiting, and resolves to the indices.
 export function writeAll (client, entries) {
   return Promise.all(entries.map(entry => write(client, entry)))
 }
@@ -290,7 +290,7 @@ export function range (first, last) {
   return Array.from({ length: last - first + 1 }, (_, offset) => first + offset)
 }
 
-// The entries as the protocol has them, with strictly successive indices.
+// The entries as the protocol sends them, with consecutive indices.
 export function indexed (entries, first = 1) {
   return entries.map((entry, offset) => ({ index: first + offset, entry }))
 }

@@ -1,10 +1,10 @@
-// The protocol itself, without a client: what they do not do, or hide.
+// Tests the protocol without a client: what clients do not do, or hide.
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { assertSame, indexed, numbered, range, start } from './harness.mjs'
 
-// The messages of pipelined writes, and those that acknowledge them.
+// The messages of pipelined writes, and their acknowledgments.
 function writes (entries) {
   return entries.map((entry, offset) => ({ id: `id ${offset}`, entry }))
 }
@@ -33,8 +33,8 @@ test('a half-close ends a connection that follows', async t => {
     connection.send(read)
     await connection.messages.untilCount(1)
     assert.deepEqual(connection.messages.items, [{ current: true }])
-    // That is all that client.destroy() does: without an answer, the process
-    // of the client would never exit.
+    // This is all that client.destroy() does: without an answer, the client's
+    // process would never exit.
     connection.end()
     await connection.untilEnd()
   }
@@ -70,7 +70,7 @@ test('a bounded read says current at the head, goes on, and ends with the head',
   await reader.messages.untilCount(5)
   writer.send(...writes(numbered(1, 'last')))
   await reader.messages.untilCount(7)
-  // The same connection reads again, exactly to the head: so without current.
+  // The same connection reads again, exactly to the head, so without current.
   reader.send({ from: 2, read: 4 })
   await reader.messages.untilCount(12)
 
@@ -81,8 +81,8 @@ test('a bounded read says current at the head, goes on, and ends with the head',
   ], 'messages')
 })
 
-// The npm server took these. Through the clients a refusal is hard to see: no
-// version calls the write back, and only version 6 emits an error.
+// The npm server accepted these. Clients hide a refusal: no version calls the
+// callback of the write, and only version 6 emits an error.
 const refused = {
   'lone surrogate': ['\ud800'],
   'more than 128 levels': JSON.parse('['.repeat(129) + ']'.repeat(129))
@@ -94,7 +94,7 @@ for (const [name, entry] of Object.entries(refused)) {
     const connection = await scene.raw()
     connection.send({ id: 'refused', entry }, { id: 'next', entry: {} })
     await connection.messages.untilCount(2)
-    // By id, as the order of the answers is open.
+    // By id, since the order of the answers is not specified.
     const { items } = connection.messages
     const { error, ...refusal } = items.find(({ id }) => id === 'refused')
     assert.deepEqual(refusal, { id: 'refused' }, 'an error, and no index')

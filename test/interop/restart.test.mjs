@@ -1,4 +1,4 @@
-// The clients reconnect by themselves, and go on from where they were.
+// The clients reconnect on their own, and continue where they were.
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
@@ -67,7 +67,7 @@ for (const signal of ['SIGTERM', 'SIGKILL']) {
   })
 }
 
-// Keeps some writes in flight, whenever it is connected.
+// Keeps some writes in flight whenever it is connected.
 class Writer {
   #number = 0
   #wanted = Infinity
@@ -77,9 +77,9 @@ class Writer {
     this.acknowledged = new Collector(`acknowledgments of ${client.name}`)
     this.settled = new Collector(`settled writes of ${client.name}`)
     this.ready = true
-    // Not client.connected: that is true again from the attempt to reconnect
-    // on, when a write still goes to the old connection, and is never called
-    // back.
+    // Not client.connected: that is true again once the client tries to
+    // reconnect, while writes still go to the old connection and are never
+    // called back.
     client.on('ready', () => {
       this.ready = true
       this.#write()
@@ -101,7 +101,7 @@ class Writer {
     while (this.ready && this.client.connected && this.#inFlight < Math.min(20, this.#wanted)) {
       const entry = { writer: this.client.name, number: this.#number++ }
       this.client.write(entry, (error, index) => {
-        // On an error nobody knows whether the entry is in the log. It may be
+        // After an error it is unknown whether the entry is in the log. It may be
         // there once, so it is not written again.
         if (!error) this.acknowledged.push({ index, entry })
         this.settled.push(entry)

@@ -1,8 +1,7 @@
-// Runs an original server: node original.cjs VERSION DIRECTORY. It is made as the
-// package's own server.js makes it, but for three things: the port is one that the
-// system picks, the directories are in DIRECTORY, and versions 6 and 9 get a
-// LevelDB of today, with the encodings that theirs had, since their own does not
-// compile any more.
+// Runs an original server: node original.cjs VERSION DIRECTORY. It starts it like the
+// package's own server.js, with three differences: the system picks the port, the
+// directories are in DIRECTORY, and versions 6 and 9 get a current LevelDB with the
+// encodings of theirs, which no longer compiles.
 'use strict'
 const crypto = require('crypto')
 const { EventEmitter } = require('events')
