@@ -136,6 +136,9 @@ func (m *remains) scan() map[segment.Hash]place {
 		if len(line) > segment.MaxBody {
 			line, junk = line[:0], true
 		}
+		if off == m.end {
+			m.note(line, m.end, junk) // cut before its newline
+		}
 	}
 	return m.lines
 }

@@ -212,8 +212,8 @@ func (r *fileReader) wrong(p Piece, index uint64, entry []byte) error {
 			return fmt.Errorf("%w: entry hashes to %s, the index has %s", ErrDamaged, got, rec.Hash)
 		}
 		return nil
-	case err != nil:
-		return p.Fault // whole, but not in its place, and no record proves it
+	case err != nil && p.parted:
+		return p.Fault // whole, but perhaps of another history, and no record proves it
 	}
 	return nil
 }

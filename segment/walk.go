@@ -31,6 +31,7 @@ type Piece struct {
 	Fault error
 
 	header BatchHeader
+	parted bool // the fault is the checksum: the batch may be of another history
 }
 
 // wrong says why the piece is not the next batch of an undamaged segment, nil if
@@ -124,7 +125,7 @@ func (w *window) walk(first uint64, sum uint32, known bool, fn func(Piece) error
 		}
 		switch {
 		case known && h.Prev != end.Sum:
-			p.Fault = fmt.Errorf("%w: batch follows checksum %08x, want %08x", ErrDamaged, h.Prev, end.Sum)
+			p.parted, p.Fault = true, fmt.Errorf("%w: batch follows checksum %08x, want %08x", ErrDamaged, h.Prev, end.Sum)
 		case h.Synced > uint64(off):
 			p.Fault = fmt.Errorf("%w: batch has synced offset %d beyond itself", ErrDamaged, h.Synced)
 		}
