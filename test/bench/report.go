@@ -181,8 +181,7 @@ func medians(rounds []measurement) measurement {
 	out := make(measurement)
 	for k, v := range values {
 		slices.Sort(v)
-		n := len(v)
-		out[k] = (v[(n-1)/2] + v[n/2]) / 2
+		out[k] = quantile(v, .5)
 	}
 	return out
 }
