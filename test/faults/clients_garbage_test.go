@@ -103,7 +103,7 @@ func TestGarbage(t *testing.T) {
 			}
 		})
 	}
-	p.bounded(clientsMemory)
+	p.checkMemory(clientsMemory)
 	p.clean()
 	fsck(t, p.data)
 }
@@ -146,7 +146,7 @@ func TestReset(t *testing.T) {
 		}
 		h.write(t, p.addr, load{Writers: 1, Depth: 4, Entries: 4, Name: fmt.Sprintf("o%d-", round)})
 	}
-	alone(t, p.addr)
+	awaitNoConnections(t, p.addr)
 	head := verify(t, p.addr, h)
 	acked, _, unknown := h.counts()
 	t.Logf("%d entries are in the log, %d were acknowledged, %d were sent and reset (delayed syncs: %v)", head, acked, unknown, slow)

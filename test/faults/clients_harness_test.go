@@ -45,8 +45,8 @@ func (p *process) memory(figure string) int {
 	return 0
 }
 
-// bounded fails the test if the server has ever used more memory than limit.
-func (p *process) bounded(limit int) {
+// checkMemory fails the test if the server has ever used more memory than limit.
+func (p *process) checkMemory(limit int) {
 	p.t.Helper()
 	most := p.memory("VmHWM")
 	p.t.Logf("the server has taken %d MiB at most, the bound is %d", most>>20, limit>>20)
@@ -55,8 +55,8 @@ func (p *process) bounded(limit int) {
 	}
 }
 
-// worked returns the processor time that the server has used.
-func (p *process) worked() time.Duration {
+// cpuTime returns the processor time that the server has used.
+func (p *process) cpuTime() time.Duration {
 	p.t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.pid))
 	if err != nil {
@@ -74,8 +74,8 @@ func (p *process) worked() time.Duration {
 	return time.Duration(sum) * 10 * time.Millisecond // USER_HZ is 100
 }
 
-// alone waits until the server has no other connection.
-func alone(t testing.TB, addr string) {
+// awaitNoConnections waits until the server has no other connection.
+func awaitNoConnections(t testing.TB, addr string) {
 	t.Helper()
 	eventually(t, "no other connections", func() bool {
 		c, err := net.Dial("tcp", addr)
@@ -116,20 +116,20 @@ func needDescriptors(t testing.TB, n uint64) {
 	}
 }
 
-// crowd is many connections to one server.
-type crowd struct {
+// clientConns are many connections to one server.
+type clientConns struct {
 	t     testing.TB
 	mu    sync.Mutex
 	conns []net.Conn
 }
 
-// gather dials n connections, some at a time, and calls do for each. An error of do
+// dialMany dials n connections, some at a time, and calls do for each. An error of do
 // fails the test. The receive buffers are small, so that data that the clients do not
 // read accumulates on the server.
-func gather(t testing.TB, addr string, n int, do func(i int, c net.Conn) error) *crowd {
+func dialMany(t testing.TB, addr string, n int, do func(i int, c net.Conn) error) *clientConns {
 	t.Helper()
-	cr := &crowd{t: t, conns: make([]net.Conn, n)}
-	t.Cleanup(cr.leave)
+	cr := &clientConns{t: t, conns: make([]net.Conn, n)}
+	t.Cleanup(cr.close)
 	dialer := net.Dialer{Timeout: patience, Control: func(_, _ string, raw syscall.RawConn) error {
 		return raw.Control(func(fd uintptr) {
 			syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 16<<10)
@@ -165,8 +165,8 @@ func gather(t testing.TB, addr string, n int, do func(i int, c net.Conn) error) 
 	return cr
 }
 
-// leave closes all connections.
-func (cr *crowd) leave() {
+// close closes all connections.
+func (cr *clientConns) close() {
 	cr.mu.Lock()
 	defer cr.mu.Unlock()
 	for i, c := range cr.conns {
@@ -187,9 +187,9 @@ func ask(c net.Conn, line string) (string, error) {
 	return strings.TrimSuffix(reply, "\n"), err
 }
 
-// press sends b. It is no error if the server stops reading, or closes the
+// sendAny sends b. It is no error if the server stops reading, or closes the
 // connection.
-func press(c net.Conn, b []byte) error {
+func sendAny(c net.Conn, b []byte) error {
 	c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
 	_, err := c.Write(b)
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {

@@ -19,7 +19,7 @@ func TestManyConnections(t *testing.T) {
 	needDescriptors(t, connections+1000)
 	p := server(t, options{Env: []string{fmt.Sprintf("MAX_CONNECTIONS=%d", connections), "LOOSE_MAX=0"}})
 	quiet := p.memory("VmRSS")
-	cr := gather(t, p.addr, connections, func(i int, c net.Conn) error {
+	cr := dialMany(t, p.addr, connections, func(i int, c net.Conn) error {
 		reply, err := ask(c, fmt.Sprintf(`{"id":"%d","entry":{"n":%d}}`, i, i))
 		if err == nil && !strings.HasPrefix(reply, fmt.Sprintf(`{"id":"%d","index":`, i)) {
 			err = fmt.Errorf("reply is %s", reply)
@@ -31,7 +31,7 @@ func TestManyConnections(t *testing.T) {
 	if each > 64<<10 {
 		t.Errorf("a connection that has written takes %d KiB, want 64 at most", each>>10)
 	}
-	p.bounded(clientsMemory)
+	p.checkMemory(clientsMemory)
 
 	late, err := net.Dial("tcp", p.addr)
 	if err != nil {
@@ -48,7 +48,7 @@ func TestManyConnections(t *testing.T) {
 			t.Errorf("connection %d got %s, %v", i, reply, err)
 		}
 	}
-	cr.leave()
+	cr.close()
 	eventually(t, "another connection is served", func() bool {
 		c, err := net.Dial("tcp", p.addr)
 		if err != nil {
@@ -97,7 +97,7 @@ func TestClosedConnectionsLeaveNothing(t *testing.T) {
 	fillLog(t, p.addr, 2000, 1000)
 	eventually(t, "the log to be at rest", func() bool { n := goroutines(); time.Sleep(100 * time.Millisecond); return goroutines() == n })
 	before, files := goroutines(), descriptors()
-	cr := gather(t, p.addr, connections, func(i int, c net.Conn) error {
+	cr := dialMany(t, p.addr, connections, func(i int, c net.Conn) error {
 		switch i % 6 {
 		case 0: // has written
 			_, err := ask(c, `{"id":"1","entry":[]}`)
@@ -120,7 +120,7 @@ func TestClosedConnectionsLeaveNothing(t *testing.T) {
 	if n := goroutines(); n < before+connections/2 {
 		t.Errorf("%d goroutines serve %d connections, %d did before: is this the right profile?", n, connections, before)
 	}
-	cr.leave()
+	cr.close()
 	// The server keeps up to 16 ended reads, each with its file.
 	files += 16
 	if !poll(patience, func() bool { return goroutines() <= before && descriptors() <= files }) {

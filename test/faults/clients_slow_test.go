@@ -32,13 +32,13 @@ var slowKinds = []struct {
 		return err
 	}},
 	{"writers that never read", 10, func(_ int, c net.Conn) error {
-		return press(c, []byte(strings.Repeat("{\"id\":\"0123456789\",\"entry\":[]}\n", 4000)))
+		return sendAny(c, []byte(strings.Repeat("{\"id\":\"0123456789\",\"entry\":[]}\n", 4000)))
 	}},
 	{"lines of 100 KB without an end", 20, func(_ int, c net.Conn) error {
-		return press(c, []byte(`{"id":"1","entry":["`+strings.Repeat("x", 100_000)))
+		return sendAny(c, []byte(`{"id":"1","entry":["`+strings.Repeat("x", 100_000)))
 	}},
 	{"lines of 15 MB without an end", 2, func(_ int, c net.Conn) error {
-		return press(c, []byte(`{"id":"1","entry":["`+strings.Repeat("x", 15_000_000)))
+		return sendAny(c, []byte(`{"id":"1","entry":["`+strings.Repeat("x", 15_000_000)))
 	}},
 	{"half a connection", 9, func(_ int, c net.Conn) error {
 		if _, err := io.WriteString(c, "{\"from\":1}\n"); err != nil {
@@ -64,24 +64,24 @@ func TestSlowClients(t *testing.T) {
 	const attempts = 5
 	for attempt := 1; ; attempt++ {
 		quiet := windows(t, p.addr)
-		var crowds []*crowd
+		var all []*clientConns
 		for _, kind := range slowKinds {
-			crowds = append(crowds, gather(t, p.addr, connections*kind.share/100, kind.do))
+			all = append(all, dialMany(t, p.addr, connections*kind.share/100, kind.do))
 		}
-		stop := drip(crowds[3])
+		stop := drip(all[3])
 		fillLog(t, p.addr, 5000, 1000)                                         // that followers would be sent
 		eventually(t, "the slow clients to have what they take", func() bool { // until then sending is work like any other
-			before := p.worked()
+			before := p.cpuTime()
 			time.Sleep(300 * time.Millisecond)
-			return p.worked()-before < 30*time.Millisecond
+			return p.cpuTime()-before < 30*time.Millisecond
 		})
 		slow := windows(t, p.addr)
-		p.bounded(clientsMemory)
+		p.checkMemory(clientsMemory)
 		close(stop)
-		for _, cr := range crowds {
-			cr.leave()
+		for _, cr := range all {
+			cr.close()
 		}
-		alone(t, p.addr)
+		awaitNoConnections(t, p.addr)
 		quiet = append(quiet, windows(t, p.addr)...)
 		slices.Sort(slow)
 		slices.Sort(quiet)
@@ -109,7 +109,7 @@ func windows(t testing.TB, addr string) (p99s []time.Duration) {
 }
 
 // drip sends a byte a second over each connection.
-func drip(cr *crowd) (stop chan struct{}) {
+func drip(cr *clientConns) (stop chan struct{}) {
 	stop = make(chan struct{})
 	cr.mu.Lock()
 	conns := append([]net.Conn(nil), cr.conns...)
@@ -136,7 +136,7 @@ func drip(cr *crowd) (stop chan struct{}) {
 func TestByteByByte(t *testing.T) {
 	p := server(t, options{})
 	const line = `{"id":"slow","entry":{"a":[1,2,3]}}` + "\n"
-	gather(t, p.addr, 50, func(i int, c net.Conn) error {
+	dialMany(t, p.addr, 50, func(i int, c net.Conn) error {
 		for j := range line {
 			if _, err := c.Write([]byte{line[j]}); err != nil {
 				return err

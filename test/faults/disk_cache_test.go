@@ -61,9 +61,9 @@ func lyingSegment(t *testing.T, d *thinDisk, h *history, zeros bool) {
 	if zeros {
 		d.hasAllButZeros(file)
 	} else {
-		d.lies(file)
+		d.mustDiffer(file)
 	}
-	d.room()
+	d.free()
 	for range 2 {
 		p = server(t, options{Data: data, Env: env})
 		switch head := verify(t, p.addr, h); {
@@ -98,11 +98,11 @@ func lyingBlobs(t *testing.T, d *thinDisk, h *history, kill bool) {
 	d.fill()
 	accepted(t, p.addr, h, 200)
 	p.await("settle")
-	d.lies(files(t, d.dir, "blobs", "??/*")...)
+	d.mustDiffer(files(t, d.dir, "blobs", "??/*")...)
 	if kill {
 		p.kill9()
 	}
-	d.room()
+	d.free()
 	if kill {
 		p = server(t, options{Data: data, Env: env})
 	}
@@ -124,7 +124,7 @@ func lyingIndex(t *testing.T, d *thinDisk, h *history) {
 	d.fill()
 	h.write(t, p.addr, load{Depth: 100, Entries: 3000})
 	p.await("settle")
-	d.room()
+	d.free()
 	settledAll(t, p, 3020)
 	verify(t, p.addr, h)
 	p.clean()
@@ -173,8 +173,8 @@ func (d *thinDisk) fill() {
 	fill(d.t, d.backing)
 }
 
-// room frees it again.
-func (d *thinDisk) room() { makeRoom(d.t, d.backing) }
+// free frees it again.
+func (d *thinDisk) free() { makeRoom(d.t, d.backing) }
 
 // remount makes the kernel forget everything that is not on the disk.
 func (d *thinDisk) remount() {
@@ -183,9 +183,9 @@ func (d *thinDisk) remount() {
 	run(d.t, "mount", "-o", "noatime", d.loop, d.dir)
 }
 
-// lies makes sure that the test shows something: at least one of the files differs
+// mustDiffer makes sure that the test shows something: at least one of the files differs
 // between the disk and the page cache.
-func (d *thinDisk) lies(paths ...string) {
+func (d *thinDisk) mustDiffer(paths ...string) {
 	d.t.Helper()
 	for _, path := range paths {
 		cached, err := os.ReadFile(path)

@@ -46,9 +46,9 @@ func TestIdleConnectionMemory(t *testing.T) {
 			t.Parallel()
 			p := server(t, options{Env: []string{"LOOSE_MAX=0", "METRICS=127.0.0.1:0", "PPROF=1"}})
 			fillLog(t, p.addr, 1, 10)
-			alone(t, p.addr)
+			awaitNoConnections(t, p.addr)
 			quiet := p.memory("VmRSS")
-			gather(t, p.addr, connections, do)
+			dialMany(t, p.addr, connections, do)
 			each := func() int { return (p.memory("VmRSS") - quiet) / connections }
 			first := each()
 			// What is garbage goes back to the system within a minute or two.
@@ -99,8 +99,8 @@ func TestLogBytesPerByteSent(t *testing.T) {
 	needDescriptors(t, others+100)
 	p := server(t, options{Env: []string{"LOG_LEVEL=debug", "LOOSE_MAX=0"}})
 	talk := func(c net.Conn) error { return answered(c, `{"stat":true}`, `{"stat":`) }
-	gather(t, p.addr, others, func(_ int, c net.Conn) error { return talk(c) }).leave()
-	alone(t, p.addr)
+	dialMany(t, p.addr, others, func(_ int, c net.Conn) error { return talk(c) }).close()
+	awaitNoConnections(t, p.addr)
 	quiet, before := p.logSize(), len(p.logged("connected")) // what others log
 
 	var flooding sync.WaitGroup
@@ -127,14 +127,14 @@ func TestLogBytesPerByteSent(t *testing.T) {
 	}
 	var mu sync.Mutex
 	ports := make(map[string]bool)
-	gather(t, p.addr, others, func(_ int, c net.Conn) error {
+	dialMany(t, p.addr, others, func(_ int, c net.Conn) error {
 		mu.Lock()
 		ports[fmt.Sprint(c.LocalAddr().(*net.TCPAddr).Port)] = true
 		mu.Unlock()
 		return talk(c)
-	}).leave()
+	}).close()
 	flooding.Wait()
-	alone(t, p.addr)
+	awaitNoConnections(t, p.addr)
 	time.Sleep(time.Second) // what is counted may be logged later
 	grown := p.logSize() - 2*quiet
 	t.Logf("%d bytes of log for %d bytes sent over %d connections", grown, peers*lines*2, peers)

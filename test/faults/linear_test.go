@@ -330,7 +330,7 @@ func TestLinearizable(t *testing.T) {
 			if linear(t, ops) != porcupine.Ok {
 				t.Fatal("the history is not linearizable")
 			}
-			for name, doctored := range doctor(ops) {
+			for name, doctored := range doctoredHistories(ops) {
 				if linear(t, doctored) != porcupine.Illegal {
 					t.Errorf("a history with %s passes", name)
 				}
@@ -339,8 +339,8 @@ func TestLinearizable(t *testing.T) {
 	}
 }
 
-// doctor returns histories that no correct log can have.
-func doctor(ops []porcupine.Operation) map[string][]porcupine.Operation {
+// doctoredHistories returns histories that no correct log can have.
+func doctoredHistories(ops []porcupine.Operation) map[string][]porcupine.Operation {
 	change := func(pick func(q request, a answer) bool, to func(op *porcupine.Operation)) []porcupine.Operation {
 		out := slices.Clone(ops)
 		// From the middle on: there must be something before and after.

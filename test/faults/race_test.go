@@ -32,7 +32,7 @@ func TestRaceDetector(t *testing.T) {
 		stop := make(chan struct{})
 		var others sync.WaitGroup
 		for i := range 8 {
-			others.Go(func() { pester(p.addr, i, stop) })
+			others.Go(func() { stress(p.addr, i, stop) })
 		}
 		acks := h.acks.Load() + 800
 		eventually(t, "appends", func() bool { return h.acks.Load() >= acks })
@@ -53,8 +53,8 @@ func TestRaceDetector(t *testing.T) {
 	recovered(t, data, h)
 }
 
-// pester uses the server in one of many ways, repeatedly, until stop.
-func pester(addr string, kind int, stop <-chan struct{}) {
+// stress uses the server in one of many ways, repeatedly, until stop.
+func stress(addr string, kind int, stop <-chan struct{}) {
 	for {
 		select {
 		case <-stop:
