@@ -49,8 +49,8 @@ type Server struct {
 	// it to have sent everything: it reports that it is current before it sends the
 	// last entries. Read waits for two such pauses.
 	Quiet time.Duration
-	// Patience is how long Read waits for the server's next line.
-	Patience time.Duration
+	// Timeout is how long Read waits for the server's next line.
+	Timeout time.Duration
 
 	generation Generation
 }
@@ -58,7 +58,7 @@ type Server struct {
 // NewServer connects to the server at addr and finds out its generation. The error
 // is that of ctx or of the network, or wraps ErrSource.
 func NewServer(ctx context.Context, addr string) (*Server, error) {
-	s := &Server{Addr: addr, Quiet: time.Second, Patience: time.Minute}
+	s := &Server{Addr: addr, Quiet: time.Second, Timeout: time.Minute}
 	c, err := s.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func (r *serverRead) round(ctx context.Context) error {
 	}
 	current := false
 	for got := 0; ; {
-		timeout := r.s.Patience
+		timeout := r.s.Timeout
 		if current {
 			timeout = r.s.Quiet
 		}

@@ -14,17 +14,17 @@ import (
 	"time"
 )
 
-// TestEveryCallFails makes one system call on the files of a store fail once, then
-// ends the run by kill -9 or by a power cut. The log answers every append while it
-// runs; the next start needs no operator, serves every acknowledged entry and none that
-// was refused, and takes appends; fsck finds the log whole before that start and after
-// it. A long run takes every call of the run, a short one some of each kind that are
-// spread over it: FAULT_SEED, which is logged, repeats the choice.
+// TestEveryCallFails makes one system call on the files of a store fail once, then ends
+// the run by kill -9 or by a power cut. The log answers every append while it runs. The
+// next start needs no operator, serves every acknowledged entry and no refused one, and
+// accepts appends. fsck finds the log whole before and after that start. A long run takes
+// every call, a short one some of each kind, spread over the run: FAULT_SEED, which is
+// logged, repeats the choice.
 func TestEveryCallFails(t *testing.T) {
 	needTrace(t)
 	needLoop(t)
 	seed := seedOf(t)
-	// Each makes the directory that a server is started on, and what its writers know.
+	// Each makes a data directory, and the history of its entries.
 	for name, before := range map[string]func(t *testing.T) func(t *testing.T, data string) *history{
 		"first-run": startOnNothing,
 		"restart":   startAfterCrash,
@@ -55,7 +55,7 @@ func TestEveryCallFails(t *testing.T) {
 						}
 					}
 					t.Logf("%s: %d calls, %d of them while it stops; %d runs, %d of them with a failed call", kind, counts[kind], counts[kind]-stopping[kind], len(choice), met)
-					// A run has a few calls more or less than another.
+					// The number of calls varies a little from run to run.
 					if met < len(choice)*3/4 {
 						t.Errorf("only %d of %d runs came to the call that was to fail", met, len(choice))
 					}
@@ -65,7 +65,7 @@ func TestEveryCallFails(t *testing.T) {
 	}
 }
 
-// seedOf is FAULT_SEED, or one of its own for each run.
+// seedOf returns FAULT_SEED, or a random seed.
 func seedOf(t *testing.T) uint64 {
 	seed := rand.Uint64N(1 << 32)
 	if s := os.Getenv("FAULT_SEED"); s != "" {
@@ -78,9 +78,9 @@ func seedOf(t *testing.T) uint64 {
 	return seed
 }
 
-// chosen are the runs in which one of n calls of a kind fails: every call in every way
-// in a long run, else one call of each of some equal parts. The ends take turns, with
-// another seed the other way round.
+// chosen returns the runs in which one of n calls of a kind fails: every call in every
+// way in a long run, otherwise one call of each of some equal parts. The two ends
+// alternate, starting with either one, as the seed says.
 func chosen(t *testing.T, seed uint64, kind string, n int) (all []*failingCall) {
 	rnd := rand.New(rand.NewPCG(seed, uint64(n)))
 	hows, ends := []how{eio, enospc, eioDone}, []string{"kill", "cut"}
@@ -124,7 +124,7 @@ type failingCall struct {
 	before map[string]int // calls by kind before it is told to stop
 }
 
-// faulty are the settings: tiny segments that are removed at once.
+// faulty has the settings: tiny segments that are removed at once.
 var faulty = append(slices.Clone(smallLog), "LOG_LEVEL=debug")
 
 func (c *failingCall) run(t *testing.T) {
@@ -163,8 +163,8 @@ func (c *failingCall) run(t *testing.T) {
 	c.recover(t, data, h)
 }
 
-// serve appends, gives the log time for what comes behind, and stops it where that is
-// the time of the call.
+// serve appends, waits for settling and removal, and stops the server if the call comes
+// then.
 func (c *failingCall) serve(t *testing.T, p *process, h *history) {
 	const appends = 3*7 + 6
 	before := h.replies.Load()
@@ -198,7 +198,7 @@ func (c *failingCall) serve(t *testing.T, p *process, h *history) {
 	}
 }
 
-// settled is the last entry that the server has said to be settled.
+// settled returns the last entry that the server has logged as settled.
 func (p *process) settled() (through uint64) {
 	for _, e := range p.logged("settled") {
 		through = uint64(e["through"].(float64))
@@ -206,7 +206,7 @@ func (p *process) settled() (through uint64) {
 	return through
 }
 
-// recover checks what the run has left, starts a server on it, and checks again.
+// recover checks the log after the run, starts a server on it, and checks again.
 func (c *failingCall) recover(t *testing.T, data string, h *history) {
 	if _, err := os.Stat(filepath.Join(data, "segments")); err == nil {
 		c.check(t, data)
@@ -226,7 +226,7 @@ func (c *failingCall) recover(t *testing.T, data string, h *history) {
 	fsck(t, data)
 }
 
-// check runs fsck on what the run has left. It finds the log whole, with these
+// check runs fsck on the log after the run. It finds the log whole, with these
 // exceptions:
 //
 //   - blob-damaged behind the end of the index, after a power cut: blobs are synced

@@ -12,18 +12,18 @@ import (
 	"time"
 )
 
-// The bounds that docs/RELIABILITY.md states.
+// The bounds in docs/RELIABILITY.md.
 const (
-	// idleMemory is how many bytes of resident memory an idle connection takes.
+	// idleMemory is the limit of resident memory for an idle connection, in bytes.
 	idleMemory = 32 << 10
-	// floodedLog is how many bytes a connection adds to the log, whatever it sends.
+	// floodedLog is the limit of log output for a connection, in bytes.
 	floodedLog = 8 << 10
-	// stopTime is how long a server takes to stop, from the signal on.
+	// stopTime is the limit of the time from the signal to the end of a server.
 	stopTime = 10 * time.Second
 )
 
-// TestIdleConnectionMemory: what connections have used they give back once they are
-// idle. 2,000 of them that have each sent and received take idleMemory each.
+// TestIdleConnectionMemory: idle connections release their memory. 2,000 of them that
+// have each sent and received take at most idleMemory each.
 func TestIdleConnectionMemory(t *testing.T) {
 	const connections = 2000
 	needDescriptors(t, 4*connections+100)
@@ -51,7 +51,7 @@ func TestIdleConnectionMemory(t *testing.T) {
 			dialMany(t, p.addr, connections, do)
 			each := func() int { return (p.memory("VmRSS") - quiet) / connections }
 			first := each()
-			// What is garbage goes back to the system within a minute or two.
+			// The runtime returns garbage to the system within a minute or two.
 			if !poll(2*patience, func() bool {
 				time.Sleep(time.Second / 2)
 				p.collectGarbage()
@@ -64,8 +64,8 @@ func TestIdleConnectionMemory(t *testing.T) {
 	}
 }
 
-// collectGarbage has the server do what it does by itself once in two minutes. It
-// has to serve PPROF.
+// collectGarbage makes the server collect garbage, as it does at least every two minutes.
+// The server must have PPROF.
 func (p *process) collectGarbage() {
 	p.t.Helper()
 	e := p.await("metrics")
@@ -77,7 +77,7 @@ func (p *process) collectGarbage() {
 	resp.Body.Close()
 }
 
-// answered sends a line and looks whether the answer begins like this.
+// answered sends a line and checks how the answer begins.
 func answered(c net.Conn, line, begins string) error {
 	reply, err := ask(c, line)
 	if err == nil && !strings.HasPrefix(reply, begins) {
@@ -86,9 +86,9 @@ func answered(c net.Conn, line, begins string) error {
 	return err
 }
 
-// TestLogBytesPerByteSent: peers that send what is no message, without end, do not fill
-// the log: each adds no more than floodedLog to it, however much it sends. Every
-// connection of others is logged all the same.
+// TestLogBytesPerByteSent: peers that send invalid messages without end do not fill the
+// log: each adds at most floodedLog to it, however much it sends. All other connections
+// are still logged.
 func TestLogBytesPerByteSent(t *testing.T) {
 	t.Skip("does not hold yet: the server logs a line for each of the peer's")
 	const (
@@ -150,7 +150,7 @@ func TestLogBytesPerByteSent(t *testing.T) {
 	p.clean()
 }
 
-// endless reads as this string again and again.
+// endless is a reader that repeats a string.
 type endless string
 
 func (e endless) Read(b []byte) (n int, err error) {
@@ -160,16 +160,16 @@ func (e endless) Read(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// logSize is how many bytes the server has logged so far.
+// logSize returns how many bytes the server has logged so far.
 func (p *process) logSize() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.size
 }
 
-// TestTimeToStop: a server ends within stopTime of SIGTERM, however much 16 writers
-// have in flight and however slow the disk is. What cannot be made durable by then is
-// refused as not stored, each writer is answered in order, and the exit code is 0.
+// TestTimeToStop: a server ends within stopTime of SIGTERM, however much 16 writers have
+// in flight and however slow the disk is. Appends that cannot become durable in time are
+// refused as not stored, replies are in order, and the exit code is 0.
 func TestTimeToStop(t *testing.T) {
 	t.Skip("does not hold yet: the server first commits everything that it was given")
 	needAttach(t)

@@ -5,14 +5,14 @@ import "syscall"
 // sysRenameat2 is the number of renameat2, which package syscall does not have.
 const sysRenameat2 = 316
 
-// skipCall has the kernel make no system call where the stopped thread is about to
-// make one.
+// skipCall makes the kernel skip the system call that the stopped thread is about to
+// make.
 func skipCall(thread int) error {
 	return setRegs(thread, func(r *syscall.PtraceRegs) { r.Orig_rax = ^uint64(0) })
 }
 
-// shortenCall changes the third argument of the call that the thread is about to
-// make: the length of a write.
+// shortenCall changes the third argument of the call that the thread is about to make:
+// the length of a write.
 func shortenCall(thread int, n uint64) error {
 	return setRegs(thread, func(r *syscall.PtraceRegs) { r.Rdx = n })
 }

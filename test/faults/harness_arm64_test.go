@@ -8,8 +8,8 @@ import (
 // sysRenameat2 is the number of renameat2, which package syscall does not have.
 const sysRenameat2 = 276
 
-// skipCall has the kernel make no system call where the stopped thread is about to
-// make one.
+// skipCall makes the kernel skip the system call that the stopped thread is about to
+// make.
 func skipCall(thread int) error {
 	const (
 		setRegset  = 0x4205 // PTRACE_SETREGSET
@@ -23,8 +23,8 @@ func skipCall(thread int) error {
 	return nil
 }
 
-// shortenCall changes the third argument of the call that the thread is about to
-// make: the length of a write.
+// shortenCall changes the third argument of the call that the thread is about to make:
+// the length of a write.
 func shortenCall(thread int, n uint64) error {
 	return setRegs(thread, func(r *syscall.PtraceRegs) { r.Regs[2] = n })
 }

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kinds are the system calls by what they do to a store.
+// kinds groups the system calls by their effect on a store.
 var kinds = map[uint64]string{
 	syscall.SYS_WRITE:     "write",
 	syscall.SYS_PWRITE64:  "write",
@@ -33,18 +33,17 @@ var kinds = map[uint64]string{
 type how string
 
 const (
-	// eio: it is not made, and fails with EIO.
+	// eio: the call is skipped and returns EIO.
 	eio how = "EIO"
-	// enospc: it is not made, and fails with ENOSPC. Half of a write is written, and the
-	// next write to the same file fails.
+	// enospc: the call is skipped and returns ENOSPC. A write writes half, and the next
+	// write to the same file fails.
 	enospc how = "ENOSPC"
-	// eioDone: it is made, and fails with EIO all the same.
+	// eioDone: the call is made but returns EIO.
 	eioDone how = "EIO-though-done"
 )
 
-// fault makes one system call of a traced process fail, the one with the number at
-// among those of its kind that name a file in dir, or have it open, whatever thread
-// makes them. With at 0 it only counts.
+// fault makes one system call of a traced process fail: the one with number at among the
+// calls of its kind, by any thread, on files in dir. If at is 0, it only counts.
 type fault struct {
 	dir  string
 	kind string
@@ -105,16 +104,15 @@ func (f *fault) meet(pid, thread int, at stop) error {
 	return skipCall(thread)
 }
 
-// so returns the number of calls so far, by kind, and the call that has failed, if one
-// has.
+// so returns the number of calls so far, by kind, and the call that failed, if any.
 func (f *fault) so() (counts map[string]int, met string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return maps.Clone(f.counts), f.met
 }
 
-// pathOf is the file of a system call: of two that of the second, which is the new
-// name of a rename. It is empty where it cannot be told.
+// pathOf returns the file of a system call: of a rename, the new name. It returns "" if
+// the file is unknown.
 func pathOf(pid int, at stop) string {
 	switch at.nr {
 	case syscall.SYS_OPENAT, syscall.SYS_UNLINKAT, syscall.SYS_MKDIRAT:
@@ -126,8 +124,8 @@ func pathOf(pid int, at stop) string {
 	return path
 }
 
-// pathAt is the path whose string is at addr in the process, below the directory that
-// it has open as fd where it is a relative one.
+// pathAt returns the path whose string is at addr in the process. A relative path is
+// below the directory that the process has open as fd.
 func pathAt(pid int, fd, addr uint64) string {
 	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
 	if err != nil {
