@@ -10,7 +10,7 @@ import (
 // need the lane's goroutines: an append that finds nothing under way leads. It writes
 // its line and reads its answer by itself, on the goroutine that waits anyway. Each
 // goroutine that is woken instead has the runtime wake a thread, and takes a
-// processor from the server where both are on one machine (docs/PERFORMANCE.md).
+// processor from the server where both are on one machine (docs/PERFORMANCE-NOTES.md).
 //
 // For that the reading goroutine leaves its turn vacant once a few answers have come
 // one at a time. It takes it back when somebody appends who does not lead, when he

@@ -16,7 +16,7 @@ import (
 //
 // The runtime is told of whatever happens to a socket that it may have to wait for,
 // even while nobody waits. With many small messages that is 6 % of the server's
-// processor time (docs/PERFORMANCE.md). A socket that somebody else watches is
+// processor time (docs/PERFORMANCE-NOTES.md). A socket that somebody else watches is
 // therefore parked: the connection that the runtime knows is closed, and what is
 // left is a second descriptor of the same socket, which it does not know. To wait
 // for it again there has to be a new connection.

@@ -4,7 +4,7 @@
 // first one after the program has been idle then wakes a thread of the runtime's that
 // watches over such calls, and that thread comes back every 20 µs for a while. A program
 // that waits for a message, deals with it, and waits again, pays that for each message:
-// some 40 µs of 300 where client and server share two processors (docs/PERFORMANCE.md).
+// some 40 µs of 300 where client and server share two processors (docs/PERFORMANCE-NOTES.md).
 // A call that does not wait needs no watching over.
 //
 // Elsewhere than on Linux, and under the race detector, the calls are the usual ones.
