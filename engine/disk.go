@@ -17,7 +17,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// disk is the store in directories. Who leads, see queue, owns open; the settler owns
+// disk is the store in directories. The leader, see queue, owns open; the settler owns
 // index, blobs and what they count; segments is shared under mu.
 type disk struct {
 	cfg  Config
@@ -37,7 +37,7 @@ type disk struct {
 	mu       sync.RWMutex
 	segments []*segment.Segment // contiguous and ascending; the last one is open
 	leftover []*segment.Segment // during recovery: see leftover.go
-	gap      error              // and what is wrong behind the first of them
+	gap      error              // and what is wrong after the first of them
 
 	parked parking
 

@@ -3,7 +3,7 @@
 //
 // Three goroutines work on an open log. The committer (append.go) takes what has
 // been appended, makes it durable in the open segment and acknowledges it, but
-// for an append into a log at rest, for which its caller does so. The sealer
+// for an append to an idle log, whose caller does so. The sealer
 // (disk.go) seals segments that are full. The settler (settle.go) follows the
 // head and writes index records and blobs, and removes the segments that are
 // then no longer needed.
@@ -94,11 +94,11 @@ func (c Config) validate() (Config, error) {
 	return c, nil
 }
 
-// store keeps batches. commit is called by who leads, see queue; read by anyone,
+// store keeps batches. The leader calls commit, see queue; anyone calls read,
 // for indices through the last commit that has returned.
 type store interface {
 	commit(batch []byte, count int, now time.Time) error
-	// due and prepare are called after a commit that succeeded, by who leads still, once
+	// due and prepare are called after a commit that succeeded, by the leader, once
 	// the batch's completions have run. due reports whether prepare has something to
 	// do, to make the next commit quicker; it may have to wait for the disk then.
 	due() bool
@@ -112,7 +112,7 @@ type store interface {
 // ReadFunc gets a run of entries: count of them from index first on, each in
 // canonical form and followed by a newline in entries, which is valid only
 // during the call. If err is not nil, those count entries cannot be read; the
-// read goes on behind them unless the function returns an error.
+// read goes on after them unless the function returns an error.
 type ReadFunc = func(first uint64, count int, entries []byte, err error) error
 
 // Log is an append-only log of canonical JSON entries in local storage. All
@@ -122,7 +122,7 @@ type Log struct {
 	queue  queue
 	stages stages
 	// batch and inline are the memory of the batch that is being committed, and of
-	// a group of one: they belong to who leads, see queue.
+	// a group of one: they belong to the leader, see queue.
 	batch   []byte
 	inline  [1]submission
 	refused time.Time // when a refused batch was last logged

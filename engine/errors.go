@@ -31,7 +31,7 @@ var (
 	// ErrClosed: the log has been closed. Appends that get it also get ErrNotStored.
 	ErrClosed = errors.New("log is closed")
 	// ErrFailed: a sync has failed, so the log takes no more appends until it has
-	// been opened again, by a process that reads the disk anew. Reads go on.
+	// been opened again, by a process that reads the disk again. Reads go on.
 	// Appends that get it also get ErrNotStored.
 	ErrFailed = errors.New("log has failed and takes no more appends")
 )

@@ -8,7 +8,7 @@ import (
 )
 
 // A copy of the directories of a running log can hold a segment that was removed
-// a moment later, and lack the one behind it, which was removed before the copy
+// a moment later, and lack the one after it, which was removed before the copy
 // came to it. The log lost nothing by either, and nor does the copy: it has all
 // entries of both as records and blobs. Such segments, before a gap that records
 // and blobs fill, are leftovers.

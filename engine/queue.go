@@ -17,8 +17,8 @@ type submission struct {
 // caller with more has more to come, and better prepares that meanwhile.
 const inlineMax = 16 << 10
 
-// queue holds the submissions that wait, and says who leads: one at a time, the
-// committer or a caller of Append. Who leads may commit.
+// queue holds the submissions that wait, and knows the leader: one at a time, the
+// committer or a caller of Append. The leader may commit.
 type queue struct {
 	mu      sync.Mutex
 	waiting []submission

@@ -253,7 +253,7 @@ func (r *reader) close() {
 const parkMax = 16
 
 // parking keeps readers between reads: a client that pulls, or a follower, comes
-// back for the entry behind the last it was given.
+// back for the entry after the last it was given.
 type parking struct {
 	mu      sync.Mutex
 	readers []*reader // the longest parked first

@@ -14,7 +14,7 @@ import (
 
 // openDisk opens and recovers the store in config's directories and returns the
 // head. Every check comes before the first change: a store that is refused is
-// left as it was, but for the new and empty directories of a first start.
+// left as it was, except for the new and empty directories of a first start.
 func openDisk(config Config) (d *disk, head uint64, err error) {
 	if err := segment.MakeDir(config.Data); err != nil {
 		return nil, 0, err

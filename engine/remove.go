@@ -118,7 +118,7 @@ func (s *settler) lookAround() {
 }
 
 // putBack ends all removing after the removal of seg failed: were the segments
-// behind it to go while it stays, or comes back, the chain would be broken.
+// after it to go while it stays, or comes back, the chain would be broken.
 func (s *settler) putBack(seg *segment.Segment) {
 	s.d.mu.Lock()
 	if _, err := os.Lstat(seg.Path); err == nil {

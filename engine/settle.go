@@ -155,7 +155,7 @@ func (s *settler) pause(wait time.Duration) (closing bool) {
 	}
 }
 
-// next is the index of the entry behind those in recs.
+// next is the index of the entry after those in recs.
 func (s *settler) next() uint64 { return s.d.settled.Load() + uint64(len(s.recs)) + 1 }
 
 // forget drops what is not in the index: the next settle begins again there.

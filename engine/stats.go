@@ -79,7 +79,7 @@ func (l *Log) Refusing() error {
 	return nil
 }
 
-// counts are what a log counts of its own work. Who leads, see queue, writes them.
+// counts are what a log counts of its own work. The leader, see queue, writes them.
 type counts struct {
 	from    uint64 // the head when the log was opened
 	written atomic.Uint64
@@ -95,7 +95,7 @@ type refusal struct {
 	at  time.Time
 }
 
-// begin begins to count behind head.
+// begin begins to count after head.
 func (c *counts) begin(head uint64) { c.from, c.pace.heads[0] = head, head }
 
 // stored counts a batch with so many bytes of entries.
@@ -124,7 +124,7 @@ type pace struct {
 	heads  [rateSpan + 1]uint64 // at the beginning of second and of those before it, by their number
 }
 
-// note notes that a batch is about to be committed behind head. Who leads calls it.
+// note notes that a batch is about to be committed after head. The leader calls it.
 func (p *pace) note(since time.Duration, head uint64) {
 	if second := int64(since / time.Second); second != p.second {
 		p.mu.Lock()

@@ -108,7 +108,7 @@ func (b *Blobs) Put(h Hash, entry []byte) (created bool, err error) {
 func (b *Blobs) Trust(synced bool) { b.trusted = synced }
 
 // holds reports whether the file holds entry: on the disk where it is in doubt,
-// but for what has yet to be written there, of which the next sync will tell.
+// except what has yet to be written there, which the next sync reports.
 func (b *Blobs) holds(path string, entry []byte) bool {
 	f, err := os.Open(path)
 	if err != nil {

@@ -2,7 +2,7 @@ package segment
 
 // The file is filled with zeros ahead of what is written: a sync of bytes that
 // already have their blocks moves no metadata and takes about half the time. But the
-// first sync behind the zeros has to wait for them and for the metadata that they move.
+// first sync after the zeros has to wait for them and for the metadata that they move.
 const (
 	// firstFill is how far a new segment is filled before its first batch.
 	firstFill = 1 << 20
@@ -17,7 +17,7 @@ const (
 	// fillBelow is the size from which a batch gains nothing by it: writing the
 	// zeros would then cost as much as moving metadata does.
 	fillBelow = 64 << 10
-	// fillAhead is how little may be left. The next zeros are then behind the next
+	// fillAhead is how little may be left. The next zeros then come after the next
 	// batches, which need not touch what is on its way to the disk.
 	fillAhead = 2 * fillBelow
 	// fillTo is of what their beginning and end are multiples, a page of any usual file

@@ -256,7 +256,7 @@ type Footer struct {
 	Sum uint32
 	// Rows is the CRC32C of the table.
 	Rows uint32
-	// Repaired, 1 or 0 in the file, says that fsck has written the segment anew
+	// Repaired, 1 or 0 in the file, says that fsck has rewritten the segment
 	// and that its last batch is not what it was. Own is then the checksum of
 	// the last batch as it is, and 0 otherwise.
 	Repaired bool

@@ -10,7 +10,7 @@ import (
 )
 
 // A hold is a shared flock(2) on the directory of the segments. It ends with the
-// process that has it, however that ends, so no crash leaves one behind, and
+// process that has it, however that ends, so a crash leaves none, and
 // flock(1) takes it for any program: `flock -s DATA/segments cp -a DATA COPY`.
 
 // Hold keeps a running log from removing segments from dir until the result is

@@ -15,7 +15,7 @@ import (
 //
 // What tidwall/wal does not do is done here: records carry checksums, a torn
 // tail is trimmed before Open sees it, names are synced, and after any error
-// the object is dropped and opened anew. All methods have one owner; reading
+// the object is dropped and reopened. All methods have one owner; reading
 // goes by RecordReader instead.
 type Index struct {
 	dir  string
@@ -30,7 +30,7 @@ type Index struct {
 // how many bytes it trimmed from the last file: records that a crash cut short,
 // or that do not check out and so are not known.
 //
-// need is the last index whose record cannot be made anew from a segment: an
+// need is the last index whose record cannot be rebuilt from a segment: an
 // index that would end before it is not trimmed but refused. So are files that
 // are missing, cut or swollen before the last one. Both errors wrap ErrDamaged,
 // and nothing has been changed then.
@@ -46,7 +46,7 @@ func OpenIndex(dir string, need uint64) (x *Index, trimmed int64, err error) {
 
 // CheckRecordFiles verifies that files lie where arithmetic looks for them: the
 // first begins at index 1, each but the last is full, and the next begins right
-// behind it. Errors wrap ErrDamaged.
+// after it. Errors wrap ErrDamaged.
 func CheckRecordFiles(files []RecordFile) error {
 	next := uint64(1)
 	for i, f := range files {
@@ -137,7 +137,7 @@ func checkStrays(dir string, strays []string) error {
 }
 
 // wholeRecords counts the records at the start of the file that check out, and
-// says why the one behind them does not.
+// says why the one after them does not.
 func wholeRecords(file RecordFile) (whole int, why, err error) {
 	b, err := readRecordFile(file)
 	if err != nil {
@@ -197,7 +197,7 @@ func (x *Index) Last() uint64 { return x.last }
 
 // Append appends the records of Last()+1, Last()+2, … and makes them durable.
 // After an error Last is what it was; a later Append first opens the index
-// anew, and the same records may be given again.
+// again, and the same records may be given again.
 func (x *Index) Append(recs []Record) error {
 	if x.log == nil {
 		if _, err := x.open(x.last); err != nil {

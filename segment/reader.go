@@ -74,7 +74,7 @@ func (r *Reader) seek(index uint64) error {
 // Next returns the next batch. At the end of what is durable it returns io.EOF,
 // and may be called again once more has been appended. A batch that does not
 // check out is a *DamageError with the indices concerned; the call after it
-// goes on behind the damage. Where the error's Last is the segment's, there is
+// goes on after the damage. Where the error's Last is the segment's, there is
 // nothing more to read.
 func (r *Reader) Next() (Batch, error) {
 	for {
@@ -87,7 +87,7 @@ func (r *Reader) Next() (Batch, error) {
 }
 
 // advance returns the batch at the cursor, or what is wrong with it, and the
-// last index concerned, and moves the cursor behind it.
+// last index concerned, and moves the cursor past it.
 func (r *Reader) advance() (b Batch, last uint64, err error) {
 	// In this order: a commit in between moves the end along with the last index.
 	last = r.seg.Last()
@@ -123,7 +123,7 @@ func (r *Reader) advance() (b Batch, last uint64, err error) {
 }
 
 // Raw returns the bytes that lie between the header of the batch that holds
-// index and the batch behind it, verified by nothing: what is left to look for
+// index and the batch after it, not verified: what is left to look for
 // entries in after a *DamageError. It returns the first index of the batch.
 func (r *Reader) Raw(index uint64) (first uint64, body []byte, err error) {
 	off, next, first, _, err := r.seg.extent(r.f, index)

@@ -168,7 +168,7 @@ func (f RecordFile) Readable() error {
 }
 
 // LastRecord is the index of the last record in the file that checks out, 0 if
-// there is none. What lies behind the end of a full file is not read.
+// there is none. What lies past the end of a full file is not read.
 func (f RecordFile) LastRecord() (uint64, error) {
 	file, err := OpenRegular(f.Path)
 	if err != nil {

@@ -10,11 +10,11 @@ import (
 )
 
 // RepairName is the file, in any directory of the store, in which what is
-// written anew is made ready before it takes the place of what was there. One
+// rewritten is made ready before it replaces what was there. One
 // that is found is stray.
 const RepairName = "repair.tmp"
 
-// Rewriter writes a segment anew, from batches that were there, that have been
+// Rewriter rewrites a segment from batches that were there, that have been
 // put together again, or that stand for lost entries. It is for repairs: the
 // entries have been durable before. Not for concurrent use.
 //
@@ -88,7 +88,7 @@ func (w *Rewriter) Lose(last uint64, time int64) error {
 }
 
 // Seal ends the segment with its table and footer. next is the checksum that
-// the segment behind this one follows, if there is one: it says which segment
+// the segment after this one follows, if there is one: it says which segment
 // this one stands for, and stays in the footer beside the checksum of the last
 // batch as it is now.
 func (w *Rewriter) Seal(next uint32, chained bool) error {

@@ -82,9 +82,9 @@ func Stat(path string) (*Segment, error) {
 }
 
 // readEnd reads the last len(b) bytes of a segment, unless it is too short to
-// hold them behind a header, and returns its size. A daemon that seals the segment
+// hold them after a header, and returns its size. A daemon that seals the segment
 // cuts off the space that it had filled ahead: what was the end a moment ago may
-// lie behind it now.
+// lie past it now.
 func readEnd(f *os.File, b []byte) (size int64, err error) {
 	for before := int64(math.MaxInt64); ; before = size {
 		fi, err := f.Stat()
@@ -161,7 +161,7 @@ func (s *Segment) End() int64 {
 }
 
 // extent returns where the batch that holds index lies and what it should hold:
-// its offset, the offset behind it, its first and its last index. The caller
+// its offset, the offset after it, its first and its last index. The caller
 // has checked that the segment holds index.
 func (s *Segment) extent(f io.ReaderAt, index uint64) (off, next int64, first, last uint64, err error) {
 	s.mu.RLock()

@@ -176,7 +176,7 @@ func (w *window) batch(off int64) (h BatchHeader, body []byte, err error) {
 	return h, body, nil
 }
 
-// resync finds the next batch header behind off that checks out and whose first
+// resync finds the next batch header after off that checks out and whose first
 // index is next or later, and returns its offset, or -1, and its first index. h
 // is the header at off, or zero.
 func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64, found uint64, err error) {

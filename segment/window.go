@@ -19,7 +19,7 @@ type window struct {
 
 // at returns the n bytes at off, valid until the next call. Fewer are returned
 // only where the file ends (or has been cut) before them, and no more is ever
-// allocated than the file can fill. What cannot be read behind them is no error.
+// allocated than the file can fill. What cannot be read after them is no error.
 func (w *window) at(off int64, n int) ([]byte, error) {
 	if rest := w.size - off; int64(n) > rest {
 		n = int(max(rest, 0))

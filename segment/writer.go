@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// file is what a Writer needs of an *os.File; tests put a failing disk behind it.
+// file is what a Writer needs of an *os.File; tests use a failing disk.
 type file interface {
 	WriteAt(b []byte, off int64) (int, error)
 	Truncate(size int64) error
@@ -36,7 +36,7 @@ type Writer struct {
 	broken error // sticky: after it nothing is written any more
 }
 
-// dirNames are the changes to the names in a directory; tests put a failing disk behind them.
+// dirNames are the changes to the names in a directory; tests use a failing disk.
 type dirNames interface {
 	Rename(from, to string) error
 	Remove(path string) error
@@ -280,7 +280,7 @@ func (w *Writer) Seal() error {
 }
 
 // Close leaves the segment open for a later Resume: it cuts off the zeros, so
-// that a store at rest is as small as it can be, and closes the file.
+// that a closed store is as small as it can be, and closes the file.
 func (w *Writer) Close() error {
 	if w.broken != nil {
 		return w.f.Close()
