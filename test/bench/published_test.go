@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the tables and the chart in the documents anew, from the reports beside them")
+var update = flag.Bool("update", false, "write the tables and the chart in the documents from the reports beside them")
 
 // TestPublished: the tables and the chart in the documents are those of the reports
 // beside them.

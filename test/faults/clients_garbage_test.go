@@ -151,7 +151,7 @@ func TestReset(t *testing.T) {
 	acked, _, unknown := h.counts()
 	t.Logf("%d entries are in the log, %d were acknowledged, %d were sent and reset (delayed syncs: %v)", head, acked, unknown, slow)
 	if head < uint64(acked) || int(head) == acked {
-		t.Errorf("the log has %d entries, %d were acknowledged: no reset came behind a sync", head, acked)
+		t.Errorf("the log has %d entries, %d were acknowledged: no reset came after a sync", head, acked)
 	}
 	p.clean()
 	recovered(t, p.data, h)

@@ -62,7 +62,7 @@ func (p *process) cpuTime() time.Duration {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(b), ") ") // behind the name, which may hold anything
+	_, rest, _ := strings.Cut(string(b), ") ") // after the name, which may contain anything
 	fields, sum := strings.Fields(rest), 0
 	for _, field := range fields[11:13] {
 		n, err := strconv.Atoi(field)

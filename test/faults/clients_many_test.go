@@ -95,7 +95,7 @@ func TestClosedConnectionsLeaveNothing(t *testing.T) {
 		return len(names)
 	}
 	fillLog(t, p.addr, 2000, 1000)
-	eventually(t, "the log to be at rest", func() bool { n := goroutines(); time.Sleep(100 * time.Millisecond); return goroutines() == n })
+	eventually(t, "the log to be idle", func() bool { n := goroutines(); time.Sleep(100 * time.Millisecond); return goroutines() == n })
 	before, files := goroutines(), descriptors()
 	cr := dialMany(t, p.addr, connections, func(i int, c net.Conn) error {
 		switch i % 6 {

@@ -83,7 +83,7 @@ func TestFailingDiskRemoving(t *testing.T) {
 			accepted(t, p.addr, h, 10)
 			verify(t, p.addr, h)
 			if now := len(segmentFiles(t, p.data)); now < before-1 {
-				t.Errorf("of %d segments %d are left: one behind that which failed was removed", before, now)
+				t.Errorf("of %d segments %d are left: one after the failed one was removed", before, now)
 			}
 			p.clean()
 

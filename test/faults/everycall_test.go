@@ -85,7 +85,7 @@ func chosen(t *testing.T, seed uint64, kind string, n int) (all []*failingCall) 
 	rnd := rand.New(rand.NewPCG(seed, uint64(n)))
 	hows, ends := []how{eio, enospc, eioDone}, []string{"kill", "cut"}
 	if kind == "open" {
-		hows = hows[:2] // a file that is open and of which nobody knows is no failure of a disk
+		hows = hows[:2] // an open file that the caller does not know is not a disk failure
 	}
 	add := func(at, way int) {
 		all = append(all, &failingCall{
@@ -229,10 +229,10 @@ func (c *failingCall) recover(t *testing.T, data string, h *history) {
 // check runs fsck on the log after the run. It finds the log whole, with these
 // exceptions:
 //
-//   - blob-damaged behind the end of the index, after a power cut: blobs are synced
+//   - blob-damaged after the end of the index, after a power cut: blobs are synced
 //     before the records that name them, so those without a record may be there by name
 //     alone, without their bytes. The entries are in their segments, and the next start
-//     writes the blobs anew.
+//     writes the blobs again.
 func (c *failingCall) check(t *testing.T, data string) {
 	code, lines := fsckOf(t, data)
 	summary := lines[len(lines)-1]

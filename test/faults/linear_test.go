@@ -378,7 +378,7 @@ func doctoredHistories(ops []porcupine.Operation) map[string][]porcupine.Operati
 		"an append that was acknowledged before it took effect": change(appends, func(op *porcupine.Operation) {
 			op.Call, op.Return = -2, -1
 		}),
-		"a head that is behind": change(
+		"a head that lags": change(
 			func(q request, a answer) bool { return a.head > 10 && a.head < end },
 			func(op *porcupine.Operation) { op.Call, op.Return = last+1, last+2 }),
 	}

@@ -59,7 +59,7 @@ func TestOrderChecker(t *testing.T) {
 	without := func(line string) func(string) string {
 		return func(s string) string { return replaceOnce(t, s, line+"\n", "") }
 	}
-	behind := func(line, where string) func(string) string {
+	after := func(line, where string) func(string) string {
 		return func(s string) string {
 			return replaceOnce(t, replaceOnce(t, s, line+"\n", ""), where+"\n", where+"\n"+line+"\n")
 		}
@@ -75,7 +75,7 @@ func TestOrderChecker(t *testing.T) {
 		"a sync of another file": {replace(t, `2 fdatasync(5</d/segments/1.seg>)`, `2 fdatasync(5</d/segments/9.seg>)`), "before it was synced"},
 		"sent during the sync":   {replace(t, "2 fdatasync(5</d/segments/1.seg>) = 0\n"+lastAck, "1 fdatasync(5</d/segments/1.seg> <unfinished ...>\n"+lastAck+"\n1 <... fdatasync resumed>) = 0"), "before it was synced"},
 		"a sync that never ends": {replace(t, "2 fdatasync(5</d/segments/1.seg>) = 0", "1 fdatasync(5</d/segments/1.seg> <unfinished ...>"), "before it was synced"},
-		"sent before the sync":   {behind(lastAck, `2 <... pwrite64 resumed>) = 60`), "before it was synced"},
+		"sent before the sync":   {after(lastAck, `2 <... pwrite64 resumed>) = 60`), "before it was synced"},
 		"synced during the write": {func(s string) string { // by another thread
 			s = replaceOnce(t, s, "2 fdatasync(5</d/segments/1.seg>) = 0\n", "")
 			return replaceOnce(t, s, "2 <... pwrite64 resumed>", "1 fdatasync(5</d/segments/1.seg>) = 0\n2 <... pwrite64 resumed>")
@@ -84,7 +84,7 @@ func TestOrderChecker(t *testing.T) {
 		"an entry before the sync": {replace(t, `{"index":1,"entry":{}}`, `{"index":3,"entry":{}}`), "before its batch was written"},
 		"an index without a batch": {replace(t, `{"id":"2","index":3}`, `{"id":"2","index":4}`), "no batch holds it"},
 		"the name not synced":      {without(`1 fsync(4</d/segments>) = 0`), "before the name of /d/segments/1.seg"},
-		"the name synced too late": {behind(`1 fsync(4</d/segments>) = 0`, `1 writev(8<socket:[6]>, [{iov_base="{"id":"0","index":1}", iov_len=2}, {iov_base="{"id":"1","index":2}", iov_len=2}], 2) = 4`), "before the name of /d/segments/1.seg"},
+		"the name synced too late": {after(`1 fsync(4</d/segments>) = 0`, `1 writev(8<socket:[6]>, [{iov_base="{"id":"0","index":1}", iov_len=2}, {iov_base="{"id":"1","index":2}", iov_len=2}], 2) = 4`), "before the name of /d/segments/1.seg"},
 		"synced before the renaming": {func(s string) string {
 			return replaceOnce(t, replaceOnce(t, s, "1 fsync(4</d/segments>) = 0\n", ""), "1 renameat", "1 fsync(4</d/segments>) = 0\n1 renameat")
 		}, "before the name of /d/segments/1.seg"},
