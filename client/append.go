@@ -8,7 +8,7 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// callCost is what an append counts in MaxInFlight beside its entry.
+// callCost is what an append counts in MaxInFlight in addition to its entry.
 const callCost = 256
 
 // waiter is where one Append waits.
@@ -28,15 +28,15 @@ func newWaiter() *waiter {
 	return w
 }
 
-// Append appends entry, which has to be a JSON object, array or null, and returns
-// its index once the server has it on disk. Appends of many goroutines are under
-// way together and in no certain order; those of one goroutine, one after the
-// other, are in the order of the calls.
+// Append appends entry, which must be a JSON object, array or null, and returns its index
+// once the server has it on disk. Appends of several goroutines are sent together and
+// stored in no particular order; those of one goroutine are stored in the order of the
+// calls.
 //
-// The error tells what has become of the entry: ErrRefused and ErrNotSent mean
-// that it is not stored, ErrUnknown that nobody knows. If ctx ends while the entry
-// waits to be sent that is ErrNotSent, and ErrUnknown afterwards. Append sends
-// nothing twice; after a lost connection the next Append connects again.
+// The error tells what has become of the entry: ErrRefused and ErrNotSent mean that it is
+// not stored, ErrUnknown that it may be. If ctx ends while the entry waits to be sent, the
+// error is ErrNotSent; after that it is ErrUnknown. Append sends nothing twice; after a
+// lost connection the next Append connects again.
 func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err error) {
 	w := c.waiters.Get().(*waiter)
 	l, id, err := c.send(ctx, entry, call{done: w.done, waits: true}, w)
@@ -65,25 +65,23 @@ func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err er
 	return index, err
 }
 
-// AppendAsync is Append for a caller that has more to send before it knows what has
-// become of the first: it returns once entry has been put in line, and done gets
-// what Append would have returned. The entries of one goroutine's calls are stored
-// in the order of the calls. entry may be used again once AppendAsync has returned.
+// AppendAsync is Append for a caller that sends more before it knows the outcome: it
+// returns once entry is queued, and done gets what Append would have returned. The entries
+// of one goroutine's calls are stored in the order of the calls. The caller may reuse entry
+// once AppendAsync has returned.
 //
-// It waits while MaxInFlight bytes are under way, and for a connection, at most
-// until ctx ends. With an error, which wraps ErrNotSent, done does not run.
-// Otherwise it runs once, in the order of the calls but for a lost connection,
-// on a goroutine that reads the answers, so it must not wait for other appends. That
-// includes AppendAsync itself: called from done, it may wait for room that only
-// further answers give, or, after an error, for a connection that is not made before
-// done has returned. It then waits until ctx ends or the client is closed. Such a
-// caller has another goroutine append.
+// It waits while MaxInFlight bytes are under way, and for a connection, at most until ctx
+// ends. If it returns an error, which wraps ErrNotSent, done does not run. Otherwise done
+// runs once, in the order of the calls unless the connection is lost, on the goroutine that
+// reads the answers. So done must not wait for other appends, nor call AppendAsync, which
+// may wait for room that only further answers make, or for a connection that is not made
+// before done has returned. Use another goroutine for that.
 func (c *Client) AppendAsync(ctx context.Context, entry []byte, done func(index uint64, err error)) error {
 	_, _, err := c.send(ctx, entry, call{done: done}, nil)
 	return err
 }
 
-// send puts an append in line. With w, which waits for it, it may lead: then w has its
+// send queues an append. With w, which waits for it, the append may lead: then w has its
 // answer when send returns, unless ctx or the lane has ended.
 func (c *Client) send(ctx context.Context, entry []byte, call call, w *waiter) (*lane, uint64, error) {
 	entry, err := check(entry)
@@ -120,7 +118,7 @@ func (c *Client) send(ctx context.Context, entry []byte, call call, w *waiter) (
 	}
 }
 
-// makeRoom waits until so many bytes more may be under way.
+// makeRoom waits until cost more bytes may be under way.
 func (c *Client) makeRoom(ctx context.Context, cost int64) error {
 	if c.room.TryAcquire(cost) {
 		return nil
@@ -134,9 +132,9 @@ func (c *Client) makeRoom(ctx context.Context, cost int64) error {
 	return nil
 }
 
-// check returns entry as it can be sent: on one line, without white space around
-// it. One that is no JSON would make the server end the connection, for the other
-// appends on it too.
+// check returns entry in the form in which it can be sent: on one line, without white space
+// around it. An entry that is not JSON would make the server close the connection, with the
+// other appends on it.
 func check(entry []byte) ([]byte, error) {
 	if n := len(entry); n == 0 || entry[0] <= ' ' || entry[n-1] <= ' ' {
 		entry = bytes.Trim(entry, " \t\r\n")
@@ -159,7 +157,7 @@ func check(entry []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if n < len(entry) {
-		return nil, fmt.Errorf("%w: it goes on behind its end, at byte %d", ErrInvalid, n)
+		return nil, fmt.Errorf("%w: unexpected data after the entry, at byte %d", ErrInvalid, n)
 	}
 	if bytes.IndexByte(entry, '\n') >= 0 { // between tokens: JSON has none in strings
 		entry = bytes.ReplaceAll(entry, []byte("\n"), []byte(" "))

@@ -288,15 +288,16 @@ func TestAppendStalled(t *testing.T) {
 			entry := func(n, size int) []byte {
 				return fmt.Appendf(nil, `{"n":"<%04d>","pad":"%s"}`, n, strings.Repeat("x", size))
 			}
+			first := entry(0, test.first)
 			c := dial(t, addr, client.Options{MaxInFlight: 64 << 20})
 			ctx, cancel := context.WithCancel(patient(t))
 			errs := make([]error, count)
 			var wg sync.WaitGroup
-			begin := func(n, size int) { wg.Go(func() { _, errs[n] = c.Append(ctx, entry(n, size)) }) }
-			begin(0, test.first)
+			begin := func(n int, entry []byte) { wg.Go(func() { _, errs[n] = c.Append(ctx, entry) }) }
+			begin(0, first)
 			poll(t, "the first to be written", func() bool { return c.Written() == 1 })
 			for n := 1; n < count; n++ {
-				begin(n, 30_000)
+				begin(n, entry(n, 30_000))
 			}
 			poll(t, "the others to be in line", func() bool { return test.until(c) })
 			cancel()

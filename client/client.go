@@ -1,12 +1,11 @@
 // Package client appends to a tcp-log-server, reads from it and follows it.
 //
-// A Client is for one server and for many goroutines. Its appends share one
-// connection: what they send meanwhile goes out in one write, so an append costs
-// little where there are many (lane.go). Each read has a connection of its own
-// (read.go, stream.go).
+// A Client talks to one server and may be used by many goroutines. Its appends share one
+// connection, and those that are waiting go out in one write, so an append among many is
+// cheap (lane.go). Each read has its own connection (read.go, stream.go).
 //
-// An append is never sent twice: where its outcome is unknown it ends with
-// ErrUnknown. A Follow connects again by itself, and goes on where it was.
+// An append is never sent twice: if its outcome is unknown, it ends with ErrUnknown. A
+// Follow reconnects by itself and goes on where it was.
 package client
 
 import (
@@ -21,32 +20,31 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Options say how a Client connects and how much it keeps under way. The zero
-// value is plain TCP, no token, and the defaults named below.
+// Options say how a Client connects and how much it keeps under way. The zero value means
+// plain TCP, no token, and the defaults named below.
 type Options struct {
-	// TLS, if not nil, makes every connection one by TLS. The name to expect in the
-	// server's certificate is the host of the address unless ServerName says
-	// otherwise.
+	// TLS, if not nil, is used on every connection. The name expected in the server's
+	// certificate is the host of the address unless ServerName says otherwise.
 	TLS *tls.Config
 	// Token is sent as the first line of every connection, unless it is empty.
 	Token string
-	// DialTimeout is how long a connection may take to come about, TLS and token
-	// included; 10 s by default. A context may end it sooner.
+	// DialTimeout is how long connecting may take, including TLS and the token; 10 s by
+	// default. A context may end it sooner.
 	DialTimeout time.Duration
-	// MaxInFlight is how many bytes of appends may be under way; 4 MiB by default.
-	// Further ones wait. Each counts with its length and 256 bytes.
+	// MaxInFlight is how many bytes of appends may be under way; 4 MiB by default. Further
+	// appends wait. Each counts as its length plus 256 bytes.
 	MaxInFlight int64
-	// MinBackoff and MaxBackoff bound how long a Follow waits before it connects
-	// again: MinBackoff the first time, twice as long each further time, and always
-	// less than that by a random part of up to a half; 100 ms and 5 s by default.
+	// MinBackoff and MaxBackoff bound how long a Follow waits before it reconnects:
+	// MinBackoff the first time, twice as long each further time, less a random part of up
+	// to a half; 100 ms and 5 s by default.
 	MinBackoff, MaxBackoff time.Duration
-	// OnRetry is told why a Follow has lost its connection, or could not connect,
-	// and how long it waits now. It runs on the goroutine that follows.
+	// OnRetry is told why a Follow has lost its connection, or could not connect, and how
+	// long it waits now. It runs on the goroutine that follows.
 	OnRetry func(err error, wait time.Duration)
-	// OnResume is told, on the same goroutine, when it has gone on after that.
+	// OnResume is called, on the same goroutine, when the Follow has resumed.
 	OnResume func()
-	// DialContext connects in place of net.Dialer, which has TCP's keep-alive on so
-	// that a server that is gone is noticed within a minute.
+	// DialContext replaces the default net.Dialer, which uses TCP keep-alive so that it
+	// notices within a minute that a server is gone.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
@@ -78,7 +76,7 @@ func (o Options) withDefaults(addr string) Options {
 	return o
 }
 
-// Client speaks with one server. All methods may be called from any goroutine.
+// Client talks to one server. All methods may be called from any goroutine.
 type Client struct {
 	addr  string
 	opts  Options
@@ -86,27 +84,30 @@ type Client struct {
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelCauseFunc
-	running sync.WaitGroup // every goroutine of the client's
+	running sync.WaitGroup // every goroutine of the client
 
 	room    *semaphore.Weighted // MaxInFlight
 	waiters sync.Pool           // of *waiter
 	lane    atomic.Pointer[lane]
 
 	mu      sync.Mutex
-	dialing *dialing // a lane that is on its way
-	idle    *lane    // over a connection whose read has ended; nothing is appended over it
+	dialed  net.Conn // Dial's connection, until something uses it or dialedMax is over
+	dialing *dialing // a lane that is being connected
 	closed  bool
 }
 
-// dialing is a connection for a lane on its way; done is closed at its end.
+// dialedMax is how long Dial's connection may lie unused: nothing watches it.
+const dialedMax = 10 * time.Second
+
+// dialing is the connecting of a lane; done is closed at its end.
 type dialing struct {
 	done chan struct{}
 	lane *lane
 	err  error
 }
 
-// Dial connects to the server at addr, which is host:port, so that an address that
-// is wrong shows at once. That the token is right shows only when it is used.
+// Dial connects to the server at addr, which is host:port, so that a wrong address shows at
+// once. A wrong token shows only when it is used.
 func Dial(ctx context.Context, addr string, options Options) (*Client, error) {
 	options = options.withDefaults(addr)
 	c := &Client{addr: addr, opts: options, room: semaphore.NewWeighted(options.MaxInFlight)}
@@ -124,7 +125,12 @@ func Dial(ctx context.Context, addr string, options Options) (*Client, error) {
 		c.cancel(nil)
 		return nil, err
 	}
-	c.lane.Store(c.newLane(nc))
+	c.dialed = nc
+	time.AfterFunc(dialedMax, func() {
+		if nc := c.takeDialed(); nc != nil {
+			nc.Close()
+		}
+	})
 	return c, nil
 }
 
@@ -156,8 +162,17 @@ func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	return nc, nil
 }
 
-// connected returns the lane, connecting anew if the last one has ended. Those who
-// come meanwhile share one dial, which the end of one's context does not end.
+// takeDialed returns Dial's connection if nothing has used it yet, else nil.
+func (c *Client) takeDialed() net.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	nc := c.dialed
+	c.dialed = nil
+	return nc
+}
+
+// connected returns the lane, and connects again if the last one has ended. Concurrent
+// calls share one dial, which does not end with the context of any of them.
 func (c *Client) connected(ctx context.Context) (*lane, error) {
 	if l := c.lane.Load(); l != nil && !l.ended.Load() {
 		return l, nil
@@ -188,7 +203,7 @@ func (c *Client) connected(ctx context.Context) (*lane, error) {
 	}
 }
 
-// dialLane opens a lane for those who wait for d.
+// dialLane opens a lane for the calls that wait for d.
 func (c *Client) dialLane(d *dialing) {
 	if l := c.lane.Load(); l != nil {
 		select {
@@ -196,7 +211,7 @@ func (c *Client) dialLane(d *dialing) {
 		case <-c.ctx.Done():
 		}
 	}
-	nc, err := c.takeIdle(), error(nil)
+	nc, err := c.takeDialed(), error(nil)
 	if nc == nil {
 		nc, err = c.connect(c.ctx)
 	}
@@ -218,44 +233,16 @@ func (c *Client) dialLane(d *dialing) {
 	close(d.done)
 }
 
-// takeIdle returns a connection that nothing is under way on, or nil.
-func (c *Client) takeIdle() net.Conn {
-	c.mu.Lock()
-	l := c.idle
-	c.idle = nil
-	c.mu.Unlock()
-	if l != nil {
-		if nc := l.release(); nc != nil {
-			return nc
-		}
-	}
-	if l = c.lane.Load(); l != nil {
-		return l.release()
-	}
-	return nil
-}
-
-// keepIdle keeps a connection for takeIdle. Meanwhile somebody reads from it, so
-// that its end is noticed.
-func (c *Client) keepIdle(nc net.Conn) (kept bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed || c.idle != nil && !c.idle.ended.Load() {
-		return false
-	}
-	c.idle = c.newLane(nc)
-	return true
-}
-
-// Close ends every connection and returns once everything that the client runs has
-// ended. It waits for no answer: appends that are under way end with ErrUnknown or
-// ErrNotSent, reads with ErrClosed. Later calls do nothing.
+// Close closes every connection and returns once all goroutines of the client have ended.
+// It waits for no answer: appends under way end with ErrUnknown or ErrNotSent, reads with
+// ErrClosed. Further calls of Close do nothing.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
 	c.cancel(ErrClosed)
-	if c.idle != nil {
-		c.idle.interrupt()
+	if c.dialed != nil {
+		c.dialed.Close()
+		c.dialed = nil
 	}
 	if l := c.lane.Load(); l != nil {
 		l.interrupt()

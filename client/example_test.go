@@ -94,7 +94,7 @@ func ExampleClient_Append_errors() {
 	}
 	// Output:
 	// the server will not have it: not stored: duplicate member "a" at byte 7 of the entry
-	// safe to append again once it is put right: not sent: no JSON object, array or null: not JSON: found 'a' at byte 0, want a value
+	// safe to append again once it is put right: not sent: not a JSON object, array or null: not JSON: found 'a' at byte 0, want a value
 	// stored
 }
 

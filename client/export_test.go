@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"syscall"
 	"testing"
 	"time"
@@ -34,6 +35,9 @@ type laneState struct {
 
 func (c *Client) look() laneState {
 	l := c.lane.Load()
+	if l == nil { // nothing has been appended
+		return laneState{}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return laneState{l.turn, l.next, len(l.calls) - l.taken, l.busy}
@@ -44,10 +48,13 @@ func (c *Client) Interrupt() { c.lane.Load().interrupt() }
 
 // BeforeDirectWrite has hook run before each write that does not wait.
 func (c *Client) BeforeDirectWrite(hook func()) {
-	l := c.lane.Load()
+	l, err := c.connected(context.Background())
+	if err != nil {
+		panic(err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.direct.to = hooked{l.direct.to, hook}
+	l.direct.Out = hooked{l.direct.Out, hook}
 }
 
 type hooked struct {

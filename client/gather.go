@@ -6,48 +6,48 @@ import (
 	"time"
 )
 
-// Many answers come in one read, and those who get them often append again at once:
-// goroutines that have waited, and callbacks. Their lines go out as one write when the
-// last of them has appended, or the reading goroutine has given them the time to.
+// Many answers come in one read, and the goroutines and callbacks that get them often
+// append again at once. Their lines go out as one write, when the last of them has appended
+// or the reading goroutine has given them enough time.
 
-// gatherMax is how long callbacks may take until what they have gathered is written, and
-// no more gathers. Tests change it.
+// gatherMax is how long callbacks may run before what has gathered is written and the
+// gathering ends. Tests change it.
 var gatherMax = 200 * time.Microsecond
 
 const (
-	// gatherCheck is after how many callbacks the time is looked at.
+	// gatherCheck is the number of callbacks between two looks at the clock.
 	gatherCheck = 8
-	// dueRounds is how often the reading goroutine lets others run after the last
-	// append of those that are due: some microseconds, if there is nobody to run.
+	// dueRounds is how often the reading goroutine lets others run after the last append
+	// that came: some microseconds, if no other goroutine is ready.
 	dueRounds = 20
-	// writeRounds is how often at most who writes for others does, before he goes on
-	// with what he is there for.
+	// writeRounds is how many writes a goroutine makes for others before it goes on with its
+	// own work.
 	writeRounds = 4
 )
 
-// gather is the state of a lane on which lines gather: it is busy, and who ends the
-// gathering writes them.
+// gather is the state of a lane on which lines gather. The lane is busy, and the goroutine
+// that ends the gathering writes them.
 type gather struct {
 	on      bool
-	calling bool         // callbacks run, for which nobody else shall wait
-	due     atomic.Int32 // how many of those that were answered have not appended again; set under mu
+	calling bool         // callbacks are running; a goroutine that appends does not wait for them
+	due     atomic.Int32 // how many that were answered have not appended again; set under mu
 }
 
-// begin begins the gathering of what so many calls bring about that were answered.
+// begin starts gathering what the calls that were answered append next.
 func (g *gather) begin(answered int, calling bool) {
 	g.on, g.calling = true, calling
 	g.due.Store(int32(answered))
 }
 
-// ends notes an append, which waits for its answer or does not, and ends the gathering
-// if it is the last that is due.
+// ends notes an append and ends the gathering if it is the last one due. waits says whether
+// the append waits for its answer.
 func (g *gather) ends(waits bool) bool {
 	g.on = g.due.Add(-1) > 0 && !(waits && g.calling)
 	return !g.on
 }
 
-// awaitDue lets those run who have just got their answers, for as long as they append,
-// and writes what has gathered unless the last of them has.
+// awaitDue lets the goroutines run that have just got their answers, for as long as they
+// append, and writes what has gathered unless the last of them did.
 func (l *lane) awaitDue() {
 	if l.gather.calling {
 		l.mu.Lock()
@@ -57,7 +57,7 @@ func (l *lane) awaitDue() {
 	before := int32(0)
 	for round := 0; round < dueRounds; round++ {
 		runtime.Gosched()
-		due := l.gather.due.Load() // without mu, for which they would have to wait
+		due := l.gather.due.Load() // without mu, since they need it
 		if due <= 0 {
 			break
 		}
@@ -79,18 +79,18 @@ func (l *lane) writeGathered() {
 	}
 }
 
-// flush has what has gathered written. The caller is who made the lane busy, or who
+// flush writes what has gathered, or has it written. The caller made the lane busy, or
 // ended its gathering.
 func (l *lane) flush() {
 	if l.direct == nil {
-		l.wake <- struct{}{} // has room: busy says that nobody else has sent
+		l.wake <- struct{}{} // never blocks: busy says that no other goroutine has sent
 		return
 	}
 	l.writeNow()
 }
 
-// writeNow writes what has gathered, as much as the connection takes at once, and some of
-// what comes meanwhile. The rest it leaves to the writing goroutine. The caller is who
+// writeNow writes what has gathered, as much as the connection takes without waiting, and
+// some of what comes meanwhile. It leaves the rest to the writing goroutine. The caller
 // made the lane busy.
 func (l *lane) writeNow() {
 	for range writeRounds {
@@ -100,7 +100,7 @@ func (l *lane) writeNow() {
 		if out == nil {
 			return
 		}
-		n := l.direct.writeNow(out)
+		n, _ := l.direct.TryWrite(out) // an error shows in the next write that can wait
 		l.mu.Lock()
 		if n < len(out) {
 			l.rest = out[n:]
@@ -117,5 +117,5 @@ func (l *lane) writeNow() {
 			return
 		}
 	}
-	l.wake <- struct{}{} // has room: busy says that nobody else has sent
+	l.wake <- struct{}{} // never blocks: busy says that no other goroutine has sent
 }

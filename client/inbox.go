@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// inbox is what has come over a lane. It belongs to whose turn it is to read (lead.go).
+// inbox is what has been received on a lane. It belongs to the goroutine whose turn it is to
+// read (lead.go).
 type inbox struct {
 	buf      []byte
-	hi       int     // how much of buf has been received and not dealt with
-	replies  []reply // those that are being dealt with
-	left     []reply // what an append that led has left of them: other people's code does not run on its goroutine
+	hi       int     // how much of buf has been received and not handled
+	replies  []reply // those being handled
+	left     []reply // those that a leader has left: callbacks of others do not run on its goroutine
 	answered bool    // an answer has come
 	err      error   // why nothing more will come
 }
@@ -22,14 +23,14 @@ type inbox struct {
 // replyBuffer is the least size of the buffer that answers are read into.
 const replyBuffer = 32 << 10
 
-// receive reads once and completes the calls that are answered. Its error is why the
-// lane ends.
+// receive reads once and completes the calls that are answered. The error says why the lane
+// ends.
 func (l *lane) receive() error {
 	n, err := l.source.Read(l.in.buf[l.in.hi:])
 	return l.received(n, err)
 }
 
-// received deals with what a read has given.
+// received handles the result of a read.
 func (l *lane) received(n int, err error) error {
 	in := &l.in
 	in.hi += n
@@ -66,7 +67,7 @@ func (l *lane) received(n int, err error) error {
 	return nil
 }
 
-// readEnd is what ended the lane when a read has failed with err.
+// readEnd returns why the lane ended when a read has failed with err.
 func (l *lane) readEnd(err error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,7 +83,7 @@ func (l *lane) readEnd(err error) error {
 	return lost(err)
 }
 
-// answer completes the calls that the replies are for: the oldest ones.
+// answer completes the calls that the replies belong to: the oldest ones.
 func (l *lane) answer(replies []reply) error {
 	if len(replies) == 0 {
 		return nil
@@ -111,12 +112,12 @@ func (l *lane) answer(replies []reply) error {
 	}
 	if l.first > len(l.calls)/2 {
 		n := copy(l.calls, l.calls[l.first:])
-		clear(l.calls[n:]) // lets go of done
+		clear(l.calls[n:]) // releases done
 		l.calls, l.taken, l.first = l.calls[:n], l.taken-l.first, 0
 	}
-	// What those who have their answers now append at once goes out as one write, by
-	// this goroutine or the last of them. To wake the writing goroutine would have the
-	// runtime wake a thread for it.
+	// What the callers that now have their answers append next goes out as one write, by
+	// this goroutine or the last of them. Waking the writing goroutine would make the
+	// runtime wake a thread.
 	leads, calls := l.turn == leadersTurn, waiting < len(replies)
 	gathers := (calls || waiting > 1) && !l.busy && !leads
 	if gathers {
@@ -136,7 +137,7 @@ func (l *lane) answer(replies []reply) error {
 		}
 		r.done(r.index, r.err)
 		if i%gatherCheck == 0 && !begun.IsZero() && time.Since(begun) > gatherMax {
-			l.writeGathered() // others shall not wait for what done does
+			l.writeGathered() // others must not wait for done
 			begun = time.Time{}
 		}
 	}

@@ -11,30 +11,32 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tcp-log-server/internal/nowait"
 )
 
 // call is one append that is under way.
 type call struct {
 	id    uint64
-	cost  int64 // what it holds of the client's room
+	cost  int64 // bytes of MaxInFlight that it holds
 	done  func(index uint64, err error)
-	waits bool // done wakes a goroutine that has waited for it
+	waits bool // done wakes a goroutine that waits for it
 }
 
-// lane is one connection that appends go over. One goroutine writes what has
-// gathered, as one write; another reads the answers, which come in the order of
-// the writes. Whoever appends only puts a line into out, with two exceptions: one that is
-// alone does all of it by itself (lead.go), and those whom answers have just reached
-// write for each other (gather.go).
+// lane is the connection that carries appends. One goroutine writes what has gathered, as
+// one write; another reads the answers, which come in the order of the writes. An append
+// only adds a line to out, with two exceptions: an append that is alone writes and reads by
+// itself (lead.go), and goroutines that have just been answered write for each other
+// (gather.go).
 type lane struct {
 	client *Client
 	nc     net.Conn
-	source io.Reader   // of nc; belongs to whose turn it is
-	direct *direct     // nil where no append can lead; its reads belong to whose turn it is, its writes to who is busy
-	ended  atomic.Bool // takes no more appends; set with cause
+	source io.Reader    // of nc; belongs to whose turn it is
+	direct *nowait.Conn // of nc, for calls that do not wait; nil where no append can lead. Used like source for reads, and while busy for writes
+	ended  atomic.Bool  // takes no more appends; set with cause
 
 	wake   chan struct{} // wakes the writing goroutine
-	recall chan struct{} // tells the reading goroutine that it is its turn
+	recall chan struct{} // gives the reading goroutine its turn
 	over   chan struct{} // closed once the lane has ended
 	done   chan struct{} // closed once every call has been completed, and nothing runs
 
@@ -47,21 +49,21 @@ type lane struct {
 	first  int
 	taken  int    // calls below it have been taken to be written
 	next   uint64 // id of the next call
-	rest   []byte // what a write that does not wait has left, for the writing goroutine
-	busy   bool   // the writing goroutine has been woken and has not gone to sleep, or somebody else writes or will
+	rest   []byte // what a write that did not wait has left to the writing goroutine
+	busy   bool   // the writing goroutine is awake, or another goroutine writes or will
 	gather gather
-	turn   turn  // whose it is to read
+	turn   turn  // whose turn it is to read
 	lone   int   // how many answers in a row have come one at a time, with nothing else under way
 	cause  error // why the lane has ended
 
-	deadline time.Time // of reading, but for the moment that a leading append is kicked
-	kicked   bool      // the deadline has passed for an append that leads
+	deadline time.Time // of reading, except while a leader is being interrupted
+	kicked   bool      // the read deadline is set in order to interrupt a leader
 }
 
-// newLane starts a lane on nc. The caller keeps client.running from sinking to 0,
-// or knows that nobody waits for it yet.
+// newLane starts a lane on nc. The caller keeps client.running above 0, or knows that
+// nothing waits for it yet.
 func (c *Client) newLane(nc net.Conn) *lane {
-	l := &lane{client: c, nc: nc, source: nc, direct: newDirect(nc), in: inbox{buf: make([]byte, replyBuffer)},
+	l := &lane{client: c, nc: nc, source: nc, direct: nowait.NewConn(nc), in: inbox{buf: make([]byte, replyBuffer)},
 		wake: make(chan struct{}, 1), recall: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{})}
 	if l.direct != nil {
 		l.source = l.direct
@@ -76,17 +78,14 @@ func (c *Client) newLane(nc net.Conn) *lane {
 		err := l.read()
 		l.end(err)
 		<-written
-		if errors.Is(err, errReleased) {
-			return // the connection goes on, as a read's
-		}
 		l.nc.Close()
 		l.settle(err)
 	})
 	return l
 }
 
-// add puts an append in line. It refuses once the lane has ended. The caller has to have
-// what is in line written if writes is true.
+// add queues an append; ok is false once the lane has ended. If writes is true, the caller
+// must have the queue written.
 func (l *lane) add(entry []byte, c call, leads bool) (id uint64, writes, ok bool) {
 	l.mu.Lock()
 	if l.cause != nil {
@@ -112,7 +111,7 @@ func (l *lane) add(entry []byte, c call, leads bool) (id uint64, writes, ok bool
 	}
 	l.mu.Unlock()
 	if recall {
-		l.recall <- struct{}{} // has room: it is read for each turn
+		l.recall <- struct{}{} // never blocks: it is received once for each turn
 	}
 	if idle && !leads {
 		l.wake <- struct{}{} // has room: busy says that nobody else has sent
@@ -120,7 +119,7 @@ func (l *lane) add(entry []byte, c call, leads bool) (id uint64, writes, ok bool
 	return c.id, writes, true
 }
 
-// withdraw takes a call out of the line, if it has not been taken to be written.
+// withdraw takes a call out of the queue, unless it has been taken to be written.
 func (l *lane) withdraw(id uint64) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -138,8 +137,8 @@ func (l *lane) withdraw(id uint64) bool {
 	return false
 }
 
-// take takes what has gathered, to be written. If that is nothing, who was busy no
-// longer is. The caller holds mu.
+// take takes what has gathered, to be written. If there is nothing, the lane is no longer
+// busy. The caller holds mu.
 func (l *lane) take() []byte {
 	out := l.out
 	if len(out) == 0 || l.cause != nil {
@@ -168,7 +167,7 @@ func (l *lane) write() {
 		case <-l.over:
 			return
 		}
-		// Whoever is about to append may do so: one write instead of many.
+		// Let others append first: one write instead of many.
 		l.mu.Lock()
 		gathered := len(l.calls)-l.taken >= 2
 		l.mu.Unlock()
@@ -206,10 +205,10 @@ func (l *lane) write() {
 	}
 }
 
-// writeAll writes b, waiting for the peer where it has to.
+// writeAll writes b, and waits for the peer if it has to.
 func (l *lane) writeAll(b []byte) (n int, err error) {
 	if l.direct != nil {
-		if n = l.direct.writeNow(b); n == len(b) {
+		if n, _ = l.direct.TryWrite(b); n == len(b) {
 			return n, nil
 		}
 	}
@@ -220,14 +219,14 @@ func (l *lane) writeAll(b []byte) (n int, err error) {
 // drainTime is how long answers may still come after a failed write.
 const drainTime = 2 * time.Second
 
-// unwritten is how many of the lines in out cannot have an effect when only its
-// first n bytes were written. A line without its newline can.
+// unwritten returns how many of the lines in out cannot have an effect if only the first n
+// bytes were written. A line that lacks only its newline can.
 func unwritten(out []byte, n int) int {
 	return bytes.Count(out[min(n+1, len(out)):], []byte("\n"))
 }
 
-// end keeps further appends off and tells the writing goroutine to end. The first
-// err is why.
+// end refuses further appends and tells the writing goroutine to end. The first err says
+// why.
 func (l *lane) end(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -241,8 +240,8 @@ func (l *lane) endWith(err error) {
 		l.ended.Store(true)
 		close(l.over)
 	}
-	if err != nil && !errors.Is(err, errReleased) && l.busy {
-		// A write that is going on ends with the reading side's end.
+	if err != nil && l.busy {
+		// A write under way ends when reading has ended.
 		l.nc.SetWriteDeadline(time.Unix(1, 0))
 	}
 }
@@ -262,27 +261,6 @@ func (l *lane) readUntil(t time.Time) {
 	if !l.kicked {
 		l.nc.SetReadDeadline(t)
 	}
-}
-
-// errReleased ends a lane whose connection goes on as a read's.
-var errReleased = errors.New("released")
-
-// release ends a lane that nothing has been appended over, and returns its
-// connection, which may have ended meanwhile, or nil.
-func (l *lane) release() net.Conn {
-	l.mu.Lock()
-	if l.cause != nil || l.next > 0 {
-		l.mu.Unlock()
-		return nil
-	}
-	l.cause = errReleased
-	l.ended.Store(true)
-	close(l.over)
-	l.mu.Unlock()
-	l.nc.SetReadDeadline(time.Unix(1, 0))
-	<-l.done
-	l.nc.SetReadDeadline(time.Time{})
-	return l.nc
 }
 
 // read is the reading goroutine. It ends when the lane has, and returns why.
@@ -306,7 +284,7 @@ func (l *lane) settle(err error) {
 	calls, taken := l.calls[l.first:], l.taken-l.first
 	l.calls, l.first, l.taken, l.out, l.rest = nil, 0, 0, nil, nil
 	l.mu.Unlock()
-	// A server that turns a connection away has not looked at what came over it.
+	// A server that turns a connection away has read nothing from it.
 	turnedAway := !l.in.answered && (errors.Is(err, ErrUnauthorized) || errors.Is(err, errTooMany))
 	for i, c := range calls {
 		l.client.room.Release(c.cost)

@@ -6,35 +6,35 @@ import (
 	"time"
 )
 
-// Appends that come one at a time, each after the answer to the one before, do not
-// need the lane's goroutines: an append that finds nothing under way leads. It writes
-// its line and reads its answer by itself, on the goroutine that waits anyway. Each
-// goroutine that is woken instead has the runtime wake a thread, and takes a
-// processor from the server where both are on one machine (docs/PERFORMANCE-NOTES.md).
+// Appends that come one at a time, each after the answer to the one before, do not need the
+// lane's goroutines: an append that finds nothing under way leads. It writes its line and
+// reads its answer on its own goroutine, which would wait anyway. Each goroutine that is
+// woken instead makes the runtime wake a thread, and takes a processor from the server if
+// both are on one machine.
 //
-// For that the reading goroutine leaves its turn vacant once a few answers have come
-// one at a time. It takes it back when somebody appends who does not lead, when he
-// who leads leaves something to be read, and when nothing has been appended for a
-// while: somebody has to notice the end of the connection.
+// So once a few answers have come one at a time, the reading goroutine leaves its turn
+// vacant. It takes the turn back when an append cannot lead, when the leader leaves unread
+// input, and when nothing has been appended for a while: something has to notice the end of
+// the connection.
 
 // turn is whose turn it is to read.
 type turn int
 
 const (
 	readersTurn turn = iota // the reading goroutine's
-	vacant                  // nobody's: the next append may lead
-	leadersTurn             // that of an append that leads
+	vacant                  // the next append may lead
+	leadersTurn             // an append leads
 )
 
 const (
-	// leadAfter is after how many answers in a row that came one at a time the turn
-	// is left vacant.
+	// leadAfter is the number of answers in a row that came one at a time after which the
+	// turn is left vacant.
 	leadAfter = 4
-	// vacantMax is for how long at most, but twice, it is vacant without an append.
+	// vacantMax is half of the longest time that it stays vacant without an append.
 	vacantMax = 50 * time.Millisecond
 )
 
-// takeTurn reports whether the caller may lead. If so it is its turn until passTurn.
+// takeTurn reports whether the caller may lead. If so, it has the turn until passTurn.
 func (l *lane) takeTurn() bool {
 	l.mu.Lock()
 	if l.turn != vacant || l.first < len(l.calls) || l.cause != nil {
@@ -43,8 +43,8 @@ func (l *lane) takeTurn() bool {
 	}
 	l.turn = leadersTurn
 	l.mu.Unlock()
-	// Nobody has watched the connection meanwhile: it may have ended.
-	n, err := l.direct.readNow(l.in.buf[l.in.hi:])
+	// Nothing has watched the connection meanwhile: it may have ended.
+	n, err := l.direct.TryRead(l.in.buf[l.in.hi:])
 	if n == 0 && err == nil {
 		return true
 	}
@@ -55,7 +55,7 @@ func (l *lane) takeTurn() bool {
 	return false
 }
 
-// passTurn ends the turn of an append that has led.
+// passTurn ends the turn of a leader.
 func (l *lane) passTurn() {
 	l.mu.Lock()
 	again := l.lone > 0 && l.first == len(l.calls) && l.in.hi == 0 && l.in.err == nil && l.cause == nil
@@ -69,9 +69,9 @@ func (l *lane) passTurn() {
 	}
 }
 
-// lead reads answers until that of the caller has come, which done puts into w, or one
-// that is not for a goroutine that waits, or ctx ends, or the lane. The caller has the
-// turn, and writes if it has to write what is in line.
+// lead reads until the answer for the caller has come, which done puts into w, or one for a
+// callback, or until ctx or the lane ends. The caller has the turn; writes says whether it
+// has to write the queue.
 func (l *lane) lead(ctx context.Context, w *waiter, writes bool) {
 	if writes {
 		l.writeNow()
@@ -103,11 +103,10 @@ func (l *lane) lead(ctx context.Context, w *waiter, writes bool) {
 	l.passTurn()
 }
 
-// errKicked: the context of the append that leads has ended, not the connection.
-var errKicked = errors.New("kicked")
+// errKicked: the leader's context has ended, not the connection.
+var errKicked = errors.New("interrupted")
 
-// leaveTurn reports whether the reading goroutine has left its turn vacant, where the
-// next append may lead.
+// leaveTurn leaves the turn vacant if the next append may lead, and reports whether it has.
 func (l *lane) leaveTurn() bool {
 	if l.direct == nil {
 		return false
@@ -121,7 +120,7 @@ func (l *lane) leaveTurn() bool {
 	return true
 }
 
-// awaitTurn waits until it is the reading goroutine's turn again.
+// awaitTurn waits until it is the turn of the reading goroutine again.
 func (l *lane) awaitTurn() {
 	tick := time.NewTimer(vacantMax)
 	defer tick.Stop()

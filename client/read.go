@@ -14,45 +14,41 @@ import (
 // Entry is an entry of the log.
 type Entry struct {
 	Index uint64
-	// Value is the entry's JSON in canonical form. It stays as it is, but shares
-	// memory with its neighbours, up to 64 KiB: clone one that is kept for long.
+	// Value is the entry's JSON in canonical form. It does not change, but shares memory
+	// with its neighbours, up to 64 KiB: clone a value that you keep for long.
 	Value json.RawMessage
 }
 
-// Read yields the entries from index from on, count of them at most or, if count
-// is 0, all through the head. It waits for no entries to come: it ends at the head
-// of the moment in which the server takes the read.
+// Read yields the entries from index from on, at most count of them or, if count is 0, all
+// through the head. It does not wait for new entries: it ends at the head of the moment in
+// which the server takes the request.
 //
-// An *EntryError stands in the place of an entry that the server cannot give, and
-// the read goes on. Any other error is the last thing that is yielded: ctx's cause,
-// ErrClosed, ErrLost, ErrUnauthorized, ErrServer, ErrProtocol, or that of a dial.
+// An *EntryError takes the place of an entry that the server cannot read, and the read goes
+// on. Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrLost,
+// ErrUnauthorized, ErrServer, ErrProtocol, or the error of a dial.
 func (c *Client) Read(ctx context.Context, from, count uint64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		r := cursor{client: c, next: from}
-		for again := true; again; {
-			again = false
-			s, err := r.begin(ctx, count)
-			if err == nil {
-				_, err = r.run(ctx, s, true, yield)
-				again = err != nil && s.reused && !s.begun && ctx.Err() == nil // it had ended long since
-			}
-			if err != nil && !again {
-				yield(Entry{}, err)
-			}
+		s, err := r.begin(ctx, count)
+		if err == nil {
+			_, err = r.run(ctx, s, true, yield)
+		}
+		if err != nil {
+			yield(Entry{}, err)
 		}
 	}
 }
 
-// Follow yields the entries from index from on, and then each as it is appended,
-// until ctx ends, the client is closed, or an error of those below occurs.
+// Follow yields the entries from index from on, and then each as it is appended, until ctx
+// ends, the client is closed, or one of the errors below occurs.
 //
-// When the connection is lost, or the server stops, it connects again, as often as
-// it takes, and goes on with the entry after the last one that it has yielded: none
-// is missed and none comes twice. Options.OnRetry hears of it.
+// If the connection is lost, or the server stops, Follow reconnects, as often as it takes,
+// and goes on with the entry after the last one it has yielded: none is missed and none
+// comes twice. Options.OnRetry hears of it.
 //
-// An *EntryError stands in the place of an entry that the server cannot give, and
-// following goes on. Any other error is the last thing that is yielded: ctx's
-// cause, ErrClosed, ErrUnauthorized, ErrServer, ErrProtocol, or ErrDiverged.
+// An *EntryError takes the place of an entry that the server cannot read, and Follow goes
+// on. Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrUnauthorized,
+// ErrServer, ErrProtocol, or ErrDiverged.
 func (c *Client) Follow(ctx context.Context, from uint64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		r := cursor{client: c, next: from}
@@ -63,9 +59,6 @@ func (c *Client) Follow(ctx context.Context, from uint64) iter.Seq2[Entry, error
 				var stopped bool
 				if stopped, err = r.run(ctx, s, false, yield); stopped {
 					return
-				}
-				if s.reused && !s.begun && ctx.Err() == nil {
-					continue
 				}
 			}
 			if ctx.Err() != nil {
@@ -94,7 +87,7 @@ func (c *Client) Follow(ctx context.Context, from uint64) iter.Seq2[Entry, error
 	}
 }
 
-// lasting reports whether to connect again would not help.
+// lasting reports whether reconnecting would not help.
 func lasting(err error) bool {
 	if errors.Is(err, errTooMany) {
 		return false
@@ -107,7 +100,7 @@ func lasting(err error) bool {
 	return false
 }
 
-// backoff is how long to wait after so many attempts in vain.
+// backoff returns how long to wait after so many failed attempts.
 func (c *Client) backoff(attempt int) time.Duration {
 	most := c.opts.MaxBackoff
 	if attempt < 32 {
@@ -118,13 +111,13 @@ func (c *Client) backoff(attempt int) time.Duration {
 	return most/2 + rand.N(most/2+1)
 }
 
-// cursor is where a read is, over as many connections as it takes.
+// cursor is the position of a read, over as many connections as it takes.
 type cursor struct {
 	client *Client
 	next   uint64 // index of the next entry to yield
 
-	// The last entry that was yielded, if any: a read that goes on over another
-	// connection begins with it, which shows that the log is the same.
+	// The last entry that was yielded, if any: a read that goes on over another connection
+	// starts with it, which shows that the log is the same.
 	last    json.RawMessage
 	seen    bool
 	damaged bool // it could not be read
@@ -146,8 +139,8 @@ func (r *cursor) begin(ctx context.Context, count uint64) (*stream, error) {
 	return r.client.open(ctx, readRequest(from, count))
 }
 
-// run yields what comes over s until the read ends: stopped if yield wants no more
-// or the read has its end, which with toHead is the snapshot.
+// run yields what comes over s until the read ends. stopped means that yield wants no more
+// or the read is complete, which with toHead it is at the snapshot.
 func (r *cursor) run(ctx context.Context, s *stream, toHead bool, yield func(Entry, error) bool) (stopped bool, err error) {
 	defer s.close()
 	if r.seen {
@@ -202,7 +195,7 @@ func (r *cursor) resumed() {
 	}
 }
 
-// compare takes the first line of a read that goes on: the last entry again.
+// compare checks the first line of a read that goes on: the last entry again.
 func (r *cursor) compare(ctx context.Context, s *stream) error {
 	m, err := s.next(ctx)
 	switch {
@@ -213,7 +206,7 @@ func (r *cursor) compare(ctx context.Context, s *stream) error {
 	case m.kind != entryLine && m.kind != damagedLine || m.index != r.next-1:
 		return fmt.Errorf("%w: entry %d did not come first", ErrProtocol, r.next-1)
 	case m.kind == entryLine && !r.damaged && !bytes.Equal(m.value, r.last):
-		return fmt.Errorf("%w: entry %d is another", ErrDiverged, r.next-1)
+		return fmt.Errorf("%w: entry %d is different", ErrDiverged, r.next-1)
 	}
 	return nil
 }
@@ -229,8 +222,8 @@ func (c *Client) Head(ctx context.Context) (uint64, error) {
 	return head, err
 }
 
-// Stat returns what the server tells of itself, a JSON object. An earlier server
-// knows nothing of that, which is an ErrServer.
+// Stat returns the status of the server, a JSON object. A server too old to have one
+// answers with an error, which is an ErrServer.
 func (c *Client) Stat(ctx context.Context) (json.RawMessage, error) {
 	var stat json.RawMessage
 	err := c.ask(ctx, []byte("{\"stat\":true}\n"), func(m message) (bool, error) {
@@ -246,22 +239,18 @@ func (c *Client) Stat(ctx context.Context) (json.RawMessage, error) {
 	return stat, err
 }
 
-// ask sends a request and hands the lines that answer it to take, until it is done.
+// ask sends a request and passes the lines that answer it to take, until take is done.
 func (c *Client) ask(ctx context.Context, request []byte, take func(message) (done bool, err error)) error {
-	for {
-		s, err := c.open(ctx, request)
-		if err != nil {
-			return err
-		}
-		for done := false; err == nil && !done; {
-			var m message
-			if m, err = s.next(ctx); err == nil {
-				done, err = take(m)
-			}
-		}
-		s.close()
-		if err == nil || !s.reused || s.begun || ctx.Err() != nil {
-			return err
+	s, err := c.open(ctx, request)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	for done := false; err == nil && !done; {
+		var m message
+		if m, err = s.next(ctx); err == nil {
+			done, err = take(m)
 		}
 	}
+	return err
 }

@@ -102,9 +102,8 @@ func TestReadMuch(t *testing.T) {
 	}
 }
 
-// TestConnections: Dial's connection serves the first read, and a read that has
-// ended leaves its connection to the next; where that was closed meanwhile, the
-// read connects anew and nobody notices.
+// TestConnections: Dial's connection serves the first read; appends share a connection,
+// and each further read has its own.
 func TestConnections(t *testing.T) {
 	noLeaks(t)
 	h := serve(t)
@@ -123,18 +122,18 @@ func TestConnections(t *testing.T) {
 	expect(t, "an empty log", collect(c.Read(ctx, 1, 0)))
 	want(1, "the first read")
 	fill(t, c, 1, 3)
-	want(2, "appends behind it")
+	want(2, "appends after it")
 	for n := uint64(1); n <= 3; n++ {
 		expect(t, "one", collect(c.Read(ctx, n, 1)), fmt.Sprintf(`%d {"n":%d}`, n, n))
 	}
 	if _, err := c.Head(ctx); err != nil {
 		t.Error(err)
 	}
-	want(3, "bounded reads and a head")
+	want(6, "bounded reads and a head")
 	h.stop()
 	h.start()
 	expect(t, "after a restart", collect(c.Read(ctx, 3, 1)), `3 {"n":3}`)
-	want(4, "after a restart")
+	want(7, "after a restart")
 }
 
 // TestReadDamaged: an entry that cannot be read stands in its place, and the read
@@ -398,6 +397,7 @@ func TestStat(t *testing.T) {
 		if p.want(`{"stat":true}`) {
 			p.say(`{"stat":{"head":7}}`)
 		}
+	}, func(p *conversation) {
 		if p.want(`{"stat":true}`) {
 			p.say(`{"error":"invalid message"}`)
 			p.rest()
@@ -409,40 +409,6 @@ func TestStat(t *testing.T) {
 	}
 	if _, err := c.Stat(patient(t)); !errors.Is(err, client.ErrServer) || !strings.Contains(err.Error(), "does not know") {
 		t.Errorf("an earlier server: %v", err)
-	}
-}
-
-// TestReusedEnds: the connection that Dial has opened, or an earlier read, may have
-// ended before a request comes over it. That is no error, since another has not been
-// tried, and no lost connection to a follower.
-func TestReusedEnds(t *testing.T) {
-	for name, use := range map[string]func(c *client.Client) error{
-		"Read": func(c *client.Client) (err error) {
-			for _, err = range c.Read(patient(t), 1, 1) {
-			}
-			return err
-		},
-		"Follow": func(c *client.Client) (err error) {
-			for _, err = range c.Follow(patient(t), 1) {
-				break
-			}
-			return err
-		},
-		"Head": func(c *client.Client) error {
-			_, err := c.Head(patient(t))
-			return err
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			noLeaks(t)
-			addr := peer(t,
-				func(p *conversation) { p.line() },
-				func(p *conversation) { p.line(); p.say(`{"index":1,"entry":{}}`, `{"head":1}`); p.rest() })
-			c := dial(t, addr, client.Options{OnRetry: func(err error, _ time.Duration) { t.Errorf("OnRetry is told %v", err) }})
-			if err := use(c); err != nil {
-				t.Error(err)
-			}
-		})
 	}
 }
 

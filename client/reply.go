@@ -16,7 +16,7 @@ type reply struct {
 	waits bool                          // of its call
 }
 
-// parseReply reads one line that came over a lane.
+// parseReply parses one line of a lane.
 func parseReply(line []byte) (r reply, ok bool) {
 	const head, mid = `{"id":"`, `","index":`
 	if rest, found := bytes.CutPrefix(line, []byte(head)); found {
@@ -54,7 +54,8 @@ func parseReply(line []byte) (r reply, ok bool) {
 	return reply{id: id, index: m.Index}, true
 }
 
-// digits reads the number that b begins with, of n digits, at most 19 of them.
+// digits parses the number at the beginning of b; n is the number of its digits, at most
+// 19.
 func digits(b []byte) (value uint64, n int) {
 	for n < len(b) && n < 19 && b[n] >= '0' && b[n] <= '9' {
 		value = value*10 + uint64(b[n]-'0')

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"tcp-log-server/internal/access/accesstest"
 	"tcp-log-server/client"
+	"tcp-log-server/internal/access/accesstest"
 	"tcp-log-server/server"
 )
 

@@ -12,58 +12,53 @@ import (
 	"time"
 
 	"tcp-log-server/canonical"
+	"tcp-log-server/internal/nowait"
 )
 
-// stream is a connection over which a read runs. It belongs to one goroutine.
+// stream is the connection of a read. It belongs to one goroutine.
 type stream struct {
 	client *Client
 	nc     net.Conn
 	source io.Reader // of nc
-	reused bool      // from an earlier read, so it may have ended meanwhile
-	clean  bool      // the read has ended, and the connection may be read from again
 	closed []func() bool
 
-	// buf is never written to where lines lie that have been returned: they stay as
-	// they are however long they are kept.
+	// Lines that have been returned are never written over, however long they are kept.
 	buf    []byte
 	lo, hi int  // received and not yet returned
-	begun  bool // a line has come
-	known  bool // an entry has come that plainEntry reads rightly
-	odd    bool // or one that it does not: all are read as what they are, any JSON
+	known  bool // plainEntry has parsed an entry of this server correctly
+	odd    bool // or has not: all lines are parsed as JSON
 }
 
-// Sizes of the buffers of a read: that of one to which little comes, and how far it
-// grows for one to which a lot does. Only a longer line takes more.
+// The buffer of a read is streamMin bytes long if little comes, and grows to streamMax if a
+// lot does. Only a longer line takes more.
 const (
 	streamMin = 4 << 10
 	streamMax = 64 << 10
 )
 
-// open sends request, over the connection of a read before if there is one. The
-// stream ends when ctx does.
+// open sends request over a new connection. The stream ends when ctx does.
 func (c *Client) open(ctx context.Context, request []byte) (*stream, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	s := &stream{client: c, nc: c.takeIdle()}
-	s.reused = s.nc != nil
+	s := &stream{client: c, nc: c.takeDialed()}
 	if s.nc == nil {
 		var err error
 		if s.nc, err = c.dialStream(ctx); err != nil {
 			return nil, err
 		}
 	}
-	s.source = reader(s.nc)
+	s.source = s.nc
+	if direct := nowait.NewConn(s.nc); direct != nil {
+		s.source = direct
+	}
 	stop := func() { s.nc.SetDeadline(time.Unix(1, 0)) }
 	s.closed = []func() bool{context.AfterFunc(ctx, stop), context.AfterFunc(c.ctx, stop)}
-	if _, err := s.nc.Write(request); err != nil && !s.reused {
-		s.close()
-		return nil, s.failure(ctx, err)
-	}
-	return s, nil // of a reused one, the first read of an answer tells
+	s.nc.Write(request) // what is wrong with the connection shows when the answer is read
+	return s, nil
 }
 
-// dialStream is connect that Close ends too.
+// dialStream is connect, which Close ends too.
 func (c *Client) dialStream(ctx context.Context) (net.Conn, error) {
 	dial, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -78,18 +73,15 @@ func (c *Client) dialStream(ctx context.Context) (net.Conn, error) {
 	return nc, err
 }
 
-// close ends the stream; its connection is kept for the next read if it may be.
+// close ends the stream.
 func (s *stream) close() {
-	usable := s.clean
 	for _, stop := range s.closed {
-		usable = stop() && usable // or a deadline has been set
+		stop()
 	}
-	if !usable || !s.client.keepIdle(s.nc) {
-		s.nc.Close()
-	}
+	s.nc.Close()
 }
 
-// failure is the error of a stream that ended with err.
+// failure returns the error of a stream that ended with err.
 func (s *stream) failure(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
@@ -109,7 +101,6 @@ func (s *stream) line(ctx context.Context) ([]byte, error) {
 		if i := bytes.IndexByte(s.buf[from:s.hi], '\n'); i >= 0 {
 			line := s.buf[s.lo : from+i]
 			s.lo = from + i + 1
-			s.begun = true
 			return line, nil
 		}
 		from = s.hi
@@ -124,8 +115,8 @@ func (s *stream) line(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// makeRoom begins a new buffer with the line that has begun, and returns where
-// what is still to come of it begins.
+// makeRoom starts a new buffer with the unfinished line, and returns where the rest of it
+// will start.
 func (s *stream) makeRoom() int {
 	rest := s.buf[s.lo:s.hi]
 	size := max(min(2*len(s.buf), streamMax), 2*len(rest), streamMin)
@@ -164,8 +155,8 @@ func (s *stream) next(ctx context.Context) (message, error) {
 			if s.known {
 				return message{kind: entryLine, index: index, value: value}, nil
 			}
-			// Should a server put more members behind the entry, they would be taken
-			// for a part of it. The first line shows whether it does.
+			// If a server puts more members after the entry, they pass for a part of it.
+			// The first line shows whether it does.
 			n, err := canonical.Skip(value)
 			if s.known = err == nil && n == len(value); s.known {
 				return message{kind: entryLine, index: index, value: value}, nil
@@ -176,8 +167,8 @@ func (s *stream) next(ctx context.Context) (message, error) {
 	return s.parse(line)
 }
 
-// plainEntry reads a line of the form in which the server writes entries. What it
-// takes for the entry goes to the line's last brace.
+// plainEntry parses a line of the form in which the server writes entries. It takes
+// everything up to the last brace for the entry.
 func plainEntry(line []byte) (index uint64, value []byte, ok bool) {
 	const head, mid = `{"index":`, `,"entry":`
 	if len(line) < len(head)+len(mid)+2 || string(line[:len(head)]) != head {
@@ -189,11 +180,11 @@ func plainEntry(line []byte) (index uint64, value []byte, ok bool) {
 		return 0, nil, false
 	}
 	end := len(rest) - 1
-	// The capacity ends with it: whoever appends to it shall not write over the next line.
+	// The capacity ends here too, so that appending to the value does not overwrite the next line.
 	return index, rest[len(mid):end:end], true
 }
 
-// parse reads a line of any form.
+// parse parses a line of any form.
 func (s *stream) parse(line []byte) (message, error) {
 	var m struct {
 		Index   *uint64
@@ -216,16 +207,14 @@ func (s *stream) parse(line []byte) (message, error) {
 	case m.Current:
 		return message{kind: currentLine}, nil
 	case m.Head != nil:
-		s.clean = true
 		return message{kind: headLine, index: *m.Head}, nil
 	case m.Stat != nil:
-		s.clean = true
 		return message{kind: statLine, value: m.Stat}, nil
 	}
 	return message{}, fmt.Errorf("%w: the answer to a read is %.100q", ErrProtocol, line)
 }
 
-// readRequest is the message for a read of count entries, or with 0 of all.
+// readRequest returns the message for a read of count entries, or of all if count is 0.
 func readRequest(from, count uint64) []byte {
 	b := strconv.AppendUint([]byte(`{"from":`), from, 10)
 	if count > 0 {

@@ -1,49 +1,59 @@
 // Package nowait reads and writes sockets that do not block, at the least cost.
 //
 // The usual calls tell Go's scheduler of each system call, in case it takes long. The
-// first one after the program has been idle then wakes a thread of the runtime's that
-// watches over such calls, and that thread comes back every 20 µs for a while. A program
-// that waits for a message, deals with it, and waits again, pays that for each message:
-// some 40 µs of 300 where client and server share two processors (docs/PERFORMANCE-NOTES.md).
-// A call that does not wait needs no watching over.
+// first call after the program has been idle then wakes the runtime thread that watches
+// over such calls, and that thread comes back every 20 µs for a while. A program that
+// waits for a message, handles it, and waits again pays for that with each message. A
+// call that does not wait needs no watching over.
 //
-// Elsewhere than on Linux, and under the race detector, the calls are the usual ones.
+// Except on Linux, and under the race detector, the calls are the usual ones.
 package nowait
 
 import (
 	"io"
+	"net"
 	"os"
+	"sync"
 	"syscall"
 )
 
-// A Reader reads sockets, at most 128 KiB at a time. It may be used for one after the
-// other, by one goroutine at a time.
+// A Reader reads sockets, at most 128 KiB at a time. One goroutine at a time may use it,
+// for any sockets.
 type Reader struct {
-	b   []byte
-	n   int
-	err error
+	b    []byte
+	pool *sync.Pool // where b comes from, if not nil
+	from *[]byte    // what was taken from pool
+	n    int
+	err  error
 	// Bound once, since each binding is an allocation.
-	wait, try func(fd uintptr) (over bool)
+	wait, try func(fd uintptr) (done bool)
 }
 
-// NewReader returns a Reader. Only where Possible is true there is something that it can
-// read.
+// NewReader returns a Reader. Where Possible is false there is nothing it can read.
 func NewReader() *Reader {
 	r := new(Reader)
 	r.wait = func(fd uintptr) bool {
+		if r.pool != nil {
+			r.from = r.pool.Get().(*[]byte)
+			r.b = *r.from
+		}
 		r.n, r.err = read(fd, r.b)
+		if r.pool != nil && r.n == 0 {
+			r.pool.Put(r.from)
+			r.from = nil
+		}
 		return r.err != syscall.EAGAIN
 	}
 	r.try = func(fd uintptr) bool {
 		r.wait(fd)
-		return true // whatever came of it
+		return true // whatever the result
 	}
 	return r
 }
 
-// Read waits until there is something to be read, as the Read of the connection that raw
-// belongs to does. The error is io.EOF, or what raw.Read returns (where a deadline has
-// passed, or the connection has been closed), or an *os.SyscallError.
+// Read waits until there is something to be read, like the Read of the connection that
+// raw belongs to. The error is io.EOF, or that of raw.Read (after a deadline or the
+// connection's Close), or an *os.SyscallError.
 func (r *Reader) Read(raw syscall.RawConn, b []byte) (n int, err error) {
 	return r.read(raw, b, r.wait)
 }
@@ -51,6 +61,19 @@ func (r *Reader) Read(raw syscall.RawConn, b []byte) (n int, err error) {
 // Try is Read for what there is at the moment: n is 0 and err nil if that is nothing.
 func (r *Reader) Try(raw syscall.RawConn, b []byte) (n int, err error) {
 	return r.read(raw, b, r.try)
+}
+
+// ReadPooled is Read into a buffer from pool, a pool of *[]byte, that it takes when there
+// is something to be read: while it waits it has none. The caller gives the buffer back;
+// it is nil if n is 0.
+func (r *Reader) ReadPooled(raw syscall.RawConn, pool *sync.Pool) (b *[]byte, n int, err error) {
+	r.pool = pool
+	n, err = r.read(raw, nil, r.wait)
+	if r.pool = nil; n == 0 && err == nil {
+		err = io.EOF
+	}
+	b, r.from = r.from, nil
+	return b, n, err
 }
 
 func (r *Reader) read(raw syscall.RawConn, b []byte, call func(fd uintptr) bool) (int, error) {
@@ -70,29 +93,27 @@ func (r *Reader) read(raw syscall.RawConn, b []byte, call func(fd uintptr) bool)
 	return r.n, nil
 }
 
-// A Writer writes to sockets. It may be used for one after the other, by one goroutine at
-// a time.
+// A Writer writes to sockets. One goroutine at a time may use it, for any sockets.
 type Writer struct {
 	b   []byte
 	n   int
 	err error
-	try func(fd uintptr) (over bool) // bound once
+	try func(fd uintptr) (done bool) // bound once
 }
 
-// NewWriter returns a Writer. Only where Possible is true there is something that it can
-// write to.
+// NewWriter returns a Writer. Where Possible is false there is nothing it can write to.
 func NewWriter() *Writer {
 	w := new(Writer)
 	w.try = func(fd uintptr) bool {
 		w.n, w.err = write(fd, w.b)
-		return true // whatever came of it
+		return true // whatever the result
 	}
 	return w
 }
 
-// Try writes as much of b as the socket takes at the moment. That it takes less is no
-// error. The error is what raw.Write returns (where a deadline has passed, or the
-// connection has been closed; nothing has been written then), or an *os.SyscallError.
+// Try writes as much of b as the socket takes at the moment. Taking less is no error.
+// The error is that of raw.Write (after a deadline or the connection's Close; nothing has
+// been written then), or an *os.SyscallError.
 func (w *Writer) Try(raw syscall.RawConn, b []byte) (n int, err error) {
 	w.b, w.n, w.err = b, 0, nil
 	err = raw.Write(w.try)
@@ -105,3 +126,38 @@ func (w *Writer) Try(raw syscall.RawConn, b []byte) (n int, err error) {
 	}
 	return w.n, nil
 }
+
+// A Conn is a plain TCP connection with a Reader and a Writer. One goroutine may read
+// while another writes.
+type Conn struct {
+	In, Out syscall.RawConn // the connection, for reads and for writes
+	reader  *Reader
+	writer  *Writer
+}
+
+// NewConn returns nil if nc is not a plain TCP connection, or Possible is false.
+func NewConn(nc net.Conn) *Conn {
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok || !Possible {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	return &Conn{raw, raw, NewReader(), NewWriter()}
+}
+
+// Read is Reader.Read.
+func (c *Conn) Read(b []byte) (n int, err error) { return c.reader.Read(c.In, b) }
+
+// ReadPooled is Reader.ReadPooled.
+func (c *Conn) ReadPooled(pool *sync.Pool) (b *[]byte, n int, err error) {
+	return c.reader.ReadPooled(c.In, pool)
+}
+
+// TryRead is Reader.Try.
+func (c *Conn) TryRead(b []byte) (n int, err error) { return c.reader.Try(c.In, b) }
+
+// TryWrite is Writer.Try.
+func (c *Conn) TryWrite(b []byte) (n int, err error) { return c.writer.Try(c.Out, b) }

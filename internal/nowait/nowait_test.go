@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -161,6 +162,31 @@ func TestReader(t *testing.T) {
 	nc.Close()
 	if n, err := r.Try(raw, b); n != 0 || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("after Close: %d, %v", n, err)
+	}
+}
+
+// TestReadPooled: it takes a buffer when something arrives, and keeps none while it waits
+// or at the end.
+func TestReadPooled(t *testing.T) {
+	nc, peer := connected(t)
+	pool := sync.Pool{New: func() any { b := make([]byte, 10); return &b }}
+	c := NewConn(nc)
+	nc.SetReadDeadline(time.Now().Add(time.Millisecond))
+	if b, n, err := c.ReadPooled(&pool); b != nil || n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("past the deadline: %v, %d, %v", b, n, err)
+	}
+	nc.SetReadDeadline(time.Time{})
+	peer.Write([]byte("abc"))
+	b, n, err := c.ReadPooled(&pool)
+	if b == nil || n != 3 || err != nil || string((*b)[:3]) != "abc" {
+		t.Fatalf("waiting: %v, %d, %v", b, n, err)
+	}
+	peer.Close()
+	if b, n, err := c.ReadPooled(&pool); b != nil || n != 0 || err != io.EOF {
+		t.Errorf("at the end: %v, %d, %v", b, n, err)
+	}
+	if NewConn(struct{ net.Conn }{nc}) != nil {
+		t.Error("something that is not a TCP connection passes for one")
 	}
 }
 

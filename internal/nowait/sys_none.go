@@ -4,8 +4,8 @@ package nowait
 
 import "errors"
 
-// Possible is whether there are sockets here that a Reader can read and a Writer can
-// write to: only on unix systems.
+// Possible reports whether a Reader can read sockets here and a Writer can write to
+// them: only on Unix systems.
 const Possible = false
 
 func read(uintptr, []byte) (int, error) { return 0, errors.ErrUnsupported }

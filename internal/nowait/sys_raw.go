@@ -11,7 +11,7 @@ func sysRead(fd uintptr, b []byte) (int, error) { return call(syscall.SYS_READ, 
 
 func sysWrite(fd uintptr, b []byte) (int, error) { return call(syscall.SYS_WRITE, fd, b) }
 
-// call makes a system call of which the scheduler is not told.
+// call makes a system call without telling the scheduler.
 func call(trap, fd uintptr, b []byte) (int, error) {
 	n, _, errno := syscall.RawSyscall(trap, fd, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
 	if errno != 0 {

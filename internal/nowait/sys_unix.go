@@ -4,17 +4,17 @@ package nowait
 
 import "syscall"
 
-// Possible is whether there are sockets here that a Reader can read and a Writer can
-// write to: on unix systems.
+// Possible reports whether a Reader can read sockets here and a Writer can write to
+// them: on Unix systems.
 const Possible = true
 
-// quick is the most bytes that a call may copy without the scheduler knowing of it: some
-// tens of microseconds, in which no collection of garbage can begin.
+// quick is how many bytes a call may copy without the scheduler's knowledge: that takes
+// some tens of microseconds, during which no garbage collection can start.
 const quick = 128 << 10
 
-// read reads from fd, a socket in non-blocking mode, at most quick bytes. n is 0 at the
-// end of what comes. The error, if there is one, is a syscall.Errno: syscall.EAGAIN
-// where there is nothing to be read at the moment.
+// read reads at most quick bytes from fd, a socket in non-blocking mode. n is 0 at the
+// end of the input. The error, if any, is a syscall.Errno: syscall.EAGAIN if there is
+// nothing to be read at the moment.
 func read(fd uintptr, b []byte) (n int, err error) {
 	for {
 		n, err = sysRead(fd, b[:min(len(b), quick)])
@@ -25,8 +25,8 @@ func read(fd uintptr, b []byte) (n int, err error) {
 }
 
 // write writes to fd, a socket in non-blocking mode, and returns how many bytes of b it
-// took. The error, if there is one, is a syscall.Errno: syscall.EAGAIN where it took none
-// since it has no room at the moment.
+// took. The error, if any, is a syscall.Errno: syscall.EAGAIN if the socket has no room at
+// the moment.
 func write(fd uintptr, b []byte) (n int, err error) {
 	for {
 		if len(b) > quick {
