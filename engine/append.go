@@ -64,19 +64,19 @@ func (l *Log) submit(s submission, willing bool) (lead bool) {
 // first have their next entries in the next batch, and a sync costs as much of the
 // processor as ten replies.
 func (l *Log) commit() {
-	for taken := l.queue.take(&l.stages); taken != nil; taken = l.queue.take(&l.stages) {
+	for taken := l.queue.take(&l.hooks); taken != nil; taken = l.queue.take(&l.hooks) {
 		for rest := taken; len(rest) > 0; {
 			n := fit(rest)
-			l.stages.waiting()
+			l.hooks.beforeWait()
 			c := l.commitGroup(rest[:n])
-			l.stages.answering()
+			l.hooks.beforeReplies()
 			l.complete(c)
-			l.prepare(c, l.stages.waiting)
+			l.prepare(c, l.hooks.beforeWait)
 			rest = rest[n:]
 		}
 		l.queue.recycle(taken)
 	}
-	l.stages.waiting()
+	l.hooks.beforeWait()
 }
 
 // fit is how many of the submissions go into the next batch: at least one.

@@ -118,9 +118,9 @@ type ReadFunc = func(first uint64, count int, entries []byte, err error) error
 // Log is an append-only log of canonical JSON entries in local storage. All
 // methods may be called from any goroutine.
 type Log struct {
-	store  store
-	queue  queue
-	stages stages
+	store store
+	queue queue
+	hooks hookList
 	// batch and inline are the memory of the batch that is being committed, and of
 	// a group of one: they belong to the leader, see queue.
 	batch   []byte

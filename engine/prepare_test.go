@@ -85,7 +85,7 @@ func TestPreparedOnceAnswered(t *testing.T) {
 			s := &stepsStore{store: l.store, steps: new(steps)}
 			swapStore(l, s)
 			s.atRest(t, l, "prepare")
-			defer l.Attend(func() {}, func() { s.note("waiting") }, func() { s.note("answering") })()
+			defer l.SetHooks(func() {}, func() { s.note("waiting") }, func() { s.note("answering") })()
 			for range 3 {
 				s.forget()
 				by.give(l, []byte("[1]\n"), func(uint64, error) { s.note("done") })

@@ -75,15 +75,15 @@ func (q *queue) poke() {
 
 // take waits until there is something that the committer should commit, and
 // returns it, in order. It returns nil once there never will be anything again.
-func (q *queue) take(s *stages) []submission {
-	s.taking()
+func (q *queue) take(h *hookList) []submission {
+	h.beforeBatch()
 	for {
 		// Those that are about to append may do so: one batch instead of two.
 		runtime.Gosched()
 		if taken, ok := q.tryTake(); ok {
 			return taken
 		}
-		s.waiting()
+		h.beforeWait()
 		<-q.wake
 	}
 }

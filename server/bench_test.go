@@ -42,9 +42,11 @@ func BenchmarkReplies(b *testing.B) {
 	}
 	g.first = 1_000_000
 	b.ReportAllocs()
-	var scratch, out []byte
+	var out []byte
 	for b.Loop() {
 		out = out[:0]
-		scratch = g.replies(scratch, func(line []byte, _ uint64) { out = append(out, line...) })
+		for g.replied, g.repliedID = 0, 0; g.more(); {
+			out = g.appendReply(out)
+		}
 	}
 }

@@ -7,100 +7,54 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"math"
 	"net"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"tcp-log-server/internal/nowait"
+	"tcp-log-server/server/internal/gather"
 )
 
-// ending is why a connection's input has ended, and so what is still sent.
-type ending int
-
-const (
-	endNot      ending = iota
-	endInput           // end of input: acknowledgements, and a read up to its snapshot
-	endInvalid         // not JSON: acknowledgements, then the error
-	endShutdown        // acknowledgements
-)
-
-// conn is one connection.
+// conn is one connection: its socket, and its life from admission to close. What it
+// receives is the reader's affair, what it sends the writer's, and the outbox lies
+// between them.
 type conn struct {
 	server *Server
-	raw    net.Conn // the socket
-	nc     net.Conn // what is spoken over: patient, and TLS where there is
+	raw    net.Conn     // the socket
+	direct *nowait.Conn // raw, for calls that do not wait; nil under TLS, and if raw is not a TCP socket
+	nc     net.Conn     // what messages travel over: raw with a stall timeout, under TLS if there is any
 	log    zerolog.Logger
 	ctx    context.Context // done when the connection is cut
 	cancel context.CancelCauseFunc
 
-	// send is held by whoever sends: the writing side while it has anything to do,
-	// or the log's goroutine that acknowledges (acknowledge.go).
-	send   sync.Mutex
-	socket *socket // raw, if it is one: then others than the writing side may send too
-	plain  bool    // under send: replies are all that there is to send
-
-	// rights, idle and mixed belong to the reading side, which sets rights under mu.
+	// The reading goroutine sets these, under mu of the outbox, so that it alone may
+	// read them without.
 	rights Rights
-	idle   bool // a token as the first line changes nothing: there was no need for it
-	mixed  bool // something else than a write has come
-	loan   loan
-	number uint64 // of this connection among all
+	token  *[32]byte // the SHA-256 of the token that admitted the peer, nil if none did
 
-	arriving held  // the line that is arriving, where it is long
-	place    place // and where it is longer still
-	stuck    held  // output that waits for the peer
-
-	wake chan struct{} // holds a token when the writing side has something to look at
-	room chan struct{} // holds a token when unsent may have sunk
-
-	mu       sync.Mutex
-	unsaid   []byte   // what comes before anything else: the rest of a write
-	asides   []byte   // lines that answer no write and are of no read
-	acked    []*group // done, in the order of their writes
-	pending  int      // groups that the log has not acknowledged
-	unsent   int64    // bytes of replies and asides that are pending or not yet sent
-	prepared *request // a read that is about to start; acked waits for it
-	request  *request // a read that the writing side has not yet taken
-	reading  bool     // from the parsing of a read until its last line
-	end      ending
-	stopped  bool      // by Shutdown
-	dead     bool      // nothing will be sent any more
-	token    *[32]byte // the SHA-256 of the token that let the peer in, nil if none did
-}
-
-// request is a read as it was parsed.
-type request struct {
-	next     uint64 // the cursor: the next index to send
-	through  uint64 // the last index to send, MaxUint64 if there is none
-	snapshot uint64 // the head when the read was parsed
-	current  bool   // {"current":true} has been sent: the read follows
+	reader reader
+	shared *gather.Conn // for reading together with other connections; nil if direct is
+	outbox outbox
+	writer writer
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	var id [8]byte
-	rand.Read(id[:])
-	c := &conn{
-		number: s.counts.accepted.Load(),
-		server: s,
-		raw:    nc,
-		wake:   make(chan struct{}, 1),
-		room:   make(chan struct{}, 1),
-		loan:   loan{back: make(chan received, 1), wanted: make(chan struct{}, 1)},
-	}
+	c := &conn{server: s, raw: nc}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
-	if s.cfg.TLS == nil {
-		if c.socket = newSocket(nc, c.recall); c.socket != nil {
-			c.raw = c.socket
-		}
-	}
-	c.nc = &patient{Conn: c.raw, timeout: s.cfg.WriteTimeout, counts: &s.counts}
+	c.reader.conn, c.reader.arriving = c, share{conn: c, epoch: s.began}
+	c.writer.conn, c.writer.stuck = c, share{conn: c, epoch: s.began}
+	c.outbox.wake, c.outbox.room = make(chan struct{}, 1), make(chan struct{}, 1)
+	c.nc = &stallTimeoutConn{Conn: nc, timeout: s.cfg.WriteTimeout, counts: &s.counts, stuck: &c.writer.stuck}
 	if s.cfg.TLS != nil {
 		c.nc = tls.Server(c.nc, s.cfg.TLS)
+	} else if c.direct = nowait.NewConn(nc); c.direct != nil {
+		c.shared = s.gather.Conn(c.direct.In, s.counts.accepted.Load(), c.takeWrites)
 	}
-	with := s.cfg.Logger.With().Str("connection", hex.EncodeToString(id[:]))
-	c.log = with.Logger()
+	var id [8]byte
+	rand.Read(id[:])
+	c.log = s.cfg.Logger.With().Str("connection", hex.EncodeToString(id[:])).Logger()
 	return c
 }
 
@@ -108,7 +62,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 func (c *conn) serve() {
 	defer c.server.leave(c)
 	c.greet()
-	switch rest, err := c.enter(); {
+	switch rest, err := c.admit(); {
 	case err == nil:
 		c.converse(rest)
 	case errors.Is(err, errUnauthorized):
@@ -126,20 +80,18 @@ func (c *conn) serve() {
 	c.cancel(nil)
 }
 
-// converse exchanges messages until there are no more: the reading side here, the
-// writing side beside it. The writing side ends after the reading side has, or
-// cuts the connection, so each waits for the other without fail. received is the
-// beginning of the input.
+// converse exchanges messages until there are no more: it reads here and writes on
+// another goroutine, which ends after the reader has ended, or cuts the connection. So
+// each waits for the other without fail. received is the beginning of the input.
 func (c *conn) converse(received []byte) {
 	var writing sync.WaitGroup
 	writing.Go(func() {
-		o := output{conn: c}
-		if err := o.run(); err != nil {
+		if err := c.writer.run(); err != nil {
 			c.cut(err)
 		}
-		c.bury()
+		c.outbox.close()
 	})
-	if err := c.readInput(received); err != nil {
+	if err := c.reader.run(received); err != nil {
 		c.cut(err)
 	}
 	writing.Wait()
@@ -152,14 +104,12 @@ func (c *conn) greet() {
 		event = event.Str("address", addr.IP.String()).Int("port", addr.Port)
 	}
 	event.Send()
-	if tcp, ok := c.raw.(interface {
-		SetKeepAliveConfig(net.KeepAliveConfig) error
-	}); ok {
+	if tcp, ok := c.raw.(*net.TCPConn); ok {
 		tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4})
 	}
 }
 
-// errLog: it is the log, not the peer, that ended the connection.
+// errLog: the log, not the peer, ended the connection.
 var errLog = errors.New("the log cannot be read")
 
 // closeCause is the error that ended the connection, nil for an orderly end.
@@ -171,211 +121,119 @@ func closeCause(ctx context.Context) error {
 	return err
 }
 
-// poke makes the writing side look.
-func (c *conn) poke() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
-// stop ends the input, once the reading side has submitted all that it will: the
-// writing side sends what is still due and closes.
-func (c *conn) stop(why ending) {
-	c.mu.Lock()
-	if c.stopped && why == endInput {
-		why = endShutdown
-	}
-	c.end = why
-	c.mu.Unlock()
-	c.poke()
-}
-
-// interrupt ends the input for Shutdown. Only the reading side knows what it has
-// accepted, so it is woken, wherever it waits for input, and stops by itself.
+// interrupt ends the input for Shutdown. Only the reader knows what it has accepted, so
+// it is woken wherever it waits for input, and stops by itself.
 func (c *conn) interrupt() {
-	c.mu.Lock()
-	c.stopped = true
-	if c.end == endInput {
-		c.end = endShutdown
-	}
-	c.mu.Unlock()
+	c.outbox.interrupt()
 	c.nc.SetReadDeadline(time.Unix(1, 0))
-	c.recall()
-	c.poke()
+	if c.shared != nil {
+		c.shared.Reclaim()
+	}
 }
 
 // cut ends the connection at once.
 func (c *conn) cut(err error) {
 	c.cancel(err)
 	c.raw.Close()
-	c.poke()
+	c.outbox.poke()
 }
 
-// lingering bounds how long, and how much, a closing connection still reads.
+// lingerTime and lingerBytes bound how long, and how much, a closing connection is still
+// read.
 const (
 	lingerTime  = 2 * time.Second
 	lingerBytes = 64 << 20
 )
 
-// linger tells the peer the end and then reads on until it hangs up too, within
-// bounds: input that nobody reads would make the kernel reset the connection,
-// and the peer lose lines that were sent.
+// linger tells the peer the end and then reads on until it hangs up too, within bounds:
+// unread input would make the kernel reset the connection, and the peer lose lines that
+// were sent.
 func (c *conn) linger() {
-	c.mu.Lock()
-	end := c.end
-	c.mu.Unlock()
 	half, ok := c.nc.(interface{ CloseWrite() error })
-	if c.ctx.Err() != nil || end == endInput || !ok || half.CloseWrite() != nil {
+	if c.ctx.Err() != nil || c.outbox.ending() == endInput || !ok || half.CloseWrite() != nil {
 		return
 	}
 	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
 	io.CopyN(io.Discard, c.nc, lingerBytes)
 }
 
-// bury marks the connection as one that sends nothing any more.
-func (c *conn) bury() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.dead = true
-	for _, g := range c.acked {
-		g.release()
+// submit gives the group's entries to the log, once there is room for them and for their
+// replies. The error says why the connection was cut meanwhile.
+func (c *conn) submit(g *group) error {
+	if err := c.lockWithRoom(); err != nil {
+		return err
 	}
-	c.acked = nil
+	o := &c.outbox
+	o.pending++
+	o.unsent += g.size()
+	o.mu.Unlock()
+	g.cost = min(int64(len(g.entries)), c.server.cfg.MaxInFlight)
+	if err := c.server.inFlight.Acquire(c.ctx, g.cost); err != nil {
+		o.mu.Lock()
+		o.pending--
+		o.mu.Unlock()
+		return context.Cause(c.ctx)
+	}
+	c.server.throttle.appended()
+	c.server.log.Append(g.entries, g.count, g.done)
+	return nil
 }
 
-// lockWithRoom locks mu once there is room for more replies. The error, with
-// which mu is not locked, means that the connection was cut meanwhile.
+// trySubmit is submit if there is room; otherwise ok is false. It never waits.
+func (c *conn) trySubmit(g *group) (ok bool) {
+	g.cost = min(int64(len(g.entries)), c.server.cfg.MaxInFlight)
+	if !c.server.inFlight.TryAcquire(g.cost) {
+		return false
+	}
+	o := &c.outbox
+	o.mu.Lock()
+	if ok = o.unsent < c.server.unsentMax(); ok {
+		o.pending++
+		o.unsent += g.size()
+	}
+	o.mu.Unlock()
+	if !ok {
+		c.server.inFlight.Release(g.cost)
+		return false
+	}
+	c.server.throttle.appended()
+	c.server.log.Submit(g.entries, g.count, g.done)
+	return true
+}
+
+// lockWithRoom locks mu of the outbox once there is room for more replies. The error,
+// with which mu is not locked, says why the connection was cut meanwhile.
 func (c *conn) lockWithRoom() error {
+	o := &c.outbox
 	for {
-		c.mu.Lock()
-		if c.unsent < c.server.unsentMax() {
+		o.mu.Lock()
+		if o.unsent < c.server.unsentMax() {
 			return nil
 		}
-		c.mu.Unlock()
-		c.startRead() // what would make room must not wait for it
+		o.mu.Unlock()
+		o.startRead() // otherwise it could wait for room, and the room for it
 		select {
-		case <-c.room:
+		case <-o.room:
 		case <-c.ctx.Done():
 			return context.Cause(c.ctx)
 		}
 	}
 }
 
-// submit gives the group's entries to the log, once there is room for them and
-// for their replies. The error means that the connection was cut meanwhile.
-func (c *conn) submit(g *group) error {
-	if err := c.lockWithRoom(); err != nil {
-		return err
-	}
-	c.pending++
-	c.unsent += g.size()
-	c.mu.Unlock()
-	g.cost = min(int64(len(g.entries)), c.server.cfg.MaxInFlight)
-	if err := c.server.budget.Acquire(c.ctx, g.cost); err != nil {
-		c.mu.Lock()
-		c.pending--
-		c.mu.Unlock()
-		return context.Cause(c.ctx)
-	}
-	c.server.turns.note()
-	c.server.log.Append(g.entries, g.count, g.done)
-	return nil
-}
-
-// trySubmit is submit where there is room, otherwise ok is false. It never waits.
-func (c *conn) trySubmit(g *group) (ok bool) {
-	g.cost = min(int64(len(g.entries)), c.server.cfg.MaxInFlight)
-	if !c.server.budget.TryAcquire(g.cost) {
-		return false
-	}
-	c.mu.Lock()
-	if ok = c.unsent < c.server.unsentMax(); ok {
-		c.pending++
-		c.unsent += g.size()
-	}
-	c.mu.Unlock()
-	if !ok {
-		c.server.budget.Release(g.cost)
-		return false
-	}
-	c.server.turns.note()
-	c.server.log.Submit(g.entries, g.count, g.done)
-	return true
-}
-
-// sent notes that replies of n bytes have gone out.
-func (c *conn) sent(n int64) {
-	c.mu.Lock()
-	c.unsent -= n
-	c.mu.Unlock()
-	c.makeRoom()
-}
-
-// makeRoom lets the reading side look whether there is room again.
-func (c *conn) makeRoom() {
-	select {
-	case c.room <- struct{}{}:
-	default:
-	}
-}
-
-// fault sends an error that answers no write. The error that it returns means that
-// the connection was cut meanwhile.
+// fault sends an error that answers no write. Its own error says why the connection was
+// cut meanwhile.
 func (c *conn) fault(text string) error { return c.aside(errorLine(text)) }
 
-// aside sends a line that answers no write and is of no read, once there is room
-// for it. The error means that the connection was cut meanwhile.
+// aside sends a line that answers no write and belongs to no read, once there is room
+// for it. The error says why the connection was cut meanwhile.
 func (c *conn) aside(line []byte) error {
 	if err := c.lockWithRoom(); err != nil {
 		return err
 	}
-	c.asides = append(c.asides, line...)
-	c.unsent += int64(len(line))
-	c.mu.Unlock()
-	c.poke()
+	o := &c.outbox
+	o.asides = append(o.asides, line...)
+	o.unsent += int64(len(line))
+	o.mu.Unlock()
+	o.poke()
 	return nil
 }
-
-// prepareRead makes the request of a read, with the head of this moment as its
-// snapshot, unless one is running already. It starts with startRead, once
-// everything that arrived with it has been looked at, so that its lines come
-// after the errors of what did. Until then acknowledgements wait: those of writes
-// that arrived with it, and so are beyond its snapshot, come after {"current":true}.
-func (c *conn) prepareRead(m message) error {
-	c.mu.Lock()
-	busy := c.reading
-	c.reading = true
-	c.mu.Unlock()
-	if busy {
-		return c.fault("already reading")
-	}
-	head, err := c.server.log.Head(c.ctx)
-	if err != nil {
-		return err
-	}
-	r := &request{next: m.from, through: math.MaxUint64, snapshot: head}
-	if m.count > 0 && m.count-1 <= math.MaxUint64-m.from {
-		r.through = m.from + (m.count - 1)
-	}
-	c.mu.Lock()
-	c.prepared = r
-	c.mu.Unlock()
-	return nil
-}
-
-// startRead hands the request that was prepared to the writing side.
-func (c *conn) startRead() {
-	c.mu.Lock()
-	ready := c.prepared != nil
-	if ready {
-		c.request, c.prepared = c.prepared, nil
-	}
-	c.mu.Unlock()
-	if ready {
-		c.poke()
-	}
-}
-
-// isDeadline reports whether a read or write ended because its time was over.
-func isDeadline(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

@@ -8,14 +8,14 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// appendRun appends the wire lines of the run of count entries from index first
-// on that a Log has read,
+// appendRun appends the wire lines of a run that a Log has read, count entries from index
+// first on:
 //
 //	{"index":N,"entry":…}
 //
-// or {"index":N,"error":"…"} if err says that they cannot be read. It stops when
-// dst has limit bytes or more, and returns how many lines it has appended, at
-// least one, and the entries of the others.
+// or {"index":N,"error":"…"} if err says that they cannot be read. It stops when dst has
+// limit bytes or more, and returns how many lines it has appended, at least one, and the
+// remaining entries.
 func appendRun(dst []byte, first uint64, count int, entries []byte, err error, limit int) (out []byte, n int, rest []byte) {
 	var digits [20]byte
 	for n < count && (n == 0 || len(dst) < limit) {
@@ -50,10 +50,22 @@ func appendString(dst []byte, s string) []byte {
 	return dst
 }
 
-// cutLine splits b behind its first newline.
+// cutLine splits b after its first newline.
 func cutLine(b []byte) (line, rest []byte) {
 	if i := bytes.IndexByte(b, '\n'); i >= 0 {
 		return b[:i+1], b[i+1:]
 	}
 	return b, nil
+}
+
+// appendError completes a line that has members already with an error and a newline.
+func appendError(line []byte, text string) []byte {
+	line = append(line, `,"error":`...)
+	line = appendString(line, text)
+	return append(line, "}\n"...)
+}
+
+// errorLine returns a line that holds an error alone.
+func errorLine(text string) []byte {
+	return append(appendString([]byte(`{"error":`), text), "}\n"...)
 }

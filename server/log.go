@@ -2,49 +2,49 @@ package server
 
 import "context"
 
-// Log is what a server needs of an append-only log: engine.Log is the local
-// one. Entries go in and come out as runs: canonical JSON, each entry followed
-// by a newline. All methods may be called from any goroutine.
+// Log is what a server needs of an append-only log; engine.Log is the local one. Entries
+// go in and come out as runs: canonical JSON, each entry followed by a newline. All
+// methods may be called from any goroutine.
 //
-// Only built-in types occur in it, so that an implementation need not import
-// this package.
+// It uses built-in types only, so that an implementation need not import this package.
 type Log interface {
-	// Append gives count entries to the log. It waits for no other call, but may
-	// take the time of one sync, and done may have run when it returns. The bytes
-	// belong to the log until done has run. Calls take effect in their order, and the
-	// entries of one call side by side, all of them or none.
+	// Append gives count entries to the log. It waits for no other call, but may take the
+	// time of one sync, and done may have run when it returns. The bytes belong to the log
+	// until done has run. Calls take effect in their order, and the entries of one call
+	// stay together, all of them or none.
 	//
-	// done runs once, in the order of the calls, and must not block. When err is
-	// nil the entries are durable at first, first+1, …. Otherwise its text goes
-	// to the client: it must say whether the entries are "not stored" and may be
-	// sent again, or whether the outcome is unknown.
+	// done runs once, in the order of the calls, and must not block. If err is nil, the
+	// entries are durable at first, first+1, …. Otherwise its text goes to the client: it
+	// must say whether the entries are "not stored" and may be sent again, or whether the
+	// outcome is unknown.
 	Append(entries []byte, count int, done func(first uint64, err error))
 
-	// Submit is Append for a caller that must not be kept: done runs later.
+	// Submit is Append for a caller that must not wait: done runs later.
 	Submit(entries []byte, count int, done func(first uint64, err error))
 
-	// Head is the index of the last durable entry, 0 in an empty log. An entry
-	// whose done has run is not beyond any later Head.
+	// Head returns the index of the last durable entry, 0 in an empty log. An entry whose
+	// done has run is not beyond any later Head.
 	Head(ctx context.Context) (uint64, error)
 
-	// Acked is the head as followers may see it: done has run for every append
-	// through it. moved is closed once there is a later one.
+	// Acked returns the head as followers may see it: done has run for every append through
+	// it. moved is closed once there is a later one.
 	Acked() (head uint64, moved <-chan struct{})
 
-	// Read hands the entries from..through, none of them beyond the head, to fn in
-	// order and in runs of any length. The bytes are valid during the call only.
-	// When err is not nil, the count entries from first on cannot be read. Read
-	// ends early with fn's error or ctx's.
+	// Read passes the entries from..through, none of them beyond the head, to fn in order
+	// and in runs of any length. The bytes are valid during the call only. If err is not
+	// nil, the count entries from first on cannot be read. Read ends early with fn's error
+	// or ctx's.
 	Read(ctx context.Context, from, through uint64, fn func(first uint64, count int, entries []byte, err error) error) error
 }
 
-// stagedLog is a Log that commits in rounds and says what it is about to do next. A Log
+// hookedLog is a Log that commits in rounds and says what it is about to do next. A Log
 // need not be one.
-type stagedLog interface {
-	// Attend has the log call, until leave is called: taking before it takes what has
-	// been submitted into the next batch, also what is submitted in the call; waiting
-	// before it waits, for the disk or for something to take; answering before it runs
-	// the completions of a batch, and a waiting follows each. They are called one at a
-	// time and must not block. One that is under way may go on after leave.
-	Attend(taking, waiting, answering func()) (leave func())
+type hookedLog interface {
+	// SetHooks has the log call, until remove is called, beforeBatch before it takes what
+	// has been submitted into the next batch, including what is submitted during the call;
+	// beforeWait before it waits, for the disk or for something to commit; beforeReplies
+	// before it runs the completions of a batch, which a beforeWait follows. They are
+	// called one at a time and must not block. A call that is under way may go on after
+	// remove.
+	SetHooks(beforeBatch, beforeWait, beforeReplies func()) (remove func())
 }

@@ -9,14 +9,14 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// kind is what a client's line asks for.
+// kind is what a line of a client asks for.
 type kind int
 
 const (
-	invalid kind = iota // JSON, but no message
+	invalid kind = iota // JSON, but not a message
 	write
 	read
-	token // lets a peer in, where it comes before anything else
+	token // admits a peer, if it comes first
 	stat
 )
 
@@ -25,19 +25,19 @@ type message struct {
 	kind kind
 	// id is the JSON text of the id, quotes included, as the client wrote it.
 	id []byte
-	// refused is why the entry of a write may not be stored, nil if it may.
+	// refused is why the entry of a write is not acceptable, nil if it is.
 	refused error
-	// from is the first index of a read; count is how many entries it wants at
-	// most, 0 for all there will ever be.
+	// from is the first index of a read; count is the most entries it wants, 0 for all there
+	// will ever be.
 	from, count uint64
 }
 
 // errNotJSON: the line is not one JSON value.
 var errNotJSON = errors.New("invalid JSON")
 
-// parse reads one line, without its newline. The canonical form of a write's
-// entry and a newline are appended to entries; for anything else entries comes
-// back as it was. The message refers to line's bytes. The error is errNotJSON.
+// parse parses one line, without its newline. It appends the canonical form of a write's
+// entry and a newline to entries, and returns entries unchanged for anything else. The
+// message refers to the bytes of line. The error is errNotJSON.
 func parse(line, entries []byte) (m message, out []byte, err error) {
 	p := parser{line: line, entries: entries, start: len(entries)}
 	p.space()
@@ -45,10 +45,10 @@ func parse(line, entries []byte) (m message, out []byte, err error) {
 	case p.at == len(line):
 		return m, entries, errNotJSON
 	case line[p.at] != '{':
-		// Any other JSON is no message, but no reason to hang up either.
+		// Any other JSON is not a message, but no reason to hang up.
 		err = p.skip()
 	default:
-		err = p.object()
+		err = p.object(p.member)
 	}
 	p.space()
 	if err != nil || p.at != len(line) {
@@ -61,8 +61,8 @@ func parse(line, entries []byte) (m message, out []byte, err error) {
 	return m, p.entries, nil
 }
 
-// seen says what became of a member: not there, as it should be, or there with a
-// value that makes the message invalid, or there twice.
+// seen is the state of a member: absent, good, or bad, with a value that makes the message
+// invalid, or repeated.
 type seen int
 
 const (
@@ -93,7 +93,7 @@ func (p *parser) space() {
 	}
 }
 
-// take steps over c, if that is what comes next.
+// take steps over c if it comes next.
 func (p *parser) take(c byte) bool {
 	if p.at < len(p.line) && p.line[p.at] == c {
 		p.at++
@@ -102,7 +102,7 @@ func (p *parser) take(c byte) bool {
 	return false
 }
 
-// skip steps over any value.
+// skip steps over a value.
 func (p *parser) skip() error {
 	n, err := canonical.Skip(p.line[p.at:])
 	p.at += n
@@ -116,8 +116,9 @@ func (p *parser) text() ([]byte, error) {
 	return p.line[start:p.at], err
 }
 
-// object walks over the members of the message.
-func (p *parser) object() error {
+// object walks over the members of an object, of which it passes the names to member. The
+// error is errNotJSON, or that of member.
+func (p *parser) object(member func(name []byte) error) error {
 	p.at++
 	p.space()
 	if p.take('}') {
@@ -137,7 +138,7 @@ func (p *parser) object() error {
 			return errNotJSON
 		}
 		p.space()
-		if err := p.member(name); err != nil {
+		if err := member(name); err != nil {
 			return err
 		}
 		p.space()
@@ -150,7 +151,7 @@ func (p *parser) object() error {
 	}
 }
 
-// member reads the value of the member with the given name, as JSON text.
+// member parses the value of the member with the given name, a JSON string.
 func (p *parser) member(name []byte) error {
 	switch string(unescape(name)) {
 	case `"id"`:
@@ -184,7 +185,7 @@ func (p *parser) member(name []byte) error {
 	return p.skip()
 }
 
-// value reads the entry and appends its canonical form.
+// value parses the entry and appends its canonical form.
 func (p *parser) value() error {
 	if p.at == len(p.line) {
 		return errNotJSON
@@ -204,7 +205,7 @@ func (p *parser) value() error {
 	return nil
 }
 
-// refusedBy is err if it says that a value may not be stored, else nil.
+// refusedBy returns err if it says that a value is not acceptable, else nil.
 func refusedBy(err error) error {
 	if _, ok := errors.AsType[*canonical.RefusedError](err); ok {
 		return err
@@ -212,7 +213,7 @@ func refusedBy(err error) error {
 	return nil
 }
 
-// message judges what the members make together.
+// message returns the message that the members make together.
 func (p *parser) message() message {
 	m := p.m
 	switch {
@@ -232,8 +233,8 @@ func (p *parser) message() message {
 	return m
 }
 
-// once is what becomes of a member that was was and comes with a value now: one
-// that comes twice has no one meaning.
+// once returns the new state of a member in state was that now comes with a value: a member
+// that comes twice has no single meaning.
 func once(was seen, ok bool) seen {
 	if was == absent && ok {
 		return good
@@ -241,7 +242,7 @@ func once(was seen, ok bool) seen {
 	return bad
 }
 
-// unescape undoes the escapes in a name, which hardly any client writes.
+// unescape undoes the escapes in a name, which hardly any client uses.
 func unescape(name []byte) []byte {
 	for _, c := range name {
 		if c == '\\' {
@@ -255,8 +256,8 @@ func unescape(name []byte) []byte {
 	return name
 }
 
-// positive reads a positive whole number, however it is written. One beyond
-// what an index can be is taken for the greatest, which no log reaches.
+// positive parses a positive whole number, however it is written. A number beyond the
+// greatest index counts as the greatest, which no log reaches.
 func positive(text []byte) (uint64, bool) {
 	if n, err := strconv.ParseUint(string(text), 10, 63); err == nil {
 		return n, n > 0
@@ -271,38 +272,23 @@ func positive(text []byte) (uint64, bool) {
 	return uint64(f), true
 }
 
-// leadingID finds the id in the beginning of a write that is too long to be
-// received, as JSON text, or nil.
-func leadingID(start []byte) []byte {
+// leadingID finds the id in the beginning of a write that is too long to be received, and
+// returns it as JSON text, or nil.
+func leadingID(start []byte) (id []byte) {
 	p := parser{line: start}
 	p.space()
-	if !p.take('{') {
+	if p.at == len(start) || start[p.at] != '{' {
 		return nil
 	}
-	for {
-		p.space()
-		if p.at == len(p.line) || p.line[p.at] != '"' {
-			return nil
-		}
-		name, err := p.text()
-		if err != nil {
-			return nil
-		}
-		p.space()
-		if !p.take(':') {
-			return nil
-		}
-		p.space()
+	p.object(func(name []byte) error {
 		value, err := p.text()
-		if err != nil {
-			return nil
+		if err == nil && string(unescape(name)) == `"id"` && len(value) > 2 && value[0] == '"' {
+			id, err = value, errFound
 		}
-		if string(unescape(name)) == `"id"` && len(value) > 2 && value[0] == '"' {
-			return value
-		}
-		p.space()
-		if !p.take(',') {
-			return nil
-		}
-	}
+		return err
+	})
+	return id
 }
+
+// errFound ends the walk over an object.
+var errFound = errors.New("found")

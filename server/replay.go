@@ -3,38 +3,33 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
+	"runtime"
+	"sync/atomic"
 	"time"
 )
 
 // errStopped ends the reading of history when the connection is ending.
 var errStopped = errors.New("stopped")
 
-// history gathers the entries up to the snapshot, sending as it goes, and then
-// either ends the read or turns it into one that follows.
-func (o *output) history() error {
-	r := o.read
-	o.server.readers.join(&o.cursor, r.next, r.through)
+// history gathers the entries up to the snapshot, sending as it goes, and then either
+// ends the read or turns it into one that follows.
+func (w *writer) history() error {
+	r, s := w.read, w.conn.server
+	s.readers.join(&w.cursor, r.next, r.through)
 	if last := min(r.snapshot, r.through); r.next <= last {
-		// The replies to this connection's writes up to the snapshot come before
-		// their entries, so wait until they are here: a matter of microseconds.
-		if err := o.await(r.snapshot); err != nil {
+		// The replies to this connection's writes up to the snapshot come before their
+		// entries, so wait until they are here: a matter of microseconds.
+		if err := w.awaitAcks(r.snapshot); err != nil {
 			return err
 		}
-		o.collect()
-		if err := o.reply(math.MaxUint64); err != nil {
+		w.collect()
+		if err := w.reply(math.MaxUint64); err != nil {
 			return err
 		}
-		o.begin()
-		err := o.replay(last)
-		for errors.Is(err, errPause) {
-			if err = o.pause(); err == nil {
-				err = o.replay(last)
-			}
-		}
+		err := w.replay(last)
 		if errors.Is(err, errStopped) {
-			o.endRead()
+			w.endRead()
 			return nil
 		}
 		if err != nil {
@@ -42,130 +37,170 @@ func (o *output) history() error {
 		}
 	}
 	if r.next > r.through {
-		return o.head()
+		return w.head()
 	}
-	if err := o.reply(r.snapshot); err != nil {
+	if err := w.reply(r.snapshot); err != nil {
 		return err
 	}
-	o.out = append(o.out, "{\"current\":true}\n"...)
+	w.out = append(w.out, "{\"current\":true}\n"...)
 	r.current = true
-	o.cursor.following.Store(true)
-	o.server.tail.join()
+	w.cursor.following.Store(true)
+	s.tail.join()
 	return nil
 }
 
-// replay gathers and sends the entries from the cursor through last. The error is
-// errPause where it is to go on from the cursor once the socket takes more.
-func (o *output) replay(last uint64) error {
-	if err := o.startReading(); err != nil {
+// replay gathers and sends the entries from the cursor through last. Between two writes
+// it sends the replies that have come meanwhile: they never wait for history. Longer
+// replays take turns.
+func (w *writer) replay(last uint64) error {
+	c, r := w.conn, w.read
+	turn := replayTurn{replayThrottle: c.server.throttle}
+	defer turn.end()
+	if err := turn.startReading(c.ctx); err != nil {
 		return err
 	}
-	defer o.endReading()
-	r := o.read
 	var stop error
-	err := o.server.log.Read(o.ctx, r.next, last, func(first uint64, count int, entries []byte, err error) error {
-		o.gather()
+	err := c.server.log.Read(c.ctx, r.next, last, func(first uint64, count int, entries []byte, err error) error {
+		w.grow()
 		if err != nil {
-			o.server.counts.damaged.Add(uint64(count))
+			c.server.counts.damaged.Add(uint64(count))
 		}
+		kept := len(entries)
 		for count > 0 {
 			var n int
-			o.out, n, entries = appendRun(o.out, first, count, entries, err, flushAt)
-			if stop = o.resume(err); stop != nil {
-				return stop
-			}
+			w.out, n, entries = appendRun(w.out, first, count, entries, err, flushAt)
 			first, count = first+uint64(n), count-n
 			r.next = first
-			if stop = o.flushHistory(); stop != nil {
+			if len(w.out) < flushAt {
+				continue
+			}
+			if stop = w.flushReplay(&turn, kept); stop != nil {
 				return stop
 			}
 		}
 		return nil
 	})
-	if o.turn != (time.Time{}) {
-		o.endTurn()
-	}
-	if err != nil && stop == nil && o.ctx.Err() == nil {
-		err = fmt.Errorf("%w: %w", errLog, err)
+	if err != nil && stop == nil {
+		err = w.readError(err)
 	}
 	return err
 }
 
-// flushHistory sends what a replay has gathered, and with it the replies that
-// have come meanwhile: they never wait for history. Longer replays take turns;
-// a turn is over before the socket is waited for.
-func (o *output) flushHistory() error {
-	if len(o.out) < flushAt {
-		return nil
-	}
-	n := 0
-	if o.socket != nil {
-		var err error
-		n, err = o.socket.writeNow(o.out)
-		o.server.counts.sent.Add(uint64(n))
-		if err != nil {
-			return err
-		}
-	}
-	if o.turn != (time.Time{}) {
-		o.endTurn()
-	}
-	select {
-	case o.server.warm <- struct{}{}:
-		defer func() { <-o.server.warm }()
-	default:
-		if o.socket != nil {
-			o.compact(n)
-			return errPause
-		}
-		// The log keeps what it reads from meanwhile, as for the warm ones.
-		o.kept = readKept
-		defer func() { o.kept = 0 }()
-	}
-	o.endReading()
-	o.out = o.out[:copy(o.out, o.out[n:])]
-	if err := o.flush(); err != nil {
+// flushReplay sends what a replay has gathered, and then the replies that have come
+// meanwhile. The turn is over before it waits for the peer, during which the log keeps
+// kept bytes; it returns with the next turn.
+func (w *writer) flushReplay(turn *replayTurn, kept int) error {
+	n, err := w.conn.tryWrite(w.out)
+	if err != nil {
 		return err
 	}
-	if err := o.nextTurn(); err != nil {
+	w.out = w.out[:copy(w.out, w.out[n:])]
+	turn.end()
+	if err := w.flush(kept); err != nil {
 		return err
 	}
-	return o.startReading()
-}
-
-// nextTurn goes on with a replay, the lines of which have been sent so far.
-func (o *output) nextTurn() error {
-	if o.skip == 0 { // nothing may come into the middle of a line
-		o.collect()
-		if o.ending > endInput {
-			return errStopped
-		}
-		if err := o.reply(math.MaxUint64); err != nil {
-			return err
-		}
+	w.collect()
+	if w.ending > endInput {
+		return errStopped
 	}
-	o.begin()
-	var err error
-	o.turn, err = o.server.turns.take(o.ctx)
-	return err
+	if err := w.reply(math.MaxUint64); err != nil {
+		return err
+	}
+	return turn.next(w.conn.ctx)
 }
 
-func (o *output) endTurn() {
-	o.server.turns.end(o.turn)
-	o.turn = time.Time{}
-}
-
-// await waits until all appends through index have been acknowledged.
-func (o *output) await(index uint64) error {
+// awaitAcks waits until all appends through index have been acknowledged.
+func (w *writer) awaitAcks(index uint64) error {
 	for {
-		head, moved := o.server.log.Acked()
+		head, moved := w.conn.server.log.Acked()
 		if head >= index {
 			return nil
 		}
 		select {
 		case <-moved:
-		case <-o.ctx.Done():
-			return context.Cause(o.ctx)
+		case <-w.conn.ctx.Done():
+			return context.Cause(w.conn.ctx)
 		}
 	}
+}
+
+// replayThrottle makes replays take turns. They are endless work for the processor, and
+// there can be many at once; appends are short, and a client waits for each. So only a few
+// replays read, encode and send at once, and while appends come in, each turn is followed
+// by a rest during which no other replay takes the place.
+type replayThrottle struct {
+	slots   chan struct{} // for turns
+	reads   chan struct{} // for reading, which takes memory
+	began   time.Time
+	written atomic.Int64 // when a write was last submitted, in ns since began
+}
+
+const (
+	// replaysReading is how many replays may read at once. None of them waits for
+	// anything except the disk.
+	replaysReading = 32
+	// appending is how long after the last write replays still make way.
+	appending = 20 * time.Millisecond
+	// restFactor is how many times as long as a turn the rest after it is.
+	restFactor = 4
+	// restMax bounds a rest, however long a turn took on a busy machine.
+	restMax = 4 * time.Millisecond
+)
+
+func newReplayThrottle() *replayThrottle {
+	return &replayThrottle{
+		slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		reads: make(chan struct{}, replaysReading),
+		began: time.Now(),
+	}
+}
+
+// appended notes that a write was submitted.
+func (t *replayThrottle) appended() { t.written.Store(int64(time.Since(t.began))) }
+
+// replayTurn is one replay's place in the throttle.
+type replayTurn struct {
+	*replayThrottle
+	started time.Time // when its turn started; zero while it has none
+	reading bool
+}
+
+// startReading waits until this replay may read. Its beginning needs no turn, so that
+// short reads do not wait. The error says why the connection was cut.
+func (t *replayTurn) startReading(ctx context.Context) error {
+	select {
+	case t.reads <- struct{}{}:
+		t.reading = true
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// next waits for the next turn. The error says why the connection was cut.
+func (t *replayTurn) next(ctx context.Context) error {
+	select {
+	case t.slots <- struct{}{}:
+		t.started = time.Now()
+		return t.startReading(ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// end ends a turn, after its rest, if there is one.
+func (t *replayTurn) end() {
+	if t.reading {
+		<-t.reads
+		t.reading = false
+	}
+	if t.started.IsZero() {
+		return
+	}
+	now := time.Now()
+	if now.Sub(t.began)-time.Duration(t.written.Load()) < appending {
+		time.Sleep(min(restFactor*now.Sub(t.started), restMax))
+	}
+	<-t.slots
+	t.started = time.Time{}
 }

@@ -1,15 +1,16 @@
-// Package server serves a log over connections by the protocol of
-// docs/PROTOCOL.md. It owns sockets and the protocol, and sees the log only
-// through the interface Log.
+// Package server serves a log over connections by the protocol of docs/PROTOCOL.md. It
+// owns sockets and the protocol, and sees the log only through the interface Log.
 //
-// A connection is let in first (entrance.go). Then it has two goroutines. One reads
-// and parses the input and hands the writes to the log (input.go, message.go); the
-// other owns everything that is sent (output.go): replies when the log has
-// acknowledged, and the entries of a read, from a cursor (replay.go). What they
-// share is in conn.go. Connections that only write are read by one goroutine for
-// many of them (lend.go). Followers that are near the head share their lines through
-// one cache (tail.go). What peers can make the server hold in memory is bounded
-// over all of them (pressure.go, pause.go).
+// A connection (conn.go) is admitted first (auth.go). Then its reader (reader.go) parses
+// the input (message.go) and gives the writes to the log in groups (group.go). On a second
+// goroutine its writer (writer.go) sends the replies once the log has acknowledged them,
+// and the entries of a read, from a cursor (replay.go). What the log and the reader leave
+// to be sent lies in the outbox (outbox.go). Followers that are near the head share their
+// lines through one cache (tail.go). One budget bounds the memory that peers can make the
+// server hold (budget.go).
+//
+// Connections that only write are read together, by the package internal/gather: it saves
+// time, and nothing depends on it.
 package server
 
 import (
@@ -17,54 +18,59 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/semaphore"
+
+	"tcp-log-server/server/internal/gather"
 )
 
-// Config says how a server treats its connections. NewConfig fills in the
-// defaults; zero values are taken for them too.
+// Config says how a server treats its connections. NewConfig fills in the defaults, which
+// zero values stand for too.
 type Config struct {
-	// MaxEntry is the largest entry that is stored, in bytes of canonical form. A
-	// line may be 64 KiB longer; what is over that is discarded as it arrives.
+	// MaxEntry is the size of the largest entry that is stored, in bytes of canonical form;
+	// 16 MiB by default. A line may be 64 KiB longer; the rest is discarded as it arrives.
 	MaxEntry int
-	// MaxConnections is how many connections are served at once.
+	// MaxConnections is how many connections are served at once; 16,384 by default.
 	MaxConnections int
-	// MaxInFlight is how many bytes of entries may wait for the disk at once, over
-	// all connections. At the bound no more is read, so writers wait.
+	// MaxInFlight is how many bytes of entries of all connections may wait for the disk at
+	// once; 256 MiB by default. At the bound no more is read, so writers wait.
 	MaxInFlight int64
-	// MaxHeld is how many bytes of lines that are arriving, and of output that peers
-	// do not take, connections may hold together, beyond a little for each. Past it
-	// those are cut off that have held theirs the longest.
+	// MaxHeld is how many bytes all connections together may hold of lines that are
+	// arriving and of output that peers do not take, beyond a little for each; 256 MiB by
+	// default. At the bound long lines wait, and connections are cut whose peers are the
+	// slowest to send or take what is held.
 	MaxHeld int64
-	// WriteTimeout is how long a peer may take nothing of what is sent to it
-	// before its connection is closed.
+	// WriteTimeout is how long a peer may take nothing of what is sent to it before its
+	// connection is closed; one minute by default.
 	WriteTimeout time.Duration
-	// TLS is spoken over every connection if it is not nil. A verified client
-	// certificate gives all rights.
+	// TLS, if not nil, is used on every connection. A verified client certificate gives all
+	// rights.
 	TLS *tls.Config
-	// Tokens, if not nil, tells the name and the rights of the token with a SHA-256;
-	// one without rights is none. Then a peer that has no certificate must send
-	// {"token":"…"} before anything else. It is called from many goroutines, and
-	// must take the same time for every hash.
+	// Tokens, if not nil, returns the name and the rights of the token with the given
+	// SHA-256; no rights mean that there is no such token. A peer that has no certificate
+	// must then send {"token":"…"} before anything else. It is called from many goroutines,
+	// and must take the same time for every hash.
 	Tokens func(hash [32]byte) (name string, rights Rights)
-	// Stat, if not nil, tells what the answer to {"stat":true} is. It is called from
-	// many goroutines.
+	// Stat, if not nil, returns the answer to {"stat":true}, which is sent as JSON. It is
+	// called from many goroutines.
 	Stat func() any
-	// TailCache is how many bytes of the newest lines are kept for followers.
+	// TailCache is how many bytes of the newest lines are kept for followers; 64 MiB by
+	// default.
 	TailCache int
-	// OnAck, if not nil, is told how long the writes that arrived together took from
-	// their arrival until they were acknowledged, their replies sent or about to be.
-	// It is called while others wait for the log, so it must not block.
+	// OnAck, if not nil, is told how long writes that arrived together took from their
+	// arrival until they were acknowledged, their replies sent or about to be. It is called
+	// while others wait for the log, so it must not block.
 	OnAck func(took time.Duration)
 	// Logger gets the events of connections; the zero Logger drops them.
 	Logger zerolog.Logger
 }
 
-// NewConfig is a Config with the defaults.
+// NewConfig returns a Config with the defaults.
 func NewConfig() Config { return Config{}.withDefaults() }
 
 func (c Config) withDefaults() Config {
@@ -94,22 +100,17 @@ const lineSlack = 64 << 10
 
 // Server serves one log. All methods may be called from any goroutine.
 type Server struct {
-	cfg    Config
-	log    Log
-	tail   tail
-	turns  *turns
-	budget *semaphore.Weighted // MaxInFlight
-	roomy  *semaphore.Weighted // connections with a large buffer for input
-	places chan struct{}       // for long lines, see takePlace
-	// reading and warm are for replays that hold what they read from, see pause.go.
-	reading, warm chan struct{}
+	cfg   Config
+	log   Log
+	tail  tail
+	began time.Time
 
-	open      atomic.Int64 // connections
-	held      atomic.Int64 // bytes, see hold
-	relieving sync.Mutex
+	inFlight *semaphore.Weighted // MaxInFlight
+	memory   *budget             // MaxHeld
+	throttle *replayThrottle
+	gather   *gather.Pool
 
-	gatherers []*gatherer
-
+	open    atomic.Int64 // connections
 	counts  counts
 	readers readers
 
@@ -120,31 +121,34 @@ type Server struct {
 	running   sync.WaitGroup // connections
 }
 
-// ErrServerClosed is what Serve returns after Shutdown.
+// ErrServerClosed is returned by Serve after Shutdown.
 var ErrServerClosed = errors.New("server closed")
 
-// New makes a server for the log.
+// New returns a server for the log.
 func New(log Log, config Config) *Server {
 	config = config.withDefaults()
+	var setHooks gather.SetHooks
+	if hooked, ok := log.(hookedLog); ok {
+		setHooks = hooked.SetHooks
+	}
 	return &Server{
-		cfg:       config,
-		log:       log,
-		tail:      tail{log: log, max: config.TailCache},
-		turns:     newTurns(),
-		budget:    semaphore.NewWeighted(config.MaxInFlight),
-		roomy:     semaphore.NewWeighted(roomyMax),
-		places:    make(chan struct{}, max(1, longMemory/(2*(config.MaxEntry+lineSlack)))),
-		reading:   make(chan struct{}, readingMax),
-		warm:      make(chan struct{}, warmMax),
-		gatherers: newGatherers(),
+		cfg:      config,
+		log:      log,
+		tail:     tail{log: log, max: config.TailCache},
+		began:    time.Now(),
+		inFlight: semaphore.NewWeighted(config.MaxInFlight),
+		memory:   &budget{max: config.MaxHeld, shares: make(map[*share]struct{})},
+		throttle: newReplayThrottle(),
+		// One gatherer for every two processors: parsing is most of its work, and the log
+		// and the replies need processors too.
+		gather:    gather.New(max(1, runtime.GOMAXPROCS(0)/2), setHooks),
 		conns:     make(map[*conn]struct{}),
 		listeners: make(map[net.Listener]struct{}),
 	}
 }
 
-// Serve accepts connections from ln and serves each on goroutines of its own. It
-// returns ErrServerClosed after Shutdown, else the listener's error. It closes
-// ln.
+// Serve accepts connections from ln and serves each on goroutines of its own. It returns
+// ErrServerClosed after Shutdown, otherwise the listener's error. It closes ln.
 func (s *Server) Serve(ln net.Listener) error {
 	s.mu.Lock()
 	if s.stopping {
@@ -167,7 +171,7 @@ func (s *Server) Serve(ln net.Listener) error {
 			if s.isStopping() {
 				return ErrServerClosed
 			}
-			// Out of descriptors, for one: others may go on, and this passes.
+			// For example out of descriptors: other connections go on, and this passes.
 			if !temporary(err) {
 				return err
 			}
@@ -178,7 +182,7 @@ func (s *Server) Serve(ln net.Listener) error {
 			continue
 		}
 		wait = 0
-		if c := s.admit(nc); c != nil {
+		if c := s.register(nc); c != nil {
 			go c.serve()
 		}
 	}
@@ -189,16 +193,16 @@ func temporary(err error) bool {
 	return errors.As(err, &t) && t.Temporary()
 }
 
-// ServeConn serves one connection and returns when it has been closed. Server
-// and caller both may close nc.
+// ServeConn serves one connection and returns when it has been closed. Both the server
+// and the caller may close nc.
 func (s *Server) ServeConn(nc net.Conn) {
-	if c := s.admit(nc); c != nil {
+	if c := s.register(nc); c != nil {
 		c.serve()
 	}
 }
 
-// admit registers a connection, or turns it away.
-func (s *Server) admit(nc net.Conn) *conn {
+// register adds a connection, or turns it away and returns nil.
+func (s *Server) register(nc net.Conn) *conn {
 	s.mu.Lock()
 	full := len(s.conns) >= s.cfg.MaxConnections
 	if s.stopping || full {
@@ -206,8 +210,8 @@ func (s *Server) admit(nc net.Conn) *conn {
 		if full {
 			s.counts.turnedAway.Add(1)
 			s.cfg.Logger.Warn().Str("event", "refused").Int("connections", s.cfg.MaxConnections).Msg("too many connections")
-			// The line fits into any empty socket buffer; a peer for which it does
-			// not is not waited for. Nor is one for a handshake.
+			// The line fits into any empty socket buffer, so there is hardly any wait. There
+			// is no handshake either.
 			if s.cfg.TLS == nil {
 				nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 				nc.Write(errorLine("too many connections"))
@@ -225,14 +229,12 @@ func (s *Server) admit(nc net.Conn) *conn {
 	return c
 }
 
-// leave ends what admit began.
+// leave removes a connection that has ended.
 func (s *Server) leave(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.open.Add(-1)
 	s.mu.Unlock()
-	c.hold(&c.arriving, 0)
-	c.hold(&c.stuck, 0)
 	s.running.Done()
 }
 
@@ -242,9 +244,9 @@ func (s *Server) isStopping() bool {
 	return s.stopping
 }
 
-// Shutdown stops accepting connections and reading from them. Writes that were
-// accepted are acknowledged, then each connection is closed. Once ctx is done,
-// connections that are still open are cut off and ctx's error is returned.
+// Shutdown stops accepting connections and reading from them. Writes that were accepted
+// are acknowledged, then each connection is closed. When ctx is done, connections that
+// are still open are cut and ctx's error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopping = true
@@ -262,7 +264,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
-		s.endGatherers()
+		s.gather.Close()
 		return nil
 	case <-ctx.Done():
 	}
@@ -272,11 +274,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	<-done
-	s.endGatherers()
+	s.gather.Close()
 	return ctx.Err()
 }
 
-// Connections is how many connections are open.
+// Connections returns how many connections are open.
 func (s *Server) Connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,22 +12,22 @@ type Stats struct {
 	Accepted       uint64 // connections ever let in
 	Replays        int    // reads that go through history
 	Followers      int    // reads that have sent {"current":true}
-	// Behind is how many entries all of these have yet to be sent, and MostBehind
-	// how many the one has that is furthest behind.
+	// Behind is how many entries all of these together have yet to be sent, MostBehind the
+	// same for the one that is furthest behind.
 	Behind, MostBehind uint64
-	// Hits and Misses count the blocks of lines that followers found in the tail
-	// cache, or that had to be read; CacheBytes is what the cache holds.
+	// Hits and Misses count the blocks of lines that followers found in the tail cache, and
+	// those that had to be read; CacheBytes is the size of the cache.
 	Hits, Misses uint64
 	CacheBytes   int64
-	// Received and Sent are bytes on the sockets, those of TLS included.
+	// Received and Sent are bytes on the sockets, including those of TLS.
 	Received, Sent uint64
 	Errors         Errors
 }
 
 // Errors counts what went wrong, by kind.
 type Errors struct {
-	Invalid      uint64 // lines that are no message
-	Refused      uint64 // writes whose entry may not be stored
+	Invalid      uint64 // lines that are not messages
+	Refused      uint64 // writes whose entry is not acceptable
 	Unstored     uint64 // entries that the log did not store, or whose outcome is unknown
 	Damaged      uint64 // entries that could not be read
 	Connections  uint64 // connections turned away because there were too many
@@ -35,8 +35,8 @@ type Errors struct {
 	Accepts      uint64 // failures to take a connection from the listener
 }
 
-// Stats returns the counts as of now. What a peer has the reply of is in them. It
-// takes a little for each read that is running, and waits for no disk and no peer.
+// Stats returns the counts as of now. They include everything that a peer has a reply for.
+// The call takes a little time for each running read, and waits for no disk and no peer.
 func (s *Server) Stats() Stats {
 	head, _ := s.log.Acked()
 	stats := Stats{
@@ -62,8 +62,8 @@ func (s *Server) Stats() Stats {
 	return stats
 }
 
-// counts are what a server counts. Those of errors are rare; the others are
-// added to once for each call of the system.
+// counts are a server's counters. Errors are rare; the others change once for each system
+// call.
 type counts struct {
 	accepted, received, sent atomic.Uint64
 
@@ -76,14 +76,14 @@ type readers struct {
 	set map[*cursor]struct{}
 }
 
-// cursor is how far a read has come, for others to see.
+// cursor is how far a read has come, as others may see it.
 type cursor struct {
 	through   uint64        // the last index to send; under mu of readers
 	sent      atomic.Uint64 // every entry of the read up to here has been sent
 	following atomic.Bool   // {"current":true} has been gathered
 }
 
-// join adds the read of c, from next through through.
+// join adds the read of c, from index next through index through.
 func (r *readers) join(c *cursor, next, through uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -96,7 +96,7 @@ func (r *readers) join(c *cursor, next, through uint64) {
 	c.following.Store(false)
 }
 
-// leave ends what join began, if it did.
+// leave undoes join, if it was called.
 func (r *readers) leave(c *cursor) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,41 +9,41 @@ import (
 	"sync/atomic"
 )
 
-// tailBlock is about how many bytes of lines one block of the tail cache has.
+// tailBlock is about how many bytes of lines a block of the tail cache has.
 const tailBlock = 128 << 10
 
-// tail is the cache of the newest wire lines, shared by all followers: an entry
-// is read and encoded once, whatever their number. It fills as followers ask,
-// so a log that nobody follows costs nothing.
+// tail is the cache of the newest wire lines, shared by all followers: an entry is read and
+// encoded once, whatever their number. It fills as followers ask, so a log without
+// followers costs nothing.
 type tail struct {
 	log Log
 	max int // bytes
 
 	hits, misses atomic.Uint64 // of followers that asked for a block
-	held         atomic.Int64  // size, for those who must not wait for mu
+	held         atomic.Int64  // size, for callers that must not wait for mu
 	damaged      atomic.Uint64 // entries that could not be read
 
 	mu        sync.Mutex
 	followers int
-	blocks    []*block // without a gap
+	blocks    []*block // contiguous
 	size      int
 }
 
-// block is a stretch of lines. It never changes once others can see it.
+// block is a range of lines. It never changes once others can see it.
 type block struct {
 	first, last uint64
 	lines       []byte
 	damaged     uint64 // entries in it that could not be read
 }
 
-// join counts one follower more.
+// join adds a follower.
 func (t *tail) join() {
 	t.mu.Lock()
 	t.followers++
 	t.mu.Unlock()
 }
 
-// leave counts one follower less; the last one clears the cache.
+// leave removes a follower; the last one clears the cache.
 func (t *tail) leave() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -54,9 +54,9 @@ func (t *tail) leave() {
 	}
 }
 
-// lines returns lines from index next on, through last at least next and at most
-// head. They stay valid and must not be changed. Lines older than the cache are
-// read for this caller alone.
+// lines returns the lines from index next through last, which is at least next and at most
+// head. They stay valid and must not be changed. Lines older than the cache are read for
+// this caller alone.
 func (t *tail) lines(ctx context.Context, next, head uint64) (lines []byte, last uint64, err error) {
 	b, err := t.block(ctx, next, head)
 	if err != nil {
@@ -74,9 +74,9 @@ func (t *tail) block(ctx context.Context, next, head uint64) (*block, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if n := len(t.blocks); n == 0 || next > t.blocks[n-1].last+1 {
-		t.blocks, t.size = nil, 0 // nothing of it leads to next
+		t.blocks, t.size = nil, 0 // there is a gap before next
 	} else if next < t.blocks[0].first {
-		// Far behind: others must not wait for this read.
+		// Far behind: others need not wait for this read.
 		t.mu.Unlock()
 		defer t.mu.Lock()
 		return t.read(ctx, next, head)

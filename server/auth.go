@@ -15,30 +15,29 @@ import (
 type Rights struct{ Read, Write bool }
 
 const (
-	// entranceTime is how long a peer may take for its TLS handshake and its token.
-	entranceTime = 10 * time.Second
-	// entranceLine is how long the line with the token may be, in bytes: a peer that
-	// nobody knows yet gets no memory to fill.
-	entranceLine = 4 << 10
+	// authTime is how long a peer may take for its TLS handshake and its token.
+	authTime = 10 * time.Second
+	// authLine is how long the line with the token may be, in bytes: an unknown peer gets
+	// no memory to fill.
+	authLine = 4 << 10
 )
 
-// errUnauthorized: the peer has not shown that it may come in.
+// errUnauthorized: the peer has shown neither a certificate nor a known token.
 var errUnauthorized = errors.New("unauthorized")
 
-// enter lets the peer in, or not: it shakes hands where there is TLS, and asks for
-// a token where there are tokens and the peer has no certificate. What was
-// received behind the token is the beginning of the input. The error means that
-// the connection has ended.
-func (c *conn) enter() (rest []byte, err error) {
-	c.rights, c.idle = Rights{Read: true, Write: true}, true
+// admit authenticates the peer: by the handshake under TLS, and by a token if there are
+// tokens and the peer has no certificate. rest is what was received after the token, the
+// beginning of the input. The error says why the connection ends.
+func (c *conn) admit() (rest []byte, err error) {
+	c.rights = Rights{Read: true, Write: true}
 	secure, isTLS := c.nc.(*tls.Conn)
 	if !isTLS && c.server.cfg.Tokens == nil {
 		return nil, nil
 	}
-	c.setReadDeadline(time.Now().Add(entranceTime))
+	c.setReadDeadline(time.Now().Add(authTime))
 	certified := false
 	if isTLS {
-		ctx, cancel := context.WithTimeout(c.ctx, entranceTime)
+		ctx, cancel := context.WithTimeout(c.ctx, authTime)
 		defer cancel()
 		if err := secure.HandshakeContext(ctx); err != nil {
 			return nil, err
@@ -49,8 +48,8 @@ func (c *conn) enter() (rest []byte, err error) {
 		}
 	}
 	if c.server.cfg.Tokens != nil && !certified {
-		c.idle = false
-		if rest, err = c.present(); err != nil {
+		c.reader.greeted = true
+		if rest, err = c.readToken(); err != nil {
 			return nil, err
 		}
 	}
@@ -58,10 +57,10 @@ func (c *conn) enter() (rest []byte, err error) {
 	return rest, nil
 }
 
-// present reads the line with the token and gives the connection the rights of
-// that token. It returns what came behind the line.
-func (c *conn) present() (rest []byte, err error) {
-	buf := make([]byte, 0, entranceLine)
+// readToken reads the line with the token and gives the connection the rights of that
+// token. It returns what came after the line.
+func (c *conn) readToken() (rest []byte, err error) {
+	buf := make([]byte, 0, authLine)
 	for {
 		n, err := c.nc.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
@@ -94,41 +93,39 @@ func (c *conn) authorize(line []byte) error {
 	if rights == (Rights{}) {
 		return errUnauthorized
 	}
-	c.mu.Lock()
+	c.outbox.mu.Lock()
 	c.token, c.rights = &hash, rights
-	c.mu.Unlock()
+	c.outbox.mu.Unlock()
 	c.log = c.log.With().Str("name", name).Logger()
 	return nil
 }
 
-// turnAway tells a peer that it may not come in.
+// turnAway tells the peer that it is not admitted.
 func (c *conn) turnAway() {
 	c.log.Warn().Str("event", "unauthorized").Send()
 	c.server.counts.unauthorized.Add(1)
 	c.nc.Write(errorLine(errUnauthorized.Error()))
-	c.mu.Lock()
-	c.end = endInvalid // so that the line reaches the peer
-	c.mu.Unlock()
+	c.outbox.stop(endInvalid) // so that the line reaches the peer
 }
 
-// setReadDeadline sets a deadline that does not undo the one of Shutdown.
+// setReadDeadline sets a deadline that does not undo that of Shutdown.
 func (c *conn) setReadDeadline(t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.stopped {
+	c.outbox.mu.Lock()
+	defer c.outbox.mu.Unlock()
+	if !c.outbox.stopped {
 		c.nc.SetReadDeadline(t)
 	}
 }
 
-// Reauthorize asks Config.Tokens again for the rights of every connection that
-// came in by a token, and cuts those off whose rights are not what they were.
+// Reauthorize asks Config.Tokens again for the rights of every connection that was
+// admitted by a token, and cuts those whose rights have changed.
 func (s *Server) Reauthorize() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
-		c.mu.Lock()
+		c.outbox.mu.Lock()
 		token, had := c.token, c.rights
-		c.mu.Unlock()
+		c.outbox.mu.Unlock()
 		if token == nil {
 			continue
 		}

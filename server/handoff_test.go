@@ -3,37 +3,30 @@ package server
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"tcp-log-server/server/internal/gather"
 )
 
-// lendAtOnce has every connection lent after one look at its input.
-func lendAtOnce(t *testing.T) {
+// handOffAtOnce has every connection handed off after one read.
+func handOffAtOnce(t *testing.T) {
 	t.Helper()
-	was := lendAfter
-	lendAfter = 1
-	t.Cleanup(func() { lendAfter = was })
+	was := handOffAfter
+	handOffAfter = 1
+	t.Cleanup(func() { handOffAfter = was })
 }
 
-// lent is how many connections the gatherers have.
-func (h *host) lent() (n int) {
-	for _, g := range h.gatherers {
-		g.mu.Lock()
-		n += len(g.lent)
-		g.mu.Unlock()
-	}
-	return n
-}
-
-// waitLent waits until the gatherers have n connections.
-func (h *host) waitLent(n int) {
+// waitHandedOff waits until the gatherers have n connections.
+func (h *host) waitHandedOff(n int) {
 	h.t.Helper()
-	poll(h.t, fmt.Sprintf("%d connections to be lent", n), func() bool { return h.lent() == n })
+	poll(h.t, fmt.Sprintf("%d connections to be handed off", n), func() bool { return h.gather.Len() == n })
 }
 
-// dialLent makes n connections, each of which has appended and is lent.
-func (h *host) dialLent(n int) (clients []*client) {
+// dialHandedOff makes n connections, each of which has appended and is handed off.
+func (h *host) dialHandedOff(n int) (clients []*client) {
 	h.t.Helper()
 	for range n {
 		c := h.dial()
@@ -41,15 +34,15 @@ func (h *host) dialLent(n int) (clients []*client) {
 		c.line()
 		clients = append(clients, c)
 	}
-	h.waitLent(n)
+	h.waitHandedOff(n)
 	return clients
 }
 
-// TestAllLent: whatever a reading side does, it does where it lends its connection
+// TestAllHandedOff: whatever a reader does, it also does if it hands its connection off
 // whenever it can.
-func TestAllLent(t *testing.T) {
+func TestAllHandedOff(t *testing.T) {
 	skipWithoutGatherer(t)
-	lendAtOnce(t)
+	handOffAtOnce(t)
 	for name, test := range map[string]func(*testing.T){
 		"Lines":                         TestLines,
 		"Transcripts":                   TestTranscripts,
@@ -85,20 +78,18 @@ func TestAllLent(t *testing.T) {
 
 func skipWithoutGatherer(t *testing.T) {
 	t.Helper()
-	s, err := newSockets()
-	if err != nil {
-		t.Skip("connections are not lent on this system: ", err)
+	if runtime.GOOS != "linux" {
+		t.Skip("connections are not handed off on this system")
 	}
-	s.close()
 }
 
-// TestHandedBack sends to a connection that is lent what the gatherer does not deal
-// with, and then a write again: each is answered as ever.
+// TestHandedBack sends what the gatherer does not deal with to a connection that is handed
+// off, and then a write again: each is answered as ever.
 func TestHandedBack(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)
-	lendAtOnce(t)
-	long := strings.Repeat("x", gatherMax)
+	handOffAtOnce(t)
+	long := strings.Repeat("x", gather.ReadMax)
 	for name, tt := range map[string]struct {
 		send []string // one write each
 		want []string
@@ -112,7 +103,7 @@ func TestHandedBack(t *testing.T) {
 		"a refused entry":     {[]string{`{"id":"2","entry":{"a":1,"a":2}}` + "\n"}, []string{`{"id":"2","error":"not stored: …"}`}},
 		"one that is too big": {[]string{`{"id":"2","entry":["` + strings.Repeat("x", 1001) + `"]}` + "\n"}, []string{`{"id":"2","error":"not stored: …"}`}},
 		"a line too long":     {[]string{`{"id":"2","entry":"` + long + long + `"}` + "\n"}, []string{`{"id":"2","error":"not stored: …"}`}},
-		"white space too long": {[]string{`{"id":"2","entry":{"n":2}` + strings.Repeat(" ", gatherMax-1000) + "}\n"},
+		"white space too long": {[]string{`{"id":"2","entry":{"n":2}` + strings.Repeat(" ", gather.ReadMax-1000) + "}\n"},
 			[]string{ack(2, 2)}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +111,7 @@ func TestHandedBack(t *testing.T) {
 			c := h.dial()
 			c.append(1, 1)
 			c.want(ack(1, 1))
-			h.waitLent(1)
+			h.waitHandedOff(1)
 			for i, s := range tt.send {
 				had := h.Stats().Received
 				c.write(s)
@@ -145,84 +136,84 @@ func TestHandedBack(t *testing.T) {
 				}
 			}
 			head, _ := h.log.Head(t.Context())
-			for n := range 3 { // and is lent again
+			for n := range 3 { // and is handed off again
 				c.append(10+n, 1)
 				c.want(ack(10+n, int(head)+1+n))
 			}
-			h.waitLent(1)
+			h.waitHandedOff(1)
 		})
 	}
 }
 
-// TestLentEnds ends connections, and the server, while they are lent.
-func TestLentEnds(t *testing.T) {
+// TestHandedOffEnds ends connections, and the server, while they are handed off.
+func TestHandedOffEnds(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)
-	lendAtOnce(t)
+	handOffAtOnce(t)
 	h := start(t, newFakeLog(), Config{})
-	lent := func() *client {
+	handedOff := func() *client {
 		c := h.dial()
 		c.append(1, 1)
 		c.line()
 		return c
 	}
-	half, closed, reset, cut, left := lent(), lent(), lent(), lent(), lent()
-	h.waitLent(5)
+	half, closed, reset, cut, left := handedOff(), handedOff(), handedOff(), handedOff(), handedOff()
+	h.waitHandedOff(5)
 	half.write(`{"id":"2","entry":{"n":2}}`) // without its newline
 	half.half()
 	half.want(ack(2, 6))
 	half.wantEnd()
-	h.waitLent(4)
+	h.waitHandedOff(4)
 	closed.nc.Close()
-	h.waitLent(3)
+	h.waitHandedOff(3)
 	reset.nc.(*net.TCPConn).SetLinger(0)
 	reset.nc.Close()
-	h.waitLent(2)
+	h.waitHandedOff(2)
 	poll(t, "two connections", func() bool { return h.Connections() == 2 })
 	h.mu.Lock()
 	for c := range h.conns {
 		if c.raw.RemoteAddr().String() == cut.nc.LocalAddr().String() {
-			c.cut(errCrowded)
+			c.cut(errStalled)
 		}
 	}
 	h.mu.Unlock()
-	h.waitLent(1)
+	h.waitHandedOff(1)
 	if b, err := cut.r.ReadByte(); err == nil {
 		t.Errorf("got %q on a connection that was cut", b)
 	}
 	h.shutdown()
 	left.wantEnd()
-	if n := h.lent(); n > 0 {
-		t.Errorf("%d connections are still lent", n)
+	if n := h.gather.Len(); n > 0 {
+		t.Errorf("%d connections are still handed off", n)
 	}
 }
 
-// TestAlone: a connection that has the gatherer to itself is handed back, and one of
-// two is not.
+// TestAlone: a connection that has the gatherer to itself is given back, and one of two
+// is not.
 func TestAlone(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)
 	h := start(t, newFakeLog(), Config{})
-	h.gatherers = h.gatherers[:1]
+	h.gather = gather.New(1, nil)
 	a := h.dial()
-	for n := range lendAfter + aloneMax - 1 {
+	for n := range handOffAfter + gather.AloneMax - 1 {
 		a.append(n, 1)
 		a.want(ack(n, n+1))
 	}
-	h.waitLent(1)
+	h.waitHandedOff(1)
 	for n := range 2 {
 		a.append(n, 1)
 		a.line()
 	}
-	h.waitLent(0)
+	h.waitHandedOff(0)
 	b, c := h.dial(), h.dial()
-	for n := range 2 * aloneMax {
+	for n := range 2 * gather.AloneMax {
 		for _, x := range []*client{b, c} {
 			x.append(n, 1)
 			x.line()
 		}
 	}
-	h.waitLent(2)
+	h.waitHandedOff(2)
 }
 
 // TestGathererTakesNoTime: while the log commits, what comes on other connections is
@@ -230,10 +221,10 @@ func TestAlone(t *testing.T) {
 func TestGathererTakesNoTime(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)
-	lendAtOnce(t)
+	handOffAtOnce(t)
 	log := newFakeLog()
 	h := start(t, log, Config{})
-	clients := h.dialLent(8)
+	clients := h.dialHandedOff(8)
 	log.hold()
 	for n, c := range clients {
 		for i := range 3 {
@@ -260,11 +251,11 @@ func TestGathererTakesNoTime(t *testing.T) {
 func TestGathererInFlight(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)
-	lendAtOnce(t)
+	handOffAtOnce(t)
 	log := newFakeLog()
 	h := start(t, log, Config{MaxInFlight: 1000})
 	entry := `{"pad":"` + strings.Repeat("x", 290) + `"}`
-	clients := h.dialLent(8)
+	clients := h.dialHandedOff(8)
 	log.hold()
 	had := h.Stats().Received
 	line := `{"id":"2","entry":` + entry + "}\n"

@@ -1,15 +1,13 @@
 //go:build !linux
 
-package server
+package gather
 
 import (
 	"errors"
-	"os"
 	"syscall"
 )
 
-// sockets is not there on this system: every connection is read by a goroutine of its
-// own.
+// sockets does not exist on this system: each connection is read by its own goroutine.
 type sockets struct{}
 
 func newSockets() (*sockets, error) { return nil, errors.ErrUnsupported }
@@ -25,5 +23,3 @@ func (*sockets) ready(numbers []uint64) []uint64 { return numbers }
 func (*sockets) watch() {}
 
 func (*sockets) wait() error { return errors.ErrUnsupported }
-
-func unwatched(syscall.RawConn) (*os.File, error) { return nil, errors.ErrUnsupported }

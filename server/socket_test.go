@@ -33,10 +33,10 @@ func (s *sluggish) Write(b []byte) (int, error) {
 	return n, os.ErrDeadlineExceeded
 }
 
-func TestPatience(t *testing.T) {
+func TestStallTimeout(t *testing.T) {
 	for name, tt := range map[string]struct {
 		takes []int
-		limit time.Duration // to SetWriteDeadline, 0 for none
+		limit time.Duration // for SetWriteDeadline, 0 for none
 		n     int
 		took  time.Duration
 		err   error
@@ -50,7 +50,7 @@ func TestPatience(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := &sluggish{takes: tt.takes}
-				p := &patient{Conn: s, timeout: time.Minute, counts: new(counts)}
+				p := &stallTimeoutConn{Conn: s, timeout: time.Minute, counts: new(counts), stuck: &share{epoch: time.Now()}}
 				if tt.limit > 0 {
 					p.SetWriteDeadline(time.Now().Add(tt.limit))
 				}

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestStages: the committer says what it is about to do, what is submitted when it is
-// about to take is in that batch, and it waits in the end.
-func TestStages(t *testing.T) {
+// TestHooks: the committer says what it is about to do, what is submitted before a batch
+// is in that batch, and it waits in the end.
+func TestHooks(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var said []string
@@ -24,13 +24,13 @@ func TestStages(t *testing.T) {
 	l := openLog(t, config)
 	var late func()
 	done := func(uint64, error) { say("done") }
-	leave := l.Attend(func() {
-		say("taking")
+	remove := l.SetHooks(func() {
+		say("before batch")
 		if late != nil {
 			late()
 			late = nil
 		}
-	}, func() { say("waiting") }, func() { say("answering") })
+	}, func() { say("before wait") }, func() { say("before replies") })
 	l.Submit([]byte("{\"n\":1}\n"), 1, func(uint64, error) {
 		say("done")
 		late = func() { l.Submit([]byte("{\"n\":2}\n{\"n\":3}\n"), 2, done) }
@@ -46,25 +46,25 @@ func TestStages(t *testing.T) {
 	// What was said before the first batch depends on when the committer was woken.
 	from := slices.Index(said, "batch of 1") - 1
 	want := []string{
-		"waiting", "batch of 1", "answering", "done",
-		"taking", "waiting", "batch of 2", "answering", "done",
-		"taking", "waiting",
+		"before wait", "batch of 1", "before replies", "done",
+		"before batch", "before wait", "batch of 2", "before replies", "done",
+		"before batch", "before wait",
 	}
 	// It may find nothing, and be woken to no end, before it is told that this was all.
-	got := slices.CompactFunc(said[max(from, 0):], func(a, b string) bool { return a == b && a == "waiting" })
+	got := slices.CompactFunc(said[max(from, 0):], func(a, b string) bool { return a == b && a == "before wait" })
 	if !slices.Equal(got, want) {
 		t.Errorf("the committer said %q, want %q", got, want)
 	}
 
 	said = nil
 	l = openLog(t, testConfig(t))
-	l.Attend(func() {}, func() {}, func() {})()
-	leave()
-	leave = l.Attend(func() { say("taking") }, func() { say("waiting") }, func() { say("answering") })
-	leave()
+	l.SetHooks(func() {}, func() {}, func() {})()
+	remove()
+	remove = l.SetHooks(func() { say("before batch") }, func() { say("before wait") }, func() { say("before replies") })
+	remove()
 	stored := make(chan error)
 	l.Submit([]byte("{\"n\":1}\n"), 1, func(_ uint64, err error) { stored <- err })
 	if err := <-stored; err != nil || len(said) > 0 {
-		t.Errorf("after they have left: %v, and still told of %q", err, said)
+		t.Errorf("after the hooks were removed: %v, and still %q", err, said)
 	}
 }

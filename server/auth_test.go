@@ -12,9 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tcp-log-server/engine"
 	"tcp-log-server/internal/access"
 	"tcp-log-server/internal/access/accesstest"
-	"tcp-log-server/engine"
 )
 
 const unauthorized = `{"error":"unauthorized"}`
@@ -47,7 +47,7 @@ func TestTokenFirst(t *testing.T) {
 		"the hash":        tokenLine(fmt.Sprintf("%x", sha256.Sum256([]byte("both")))) + "\n",
 		"a number":        `{"token":1}` + "\n",
 		"null":            `{"token":null}` + "\n",
-		"an endless line": `{"token":"` + strings.Repeat("x", entranceLine),
+		"an endless line": `{"token":"` + strings.Repeat("x", authLine),
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClient(t, h.dial().nc)
@@ -148,8 +148,8 @@ func TestReauthorize(t *testing.T) {
 	stays.want(ack(2, 2), entry(2, 2))
 }
 
-// TestEntranceTime: who does not show who he is makes room for others.
-func TestEntranceTime(t *testing.T) {
+// TestAuthTime: who does not show who he is makes room for others.
+func TestAuthTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, err := engine.Open(engine.NewConfig(engine.Memory))
 		if err != nil {
@@ -166,13 +166,13 @@ func TestEntranceTime(t *testing.T) {
 		}()
 		ours.Write([]byte(`{"token":`))
 		<-ended
-		if took := time.Since(began); took != entranceTime {
-			t.Errorf("the connection was held for %v, want %v", took, entranceTime)
+		if took := time.Since(began); took != authTime {
+			t.Errorf("the connection was held for %v, want %v", took, authTime)
 		}
 	})
 }
 
-func TestShutdownAtTheEntrance(t *testing.T) {
+func TestShutdownBeforeTheToken(t *testing.T) {
 	noLeaks(t)
 	h := start(t, openMemory(t), Config{Tokens: guests})
 	c := h.dial()

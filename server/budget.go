@@ -1,0 +1,185 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// errStalled: the connection held memory that others needed.
+var errStalled = errors.New("cut off to make room: its peer kept memory in use and hardly sent or took anything")
+
+const (
+	// stallMax is how long a peer may keep memory that others need without making
+	// progress.
+	stallMax = time.Second
+	// stallRate is how many bytes a second count as progress.
+	stallRate = 64 << 10
+	// waitStep is how often one that waits for memory looks again.
+	waitStep = 10 * time.Millisecond
+)
+
+// budget bounds the memory that connections hold for as long as their peers like: lines
+// that have begun to arrive, and output that a peer does not take. Small amounts, which
+// are all that nearly any connection ever holds, are not counted.
+//
+// Where the budget is used up, those connections are cut whose peers have been slowest.
+// A peer that sends or takes at stallRate is as quick as any; each second at no progress
+// at all makes it a second slower. Peers that keep pace are never cut for a line that
+// waits for memory.
+type budget struct {
+	max int64
+
+	mu     sync.Mutex
+	used   int64
+	shares map[*share]struct{} // those with bytes
+	queue  []*share            // those that wait, in order
+	over   *share              // one that was given memory beyond max
+}
+
+// share is what one half of a connection holds of the budget.
+type share struct {
+	conn  *conn
+	epoch time.Time // the server's start
+	bytes int64     // under mu of the budget
+
+	// since is the time, in ns since epoch, from which on the peer has kept the
+	// connection waiting, 0 while it does not. Earlier delays are added to it.
+	since atomic.Int64
+	delay time.Duration // so far; belongs to the goroutine that reads, or writes
+}
+
+// await notes that the connection begins to wait for its peer.
+func (s *share) await() { s.since.Store(int64(time.Since(s.epoch) - s.delay)) }
+
+// moved notes that the wait is over: n bytes have come or gone.
+func (s *share) moved(n int) {
+	waited := time.Since(s.epoch) - time.Duration(s.since.Swap(0))
+	s.delay = max(0, waited-time.Duration(n)*time.Second/stallRate)
+}
+
+// hold notes that s holds n bytes now, and cuts the slowest connections if that is too
+// much for the budget.
+func (b *budget) hold(s *share, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.resize(s, n)
+	if b.used > b.max {
+		b.cutSlowest(b.max*3/4, 0)
+	}
+}
+
+// wait waits until s may hold n bytes. The error says why the connection was cut.
+func (b *budget) wait(ctx context.Context, s *share, n int64) error {
+	n = min(n, b.max)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.over == s || len(b.queue) == 0 && b.fits(s, n) {
+		b.resize(s, n)
+		return context.Cause(ctx)
+	}
+	b.queue = append(b.queue, s)
+	defer func() { b.queue = slices.DeleteFunc(b.queue, func(q *share) bool { return q == s }) }()
+	began := time.Now()
+	tick := time.NewTicker(waitStep)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if b.queue[0] == s {
+			if !b.fits(s, n) {
+				b.cutSlowest(min(b.max*3/4, b.max-(n-s.bytes)), stallMax)
+			}
+			fits := b.fits(s, n)
+			if !fits && b.over == nil && time.Since(began) > stallMax {
+				// All others keep pace, or wait too. One at a time may have more, so that
+				// those that wait for each other come to an end.
+				b.over, fits = s, true
+			}
+			if fits {
+				b.resize(s, n)
+				return nil
+			}
+		}
+		b.mu.Unlock()
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+		b.mu.Lock()
+	}
+	return context.Cause(ctx)
+}
+
+func (b *budget) fits(s *share, n int64) bool { return b.used+n-s.bytes <= b.max }
+
+// resize makes s hold n bytes. The caller holds mu.
+func (b *budget) resize(s *share, n int64) {
+	if s.bytes == 0 {
+		s.delay = 0
+	}
+	b.used += n - s.bytes
+	s.bytes = n
+	if n > 0 {
+		b.shares[s] = struct{}{}
+		return
+	}
+	delete(b.shares, s)
+	if b.over == s {
+		b.over = nil
+	}
+}
+
+// cutSlowest cuts connections that wait for their peers, the slowest first and none that
+// is delayed by less than delay, until no more than target bytes are used. The caller
+// holds mu.
+func (b *budget) cutSlowest(target int64, delay time.Duration) {
+	type waiting struct {
+		*share
+		since int64
+	}
+	var all []waiting
+	for s := range b.shares {
+		since := s.since.Load()
+		if since != 0 && time.Since(s.epoch)-time.Duration(since) >= delay {
+			all = append(all, waiting{s, since})
+		}
+	}
+	slices.SortFunc(all, func(x, y waiting) int {
+		switch {
+		case x.since < y.since:
+			return -1
+		case x.since > y.since:
+			return 1
+		}
+		return 0
+	})
+	for _, w := range all {
+		if b.used <= target {
+			return
+		}
+		b.used -= w.bytes
+		w.bytes = 0
+		delete(b.shares, w.share)
+		if b.over == w.share {
+			b.over = nil
+		}
+		w.conn.cut(errStalled)
+	}
+}
+
+const (
+	// maxUnsent is how many bytes of a connection's replies may wait, for the log or
+	// for the peer, where there are few connections; minUnsent is the same where there
+	// are many. At the bound the connection is not read.
+	maxUnsent, minUnsent = 4 << 20, 16 << 10
+	// allUnsent is how many bytes of replies of all connections may wait, in addition to
+	// minUnsent each.
+	allUnsent = 64 << 20
+)
+
+// unsentMax returns the bound for each connection as of now.
+func (s *Server) unsentMax() int64 {
+	return min(max(allUnsent/max(s.open.Load(), 1), minUnsent), maxUnsent)
+}

@@ -1,0 +1,263 @@
+package server
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tcp-log-server/engine"
+	"tcp-log-server/internal/access"
+	"tcp-log-server/internal/access/accesstest"
+)
+
+// mixed appends count entries, some of which are longer than a socket takes at
+// once, and returns the line of each.
+func mixed(t *testing.T, log *engine.Log, count int) (lines []string) {
+	t.Helper()
+	done := make(chan error, count)
+	for n := 1; n <= count; n++ {
+		size := n * 131 % 2000
+		if n%97 == 0 {
+			size = 700_000
+		}
+		entry := fmt.Sprintf(`{"n":%d,"pad":"%s"}`, n, strings.Repeat(string(rune('a'+n%26)), size))
+		log.Append([]byte(entry+"\n"), 1, func(_ uint64, err error) { done <- err })
+		lines = append(lines, fmt.Sprintf(`{"index":%d,"entry":%s}`, n, entry))
+	}
+	for range count {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	return lines
+}
+
+// used is how many bytes of the budget are in use.
+func (b *budget) inUse() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used
+}
+
+// A replay that waited for its peer goes on where it was, to the byte.
+func TestStalledReplay(t *testing.T) {
+	noLeaks(t)
+	log := openDisk(t)
+	lines := mixed(t, log, 2000)
+	h := start(t, log, Config{})
+	c := h.dial()
+	c.nc.(*net.TCPConn).SetReadBuffer(128 << 10)
+	poll(t, "the connection", func() bool { return h.Connections() == 1 })
+	h.mu.Lock()
+	for conn := range h.conns {
+		conn.raw.(*net.TCPConn).SetWriteBuffer(64 << 10) // less than is gathered
+	}
+	h.mu.Unlock()
+	c.send(`{"from":1}`)
+	for i, want := range lines {
+		if i%50 == 0 {
+			c.append(i, 1) // and its reply comes among the lines
+			var sent uint64
+			poll(t, "the socket to be full, or the end", func() bool {
+				before := sent
+				sent = h.Stats().Sent
+				time.Sleep(2 * time.Millisecond)
+				return sent == before
+			})
+		}
+		got := c.line()
+		for strings.HasPrefix(got, `{"id":`) {
+			got = c.line()
+		}
+		if got != want {
+			t.Fatalf("line %d is %.60s… of %d bytes, want %.60s… of %d", i+1, got, len(got), want, len(want))
+		}
+	}
+	if n := len(h.throttle.reads); n > 0 {
+		t.Errorf("%d replays may read, and none does", n)
+	}
+	c.nc.Close()
+}
+
+// A replay that waits notices that its peer is gone, also where nothing more is
+// read from it.
+func TestStalledReplayOfAPeerThatIsGone(t *testing.T) {
+	noLeaks(t)
+	log := openDisk(t)
+	fill(t, log, 20_000, 1000)
+	h := start(t, log, Config{})
+	c := h.dial()
+	c.send(`{"from":1}`)
+	c.half()
+	c.line()
+	var sent uint64
+	poll(t, "the socket to be full", func() bool {
+		before := sent
+		sent = h.Stats().Sent
+		time.Sleep(10 * time.Millisecond)
+		return sent == before
+	})
+	c.nc.(*net.TCPConn).SetLinger(0)
+	c.nc.Close()
+	poll(t, "the end of the connection", func() bool { return h.Connections() == 0 })
+}
+
+// Where peers hold too much memory, those are cut that have been idle the longest, and
+// nobody else is.
+func TestMemoryThatPeersHold(t *testing.T) {
+	noLeaks(t)
+	const bound = 8 << 20
+	h := start(t, newFakeLog(), Config{MaxHeld: bound})
+	other := h.dial()
+	var peers []*client
+	for n := range 60 {
+		c := h.dial()
+		c.write(`{"id":"1","entry":["` + strings.Repeat("x", 200_000)) // and never the rest
+		poll(t, "the line to arrive, or the end of an earlier one", func() bool { return h.memory.inUse() > 0 })
+		if held := h.memory.inUse(); held > bound+2<<20 { // what arrives while others are cut off
+			t.Fatalf("%d bytes are held after %d lines, want little more than %d at any time", held, n+1, bound)
+		}
+		poll(t, fmt.Sprintf("%d bytes at most to be held after %d lines", bound, n+1), func() bool { return h.memory.inUse() <= bound })
+		peers = append(peers, c)
+		other.append(n, 1)
+		other.want(ack(n, n+1))
+	}
+	if _, err := io.ReadAll(peers[0].r); err != nil && !errors.Is(err, io.EOF) && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("the oldest: %v", err)
+	}
+	last := peers[len(peers)-1]
+	last.write("\"]}\n")
+	last.want(ack(1, 61))
+	for _, c := range peers {
+		c.nc.Close()
+	}
+	poll(t, "nothing held", func() bool { return h.memory.inUse() == 0 })
+}
+
+// longLine is a write of about size bytes.
+func longLine(id string, size int) string {
+	return fmt.Sprintf(`{"id":"%s","entry":["%s"]}`+"\n", id, strings.Repeat("x", size))
+}
+
+// A long line waits where others have taken all memory, and one of those whose peer has
+// stopped sending is given up for it.
+func TestLongLineWaits(t *testing.T) {
+	noLeaks(t)
+	h := start(t, newFakeLog(), Config{MaxHeld: 4 << 20})
+	const stalled = 4
+	for range stalled { // each takes 600 kB or more for a line, and as much for its canonical form
+		c := h.dial()
+		c.write(longLine("", 3<<20)[:600_000])
+	}
+	poll(t, "the memory to be taken", func() bool { return h.memory.inUse() > 3<<20 })
+	began := time.Now()
+	c := h.dial()
+	c.write(longLine("9", 3<<20))
+	c.want(ack(9, 1))
+	if d := time.Since(began); d < stallMax/2 {
+		t.Errorf("a long line took %v while all memory was taken, want %v or more", d, stallMax)
+	}
+	poll(t, "some of the stalled ones to be given up", func() bool { return h.Connections() < 1+stalled })
+}
+
+// TestStalledLinesDelayNobody: connections that stop in the middle of a long line do not
+// keep those waiting that go on, however many there are.
+func TestStalledLinesDelayNobody(t *testing.T) {
+	noLeaks(t)
+	h := start(t, newFakeLog(), Config{MaxEntry: 1 << 20, MaxHeld: 8 << 20})
+	begun := longLine("", 1<<20)[:400_000]
+	for range 20 { // more than there is memory for
+		c := h.dial()
+		go io.WriteString(c.nc, begun)
+	}
+	time.Sleep(stallMax * 3 / 2)
+	for n := range 3 {
+		began := time.Now()
+		c := h.dial()
+		c.write(longLine(fmt.Sprint(n), 200_000))
+		c.want(ack(n, n+1))
+		if d := time.Since(began); d > 5*stallMax {
+			t.Errorf("a line of 200 kB took %v beside stalled ones", d)
+		}
+	}
+}
+
+// TestSteadyLinesAreNotCut: lines that come slowly but steadily wait for each other, and
+// all of them get through, in memory that is too little for two of them.
+func TestSteadyLinesAreNotCut(t *testing.T) {
+	noLeaks(t)
+	h := start(t, newFakeLog(), Config{MaxHeld: 4 << 20})
+	var all sync.WaitGroup
+	for n := range 4 {
+		c := h.dial()
+		all.Go(func() {
+			line := longLine(fmt.Sprint(n), 1<<20)
+			for len(line) > 0 {
+				piece := min(len(line), 64<<10)
+				if _, err := io.WriteString(c.nc, line[:piece]); err != nil {
+					t.Errorf("line %d was cut: %v", n, err)
+					return
+				}
+				line = line[piece:]
+				time.Sleep(50 * time.Millisecond)
+			}
+			if got, err := c.r.ReadString('\n'); !strings.HasPrefix(got, fmt.Sprintf(`{"id":"%d","index":`, n)) {
+				t.Errorf("line %d got %q, %v", n, got, err)
+			}
+		})
+	}
+	all.Wait()
+	poll(t, "nothing in use", func() bool { return h.memory.inUse() == 0 })
+}
+
+// TestStalledReplaysAreBounded: a replay counts with what the log keeps for it while its
+// peer takes nothing.
+func TestStalledReplaysAreBounded(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("TLS %v", secure), func(t *testing.T) { testStalledReplays(t, secure) })
+	}
+}
+
+func testStalledReplays(t *testing.T, secure bool) {
+	noLeaks(t)
+	authority := accesstest.NewAuthority(t)
+	cert, key := authority.Issue(t, "server", time.Now().Add(time.Hour))
+	certificates, err := access.LoadCertificates(access.Files{Cert: cert, Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := openDisk(t)
+	fill(t, log, 5000, 4000) // more than the sockets hold
+	const peers, bound = 12, 4 << 20
+	config := Config{MaxHeld: bound}
+	if secure {
+		config.TLS = certificates.Config()
+	}
+	h := start(t, log, config)
+	for range peers {
+		nc, err := net.Dial("tcp", h.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc.(*net.TCPConn).SetReadBuffer(64 << 10)
+		if secure {
+			client := authority.Client(t, "", "")
+			client.ServerName = "127.0.0.1"
+			nc = tls.Client(nc, client)
+		}
+		newClient(t, nc).send(`{"from":1}`)
+	}
+	// One that begins to hold passes the bound for a moment.
+	poll(t, "the oldest to be cut off", func() bool { return h.Connections() <= bound/(400<<10) && h.memory.inUse() <= bound })
+	h.mu.Lock()
+	for c := range h.conns {
+		c.cut(errStalled)
+	}
+	h.mu.Unlock()
+}

@@ -1,0 +1,177 @@
+package server
+
+import "sync"
+
+// ending is why a connection's input has ended, and so what is still sent.
+type ending int
+
+const (
+	endNot      ending = iota
+	endInput           // end of input: acknowledgements, and a read up to its snapshot
+	endInvalid         // not JSON: acknowledgements, then the error
+	endShutdown        // acknowledgements
+)
+
+// outbox is what the reader and the log leave for the writer to send.
+type outbox struct {
+	wake chan struct{} // holds a token when the writer has something to look at
+	room chan struct{} // holds a token when unsent may have shrunk
+
+	mu       sync.Mutex
+	rest     []byte   // goes before everything else: the rest of a write
+	asides   []byte   // lines that answer no write and belong to no read
+	acked    []*group // done, in the order of their writes
+	pending  int      // groups that the log has not acknowledged
+	unsent   int64    // bytes of replies and asides that are pending or not yet sent
+	prepared *request // a read that is about to start; acked waits for it
+	request  *request // a read that the writer has not yet taken
+	reading  bool     // from the parsing of a read until its last line
+	end      ending
+	stopped  bool // by Shutdown
+	closed   bool // nothing more will be sent
+}
+
+// request is a read as it was parsed.
+type request struct {
+	next     uint64 // the cursor: the next index to send
+	through  uint64 // the last index to send, MaxUint64 if there is none
+	snapshot uint64 // the head when the read was parsed
+	current  bool   // {"current":true} has been sent: the read follows
+}
+
+// poke makes the writer look.
+func (o *outbox) poke() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// freeRoom makes the reader look whether there is room again.
+func (o *outbox) freeRoom() {
+	select {
+	case o.room <- struct{}{}:
+	default:
+	}
+}
+
+// sent notes that replies of n bytes have gone out.
+func (o *outbox) sent(n int64) {
+	o.mu.Lock()
+	o.unsent -= n
+	o.mu.Unlock()
+	o.freeRoom()
+}
+
+// stop ends the input, once the reader has submitted all that it will: the writer sends
+// what is still due and ends.
+func (o *outbox) stop(why ending) {
+	o.mu.Lock()
+	if o.stopped && why == endInput {
+		why = endShutdown
+	}
+	o.end = why
+	o.mu.Unlock()
+	o.poke()
+}
+
+// interrupt notes that the server is shutting down.
+func (o *outbox) interrupt() {
+	o.mu.Lock()
+	o.stopped = true
+	if o.end == endInput {
+		o.end = endShutdown
+	}
+	o.mu.Unlock()
+	o.poke()
+}
+
+func (o *outbox) ending() ending {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.end
+}
+
+// close marks that nothing more will be sent.
+func (o *outbox) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	for _, g := range o.acked {
+		g.release()
+	}
+	o.acked = nil
+}
+
+// prepare makes r the read that startRead will start, unless a read is running. It starts
+// once everything that arrived with it has been looked at, so that its lines come after
+// the errors of what did. Until then acknowledgements wait: those of writes that arrived
+// with the read, and so are beyond its snapshot, come after {"current":true}.
+func (o *outbox) prepare(r *request) {
+	o.mu.Lock()
+	o.prepared = r
+	o.mu.Unlock()
+}
+
+// startRead hands the request that was prepared, if any, to the writer.
+func (o *outbox) startRead() {
+	o.mu.Lock()
+	ready := o.prepared != nil
+	if ready {
+		o.request, o.prepared = o.prepared, nil
+	}
+	o.mu.Unlock()
+	if ready {
+		o.poke()
+	}
+}
+
+// acknowledge takes a group that the log is done with. It does not block.
+func (c *conn) acknowledge(g *group) {
+	o := &c.outbox
+	mine := c.direct != nil && c.writer.send.TryLock()
+	o.mu.Lock()
+	o.pending--
+	if o.closed {
+		g.release()
+	} else {
+		o.acked = append(o.acked, g)
+		if mine && c.writer.repliesOnly && o.end == endNot && len(o.acked) == 1 && len(o.rest)+len(o.asides) == 0 && o.prepared == nil && o.request == nil {
+			o.acked = o.acked[:0]
+			o.mu.Unlock()
+			c.replyDirectly(g)
+			return
+		}
+	}
+	o.mu.Unlock()
+	if mine {
+		c.writer.send.Unlock()
+	}
+	o.poke()
+}
+
+// replyDirectly sends the replies of the group in one write that does not wait. Where
+// replies are all there is to send, this saves waking the writer for every batch, which
+// costs more than the write. What the socket does not take at once is left to the writer.
+// The caller holds send, which is released here, and nothing has to be sent before.
+func (c *conn) replyDirectly(g *group) {
+	out := g.out[:0]
+	for g.more() {
+		out = g.appendReply(out)
+	}
+	g.out = out
+	n, _ := c.tryWrite(out) // the writer will meet an error too
+	o := &c.outbox
+	o.mu.Lock()
+	o.rest = append(o.rest, out[n:]...)
+	o.unsent -= g.size()
+	// Whatever came meanwhile found send locked, and was left to the writer.
+	more := len(o.rest)+len(o.asides)+len(o.acked) > 0 || o.request != nil || o.end != endNot
+	o.mu.Unlock()
+	c.writer.send.Unlock()
+	g.release()
+	if more {
+		o.poke()
+	}
+	o.freeRoom()
+}

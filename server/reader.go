@@ -1,0 +1,411 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sync"
+)
+
+const (
+	// readBulk is how many bytes are read at a time while no more than bulkConns
+	// connections are open, readFew with more: a connection that has to wait before it
+	// can go on keeps the buffer.
+	readBulk  = 128 << 10
+	readFew   = 8 << 10
+	bulkConns = 1024
+	// readOwn is the buffer of a connection that needs one while it waits for input:
+	// under TLS, which gives 16 KiB at most at a time.
+	readOwn = 16 << 10
+	// lineFree is how long a line may be that arrives in pieces, in bytes, without
+	// counting among the memory of Config.MaxHeld; linePart is its first buffer.
+	lineFree = 16 << 10
+	linePart = 1 << 10
+	// groupMax is how many bytes of entries one group collects: a wait for room is then
+	// for one group's worth.
+	groupMax = 512 << 10
+)
+
+// bulkBuffers and smallBuffers hold buffers for input.
+var (
+	bulkBuffers  = sync.Pool{New: func() any { b := make([]byte, readBulk); return &b }}
+	smallBuffers = sync.Pool{New: func() any { b := make([]byte, readFew); return &b }}
+)
+
+// handOffAfter is after how many reads, each of whole lines with nothing but writes, a
+// connection is handed off. Tests change it.
+var handOffAfter = 8
+
+// handOffAgain is after how many such reads a connection that has been alone is handed
+// off again, in case there are others by then.
+const handOffAgain = 4096
+
+// reader cuts what a connection sends into lines and acts on them.
+type reader struct {
+	conn *conn
+	own  []byte // readOwn, where the connection cannot do with a pooled buffer
+
+	part      []byte // the beginning of a line whose end has not arrived
+	discards  bool   // the rest of a line that is over the limit is being discarded
+	arriving  share  // what part takes
+	arrivingN int64  // bytes of it
+
+	greeted  bool // a message has come, so a token is no longer accepted
+	other    bool // something other than a write has come since the last read
+	onlySeen int  // reads since the last that brought anything but whole lines of writes
+}
+
+// run reads the connection until its input ends, one way or another; received is the
+// beginning of the input. An error means that the connection is to be cut.
+func (r *reader) run(received []byte) error {
+	c := r.conn
+	defer r.drop()
+	if end, err := r.input(received); end || err != nil {
+		return err
+	}
+	for {
+		end, err := r.receive()
+		switch {
+		case end:
+			return nil
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return r.endOfInput()
+		case isDeadline(err):
+			c.outbox.stop(endShutdown) // what was accepted is being acknowledged
+			return nil
+		default:
+			return err
+		}
+		if r.onlySeen++; len(r.part) > 0 || r.discards || r.other {
+			r.onlySeen, r.other = 0, false
+		}
+	}
+}
+
+// receive waits for input and acts on it. end means that nothing more is to be read.
+func (r *reader) receive() (end bool, err error) {
+	c := r.conn
+	if c.shared != nil && r.onlySeen >= handOffAfter {
+		back, ok := c.shared.HandOff(c.ctx)
+		if ok {
+			r.onlySeen = 0
+		}
+		if back.Alone {
+			r.onlySeen = handOffAfter - handOffAgain
+		}
+		if len(back.B) > 0 || back.Err != nil {
+			return r.act(back.B, back.Err)
+		}
+	}
+	if r.arrivingN > 0 {
+		r.arriving.await()
+	}
+	if c.direct == nil {
+		if r.own == nil {
+			r.own = make([]byte, readOwn)
+		}
+		n, err := c.nc.Read(r.own)
+		r.came(n)
+		return r.act(r.own[:n], err)
+	}
+	pool := &bulkBuffers
+	if c.server.open.Load() > bulkConns {
+		pool = &smallBuffers
+	}
+	b, n, err := c.direct.ReadPooled(pool)
+	c.server.counts.received.Add(uint64(n))
+	r.came(n)
+	if b == nil {
+		return false, err
+	}
+	defer pool.Put(b)
+	return r.act((*b)[:n], err)
+}
+
+// came notes that the wait for input is over.
+func (r *reader) came(n int) {
+	if r.arrivingN > 0 {
+		r.arriving.moved(n)
+	}
+}
+
+// act acts on what a read has returned.
+func (r *reader) act(b []byte, err error) (end bool, _ error) {
+	if len(b) > 0 {
+		if end, err := r.input(b); end || err != nil {
+			return end, err
+		}
+	}
+	return false, err
+}
+
+// endOfInput treats what came after the last newline as a line.
+func (r *reader) endOfInput() error {
+	c := r.conn
+	c.log.Info().Str("event", "end").Send()
+	if len(r.part) > 0 {
+		if end, err := r.input([]byte("\n")); end || err != nil {
+			return err
+		}
+	}
+	c.outbox.stop(endInput)
+	return nil
+}
+
+// input acts on every complete line and keeps the rest. end means that nothing more is
+// to be read. An error means that the connection was, or is to be, cut.
+func (r *reader) input(b []byte) (end bool, err error) {
+	c := r.conn
+	g := newGroup(c)
+	limit := c.server.cfg.MaxEntry + lineSlack
+	for !end && err == nil {
+		i := bytes.IndexByte(b, '\n')
+		if i < 0 {
+			err = c.flush(g)
+			break
+		}
+		line := b[:i]
+		b = b[i+1:]
+		if len(r.part) > 0 { // g is empty
+			if err = r.keep(line); err != nil {
+				break
+			}
+			line = r.part
+		}
+		switch {
+		case r.discards:
+			r.discards = false
+		case len(line) >= limit: // a read may bring more than a small limit
+			if err = c.flush(g); err == nil {
+				g, err = newGroup(c), r.tooLong(line)
+			}
+		default:
+			g, end, err = r.line(g, line)
+		}
+		r.drop()
+	}
+	c.outbox.startRead()
+	if !end && err == nil {
+		err = r.keep(b)
+	}
+	return end, err
+}
+
+// flush submits the group if it has any writes.
+func (c *conn) flush(g *group) error {
+	if len(g.ends) == 0 {
+		g.release()
+		return nil
+	}
+	return c.submit(g)
+}
+
+// keep appends b to the line that has begun to arrive, once there is memory for it. If
+// the line is too long, it is answered and the rest discarded.
+func (r *reader) keep(b []byte) error {
+	c := r.conn
+	limit := c.server.cfg.MaxEntry + lineSlack
+	if r.discards || len(b) == 0 {
+		return nil
+	}
+	n := min(len(r.part)+len(b), limit)
+	if n > cap(r.part) {
+		size := min(max(2*cap(r.part), n, linePart), limit)
+		if size > lineFree {
+			// The canonical form will take as much again.
+			if err := c.server.memory.wait(c.ctx, &r.arriving, 2*int64(size)); err != nil {
+				return err
+			}
+			r.arrivingN = 2 * int64(size)
+		}
+		r.part = append(make([]byte, 0, size), r.part...)
+	}
+	r.part = append(r.part, b[:n-len(r.part)]...)
+	if n < limit {
+		return nil
+	}
+	r.discards = true
+	err := r.tooLong(r.part)
+	r.drop()
+	return err
+}
+
+// drop forgets the line that was arriving.
+func (r *reader) drop() {
+	if r.arrivingN > 0 {
+		r.conn.server.memory.hold(&r.arriving, 0)
+		r.arrivingN = 0
+	}
+	if r.part = r.part[:0]; cap(r.part) > linePart {
+		r.part = nil
+	}
+}
+
+// tooLong answers a line that is over the limit, of which start has arrived, at least
+// as many bytes as the limit. Its id is known if it came before the entry. The error says
+// why the connection was cut.
+func (r *reader) tooLong(start []byte) error {
+	c := r.conn
+	limit := c.server.cfg.MaxEntry + lineSlack
+	text := fmt.Sprintf("not stored: the line is over the limit of %d bytes", limit)
+	c.log.Warn().Str("event", "invalid").Str("error", text).Send()
+	id := leadingID(start[:limit])
+	if id == nil {
+		c.server.counts.invalid.Add(1)
+		return c.fault(text)
+	}
+	g := newGroup(c)
+	g.add(id, text)
+	return c.submit(g)
+}
+
+// line acts on one line. A write joins the group g. Before anything else takes effect,
+// the writes before it are submitted; but a read's snapshot is taken before that, so that
+// what arrived with the read is not yet history. line returns the group for the next
+// line.
+func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) {
+	c := r.conn
+	if blank(line) {
+		return g, false, nil
+	}
+	before := len(g.entries)
+	m, entries, bad := parse(line, g.entries)
+	g.entries = entries
+	isWrite := bad == nil && m.kind == write
+	if isWrite {
+		r.greeted = true
+		c.addWrite(g, m, before)
+		if len(g.entries) < groupMax {
+			return g, false, nil
+		}
+	}
+	if bad == nil && m.kind == read && c.rights.Read {
+		if err := r.prepareRead(m); err != nil {
+			return nil, true, err
+		}
+	}
+	if err := c.flush(g); err != nil {
+		return nil, true, err
+	}
+	r.other = r.other || !isWrite
+	switch {
+	case bad != nil:
+		c.server.counts.invalid.Add(1)
+		c.log.Warn().Str("event", "invalid").Str("error", bad.Error()).Send()
+		c.outbox.stop(endInvalid)
+		return nil, true, nil
+	case isWrite: // it has filled the group
+	case m.kind == token && !r.greeted:
+	case m.kind == stat && c.rights.Read && c.server.cfg.Stat != nil:
+		err = r.stat()
+	case (m.kind == stat || m.kind == read) && !c.rights.Read:
+		c.server.counts.unauthorized.Add(1)
+		c.log.Warn().Str("event", "unauthorized").Msg("a read without the right to it")
+		err = c.fault("unauthorized: this token may not read")
+	case m.kind != read:
+		c.server.counts.invalid.Add(1)
+		c.log.Warn().Str("event", "invalid").Str("error", "invalid message").Send()
+		err = c.fault("invalid message")
+	}
+	r.greeted = true
+	if err != nil {
+		return nil, true, err
+	}
+	return newGroup(c), false, nil
+}
+
+// stat answers with the server's status.
+func (r *reader) stat() error {
+	text, err := json.Marshal(r.conn.server.cfg.Stat())
+	if err != nil {
+		return r.conn.fault("stat: " + err.Error())
+	}
+	return r.conn.aside(append(append([]byte(`{"stat":`), text...), "}\n"...))
+}
+
+// prepareRead prepares a read with the head of this moment as its snapshot, unless one is
+// running already.
+func (r *reader) prepareRead(m message) error {
+	c := r.conn
+	c.outbox.mu.Lock()
+	busy := c.outbox.reading
+	c.outbox.reading = true
+	c.outbox.mu.Unlock()
+	if busy {
+		return c.fault("already reading")
+	}
+	head, err := c.server.log.Head(c.ctx)
+	if err != nil {
+		return err
+	}
+	req := &request{next: m.from, through: math.MaxUint64, snapshot: head}
+	if m.count > 0 && m.count-1 <= math.MaxUint64-m.from {
+		req.through = m.from + (m.count - 1)
+	}
+	c.outbox.prepare(req)
+	return nil
+}
+
+// blank reports whether the line holds nothing but JSON's white space.
+func blank(line []byte) bool {
+	for _, c := range line {
+		if c != ' ' && c != '\t' && c != '\r' {
+			return false
+		}
+	}
+	return true
+}
+
+// addWrite adds a write to the group. Its entry, unless it was refused, lies in entries
+// from before on.
+func (c *conn) addWrite(g *group, m message, before int) {
+	size := len(g.entries) - before - 1
+	switch limit := c.server.cfg.MaxEntry; {
+	case !c.rights.Write:
+		g.entries = g.entries[:before]
+		g.add(m.id, "not stored: unauthorized: this token may not write")
+	case m.refused != nil:
+		g.add(m.id, "not stored: "+m.refused.Error())
+	case size > limit:
+		g.entries = g.entries[:before]
+		g.add(m.id, fmt.Sprintf("not stored: the entry is %d bytes long, over the limit of %d", size, limit))
+	default:
+		g.add(m.id, "")
+	}
+}
+
+// takeWrites submits what a gatherer has read, if it is nothing but writes with acceptable
+// entries, in whole lines, and there is room for them. Otherwise the reader deals with it.
+func (c *conn) takeWrites(b []byte, full bool) bool {
+	c.server.counts.received.Add(uint64(len(b)))
+	if full || b[len(b)-1] != '\n' || !c.rights.Write {
+		return false
+	}
+	limit := c.server.cfg.MaxEntry
+	g := newGroup(c)
+	for len(b) > 0 {
+		i := bytes.IndexByte(b, '\n')
+		line := b[:i]
+		b = b[i+1:]
+		if blank(line) {
+			continue
+		}
+		before := len(g.entries)
+		m, entries, err := parse(line, g.entries)
+		g.entries = entries
+		if err != nil || m.kind != write || m.refused != nil || len(entries)-before-1 > limit || len(line) >= limit+lineSlack {
+			g.release()
+			return false
+		}
+		g.add(m.id, "")
+	}
+	if len(g.ends) == 0 || c.trySubmit(g) {
+		return true
+	}
+	g.release()
+	return false
+}
