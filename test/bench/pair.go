@@ -24,7 +24,7 @@ func (o *options) pair(temp string, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	r := &runner{settings: o.settings, temp: temp, report: new(report), progress: os.Stderr}
+	r := &runner{settings: o.settings, temp: temp, report: new(report), progress: os.Stderr, again: true}
 	if err := r.run(cells, []*target{base, tree}); err != nil {
 		return err
 	}

@@ -29,6 +29,9 @@ type runner struct {
 	temp     string // holds all data; removed at the end
 	report   *report
 	progress io.Writer
+	// again has a round that failed repeated, some times: a disk that stalls must not end
+	// a cell.
+	again bool
 
 	filled    map[string]string // data folders by target, for the current fill
 	filledFor fill
@@ -72,6 +75,9 @@ func (r *runner) run(cells []cell, targets []*target) error {
 				fmt.Fprintf(r.progress, "%s %s: round %d of %d: %s\n", c.group, c.name, round+1, rounds, t.name)
 				syscall.Sync()
 				m, err := c.run(r, t)
+				for n := 0; err != nil && r.again && n < 3; n++ {
+					m, err = c.run(r, t)
+				}
 				if err != nil {
 					// A peer that fails a cell is reported and left out of
 					// it. The rest of the run is still useful.
