@@ -30,8 +30,9 @@ func startHooked(t *testing.T, n int) (*hookedFake, *host, []*client) {
 	noLeaks(t)
 	handOffAtOnce(t)
 	log := &hookedFake{fakeLog: newFakeLog()}
-	h := start(t, log, Config{})
-	h.gather = gather.New(1, log.SetHooks)
+	s := New(log, Config{})
+	s.gather = gather.New(1, log.SetHooks)
+	h := startServer(t, s)
 	clients := h.dialHandedOff(n)
 	log.hold()
 	return log, h, clients

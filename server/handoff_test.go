@@ -193,8 +193,9 @@ func TestHandedOffEnds(t *testing.T) {
 func TestAlone(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)
-	h := start(t, newFakeLog(), Config{})
-	h.gather = gather.New(1, nil)
+	s := New(newFakeLog(), Config{})
+	s.gather = gather.New(1, nil)
+	h := startServer(t, s)
 	a := h.dial()
 	for n := range handOffAfter + gather.AloneMax - 1 {
 		a.append(n, 1)

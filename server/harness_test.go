@@ -113,11 +113,17 @@ type host struct {
 // start serves the log until the end of the test.
 func start(t *testing.T, log Log, config Config) *host {
 	t.Helper()
+	return startServer(t, New(log, config))
+}
+
+// startServer is start for a server that the test has changed.
+func startServer(t *testing.T, s *Server) *host {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{Server: New(log, config), t: t, addr: ln.Addr().String()}
+	h := &host{Server: s, t: t, addr: ln.Addr().String()}
 	served := make(chan error, 1)
 	go func() { served <- h.Serve(ln) }()
 	t.Cleanup(func() {
