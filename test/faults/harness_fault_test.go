@@ -2,7 +2,9 @@ package faults
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -29,37 +31,46 @@ var kinds = map[uint64]string{
 	syscall.SYS_MKDIRAT:   "mkdir",
 }
 
-// how is a way in which a system call fails.
-type how string
+// failure is a way in which a system call fails.
+type failure string
 
 const (
 	// eio: the call is skipped and returns EIO.
-	eio how = "EIO"
+	eio failure = "EIO"
 	// enospc: the call is skipped and returns ENOSPC. A write writes half, and the next
 	// write to the same file fails.
-	enospc how = "ENOSPC"
+	enospc failure = "ENOSPC"
 	// eioDone: the call is made but returns EIO.
-	eioDone how = "EIO-though-done"
+	eioDone failure = "EIO-though-done"
+	// eioLost: a sync is skipped and returns EIO, and the bytes it was for are zeros from
+	// then on: the page cache has dropped what the disk did not take.
+	eioLost failure = "EIO-and-lost"
 )
 
-// fault makes one system call of a traced process fail: the one with number at among the
-// calls of its kind, by any thread, on files in dir. If at is 0, it only counts.
+// fault makes one system call of a traced process fail. It counts the calls of each
+// kind on files in dir over all threads, and the call number at of its kind fails. With
+// at 0 it only counts.
 type fault struct {
 	dir  string
 	kind string
 	at   int
-	how  how
+	how  failure
 
 	mu     sync.Mutex
 	counts map[string]int // by kind
-	met    string         // the call that has failed, for people
+	failed string         // kind and file of the call that has failed
 
 	thread int    // of the call that is failing, until it ends
 	next   string // whose next write fails
+	dirty  map[uint64][]span
 }
 
-// meet is called by the tracer of process pid at each stop of a thread.
-func (f *fault) meet(pid, thread int, at stop) error {
+// span is a range of bytes in a file. Dirty ones were written and not synced; they are
+// kept by inode, since files are renamed.
+type span struct{ off, size int64 }
+
+// stopped is called by the tracer of process pid whenever a thread stops at a call.
+func (f *fault) stopped(pid, thread int, at stop) error {
 	if at.op == syscallExit {
 		if f.thread != thread {
 			return nil
@@ -86,33 +97,112 @@ func (f *fault) meet(pid, thread int, at stop) error {
 		return skipCall(thread)
 	}
 	if f.counts == nil {
-		f.counts = make(map[string]int)
+		f.counts, f.dirty = make(map[string]int), make(map[uint64][]span)
 	}
 	f.counts[kind]++
 	if kind != f.kind || f.counts[kind] != f.at {
+		f.written(pid, at, kind)
 		return nil
 	}
-	f.met = fmt.Sprintf("%s %s", kind, strings.TrimPrefix(path, f.dir))
-	if f.how == enospc && kind == "write" && at.args[2] > 1 {
+	f.failed = fmt.Sprintf("%s %s", kind, strings.TrimPrefix(path, f.dir))
+	switch {
+	case f.how == enospc && kind == "write" && at.args[2] > 1:
 		f.next = path
-		return shortenCall(thread, at.args[2]/2)
+		at.args[2] /= 2
+		f.written(pid, at, kind)
+		return shortenCall(thread, at.args[2])
+	case f.how == eioDone:
+		f.thread = thread
+		f.written(pid, at, kind)
+		return nil
+	case f.how == eioLost:
+		if err := f.lose(path, at.nr == unix.SYS_SYNCFS); err != nil {
+			return err
+		}
 	}
 	f.thread = thread
-	if f.how == eioDone {
-		return nil
-	}
 	return skipCall(thread)
 }
 
-// so returns the number of calls so far, by kind, and the call that failed, if any.
-func (f *fault) so() (counts map[string]int, met string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return maps.Clone(f.counts), f.met
+// written updates the dirty spans for a call that is about to be made.
+func (f *fault) written(pid int, at stop, kind string) {
+	if kind != "write" && kind != "sync" {
+		return
+	}
+	if at.nr == unix.SYS_SYNCFS {
+		clear(f.dirty)
+		return
+	}
+	fd := at.args[0]
+	fi, err := os.Stat(fmt.Sprintf("/proc/%d/fd/%d", pid, fd))
+	if err != nil {
+		return
+	}
+	ino := inode(fi)
+	if kind == "sync" {
+		delete(f.dirty, ino)
+		return
+	}
+	off := int64(at.args[3])
+	if at.nr == syscall.SYS_WRITE {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", pid, fd))
+		fmt.Sscanf(string(b), "pos: %d", &off)
+	}
+	f.dirty[ino] = append(f.dirty[ino], span{off, int64(at.args[2])})
 }
 
-// pathOf returns the file of a system call: of a rename, the new name. It returns "" if
-// the file is unknown.
+// lose overwrites the dirty spans of the file at path with zeros, and with below those of
+// the files below a directory. Without it the sync of a directory is about names alone.
+func (f *fault) lose(path string, below bool) error {
+	if fi, err := os.Stat(path); err != nil || fi.IsDir() && !below {
+		return nil
+	}
+	return filepath.WalkDir(path, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // renamed or removed meanwhile
+		}
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		fi, err := e.Info()
+		if err != nil {
+			return nil
+		}
+		spans := f.dirty[inode(fi)]
+		if len(spans) == 0 {
+			return nil
+		}
+		file, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return nil
+		}
+		defer file.Close()
+		for _, s := range spans {
+			n := min(s.size, fi.Size()-s.off)
+			if n <= 0 {
+				continue
+			}
+			if _, err := file.WriteAt(make([]byte, n), s.off); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// inode returns the number of a file's inode.
+func inode(fi fs.FileInfo) uint64 { return fi.Sys().(*syscall.Stat_t).Ino }
+
+// state returns the number of calls so far, by kind, and the call that has failed, if
+// one has.
+func (f *fault) state() (counts map[string]int, failed string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.counts), f.failed
+}
+
+// pathOf returns the path of the file that a system call is about, for a rename the new
+// one, and an empty string if it is unknown.
 func pathOf(pid int, at stop) string {
 	switch at.nr {
 	case syscall.SYS_OPENAT, syscall.SYS_UNLINKAT, syscall.SYS_MKDIRAT:
@@ -124,8 +214,8 @@ func pathOf(pid int, at stop) string {
 	return path
 }
 
-// pathAt returns the path whose string is at addr in the process. A relative path is
-// below the directory that the process has open as fd.
+// pathAt returns the absolute path for the string at addr in the process's memory. A
+// relative path is one below the directory open as fd.
 func pathAt(pid int, fd, addr uint64) string {
 	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
 	if err != nil {

@@ -33,6 +33,7 @@ const (
 	syscallExit          = 2
 	optTraceSysGood      = 0x1
 	optTraceClone        = 0x8
+	optExitKill          = 0x100000
 	waitAll              = 0x40000000 // __WALL
 	waitOwn              = 0x20000000 // __WNOTHREAD
 	sysTrap              = syscall.SIGTRAP | 0x80
@@ -44,7 +45,7 @@ const (
 type tracer struct {
 	call uint64 // kill at this call, 0 for none
 	at   int    // and at this one of them, from 1 on
-	fail *fault // what else befalls its calls, if anything does
+	fail *fault // makes a call fail, unless nil
 
 	ended  chan struct{} // closed when the process is gone
 	counts map[uint64]int
@@ -85,8 +86,8 @@ func (tr *tracer) start(cmd *exec.Cmd) error {
 	return <-started
 }
 
-// childless runs fn on a new thread without child processes: a tracer reaps all
-// children of its thread.
+// childless runs fn on a locked thread without children. A tracer waits for every child
+// of its thread, and must not take the exit of a process that it does not trace.
 func childless(fn func()) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -118,7 +119,7 @@ func (tr *tracer) trace(pid int) error {
 	if _, err := syscall.Wait4(pid, &tr.status, waitAll, nil); err != nil {
 		return fmt.Errorf("wait for the traced process: %w", err)
 	}
-	if err := syscall.PtraceSetOptions(pid, optTraceSysGood|optTraceClone); err != nil {
+	if err := syscall.PtraceSetOptions(pid, optTraceSysGood|optTraceClone|optExitKill); err != nil {
 		return fmt.Errorf("ptrace: %w", err)
 	}
 	for thread, signal := pid, 0; ; {
@@ -150,7 +151,7 @@ func (tr *tracer) trace(pid int) error {
 				tr.killed = true
 				syscall.Kill(pid, syscall.SIGKILL)
 			} else if tr.fail != nil {
-				if err := tr.fail.meet(pid, thread, at); err != nil && err != syscall.ESRCH {
+				if err := tr.fail.stopped(pid, thread, at); err != nil && err != syscall.ESRCH {
 					return fmt.Errorf("make a call fail: %w", err)
 				}
 			}
