@@ -34,6 +34,9 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 		c := l.commitGroup(l.inline[:])
 		l.complete(c)
 		l.prepare(c, func() {})
+		if c.err == nil && l.prover.due() {
+			l.queue.poke()
+		}
 		l.inline[0] = submission{}
 		l.queue.yield()
 	}
@@ -64,7 +67,8 @@ func (l *Log) submit(s submission, willing bool) (lead bool) {
 // first have their next entries in the next batch, and a sync costs as much of the
 // processor as ten replies.
 func (l *Log) commit() {
-	for taken := l.queue.take(&l.hooks); taken != nil; taken = l.queue.take(&l.hooks) {
+	next := func() []submission { return l.queue.take(&l.hooks, l.await) }
+	for taken := next(); taken != nil; taken = next() {
 		for rest := taken; len(rest) > 0; {
 			n := fit(rest)
 			l.hooks.beforeWait()
@@ -72,6 +76,9 @@ func (l *Log) commit() {
 			l.hooks.beforeReplies()
 			l.complete(c)
 			l.prepare(c, l.hooks.beforeWait)
+			if c.err == nil {
+				l.prover.due()
+			}
 			rest = rest[n:]
 		}
 		l.queue.recycle(taken)

@@ -86,6 +86,9 @@ func (d *disk) due() bool { return d.open.Due(d.cfg.SegmentSize) }
 
 func (d *disk) prepare() { d.open.Prepare(d.cfg.SegmentSize) }
 
+// prove proves the last batch of the open segment.
+func (d *disk) prove() error { return d.open.Prove() }
+
 // rotate begins the next segment, and gives the full one to the sealer.
 func (d *disk) rotate(now time.Time) error {
 	next, err := d.create(d.dir, segment.Header{

@@ -103,6 +103,9 @@ type store interface {
 	// do, to make the next commit quicker; it may have to wait for the disk then.
 	due() bool
 	prepare()
+	// prove has the store say that its last batch is durable. It is called by who leads,
+	// while the log is idle. Errors are those of commit.
+	prove() error
 	read(ctx context.Context, from, through uint64, fn ReadFunc) error
 	stats(*Stats)
 	// close is called once the committer has ended.
@@ -118,9 +121,10 @@ type ReadFunc = func(first uint64, count int, entries []byte, err error) error
 // Log is an append-only log of canonical JSON entries in local storage. All
 // methods may be called from any goroutine.
 type Log struct {
-	store store
-	queue queue
-	hooks hookList
+	store  store
+	queue  queue
+	hooks  hookList
+	prover prover
 	// batch and inline are the memory of the batch that is being committed, and of
 	// a group of one: they belong to the leader, see queue.
 	batch   []byte
@@ -159,6 +163,8 @@ func Open(config Config) (*Log, error) {
 	}
 	l := &Log{opened: time.Now(), log: config.Logger, onBatch: config.OnBatch, failed: make(chan struct{})}
 	l.queue.wake = make(chan struct{}, 1)
+	l.prover.timer = time.NewTimer(proveAfter)
+	l.prover.armed = true
 	if config.Data == Memory {
 		l.store = &memory{}
 		l.publish(0)
@@ -173,6 +179,7 @@ func Open(config Config) (*Log, error) {
 		d.start(l)
 	}
 	l.counts.begin(l.head.Load())
+	l.prover.head = l.head.Load()
 	l.committer.Go(l.commit)
 	return l, nil
 }
@@ -241,6 +248,7 @@ func (l *Log) Close() error {
 	l.closing.Do(func() {
 		l.queue.close()
 		l.committer.Wait()
+		l.prover.timer.Stop()
 		l.closeErr = errors.Join(l.Err(), l.store.close())
 	})
 	return l.closeErr

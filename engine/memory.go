@@ -35,6 +35,8 @@ func (m *memory) due() bool { return false }
 
 func (m *memory) prepare() {}
 
+func (m *memory) prove() error { return nil }
+
 func (m *memory) read(ctx context.Context, from, through uint64, fn ReadFunc) error {
 	m.mu.RLock()
 	batches := m.batches

@@ -265,12 +265,13 @@ func (m *model) garble(durable uint64) {
 	case m.rnd.IntN(2) == 0:
 		b = b[:int(safe)+m.rnd.IntN(n)]
 	default:
-		for i := range 1 + m.rnd.IntN(n) {
-			b[int(safe)+(i*7)%n] ^= byte(m.rnd.Uint32())
+		// Of each batch that is not durable a sector is missing.
+		const sector = 512
+		for at := int(safe); at < int(end); at += sector - at%sector {
+			if m.rnd.IntN(2) == 0 || at == int(safe) {
+				clear(b[at:min(int(end), at+sector-at%sector)])
+			}
 		}
-	}
-	for range m.rnd.IntN(100) {
-		b = append(b, byte(m.rnd.Uint32()))
 	}
 	b = append(b, make([]byte, m.rnd.IntN(9000))...)
 	if err := os.WriteFile(path, b, 0o600); err != nil {

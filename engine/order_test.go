@@ -46,7 +46,7 @@ func TestBeforeTheSync(t *testing.T) {
 			swapStore(l, w)
 			entry := make([]byte, size)
 			for i := range entry {
-				entry[i] = '1'
+				entry[i] = 'x'
 			}
 			for n := uint64(2); n < 20; n++ {
 				got := <-submit(l, `["`+string(entry)+`"]`)

@@ -73,9 +73,9 @@ func (q *queue) poke() {
 	}
 }
 
-// take waits until there is something that the committer should commit, and
-// returns it, in order. It returns nil once there never will be anything again.
-func (q *queue) take(h *hookList) []submission {
+// take waits, by wait, until there is something that the committer should commit,
+// and returns it, in order. It returns nil once there never will be anything again.
+func (q *queue) take(h *hookList, wait func()) []submission {
 	h.beforeBatch()
 	for {
 		// Those that are about to append may do so: one batch instead of two.
@@ -84,8 +84,28 @@ func (q *queue) take(h *hookList) []submission {
 			return taken
 		}
 		h.beforeWait()
-		<-q.wake
+		wait()
 	}
+}
+
+// lead makes the committer lead although it has nothing to commit, unless somebody
+// else leads or something waits. Then it has to call rest.
+func (q *queue) lead() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.leading || len(q.waiting) > 0 || q.closed {
+		return false
+	}
+	q.leading, q.mine = true, true
+	return true
+}
+
+// rest ends what lead began.
+func (q *queue) rest() {
+	q.mu.Lock()
+	q.mine = false
+	q.mu.Unlock()
+	q.yield()
 }
 
 func (q *queue) tryTake() (taken []submission, ok bool) {

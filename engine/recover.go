@@ -321,9 +321,13 @@ func (d *disk) openTail(store *segment.Store) error {
 		last := d.segments[n-1]
 		torn := store.Files[len(store.Files)-1].Walked.Torn
 		if torn > 0 {
+			now, err := segment.CopyAside(d.cfg.Data, last.Path, last.End(), torn, fmt.Sprintf("the bytes from offset %d on, where no whole batch lies: cut off at a start", last.End()))
+			if err != nil {
+				return err
+			}
 			d.log.Warn().Str("event", "torn").Str("segment", filepath.Base(last.Path)).
-				Int64("offset", last.End()).Int64("bytes", torn).
-				Msg("cut off a batch that was never acknowledged")
+				Int64("offset", last.End()).Int64("bytes", torn).Str("now", now).
+				Msg("cut off what looks like a write that a crash cut short; a copy is in lost+found")
 		}
 		w, err := segment.Resume(last, torn)
 		d.open = w

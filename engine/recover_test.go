@@ -49,6 +49,17 @@ func makeStore(t *testing.T, loose int) *storeFiles {
 	if err != nil || len(firsts) < 6 {
 		t.Fatalf("segments are %v, %v", firsts, err)
 	}
+	// As a crash leaves it that came at once.
+	last, err := segment.Stat(filepath.Join(config.Data, "segments", segment.Name(firsts[len(firsts)-1])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := last.Scan(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(last.Path, last.End()); err != nil {
+		t.Fatal(err)
+	}
 	return &storeFiles{t, config, firsts}
 }
 
@@ -163,7 +174,7 @@ func TestRefused(t *testing.T) {
 		{"the open segment's last batch is cut, which the index has", func(s *storeFiles) {
 			s.edit(s.seg(-1), func(b []byte) []byte { return b[:len(b)-1] })
 		}, ErrDamaged, "the segments end at 114"},
-		{"the open segment's last batch is damaged, which the index has", func(s *storeFiles) { s.flip(s.seg(-1), -3) }, ErrDamaged, "the segments end at 114"},
+		{"the open segment's last batch is damaged, which the index has", func(s *storeFiles) { s.flip(s.seg(-1), -3) }, ErrDamaged, "no write that was cut short"},
 		{"the open segment is damaged before its last batch", func(s *storeFiles) {
 			s.must(os.RemoveAll(s.wal()))
 			s.edit(s.seg(-1), func(b []byte) []byte { return append(b, 0) })

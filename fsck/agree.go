@@ -93,6 +93,9 @@ func (c *checker) agree() error {
 		if last.sealed {
 			c.head = max(c.head, last.footer.Last)
 		}
+		if w := last.walked; last.readable && !last.sealed && w.Torn > 0 && !w.Unwritten {
+			c.head = max(c.head, w.Claimed) // entries that were there, and are altered
+		}
 		if c.index.before > c.head && (!last.readable || last.walked.Torn > 0 && !last.walked.Unwritten) {
 			c.head = c.index.before // these entries were there, and are damaged
 		}
@@ -177,7 +180,7 @@ func (c *checker) judge(s *seg) {
 		c.plan.segment(s.first)
 		c.find(Finding{Kind: SegmentHeader, File: s.path, First: s.first, Message: s.why.Error()})
 	}
-	if s.why == nil && s.next == 0 && !s.sealed && s.walked.Torn > 0 && (s.walked.Unwritten || c.index.before <= s.walked.Last) && c.index.before <= s.walked.Last {
+	if s.why == nil && s.next == 0 && !s.sealed && s.walked.Torn > 0 && s.walked.Unwritten && c.index.before <= s.walked.Last {
 		c.torn(s, s.walked)
 	}
 }

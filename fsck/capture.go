@@ -249,7 +249,12 @@ func (s *seg) walkLast() error {
 		}
 		moved := fi.Size() != s.size || !fi.ModTime().Equal(s.mtime)
 		s.size, s.mtime = fi.Size(), fi.ModTime()
-		if s.walked.Torn == 0 || !moved || try == 1000 {
+		if s.walked.Torn > 0 && !s.walked.Unwritten && !moved && try < 5 {
+			// A daemon may be in the middle of a write, whose time is that of its beginning.
+			time.Sleep(20 * time.Millisecond)
+			continue
+		}
+		if s.walked.Torn == 0 || !moved || try >= 1000 {
 			break
 		}
 		if s.footer, s.sealed, _ = readFooter(f, s.size); s.sealed {

@@ -189,6 +189,9 @@ func (p *pipeline) batches(s *seg, should uint64) chainEnd {
 	limit := s.end()
 	if s.next == 0 && !s.sealed {
 		limit = s.walked.End // what lies behind it was judged at the start
+		if at := s.walked.Proved; at > 0 {
+			limit = at + segment.BatchHeaderSize
+		}
 	}
 	rows := newRows(f, s)
 	w, err := segment.Walk(f, s.first, s.sum, s.known, limit, func(piece segment.Piece) error {

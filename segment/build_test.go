@@ -60,6 +60,11 @@ func build(t testing.TB, seal bool, counts ...int) *built {
 		t.Fatal(err)
 	}
 	x.bytes = readFile(t, x.path)
+	if !seal {
+		// Most tests are about a log that was not closed.
+		x.bytes = x.bytes[:w.End()]
+		x.store(t, x.bytes)
+	}
 	return x
 }
 

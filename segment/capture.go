@@ -110,6 +110,10 @@ func (s *Store) captureFiles(locked bool) error {
 	for i, f := range s.Files {
 		f.Through = f.Last
 		if i+1 == len(s.Files) {
+			if w := f.Walked; locked && f.Damage == nil && w.Torn > 0 && !w.Unwritten {
+				// Nobody writes to it, so this is not the middle of a write.
+				f.Damage = &DamageError{Path: f.Path, Offset: w.End, First: w.Last + 1, Err: w.Why}
+			}
 			// Records follow entries: where they go on, the segment's end is damaged.
 			f.Through = max(f.Last, s.Records)
 		} else if next := s.Files[i+1].First; f.Err != nil || !f.Sealed || f.Last >= next {

@@ -18,9 +18,14 @@ type Scan struct {
 	// Sum is the checksum of the last whole batch, or the header's.
 	Sum uint32
 	// Torn is the number of bytes from End on up to the last one that is not
-	// zero: what a crash left of a batch that was never acknowledged. Zeros
-	// alone are space that was made ready.
+	// zero, where they are more than a proof of the end. Zeros alone are space that
+	// was made ready.
 	Torn int64
+	// Damage says why the torn bytes are not what a crash leaves of a write; nil
+	// where they may be. It is a *DamageError.
+	Damage error
+	// Proved says that there is a proof at End: everything before it was durable.
+	Proved bool
 }
 
 // ScanBatches reads the segment in r from its header to size, and verifies every
@@ -29,11 +34,11 @@ type Scan struct {
 // an error of fn ends the scan and is returned as it is.
 //
 // Where a batch does not check out there are two cases. If a whole batch header
-// follows anywhere after it, it had been durable: that is a *DamageError, and so
-// is a whole header in its place that belongs somewhere else. If nothing follows,
-// it is what a write left that a crash cut short: Torn counts its bytes and the
-// error is nil. Whether an index or a later segment knows better is for the
-// caller to say.
+// follows anywhere after it, or a proof, it had been durable: that is a
+// *DamageError, and so is a whole header in its place that belongs somewhere else.
+// If nothing follows, Torn counts its bytes, Damage says whether they can be what a
+// write left that a crash cut short, and the error is nil. Whether an index or a
+// later segment knows better is for the caller to say.
 func ScanBatches(r io.ReaderAt, path string, size int64, fn func(off int64, h BatchHeader, body []byte) error) (Scan, error) {
 	w := &window{r: r, size: size}
 	s := Scan{}
@@ -62,7 +67,10 @@ func ScanBatches(r io.ReaderAt, path string, size int64, fn func(off int64, h Ba
 		err = &DamageError{Path: path, Offset: s.End, First: s.Last + 1, Err: end.Why}
 	}
 	if err == nil {
-		s.Torn = end.Torn
+		s.Torn, s.Proved = end.Torn, end.Proved > 0
+		if s.Torn > 0 && !end.Unwritten {
+			s.Damage = &DamageError{Path: path, Offset: s.End, First: s.Last + 1, Err: end.Why}
+		}
 	}
 	return s, err
 }

@@ -32,6 +32,7 @@ type Piece struct {
 
 	header BatchHeader
 	parted bool // the fault is the checksum: the batch may be of another history
+	proved bool // it is damaged, and a proof lies at End
 }
 
 // wrong says why the piece is not the next batch of an undamaged segment, nil if
@@ -40,6 +41,8 @@ func (p Piece) wrong() error {
 	switch {
 	case p.Damage == nil:
 		return p.Fault
+	case p.End > p.Offset && p.proved:
+		return fmt.Errorf("%w (everything before offset %d was durable: this is no torn write)", p.Damage, p.End)
 	case p.End > p.Offset:
 		return fmt.Errorf("%w (whole batch of index %d after it at offset %d: this is no torn write)", p.Damage, p.Last+1, p.End)
 	}
@@ -60,9 +63,15 @@ type Walked struct {
 	Torn int64
 	Why  error
 	// Unwritten says that the torn bytes are what an unfinished write leaves, or a
-	// copy that was taken during one: cut short, or with zeros in place of bytes.
+	// copy that was taken during one: cut short, or with sectors as they were before.
 	// Otherwise they are all there, but altered.
 	Unwritten bool
+	// Claimed is the last index that torn bytes hold which are not Unwritten, as far
+	// as they say: by their header, or by the number of lines, but at least one.
+	Claimed uint64
+	// Proved is the offset of the proof that everything before it was durable, 0
+	// where there is none.
+	Proved int64
 	// Misplaced says that the torn bytes begin with a whole batch header of another
 	// place: no write that a crash cut short leaves that.
 	Misplaced bool
@@ -93,6 +102,18 @@ func (w *window) walk(first uint64, sum uint32, known bool, fn func(Piece) error
 			return end, why
 		}
 		next := end.Last + 1
+		if why != nil {
+			after, prev, ok, err := w.proof(off)
+			if err != nil {
+				return end, err
+			}
+			if ok && after == next && (!known || prev == end.Sum) {
+				end.Proved = off
+				if rest, err := w.nonZero(off + BatchHeaderSize); err != nil || rest < 0 {
+					return end, err
+				}
+			}
+		}
 		if why == nil && (h.First < next || h.First-first > math.MaxUint32 || h.Last() < h.First) {
 			why = fmt.Errorf("%w: batch begins at index %d, want %d", ErrDamaged, h.First, next)
 		}
@@ -105,6 +126,9 @@ func (w *window) walk(first uint64, sum uint32, known bool, fn func(Piece) error
 				return end, w.torn(&end, off, why, known)
 			}
 			p := Piece{Offset: off, End: at, First: next, Last: found - 1, Damage: why}
+			if _, _, p.proved, err = w.proof(at); err != nil {
+				return end, err
+			}
 			if err := fn(p); err != nil {
 				return end, err
 			}
@@ -177,10 +201,14 @@ func (w *window) batch(off int64) (h BatchHeader, body []byte, err error) {
 }
 
 // resync finds the next batch header after off that checks out and whose first
-// index is next or later, and returns its offset, or -1, and its first index. h
+// index is next or later, or the proof after such a batch, and returns its offset,
+// or -1, and its first index. h
 // is the header at off, or zero.
 func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64, found uint64, err error) {
-	fits := func(b []byte) (uint64, bool) {
+	fits := func(b []byte, at int64) (uint64, bool) {
+		if after, _, ok := parseProof(b, at); ok {
+			return after, after > next && after-first <= math.MaxUint32
+		}
 		h, err := ParseBatchHeader(b)
 		return h.First, err == nil && h.First >= next && h.First-first <= math.MaxUint32
 	}
@@ -190,7 +218,7 @@ func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64,
 		from = off + BatchHeaderSize + int64(h.Size)
 		if b, err := w.at(from, BatchHeaderSize); err != nil {
 			return -1, 0, err
-		} else if found, ok := fits(b); ok {
+		} else if found, ok := fits(b, from); ok {
 			return from, found, nil
 		}
 		from = off + 1
@@ -206,7 +234,7 @@ func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64,
 				break
 			}
 			i += n
-			if found, ok := fits(b[i:]); ok {
+			if found, ok := fits(b[i:], from+int64(i)); ok {
 				return from + int64(i), found, nil
 			}
 		}
@@ -244,21 +272,12 @@ func (w *window) torn(end *Walked, off int64, why error, known bool) error {
 	h, bad := ParseBatchHeader(b)
 	end.Misplaced = bad == nil && h.First > end.Last &&
 		(h.First != end.Last+1 || known && h.Prev != end.Sum || h.Synced > uint64(off))
-	switch {
-	case len(b) < BatchHeaderSize, allZero(b):
-		end.Unwritten = true
-	case bad != nil:
-		// The checksum is written last.
-		end.Unwritten = allZero(b[BatchHeaderSize-4:])
-	case off+BatchHeaderSize+int64(h.Size) > w.size:
-		end.Unwritten = true
-	default:
-		// Canonical JSON holds no zero byte, so one is where nothing was written.
-		b, err := w.at(off+BatchHeaderSize, int(h.Size))
-		if err != nil {
-			return err
-		}
-		end.Unwritten = bytes.IndexByte(b, 0) >= 0
+	after, prev, isProof := parseProof(b, off)
+	end.Misplaced = end.Misplaced || isProof && (after != end.Last+1 || known && prev != end.Sum)
+	if end.Unwritten, err = w.cutShort(off, end.Last, end.Sum, end.Batches); err != nil || end.Unwritten {
+		return err
 	}
-	return nil
+	end.Why = fmt.Errorf("%w (no part of it is missing: this is no write that was cut short)", why)
+	end.Claimed, err = w.claimed(off, last+1, end.Last)
+	return err
 }

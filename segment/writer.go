@@ -33,6 +33,7 @@ type Writer struct {
 	filled int64 // the file is zeros from Segment.end up to here
 	full   bool  // the last zeros found no room, and no batch has since
 	batch  int   // size of the last batch
+	proved int64 // where a proof lies, if that is Segment.end
 	broken error // sticky: after it nothing is written any more
 }
 
@@ -218,6 +219,29 @@ func (w *Writer) Commit(batch []byte, count int, now time.Time) error {
 	return nil
 }
 
+// Prove has the segment say that its last batch is durable: it writes a header of no
+// entries behind it, which the next batch overwrites, and syncs. Without it nothing
+// tells a last batch that was altered in each of its bytes from one that was never
+// written. It does nothing where the segment says so already, or is empty.
+//
+// Errors are those of Commit; after ErrNotWritten there is no proof, and no harm.
+func (w *Writer) Prove() error {
+	if w.broken != nil || w.proved == w.end || w.end == HeaderSize {
+		return w.broken
+	}
+	b := proof(w.last, w.sum, w.end)
+	if _, err := w.f.WriteAt(b[:], w.end); err != nil {
+		return w.undo(err)
+	}
+	w.filled = max(w.filled, w.end+BatchHeaderSize)
+	if err := w.f.Datasync(); err != nil {
+		w.broken = fmt.Errorf("%w: %s: %w", ErrSync, w.Path, err)
+		return w.broken
+	}
+	w.proved = w.end
+	return nil
+}
+
 // undo cuts the file back to its last durable batch after a failed write, so
 // that what the write left of a batch that was refused cannot come back.
 func (w *Writer) undo(cause error) error {
@@ -226,7 +250,7 @@ func (w *Writer) undo(cause error) error {
 		w.broken = fmt.Errorf("%w: %s: cutting off a failed write (%v): %w", ErrSync, w.Path, cause, withoutPath(err))
 		return w.broken
 	}
-	w.filled = w.end
+	w.filled, w.proved = w.end, 0
 	return fmt.Errorf("%w to %s: %w", ErrNotWritten, filepath.Base(w.Path), cause)
 }
 
@@ -280,12 +304,28 @@ func (w *Writer) Seal() error {
 }
 
 // Close leaves the segment open for a later Resume: it cuts off the zeros, so
-// that a closed store is as small as it can be, and closes the file.
+// Close leaves the segment open for a later Resume: it cuts off the zeros, so
+// that a closed store is as small as it can be, proves the last batch, and closes
+// the file.
 func (w *Writer) Close() error {
 	if w.broken != nil {
 		return w.f.Close()
 	}
-	err := w.f.Truncate(w.end)
+	var err error
+	switch {
+	case w.end == HeaderSize:
+		err = w.f.Truncate(w.end)
+	case w.proved == w.end:
+		err = w.f.Truncate(w.end + BatchHeaderSize)
+	default:
+		if err = w.f.Truncate(w.end); err != nil {
+			break
+		}
+		b := proof(w.last, w.sum, w.end)
+		if _, werr := w.f.WriteAt(b[:], w.end); werr != nil {
+			err = w.f.Truncate(w.end) // no room for it
+		}
+	}
 	if err == nil {
 		err = w.f.Datasync()
 	}
