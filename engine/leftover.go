@@ -59,7 +59,7 @@ func (d *disk) removeLeftover() error {
 	return nil
 }
 
-// inBlobs reads the records and the blobs of all entries from first to last and
+// inBlobs reads the records, and from the disk the blobs, of all entries from first to last and
 // returns what is wrong with the first that is not as it should be.
 func (d *disk) inBlobs(first, last uint64) error {
 	records := segment.NewRecords(d.cfg.WAL, last)
@@ -74,7 +74,7 @@ func (d *disk) inBlobs(first, last uint64) error {
 		if err != nil {
 			return err
 		}
-		if _, err := segment.ReadBlob(d.cfg.Blobs, rec); err != nil {
+		if err := segment.ProveBlob(d.cfg.Blobs, rec); err != nil {
 			return fmt.Errorf("index %d: %w", index, err)
 		}
 	}

@@ -221,6 +221,16 @@ func checkSyncs(calls []call, data string) []string {
 			tr.wrong("the removal of %s is not synced before the next", c.path)
 		}
 	})
+	// The blob of the first entry is what the removal of the first segment rests on.
+	for _, c := range tr.calls {
+		if slices.Contains(renames, c.name) && filepath.Dir(filepath.Dir(c.path)) == blobs {
+			gone := tr.next(c.end, func(u call) bool { return strings.HasPrefix(u.name, "unlink") && isSegment(u) })
+			if !tr.between("fadvise64", c.path, c.end, gone) {
+				tr.wrong("a segment is removed although %s was read back from the page cache", c.path)
+			}
+			break
+		}
+	}
 	tr.each("directory made", []string{"mkdir", "mkdirat"}, func(c call) bool {
 		return strings.HasPrefix(c.path, filepath.Dir(filepath.Dir(data))) && filepath.Dir(c.path) != blobs
 	}, func(c call) {

@@ -189,7 +189,16 @@ func syncPath(path string) error {
 func (b *Blobs) Get(r Record) ([]byte, error) { return ReadBlob(b.dir, r) }
 
 // ReadBlob is Blobs.Get for the blobs in dir, which need not be open.
-func ReadBlob(dir string, r Record) ([]byte, error) {
+func ReadBlob(dir string, r Record) ([]byte, error) { return readBlob(dir, r, false) }
+
+// ProveBlob is ReadBlob from the disk rather than the page cache, which can show
+// what the disk has lost: for when another copy of the entry is to go.
+func ProveBlob(dir string, r Record) error {
+	_, err := readBlob(dir, r, true)
+	return err
+}
+
+func readBlob(dir string, r Record, disk bool) ([]byte, error) {
 	if dir == Memory {
 		return nil, fmt.Errorf("%w: the log keeps no blobs", ErrNotFound)
 	}
@@ -202,6 +211,9 @@ func ReadBlob(dir string, r Record) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if disk {
+		dropCache(f)
+	}
 	fi, err := f.Stat()
 	if err != nil {
 		return nil, err
