@@ -15,13 +15,11 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/backup"
-	"tcp-log-server/engine"
 	"tcp-log-server/fsck"
 )
 
 // backupCommand is `tcp-log-server backup`.
 func backupCommand() *cli.Command {
-	config := engine.NewConfig("tcp-log-server.data")
 	return &cli.Command{
 		Name:  "backup",
 		Usage: "copy the log, running or not, into DEST, verifying all of it",
@@ -35,13 +33,10 @@ func backupCommand() *cli.Command {
 			"   DATA=/mnt/backup/log tcp-log-server                  # serve a copy of it\n\n" +
 			"Exit codes: 0 done, 1 failed, 16 wrong usage.",
 		ArgsUsage: "DEST",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "data", Sources: cli.EnvVars("DATA"), Value: "./" + config.Data, Usage: "`directory` of the log to copy"},
-			&cli.StringFlag{Name: "wal", Sources: cli.EnvVars("WAL"), Usage: "`directory` of its index (default: wal in --data)"},
-			&cli.StringFlag{Name: "blobs", Sources: cli.EnvVars("BLOBS"), Usage: "`directory` of its blobs (default: blobs in --data)"},
+		Flags: append(directoryFlags(" to copy", "--data"),
 			&cli.BoolFlag{Name: "copy", Usage: "write every byte anew: no clones, no hard links, even where DEST is on the same disk"},
 			&cli.BoolFlag{Name: "verify", Usage: "run fsck on DEST afterwards"},
-		},
+		),
 		Action: backUp,
 	}
 }

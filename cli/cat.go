@@ -15,8 +15,6 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/client"
-	"tcp-log-server/engine"
-	"tcp-log-server/internal/reader"
 )
 
 // ExitDamaged is the exit code of cat when some entries cannot be read.
@@ -39,31 +37,11 @@ func catCommand() *cli.Command {
 			"Exit codes: 0 done, 1 the log could not be read, 2 some entries are damaged,\n" +
 			"16 wrong usage.",
 		ArgsUsage: "[DIR]",
-		Flags: append(append(directoryFlags(),
+		Flags: append(append(directoryFlags("", "DIR"),
 			&cli.Uint64Flag{Name: "from", Value: 1, Usage: "`index` to begin at", Validator: positive("from")},
 			&cli.Uint64Flag{Name: "count", Usage: "`number` of entries to print at most (default: all)", Validator: positive("count"), HideDefault: true},
 		), lineFlags()...),
 		Action: action(cat),
-	}
-}
-
-// directoryFlags are the flags that name the directories of a log.
-func directoryFlags() []cli.Flag {
-	config := engine.NewConfig("tcp-log-server.data")
-	return []cli.Flag{
-		&cli.StringFlag{Name: "data", Sources: cli.EnvVars("DATA"), Value: "./" + config.Data, Usage: "`directory` of the log"},
-		&cli.StringFlag{Name: "wal", Sources: cli.EnvVars("WAL"), Usage: "`directory` of the index (default: wal in DIR)"},
-		&cli.StringFlag{Name: "blobs", Sources: cli.EnvVars("BLOBS"), Usage: "`directory` of the blobs (default: blobs in DIR)"},
-	}
-}
-
-// positive checks that a number is not 0.
-func positive(name string) func(uint64) error {
-	return func(n uint64) error {
-		if n == 0 {
-			return fmt.Errorf("%s is 0, want 1 or more", name)
-		}
-		return nil
 	}
 }
 
@@ -104,27 +82,6 @@ func cat(ctx context.Context, cmd *cli.Command) error {
 		return cli.Exit(fmt.Sprintf("cat: %s cannot be read: run `tcp-log-server fsck %s` for the whole picture", counted(out.damaged, "entry", "entries"), dir), ExitDamaged)
 	}
 	return nil
-}
-
-// usageError says what is wrong with the command line, and where to look.
-func usageError(cmd *cli.Command, text string) error {
-	return cli.Exit(fmt.Sprintf("%s; see `tcp-log-server %s --help`", text, cmd.Name), ExitUsage)
-}
-
-// openDirectories opens for reading the log in dir, or that of the flags if dir
-// is empty.
-func openDirectories(cmd *cli.Command, dir string) (*reader.Log, string, error) {
-	if dir == "" {
-		dir = cmd.String("data")
-	}
-	if dir == engine.Memory {
-		return nil, dir, usageError(cmd, "a log in memory has no directories: ask its server")
-	}
-	log, err := reader.Open(reader.Config{Data: dir, WAL: cmd.String("wal"), Blobs: cmd.String("blobs")})
-	if errors.Is(err, reader.ErrNoLog) {
-		err = fmt.Errorf("%s: %w: name its directory: tcp-log-server %s DIR", cmd.Name, err, cmd.Name)
-	}
-	return log, dir, err
 }
 
 // entryPrinter prints entries as `read` does.

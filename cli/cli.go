@@ -73,13 +73,18 @@ func run(args []string) int {
 
 // wrongUsage words what the command line is wrong about.
 func wrongUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
-	help := "tcp-log-server " + cmd.Name
-	if cmd.Root() == cmd {
-		help = cmd.Name
-	}
 	text := worded(err)
 	if flag, ok := strings.CutPrefix(text, "flag provided but not defined: --"); ok && (flag == "port" || flag == "host") {
 		text = fmt.Sprintf("`%s` has no --%s: name the server as an address, host:port or :port", cmd.Name, flag)
+	}
+	return usageError(cmd, text)
+}
+
+// usageError says what is wrong with the command line, and where to look.
+func usageError(cmd *cli.Command, text string) error {
+	help := "tcp-log-server " + cmd.Name
+	if cmd.Root() == cmd {
+		help = cmd.Name
 	}
 	return cli.Exit(fmt.Sprintf("%s; see `%s --help`", text, help), ExitUsage)
 }
@@ -123,5 +128,25 @@ func action(fn cli.ActionFunc) cli.ActionFunc {
 			return err
 		}
 		return cli.Exit(err, ExitFailure)
+	}
+}
+
+// between checks that the value of a flag lies in lo..hi.
+func between(name string, lo, hi int) func(int) error {
+	return func(n int) error {
+		if n < lo || n > hi {
+			return fmt.Errorf("%s is %d, want %d to %d", name, n, lo, hi)
+		}
+		return nil
+	}
+}
+
+// positive checks that the value of a flag is not 0.
+func positive(name string) func(uint64) error {
+	return func(n uint64) error {
+		if n == 0 {
+			return fmt.Errorf("%s is 0, want 1 or more", name)
+		}
+		return nil
 	}
 }

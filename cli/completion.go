@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v3"
+
+	"tcp-log-server/daemon"
 )
 
 // completionCommand is `tcp-log-server completion`. The scripts are made from the
@@ -108,7 +110,7 @@ func (f flagDoc) values() (words []string, kind string) {
 	case f.value == "file":
 		return nil, "files"
 	case f.names[0] == "--log-level":
-		return slices.Sorted(maps.Keys(levels)), ""
+		return daemon.LevelNames(), ""
 	}
 	return choices(f.value), ""
 }

@@ -20,7 +20,6 @@ import (
 
 // fsckCommand verifies a log's directories, and repairs them.
 func fsckCommand() *cli.Command {
-	config := engine.NewConfig("tcp-log-server.data")
 	return &cli.Command{
 		Name:      "fsck",
 		Usage:     "verify the directories of a log, or repair them",
@@ -41,10 +40,7 @@ func fsckCommand() *cli.Command {
 			"   8  the check or the repair could not be made\n" +
 			"  16  wrong usage\n\n" +
 			"docs/FSCK.md says what each finding means and what to do.",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "data", Sources: cli.EnvVars("DATA"), Value: "./" + config.Data, Usage: "`directory` of the log"},
-			&cli.StringFlag{Name: "wal", Sources: cli.EnvVars("WAL"), Usage: "`directory` of the index (default: wal in DIR)"},
-			&cli.StringFlag{Name: "blobs", Sources: cli.EnvVars("BLOBS"), Usage: "`directory` of the blobs (default: blobs in DIR)"},
+		Flags: append(directoryFlags("", "DIR"),
 			&cli.BoolFlag{Name: "quick", Usage: "do not read contents: only the index, names, sizes, and how segments fit together"},
 			&cli.Uint64Flag{Name: "through", Usage: "take the digest through this `index`", DefaultText: "the head"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a line"},
@@ -53,8 +49,8 @@ func fsckCommand() *cli.Command {
 			&cli.StringFlag{Name: "from", Usage: "with --repair: `directory` of another copy, to restore from"},
 			&cli.BoolFlag{Name: "prune", Usage: "with --repair: move blobs that no entry has to lost+found"},
 			&cli.BoolFlag{Name: "accept-loss", Usage: "with --repair: record what cannot be restored as lost"},
-			&cli.IntFlag{Name: "loose-max", Sources: cli.EnvVars("LOOSE_MAX"), Value: config.LooseMax, Usage: "with --repair: the daemon's `number` of blob files at most", Validator: between("loose-max", -1, 1<<40)},
-		},
+			&cli.IntFlag{Name: "loose-max", Sources: cli.EnvVars("LOOSE_MAX"), Value: engine.DefaultLooseMax, Usage: "with --repair: the daemon's `number` of blob files at most", Validator: between("loose-max", -1, 1<<40)},
+		),
 		Action: runFsck,
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"tcp-log-server/client"
+	"tcp-log-server/daemon"
 	"tcp-log-server/internal/legacy"
 )
 
@@ -95,7 +96,7 @@ func (i *importing) run(ctx context.Context, c *client.Client) error {
 	i.found, i.stored, i.acked = head, head, head
 	i.limit = carefully
 	if text, err := c.Stat(ctx); err == nil {
-		var s stat
+		var s daemon.Stat
 		if json.Unmarshal(text, &s) == nil {
 			if n, ok := s.Settings["max-entry"].(float64); ok {
 				i.limit = min(i.limit, int(n))

@@ -2,28 +2,35 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
 	"github.com/urfave/cli/v3"
 
-	"tcp-log-server/engine"
+	"tcp-log-server/daemon"
 	"tcp-log-server/server"
 )
 
-// serveCommand is the command that runs when no other is named.
+// serveCommand is the program without the name of a command: the daemon.
 func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "tcp-log-server",
 		Usage: "serve an append-only log of JSON entries over TCP",
-		Description: "Appends with {\"id\":\"x\",\"entry\":{…}}, streams and follows with {\"from\":1}: one JSON\n" +
-			"object a line. An acknowledgement means that the entry is on disk.\n\n" +
-			"Each flag can be given as the environment variable beside it instead.\n\n" +
+		Description: "Clients append with {\"id\":\"x\",\"entry\":{…}} and read and follow with {\"from\":1}: one\n" +
+			"JSON object a line. An acknowledgement means that the entry is on disk.\n\n" +
+			"Each flag can also be given as the environment variable beside it.\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server                                      # on localhost:8089\n" +
 			"   PORT=9000 DATA=/var/lib/log tcp-log-server\n" +
-			"   tcp-log-server --host 0.0.0.0 --tokens tokens.txt   # for whoever has a token\n" +
+			"   tcp-log-server --host 0.0.0.0 --tokens tokens.txt   # for everyone with a token\n" +
 			"   tcp-log-server append '{\"hello\":\"world\"}'         # from another terminal\n" +
 			"   tcp-log-server tail -f",
 		ArgsUsage: " ",
@@ -32,39 +39,30 @@ func serveCommand() *cli.Command {
 	}
 }
 
-// settings are the flags of the daemon.
+// settings are the flags of the daemon. daemon.Config.Validate checks their values.
 func settings() []cli.Flag {
-	logConfig, serverConfig := engine.NewConfig("tcp-log-server.data"), server.NewConfig()
+	defaults := daemon.NewConfig(defaultData)
 	flags := []cli.Flag{
-		&cli.IntFlag{Name: "port", Sources: cli.EnvVars("PORT"), Value: 8089, Usage: "TCP `port` to listen on; 0 picks one", Validator: between("port", 0, 65535)},
-		&cli.StringFlag{Name: "host", Sources: cli.EnvVars("HOST"), Value: "127.0.0.1", Usage: "`address` to listen on; 0.0.0.0 or :: for all", Validator: func(s string) error {
-			if s == "" {
-				return errors.New("host is empty, want an address: 127.0.0.1, or 0.0.0.0 for all")
-			}
-			return nil
-		}},
-		&cli.StringFlag{Name: "data", Sources: cli.EnvVars("DATA"), Value: "./" + logConfig.Data, Usage: "`directory` of the log, or \"memory\" to keep nothing"},
+		&cli.IntFlag{Name: "port", Sources: cli.EnvVars("PORT"), Value: defaults.Port, Usage: "TCP `port` to listen on; 0 picks one"},
+		&cli.StringFlag{Name: "host", Sources: cli.EnvVars("HOST"), Value: defaults.Host, Usage: "`address` to listen on; 0.0.0.0 or :: for all"},
+		&cli.StringFlag{Name: "data", Sources: cli.EnvVars("DATA"), Value: defaults.Data, Usage: "`directory` of the log, or \"memory\" to keep nothing"},
 		&cli.StringFlag{Name: "wal", Sources: cli.EnvVars("WAL"), Usage: "`directory` of the index, or \"memory\" (default: wal in --data)"},
 		&cli.StringFlag{Name: "blobs", Sources: cli.EnvVars("BLOBS"), Usage: "`directory` of the blobs, or \"memory\" (default: blobs in --data)"},
-		&cli.IntFlag{Name: "loose-max", Sources: cli.EnvVars("LOOSE_MAX"), Value: logConfig.LooseMax, Usage: "`number` of blob files to write at most; 0 for none, -1 for no limit", Validator: between("loose-max", -1, 1<<40)},
-		&cli.IntFlag{Name: "max-entry", Sources: cli.EnvVars("MAX_ENTRY"), Value: serverConfig.MaxEntry, Usage: "largest entry in `bytes`", Validator: between("max-entry", 1, 512<<20)},
-		&cli.IntFlag{Name: "max-connections", Sources: cli.EnvVars("MAX_CONNECTIONS"), Value: serverConfig.MaxConnections, Usage: "`number` of connections to serve at once", Validator: between("max-connections", 1, 1<<20)},
-		&cli.DurationFlag{Name: "write-timeout", Sources: cli.EnvVars("WRITE_TIMEOUT"), Value: serverConfig.WriteTimeout, Usage: "`time` after which a peer that takes nothing is dropped", Validator: func(d time.Duration) error {
-			if d < time.Second {
-				return fmt.Errorf("write-timeout is %v, want 1s or more", d)
-			}
-			return nil
-		}},
-		&cli.StringFlag{Name: "log-level", Sources: cli.EnvVars("LOG_LEVEL"), Value: "info", Usage: "least `level` to log: trace, debug, info, warn, error, fatal or silent", Validator: func(s string) error {
-			if _, ok := levels[s]; !ok {
-				return fmt.Errorf("log-level is %q, want trace, debug, info, warn, error, fatal or silent", s)
-			}
-			return nil
-		}},
+		&cli.IntFlag{Name: "loose-max", Sources: cli.EnvVars("LOOSE_MAX"), Value: defaults.LooseMax, Usage: "`number` of blob files to write at most; 0 for none, -1 for no limit"},
+		&cli.IntFlag{Name: "max-entry", Sources: cli.EnvVars("MAX_ENTRY"), Value: defaults.MaxEntry, Usage: "largest entry in `bytes`"},
+		&cli.IntFlag{Name: "max-connections", Sources: cli.EnvVars("MAX_CONNECTIONS"), Value: server.NewConfig().MaxConnections, Usage: "`number` of connections to serve at once"},
+		&cli.DurationFlag{Name: "write-timeout", Sources: cli.EnvVars("WRITE_TIMEOUT"), Value: defaults.WriteTimeout, Usage: "`time` after which a peer that reads nothing is disconnected"},
+		&cli.StringFlag{Name: "log-level", Sources: cli.EnvVars("LOG_LEVEL"), Value: "info", Usage: "lowest `level` to log: trace, debug, info, warn, error, fatal or silent"},
+		&cli.StringFlag{Name: "tls-cert", Sources: cli.EnvVars("TLS_CERT"), Usage: "PEM `file` of the server's certificates: speak TLS"},
+		&cli.StringFlag{Name: "tls-key", Sources: cli.EnvVars("TLS_KEY"), Usage: "PEM `file` of the private key to --tls-cert"},
+		&cli.StringFlag{Name: "tls-client-ca", Sources: cli.EnvVars("TLS_CLIENT_CA"), Usage: "PEM `file` of the authorities whose certificates admit clients"},
+		&cli.StringFlag{Name: "tls-min-version", Sources: cli.EnvVars("TLS_MIN_VERSION"), Value: "1.3", Usage: "oldest `version` of TLS to accept: 1.3 or 1.2"},
+		&cli.StringFlag{Name: "tokens", Sources: cli.EnvVars("TOKENS"), Usage: "`file` of the tokens that admit clients, lines `name sha256-of-token read|write|both`"},
+		&cli.BoolFlag{Name: "insecure", Sources: cli.EnvVars("INSECURE"), Usage: "admit everyone who can reach a --host other than loopback"},
+		&cli.StringFlag{Name: "metrics", Sources: cli.EnvVars("METRICS"), Usage: "`host:port` on which to serve /metrics, /healthz and /readyz over HTTP (default: off)"},
+		&cli.BoolFlag{Name: "pprof", Sources: cli.EnvVars("PPROF"), Usage: "serve /debug/pprof on --metrics too"},
 	}
-	flags = append(append(flags, entranceFlags()...), watchFlags()...)
-	for _, f := range flags {
-		// Else every command would have it too.
+	for _, f := range flags { // or every command would have it too
 		switch f := f.(type) {
 		case *cli.StringFlag:
 			f.Local = true
@@ -79,24 +77,103 @@ func settings() []cli.Flag {
 	return flags
 }
 
-// between checks that a number lies in lo..hi.
-func between(name string, lo, hi int) func(int) error {
-	return func(n int) error {
-		if n < lo || n > hi {
-			return fmt.Errorf("%s is %d, want %d to %d", name, n, lo, hi)
+// daemonConfig is what the flags say, without the logger and what only a process has.
+func daemonConfig(cmd *cli.Command) (config daemon.Config, level zerolog.Level, err error) {
+	config = daemon.NewConfig(cmd.String("data"))
+	config.Host, config.Port = cmd.String("host"), cmd.Int("port")
+	config.WAL, config.Blobs, config.LooseMax = cmd.String("wal"), cmd.String("blobs"), cmd.Int("loose-max")
+	config.MaxEntry, config.WriteTimeout = cmd.Int("max-entry"), cmd.Duration("write-timeout")
+	if cmd.IsSet("max-connections") {
+		if config.MaxConnections = cmd.Int("max-connections"); config.MaxConnections < 1 {
+			return config, 0, daemon.ConfigError(fmt.Sprintf("max-connections is %d, want 1 or more", config.MaxConnections))
 		}
-		return nil
 	}
+	config.TLSCert, config.TLSKey, config.TLSClientCA = cmd.String("tls-cert"), cmd.String("tls-key"), cmd.String("tls-client-ca")
+	switch version := cmd.String("tls-min-version"); version {
+	case "1.2":
+		config.TLSMinVersion = tls.VersionTLS12
+	case "1.3":
+		config.TLSMinVersion = tls.VersionTLS13
+	default:
+		return config, 0, daemon.ConfigError(fmt.Sprintf("tls-min-version is %q, want 1.3 or 1.2", version))
+	}
+	config.Tokens, config.Insecure = cmd.String("tokens"), cmd.Bool("insecure")
+	config.Metrics, config.Pprof = cmd.String("metrics"), cmd.Bool("pprof")
+	config.Systemd = true
+	if level, err = daemon.ParseLevel(cmd.String("log-level")); err != nil {
+		return config, 0, err
+	}
+	return config, level, config.Validate()
 }
 
 // serve runs the daemon until a signal ends it.
-func serve(_ context.Context, cmd *cli.Command) error {
+func serve(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
-		return cli.Exit(fmt.Sprintf("there is no command %q; see `tcp-log-server --help`", cmd.Args().First()), ExitUsage)
+		return usageError(cmd, fmt.Sprintf("there is no command %q", cmd.Args().First()))
 	}
-	s, err := newService(cmd)
-	if err != nil {
-		return err
+	config, level, err := daemonConfig(cmd)
+	if err == nil {
+		signal.Ignore(syscall.SIGPIPE) // losing the reader of the log is no reason to end
+		var closeLog func()
+		config.Logger, closeLog = daemon.NewLogger(os.Stdout, level)
+		defer closeLog()
+		warnOfOldSettings(config.Logger)
+		err = runDaemon(ctx, config, closeLog)
 	}
-	return s.run()
+	if wrong, ok := errors.AsType[daemon.ConfigError](err); ok {
+		return usageError(cmd, wrong.Error())
+	}
+	return err
+}
+
+// warnOfOldSettings names the variables that the original server would have read and this one
+// does not.
+func warnOfOldSettings(logger zerolog.Logger) {
+	for _, name := range []string{"LEVELDB", "LEVELDOWN", "FILE"} {
+		if value, ok := os.LookupEnv(name); ok {
+			logger.Warn().Str("event", "ignored").Str("variable", name).Str("value", value).
+				Msg("this setting of the original server has no meaning here; WAL names the directory of the index, DATA that of the whole log")
+		}
+	}
+}
+
+// signalGap is the time within which two signals count as one: a terminal and a process that
+// passes signals on can both send the same one.
+const signalGap = 250 * time.Millisecond
+
+// runDaemon runs the daemon until a signal ends it; another signal ends the process at once.
+// SIGHUP reloads, except on a terminal, where it says that the terminal is gone.
+func runDaemon(ctx context.Context, config daemon.Config, closeLog func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	signals, reload := make(chan os.Signal, 8), make(chan struct{}, 1)
+	config.Reload = reload
+	defer func() {
+		signal.Stop(signals)
+		close(signals)
+	}()
+	config.OnReady = func(net.Addr) { // before that there is nothing to end in good order
+		signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	}
+	go func() {
+		var began time.Time // when the first signal came
+		for sig := range signals {
+			switch {
+			case sig == syscall.SIGHUP && !isatty.IsTerminal(os.Stdout.Fd()):
+				select {
+				case reload <- struct{}{}:
+				default: // one is due already
+				}
+			case began.IsZero():
+				began = time.Now()
+				config.Logger.Info().Str("event", "stopping").Stringer("signal", sig).Send()
+				cancel()
+			case time.Since(began) > signalGap:
+				config.Logger.Warn().Str("event", "stopped").Stringer("signal", sig).Msg("at once, by a second signal")
+				closeLog()
+				os.Exit(ExitFailure)
+			}
+		}
+	}()
+	return daemon.Run(ctx, config)
 }

@@ -49,7 +49,7 @@ func TestSettingsTable(t *testing.T) {
 			continue
 		}
 		if !*update {
-			t.Errorf("the table in %s is not what the flags say; run `go test -run SettingsTable -update ./cli`; want\n%s", name, want)
+			t.Errorf("the table in %s is not what the flags say; run `go test ./cli -run SettingsTable -update`; want\n%s", name, want)
 			continue
 		}
 		if err := os.WriteFile(name, []byte(before+begin+want+end+after), 0o644); err != nil {
@@ -86,7 +86,7 @@ func TestDefaultsFile(t *testing.T) {
 		return
 	}
 	if !*update {
-		t.Fatalf("%s is not what the flags say; run `go test -run DefaultsFile -update ./cli`; want behind its head\n%s", name, want.String())
+		t.Fatalf("%s is not what the flags say; run `go test ./cli -run DefaultsFile -update`; want behind its head\n%s", name, want.String())
 	}
 	if err := os.WriteFile(name, []byte(head+begin+want.String()), 0o644); err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/client"
+	"tcp-log-server/daemon"
 )
 
 // statTime is how long a server may take to tell of itself.
@@ -41,7 +42,7 @@ func statCommand() *cli.Command {
 			"Exit codes: 0 done, 1 it could not be asked, or takes no appends,\n" +
 			"16 wrong usage.",
 		ArgsUsage: "[ADDR|DIR]",
-		Flags: append(slices.DeleteFunc(directoryFlags(), func(f cli.Flag) bool { return f.Names()[0] == "data" }),
+		Flags: append(directoryFlags("", "DIR")[1:], // DIR is an argument
 			append(connectFlags(),
 				&cli.BoolFlag{Name: "json", Usage: "print one JSON object"},
 				&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print nothing: the exit code tells"},
@@ -72,15 +73,6 @@ func showStat(ctx context.Context, cmd *cli.Command) error {
 	return statServer(ctx, cmd, arg)
 }
 
-// isDirectory tells a directory from an address.
-func isDirectory(arg string) bool {
-	if strings.ContainsAny(arg, `/\`) || arg == "." || arg == ".." {
-		return true
-	}
-	fi, err := os.Stat(arg)
-	return arg != "" && err == nil && fi.IsDir()
-}
-
 func statServer(ctx context.Context, cmd *cli.Command, arg string) error {
 	addr, err := serverAddress(arg)
 	if err != nil {
@@ -97,7 +89,7 @@ func statServer(ctx context.Context, cmd *cli.Command, arg string) error {
 	if err != nil {
 		return failure(cmd, addr, err)
 	}
-	var s stat
+	var s daemon.Stat
 	if err := json.Unmarshal(text, &s); err != nil {
 		return failure(cmd, addr, fmt.Errorf("%w: %w", client.ErrProtocol, err))
 	}
@@ -115,7 +107,7 @@ func statServer(ctx context.Context, cmd *cli.Command, arg string) error {
 }
 
 // printServerStat prints for people.
-func printServerStat(w io.Writer, addr string, s stat) error {
+func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	t := newTable(w)
 	up := time.Duration(s.Uptime * float64(time.Second)).Round(time.Second)
 	t.row("server", "%s, version %s, up %v", addr, s.Version, up)

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,47 +14,14 @@ import (
 	"time"
 
 	"tcp-log-server/cli"
+	"tcp-log-server/test/systemdtest"
 )
-
-// serviceManager is the end of the notification socket that systemd has.
-type serviceManager struct{ *net.UnixConn }
-
-// newServiceManager listens, and returns the setting that leads to it.
-func newServiceManager(t *testing.T) (m serviceManager, setting string) {
-	t.Helper()
-	if runtime.GOOS == "windows" {
-		t.Skip("no datagrams between local processes here")
-	}
-	dir, err := os.MkdirTemp("", "") // a path of t.TempDir may be too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "notify")
-	if m.UnixConn, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { m.Close() })
-	return m, "NOTIFY_SOCKET=" + path
-}
-
-// next is what comes within d, or "".
-func (m serviceManager) next(t *testing.T, d time.Duration) string {
-	t.Helper()
-	m.SetReadDeadline(time.Now().Add(d))
-	b := make([]byte, 4096)
-	n, err := m.Read(b)
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatal(err)
-	}
-	return string(b[:n])
-}
 
 // TestNotify follows a server's life as systemd sees it.
 func TestNotify(t *testing.T) {
-	m, setting := newServiceManager(t)
-	d := launch(t, setting, "WATCHDOG_USEC=150000", "DATA="+filepath.Join(t.TempDir(), "data"))
-	ready := m.next(t, 20*time.Second)
+	m := systemdtest.NewManager(t)
+	d := launch(t, "NOTIFY_SOCKET="+m.Socket, "WATCHDOG_USEC=150000", "DATA="+filepath.Join(t.TempDir(), "data"))
+	ready := m.Next(t, 20*time.Second)
 	e := d.event(t, "listening")
 	addr := fmt.Sprintf("127.0.0.1:%v", e["port"])
 	if want := "READY=1\nSTATUS=listening on " + addr; ready != want {
@@ -64,7 +30,7 @@ func TestNotify(t *testing.T) {
 	// Signs of life come with an empty log, and with one.
 	for range 2 {
 		for range 3 {
-			if got := m.next(t, 20*time.Second); got != "WATCHDOG=1" {
+			if got := m.Next(t, 20*time.Second); got != "WATCHDOG=1" {
 				t.Fatalf("notification is %q, want a sign of life", got)
 			}
 		}
@@ -72,7 +38,7 @@ func TestNotify(t *testing.T) {
 	}
 	other := func() string { // what comes that is no sign of life
 		for deadline := time.Now().Add(20 * time.Second); ; {
-			if got := m.next(t, 20*time.Second); got != "WATCHDOG=1" || time.Now().After(deadline) {
+			if got := m.Next(t, 20*time.Second); got != "WATCHDOG=1" || time.Now().After(deadline) {
 				return got
 			}
 		}
@@ -97,13 +63,13 @@ func TestNotify(t *testing.T) {
 func TestNotifyFailedStart(t *testing.T) {
 	data := t.TempDir()
 	start(t, "DATA="+data)
-	m, setting := newServiceManager(t)
-	d := launch(t, setting, "WATCHDOG_USEC=150000", "DATA="+data)
+	m := systemdtest.NewManager(t)
+	d := launch(t, "NOTIFY_SOCKET="+m.Socket, "WATCHDOG_USEC=150000", "DATA="+data)
 	defer time.AfterFunc(20*time.Second, func() { d.cmd.Process.Kill() }).Stop() // should it serve
 	if code := d.wait(t); code != cli.ExitFailure {
 		t.Errorf("exit code is %d, want %d", code, cli.ExitFailure)
 	}
-	if got := m.next(t, time.Millisecond); got != "" {
+	if got := m.Next(t, time.Millisecond); got != "" {
 		t.Errorf("notification is %q, want none", got)
 	}
 }

@@ -281,7 +281,7 @@ func TestRefusedWatchSettings(t *testing.T) {
 		says    string
 	}{
 		{"METRICS=9100", cli.ExitUsage, `metrics is "9100", want host:port`},
-		{"PPROF=1", cli.ExitUsage, "--pprof needs --metrics"},
+		{"PPROF=1", cli.ExitUsage, "pprof needs metrics"},
 		{"METRICS=" + taken.Addr().String(), cli.ExitFailure, "metrics: listen tcp " + taken.Addr().String()},
 	} {
 		data := filepath.Join(t.TempDir(), "data")

@@ -1,6 +1,6 @@
 //go:build faults
 
-package cli
+package daemon
 
 import (
 	"fmt"
@@ -12,7 +12,7 @@ import (
 )
 
 // tune makes sealing, settling and removal as frequent as the environment says,
-// so that a test meets them in seconds: FAULT_SEGMENT_SIZE in bytes,
+// so that a test sees them within seconds: FAULT_SEGMENT_SIZE in bytes,
 // FAULT_REMOVE_AFTER and FAULT_SETTLE_EVERY as durations.
 func tune(c engine.Config) (engine.Config, error) {
 	if s := os.Getenv("FAULT_SEGMENT_SIZE"); s != "" {

@@ -1,0 +1,175 @@
+package daemon
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tcp-log-server/engine"
+	"tcp-log-server/server"
+)
+
+// Config says what a daemon serves, where and to whom. NewConfig has the defaults.
+type Config struct {
+	// Host and Port are the TCP address to listen on. Port 0 picks a free one.
+	Host string
+	Port int
+	// Listener, if not nil, is served instead of Host and Port. Run closes it.
+	Listener net.Listener
+
+	// Data, WAL, Blobs and LooseMax are those of engine.Config.
+	Data, WAL, Blobs string
+	LooseMax         int
+
+	// MaxEntry and WriteTimeout are those of server.Config.
+	MaxEntry     int
+	WriteTimeout time.Duration
+	// MaxConnections is how many connections to serve at once. With 0 it is the server's
+	// default. The limit of open files bounds both.
+	MaxConnections int
+
+	// TLSCert and TLSKey name the PEM files of the server's certificates and of their
+	// private key. With both empty the server does not speak TLS.
+	TLSCert, TLSKey string
+	// TLSClientCA names the PEM file of the authorities whose certificates admit clients.
+	TLSClientCA string
+	// TLSMinVersion is the oldest version of TLS to accept, as crypto/tls numbers them.
+	TLSMinVersion uint16
+	// Tokens names the file of the tokens that admit clients.
+	Tokens string
+	// Insecure lets a daemon that asks for neither certificates nor tokens listen on
+	// addresses other than loopback.
+	Insecure bool
+
+	// Metrics is the address, host:port, that serves /metrics, /healthz and /readyz over
+	// HTTP, "" for none. Pprof adds /debug/pprof.
+	Metrics string
+	Pprof   bool
+
+	// Systemd makes the daemon use the socket that systemd passes to the process, if
+	// there is one, and notify systemd of its state. Both are the process's, not a
+	// daemon's: of several daemons in a process only one may do this.
+	Systemd bool
+
+	// Logger gets the events of the daemon. The zero Logger drops them. NewLogger makes
+	// the one that the command uses.
+	Logger zerolog.Logger
+	// OnReady, if not nil, is called once with the address of the daemon, after the log
+	// has been recovered and before the first connection is served.
+	OnReady func(net.Addr)
+	// Reload, if not nil, makes the daemon read the files of tokens and certificates
+	// again each time something is received from it.
+	Reload <-chan struct{}
+}
+
+// NewConfig returns a Config with the defaults, for the log in the directory data.
+func NewConfig(data string) Config {
+	log, srv := engine.NewConfig(data), server.NewConfig()
+	return Config{
+		Host: "127.0.0.1", Port: 8089,
+		Data: data, LooseMax: log.LooseMax,
+		MaxEntry: srv.MaxEntry, WriteTimeout: srv.WriteTimeout,
+		TLSMinVersion: tls.VersionTLS13,
+	}
+}
+
+// A ConfigError says which setting cannot be used, and why. It names settings as the
+// command and stat do: TLSCert is tls-cert.
+type ConfigError string
+
+func (e ConfigError) Error() string { return string(e) }
+
+// Validate returns a ConfigError if a daemon cannot be run with c. It reads no files.
+func (c *Config) Validate() error {
+	within := func(name string, n, lo, hi int) error {
+		if n < lo || n > hi {
+			return ConfigError(fmt.Sprintf("%s is %d, want %d to %d", name, n, lo, hi))
+		}
+		return nil
+	}
+	for _, err := range []error{
+		within("port", c.Port, 0, 65535),
+		within("loose-max", c.LooseMax, -1, 1<<40),
+		within("max-entry", c.MaxEntry, 1, 512<<20),
+		within("max-connections", c.MaxConnections, 0, 1<<20),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	_, _, metricsErr := net.SplitHostPort(c.Metrics)
+	switch {
+	case c.Host == "" && c.Listener == nil:
+		return ConfigError("host is empty, want an address: 127.0.0.1, or 0.0.0.0 for all")
+	case c.WriteTimeout < time.Second:
+		return ConfigError(fmt.Sprintf("write-timeout is %v, want 1s or more", c.WriteTimeout))
+	case c.TLSMinVersion != tls.VersionTLS12 && c.TLSMinVersion != tls.VersionTLS13:
+		return ConfigError(fmt.Sprintf("tls-min-version is %s, want 1.3 or 1.2", tlsVersion(c.TLSMinVersion)))
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return ConfigError("tls-cert and tls-key go together: set both or neither")
+	case c.TLSClientCA != "" && c.TLSCert == "":
+		return ConfigError("tls-client-ca needs tls-cert and tls-key")
+	case c.Metrics != "" && metricsErr != nil:
+		return ConfigError(fmt.Sprintf("metrics is %q, want host:port, like 127.0.0.1:9100", c.Metrics))
+	case c.Pprof && c.Metrics == "":
+		return ConfigError("pprof needs metrics, the address that serves it")
+	}
+	// The address that is in use at last is checked again. This is so that a daemon that
+	// will be refused changes nothing; the listener reports a host that cannot be resolved.
+	if addr, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(c.Host, "0")); c.Listener == nil && err == nil {
+		if err := c.checkExposure(addr); err != nil {
+			return ConfigError(err.Error())
+		}
+	}
+	return nil
+}
+
+// restricted reports whether clients must show a certificate or a token.
+func (c *Config) restricted() bool { return c.TLSClientCA != "" || c.Tokens != "" }
+
+// checkExposure refuses an address that other machines can reach, unless clients must show
+// who they are or Insecure allows it.
+func (c *Config) checkExposure(addr net.Addr) error {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || tcp.IP.IsLoopback() || c.restricted() || c.Insecure {
+		return nil
+	}
+	return fmt.Errorf("anyone who can reach %s could read and write the log: "+
+		"set TLS_CERT, TLS_KEY and TLS_CLIENT_CA to require certificates, or TOKENS to require tokens, or HOST=127.0.0.1; "+
+		"or INSECURE=1 if only trusted clients can reach it", tcp.IP)
+}
+
+// shown are the settings that stat shows to everyone who may read the log, under the names
+// of the command's flags: all of them, except where the files of secrets are.
+func (c *Config) shown() map[string]any {
+	shown := map[string]any{
+		"host": c.Host, "port": c.Port,
+		"data": c.Data, "loose-max": c.LooseMax,
+		"max-entry": c.MaxEntry, "max-connections": c.maxConnections(), "write-timeout": c.WriteTimeout.String(),
+		"tls-cert": c.TLSCert != "", "tls-key": c.TLSKey != "", "tls-client-ca": c.TLSClientCA != "", "tokens": c.Tokens != "",
+		"tls-min-version": tlsVersion(c.TLSMinVersion), "insecure": c.Insecure,
+		"pprof": c.Pprof, "log-level": levelName(c.Logger.GetLevel()),
+	}
+	// Without a value these follow from others.
+	for name, value := range map[string]string{"wal": c.WAL, "blobs": c.Blobs, "metrics": c.Metrics} {
+		if value != "" {
+			shown[name] = value
+		}
+	}
+	return shown
+}
+
+// maxConnections is MaxConnections, or the default in its place.
+func (c *Config) maxConnections() int {
+	if c.MaxConnections == 0 {
+		return server.NewConfig().MaxConnections
+	}
+	return c.MaxConnections
+}
+
+// tlsVersion is a version of TLS as the setting has it: 1.3.
+func tlsVersion(version uint16) string { return strings.TrimPrefix(tls.VersionName(version), "TLS ") }

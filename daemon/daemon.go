@@ -1,0 +1,194 @@
+// Package daemon runs the server as one value: the log, its TCP server, TLS and tokens,
+// metrics, and what systemd is told. It knows no flags, no signals and no exit codes: the
+// command tcp-log-server adds those, and another program can run a daemon by itself:
+//
+//	config := daemon.NewConfig("/var/lib/log")
+//	config.Port = 9000
+//	err := daemon.Run(ctx, config) // until ctx ends
+//
+// Several daemons may run in one process, on directories of their own.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tcp-log-server/engine"
+	"tcp-log-server/server"
+)
+
+// shutdownTime bounds an orderly end: connections that are still open then are cut off.
+// It leaves the log's own closing time within 10 s.
+const shutdownTime = 4 * time.Second
+
+// daemon is what one Run owns.
+type daemon struct {
+	config    Config
+	logger    zerolog.Logger
+	admission *admission
+	monitor   *monitor
+	manager   *manager
+
+	log *engine.Log
+	ln  net.Listener
+	srv *server.Server
+}
+
+// Run opens the log, serves it until ctx ends, and closes it. Then it returns nil. Before it
+// returns, everything that it has started has ended, and the log has acknowledged or refused
+// every append that it was given.
+//
+// It returns a ConfigError, having changed nothing, where Config.Validate does; errors of
+// files that the settings name wrap access.ErrTokens or access.ErrCertificates; those of
+// opening the log are engine.Open's. The server's own failure is an error too.
+func Run(ctx context.Context, config Config) (err error) {
+	if config.Listener != nil {
+		defer config.Listener.Close()
+	}
+	if err := config.Validate(); err != nil {
+		return err
+	}
+	d := &daemon{config: config, logger: config.Logger, manager: &manager{}}
+	if d.admission, err = newAdmission(config); err != nil {
+		return err
+	}
+	if d.monitor, err = newMonitor(config); err != nil {
+		return err
+	}
+	defer d.monitor.close()
+	if config.Systemd {
+		d.manager = newManager(d.logger)
+	}
+	if err := d.open(); err != nil {
+		return err
+	}
+	if err := d.listen(); err != nil {
+		return errors.Join(err, d.log.Close())
+	}
+	served := make(chan error, 1)
+	var serving sync.WaitGroup
+	serving.Go(func() { served <- d.srv.Serve(d.ln) })
+	err = d.attend(ctx, served)
+	err = errors.Join(err, d.stop())
+	serving.Wait()
+	if err != nil {
+		return err
+	}
+	d.logger.Info().Str("event", "stopped").Send()
+	return nil
+}
+
+// open opens the log and recovers it.
+func (d *daemon) open() (err error) {
+	config := engine.NewConfig(d.config.Data)
+	config.WAL, config.Blobs, config.LooseMax = d.config.WAL, d.config.Blobs, d.config.LooseMax
+	config.Logger = d.logger
+	if config, err = tune(config); err != nil {
+		return err
+	}
+	d.monitor.hook(&config, nil)
+	d.log, err = engine.Open(config)
+	return err
+}
+
+// listen begins to listen and makes the server.
+func (d *daemon) listen() (err error) {
+	if d.ln, err = d.config.listen(); err != nil {
+		return err
+	}
+	if err := d.config.checkExposure(d.ln.Addr()); err != nil {
+		d.ln.Close()
+		return err
+	}
+	if d.config.OnReady != nil {
+		d.config.OnReady(d.ln.Addr())
+	}
+	config := server.Config{
+		MaxEntry:       d.config.MaxEntry,
+		MaxConnections: connectionsFor(d.config.maxConnections()),
+		WriteTimeout:   d.config.WriteTimeout,
+		Stat:           newStat(d),
+		Logger:         d.logger,
+	}
+	if config.MaxConnections < d.config.MaxConnections {
+		d.logger.Warn().Str("event", "limited").Int("connections", config.MaxConnections).Msg("the limit of open files (ulimit -n) allows no more connections")
+	}
+	d.admission.configure(&config)
+	d.monitor.hook(nil, &config)
+	d.srv = server.New(d.log, config)
+	d.monitor.show(d.log, d.srv)
+	head, _ := d.log.Head(context.Background())
+	event := d.logger.Info().Str("event", "listening")
+	if tcp, ok := d.ln.Addr().(*net.TCPAddr); ok {
+		event.Int("port", tcp.Port).Str("address", tcp.IP.String())
+	}
+	event.Str("data", d.config.Data).Uint64("head", head).Send()
+	d.admission.warn(d.ln.Addr())
+	return nil
+}
+
+// listen returns the listener of the configuration: the one that it holds, or the socket that
+// systemd has passed, or a new one.
+func (c *Config) listen() (net.Listener, error) {
+	if c.Listener != nil {
+		return c.Listener, nil
+	}
+	if c.Systemd {
+		if ln, err := passedSocket(); ln != nil || err != nil {
+			return ln, err
+		}
+	}
+	return net.Listen("tcp", net.JoinHostPort(c.Host, fmt.Sprint(c.Port)))
+}
+
+// attend keeps the service manager informed and reloads when told to, until ctx ends or the
+// server ends by itself, which is an error.
+func (d *daemon) attend(ctx context.Context, served <-chan error) error {
+	status := fmt.Sprintf("listening on %s", d.ln.Addr())
+	d.manager.ready(status)
+	endWatchdog := d.manager.watchdog(answers(d.log))
+	defer endWatchdog()
+	for {
+		select {
+		case <-d.config.Reload:
+			d.manager.reloading()
+			d.admission.reload(d.srv, d.ln.Addr())
+			d.manager.ready(status)
+		case err := <-served:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// stop ends the server, and then the log.
+func (d *daemon) stop() error {
+	d.manager.stopping()
+	d.monitor.stopping()
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	if err := d.srv.Shutdown(ctx); err != nil {
+		d.logger.Warn().Str("event", "stopping").Msg("connections were cut off before they had received all their replies")
+	}
+	return d.log.Close()
+}
+
+// answers returns a check that the log answers: that its newest entry can be read to its end.
+// A log that refuses appends still answers, and so does one whose newest entry is damaged: a
+// restart would mend neither.
+func answers(log *engine.Log) func(context.Context) error {
+	return func(ctx context.Context) error {
+		head, err := log.Head(ctx)
+		if err != nil {
+			return err
+		}
+		return log.Read(ctx, head, head, func(uint64, int, []byte, error) error { return nil })
+	}
+}

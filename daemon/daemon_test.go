@@ -1,0 +1,170 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tcp-log-server/client"
+	"tcp-log-server/engine"
+)
+
+// running is a daemon in this process.
+type running struct {
+	addr string
+	stop func() error // ends it and returns what Run has returned
+}
+
+// run runs a daemon until stop, or the end of the test.
+func run(t *testing.T, config Config) *running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ready, ended := make(chan net.Addr, 1), make(chan error, 1)
+	config.OnReady = func(addr net.Addr) { ready <- addr }
+	go func() { ended <- Run(ctx, config) }()
+	r := &running{stop: func() error { cancel(); return <-ended }}
+	select {
+	case addr := <-ready:
+		r.addr = addr.String()
+	case err := <-ended:
+		t.Fatalf("the daemon has ended: %v", err)
+	}
+	t.Cleanup(cancel)
+	return r
+}
+
+// TestTwoDaemons runs two daemons in one process, each with a log of its own, stops them and
+// opens their logs again.
+func TestTwoDaemons(t *testing.T) {
+	dir := t.TempDir()
+	var configs []Config
+	for n := range 2 {
+		config := NewConfig(filepath.Join(dir, fmt.Sprint(n)))
+		config.Port, config.Metrics = 0, "127.0.0.1:0"
+		configs = append(configs, config)
+	}
+	for round := range 2 {
+		daemons := []*running{run(t, configs[0]), run(t, configs[1])}
+		for n, d := range daemons {
+			c, err := client.Dial(t.Context(), d.addr, client.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			for i := range n + 1 { // so that the logs differ in length too
+				want := uint64(round*(n+1) + i + 1)
+				if index, err := c.Append(t.Context(), fmt.Appendf(nil, `{"log":%d}`, n)); err != nil || index != want {
+					t.Errorf("round %d, log %d: index is %d, %v, want %d", round, n, index, err, want)
+				}
+			}
+			for e, err := range c.Read(t.Context(), 1, 0) {
+				if want := fmt.Sprintf(`{"log":%d}`, n); err != nil || string(e.Value) != want {
+					t.Errorf("log %d has the entry %s, %v, want %s", n, e.Value, err, want)
+				}
+			}
+		}
+		for n, d := range daemons {
+			if err := d.stop(); err != nil {
+				t.Errorf("log %d: Run returns %v", n, err)
+			}
+			if _, err := net.DialTimeout("tcp", d.addr, time.Second); err == nil {
+				t.Errorf("log %d: %s is still served", n, d.addr)
+			}
+		}
+	}
+}
+
+// TestListener: a daemon serves the listener of its configuration, and closes it even if it
+// cannot run.
+func TestListener(t *testing.T) {
+	listen := func() net.Listener {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ln
+	}
+	config := NewConfig(engine.Memory)
+	config.Listener = listen()
+	d := run(t, config)
+	if want := config.Listener.Addr().String(); d.addr != want {
+		t.Errorf("the daemon listens on %s, want %s", d.addr, want)
+	}
+	if err := d.stop(); err != nil {
+		t.Error(err)
+	}
+	config.Listener = listen()
+	config.Pprof = true
+	if err := Run(t.Context(), config); err == nil {
+		t.Error("Run returns nil for a wrong configuration")
+	}
+	if _, err := config.Listener.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after Run the listener returns %v, want %v", err, net.ErrClosed)
+	}
+}
+
+// TestStatSettings: stat shows the settings by the names of the flags, and not where secrets are.
+func TestStatSettings(t *testing.T) {
+	config := NewConfig(engine.Memory)
+	config.Port = 0
+	config.MaxEntry = 1234
+	d := run(t, config)
+	c, err := client.Dial(t.Context(), d.addr, client.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	text, err := c.Stat(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s Stat
+	if err := json.Unmarshal(text, &s); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]any{"max-entry": 1234.0, "data": "memory", "tls-min-version": "1.3", "write-timeout": "1m0s", "tokens": false} {
+		if s.Settings[name] != want {
+			t.Errorf("%s is %v, want %v", name, s.Settings[name], want)
+		}
+	}
+	config.Tokens, config.TLSKey = "/secret/tokens", "/secret/key"
+	if shown := fmt.Sprint(config.shown()); strings.Contains(shown, "secret") {
+		t.Errorf("stat would show %s", shown)
+	}
+}
+
+// TestValidate: a wrong setting is a ConfigError that names it, and nothing is created.
+func TestValidate(t *testing.T) {
+	for says, change := range map[string]func(c *Config){
+		"port is 65536":                   func(c *Config) { c.Port = 65536 },
+		"loose-max is -2":                 func(c *Config) { c.LooseMax = -2 },
+		"max-entry is 0":                  func(c *Config) { c.MaxEntry = 0 },
+		"max-connections is -1":           func(c *Config) { c.MaxConnections = -1 },
+		"host is empty":                   func(c *Config) { c.Host = "" },
+		"write-timeout is 1ms":            func(c *Config) { c.WriteTimeout = time.Millisecond },
+		"tls-min-version is 1.1":          func(c *Config) { c.TLSMinVersion = tls.VersionTLS11 },
+		"tls-cert and tls-key":            func(c *Config) { c.TLSKey = "key" },
+		"tls-client-ca needs":             func(c *Config) { c.TLSClientCA = "ca" },
+		`metrics is "9100"`:               func(c *Config) { c.Metrics = "9100" },
+		"pprof needs metrics":             func(c *Config) { c.Pprof = true },
+		"anyone who can reach 0.0.0.0 co": func(c *Config) { c.Host = "0.0.0.0" },
+	} {
+		dir := t.TempDir()
+		config := NewConfig(filepath.Join(dir, "data"))
+		change(&config)
+		err := Run(t.Context(), config)
+		if _, ok := errors.AsType[ConfigError](err); !ok || !strings.HasPrefix(err.Error(), says) {
+			t.Errorf("Run returns %v, want a ConfigError that begins with %q", err, says)
+		}
+		if made, _ := filepath.Glob(filepath.Join(dir, "*")); len(made) > 0 {
+			t.Errorf("%s: Run has made %v", says, made)
+		}
+	}
+}
