@@ -4,14 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
-	"github.com/mattn/go-isatty"
-	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/backup"
@@ -22,11 +16,11 @@ import (
 func backupCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "backup",
-		Usage: "copy the log, running or not, into DEST, verifying all of it",
-		Description: "DEST becomes a whole log itself: to restore it, copy it back and start the server\n" +
-			"on it. It is created, or must be empty, or hold an earlier backup of this log: then\n" +
-			"only what is new is copied. Whenever this is interrupted, DEST holds the earlier\n" +
-			"backup or the new one, and running it again completes it.\n\n" +
+		Usage: "copy the log, running or not, to DEST, and verify it while copying",
+		Description: "DEST becomes a complete log: to restore it, copy it back and start the server on it.\n" +
+			"DEST must not exist, or be empty, or hold an earlier backup of this log; then only\n" +
+			"what is new is copied. If a backup is interrupted, DEST holds the earlier backup or\n" +
+			"the new one; run it again to complete it.\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server backup /mnt/backup/log\n" +
 			"   tcp-log-server backup --verify --data /var/lib/log /mnt/backup/log\n" +
@@ -34,28 +28,28 @@ func backupCommand() *cli.Command {
 			"Exit codes: 0 done, 1 failed, 16 wrong usage.",
 		ArgsUsage: "DEST",
 		Flags: append(directoryFlags(" to copy", "--data"),
-			&cli.BoolFlag{Name: "copy", Usage: "write every byte anew: no clones, no hard links, even where DEST is on the same disk"},
+			&cli.BoolFlag{Name: "copy", Usage: "copy every byte: no clones and no hard links, even if DEST is on the same disk"},
 			&cli.BoolFlag{Name: "verify", Usage: "run fsck on DEST afterwards"},
 		),
-		Action: backUp,
+		Action: action(backUp),
 	}
 }
 
 // backUp makes a backup and says what it did.
 func backUp(ctx context.Context, cmd *cli.Command) error {
 	if cmd.NArg() != 1 {
-		return cli.Exit("want one argument: the directory that the backup goes to; see `tcp-log-server backup --help`", ExitUsage)
+		return usageError(cmd, "want one argument: the directory for the backup")
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	config := backup.Config{
 		Data: cmd.String("data"), WAL: cmd.String("wal"), Blobs: cmd.String("blobs"),
 		Dest: cmd.Args().First(), Copy: cmd.Bool("copy"),
 	}
-	bar := &backupBar{out: os.Stderr, quiet: !isatty.IsTerminal(os.Stderr.Fd())}
-	config.Progress = bar.show
+	bar := newProgress()
+	config.Progress = func(phase backup.Phase, done, total int64) {
+		bar.show(string(phase), done, total, phase == backup.PhaseSegments)
+	}
 	res, err := backup.Run(ctx, config)
-	bar.end()
+	bar.clear()
 	switch {
 	case errors.Is(err, backup.ErrUsage):
 		return cli.Exit(err.Error(), ExitUsage)
@@ -84,55 +78,4 @@ func verifyBackup(ctx context.Context, dir string) error {
 	}
 	fmt.Printf("%s: verified, digest %s\n", dir, sum.Digest)
 	return nil
-}
-
-// byteCount is n bytes in the unit that suits it.
-func byteCount(n int64) string {
-	unit, f := "B", float64(n)
-	for _, next := range []string{"KiB", "MiB", "GiB", "TiB"} {
-		if f < 1024 {
-			break
-		}
-		unit, f = next, f/1024
-	}
-	if unit == "B" {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %s", f, unit)
-}
-
-// backupBar shows the progress of a backup on a terminal: one bar a phase.
-type backupBar struct {
-	out   io.Writer
-	quiet bool
-	phase backup.Phase
-	bar   *progressbar.ProgressBar
-}
-
-func (b *backupBar) show(phase backup.Phase, done, total int64) {
-	if b.quiet {
-		return
-	}
-	if phase != b.phase {
-		b.end()
-		b.phase = phase
-		b.bar = progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(b.out),
-			progressbar.OptionSetDescription(string(phase)),
-			progressbar.OptionShowBytes(phase == backup.PhaseSegments),
-			progressbar.OptionShowCount(),
-			progressbar.OptionThrottle(100*time.Millisecond),
-			progressbar.OptionFullWidth(),
-			progressbar.OptionClearOnFinish(),
-		)
-	}
-	// What it cannot draw is not worth failing for.
-	_ = b.bar.Set64(done)
-}
-
-func (b *backupBar) end() {
-	if b.bar != nil {
-		_ = b.bar.Clear()
-		b.bar = nil
-	}
 }

@@ -6,72 +6,77 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/internal/build"
 )
 
-// Exit codes of every command but fsck, which has those of fsck(8).
+// The exit codes. fsck has those of fsck(8), which package fsck names.
 const (
 	ExitFailure = 1
+	ExitDamaged = 2 // cat, read and tail: some entries cannot be read
+	ExitRefused = 2 // append and import: some entries are refused
+	ExitUnknown = 3 // append: the outcome of some entries is unknown
 	ExitUsage   = 16
 )
 
-// Main runs the command that args name, as os.Args has them, and returns the exit code of
-// the process.
+// Main runs the command that args name, which are os.Args, and returns the exit code of the process.
 func Main(args []string) int {
 	limitGarbage()
 	return run(args)
 }
 
 func run(args []string) int {
-	cmd := serveCommand()
-	cmd.Commands = []*cli.Command{appendCommand(), readCommand(), tailCommand(), fsckCommand(), backupCommand(), statCommand(), catCommand(), importCommand(), versionCommand(), completionCommand(), manCommand()}
-	cmd.Version = build.This().String()
-	for _, c := range append(cmd.Commands, cmd) {
+	root := serveCommand()
+	root.Commands = []*cli.Command{
+		appendCommand(), readCommand(), tailCommand(), fsckCommand(), backupCommand(), statCommand(), catCommand(),
+		importCommand(), versionCommand(), completionCommand(), manCommand(),
+	}
+	root.Version = build.This().String()
+	for _, c := range append(root.Commands, root) {
 		c.OnUsageError = wrongUsage
 	}
-	if len(args) > 1 && slices.ContainsFunc(cmd.Commands, func(c *cli.Command) bool { return c.Name == args[1] }) && !slices.Contains([]string{"completion", "man"}, args[1]) {
-		cmd.Flags = nil // the server's settings, good or bad, are nothing to a command
+	if len(args) > 1 && root.Command(args[1]) != nil && !slices.Contains([]string{"completion", "man"}, args[1]) {
+		root.Flags = nil // the daemon's settings, right or wrong, do not matter to a command
 	}
-	if name, ok := misplaced(cmd, args); ok {
-		fmt.Fprintf(os.Stderr, "tcp-log-server: the flags of `%s` go behind it: tcp-log-server %s --flag …; see `tcp-log-server %s --help`\n", name, name, name)
+	if name, ok := misplaced(root, args); ok {
+		fmt.Fprintf(os.Stderr, "tcp-log-server: the flags of `%s` go after it: tcp-log-server %s --flag …; see `tcp-log-server %s --help`\n", name, name, name)
 		return ExitUsage
 	}
 	cli.UsageCommandHelp = "show the commands, or the help of one"
 	unknown := ""
-	for _, c := range cmd.Commands { // `tail -h HOST` asks for the help of tail
-		c.CommandNotFound = func(ctx context.Context, c *cli.Command, _ string) { _ = cli.ShowCommandHelp(ctx, cmd, c.Name) }
+	for _, c := range root.Commands { // `tail -h HOST` asks for the help of tail
+		c.CommandNotFound = func(ctx context.Context, c *cli.Command, _ string) { _ = cli.ShowCommandHelp(ctx, root, c.Name) }
 	}
-	cmd.CommandNotFound = func(_ context.Context, _ *cli.Command, name string) { unknown = name }
-	args = parted(cmd, args)
-	cmd.ExitErrHandler = func(context.Context, *cli.Command, error) {}
-	err := cmd.Run(context.Background(), args)
+	root.CommandNotFound = func(_ context.Context, _ *cli.Command, name string) { unknown = name }
+	root.ExitErrHandler = func(context.Context, *cli.Command, error) {}
+	err := root.Run(context.Background(), splitShortFlags(root, args))
 	if unknown != "" {
-		err = cli.Exit(fmt.Sprintf("there is no command %q, want one of %s; see `tcp-log-server --help`", unknown, strings.Join(namesOf(cmd), ", ")), ExitUsage)
+		err = usageError(root, fmt.Sprintf("there is no command %q, want one of %s", unknown, strings.Join(commandNames(root), ", ")))
 	}
 	if err == nil {
 		return 0
 	}
-	// What no action has returned, the command line itself is wrong about.
+	// An error that no action has returned is about the command line.
 	code := ExitUsage
-	var coded cli.ExitCoder
-	if errors.As(err, &coded) {
+	if coded, ok := errors.AsType[cli.ExitCoder](err); ok {
 		code = coded.ExitCode()
 	} else {
-		err = errors.New(worded(err) + "; see `tcp-log-server --help`")
+		err = usageError(root, worded(err))
 	}
-	if text := strings.ReplaceAll(err.Error(), "\n", "; "); text != "" { // as errors.Join parts them
+	if text := strings.ReplaceAll(err.Error(), "\n", "; "); text != "" { // errors.Join separates them by newlines
 		fmt.Fprintf(os.Stderr, "tcp-log-server: %s\n", text)
 	}
 	return code
 }
 
-// wrongUsage words what the command line is wrong about.
+// wrongUsage says what is wrong with the command line.
 func wrongUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	text := worded(err)
 	if flag, ok := strings.CutPrefix(text, "flag provided but not defined: --"); ok && (flag == "port" || flag == "host") {
@@ -89,18 +94,24 @@ func usageError(cmd *cli.Command, text string) error {
 	return cli.Exit(fmt.Sprintf("%s; see `%s --help`", text, help), ExitUsage)
 }
 
-// longFlag finds a flag that the library for flags names with one hyphen, and that
-// has two in the help.
+// argument returns the only argument of a command, "" if there is none.
+func argument(cmd *cli.Command, what string) (string, error) {
+	if cmd.NArg() > 1 {
+		return "", usageError(cmd, fmt.Sprintf("want at most one %s, got %s", what, strings.Join(cmd.Args().Slice(), " ")))
+	}
+	return cmd.Args().First(), nil
+}
+
+// longFlag finds a flag that package cli names with one hyphen and the help with two.
 var longFlag = regexp.MustCompile(`(for flag |not defined: )-([a-z0-9][^ :,=]+)`)
 
-// worded is the text of an error of the library for flags, without the names of
-// Go's functions.
+// worded is the text of an error of package cli, without the names of Go's functions.
 func worded(err error) string {
 	text := longFlag.ReplaceAllString(err.Error(), "$1--$2")
 	before, parsing, ok := strings.Cut(text, ": strconv.")
 	switch {
 	case !ok:
-		return strings.ReplaceAll(before, ": parse error", ", which is not what it takes")
+		return strings.ReplaceAll(before, ": parse error", ", which it does not take")
 	case strings.HasPrefix(parsing, "ParseUint"):
 		return before + ", want a whole number, 0 or more"
 	default:
@@ -108,8 +119,8 @@ func worded(err error) string {
 	}
 }
 
-// namesOf are the names of the commands, in the order of the help.
-func namesOf(cmd *cli.Command) (names []string) {
+// commandNames are the names of the commands, in the order of the help.
+func commandNames(cmd *cli.Command) (names []string) {
 	for _, c := range cmd.VisibleCommands() {
 		if c.Name != "help" {
 			names = append(names, c.Name)
@@ -118,13 +129,14 @@ func namesOf(cmd *cli.Command) (names []string) {
 	return names
 }
 
-// action makes a command of fn: an error of it is a failure, unless it brings an
-// exit code with it.
+// action makes a command of fn: its context ends with a signal, and an error without an exit code is a
+// failure.
 func action(fn cli.ActionFunc) cli.ActionFunc {
 	return func(ctx context.Context, cmd *cli.Command) error {
+		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
 		err := fn(ctx, cmd)
-		var coded cli.ExitCoder
-		if err == nil || errors.As(err, &coded) {
+		if _, coded := errors.AsType[cli.ExitCoder](err); err == nil || coded {
 			return err
 		}
 		return cli.Exit(err, ExitFailure)

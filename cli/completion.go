@@ -14,9 +14,11 @@ import (
 	"tcp-log-server/daemon"
 )
 
-// completionCommand is `tcp-log-server completion`. The scripts are made from the
-// commands and flags themselves and need nothing at completion time: no other
-// package of scripts, and no run of this program.
+// urfave/cli can make completion scripts too, but they run this program through eval at each Tab and
+// complete no values of flags, which ours do; TestBashCompletion and the others say what is wanted.
+
+// completionCommand is `tcp-log-server completion`. The scripts are made from the commands and flags
+// and need nothing else at completion time: no other scripts, and no run of this program.
 func completionCommand() *cli.Command {
 	scripts := map[string]func(io.Writer, []commandDoc) error{"bash": bashScript, "zsh": zshScript, "fish": fishScript}
 	return &cli.Command{
@@ -24,39 +26,39 @@ func completionCommand() *cli.Command {
 		Usage: "print the script that completes commands and flags in bash, zsh or fish",
 		Description: "Examples:\n" +
 			"   source <(tcp-log-server completion bash)      # for this shell, or in ~/.bashrc\n" +
-			"   source <(tcp-log-server completion zsh)       # in ~/.zshrc, behind compinit\n" +
+			"   source <(tcp-log-server completion zsh)       # in ~/.zshrc, after compinit\n" +
 			"   tcp-log-server completion zsh > ~/.zfunc/_tcp-log-server    # or in a directory of $fpath\n" +
 			"   tcp-log-server completion fish > ~/.config/fish/completions/tcp-log-server.fish",
 		ArgsUsage: "bash|zsh|fish",
 		Action: action(func(_ context.Context, cmd *cli.Command) error {
 			script := scripts[cmd.Args().First()]
 			if cmd.NArg() != 1 || script == nil {
-				return usageError(cmd, "want one shell of "+strings.Join(slices.Sorted(maps.Keys(scripts)), ", "))
+				return usageError(cmd, "want one of "+strings.Join(slices.Sorted(maps.Keys(scripts)), ", "))
 			}
 			return script(os.Stdout, documented(cmd.Root()))
 		}),
 	}
 }
 
-// commandDoc is what completions and the manual say of a command.
+// commandDoc is what the completion scripts and the manual page say about a command.
 type commandDoc struct {
 	name        string // "" for the program itself
 	usage       string
-	args        string // what the arguments are, as in the help
+	args        string // the arguments, as in the help
 	description string
 	flags       []flagDoc
 }
 
-// flagDoc is what they say of a flag.
+// flagDoc is what they say about a flag.
 type flagDoc struct {
 	names []string // with their hyphens
 	usage string
-	value string // what its value is, "" if it takes none
-	def   string // its default, "" if there is none to tell
+	value string // the name of its value, "" if it takes none
+	def   string // its default, "" if none is shown
 	env   []string
 }
 
-// documented lists the program itself and then all its visible commands by name.
+// documented describes the program itself and then its visible commands by name.
 func documented(root *cli.Command) []commandDoc {
 	docs := []commandDoc{describe(root, "")}
 	for _, c := range root.Commands {
@@ -101,8 +103,7 @@ func describe(c *cli.Command, name string) commandDoc {
 	return d
 }
 
-// values says what completes the value of a flag: a list of words, or the
-// directories or files there are.
+// values says what completes the value of a flag: a list of words, or directories, or files.
 func (f flagDoc) values() (words []string, kind string) {
 	switch {
 	case f.value == "directory":

@@ -19,11 +19,11 @@ import (
 	"tcp-log-server/client"
 )
 
-// connectFlags are the flags of every command that speaks with a server. TOKEN is
-// a variable only: a command line is for everyone to see.
+// connectFlags are the flags of every command that connects to a server. TOKEN is only a
+// variable, because everyone can see a command line.
 func connectFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "tls", Sources: cli.EnvVars("TLS"), Usage: "connect by TLS; any of the settings of TLS does that too"},
+		&cli.BoolFlag{Name: "tls", Sources: cli.EnvVars("TLS"), Usage: "connect with TLS, as any other TLS setting does too"},
 		&cli.StringFlag{Name: "tls-ca", Sources: cli.EnvVars("TLS_CA"), Usage: "PEM `file` of the authorities to trust (default: the system's)"},
 		&cli.StringFlag{Name: "tls-cert", Sources: cli.EnvVars("TLS_CERT"), Usage: "PEM `file` of the client's certificate"},
 		&cli.StringFlag{Name: "tls-key", Sources: cli.EnvVars("TLS_KEY"), Usage: "PEM `file` of its key"},
@@ -32,18 +32,17 @@ func connectFlags() []cli.Flag {
 	}
 }
 
-// addressHelp is what the help of such a command says about ADDR.
-const addressHelp = "ADDR is host:port, host or :port; what it leaves out is HOST and PORT, else localhost\n" +
-	"and 8089."
+// addressHelp explains ADDR in the help of such a command.
+const addressHelp = "ADDR is host:port, host or :port. Its other part is HOST or PORT, else localhost or 8089."
 
-// errFile: what stands for an address is of a file, or of standard input.
-var errFile = errors.New("no address")
+// errFile: a file, or standard input, is named in the place of an address.
+var errFile = errors.New("not an address")
 
 // serverAddress completes an address, which may be empty, from HOST and PORT.
 func serverAddress(arg string) (string, error) {
 	host, port, named := "", "", false
 	if info, err := os.Stat(arg); err == nil && info.Mode().IsRegular() {
-		return "", fmt.Errorf("%q is %w, but a file", arg, errFile)
+		return "", fmt.Errorf("%q is %w but a file", arg, errFile)
 	}
 	if arg == "-" {
 		return "", fmt.Errorf("%q is %w", arg, errFile)
@@ -60,20 +59,20 @@ func serverAddress(arg string) (string, error) {
 	case strings.Contains(arg, ":"):
 		var err error
 		if host, port, err = net.SplitHostPort(arg); err != nil {
-			return "", fmt.Errorf("%q is no address, want host:port, host or :port", arg)
+			return "", fmt.Errorf("%q is not an address, want host:port, host or :port", arg)
 		}
 		named = true
 	default:
 		host = arg
 	}
 	if _, err := strconv.Atoi(host); err == nil {
-		return "", fmt.Errorf("%q is no address; for a port write :%s", arg, host)
+		return "", fmt.Errorf("%q is not an address; for a port write :%s", arg, host)
 	}
 	if host == "" {
 		host = os.Getenv("HOST")
 	}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
-		host = "localhost" // what listens on all addresses listens there
+		host = "localhost" // a server on all addresses listens there too
 	}
 	if !named {
 		if port = os.Getenv("PORT"); port == "" {
@@ -104,19 +103,24 @@ func looksLikeEntry(arg string) bool {
 	return strings.HasPrefix(arg, "{") || arg == "null"
 }
 
-// onlyAddress is the address for a command that takes no other argument.
+// onlyAddress returns the address of a command that takes no other argument.
 func onlyAddress(cmd *cli.Command) (string, error) {
 	if arg := cmd.Args().First(); cmd.Name == "tail" && strings.HasPrefix(arg, "-") && arg != "-" {
-		return "", fmt.Errorf("%q is neither a flag nor an address; for a number of entries write -n %s", arg, strings.TrimPrefix(arg, "-"))
+		return "", usageError(cmd, fmt.Sprintf("%q is neither a flag nor an address; for a number of entries write -n %s", arg, strings.TrimPrefix(arg, "-")))
 	}
-	if cmd.NArg() > 1 {
-		return "", fmt.Errorf("want one address at most, got %q", cmd.Args().Slice())
+	arg, err := argument(cmd, "address")
+	if err != nil {
+		return "", err
 	}
-	return serverAddress(cmd.Args().First())
+	addr, err := serverAddress(arg)
+	if err != nil {
+		return "", usageError(cmd, err.Error())
+	}
+	return addr, nil
 }
 
-// connect dials the server at addr with what the flags of cmd say. Errors say what
-// to do and bring their exit code.
+// connect dials the server at addr as the flags of cmd say. Its errors say what to do and have an
+// exit code.
 func connect(ctx context.Context, cmd *cli.Command, addr string, options client.Options) (*client.Client, error) {
 	var err error
 	if options.TLS, err = tlsConfig(cmd); err != nil {
@@ -132,15 +136,15 @@ func connect(ctx context.Context, cmd *cli.Command, addr string, options client.
 	return c, nil
 }
 
-// byTLS reports whether the flags want a connection by TLS.
-func byTLS(cmd *cli.Command) bool {
+// usesTLS reports whether the flags ask for TLS.
+func usesTLS(cmd *cli.Command) bool {
 	return cmd.Bool("tls") || cmd.String("tls-ca")+cmd.String("tls-cert")+cmd.String("tls-key")+cmd.String("tls-server-name") != ""
 }
 
-// tlsConfig is what the flags say of TLS, nil for none.
+// tlsConfig returns the TLS configuration of the flags, nil for none.
 func tlsConfig(cmd *cli.Command) (*tls.Config, error) {
 	ca, cert, key, name := cmd.String("tls-ca"), cmd.String("tls-cert"), cmd.String("tls-key"), cmd.String("tls-server-name")
-	if !byTLS(cmd) {
+	if !usesTLS(cmd) {
 		return nil, nil
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name}
@@ -151,7 +155,7 @@ func tlsConfig(cmd *cli.Command) (*tls.Config, error) {
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls-ca: %s has no certificate, want PEM", ca)
+			return nil, fmt.Errorf("tls-ca: %s has no certificates, want PEM", ca)
 		}
 	}
 	if (cert == "") != (key == "") {
@@ -167,7 +171,7 @@ func tlsConfig(cmd *cli.Command) (*tls.Config, error) {
 	return config, nil
 }
 
-// token is the token that the flags or the environment name, if any.
+// token returns the token of the flags or of the environment, or "".
 func token(cmd *cli.Command) (string, error) {
 	name := cmd.String("token-file")
 	if name == "" {
@@ -184,13 +188,13 @@ func token(cmd *cli.Command) (string, error) {
 	return t, nil
 }
 
-// failure is what a command ends with when the server at addr cannot be used: what
-// happened, in one line, and what to do.
+// failure is the error of a command that cannot use the server at addr: what happened, in one
+// line, and what to do.
 func failure(cmd *cli.Command, addr string, err error) error {
 	return cli.Exit(fmt.Sprintf("%s: %s: %v%s", cmd.Name, addr, plainly(err), adviceFor(cmd, err)), ExitFailure)
 }
 
-// plainly leaves out what is of no use to a person: sockets and system calls.
+// plainly is the text of err without the names of sockets and system calls, which help nobody.
 func plainly(err error) string {
 	text := err.Error()
 	var op *net.OpError
@@ -205,7 +209,7 @@ func plainly(err error) string {
 	return text
 }
 
-// advice is what to do about err, behind a semicolon.
+// advice says after a semicolon what to do about err.
 func advice(err error) string {
 	var record tls.RecordHeaderError
 	var authority x509.UnknownAuthorityError
@@ -215,9 +219,9 @@ func advice(err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "; is the server running there?"
 	case errors.As(err, &dns):
-		return "; look at the host's name"
+		return "; check the name of the host"
 	case errors.As(err, &record):
-		return "; it does not speak TLS: leave --tls and the TLS_ settings out"
+		return "; it does not speak TLS: remove --tls and the TLS_ settings"
 	case errors.As(err, &authority):
 		return "; name its authority with --tls-ca"
 	case errors.As(err, &host):
@@ -235,44 +239,43 @@ func advice(err error) string {
 	case errors.Is(err, client.ErrProtocol):
 		return "; is it a tcp-log-server?"
 	case errors.Is(err, client.ErrDiverged):
-		return "; has it been restored, or is it another one? read on from an index that you know"
+		return "; has it been restored, or is it another log? read from an index that you know"
 	case errors.Is(err, client.ErrLost):
 		return tryTLS
 	}
 	return ""
 }
 
-// tryTLS is the advice where a server has ended a connection, or has sent what is
-// not for people.
+// tryTLS is the advice if a server has closed a connection, or has sent what looks like TLS.
 const tryTLS = "; does it speak TLS? try --tls; or has it been stopped?"
 
-// adviceFor is advice to one who may speak TLS already.
+// adviceFor is advice for a command that may use TLS already.
 func adviceFor(cmd *cli.Command, err error) string {
 	text := advice(err)
-	if text == tryTLS && byTLS(cmd) {
+	if text == tryTLS && usesTLS(cmd) {
 		return "; has it been stopped?"
 	}
 	return text
 }
 
-// tlsRecord reports whether the answer that err quotes is an alert or a handshake
-// of TLS, by its first bytes: the type of the record and the major version.
+// tlsRecord reports whether the answer that err quotes is a TLS alert or handshake, by its first
+// bytes: the type of the record and the major version.
 func tlsRecord(err error) bool {
 	return strings.Contains(err.Error(), ` is "\x15\x03`) || strings.Contains(err.Error(), ` is "\x16\x03`)
 }
 
-// turnedAway reports whether the server wants nothing of the whole connection: what
-// was sent over it is not stored.
+// turnedAway reports whether the server has refused the whole connection: nothing that was sent
+// over it is stored.
 func turnedAway(err error) bool {
 	return errors.Is(err, client.ErrRefused) && (errors.Is(err, client.ErrUnauthorized) || tooMany(err))
 }
 
-// tooMany reports whether the server has as many connections as it may.
+// tooMany reports whether the server has reached its limit of connections.
 func tooMany(err error) bool {
 	return errors.Is(err, client.ErrServer) && strings.HasSuffix(err.Error(), ": too many connections")
 }
 
-// lacksRight reports whether the token is one of the server's, but not for this.
+// lacksRight reports whether the server knows the token, but it lacks the right for this.
 func lacksRight(err error) bool {
 	for _, says := range []error{client.ErrRefused, client.ErrServer} {
 		if errors.Is(err, says) && strings.HasPrefix(err.Error(), says.Error()+": unauthorized: ") {
@@ -282,27 +285,27 @@ func lacksRight(err error) bool {
 	return false
 }
 
-// notWelcome reports whether err is of who asks, not of what is asked.
-func notWelcome(err error) bool {
+// notAdmitted reports whether err is about the client and not about its request.
+func notAdmitted(err error) bool {
 	return errors.Is(err, client.ErrUnauthorized) || tooMany(err) || lacksRight(err)
 }
 
-// retries says on standard error that a connection is lost, once for each time.
+// retries reports on standard error that a connection is lost, once for each time.
 type retries struct {
 	name  string
-	since time.Time // of the first attempt in vain, zero while there is none
+	since time.Time // of the first failed attempt, zero while connected
 }
 
-// note is client.Options.OnRetry.
-func (r *retries) note(err error, _ time.Duration) {
+// failed is client.Options.OnRetry.
+func (r *retries) failed(err error, _ time.Duration) {
 	if r.since.IsZero() {
 		r.since = time.Now()
 		fmt.Fprintf(os.Stderr, "tcp-log-server: %s: %s; trying again until it is back\n", r.name, plainly(err))
 	}
 }
 
-// over says that entries come again.
-func (r *retries) over() {
+// resumed is client.Options.OnResume.
+func (r *retries) resumed() {
 	if !r.since.IsZero() {
 		fmt.Fprintf(os.Stderr, "tcp-log-server: %s: connected again after %v\n", r.name, time.Since(r.since).Round(100*time.Millisecond))
 		r.since = time.Time{}

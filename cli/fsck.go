@@ -5,67 +5,62 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
-	"syscall"
 
-	"github.com/mattn/go-isatty"
-	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/engine"
 	"tcp-log-server/fsck"
 )
 
-// fsckCommand verifies a log's directories, and repairs them.
+// fsckCommand is `tcp-log-server fsck`.
 func fsckCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "fsck",
 		Usage:     "verify the directories of a log, or repair them",
 		ArgsUsage: "[DIR]",
-		Description: "Reads the log in DIR (by default that of --data) without changing a byte: on a\n" +
-			"copy, on read-only media, or beside the running daemon. Every finding is printed,\n" +
-			"then a summary with a digest: two copies hold the same log when it is the same.\n\n" +
+		Description: "Verifies the log in DIR (default: the one of --data) without changing it: a copy, one\n" +
+			"on read-only media, or the log of a running daemon. Prints every finding, then a\n" +
+			"summary with a digest: two copies with equal digests hold the same log.\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server fsck                                  # the log in ./tcp-log-server.data\n" +
 			"   tcp-log-server fsck /mnt/backup/log && echo it is whole\n" +
 			"   tcp-log-server fsck --through 1000 --json | jq -r 'select(.digest).digest'\n" +
 			"   tcp-log-server fsck --repair --dry-run               # what a repair would do\n" +
 			"   tcp-log-server fsck --repair --from /mnt/backup/log  # restore what is damaged\n\n" +
-			"Exit codes, as those of fsck(8):\n" +
-			"   0  no errors; there may have been hints\n" +
+			"Exit codes, as in fsck(8):\n" +
+			"   0  no errors, though perhaps hints\n" +
 			"   1  errors, all of them corrected\n" +
 			"   4  errors, not all of them corrected\n" +
-			"   8  the check or the repair could not be made\n" +
+			"   8  the check or the repair failed\n" +
 			"  16  wrong usage\n\n" +
-			"docs/FSCK.md says what each finding means and what to do.",
+			"docs/FSCK.md explains each finding, and what to do.",
 		Flags: append(directoryFlags("", "DIR"),
-			&cli.BoolFlag{Name: "quick", Usage: "do not read contents: only the index, names, sizes, and how segments fit together"},
-			&cli.Uint64Flag{Name: "through", Usage: "take the digest through this `index`", DefaultText: "the head"},
+			&cli.BoolFlag{Name: "quick", Usage: "do not read contents: only the index, names, sizes, and how the segments join"},
+			&cli.Uint64Flag{Name: "through", Usage: "compute the digest through this `index`", DefaultText: "the head"},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a line"},
-			&cli.BoolFlag{Name: "repair", Usage: "put right what can be put right without loss; the daemon must not run"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "with --repair: print the steps, change nothing"},
-			&cli.StringFlag{Name: "from", Usage: "with --repair: `directory` of another copy, to restore from"},
-			&cli.BoolFlag{Name: "prune", Usage: "with --repair: move blobs that no entry has to lost+found"},
+			&cli.BoolFlag{Name: "repair", Usage: "repair what can be repaired without loss; the daemon must be stopped"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "with --repair: print the steps, but change nothing"},
+			&cli.StringFlag{Name: "from", Usage: "with --repair: `directory` of another copy to restore from"},
+			&cli.BoolFlag{Name: "prune", Usage: "with --repair: move blobs that belong to no entry to lost+found"},
 			&cli.BoolFlag{Name: "accept-loss", Usage: "with --repair: record what cannot be restored as lost"},
-			&cli.IntFlag{Name: "loose-max", Sources: cli.EnvVars("LOOSE_MAX"), Value: engine.DefaultLooseMax, Usage: "with --repair: the daemon's `number` of blob files at most", Validator: between("loose-max", -1, 1<<40)},
+			&cli.IntFlag{Name: "loose-max", Sources: cli.EnvVars("LOOSE_MAX"), Value: engine.DefaultLooseMax, Usage: "with --repair: the daemon's limit on the `number` of blob files", Validator: between("loose-max", -1, 1<<40)},
 		),
-		Action: runFsck,
+		Action: action(runFsck),
 	}
 }
 
-// runFsck checks, or repairs, and exits with the code that says what came of it.
+// runFsck checks or repairs, and exits with the code for the result.
 func runFsck(ctx context.Context, cmd *cli.Command) error {
 	o, err := fsckOptions(cmd)
 	if err != nil {
-		return cli.Exit(err.Error()+"; see `tcp-log-server fsck --help`", fsck.ExitUsage)
+		return usageError(cmd, err.Error())
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	printer := fsck.NewPrinter(os.Stdout, cmd.Bool("json"))
-	bar := newBar(os.Stderr, isatty.IsTerminal(os.Stderr.Fd()) && !cmd.Bool("json"))
-	o.OnProgress = bar.show
+	bar := newProgress()
+	bar.terminal = bar.terminal && !cmd.Bool("json")
+	o.OnProgress = func(p fsck.Progress) { bar.show(p.Phase, p.Done, max(p.Total, 1), p.Phase == "log") }
 	o.OnFinding = func(f fsck.Finding) {
 		bar.clear()
 		printer.Finding(f)
@@ -93,8 +88,8 @@ func runFsck(ctx context.Context, cmd *cli.Command) error {
 	return nil
 }
 
-// report runs the check or the repair and prints what it has come to.
-func report(ctx context.Context, cmd *cli.Command, o fsck.RepairOptions, printer *fsck.Printer, bar *bar) (int, error) {
+// report runs the check or the repair and prints its result.
+func report(ctx context.Context, cmd *cli.Command, o fsck.RepairOptions, printer *fsck.Printer, bar *progress) (int, error) {
 	again := []string{"tcp-log-server", "fsck", "--repair"}
 	for _, flag := range []string{"wal", "blobs"} {
 		if dir := cmd.String(flag); dir != "" {
@@ -139,7 +134,7 @@ func report(ctx context.Context, cmd *cli.Command, o fsck.RepairOptions, printer
 	return res.ExitCode(), nil
 }
 
-// repeated is what a dry run has behind its settings, for the run that is not dry.
+// repeated are the arguments of a dry run that the real run repeats.
 func repeated(o fsck.RepairOptions) (args []string) {
 	if o.From != "" {
 		args = append(args, "--from", o.From)
@@ -161,7 +156,7 @@ func fsckOptions(cmd *cli.Command) (o fsck.RepairOptions, err error) {
 	case 1:
 		o.Data = args.First()
 	default:
-		return o, fmt.Errorf("one directory at most, got %s", strings.Join(args.Slice(), " "))
+		return o, fmt.Errorf("want at most one directory, got %s", strings.Join(args.Slice(), " "))
 	}
 	o.WAL, o.Blobs = cmd.String("wal"), cmd.String("blobs")
 	o.Quick, o.Through = cmd.Bool("quick"), cmd.Uint64("through")
@@ -170,17 +165,17 @@ func fsckOptions(cmd *cli.Command) (o fsck.RepairOptions, err error) {
 	if !cmd.Bool("repair") {
 		for _, flag := range []string{"from", "prune", "dry-run", "accept-loss"} {
 			if cmd.IsSet(flag) {
-				return o, fmt.Errorf("--%s goes with --repair", flag)
+				return o, fmt.Errorf("--%s needs --repair", flag)
 			}
 		}
 	} else if o.Quick {
-		return o, errors.New("--quick does not go with --repair, which needs to know everything")
+		return o, errors.New("--quick does not go with --repair, which needs a full check")
 	}
 	if cmd.IsSet("through") && o.Through == 0 {
 		return o, errors.New("--through is 0, want an index: the first is 1")
 	}
 	if o.Data == "" {
-		return o, errors.New("the directory has an empty name: is a variable not set?")
+		return o, errors.New("the name of the directory is empty: is a variable not set?")
 	}
 	if cmd.IsSet("from") && o.From == "" {
 		return o, errors.New("--from is empty: is a variable not set?")
@@ -189,41 +184,4 @@ func fsckOptions(cmd *cli.Command) (o fsck.RepairOptions, err error) {
 		return o, errors.New("a log in memory has no directories to verify")
 	}
 	return o, nil
-}
-
-// bar shows the progress on a terminal.
-type bar struct {
-	out   *os.File // nil where there is no terminal
-	phase string
-	now   *progressbar.ProgressBar
-}
-
-func newBar(out *os.File, terminal bool) *bar {
-	if !terminal {
-		return &bar{}
-	}
-	return &bar{out: out}
-}
-
-// show draws the progress of a check, with its rate and the time that is left.
-func (b *bar) show(p fsck.Progress) {
-	if b.out == nil {
-		return
-	}
-	if p.Phase != b.phase {
-		b.clear()
-		b.phase = p.Phase
-		b.now = progressbar.NewOptions64(max(p.Total, 1),
-			progressbar.OptionSetWriter(b.out), progressbar.OptionSetDescription(p.Phase),
-			progressbar.OptionShowBytes(p.Phase == "log"), progressbar.OptionShowIts(), progressbar.OptionShowCount(),
-			progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth(), progressbar.OptionClearOnFinish())
-	}
-	_ = b.now.Set64(p.Done) // what cannot be drawn is not missed
-}
-
-// clear makes room for a line of output.
-func (b *bar) clear() {
-	if b.now != nil {
-		_ = b.now.Clear()
-	}
 }

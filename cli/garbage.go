@@ -6,17 +6,16 @@ import (
 )
 
 const (
-	// gcPercent is by how much of itself the heap grows between two collections.
+	// gcPercent is how much the heap grows between two collections, in percent.
 	gcPercent = 400
-	// gcLimit is the size in bytes up to which it may grow so much.
+	// gcLimit is the size in bytes up to which the heap grows that much.
 	gcLimit = 512 << 20
 )
 
-// limitGarbage sets how often garbage is collected, unless GOGC and GOMEMLIMIT do. Little
-// of what the server and the commands allocate lives long, and what does is small: at the
-// default of 100 they would collect many times a second under load, and a command that
-// reads a log would take a tenth longer. Where a lot is in flight, the limit makes it
-// collect sooner.
+// limitGarbage sets how often garbage is collected, unless GOGC and GOMEMLIMIT do. Little of what
+// the server and the commands allocate lives long: at the default of 100 they would collect many
+// times a second under load, and a command that reads a log would take a tenth longer. If a lot
+// of memory is in use, the limit makes collections more frequent.
 func limitGarbage() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)

@@ -6,14 +6,10 @@ import (
 	"fmt"
 	"iter"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/mattn/go-isatty"
-	"github.com/schollz/progressbar/v3"
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/client"
@@ -24,51 +20,48 @@ import (
 func importCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "import",
-		Usage: "bring a log over from the original tcp-log-server of npm",
-		Description: "Copies every entry of the original's log, in order, into the log of a running server\n" +
-			"of this kind, --into, and then reads back and compares what it has written. SOURCE is\n" +
-			"the address of the original server, of any version, or the directory in which it ran,\n" +
-			"where its .tcp-log-server.leveldb and .tcp-log-server.blobs are, once it is stopped.\n" +
-			"Nothing of the source is changed.\n\n" +
-			"An entry keeps its index, so the log must be empty, or hold what an earlier import has\n" +
-			"brought: that is compared, and the import goes on behind it. Nobody else may append\n" +
-			"meanwhile.\n\n" +
-			"Entries that this log does not take, or that the original has lost, are listed on\n" +
-			"standard output: {\"index\":7,\"error\":\"lone surrogate at byte 9 of the entry\"}. The\n" +
-			"import stops before the first and lists the rest, unless --on-refused placeholder\n" +
-			"has their places kept by {\"refused\":{…}} with the text in it. See docs/IMPORT.md.\n\n" +
+		Usage: "import a log from the original tcp-log-server of npm",
+		Description: "Copies every entry of the original's log, in order, to the running server of --into,\n" +
+			"then reads the copies back and compares them. SOURCE is the address of the original\n" +
+			"server, of any version, or the directory in which it ran, with its .tcp-log-server.leveldb\n" +
+			"and .tcp-log-server.blobs; stop it first. The source is not changed.\n\n" +
+			"Every entry keeps its index, so the log must be empty or hold what an earlier import\n" +
+			"stored; that is compared, and the import continues after it. Nobody else may append\n" +
+			"during an import.\n\n" +
+			"Entries that this server refuses, or that the original has lost, are listed on standard\n" +
+			"output: {\"index\":7,\"error\":\"lone surrogate at byte 9 of the entry\"}. The import stops\n" +
+			"before the first and lists the rest. With --on-refused placeholder it stores\n" +
+			"{\"refused\":{…}} with the text in their places. See docs/IMPORT.md.\n\n" +
 			"Examples:\n" +
-			"   tcp-log-server import --dry-run old.example.com:8089       # what would be refused?\n" +
+			"   tcp-log-server import --dry-run old.example.com:8089       # list what would be refused\n" +
 			"   tcp-log-server import old.example.com:8089 --into :8089\n" +
 			"   tcp-log-server import /var/lib/old-log                     # from its directories\n" +
-			"   tcp-log-server import --leveldb level --legacy-blobs blobs # where they lie elsewhere\n\n" +
-			"Exit codes: 0 done, 1 failed, 2 there are entries that are refused, 16 wrong usage.",
+			"   tcp-log-server import --leveldb level --legacy-blobs blobs # if they are elsewhere\n\n" +
+			"Exit codes: 0 done, 1 failed, 2 some entries were refused, 16 wrong usage.",
 		ArgsUsage: "SOURCE",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "into", Usage: "`address` of the server to import into (default: HOST and PORT, else localhost:8089)"},
-			&cli.StringFlag{Name: "on-refused", Value: "stop", Usage: "`stop|placeholder` at an entry that is refused", Validator: func(s string) error {
+			&cli.StringFlag{Name: "on-refused", Value: "stop", Usage: "`stop|placeholder` when an entry is refused", Validator: func(s string) error {
 				if s != "stop" && s != "placeholder" {
 					return fmt.Errorf("on-refused is %q, want stop or placeholder", s)
 				}
 				return nil
 			}},
-			&cli.BoolFlag{Name: "dry-run", Usage: "read the source and list what is refused, write nothing"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "only read the source and list what would be refused"},
 			&cli.StringFlag{Name: "leveldb", Usage: "`directory` of the original's list (default: " + legacy.LevelDBName + " in SOURCE)"},
 			&cli.StringFlag{Name: "legacy-blobs", Usage: "`directory` of the original's blobs (default: " + legacy.BlobsName + " in SOURCE)"},
-			&cli.DurationFlag{Name: "quiet-for", Value: time.Second, Usage: "`time` of silence after which a server of version 6 has sent all it has"},
+			&cli.DurationFlag{Name: "quiet-for", Value: time.Second, Usage: "`time` without an entry after which a server of version 6 has sent everything"},
 		}, connectFlags()...),
 		Action: action(runImport),
 	}
 }
 
-// legacyLog is a log of the original.
+// legacyLog is a log of the original server.
 type legacyLog interface {
 	Read(ctx context.Context, from uint64) iter.Seq2[legacy.Entry, error]
 }
 
 func runImport(ctx context.Context, cmd *cli.Command) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	addr, err := serverAddress(cmd.String("into"))
 	if err != nil {
 		return usageError(cmd, "--into: "+err.Error())
@@ -80,9 +73,12 @@ func runImport(ctx context.Context, cmd *cli.Command) error {
 	if d, ok := src.(*legacy.Directory); ok {
 		defer d.Close()
 	}
-	i := &importing{
+	i := &importer{
 		source: src, placeholders: cmd.String("on-refused") == "placeholder",
-		bar: newImportBar(total), list: os.Stdout,
+		progress: newProgress(), total: -1, refusals: os.Stdout,
+	}
+	if total > 0 {
+		i.total = int64(total)
 	}
 	began := time.Now()
 	if cmd.Bool("dry-run") {
@@ -95,10 +91,10 @@ func runImport(ctx context.Context, cmd *cli.Command) error {
 		defer c.Close()
 		err = i.run(ctx, c)
 	}
-	i.bar.clear()
+	i.progress.clear()
 	switch {
 	case ctx.Err() != nil:
-		return cli.Exit(fmt.Sprintf("import: interrupted behind index %d: run it again to go on", i.stored), ExitFailure)
+		return cli.Exit(fmt.Sprintf("import: interrupted after index %d: run it again to continue", i.stored), ExitFailure)
 	case err != nil:
 		if !cmd.Bool("dry-run") {
 			name += " into " + addr
@@ -110,17 +106,16 @@ func runImport(ctx context.Context, cmd *cli.Command) error {
 	case cmd.Bool("dry-run"):
 		fmt.Fprintf(os.Stderr, "%s: %s entries, %s refused, in %v\n", name, grouped(i.read), grouped(i.refused), took)
 	default:
-		fmt.Fprintf(os.Stderr, "%s: %s of %s entries are in %s: %s imported and read back, %s there before; %s placeholders; %v\n",
+		fmt.Fprintf(os.Stderr, "%s: %s of %s entries are in %s: %s imported and read back, %s already there; %s placeholders; %v\n",
 			name, grouped(i.stored), grouped(i.read), addr, grouped(i.stored-i.found), grouped(i.found), grouped(i.kept), took)
 	}
 	if i.refused > i.kept {
-		return cli.Exit(fmt.Sprintf("import: %s entries are refused, the first at index %d: --on-refused placeholder keeps their places", grouped(i.refused), i.firstRefused), ExitRefused)
+		return cli.Exit(fmt.Sprintf("import: %s entries are refused, the first at index %d: --on-refused placeholder stores placeholders for them", grouped(i.refused), i.firstRefused), ExitRefused)
 	}
 	return nil
 }
 
-// openSource opens what SOURCE names. total is how many entries it has, 0 if that
-// is not known.
+// openSource opens what SOURCE names. total is its number of entries, 0 if that is not known.
 func openSource(ctx context.Context, cmd *cli.Command, into string) (src legacyLog, name string, total uint64, err error) {
 	level, blobs := cmd.String("leveldb"), cmd.String("legacy-blobs")
 	arg := cmd.Args().First()
@@ -162,42 +157,4 @@ func openSource(ctx context.Context, cmd *cli.Command, into string) (src legacyL
 	}
 	s.Quiet = cmd.Duration("quiet-for")
 	return s, fmt.Sprintf("%s (%v)", addr, s.Generation()), 0, nil
-}
-
-// importBar shows on a terminal how far an import is.
-type importBar struct {
-	total uint64
-	phase string
-	bar   *progressbar.ProgressBar // nil where there is no terminal
-	show  bool
-}
-
-func newImportBar(total uint64) *importBar {
-	return &importBar{total: total, show: isatty.IsTerminal(os.Stderr.Fd())}
-}
-
-// step shows that the phase has come to index.
-func (b *importBar) step(phase string, index uint64) {
-	if !b.show {
-		return
-	}
-	if b.phase != phase {
-		b.clear()
-		total := int64(-1) // not known
-		if b.total > 0 {
-			total = int64(b.total)
-		}
-		b.phase, b.bar = phase, progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(phase),
-			progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("entries"),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
-	}
-	_ = b.bar.Set64(int64(index)) // what cannot be drawn is not missed
-}
-
-// clear makes room for a line of output.
-func (b *importBar) clear() {
-	if b.bar != nil {
-		_ = b.bar.Clear()
-	}
 }

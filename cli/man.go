@@ -12,8 +12,10 @@ import (
 	"tcp-log-server/internal/build"
 )
 
-// manCommand is `tcp-log-server man`: the manual page, from the same source as
-// --help.
+// urfave/cli-docs can make a manual page too, by Markdown and three more modules, but without the
+// examples, the exit codes and the names of values that --help has, and TestManPage wants.
+
+// manCommand is `tcp-log-server man`: the manual page, from the same source as --help.
 func manCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "man",
@@ -48,7 +50,7 @@ func manPage(w io.Writer, docs []commandDoc) error {
 	}
 	b.WriteString(".SH DESCRIPTION\n")
 	manText(&b, own.description, false)
-	b.WriteString(".SH FLAGS\nThese are of the server, which runs when no command is named.\n")
+	b.WriteString(".SH FLAGS\nThese are the flags of the server, which runs if no command is named.\n")
 	manFlags(&b, own.flags)
 	b.WriteString(".SH COMMANDS\n")
 	for _, d := range docs[1:] {
@@ -62,8 +64,7 @@ func manPage(w io.Writer, docs []commandDoc) error {
 	return err
 }
 
-// manText writes a description: lines that are indented stay as they are, others
-// are filled.
+// manText writes a description: indented lines stay as they are, others are filled.
 func manText(b *strings.Builder, text string, pause bool) {
 	verbatim := false
 	for line := range strings.SplitSeq(text, "\n") {
@@ -114,12 +115,12 @@ func manFlags(b *strings.Builder, flags []flagDoc) {
 	}
 }
 
-// roff is text as man(7) takes it.
+// roff escapes text for man(7).
 func roff(s string) string {
 	return strings.NewReplacer(`\`, `\e`, `-`, `\-`, "\u2026", "...", "`", `\(ga`, "'", `\(aq`, `"`, `\(dq`, "^", `\(ha`, "~", `\(ti`).Replace(s)
 }
 
-// roffLine is a line of text, which must not be taken for a macro.
+// roffLine is a line of text that man(7) does not take for a macro.
 func roffLine(s string) string {
 	s = roff(strings.TrimRight(s, " "))
 	if strings.HasPrefix(strings.TrimLeft(s, " "), ".") {

@@ -6,33 +6,31 @@ import (
 	"fmt"
 	"iter"
 	"os"
-	"os/signal"
 	"strconv"
-	"syscall"
 
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/client"
 )
 
-// readExits is what the help of the reading commands says of their ends.
-const readExits = "Exit codes: 0 done, or the reader of the output went away; 1 it could not be done;\n" +
-	"2 done, but the server could not give some of the entries; 16 wrong usage."
+// readExits are the exit codes in the help of the reading commands.
+const readExits = "Exit codes: 0 done, or the reader of the output went away; 1 failed; 2 done, but the\n" +
+	"server could not read some of the entries; 16 wrong usage."
 
 // readCommand is `tcp-log-server read`.
 func readCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "read",
-		Usage: "print entries from an index on, and follow",
+		Usage: "print entries, starting at an index, and follow the log",
 		Description: "Prints the entries of a server's log as JSON lines: {\"index\":1,\"entry\":{…}}.\n" +
-			"One that the server cannot give is {\"index\":1,\"error\":\"…\"}.\n\n" +
+			"One that the server cannot read is {\"index\":1,\"error\":\"…\"}.\n\n" +
 			addressHelp + "\n\n" +
 			"Examples:\n" +
-			"   tcp-log-server read                            # all there is\n" +
+			"   tcp-log-server read                            # all entries\n" +
 			"   tcp-log-server read --from 1000 --count 10     # ten entries\n" +
-			"   tcp-log-server read --entry | jq .amount       # the entries alone\n" +
-			"   tcp-log-server read :9000 --from 5 --follow    # and all that is appended\n\n" +
-			"With --follow a lost connection is made again, and no entry missed or repeated.\n\n" +
+			"   tcp-log-server read --entry | jq .amount       # only the entries\n" +
+			"   tcp-log-server read :9000 --from 5 --follow    # and what is appended later\n\n" +
+			"With --follow a lost connection is restored, and no entry is missed or repeated.\n\n" +
 			readExits,
 		ArgsUsage: "[ADDR]",
 		Flags: append([]cli.Flag{
@@ -40,7 +38,7 @@ func readCommand() *cli.Command {
 			&cli.Uint64Flag{Name: "count", Usage: "`number` of entries to print at most (default: all)", Validator: positive("count"), HideDefault: true},
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "wait for entries and print them as they are appended"},
 		}, append(lineFlags(), connectFlags()...)...),
-		Action: func(ctx context.Context, cmd *cli.Command) error {
+		Action: action(func(ctx context.Context, cmd *cli.Command) error {
 			from, count := cmd.Uint64("from"), cmd.Uint64("count")
 			return show(ctx, cmd, func(ctx context.Context, c *client.Client) (iter.Seq2[client.Entry, error], uint64, error) {
 				if cmd.Bool("follow") {
@@ -48,7 +46,7 @@ func readCommand() *cli.Command {
 				}
 				return c.Read(ctx, from, count), count, nil
 			})
-		},
+		}),
 	}
 }
 
@@ -56,22 +54,22 @@ func readCommand() *cli.Command {
 func tailCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "tail",
-		Usage: "print the last entries, and follow",
+		Usage: "print the last entries, and follow the log",
 		Description: "Prints the last entries of a server's log as `read` does.\n\n" +
 			addressHelp + "\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server tail                  # the last ten\n" +
 			"   tcp-log-server tail -n 1 --index     # the head\n" +
-			"   tcp-log-server tail -f | jq .entry   # the last ten, and all that is appended\n" +
-			"   tcp-log-server tail -f -n 0          # only what is appended from now on\n\n" +
-			"With -f a lost connection is made again, and no entry missed or repeated.\n\n" +
+			"   tcp-log-server tail -f | jq .entry   # the last ten, and what is appended later\n" +
+			"   tcp-log-server tail -f -n 0          # only what is appended later\n\n" +
+			"With -f a lost connection is restored, and no entry is missed or repeated.\n\n" +
 			readExits,
 		ArgsUsage: "[ADDR]",
 		Flags: append([]cli.Flag{
-			&cli.Uint64Flag{Name: "count", Aliases: []string{"n"}, Value: 10, Usage: "`number` of entries to begin with"},
+			&cli.Uint64Flag{Name: "count", Aliases: []string{"n"}, Value: 10, Usage: "`number` of entries to start with"},
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "wait for entries and print them as they are appended"},
 		}, append(lineFlags(), connectFlags()...)...),
-		Action: func(ctx context.Context, cmd *cli.Command) error {
+		Action: action(func(ctx context.Context, cmd *cli.Command) error {
 			n, follow := cmd.Uint64("count"), cmd.Bool("follow")
 			return show(ctx, cmd, func(ctx context.Context, c *client.Client) (iter.Seq2[client.Entry, error], uint64, error) {
 				head, err := c.Head(ctx)
@@ -88,37 +86,38 @@ func tailCommand() *cli.Command {
 					return c.Read(ctx, from, n), n, nil
 				}
 			})
-		},
+		}),
 	}
 }
 
-// lineFlags say what of an entry is printed.
+// lineFlags choose what is printed of an entry.
 func lineFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "entry", Usage: "print the entry alone"},
-		&cli.BoolFlag{Name: "index", Usage: "print the index alone"},
+		&cli.BoolFlag{Name: "entry", Usage: "print only the entry"},
+		&cli.BoolFlag{Name: "index", Usage: "print only the index"},
 	}
 }
 
-// show connects and prints what begin gives: count entries, or with 0 all.
-func show(ctx context.Context, cmd *cli.Command, begin func(context.Context, *client.Client) (iter.Seq2[client.Entry, error], uint64, error)) error {
+// A reading starts a read over c: it returns the entries and how many of them to print, 0 for all.
+type reading func(ctx context.Context, c *client.Client) (entries iter.Seq2[client.Entry, error], count uint64, err error)
+
+// show connects and prints the entries of a reading.
+func show(ctx context.Context, cmd *cli.Command, start reading) error {
 	form, err := newLineForm(cmd)
 	if err != nil {
 		return usageError(cmd, err.Error())
 	}
 	addr, err := onlyAddress(cmd)
 	if err != nil {
-		return usageError(cmd, err.Error())
+		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	retries := &retries{name: cmd.Name + ": " + addr}
-	c, err := connect(ctx, cmd, addr, client.Options{OnRetry: retries.note, OnResume: retries.over})
+	c, err := connect(ctx, cmd, addr, client.Options{OnRetry: retries.failed, OnResume: retries.resumed})
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	out := newGatherer(os.Stdout)
+	out := newLineWriter(os.Stdout)
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	go func() {
@@ -129,12 +128,12 @@ func show(ctx context.Context, cmd *cli.Command, begin func(context.Context, *cl
 		}
 	}()
 	form.pretty = out.terminal
-	damaged, err := printEntries(ctx, cmd, out, form, c, begin)
+	damaged, err := printEntries(ctx, cmd, out, form, c, start)
 	if werr := out.close(); werr != nil {
 		return cli.Exit(fmt.Sprintf("%s: standard output: %v", cmd.Name, werr), ExitFailure)
 	}
 	select {
-	case <-out.failed: // the reader has what it wanted
+	case <-out.failed: // the reader of the output has enough
 		return nil
 	default:
 	}
@@ -146,15 +145,14 @@ func show(ctx context.Context, cmd *cli.Command, begin func(context.Context, *cl
 	case err != nil:
 		return failure(cmd, addr, err)
 	case damaged > 0:
-		return cli.Exit(fmt.Sprintf("%s: %s could not give %d of the entries; run `tcp-log-server fsck` there", cmd.Name, addr, damaged), ExitDamaged)
+		return cli.Exit(fmt.Sprintf("%s: %s could not read %d of the entries; run `tcp-log-server fsck` there", cmd.Name, addr, damaged), ExitDamaged)
 	}
 	return nil
 }
 
-// printEntries prints the entries of a read until its end, and counts those that
-// the server could not give.
-func printEntries(ctx context.Context, cmd *cli.Command, out *gatherer, form lineForm, c *client.Client, begin func(context.Context, *client.Client) (iter.Seq2[client.Entry, error], uint64, error)) (damaged int, err error) {
-	entries, count, err := begin(ctx, c)
+// printEntries prints the entries of a reading, and counts those that the server could not read.
+func printEntries(ctx context.Context, cmd *cli.Command, out *lineWriter, form lineForm, c *client.Client, start reading) (damaged int, err error) {
+	entries, count, err := start(ctx, c)
 	if err != nil {
 		return 0, err
 	}
@@ -201,11 +199,11 @@ func newLineForm(cmd *cli.Command) (lineForm, error) {
 	return f, nil
 }
 
-// line appends the line of the entry e, which with bad could not be read.
+// line appends the line of the entry e. If it could not be read, bad says why.
 func (f lineForm) line(b []byte, e client.Entry, bad *client.EntryError) []byte {
 	switch {
 	case f.only != "" && bad != nil:
-		return b // standard error has it
+		return b // it is reported on standard error
 	case f.only == "index":
 		b = strconv.AppendUint(b, e.Index, 10)
 	case f.only == "entry":
@@ -224,7 +222,7 @@ func (f lineForm) line(b []byte, e client.Entry, bad *client.EntryError) []byte 
 	return append(b, '\n')
 }
 
-// json appends JSON text as it is, or as it is fit for a terminal.
+// json appends JSON text, on a terminal in the form for it.
 func (f lineForm) json(b, text []byte) []byte {
 	if !f.pretty {
 		return append(b, text...)

@@ -35,7 +35,7 @@ func serveCommand() *cli.Command {
 			"   tcp-log-server tail -f",
 		ArgsUsage: " ",
 		Flags:     settings(),
-		Action:    action(serve),
+		Action:    serve, // which handles signals itself
 	}
 }
 
@@ -123,7 +123,10 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	if wrong, ok := errors.AsType[daemon.ConfigError](err); ok {
 		return usageError(cmd, wrong.Error())
 	}
-	return err
+	if err != nil {
+		return cli.Exit(err, ExitFailure)
+	}
+	return nil
 }
 
 // warnOfOldSettings names the variables that the original server would have read and this one

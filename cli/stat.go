@@ -8,11 +8,8 @@ import (
 	"io"
 	"maps"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
-	"text/tabwriter"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -21,17 +18,17 @@ import (
 	"tcp-log-server/daemon"
 )
 
-// statTime is how long a server may take to tell of itself.
+// statTime is how long a server may take to answer.
 const statTime = 10 * time.Second
 
 // statCommand is `tcp-log-server stat`.
 func statCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "stat",
-		Usage: "tell what a running server, or the directories of a log, have and do",
-		Description: "With an address, or with none, it asks the server there. With the directory of a log,\n" +
-			"which holds a / or exists, it looks there, without a server and without a change, and\n" +
-			"reads the index and names, not contents.\n\n" +
+		Usage: "show the status of a server or of the directories of a log",
+		Description: "With an address, or no argument, asks the server there. With the directory of a log (a\n" +
+			"path with a /, or one that exists) reads its index and the names of its files, without\n" +
+			"a server and without changing anything.\n\n" +
 			addressHelp + "\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server stat                       # the server on this machine\n" +
@@ -39,35 +36,32 @@ func statCommand() *cli.Command {
 			"   tcp-log-server stat ./tcp-log-server.data # the directory, or a backup\n" +
 			"   tcp-log-server stat --json | jq .head\n" +
 			"   tcp-log-server stat --quiet && echo the server is well\n\n" +
-			"Exit codes: 0 done, 1 it could not be asked, or takes no appends,\n" +
-			"16 wrong usage.",
+			"Exit codes: 0 done, 1 the server does not answer or refuses appends, 16 wrong usage.",
 		ArgsUsage: "[ADDR|DIR]",
 		Flags: append(directoryFlags("", "DIR")[1:], // DIR is an argument
 			append(connectFlags(),
 				&cli.BoolFlag{Name: "json", Usage: "print one JSON object"},
-				&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print nothing: the exit code tells"},
+				&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "print nothing: the exit code is the answer"},
 			)...),
 		Action: action(showStat),
 	}
 }
 
 func showStat(ctx context.Context, cmd *cli.Command) error {
-	if cmd.NArg() > 1 {
-		return usageError(cmd, "want one address or directory, got "+strings.Join(cmd.Args().Slice(), " "))
+	arg, err := argument(cmd, "address or directory")
+	if err != nil {
+		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	arg := cmd.Args().First()
 	if info, err := os.Stat(arg); err == nil && info.Mode().IsRegular() {
-		return usageError(cmd, fmt.Sprintf("%q is a file, neither an address nor the directory of a log", arg))
+		return usageError(cmd, fmt.Sprintf("%q is a file, not an address or the directory of a log", arg))
 	}
 	if isDirectory(arg) {
 		return statDirectory(cmd, arg)
 	}
 	for _, name := range []string{"wal", "blobs"} {
-		// The variable may be there for the server, and is nothing to this then.
+		// The variable may be set for the server; then this command ignores it.
 		if value := cmd.String(name); value != os.Getenv(strings.ToUpper(name)) {
-			return usageError(cmd, fmt.Sprintf("--%s goes with the directory of a log, and this asks a server: name the directory", name))
+			return usageError(cmd, fmt.Sprintf("--%s needs the directory of a log as the argument; this would ask a server", name))
 		}
 	}
 	return statServer(ctx, cmd, arg)
@@ -101,7 +95,7 @@ func statServer(ctx context.Context, cmd *cli.Command, arg string) error {
 		err = printServerStat(os.Stdout, addr, s)
 	}
 	if err == nil && s.Failed != "" {
-		return cli.Exit(fmt.Sprintf("stat: %s takes no appends: %s", addr, s.Failed), ExitFailure)
+		return cli.Exit(fmt.Sprintf("stat: %s refuses appends: %s", addr, s.Failed), ExitFailure)
 	}
 	return err
 }
@@ -112,7 +106,7 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	up := time.Duration(s.Uptime * float64(time.Second)).Round(time.Second)
 	t.row("server", "%s, version %s, up %v", addr, s.Version, up)
 	if s.Failed != "" {
-		t.row("failed", "takes no appends: %s", s.Failed)
+		t.row("failed", "refuses appends: %s", s.Failed)
 	}
 	t.row("head", "%s", grouped(s.Head))
 	if s.Head > s.Settled && s.Settled > 0 {
@@ -136,7 +130,7 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 		}
 		t.row(label, "%s=%v", name, value)
 	}
-	return t.flush()
+	return t.Flush()
 }
 
 // directoryStat is what `stat --json DIR` prints.
@@ -202,33 +196,5 @@ func statDirectory(cmd *cli.Command, dir string) error {
 	if s.Damaged > 0 {
 		t.row("damaged", "%s cannot be read: run `tcp-log-server fsck %s`", counted(s.Damaged, "segment", "segments"), dir)
 	}
-	return t.flush()
-}
-
-// table prints names and values in two columns.
-type table struct{ *tabwriter.Writer }
-
-func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
-
-func (t table) row(name, format string, args ...any) {
-	fmt.Fprintf(t, "%s\t"+format+"\n", append([]any{name}, args...)...) // an error comes with the flush
-}
-
-func (t table) flush() error { return t.Flush() }
-
-// counted is n of something, in the singular if it is one.
-func counted[N int | int64 | uint64](n N, one, many string) string {
-	if n == 1 {
-		many = one
-	}
-	return grouped(uint64(n)) + " " + many
-}
-
-// grouped is n with a comma before every three digits.
-func grouped(n uint64) string {
-	s := fmt.Sprint(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
+	return t.Flush()
 }

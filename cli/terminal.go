@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// appendJSON appends an object of the names and values in order.
+// appendJSON appends an object with members in this order: names and values in turn.
 func appendJSON(b []byte, members ...any) []byte {
 	b = append(b, '{')
 	for i := 0; i < len(members); i += 2 {
@@ -17,7 +17,7 @@ func appendJSON(b []byte, members ...any) []byte {
 		var value bytes.Buffer
 		e := json.NewEncoder(&value)
 		e.SetEscapeHTML(false)
-		if err := e.Encode(members[i+1]); err != nil { // of numbers, strings and JSON there is none
+		if err := e.Encode(members[i+1]); err != nil { // never for numbers, strings and JSON
 			value.Reset()
 			value.WriteString("null\n")
 		}
@@ -26,7 +26,7 @@ func appendJSON(b []byte, members ...any) []byte {
 	return append(b, '}')
 }
 
-// Colours of JSON: names, strings, and other values.
+// The colours of JSON: of names, strings, and other values.
 const (
 	colorName   = "\x1b[34;1m"
 	colorString = "\x1b[32m"
@@ -34,9 +34,9 @@ const (
 	colorEnd    = "\x1b[0m"
 )
 
-// appendForTerminal appends JSON text without white space in a form that is safe to
-// show: control characters that JSON allows in a string could move the cursor and
-// worse. Without color it stays JSON of the same value.
+// appendForTerminal appends JSON text, which must have no white space, in a form that is safe on a
+// terminal: it escapes the control characters that JSON allows in strings, since they could move
+// the cursor or worse. Without color the result is JSON with the same value.
 func appendForTerminal(b, text []byte, color bool) []byte {
 	paint := func(code string, part []byte) {
 		if color {

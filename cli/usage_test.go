@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// TestParted: one-letter flags may be written as one word, and with their value.
-func TestParted(t *testing.T) {
+// TestSplitShortFlags: one-letter flags may be written as one word, and with their value.
+func TestSplitShortFlags(t *testing.T) {
 	root := &cli.Command{Name: "tcp-log-server", Commands: []*cli.Command{appendCommand(), readCommand(), tailCommand()}}
 	for _, tt := range []struct{ args, want string }{
 		{"tail -n2", "tail -n=2"},
@@ -34,16 +34,16 @@ func TestParted(t *testing.T) {
 	} {
 		args := strings.Fields("tcp-log-server " + tt.args)
 		given := slices.Clone(args)
-		if got := strings.Join(parted(root, args)[1:], " "); got != tt.want {
+		if got := strings.Join(splitShortFlags(root, args)[1:], " "); got != tt.want {
 			t.Errorf("%s becomes %s, want %s", tt.args, got, tt.want)
 		}
 		if !slices.Equal(args, given) {
-			t.Errorf("%s: what was given has become %q", tt.args, args)
+			t.Errorf("%s: the arguments themselves have become %q", tt.args, args)
 		}
 	}
 }
 
-// TestCounted: of one thing the commands speak in the singular.
+// TestCounted: one thing is counted in the singular.
 func TestCounted(t *testing.T) {
 	for n, want := range map[int]string{0: "0 entries", 1: "1 entry", 2: "2 entries", 1000: "1,000 entries"} {
 		if got := counted(n, "entry", "entries"); got != want {

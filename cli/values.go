@@ -9,13 +9,12 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// valueMax is the size in bytes that a value in the input may have: more than any
-// server takes.
+// valueMax is the largest value in the input, in bytes: more than any server accepts.
 const valueMax = 1 << 30
 
-// valueReader cuts its input into JSON values: one a line, or a stream of values
-// with any white space or none between them, or the elements of one array. It keeps
-// in memory what it has read ahead, at most 256 KiB, or twice the longest value.
+// valueReader splits its input into JSON values: one a line, or a stream of values with or without
+// white space between them, or the elements of one array. It buffers at most 256 KiB, or twice
+// the longest value.
 type valueReader struct {
 	in    io.Reader
 	state arrayState
@@ -27,7 +26,7 @@ type valueReader struct {
 	count  int // elements of the array that have begun
 }
 
-// arrayState is what may come next.
+// arrayState is what must come next.
 type arrayState int
 
 const (
@@ -47,8 +46,8 @@ func newValueReader(in io.Reader, array bool) *valueReader {
 	return v
 }
 
-// valueError says what in the input is no JSON value. Unless it is fatal the values
-// behind it can be read.
+// valueError says that a part of the input is not a JSON value. Unless it is fatal, the values after it
+// can be read.
 type valueError struct {
 	err   error
 	fatal bool
@@ -61,10 +60,9 @@ func broken(format string, args ...any) error {
 	return &valueError{fmt.Errorf(format, args...), true}
 }
 
-// next returns the next value, which is valid until the next call, and its place:
-// the line on which it begins, or of an array's element its number from 1. The
-// error, which belongs to that place, is io.EOF at the end of the input, a
-// *valueError, or that of reading.
+// next returns the next value, which is valid until the next call, and its place: the line on
+// which it begins, or the number of an array's element, from 1. The error belongs to that place. It
+// is io.EOF at the end of the input, a *valueError, or the error of reading.
 func (v *valueReader) next() (value []byte, place int, err error) {
 	value, place, err = v.read()
 	if v.state != noArray {
@@ -105,7 +103,7 @@ func (v *valueReader) read() (value []byte, line int, err error) {
 	}
 }
 
-// token passes over white space and returns the byte behind it.
+// token skips white space and returns the byte after it.
 func (v *valueReader) token() (byte, error) {
 	for {
 		for i, c := range v.buf[v.lo:v.hi] {
@@ -121,13 +119,13 @@ func (v *valueReader) token() (byte, error) {
 	}
 }
 
-// drop goes on behind n bytes.
+// drop consumes n bytes.
 func (v *valueReader) drop(n int) {
 	v.line += bytes.Count(v.buf[v.lo:v.lo+n], []byte("\n"))
 	v.lo += n
 }
 
-// fill reads more behind what there is.
+// fill reads more input.
 func (v *valueReader) fill() error {
 	if v.eof {
 		return io.EOF
@@ -152,11 +150,11 @@ func (v *valueReader) fill() error {
 	}
 }
 
-// value takes the value that begins here.
+// value reads the value that begins here.
 func (v *valueReader) value() ([]byte, int, error) {
 	line := v.line
 	var s scanner
-	checked := 0 // bytes that the last look at the grammar had
+	checked := 0 // bytes that were parsed last
 	for {
 		text := v.buf[v.lo:v.hi]
 		if v.eof || len(text) >= 2*checked || s.complete(text) {
@@ -183,12 +181,12 @@ func (v *valueReader) value() ([]byte, int, error) {
 	}
 }
 
-// endsItself reports whether a value's last byte shows that it is the last.
+// endsItself reports whether a value that begins with first shows by its last byte that it is complete.
 func endsItself(first byte) bool { return first == '{' || first == '[' || first == '"' }
 
-// pass goes on behind a value that is none. On a line of its own, or cut off at the
-// end of its line, it ends with the line. Of others nobody can tell where they end,
-// and to take what is inside of them for values of their own would be wrong.
+// pass skips a value that is not valid. On a line of its own, or cut off at the end of its line, it
+// ends with the line. For others nothing says where they end, and values inside them must not be
+// taken for values of their own.
 func (v *valueReader) pass(syntax *canonical.SyntaxError) error {
 	text := v.buf[v.lo:v.hi]
 	end := bytes.IndexByte(text, '\n')
@@ -198,7 +196,7 @@ func (v *valueReader) pass(syntax *canonical.SyntaxError) error {
 	for end < 0 {
 		v.drop(len(text))
 		if err := v.fill(); err != nil {
-			return &valueError{syntax, false} // which the next call runs into again
+			return &valueError{syntax, false} // the next call returns the error of reading
 		}
 		text = v.buf[v.lo:v.hi]
 		end = bytes.IndexByte(text, '\n')
@@ -207,14 +205,14 @@ func (v *valueReader) pass(syntax *canonical.SyntaxError) error {
 	return &valueError{syntax, false}
 }
 
-// scanner finds the end of an object or array by its brackets, a piece at a time.
+// scanner finds the end of an object or array by its brackets, as its text arrives.
 type scanner struct {
 	at, depth      int
 	quoted, escape bool
 }
 
-// complete looks at what text has more than in the last call, and reports whether
-// its end has come: with anything but a bracket as its first byte, at once.
+// complete scans the bytes that text has gained since the last call, and reports whether the end is
+// there. If the first byte is not a bracket, that is at once.
 func (s *scanner) complete(text []byte) bool {
 	for ; s.at < len(text); s.at++ {
 		switch c := text[s.at]; {

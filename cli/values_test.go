@@ -172,8 +172,8 @@ func TestServerAddress(t *testing.T) {
 		{"", "0", ":9", "localhost:9"},
 		{"", "", ":", `the port of ":" is "", want 1 to 65535`},
 		{"", "", "h:x", `the port of "h:x" is "x", want 1 to 65535`},
-		{"", "", "h:1:2", `"h:1:2" is no address, want host:port, host or :port`},
-		{"", "", "8089", `"8089" is no address; for a port write :8089`},
+		{"", "", "h:1:2", `"h:1:2" is not an address, want host:port, host or :port`},
+		{"", "", "8089", `"8089" is not an address; for a port write :8089`},
 	} {
 		t.Setenv("HOST", tt.host)
 		t.Setenv("PORT", tt.port)
@@ -209,8 +209,8 @@ func TestAppendForTerminal(t *testing.T) {
 	}
 }
 
-func TestFateOf(t *testing.T) {
-	for err, want := range map[error]fate{
+func TestOutcomeOf(t *testing.T) {
+	for err, want := range map[error]outcome{
 		nil:               stored,
 		client.ErrRefused: refused,
 		fmt.Errorf("%w: %w", client.ErrRefused, client.ErrUnauthorized):                                   unsent,
@@ -221,7 +221,7 @@ func TestFateOf(t *testing.T) {
 		client.ErrUnknown: unknown,
 		io.EOF:            unknown,
 	} {
-		if got := fateOf(err); got != want {
+		if got := outcomeOf(err); got != want {
 			t.Errorf("%v is %v, want %v", err, got, want)
 		}
 	}

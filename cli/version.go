@@ -15,7 +15,7 @@ import (
 func versionCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "version",
-		Usage: "print the version and what it was built from",
+		Usage: "print the version, and what it was built from",
 		Description: "Examples:\n" +
 			"   tcp-log-server version\n" +
 			"   tcp-log-server version --json | jq -r .revision",

@@ -20,6 +20,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/build"
+	"tcp-log-server/internal/metrics"
 	"tcp-log-server/server"
 )
 
@@ -32,7 +34,8 @@ type daemon struct {
 	config    Config
 	logger    zerolog.Logger
 	admission *admission
-	monitor   *monitor
+	exporter  *metrics.Exporter // nil without an endpoint, and then it costs nothing
+	endpoint  *metrics.Endpoint // nil if no setting asks for one
 	manager   *manager
 
 	log *engine.Log
@@ -58,10 +61,12 @@ func Run(ctx context.Context, config Config) (err error) {
 	if d.admission, err = newAdmission(config); err != nil {
 		return err
 	}
-	if d.monitor, err = newMonitor(config); err != nil {
-		return err
+	if config.Metrics != "" {
+		if err := d.monitor(); err != nil {
+			return err
+		}
+		defer d.endMonitor()
 	}
-	defer d.monitor.close()
 	if config.Systemd {
 		d.manager = newManager(d.logger)
 	}
@@ -84,6 +89,33 @@ func Run(ctx context.Context, config Config) (err error) {
 	return nil
 }
 
+// monitor starts the endpoint for metrics and health, before the log is recovered, so that it can
+// report that.
+func (d *daemon) monitor() (err error) {
+	b := build.This()
+	d.exporter = metrics.New(metrics.Build{Version: b.Version, Revision: b.Revision})
+	if d.endpoint, err = metrics.Listen(d.config.Metrics, d.exporter, d.config.Pprof); err != nil {
+		return err
+	}
+	d.logger.Info().Str("event", "metrics").Func(address(d.endpoint.Addr())).Send()
+	return nil
+}
+
+func (d *daemon) endMonitor() {
+	if err := d.endpoint.Close(); err != nil {
+		d.logger.Warn().Err(err).Str("event", "metrics").Msg("the endpoint had ended before the server did")
+	}
+}
+
+// address adds a TCP address to an event.
+func address(addr net.Addr) func(*zerolog.Event) {
+	return func(e *zerolog.Event) {
+		if tcp, ok := addr.(*net.TCPAddr); ok {
+			e.Int("port", tcp.Port).Str("address", tcp.IP.String())
+		}
+	}
+}
+
 // open opens the log and recovers it.
 func (d *daemon) open() (err error) {
 	config := engine.NewConfig(d.config.Data)
@@ -92,7 +124,9 @@ func (d *daemon) open() (err error) {
 	if config, err = tune(config); err != nil {
 		return err
 	}
-	d.monitor.hook(&config, nil)
+	if d.exporter != nil {
+		config.OnBatch = d.exporter.Batch
+	}
 	d.log, err = engine.Open(config)
 	return err
 }
@@ -120,15 +154,16 @@ func (d *daemon) listen() (err error) {
 		d.logger.Warn().Str("event", "limited").Int("connections", config.MaxConnections).Msg("the limit of open files (ulimit -n) allows no more connections")
 	}
 	d.admission.configure(&config)
-	d.monitor.hook(nil, &config)
-	d.srv = server.New(d.log, config)
-	d.monitor.show(d.log, d.srv)
-	head, _ := d.log.Head(context.Background())
-	event := d.logger.Info().Str("event", "listening")
-	if tcp, ok := d.ln.Addr().(*net.TCPAddr); ok {
-		event.Int("port", tcp.Port).Str("address", tcp.IP.String())
+	if d.exporter != nil {
+		config.OnAck = d.exporter.Ack
 	}
-	event.Str("data", d.config.Data).Uint64("head", head).Send()
+	d.srv = server.New(d.log, config)
+	if d.exporter != nil {
+		d.exporter.Show(metrics.Sources{Log: d.log.Stats, Server: d.srv.Stats, Refusing: d.log.Refusing})
+	}
+	head, _ := d.log.Head(context.Background())
+	d.logger.Info().Str("event", "listening").Func(address(d.ln.Addr())).
+		Str("data", d.config.Data).Uint64("head", head).Send()
 	d.admission.warn(d.ln.Addr())
 	return nil
 }
@@ -171,7 +206,9 @@ func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 // stop ends the server, and then the log.
 func (d *daemon) stop() error {
 	d.manager.stopping()
-	d.monitor.stopping()
+	if d.endpoint != nil {
+		d.endpoint.Stopping()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	if err := d.srv.Shutdown(ctx); err != nil {

@@ -184,7 +184,7 @@ func TestStatCommand(t *testing.T) {
 		{d.addr, cli.ExitFailure, "is the server running there?"},
 		{"-q " + d.addr, cli.ExitFailure, "is the server running there?"},
 		{"./nothing", cli.ExitFailure, "there is no log"},
-		{"a:1 b:2", cli.ExitUsage, "want one"},
+		{"a:1 b:2", cli.ExitUsage, "want at most one address or directory"},
 		{"host:port", cli.ExitUsage, `"port"`},
 	} {
 		if code, _, errs := runBinary(t, append([]string{"stat"}, strings.Fields(tt.args)...)...); code != tt.code || !strings.Contains(errs, tt.says) || strings.Count(errs, "\n") != 1 {
@@ -193,14 +193,14 @@ func TestStatCommand(t *testing.T) {
 	}
 }
 
-// TestStatOfOthers: what a server says that takes no appends, one that is older, and
+// TestStatOfOthers: the answers of a server that refuses appends, one that is older, and
 // one that is something else.
 func TestStatOfOthers(t *testing.T) {
 	for answer, want := range map[string]struct {
 		code int
 		says string
 	}{
-		`{"stat":{"version":"v1","head":1234567,"loose":-1,"failed":"sync failed"}}`: {cli.ExitFailure, "takes no appends: sync failed"},
+		`{"stat":{"version":"v1","head":1234567,"loose":-1,"failed":"sync failed"}}`: {cli.ExitFailure, "refuses appends: sync failed"},
 		`{"error":"invalid message"}`: {cli.ExitFailure, "invalid message"},
 		`hello`:                       {cli.ExitFailure, "is it a tcp-log-server?"},
 	} {

@@ -83,16 +83,16 @@ func TestAppendCommand(t *testing.T) {
 		{"refused by the server", "append --on-error continue", `{"x":1,"x":2}` + "\n{}\n", "1\n",
 			[]string{`line 1: not stored: duplicate member "x" at byte 7 of the entry`, "stored: line 2 (index 1); refused: line 1"}, 2, `{}`},
 		{"stop", "append", "{}\ntrue\n[]\n", "1\n",
-			[]string{"line 2: not stored: not a JSON object, array or null: it is a boolean", "stored: line 1 (index 1); refused: line 2; not sent: all behind line 2"}, 2, `{}`},
+			[]string{"line 2: not stored: not a JSON object, array or null: it is a boolean", "stored: line 1 (index 1); refused: line 2; not sent: all after line 2"}, 2, `{}`},
 		{"a broken line", "append --on-error continue", "{\"a\":1}\n{\"b\":2\n{\"c\":3}\nno\n{\"d\":4}\n", "1\n2\n3\n",
 			[]string{"line 2: not stored: not a JSON object, array or null: not JSON: found '{' at byte 7, want ',' or '}'", "line 4: not stored: not a JSON object, array or null: not JSON: found 'o' at byte 1, want null", "stored: lines 1, 3, 5 (index 1 to 3); refused: lines 2, 4"}, 2, `{"a":1} {"c":3} {"d":4}`},
 		{"broken inside", "append --on-error continue", "{}\n[\n{\"inner\":1}\n{\"inner\":2}\n]\n[]", "1\n",
-			[]string{"line 2: not stored: ", "what comes behind cannot be told apart; stored: line 1 (index 1); refused: line 2; not sent: all behind line 2"}, 2, `{}`},
+			[]string{"line 2: not stored: ", "the values after it cannot be told apart; stored: line 1 (index 1); refused: line 2; not sent: all after line 2"}, 2, `{}`},
 		{"cut off", "append", "{}\n[1,", "1\n",
 			[]string{"line 2: not stored: not a JSON object, array or null: not JSON: ends at byte 3", "stored: line 1 (index 1); refused: line 2"}, 2, `{}`},
 		{"a broken array", "append --array", "[{},[] 5]", "1\n2\n",
-			[]string{"element 3: not stored: ", "stored: elements 1-2 (index 1 to 2); refused: element 3; not sent: all behind element 3"}, 2, `{} []`},
-		{"no array", "append --array", "{}", "", []string{"element 1: not stored: ", "refused: element 1; not sent: all behind element 1"}, 2, ``},
+			[]string{"element 3: not stored: ", "stored: elements 1-2 (index 1 to 2); refused: element 3; not sent: all after element 3"}, 2, `{} []`},
+		{"no array", "append --array", "{}", "", []string{"element 1: not stored: ", "refused: element 1; not sent: all after element 1"}, 2, ``},
 		{"a bad argument", "append {} 5", "", "1\n", []string{"argument 2: not stored", "stored: argument 1 (index 1); refused: argument 2"}, 2, `{}`},
 		{"array of arguments", "append --array {}", "", "", []string{"--array is for standard input"}, 16, ``},
 		{"two ways to print", "append --quiet --json", "", "", []string{"--quiet and --json"}, 16, ``},
@@ -281,7 +281,7 @@ func TestAppendCommandWaits(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != cli.ExitFailure {
 		t.Errorf("exit code is %d, want %d", code, cli.ExitFailure)
 	}
-	checkErrors(t, errs.String(), []string{"stopped by a signal: terminated; stored: line 1 (index 1 to 3); not sent: all behind line 1"})
+	checkErrors(t, errs.String(), []string{"stopped by a signal: terminated; stored: line 1 (index 1 to 3); not sent: all after line 1"})
 }
 
 func TestReadCommand(t *testing.T) {
@@ -330,12 +330,12 @@ func TestReadCommand(t *testing.T) {
 		{"tail -n 100 --index localhost:" + port, "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n", nil, 0},
 		{"read --from 0", "", []string{"from is 0, want 1 or more"}, 16},
 		{"read --index --entry", "", []string{"--entry and --index do not go together"}, 16},
-		{"read " + d.addr + " again", "", []string{"want one address at most"}, 16},
-		{"read 8089", "", []string{`"8089" is no address; for a port write :8089`}, 16},
+		{"read " + d.addr + " again", "", []string{"want at most one address"}, 16},
+		{"read 8089", "", []string{`"8089" is not an address; for a port write :8089`}, 16},
 		{"read localhost:99999", "", []string{"want 1 to 65535"}, 16},
 		{"read localhost:1", "", []string{"connection refused; is the server running there?"}, 1},
 		{"read --tls-ca /nonexistent", "", []string{"tls-ca: open /nonexistent"}, 16},
-		{"read --tls", "", []string{"it does not speak TLS: leave --tls and the TLS_ settings out"}, 1},
+		{"read --tls", "", []string{"it does not speak TLS: remove --tls and the TLS_ settings"}, 1},
 		{"read --token-file /nonexistent", "", []string{"token-file: open /nonexistent"}, 16},
 	} {
 		r := play(t, at(d.addr), "", strings.Fields(tt.args)...)
@@ -357,12 +357,12 @@ func TestReadCommandDamaged(t *testing.T) {
 	if want := "{\"index\":1,\"entry\":{}}\n{\"index\":2,\"error\":\"its \\\"disk\\\"\"}\n{\"index\":3,\"entry\":[]}\n"; r.out != want || r.code != cli.ExitDamaged {
 		t.Errorf("it prints %s with code %d, want %s with %d", r.out, r.code, want, cli.ExitDamaged)
 	}
-	checkErrors(t, r.err, []string{"could not give 1 of the entries; run `tcp-log-server fsck` there"})
+	checkErrors(t, r.err, []string{"could not read 1 of the entries; run `tcp-log-server fsck` there"})
 	r = play(t, nil, "", "read", "--entry", fakeServer(t, script))
 	if want := "{}\n[]\n"; r.out != want || r.code != cli.ExitDamaged {
 		t.Errorf("it prints %s with code %d, want %s with %d", r.out, r.code, want, cli.ExitDamaged)
 	}
-	checkErrors(t, r.err, []string{`entry 2: its "disk"`, "could not give 1 of the entries"})
+	checkErrors(t, r.err, []string{`entry 2: its "disk"`, "could not read 1 of the entries"})
 }
 
 // follower is a command that follows, its lines handed on as they come.

@@ -149,7 +149,7 @@ func TestImportBesideAWriter(t *testing.T) {
 		}
 	}()
 	code, _, errs := runBinary(t, "import", oldServer(t, "[1]", "[2]", "[3]"), "--into", ln.Addr().String())
-	if code != cli.ExitFailure || !strings.Contains(errs, "index 2 has been stored at 3") {
+	if code != cli.ExitFailure || !strings.Contains(errs, "index 2 was stored at 3") {
 		t.Errorf("exit code %d, %q", code, errs)
 	}
 }

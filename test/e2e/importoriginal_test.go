@@ -142,7 +142,7 @@ func TestImportOriginal(t *testing.T) {
 				t.Errorf("from the server: %.200q, want %.200q", got, want.String())
 			}
 			// Again, and with nothing more to bring.
-			if code, _, errs := runBinary(t, "import", addr, "--into", server.addr); code != 0 || !strings.Contains(errs, "0 imported and read back, 600 there before") {
+			if code, _, errs := runBinary(t, "import", addr, "--into", server.addr); code != 0 || !strings.Contains(errs, "0 imported and read back, 600 already there") {
 				t.Errorf("a second time: exit code %d, %q", code, errs)
 			}
 

@@ -10,12 +10,12 @@ import (
 	"testing"
 )
 
-// TestEventsTable holds the table of log lines in docs/OPERATIONS.md to the
+// TestEventsTable compares the table of log events in docs/OPERATIONS.md with the
 // events that the code logs.
 func TestEventsTable(t *testing.T) {
 	logged := make(map[string]bool)
 	event := regexp.MustCompile(`Str\("event", "([a-z]+)"\)`)
-	for _, pattern := range []string{"cli/*.go", "engine/*.go", "server/*.go"} {
+	for _, pattern := range []string{"cli/*.go", "daemon/*.go", "engine/*.go", "server/*.go"} {
 		files, err := filepath.Glob(root + pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatal(pattern, err)

@@ -8,16 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readerGone waits until the reader of a pipe goes away, and returns true then. A
-// command that follows may have nothing to write for a long time, and should not
-// outlive its reader for as long. It returns false at once for what is no pipe.
+// readerGone waits until the reader of the pipe f goes away and then returns true, so that a command
+// that follows an idle log ends with its reader. It returns false at once if f is no pipe.
 func readerGone(f *os.File) bool {
 	info, err := f.Stat()
 	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
 		return false
 	}
 	for {
-		fds := []unix.PollFd{{Fd: int32(f.Fd())}} // errors alone are waited for
+		fds := []unix.PollFd{{Fd: int32(f.Fd())}} // no events: only errors
 		if _, err := unix.Poll(fds, -1); err == unix.EINTR {
 			continue
 		} else if err != nil {

@@ -7,10 +7,10 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// parted takes apart the one-letter flags of a command that are written as one word
-// or together with a value, as in `tail -fn2`: the library for flags does not. A word
-// that is a flag itself, or does not begin with one, stays whole.
-func parted(root *cli.Command, args []string) []string {
+// splitShortFlags splits the one-letter flags of a command that are written as one word or
+// together with a value, as in `tail -fn2`: package cli does not. A word that is a flag itself, or
+// does not begin with one, stays whole.
+func splitShortFlags(root *cli.Command, args []string) []string {
 	if len(args) < 3 || root.Command(args[1]) == nil {
 		return args
 	}
@@ -24,7 +24,7 @@ func parted(root *cli.Command, args []string) []string {
 		}
 		return false, false
 	}
-	part := func(arg string) []string {
+	split := func(arg string) []string {
 		name, _, _ := strings.Cut(strings.TrimPrefix(arg, "-"), "=")
 		if known, _ := find(name); known || len(arg) < 3 || !strings.HasPrefix(arg, "-") || strings.HasPrefix(arg, "--") {
 			return []string{arg}
@@ -48,7 +48,7 @@ func parted(root *cli.Command, args []string) []string {
 		if rest[0] == "--" {
 			return append(out, rest...)
 		}
-		out = append(out, part(rest[0])...)
+		out = append(out, split(rest[0])...)
 		last := out[len(out)-1]
 		if _, valued := find(strings.TrimLeft(last, "-")); valued && strings.HasPrefix(last, "-") && len(rest) > 1 {
 			rest = rest[1:]
@@ -58,15 +58,15 @@ func parted(root *cli.Command, args []string) []string {
 	return out
 }
 
-// misplaced finds a command that has flags before it. They would be taken for
-// the daemon's and pass unseen.
-func misplaced(cmd *cli.Command, args []string) (name string, ok bool) {
+// misplaced finds a command that has flags before it. They would be taken for the daemon's and
+// have no effect.
+func misplaced(root *cli.Command, args []string) (name string, ok bool) {
 	if len(args) < 3 || !strings.HasPrefix(args[1], "-") {
 		return "", false
 	}
 	for i, arg := range args[2:] {
-		value := strings.HasPrefix(args[i+1], "-") && !strings.Contains(args[i+1], "=") // arg may be this flag's
-		if cmd.Command(arg) != nil && !value {
+		value := strings.HasPrefix(args[i+1], "-") && !strings.Contains(args[i+1], "=") // arg may belong to this flag
+		if root.Command(arg) != nil && !value {
 			return arg, true
 		}
 	}

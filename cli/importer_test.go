@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-// TestProver: what was read back must be what was sent, each entry in its place.
-func TestProver(t *testing.T) {
-	of := func(change func(entries []string) []string) *prover {
+// TestChecksums: an entry that is read back must be the one that was sent, at its index.
+func TestChecksums(t *testing.T) {
+	of := func(change func(entries []string) []string) *checksums {
 		var entries []string
 		for n := range 3000 {
 			entries = append(entries, fmt.Sprint(n))
 		}
-		p := newProver(100)
+		p := newChecksums(100)
 		for _, e := range change(entries) {
 			p.add([]byte(e))
 		}

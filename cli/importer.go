@@ -18,21 +18,20 @@ import (
 )
 
 const (
-	// carefully is the length in bytes from which on an entry is sent alone: the
-	// server may refuse one for its length, and what was sent behind it would then
-	// be stored one index too low.
-	carefully = 64 << 10
-	// proofRun is how many entries have one hash between them until they have been
-	// read back.
-	proofRun = 1024
+	// aloneFrom is the size in bytes from which an entry is sent alone: the server may refuse one
+	// for its size, and entries that were sent after it would be stored one index too low.
+	aloneFrom = 64 << 10
+	// runLength is how many entries share one checksum until they have been read back.
+	runLength = 1024
 )
 
-// importing is one import.
-type importing struct {
+// importer imports one log.
+type importer struct {
 	source       legacyLog
-	placeholders bool
-	bar          *importBar
-	list         io.Writer // of what is refused
+	placeholders bool // stored for entries that are refused
+	progress     *progress
+	total        int64     // entries in the source, -1 if that is not known
+	refusals     io.Writer // lists the entries that are refused
 
 	read         uint64 // entries that the source has
 	found        uint64 // entries that the target had
@@ -41,8 +40,8 @@ type importing struct {
 	firstRefused uint64
 	kept         uint64 // placeholders among the entries that the target has
 
-	proof *prover
-	limit int // in bytes, of what is sent with others
+	sums  *checksums // of what was sent
+	limit int        // size in bytes from which an entry is sent alone
 
 	sent   sync.WaitGroup // appends that have not been answered
 	mu     sync.Mutex
@@ -50,14 +49,14 @@ type importing struct {
 	acked  uint64
 }
 
-// check reads the source and lists what is refused.
-func (i *importing) check(ctx context.Context) error {
+// check reads the source and lists what would be refused.
+func (i *importer) check(ctx context.Context) error {
 	for e, err := range i.source.Read(ctx, 1) {
 		if err != nil {
 			return err
 		}
 		i.read = e.Index
-		i.bar.step("check", e.Index)
+		i.step("check", e.Index)
 		if _, err := e.Canonical(nil); err != nil {
 			if err := i.refuse(e, err, false); err != nil {
 				return err
@@ -67,8 +66,13 @@ func (i *importing) check(ctx context.Context) error {
 	return nil
 }
 
-// refuse lists an entry.
-func (i *importing) refuse(e legacy.Entry, why error, kept bool) error {
+// step shows that a phase has reached an index.
+func (i *importer) step(phase string, index uint64) {
+	i.progress.show(phase, int64(index), i.total, false)
+}
+
+// refuse lists an entry that is refused. kept says that a placeholder stands for it.
+func (i *importer) refuse(e legacy.Entry, why error, kept bool) error {
 	i.refused++
 	if i.firstRefused == 0 {
 		i.firstRefused = e.Index
@@ -76,25 +80,25 @@ func (i *importing) refuse(e legacy.Entry, why error, kept bool) error {
 	if kept {
 		i.kept++
 	}
-	i.bar.clear()
+	i.progress.clear()
 	text, err := json.Marshal(why.Error())
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(i.list, "{\"index\":%d,\"error\":%s,\"placeholder\":%t}\n", e.Index, text, kept)
+	_, err = fmt.Fprintf(i.refusals, "{\"index\":%d,\"error\":%s,\"placeholder\":%t}\n", e.Index, text, kept)
 	return err
 }
 
 // run imports into the log behind c.
-func (i *importing) run(ctx context.Context, c *client.Client) error {
+func (i *importer) run(ctx context.Context, c *client.Client) error {
 	head, err := c.Head(ctx)
 	if err != nil {
 		return err
 	}
-	// What is under way when ctx ends would be waited for.
+	// Otherwise the appends in flight would be waited for when ctx ends.
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	i.found, i.stored, i.acked = head, head, head
-	i.limit = carefully
+	i.limit = aloneFrom
 	if text, err := c.Stat(ctx); err == nil {
 		var s daemon.Stat
 		if json.Unmarshal(text, &s) == nil {
@@ -103,7 +107,7 @@ func (i *importing) run(ctx context.Context, c *client.Client) error {
 			}
 		}
 	}
-	i.proof = newProver(head)
+	i.sums = newChecksums(head)
 	there, stop := iter.Pull2(c.Read(ctx, 1, head))
 	defer stop()
 	stopped := false
@@ -121,29 +125,29 @@ func (i *importing) run(ctx context.Context, c *client.Client) error {
 			if err != nil {
 				return i.settle(ctx, c, err)
 			}
-			i.bar.step("list", e.Index)
+			i.step("list", e.Index)
 		case e.Index <= head:
 			if err := i.compare(e, there); err != nil {
 				return err
 			}
-			i.bar.step("compare", e.Index)
+			i.step("compare", e.Index)
 		default:
 			goOn, err := i.store(ctx, c, e)
 			if err != nil {
 				return i.settle(ctx, c, err)
 			}
 			stopped = !goOn
-			i.bar.step("import", e.Index)
+			i.step("import", e.Index)
 		}
 	}
 	if i.read < head {
-		return fmt.Errorf("the source has %d entries, the log to import into has %d already: is it the right one?", i.read, head)
+		return fmt.Errorf("the source has %d entries, but the log to import into already has %d: is it the right one?", i.read, head)
 	}
 	return i.settle(ctx, c, nil)
 }
 
 // compare checks an entry that the target has.
-func (i *importing) compare(e legacy.Entry, there func() (client.Entry, error, bool)) error {
+func (i *importer) compare(e legacy.Entry, there func() (client.Entry, error, bool)) error {
 	got, err, ok := there()
 	if !ok {
 		return fmt.Errorf("the log to import into ended before index %d", e.Index)
@@ -164,8 +168,8 @@ func (i *importing) compare(e legacy.Entry, there func() (client.Entry, error, b
 	return fmt.Errorf("the log to import into has another entry at index %d: import into an empty log, or into one that an earlier import of this source has begun", e.Index)
 }
 
-// store sends one entry, or what stands for it. It returns false to stop there.
-func (i *importing) store(ctx context.Context, c *client.Client, e legacy.Entry) (goOn bool, err error) {
+// store sends one entry, or a placeholder for it. It returns false to stop before it.
+func (i *importer) store(ctx context.Context, c *client.Client, e legacy.Entry) (goOn bool, err error) {
 	form, why := e.Canonical(nil)
 	if why == nil && len(form) >= i.limit {
 		why, err = i.storeAlone(ctx, c, e.Index, form)
@@ -190,7 +194,7 @@ func (i *importing) store(ctx context.Context, c *client.Client, e legacy.Entry)
 	if why, err := i.storeAlone(ctx, c, e.Index, form); why == nil || err != nil {
 		return true, err
 	}
-	// Not even its text fits.
+	// Even its text is too long.
 	e.Text, e.Hash, e.Err = nil, e.SHA256(), why
 	if form, err = e.Placeholder(why); err != nil {
 		return false, err
@@ -199,9 +203,9 @@ func (i *importing) store(ctx context.Context, c *client.Client, e legacy.Entry)
 	return true, errors.Join(err, why)
 }
 
-// storeAlone appends one entry once all before it are stored. why is the server's
-// refusal.
-func (i *importing) storeAlone(ctx context.Context, c *client.Client, index uint64, form []byte) (why, err error) {
+// storeAlone appends one entry after all earlier ones are stored. why is the reason if the server
+// refuses it.
+func (i *importer) storeAlone(ctx context.Context, c *client.Client, index uint64, form []byte) (why, err error) {
 	if err := i.wait(ctx); err != nil {
 		return nil, err
 	}
@@ -210,16 +214,16 @@ func (i *importing) storeAlone(ctx context.Context, c *client.Client, index uint
 		return err, nil
 	}
 	i.done(index, got, err)
-	i.proof.add(form)
+	i.sums.add(form)
 	return nil, i.failure()
 }
 
-// send appends one entry without waiting for what becomes of it.
-func (i *importing) send(ctx context.Context, c *client.Client, index uint64, form []byte) error {
+// send appends one entry without waiting for its outcome.
+func (i *importer) send(ctx context.Context, c *client.Client, index uint64, form []byte) error {
 	if err := i.failure(); err != nil {
 		return err
 	}
-	i.proof.add(form)
+	i.sums.add(form)
 	i.sent.Add(1)
 	err := c.AppendAsync(ctx, form, func(got uint64, err error) {
 		i.done(index, got, err)
@@ -231,39 +235,38 @@ func (i *importing) send(ctx context.Context, c *client.Client, index uint64, fo
 	return err
 }
 
-// done takes note of what has become of the entry of index.
-func (i *importing) done(index, got uint64, err error) {
+// done notes the outcome of the entry of index.
+func (i *importer) done(index, got uint64, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	switch {
 	case i.failed != nil:
 	case err != nil:
-		i.failed = fmt.Errorf("index %d: %w: run it again to go on", index, err)
+		i.failed = fmt.Errorf("index %d: %w: run it again to continue", index, err)
 	case got != index:
-		i.failed = fmt.Errorf("the entry of index %d has been stored at %d, since somebody else appends or a full disk had one refused: import again into an empty log", index, got)
+		i.failed = fmt.Errorf("the entry of index %d was stored at %d, because somebody else appends, or a full disk made the server refuse one: import again into an empty log", index, got)
 	default:
 		i.acked = index
 	}
 }
 
-func (i *importing) failure() error {
+func (i *importer) failure() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.failed
 }
 
-// wait waits until all that was sent has been answered.
-func (i *importing) wait(ctx context.Context) error {
-	i.sent.Wait() // the client answers each, whatever happens
+// wait waits until everything that was sent has been answered.
+func (i *importer) wait(ctx context.Context) error {
+	i.sent.Wait() // the client completes each append, whatever happens
 	if err := i.failure(); err != nil {
 		return err
 	}
 	return ctx.Err()
 }
 
-// settle ends an import that err has ended, or nothing: it waits for the answers
-// and reads back what was stored.
-func (i *importing) settle(ctx context.Context, c *client.Client, err error) error {
+// settle waits for the answers and, unless the import has failed with err, reads back what was stored.
+func (i *importer) settle(ctx context.Context, c *client.Client, err error) error {
 	werr := i.wait(ctx)
 	i.mu.Lock()
 	i.stored = i.acked
@@ -277,7 +280,7 @@ func (i *importing) settle(ctx context.Context, c *client.Client, err error) err
 	if i.stored == i.found {
 		return nil
 	}
-	again := newProver(i.found)
+	got := newChecksums(i.found)
 	next := i.found + 1
 	for e, err := range c.Read(ctx, next, i.stored-i.found) {
 		if err != nil {
@@ -287,45 +290,45 @@ func (i *importing) settle(ctx context.Context, c *client.Client, err error) err
 			return fmt.Errorf("reading back: index %d came where %d should", e.Index, next)
 		}
 		next++
-		again.add(e.Value)
-		i.bar.step("read back", e.Index)
+		got.add(e.Value)
+		i.step("read back", e.Index)
 	}
 	if next != i.stored+1 {
 		return fmt.Errorf("reading back ended before index %d", next)
 	}
-	return i.proof.compare(again)
+	return i.sums.compare(got)
 }
 
-// prover keeps one hash of every proofRun entries.
-type prover struct {
+// checksums keeps one hash of every runLength entries.
+type checksums struct {
 	before uint64 // the index before the first
 	count  uint64
 	hash   *blake3.Hasher
 	sums   [][32]byte
 }
 
-func newProver(before uint64) *prover { return &prover{before: before, hash: blake3.New()} }
+func newChecksums(before uint64) *checksums { return &checksums{before: before, hash: blake3.New()} }
 
-func (p *prover) add(form []byte) {
-	// A hash takes what it is given; there are no newlines in canonical JSON.
-	_, _ = p.hash.Write(form)
-	_, _ = p.hash.Write([]byte{'\n'})
-	if p.count++; p.count%proofRun == 0 {
-		p.sums = append(p.sums, [32]byte(p.hash.Sum(nil)))
-		p.hash.Reset()
+func (c *checksums) add(form []byte) {
+	// Writing to a hash cannot fail. Canonical JSON has no newlines.
+	_, _ = c.hash.Write(form)
+	_, _ = c.hash.Write([]byte{'\n'})
+	if c.count++; c.count%runLength == 0 {
+		c.sums = append(c.sums, [32]byte(c.hash.Sum(nil)))
+		c.hash.Reset()
 	}
 }
 
-// compare says where two proofs differ.
-func (p *prover) compare(q *prover) error {
-	for n := range p.sums {
-		if n >= len(q.sums) || p.sums[n] != q.sums[n] {
-			first := p.before + uint64(n)*proofRun + 1
-			return fmt.Errorf("what was read back from index %d to %d is not what was sent: run `tcp-log-server fsck` there", first, first+proofRun-1)
+// compare returns an error that says where the entries of d differ from those of c.
+func (c *checksums) compare(d *checksums) error {
+	for n := range c.sums {
+		if n >= len(d.sums) || c.sums[n] != d.sums[n] {
+			first := c.before + uint64(n)*runLength + 1
+			return fmt.Errorf("the entries that were read back from index %d to %d are not those that were sent: run `tcp-log-server fsck` there", first, first+runLength-1)
 		}
 	}
-	if p.count != q.count || !bytes.Equal(p.hash.Sum(nil), q.hash.Sum(nil)) {
-		return fmt.Errorf("what was read back from index %d on is not what was sent: run `tcp-log-server fsck` there", p.before+p.count/proofRun*proofRun+1)
+	if c.count != d.count || !bytes.Equal(c.hash.Sum(nil), d.hash.Sum(nil)) {
+		return fmt.Errorf("the entries that were read back from index %d on are not those that were sent: run `tcp-log-server fsck` there", c.before+c.count/runLength*runLength+1)
 	}
 	return nil
 }

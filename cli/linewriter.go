@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"os/signal"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"github.com/mattn/go-isatty"
+)
+
+// pendingMax is the size in bytes of the output that may wait.
+const pendingMax = 1 << 20
+
+// lineWriter writes lines to a file: few lines at once, many together in one write. Its methods
+// may be called from any goroutine.
+type lineWriter struct {
+	f        *os.File
+	terminal bool
+	ended    chan struct{}
+	failed   chan struct{} // closed once nothing more can be written
+
+	mu     sync.Mutex
+	change sync.Cond
+	buf    []byte
+	spare  []byte
+	closed bool
+	err    error
+}
+
+// newLineWriter starts one. If the reader of the output goes away, no signal ends the process: the
+// next write fails, or the reader's end is seen before.
+func newLineWriter(f *os.File) *lineWriter {
+	signal.Ignore(syscall.SIGPIPE)
+	w := &lineWriter{f: f, terminal: isatty.IsTerminal(f.Fd()), ended: make(chan struct{}), failed: make(chan struct{})}
+	w.change.L = &w.mu
+	go w.run()
+	go func() {
+		if readerGone(f) {
+			w.fail(syscall.EPIPE)
+		}
+	}()
+	return w
+}
+
+// add calls fill to append a line, once there is room for it.
+func (w *lineWriter) add(fill func(b []byte) []byte) {
+	w.mu.Lock()
+	for len(w.buf) > pendingMax && w.err == nil {
+		w.change.Wait()
+	}
+	if w.err == nil {
+		idle := len(w.buf) == 0
+		w.buf = fill(w.buf)
+		if idle {
+			w.change.Broadcast()
+		}
+	}
+	w.mu.Unlock()
+}
+
+func (w *lineWriter) run() {
+	defer close(w.ended)
+	for {
+		w.mu.Lock()
+		for len(w.buf) == 0 && !w.closed && w.err == nil {
+			w.change.Wait()
+		}
+		if len(w.buf) == 0 || w.err != nil {
+			w.mu.Unlock()
+			return
+		}
+		out := w.buf
+		w.buf, w.spare = w.spare[:0], nil
+		w.change.Broadcast()
+		w.mu.Unlock()
+		_, err := w.f.Write(out)
+		if err != nil {
+			w.fail(err)
+		}
+		w.mu.Lock()
+		w.spare = out
+		w.mu.Unlock()
+	}
+}
+
+// fail makes add drop lines from now on.
+func (w *lineWriter) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil {
+		w.err = err
+		close(w.failed)
+		w.change.Broadcast()
+	}
+}
+
+// close writes what is pending and returns the first error. It is no error that the reader of the
+// output has gone away.
+func (w *lineWriter) close() error {
+	w.mu.Lock()
+	w.closed = true
+	w.change.Broadcast()
+	w.mu.Unlock()
+	select {
+	case <-w.ended:
+	case <-w.failed:
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if isReaderGone(w.err) {
+		return nil
+	}
+	return w.err
+}
+
+// isReaderGone recognizes the error of a write to a pipe that nobody reads.
+func isReaderGone(err error) bool {
+	const brokenPipe, noData = syscall.Errno(109), syscall.Errno(232) // Windows's errors for that
+	return errors.Is(err, syscall.EPIPE) ||
+		runtime.GOOS == "windows" && (errors.Is(err, brokenPipe) || errors.Is(err, noData))
+}

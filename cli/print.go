@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+)
+
+// table prints names and values in two columns.
+type table struct{ *tabwriter.Writer }
+
+func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+
+// row adds a row. Flush returns its error.
+func (t table) row(name, format string, args ...any) {
+	fmt.Fprintf(t, "%s\t"+format+"\n", append([]any{name}, args...)...)
+}
+
+// counted is n of something, in the singular if it is one.
+func counted[N int | int64 | uint64](n N, one, many string) string {
+	if n == 1 {
+		many = one
+	}
+	return grouped(uint64(n)) + " " + many
+}
+
+// grouped is n with a comma before every three digits.
+func grouped(n uint64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// byteCount is n bytes in the unit that suits it.
+func byteCount(n int64) string {
+	unit, f := "B", float64(n)
+	for _, next := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if f < 1024 {
+			break
+		}
+		unit, f = next, f/1024
+	}
+	if unit == "B" {
+		return fmt.Sprintf("%d B", n)
+	}
+	return fmt.Sprintf("%.1f %s", f, unit)
+}

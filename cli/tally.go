@@ -1,0 +1,300 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/urfave/cli/v3"
+
+	"tcp-log-server/client"
+)
+
+// outcome is what has become of a value that was to be appended.
+type outcome int
+
+const (
+	stored   outcome = iota
+	refused          // by the server, or because it is no entry: it is not stored
+	unsent           // it is not stored
+	unknown          // it may be stored
+	outcomes         // how many there are
+)
+
+func (o outcome) String() string { return [...]string{"stored", "refused", "not sent", "unknown"}[o] }
+
+// outcomeOf returns the outcome of an append that has returned err.
+func outcomeOf(err error) outcome {
+	switch {
+	case err == nil:
+		return stored
+	case turnedAway(err): // the server has looked at nothing that was sent over the connection
+		return unsent
+	case errors.Is(err, client.ErrRefused), errors.Is(err, client.ErrInvalid):
+		return refused
+	case errors.Is(err, client.ErrNotSent):
+		return unsent
+	}
+	return unknown
+}
+
+// value is a value that is being appended: its number in the input, from 1, and where it begins.
+type value struct{ number, place int }
+
+// tally counts the outcomes of values, and prints them. Its methods may be called from any
+// goroutine.
+type tally struct {
+	cmd       *cli.Command
+	out       *lineWriter
+	noun      string // of a place: line, element or argument
+	quiet     bool
+	json      bool
+	keepGoing bool // after a refused value
+	stopped   chan struct{}
+	settled   chan struct{} // closed once it is stopped and nothing is in flight
+
+	mu       sync.Mutex
+	inFlight int
+	begun    int // values
+	last     int // the place of the last one that was begun
+	halted   bool
+	ended    bool  // all of the input has been begun
+	answered bool  // the server has answered a value
+	reason   error // why it stopped before the end, if not because of an outcome
+	cause    error // of the first value that was not sent, is unknown, or may not be written with this token
+	counts   [outcomes]int
+	spans    [outcomes]spans
+	lowest   uint64 // index of the first that was stored
+	highest  uint64
+}
+
+func newTally(cmd *cli.Command, out *lineWriter, arguments bool) *tally {
+	l := &tally{
+		cmd: cmd, out: out, noun: "line", quiet: cmd.Bool("quiet"), json: cmd.Bool("json"), keepGoing: cmd.String("on-error") == "continue",
+		stopped: make(chan struct{}), settled: make(chan struct{}),
+	}
+	switch {
+	case arguments:
+		l.noun = "argument"
+	case cmd.Bool("array"):
+		l.noun = "element"
+	}
+	return l
+}
+
+// begin notes that the value at place is about to be sent. It returns false, and nothing may be
+// sent, once the tally has stopped.
+func (l *tally) begin(place int) (v value, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.halted {
+		return value{}, false
+	}
+	l.inFlight++
+	l.begun++
+	l.last = place
+	return value{number: l.begun, place: place}, true
+}
+
+// end notes that there are no more values.
+func (l *tally) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+	l.halt(nil)
+}
+
+// stop keeps more values from being begun. The first reason counts.
+func (l *tally) stop(reason error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.halt(reason)
+}
+
+func (l *tally) halt(reason error) {
+	if !l.halted {
+		l.halted, l.reason = true, reason
+		close(l.stopped)
+		if l.inFlight == 0 {
+			close(l.settled)
+		}
+	}
+}
+
+// settle notes the outcome of a value that was begun.
+func (l *tally) settle(v value, index uint64, err error) {
+	o := outcomeOf(err)
+	l.print(v.place, index, o, err)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counts[o]++
+	l.spans[o].add(v)
+	l.answered = l.answered || o == stored || o == refused && errors.Is(err, client.ErrRefused)
+	barred := lacksRight(err) // and so will the next ones be
+	switch {
+	case o == stored:
+		if l.lowest == 0 {
+			l.lowest = index
+		}
+		l.highest = max(l.highest, index)
+	case o == refused && l.keepGoing && !barred:
+	default:
+		if (o != refused || barred) && l.cause == nil && !errors.Is(err, context.Canceled) && !errors.Is(err, client.ErrClosed) {
+			l.cause = err // and not a consequence of stop, or of a second signal
+		}
+		l.halt(nil)
+	}
+	if l.inFlight--; l.inFlight == 0 && l.halted {
+		close(l.settled)
+	}
+}
+
+// print prints the outcome of one value.
+func (l *tally) print(place int, index uint64, o outcome, err error) {
+	switch {
+	case l.json && o == stored:
+		l.out.add(func(b []byte) []byte {
+			b = append(append(append(b, `{"`...), l.noun...), `":`...)
+			b = append(strconv.AppendInt(b, int64(place), 10), `,"outcome":"stored","index":`...)
+			return append(strconv.AppendUint(b, index, 10), "}\n"...)
+		})
+	case l.json:
+		l.out.add(func(b []byte) []byte {
+			return append(appendJSON(b, l.noun, place, "outcome", o.String(), "error", bare(err)), '\n')
+		})
+	case o == stored && !l.quiet:
+		l.out.add(func(b []byte) []byte { return append(strconv.AppendUint(b, index, 10), '\n') })
+	case o == refused && !lacksRight(err): // the report says that once for all
+		fmt.Fprintf(os.Stderr, "tcp-log-server: append: %s %d: not stored: %s\n", l.noun, place, bare(err))
+	}
+}
+
+// bare is the text of err without what it says about the outcome.
+func bare(err error) string {
+	text := plainly(err)
+	for _, outcome := range []error{client.ErrUnknown, client.ErrNotSent, client.ErrRefused} {
+		text = strings.TrimPrefix(text, outcome.Error()+": ")
+	}
+	return text
+}
+
+// count is how many values have had the outcome.
+func (l *tally) count(o outcome) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.counts[o]
+}
+
+// report returns nil if all values are stored. Otherwise its error says in one line which are and
+// which are not, and has the exit code for that.
+func (l *tally) report() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	code := 0
+	switch {
+	case l.counts[unknown] > 0:
+		code = ExitUnknown
+	case l.counts[refused] > 0:
+		code = ExitRefused
+	case !l.ended:
+		code = ExitFailure
+	case l.counts[unsent] > 0:
+		code = ExitFailure
+	default:
+		return nil
+	}
+	var parts []string
+	if l.cause != nil {
+		text := bare(l.cause)
+		if !l.answered || notAdmitted(l.cause) {
+			text += adviceFor(l.cmd, l.cause)
+		}
+		parts = append(parts, text)
+	}
+	if l.reason != nil {
+		parts = append(parts, l.reason.Error())
+	}
+	for o := range outcomes {
+		if l.counts[o] == 0 {
+			continue
+		}
+		part := fmt.Sprintf("%v: %s", o, l.spans[o].text(l.noun, l.counts[o]))
+		if o == stored {
+			part += fmt.Sprintf(" (index %d", l.lowest)
+			if l.highest > l.lowest {
+				part += fmt.Sprintf(" to %d", l.highest)
+			}
+			part += ")"
+		}
+		if o == unsent && !l.ended {
+			part += " and all after"
+		}
+		parts = append(parts, part)
+	}
+	switch {
+	case l.ended:
+	case l.begun == 0:
+		parts = append(parts, "nothing was sent")
+	case l.counts[unsent] == 0:
+		parts = append(parts, fmt.Sprintf("not sent: all after %s %d", l.noun, l.last))
+	}
+	if code == ExitUnknown {
+		parts = append(parts, fmt.Sprintf("read the log from %d to see which of the unknown it has", l.highest+1))
+	}
+	return cli.Exit("append: "+strings.Join(parts, "; "), code)
+}
+
+// spansMax is how many spans of values are kept. A report with more would be useless, and each
+// refused value has been reported already.
+const spansMax = 16
+
+// spans are values in order of their numbers, with consecutive ones as one span.
+type spans struct {
+	list []span
+	more bool
+}
+
+// span is from the place from to the place through.
+type span struct{ from, through, first, last int }
+
+// add adds a value. Outcomes that need no answer of the server come early, so the order is not
+// always that of the input.
+func (r *spans) add(v value) {
+	if n := len(r.list); n > 0 && r.list[n-1].last == v.number-1 {
+		r.list[n-1].through, r.list[n-1].last = v.place, v.number
+		return
+	}
+	if len(r.list) == spansMax {
+		r.more = true
+		return
+	}
+	r.list = append(r.list, span{v.place, v.place, v.number, v.number})
+	slices.SortFunc(r.list, func(a, b span) int { return a.first - b.first })
+}
+
+// text names the places, of which there are count.
+func (r *spans) text(noun string, count int) string {
+	var b strings.Builder
+	b.WriteString(noun)
+	if len(r.list) > 1 || r.list[0].through > r.list[0].from {
+		b.WriteByte('s')
+	}
+	for i, one := range r.list {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, " %d", one.from)
+		if one.through > one.from {
+			fmt.Fprintf(&b, "-%d", one.through)
+		}
+	}
+	if r.more {
+		fmt.Fprintf(&b, " and others, %d in all", count)
+	}
+	return b.String()
+}
