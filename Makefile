@@ -4,7 +4,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARY       = tcp-log-server
 
-.PHONY: build check fmt vet lint test interop faults mutations bench bench-compare bench-pair clean
+.PHONY: build check fmt vet lint test interop faults mutations bench bench-compare bench-pair module clean
 
 build:
 	$(GO) build -o $(BINARY) .
@@ -78,6 +78,11 @@ bench-pair:
 	@dir=$$(mktemp -d) && git worktree add -q --detach $$dir/base $(BASE) && \
 	trap 'git worktree remove --force '$$dir'/base; rm -rf '$$dir EXIT && \
 	(cd $$dir/base && $(GO) build -o $$dir/server .) && cd test/bench && $(GO) run . -base $$dir/server $(PAIR)
+
+# module renames the module in every file that names it, once the repository has a home:
+# make module MODULE=host/owner/name
+module:
+	packaging/rename-module.sh '$(MODULE)'
 
 clean:
 	rm -rf $(BINARY) dist

@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// binary is one of a release.
+// binary is a binary of a release.
 type binary struct {
 	name    string
 	sum     string // SHA-256 in hexadecimal
 	modules []module
 }
 
-// bom is a bill of materials, as much of CycloneDX 1.5 as it takes to say which
-// binary has which modules: https://cyclonedx.org/docs/1.5/json/.
+// bom is a bill of materials: the part of CycloneDX 1.5 that says which binary has which modules,
+// https://cyclonedx.org/docs/1.5/json/.
 type bom struct {
 	Format       string       `json:"bomFormat"`
 	Spec         string       `json:"specVersion"`
@@ -35,9 +35,19 @@ type component struct {
 	Ref        string     `json:"bom-ref"`
 	Name       string     `json:"name"`
 	Version    string     `json:"version,omitempty"`
+	Licences   []licence  `json:"licenses,omitempty"`
 	PURL       string     `json:"purl,omitempty"`
 	Hashes     []hash     `json:"hashes,omitempty"`
 	Properties []property `json:"properties,omitempty"`
+}
+
+// ownLicence is the SPDX identifier of the licence in the file LICENSE.
+const ownLicence = "MIT"
+
+type licence struct {
+	Licence struct {
+		ID string `json:"id"`
+	} `json:"license"`
 }
 
 type hash struct {
@@ -57,7 +67,8 @@ type dependency struct {
 
 // bom is the bill of the release: its binaries, and the modules of each.
 func (r *release) bom() bom {
-	own := component{Type: "application", Ref: "tcp-log-server", Name: "tcp-log-server", Version: r.version}
+	own := component{Type: "application", Ref: "tcp-log-server", Name: "tcp-log-server", Version: r.version, Licences: make([]licence, 1)}
+	own.Licences[0].Licence.ID = ownLicence
 	b := bom{Format: "CycloneDX", Spec: "1.5", Version: 1, Metadata: metadata{own}}
 	files := dependency{Ref: own.Ref}
 	var uses []dependency
@@ -75,7 +86,7 @@ func (r *release) bom() bom {
 	for _, m := range r.modules {
 		c := component{Type: "library", Ref: m.purl(), Name: m.path, Version: m.version, PURL: m.purl()}
 		if m.sum != "" {
-			c.Properties = []property{{"go:sum", m.sum}} // as in go.sum, which is not the hash of one file
+			c.Properties = []property{{"go:sum", m.sum}} // as in go.sum: not the hash of one file
 		}
 		b.Components = append(b.Components, c)
 		b.Dependencies = append(b.Dependencies, dependency{Ref: c.Ref})

@@ -1,10 +1,10 @@
-// Command bill writes what goes with a release's binaries: a bill of materials
-// (CycloneDX, JSON) of the modules that are linked into them, and the licences of
-// those modules, which each copy has to come with.
+// Command bill writes the files that accompany the binaries of a release: a bill of materials
+// (CycloneDX, JSON) of the modules that are linked into them, and the licences of tcp-log-server
+// and of those modules, which must accompany each copy.
 //
-// It reads both out of the binaries, as the linker has left it there, and so says
-// what is in them and not what the sources ask for. The same binaries give the
-// same bytes: there is no time and no random number in the bill.
+// It reads the modules from the binaries, where the linker has recorded them, so it lists what they
+// contain and not what the sources ask for. The same binaries give the same bytes: the bill has no
+// time and no random number in it.
 //
 //	bill -version v1.2.3 -bom FILE -licences FILE BINARY…
 package main
@@ -62,7 +62,7 @@ func run(version, bomFile, licencesFile string, paths []string) error {
 	return os.WriteFile(licencesFile, []byte(text), 0o644)
 }
 
-// module is one that a binary is made of.
+// module is a module that is linked into a binary.
 type module struct{ path, version, sum string }
 
 // release is a set of binaries of one version.
@@ -83,7 +83,7 @@ func (r *release) add(path string) error {
 		r.goes = info.GoVersion
 	}
 	if r.goes != info.GoVersion {
-		return fmt.Errorf("%s is built by %s, and those before it by %s: build them anew", path, info.GoVersion, r.goes)
+		return fmt.Errorf("%s was built by %s, and those before it by %s: build them again", path, info.GoVersion, r.goes)
 	}
 	b := binary{name: filepath.Base(path), modules: []module{{path: "std", version: strings.TrimPrefix(info.GoVersion, "go")}}}
 	if b.sum, err = sum(path); err != nil {
@@ -94,7 +94,7 @@ func (r *release) add(path string) error {
 			dep = dep.Replace
 		}
 		if dep.Sum == "" {
-			return fmt.Errorf("%s: module %s %s has no checksum, and so is not one that others can get", path, dep.Path, dep.Version)
+			return fmt.Errorf("%s: module %s %s has no checksum, so others cannot download it", path, dep.Path, dep.Version)
 		}
 		b.modules = append(b.modules, module{dep.Path, dep.Version, dep.Sum})
 	}
@@ -108,10 +108,19 @@ func (r *release) add(path string) error {
 	return nil
 }
 
-// licences is the text of the licences of all modules.
+// licences is the text of the licences of the program and of all modules.
 func (r *release) licences() (string, error) {
 	var text strings.Builder
-	text.WriteString("tcp-log-server contains the following modules, under the licences behind their names.\n")
+	fmt.Fprintf(&text, "tcp-log-server %s is under the first of these licences (%s). It contains the following\nmodules, each under the licence after its name.\n", r.version, ownLicence)
+	own, err := (module{path: "main"}).dir()
+	if err != nil {
+		return "", err
+	}
+	b, err := os.ReadFile(filepath.Join(own, "LICENSE"))
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(&text, "\n%s\ntcp-log-server %s, LICENSE\n\n%s\n", strings.Repeat("-", 72), r.version, strings.TrimSpace(string(b)))
 	for _, m := range r.modules {
 		dir, err := m.dir()
 		if err != nil {
@@ -126,7 +135,7 @@ func (r *release) licences() (string, error) {
 			names = append(names, found...)
 		}
 		if len(names) == 0 {
-			return "", fmt.Errorf("module %s has no licence in %s: it cannot be passed on", m.path, dir)
+			return "", fmt.Errorf("module %s has no licence in %s: it cannot be distributed", m.path, dir)
 		}
 		for _, name := range names {
 			b, err := os.ReadFile(name)
@@ -139,11 +148,14 @@ func (r *release) licences() (string, error) {
 	return text.String(), nil
 }
 
-// dir is where the sources of a module lie.
+// dir is the directory of the sources of a module.
 func (m module) dir() (string, error) {
 	cmd := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", m.path)
-	if m.path == "std" {
+	switch m.path {
+	case "std":
 		cmd = exec.Command("go", "env", "GOROOT")
+	case "main": // the one in the current directory
+		cmd = exec.Command("go", "list", "-m", "-f", "{{.Dir}}")
 	}
 	out, err := cmd.Output()
 	if dir := strings.TrimSpace(string(out)); err == nil && dir != "" {

@@ -31,12 +31,17 @@ func TestLayers(t *testing.T) {
 	if err != nil {
 		t.Fatalf("go list: %v\n%s", err, out)
 	}
+	main, err := exec.Command("go", "list", "-m").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	module := strings.TrimSpace(string(main))
 	packages := 0
 	for line := range strings.Lines(string(out)) {
 		words := strings.Fields(line)
-		module, name, nested := strings.Cut(words[0], "/")
-		if !nested {
-			name = "main"
+		name := "main"
+		if words[0] != module {
+			name = strings.TrimPrefix(words[0], module+"/")
 		}
 		packages++
 		imports, known := allowed[name]

@@ -213,3 +213,31 @@ func TestDockerfile(t *testing.T) {
 		t.Errorf("the image is not built by Go %s, which go.mod wants", version[1])
 	}
 }
+
+// TestLicence: the licence is MIT, and everything that is distributed says so and contains it.
+func TestLicence(t *testing.T) {
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	licence, err := os.ReadFile(root + "LICENSE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bom, licences := filepath.Join(t.TempDir(), "bom"), filepath.Join(t.TempDir(), "licences")
+	if out, err := exec.Command("go", "run", "./packaging/bill", "-version", "v1.2.3", "-bom", bom, "-licences", licences, path).CombinedOutput(); err != nil {
+		t.Fatalf("bill: %v\n%s", err, out)
+	}
+	for name, want := range map[string]string{
+		root + "LICENSE":                 "MIT License\n\nCopyright (c) The tcp-log-server authors\n",
+		licences:                         strings.TrimSpace(string(licence)),
+		bom:                              `"id": "MIT"`,
+		root + "packaging/deb/copyright": "MIT",
+		root + "packaging/deb/nfpm.yaml": "\nlicense: MIT\n",
+		root + "packaging/Dockerfile":    "org.opencontainers.image.licenses=MIT",
+	} {
+		if b, err := os.ReadFile(name); err != nil || !strings.Contains(string(b), want) {
+			t.Errorf("%s has no %q, %v", name, want, err)
+		}
+	}
+}

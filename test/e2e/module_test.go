@@ -1,0 +1,91 @@
+package e2e
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestRenameModule renames the module in a copy of the tree and builds it there, tests and the other
+// modules included.
+func TestRenameModule(t *testing.T) {
+	for _, tool := range []string{"make", "sed"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skipf("there is no %s here", tool)
+		}
+	}
+	dir := t.TempDir()
+	copyTree(t, dir)
+	run := func(name string, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(name, args...)
+		cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOFLAGS=-mod=mod -buildvcs=false")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	const module = "example.org/someone/json.log"
+	for range 2 { // the second time from a name with dots and slashes
+		run("make", "module", "MODULE=example.com/other/name")
+		run("make", "module", "MODULE="+module)
+	}
+	if got := strings.TrimSpace(run("go", "list", "-m")); got != module {
+		t.Errorf("the module is %s, want %s", got, module)
+	}
+	run("make", "build", "vet")
+	run("go", "build", "-ldflags", "-X "+module+"/internal/build.version=v9.8.7", "-o", "renamed", ".")
+	if got := run("./renamed", "version"); !strings.Contains(got, "v9.8.7") {
+		t.Errorf("the version is %s, want v9.8.7", got)
+	}
+	for _, name := range []string{"packaging/release.mk", "packaging/Dockerfile", "README.md"} {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !strings.Contains(string(b), module) {
+			t.Errorf("%s does not name the module %s, %v", name, module, err)
+		}
+	}
+	run("go", "test", "-run", "TestLayers", "./test/e2e")
+}
+
+// copyTree copies to dir the files of the tree that name the module, or are read to build and vet it.
+func copyTree(t *testing.T, dir string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := e.Name()
+		if e.IsDir() {
+			if path != root && (strings.HasPrefix(name, ".") || name == "node_modules" || name == "dist" || name == "data" || strings.HasSuffix(name, ".data")) {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		switch filepath.Ext(name) {
+		case ".go", ".mod", ".sum", ".mk", ".md", ".sh", ".s":
+		default:
+			if name != "Makefile" && name != "Dockerfile" && filepath.Base(filepath.Dir(path)) != "mutations" {
+				return nil
+			}
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(dir, strings.TrimPrefix(path, root))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(to, b, info.Mode().Perm())
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
