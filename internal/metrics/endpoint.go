@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
 
 const (
@@ -53,7 +55,7 @@ func Listen(addr string, exporter *Exporter, profiles bool) (*Endpoint, error) {
 		ErrorLog:       log.New(io.Discard, "", 0),
 	}
 	e.serving.Go(func() {
-		if err := e.server.Serve(newLimited(ln, maxWatchers)); !errors.Is(err, http.ErrServerClosed) {
+		if err := e.server.Serve(netutil.LimitListener(ln, maxWatchers)); !errors.Is(err, http.ErrServerClosed) {
 			e.failed = err
 		}
 	})

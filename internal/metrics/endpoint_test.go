@@ -166,66 +166,48 @@ func TestStalledWatchers(t *testing.T) {
 	}
 }
 
-// TestLimited: only so many connections are open at once, the next one is taken
-// as soon as one of them has gone, and Close ends the wait for that.
-func TestLimited(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+// TestWatcherLimit: only so many connections are served at once, and the next one is served as soon as
+// one of them has gone.
+func TestWatcherLimit(t *testing.T) {
+	e, err := Listen("127.0.0.1:0", New(Build{}), false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLimited(ln, 2)
-	defer l.Close()
-	accepted, ended := make(chan net.Conn), make(chan error, 1)
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				ended <- err
-				return
-			}
-			accepted <- c
-		}
-	}()
-	for range 4 {
-		c, err := net.Dial("tcp", ln.Addr().String())
+	defer e.Close()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", e.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		t.Cleanup(func() { c.Close() })
+		return c
 	}
-	take := func() net.Conn {
-		t.Helper()
-		select {
-		case c := <-accepted:
-			return c
-		case <-time.After(patience):
-			t.Fatal("no connection was taken")
-			return nil
+	ask := func(c net.Conn) {
+		if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
 		}
 	}
-	first := take()
-	take()
-	if got := len(l.slots); got != 2 {
-		t.Errorf("%d slots are taken, want 2", got)
+	answered := func(c net.Conn, within time.Duration) bool {
+		c.SetReadDeadline(time.Now().Add(within))
+		_, err := c.Read(make([]byte, 1))
+		return err == nil
 	}
-	select {
-	case <-accepted:
-		t.Fatal("a third connection was taken")
-	case <-time.After(20 * time.Millisecond):
-	}
-	first.Close()
-	first.Close() // gives back one slot, not two
-	take()
-	if got := len(l.slots); got != 2 {
-		t.Errorf("%d slots are taken, want 2", got)
-	}
-	l.Close()
-	select {
-	case err := <-ended:
-		if !errors.Is(err, net.ErrClosed) {
-			t.Errorf("Accept ended with %v", err)
+	var served []net.Conn
+	for range maxWatchers {
+		c := dial()
+		ask(c)
+		if !answered(c, patience) {
+			t.Fatalf("connection %d is not served", len(served)+1)
 		}
-	case <-time.After(patience):
-		t.Error("Close does not end Accept")
+		served = append(served, c) // idle from now on
+	}
+	next := dial()
+	ask(next)
+	if answered(next, 20*time.Millisecond) {
+		t.Fatalf("more than %d connections are served at once", maxWatchers)
+	}
+	served[0].Close()
+	if !answered(next, patience) {
+		t.Error("no connection is served in the place of one that has gone")
 	}
 }
