@@ -10,20 +10,19 @@ import (
 	"time"
 )
 
-// ErrCertificates is wrapped by every error about a file of certificates or a key:
-// it cannot be read, or does not hold what it should.
+// ErrCertificates is wrapped by every error about a file of certificates or keys that cannot be
+// read, or has other content.
 var ErrCertificates = errors.New("not usable for TLS")
 
 // Files names the files of a server's certificates, all in PEM.
 type Files struct {
 	Cert, Key string // the server's chain and its private key
-	// ClientCA holds the authorities whose certificates let clients in, "" for none.
+	// ClientCA has the authorities whose certificates admit clients, "" for none.
 	ClientCA string
-	// Optional lets clients without a certificate through the handshake, since they
-	// have another way to show who they are. One that is given must be valid.
+	// Optional admits clients without a certificate to the handshake, because they can show a
+	// token afterwards. A certificate that is given must be valid.
 	Optional bool
-	// MinVersion is the oldest version of TLS that is spoken: tls.VersionTLS13 if it
-	// is 0.
+	// MinVersion is the oldest version of TLS to accept, with 0 tls.VersionTLS13.
 	MinVersion uint16
 }
 
@@ -40,8 +39,8 @@ func LoadCertificates(files Files) (*Certificates, error) {
 	return c, c.Reload()
 }
 
-// Reload reads the files again, for handshakes from then on. On an error, which
-// wraps ErrCertificates, what was read before stays.
+// Reload reads the files again, for later handshakes. On an error, which wraps ErrCertificates,
+// nothing changes.
 func (c *Certificates) Reload() error {
 	cert, err := tls.LoadX509KeyPair(c.files.Cert, c.files.Key)
 	if err != nil {
@@ -50,8 +49,7 @@ func (c *Certificates) Reload() error {
 	config := &tls.Config{
 		Certificates: []tls.Certificate{cert},
 		MinVersion:   c.files.MinVersion,
-		// Connections last, so resuming one saves little; and who was let in once is
-		// asked again.
+		// Connections last, so resuming sessions saves little; and each client is verified again.
 		SessionTicketsDisabled: true,
 	}
 	if config.MinVersion == 0 {
@@ -64,7 +62,7 @@ func (c *Certificates) Reload() error {
 		}
 		config.ClientCAs = x509.NewCertPool()
 		if !config.ClientCAs.AppendCertsFromPEM(text) {
-			return fmt.Errorf("%s: %w: there is no certificate in it", c.files.ClientCA, ErrCertificates)
+			return fmt.Errorf("%s: %w: it has no certificates", c.files.ClientCA, ErrCertificates)
 		}
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 		if c.files.Optional {
@@ -75,16 +73,16 @@ func (c *Certificates) Reload() error {
 	return nil
 }
 
-// Config is a configuration for a server that takes up each Reload.
+// Config is a configuration for a server, which follows each Reload.
 func (c *Certificates) Config() *tls.Config {
 	return &tls.Config{
-		// The handshake itself is done by what this returns.
+		// The handshake uses the configuration that this returns.
 		MinVersion:         tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.now.Load(), nil },
 	}
 }
 
-// Expires is when the server's own certificate does.
+// Expires is when the server's certificate expires.
 func (c *Certificates) Expires() time.Time {
 	if leaf := c.now.Load().Certificates[0].Leaf; leaf != nil {
 		return leaf.NotAfter

@@ -1,6 +1,5 @@
-// Package access reads who may come in from files: tokens and certificates. Both
-// can be read anew while they are in use. What is in a file that cannot be taken
-// changes nothing: what was read before stays.
+// Package access reads from files which clients a server admits: by tokens and by certificates.
+// Both can be read again while they are in use. A file that cannot be used changes nothing.
 package access
 
 import (
@@ -15,7 +14,7 @@ import (
 	"sync/atomic"
 )
 
-// ErrTokens is wrapped by every error about what a file of tokens holds.
+// ErrTokens is wrapped by every error about the content of a file of tokens.
 var ErrTokens = errors.New("not a file of tokens")
 
 // token is one line of the file.
@@ -27,15 +26,15 @@ type token struct {
 
 // Tokens are the tokens of a file. It has a line for each: a name, the SHA-256 of
 // the token in hexadecimal, and its rights, which are read, write or both. Blank
-// lines and those that begin with # are passed over. All methods may be called
-// from any goroutine.
+// lines and those that begin with # are ignored. All methods may be called from any
+// goroutine.
 type Tokens struct {
 	path string
 	now  atomic.Pointer[[]token]
 }
 
-// LoadTokens reads the file at path. Its errors wrap ErrTokens if the file can be
-// read and is not one of tokens, or holds none.
+// LoadTokens reads the file at path. Its errors wrap ErrTokens if the file can be read but is not
+// one of tokens, or has none.
 func LoadTokens(path string) (*Tokens, error) {
 	t := &Tokens{path: path}
 	return t, t.Reload()
@@ -70,10 +69,10 @@ func parseTokens(text []byte) (list []token, err error) {
 			return nil, fmt.Errorf("line %d: %w: %w", number, ErrTokens, err)
 		}
 		if before, twice := names[tok.name]; twice {
-			return nil, fmt.Errorf("line %d: %w: the name %q is that of line %d too", number, ErrTokens, tok.name, before)
+			return nil, fmt.Errorf("line %d: %w: line %[4]d has the name %[3]q too", number, ErrTokens, tok.name, before)
 		}
 		if before, twice := hashes[tok.hash]; twice {
-			return nil, fmt.Errorf("line %d: %w: the token is that of line %d too", number, ErrTokens, before)
+			return nil, fmt.Errorf("line %d: %w: line %d has the token too", number, ErrTokens, before)
 		}
 		names[tok.name], hashes[tok.hash] = number, number
 		list = append(list, tok)
@@ -82,13 +81,13 @@ func parseTokens(text []byte) (list []token, err error) {
 		return nil, fmt.Errorf("line %d: %w: %w", number+1, ErrTokens, err)
 	}
 	if len(list) == 0 {
-		return nil, fmt.Errorf("%w: it holds none, so nobody could come in; want lines `name sha256-of-token rights`", ErrTokens)
+		return nil, fmt.Errorf("%w: it has no tokens, so nobody would be admitted; want lines `name sha256-of-token rights`", ErrTokens)
 	}
 	return list, nil
 }
 
-// parseToken reads one line. Its errors never repeat the hash: whoever wrote the
-// token itself there by mistake would find it in the log.
+// parseToken reads one line. Its errors never repeat the hash: if the token itself is there by
+// mistake, it must not get into the log.
 func parseToken(line string) (tok token, err error) {
 	words := strings.Fields(line)
 	if len(words) != 3 {
@@ -96,7 +95,7 @@ func parseToken(line string) (tok token, err error) {
 	}
 	tok.name = words[0]
 	if n, err := hex.Decode(tok.hash[:], []byte(words[1])[:min(len(words[1]), 64)]); err != nil || n != 32 || len(words[1]) != 64 {
-		return tok, errors.New("the second word is no SHA-256, want 64 hexadecimal digits: printf %s TOKEN | sha256sum")
+		return tok, errors.New("the second word is not a SHA-256, want 64 hexadecimal digits: printf %s TOKEN | sha256sum")
 	}
 	switch words[2] {
 	case "read":
@@ -111,9 +110,8 @@ func parseToken(line string) (tok token, err error) {
 	return tok, nil
 }
 
-// Rights returns the name and the rights of the token with the given SHA-256; one
-// with neither right is unknown. The time it takes depends on how many tokens
-// there are, and not on the hash.
+// Rights returns the name and the rights of the token with the given SHA-256, and no rights if there
+// is none. The time that it takes depends on the number of tokens, and not on the hash.
 func (t *Tokens) Rights(hash [32]byte) (name string, read, write bool) {
 	for _, tok := range *t.now.Load() {
 		if subtle.ConstantTimeCompare(hash[:], tok.hash[:]) == 1 {

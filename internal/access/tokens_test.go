@@ -65,16 +65,16 @@ func TestTokens(t *testing.T) {
 
 func TestBadTokens(t *testing.T) {
 	for name, tt := range map[string]struct{ text, says string }{
-		"empty":        {"", "holds none"},
-		"comments":     {"# nobody\n", "holds none"},
+		"empty":        {"", "has no tokens"},
+		"comments":     {"# nobody\n", "has no tokens"},
 		"two words":    {"a " + sum("a"), "line 1: not a file of tokens: it has 2 words"},
 		"four words":   {"\na " + sum("a") + " read write", "line 2: not a file of tokens: it has 4 words"},
-		"not a hash":   {"a secret read", "no SHA-256"},
-		"short hash":   {"a " + sum("a")[:62] + " read", "no SHA-256"},
-		"long hash":    {"a " + sum("a") + "00 read", "no SHA-256"},
+		"not a hash":   {"a secret read", "not a SHA-256"},
+		"short hash":   {"a " + sum("a")[:62] + " read", "not a SHA-256"},
+		"long hash":    {"a " + sum("a") + "00 read", "not a SHA-256"},
 		"rights":       {"a " + sum("a") + " all", `the rights are "all", want read, write or both`},
-		"name twice":   {"a " + sum("a") + " read\na " + sum("b") + " read", `line 2: not a file of tokens: the name "a" is that of line 1 too`},
-		"token twice":  {"a " + sum("a") + " read\nb " + sum("a") + " both", "line 2: not a file of tokens: the token is that of line 1 too"},
+		"name twice":   {"a " + sum("a") + " read\na " + sum("b") + " read", `line 2: not a file of tokens: line 1 has the name "a" too`},
+		"token twice":  {"a " + sum("a") + " read\nb " + sum("a") + " both", "line 2: not a file of tokens: line 1 has the token too"},
 		"endless line": {strings.Repeat("x", 1<<20), "line 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
