@@ -130,7 +130,7 @@ func TestFsckRefuses(t *testing.T) {
 		args []string
 		says string
 	}{
-		{[]string{""}, "empty name"},
+		{[]string{""}, "directory is empty"},
 		{[]string{"--through", "0", dir}, "--through is 0"},
 		{[]string{"--repair", "--from", "", dir}, "--from is empty"},
 		{[]string{"--repair", "--from", dir, dir}, "is the directory that is to be repaired"},

@@ -101,7 +101,7 @@ func TestImportResumes(t *testing.T) {
 	entries[1500] = `{"n":"other"}`
 	for name, source := range map[string]string{
 		"has another entry at index 1501": oldServer(t, entries...),
-		"has 3000 already":                oldServer(t, entries[:100]...),
+		"already has 3000":                oldServer(t, entries[:100]...),
 	} {
 		code, _, errs := runBinary(t, "import", source, "--into", server.addr)
 		if code != cli.ExitFailure || !strings.Contains(errs, name) || strings.Count(errs, "\n") != 1 {
