@@ -556,7 +556,7 @@ func TestCommandsSecurely(t *testing.T) {
 		// Without a token, which would go first: the server might hang up before the entry.
 		{nil, "append", "[3]", []string{"; does it speak TLS? try --tls; or has it been stopped?; unknown: line 1; "}, 3},
 		{[]string{trust, "TOKEN=token-read"}, "append", "[3][4]\n[5]", []string{"append: unauthorized: this token may not write; name one that may with --token-file or TOKEN; refused: lines 1"}, 2},
-		{[]string{trust, "TOKEN=token-read"}, "append --on-error continue", "[3]\n5\n[4]", []string{"line 2: not stored: no JSON object", "append: unauthorized: this token may not write; name one"}, 2},
+		{[]string{trust, "TOKEN=token-read"}, "append --on-error continue", "[3]\n5\n[4]", []string{"line 2: not stored: not a JSON object", "append: unauthorized: this token may not write; name one"}, 2},
 		{[]string{trust, "TOKEN=wrong"}, "append", "[3]", []string{"append: unauthorized; name a token with --token-file or TOKEN, or a certificate with --tls-cert; not sent: line 1"}, 1},
 	} {
 		r := play(t, tt.settings, tt.input, append(strings.Fields(tt.args), addr)...)
