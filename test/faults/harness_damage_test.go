@@ -2,7 +2,9 @@ package faults
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,11 +21,8 @@ func unfinish(t testing.TB, data string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// After its last batch an open segment has zeros. A sealed one ends in its footer:
-		// leave it as it is.
-		end := len(bytes.TrimRight(b, "\x00"))
-		if bytes.HasSuffix(b[:end], []byte("\n")) {
-			writeAt(t, last, int64(end), bytes.Repeat([]byte{0xab}, 1000))
+		if off, half := halfBatch(b); half != nil {
+			writeAt(t, last, off, half)
 		}
 	}
 	if index := files(t, data, "wal", "00*"); len(index) > 0 {
@@ -42,6 +41,32 @@ func unfinish(t testing.TB, data string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// halfBatch returns the first half of the batch that would come next in the segment b,
+// and its offset; nil for a segment that is sealed or has no batch. See docs/FORMAT.md.
+func halfBatch(b []byte) (off int64, half []byte) {
+	const header = 48
+	le, at := binary.LittleEndian, 64
+	var first uint64
+	var prev uint32
+	// A header of no entries is a proof of the end: the next batch takes its place.
+	for at+header <= len(b) && string(b[at:at+4]) == "BTCH" && le.Uint32(b[at+16:]) > 0 {
+		first, prev = le.Uint64(b[at+8:])+uint64(le.Uint32(b[at+16:])), le.Uint32(b[at+44:])
+		at += header + int(le.Uint32(b[at+4:]))
+	}
+	if rest := bytes.TrimRight(b[at:], "\x00"); first == 0 || len(rest) > header {
+		return 0, nil
+	}
+	half = append(make([]byte, header), bytes.Repeat([]byte("x"), 500)...)
+	copy(half, "BTCH")
+	le.PutUint32(half[4:], 1000) // the size of its body
+	le.PutUint64(half[8:], first)
+	le.PutUint32(half[16:], 1) // entries
+	le.PutUint32(half[20:], prev)
+	le.PutUint64(half[32:], uint64(at))
+	le.PutUint32(half[44:], crc32.Checksum(half[:44], crc32.MakeTable(crc32.Castagnoli)))
+	return int64(at), half
 }
 
 // recordStride is the size of a record in the index, in bytes: see docs/FORMAT.md.
