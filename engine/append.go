@@ -193,6 +193,9 @@ func (l *Log) commitBatch(batch []byte, count int) error {
 	case errors.Is(err, segment.ErrSync):
 		l.fail(err)
 		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	case errors.Is(err, ErrMoved):
+		l.fail(err)
+		return fmt.Errorf("%w: %w: %w", ErrNotStored, ErrFailed, err)
 	}
 	// Once a second is enough to know of a full disk.
 	if now.Sub(l.refused) > time.Second {

@@ -24,6 +24,8 @@ type disk struct {
 	dir  string // of the segments
 	id   segment.StoreID
 	lock *os.File
+	// places are the directories of the segments as they were opened, see watch.
+	places []place
 	// claims are the locks on the directories of the index and the blobs, which
 	// another log may have been given by mistake.
 	claims []*os.File
@@ -58,6 +60,7 @@ type disk struct {
 // start runs the sealer and the settler for the log l.
 func (d *disk) start(l *Log) {
 	d.work.Go(d.seal)
+	d.work.Go(func() { d.watch(l) })
 	if d.index != nil {
 		s := &settler{d: d, l: l, doubt: l.head.Load()}
 		d.work.Go(s.run)
@@ -91,6 +94,9 @@ func (d *disk) prove() error { return d.open.Prove() }
 
 // rotate begins the next segment, and gives the full one to the sealer.
 func (d *disk) rotate(now time.Time) error {
+	if err := d.inPlace(); err != nil {
+		return err
+	}
 	next, err := d.create(d.dir, segment.Header{
 		Store: d.id, First: d.open.Last() + 1, Created: now.UnixMicro(), Prev: d.open.Sum(),
 	})

@@ -30,6 +30,10 @@ var (
 var (
 	// ErrClosed: the log has been closed. Appends that get it also get ErrNotStored.
 	ErrClosed = errors.New("log is closed")
+	// ErrMoved: the directories of the log, or its open segment, have been removed,
+	// moved away or exchanged while it was open, so what is appended may have no name.
+	// It comes with ErrFailed.
+	ErrMoved = errors.New("the log's files have been moved")
 	// ErrFailed: a sync has failed, so the log takes no more appends until it has
 	// been opened again, by a process that reads the disk again. Reads go on.
 	// Appends that get it also get ErrNotStored.

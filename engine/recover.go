@@ -35,6 +35,9 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 	if err := d.recover(); err != nil {
 		return nil, 0, errors.Join(d.explain(err), d.release())
 	}
+	if err := d.remember(); err != nil {
+		return nil, 0, errors.Join(err, d.open.Close(), d.release())
+	}
 	return d, d.open.Last(), nil
 }
 

@@ -1,0 +1,52 @@
+package engine
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestMovedAway: a log whose directories or open segment are removed, moved away or
+// exchanged takes no more appends within about a second, and at once where a segment has
+// to be begun.
+func TestMovedAway(t *testing.T) {
+	t.Parallel()
+	for name, move := range map[string]func(t *testing.T, data string) error{
+		"removed":    func(_ *testing.T, data string) error { return os.RemoveAll(data) },
+		"moved away": func(_ *testing.T, data string) error { return os.Rename(data, data+".away") },
+		"exchanged": func(_ *testing.T, data string) error {
+			return errors.Join(os.CopyFS(data+".copy", os.DirFS(data)), os.Rename(data, data+".away"), os.Rename(data+".copy", data))
+		},
+		"segment removed": func(t *testing.T, data string) error {
+			return os.Remove(filepath.Join(data, "segments", "00000000000000000001.seg"))
+		},
+		"segments removed": func(_ *testing.T, data string) error { return os.RemoveAll(filepath.Join(data, "segments")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := testConfig(t)
+			config.SegmentSize = 1 << 20
+			l, err := Open(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustAppend(t, l, "{}")
+			time.Sleep(100 * time.Millisecond) // for the first look
+			if err := move(t, config.Data); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the log fails", func() bool { return l.Err() != nil })
+			if r := <-submit(l, "[]"); !errors.Is(r.err, ErrNotStored) || !errors.Is(r.err, ErrMoved) {
+				t.Errorf("append is %+v", r)
+			}
+			if err := l.Refusing(); !errors.Is(err, ErrFailed) || !errors.Is(err, ErrMoved) {
+				t.Errorf("refusing is %v", err)
+			}
+			if err := l.Close(); !errors.Is(err, ErrMoved) {
+				t.Errorf("close: %v", err)
+			}
+		})
+	}
+}
