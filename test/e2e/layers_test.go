@@ -62,3 +62,33 @@ func TestLayers(t *testing.T) {
 		t.Errorf("docs/ARCHITECTURE.md has rows for %d packages, there are %d", len(allowed), packages)
 	}
 }
+
+// TestArchitectureNames checks that the files and functions that docs/ARCHITECTURE.md names exist.
+func TestArchitectureNames(t *testing.T) {
+	b, err := os.ReadFile(root + "docs/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`\b[a-z]+/[a-z/_]+\.go\b`).FindAllString(string(b), -1) {
+		if _, err := os.Stat(root + m); err != nil {
+			t.Errorf("docs/ARCHITECTURE.md names %s: %v", m, err)
+		}
+	}
+	// `Type.Method`, path/file.go, or with "in" between them
+	place := regexp.MustCompile("`([A-Za-z]+)\\.([A-Za-z]+)`(?:,|\\s+in)\\s+([a-z]+/[a-z/_]+\\.go)")
+	places := place.FindAllStringSubmatch(string(b), -1)
+	if len(places) < 8 {
+		t.Errorf("docs/ARCHITECTURE.md names %d functions with their files, want 8 or more", len(places))
+	}
+	for _, m := range places {
+		source, err := os.ReadFile(root + m[3])
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		declared := regexp.MustCompile(`(?m)^func (\([a-z]+ \*?` + m[1] + `\) )?` + m[2] + `\(`)
+		if !declared.Match(source) {
+			t.Errorf("docs/ARCHITECTURE.md places %s.%s in %s, which does not declare it", m[1], m[2], m[3])
+		}
+	}
+}
