@@ -15,7 +15,7 @@
 //  5. Segments that the source has removed go, oldest first.
 //
 // There is one case in which the new set of segments cannot be put beside the
-// old index, because it begins behind what that holds: see bridge.go.
+// old index, because it begins after what that holds: see bridge.go.
 package backup
 
 import (
@@ -32,7 +32,7 @@ import (
 
 // Memory, in place of a directory, says that the log keeps that part in memory:
 // there is nothing of it to copy.
-const Memory = "memory"
+const Memory = segment.Memory
 
 // Config says what is copied, and where to.
 type Config struct {
@@ -97,12 +97,8 @@ var (
 // (segment.Hold), which ends with the process.
 func Run(ctx context.Context, config Config) (Result, error) {
 	start := time.Now()
-	if config.WAL == "" {
-		config.WAL = filepath.Join(config.Data, "wal")
-	}
-	if config.Blobs == "" {
-		config.Blobs = filepath.Join(config.Data, "blobs")
-	}
+	dirs := segment.Dirs{Data: config.Data, WAL: config.WAL, Blobs: config.Blobs}.WithDefaults()
+	config.WAL, config.Blobs = dirs.WAL, dirs.Blobs
 	if config.step == nil {
 		config.step = func(string) error { return nil }
 	}

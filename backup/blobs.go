@@ -33,28 +33,11 @@ type blobSet struct {
 
 func listBlobs(dir string) (*blobSet, error) {
 	s := &blobSet{}
-	for shard := range 256 {
-		prefix := fmt.Sprintf("%02x", shard)
-		d, err := segment.OpenDir(filepath.Join(dir, prefix))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		names, err := d.Readdirnames(-1)
-		d.Close()
-		if err != nil {
-			return nil, err
-		}
-		from := len(s.hashes)
-		for _, name := range names {
-			if h, ok := segment.ParseBlobPath(prefix, name); ok {
-				s.hashes = append(s.hashes, h)
-			}
-		}
-		slices.SortFunc(s.hashes[from:], func(a, b segment.Hash) int { return bytes.Compare(a[:], b[:]) })
+	err := segment.EachBlob(dir, func(h segment.Hash) error { s.hashes = append(s.hashes, h); return nil })
+	if err != nil {
+		return nil, err
 	}
+	slices.SortFunc(s.hashes, func(a, b segment.Hash) int { return bytes.Compare(a[:], b[:]) })
 	s.done = make([]atomic.Bool, len(s.hashes))
 	return s, nil
 }
@@ -76,7 +59,7 @@ func (b *backup) putBlobs() error {
 	}
 	from := d.settled + 1
 	if len(d.segs) > 0 {
-		from = min(from, d.segs[0].first)
+		from = min(from, d.segs[0].First)
 	}
 	set, err := listBlobs(src.blobs)
 	if err != nil {
@@ -92,21 +75,23 @@ func (b *backup) putBlobs() error {
 	chunks := make(chan blobRun)
 	group.Go(func() error {
 		defer close(chunks)
-		records := segment.NewRecordReader(src.wal)
+		records := segment.NewRecords(src.wal, src.records)
 		defer records.Close()
 		for index := from; index <= src.records; {
-			recs := make([]segment.Record, min(blobChunk, src.records-index+1))
-			n, err := records.Read(index, recs)
-			if n == 0 {
-				return err
+			run := blobRun{first: index}
+			for ; index <= src.records && len(run.recs) < blobChunk; index++ {
+				rec, err := records.At(index)
+				if err != nil {
+					return err
+				}
+				run.recs = append(run.recs, rec)
 			}
-			b.Progress(PhaseBlobs, int64(index-from), total)
+			b.Progress(PhaseBlobs, int64(run.first-from), total)
 			select {
-			case chunks <- blobRun{index, recs[:n]}:
+			case chunks <- run:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			index += uint64(n)
 		}
 		b.Progress(PhaseBlobs, total, total)
 		return nil
@@ -152,7 +137,7 @@ func (b *backup) putBlob(set *blobSet, index uint64, rec segment.Record, tmp str
 	there, mine := set.take(rec.Hash)
 	from, to := filepath.Join(b.src.blobs, segment.BlobPath(rec.Hash)), filepath.Join(b.dest.blobs(), segment.BlobPath(rec.Hash))
 	if !there {
-		if index < b.src.segs[0].first {
+		if index < b.src.segs[0].First {
 			return 0, &segment.DamageError{Path: from, First: index, Last: index, Err: fmt.Errorf("%w: the blob is missing, and its entry is in no segment", segment.ErrDamaged)}
 		}
 		return 0, nil

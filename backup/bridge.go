@@ -12,7 +12,7 @@ const bridgeSize = 64 << 20
 
 // bridge closes a gap: since the earlier backup the source has removed segments
 // of which that has only a part, or nothing. The new set of segments then begins
-// behind what the old index holds, and no order of two steps, segments and
+// after what the old index holds, and no order of two steps, segments and
 // index, has a whole log in the middle.
 //
 // So there are three. Entries from the end of the old index to the new head are
@@ -21,7 +21,7 @@ const bridgeSize = 64 << 20
 // The index is extended. Then the staged segments take the place of the bridge.
 func (b *backup) bridge() error {
 	src, d := b.src, b.dest
-	first := src.segs[0].first
+	first := src.segs[0].First
 	if !d.whole || d.records+1 >= first || len(b.leading()) > 0 {
 		return nil
 	}
@@ -32,7 +32,7 @@ func (b *backup) bridge() error {
 	if err := b.step("bridge"); err != nil {
 		return err
 	}
-	w := &bridger{dir: dir, header: segment.Header{Store: src.id, First: d.records + 1, Created: src.segs[0].header.Created}}
+	w := &bridger{dir: dir, header: segment.Header{Store: src.id, First: d.records + 1, Created: src.segs[0].Header.Created}}
 	if err := b.pack(w, first); err != nil {
 		return fmt.Errorf("pack the entries since the earlier backup: %w", err)
 	}
@@ -49,9 +49,8 @@ func (b *backup) bridge() error {
 // their blobs, which are verified as they are read, the others from the staged
 // segments.
 func (b *backup) pack(w *bridger, first uint64) error {
-	records := segment.NewRecordReader(b.src.wal)
+	records := segment.NewRecords(b.src.wal, b.src.records)
 	defer records.Close()
-	recs := make([]segment.Record, blobChunk)
 	var body []byte
 	var count uint32
 	var time int64
@@ -63,30 +62,27 @@ func (b *backup) pack(w *bridger, first uint64) error {
 		body, count = body[:0], 0
 		return err
 	}
-	for index := w.header.First; index < first; {
-		n, err := records.Read(index, recs[:min(blobChunk, first-index)])
-		if n == 0 {
+	for index := w.header.First; index < first; index++ {
+		rec, err := records.At(index)
+		if err != nil {
 			return err
 		}
-		for _, rec := range recs[:n] {
-			if rec.Lost() || rec.Time != time || len(body) > 1<<20 {
-				if err := flush(); err != nil {
-					return err
-				}
-			}
-			if rec.Lost() {
-				if err := w.add(1, rec.Time, nil); err != nil {
-					return err
-				}
-				continue
-			}
-			entry, err := segment.ReadBlob(b.dest.blobs(), rec)
-			if err != nil {
+		if rec.Lost() || rec.Time != time || len(body) > 1<<20 {
+			if err := flush(); err != nil {
 				return err
 			}
-			body, count, time = append(append(body, entry...), '\n'), count+1, rec.Time
 		}
-		index += uint64(n)
+		if rec.Lost() {
+			if err := w.add(1, rec.Time, nil); err != nil {
+				return err
+			}
+			continue
+		}
+		entry, err := segment.ReadBlob(b.dest.blobs(), rec)
+		if err != nil {
+			return err
+		}
+		body, count, time = append(append(body, entry...), '\n'), count+1, rec.Time
 	}
 	if err := flush(); err != nil {
 		return err
@@ -95,7 +91,7 @@ func (b *backup) pack(w *bridger, first uint64) error {
 		if err := b.ctx.Err(); err != nil {
 			return err
 		}
-		if err := w.addAll(filepath.Join(b.dest.staged(), q.name()), q.end); err != nil {
+		if err := w.addAll(filepath.Join(b.dest.staged(), segment.Name(q.First)), q.End); err != nil {
 			return err
 		}
 	}

@@ -15,8 +15,8 @@ import (
 type dest struct {
 	dir  string
 	lock *os.File
-	segs []piece // of the earlier backup
-	head uint64  // its head
+	segs []*segment.File // of the earlier backup
+	head uint64          // its head
 	// records is the last entry with a record in the index, which is kept up as
 	// the index is extended; settled is what it was for the earlier backup, all of
 	// whose blobs are there as well, or 0 if there was none.
@@ -40,7 +40,7 @@ func (d *dest) previous() string { return d.in("previous") }
 func (d *dest) exists() bool { return d.whole }
 
 // openDest looks at the destination, refuses one that is not for this log, and
-// locks it. It changes nothing but for making an empty directory and LOCK.
+// locks it. It changes nothing except that it makes an empty directory and LOCK.
 func openDest(config Config, src *source) (*dest, error) {
 	d := &dest{dir: config.Dest}
 	if err := d.checkOwn(src.id); err != nil {
@@ -124,7 +124,7 @@ func (d *dest) damaged(err error) error {
 }
 
 // load reads the state of the earlier backup and compares it with the source.
-func (d *dest) load(src *source) (err error) {
+func (d *dest) load(src *source) error {
 	if _, err := os.Lstat(d.segments()); errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(d.previous()); err == nil {
 			// A crash came between the two renames that stand for an exchange.
@@ -133,14 +133,16 @@ func (d *dest) load(src *source) (err error) {
 			}
 		}
 	}
-	if d.segs, err = loadPieces(d.segments()); err != nil {
+	store, err := segment.Capture(segment.Dirs{Data: d.dir})
+	if err != nil {
 		return d.damaged(err)
 	}
-	if d.records, err = segment.LastRecord(d.wal()); err != nil {
+	if err := errors.Join(store.Chain(), store.IndexErr); err != nil {
 		return d.damaged(err)
 	}
+	d.segs, d.records = store.Files, store.Records
 	if n := len(d.segs); n > 0 {
-		d.whole, d.head, d.settled = true, d.segs[n-1].last, d.records
+		d.whole, d.head, d.settled = true, d.segs[n-1].Last, d.records
 	}
 	if d.whole && d.records > d.head {
 		return d.damaged(fmt.Errorf("%w: the index has records through %d, the segments end at %d", segment.ErrDamaged, d.records, d.head))
@@ -156,10 +158,10 @@ func (d *dest) compare(src *source) error {
 		return fmt.Errorf("%w: %s has entries through %d, the log only through %d: is it an older copy?", ErrOther, d.dir, d.head, src.head)
 	}
 	for _, p := range d.segs {
-		if p.empty() {
+		if p.Empty() {
 			continue
 		}
-		if err := d.comparePiece(p, src); err != nil {
+		if err := d.compareSegment(p, src); err != nil {
 			return err
 		}
 	}
@@ -183,44 +185,44 @@ func (d *dest) parted(index uint64) error {
 	return fmt.Errorf("%w: entry %d in %s is not that of the log, which has gone another way since: name a new directory", ErrOther, index, d.dir)
 }
 
-// comparePiece compares a segment of the destination, as far as it goes, with
+// compareSegment compares a segment of the destination, as far as it goes, with
 // the segment of the source that it is a copy of, by the chain of checksums. If
 // there is none any more, or it is of the backup's own making, its last entry and
 // the time of it stand for the whole.
-func (d *dest) comparePiece(p piece, src *source) error {
+func (d *dest) compareSegment(p *segment.File, src *source) error {
 	for _, q := range src.segs {
-		if q.header != p.header {
+		if q.Header != p.Header {
 			continue
 		}
-		same := q.last == p.last && q.sum == p.sum
-		if q.last > p.last && !p.sealed {
+		same := q.Last == p.Last && q.Sum == p.Sum
+		if q.Last > p.Last && !p.Sealed {
 			// The batch that ended p must end at the same place in q.
-			f, err := segment.OpenRegular(q.path)
+			f, err := segment.OpenRegular(q.Path)
 			if err != nil {
 				return err
 			}
 			defer f.Close()
-			scan, err := segment.ScanBatches(f, q.path, p.end, nil)
+			scan, err := segment.ScanBatches(f, q.Path, p.End, nil)
 			if err != nil {
 				return err
 			}
-			same = scan.End == p.end && scan.Sum == p.own
+			same = scan.End == p.End && scan.Sum == p.LastSum
 		}
 		if !same {
-			return d.parted(p.last)
+			return d.parted(p.Last)
 		}
 		return nil
 	}
-	mine, err := p.entry(p.last)
+	mine, err := entryRecord(p, p.Last)
 	if err != nil {
 		return d.damaged(err)
 	}
-	its, err := src.entry(p.last)
+	its, err := src.entry(p.Last)
 	if err != nil {
 		return err
 	}
 	if its != mine && !its.Lost() && !mine.Lost() {
-		return d.parted(p.last)
+		return d.parted(p.Last)
 	}
 	return nil
 }
@@ -228,21 +230,21 @@ func (d *dest) comparePiece(p piece, src *source) error {
 // entry makes the record of an entry of the source.
 func (s *source) entry(index uint64) (segment.Record, error) {
 	for _, q := range s.segs {
-		if q.first <= index && index <= q.last {
-			return q.entry(index)
+		if q.First <= index && index <= q.Last {
+			return entryRecord(q, index)
 		}
 	}
 	return readRecord(s.wal, index)
 }
 
-// entry makes the record of an entry of the segment; one that is lost has none.
-func (p piece) entry(index uint64) (rec segment.Record, err error) {
-	f, err := segment.OpenRegular(p.path)
+// entryRecord makes the record of an entry of a segment; one that is lost has none.
+func entryRecord(p *segment.File, index uint64) (rec segment.Record, err error) {
+	f, err := segment.OpenRegular(p.Path)
 	if err != nil {
 		return rec, err
 	}
 	defer f.Close()
-	_, err = segment.ScanBatches(f, p.path, p.end, func(_ int64, h segment.BatchHeader, body []byte) error {
+	_, err = segment.ScanBatches(f, p.Path, p.End, func(_ int64, h segment.BatchHeader, body []byte) error {
 		if index < h.First || index > h.Last() || h.Lost() {
 			return nil
 		}
@@ -257,11 +259,9 @@ func (p piece) entry(index uint64) (rec segment.Record, err error) {
 }
 
 func readRecord(dir string, index uint64) (segment.Record, error) {
-	r := segment.NewRecordReader(dir)
+	r := segment.NewRecords(dir, index)
 	defer r.Close()
-	var recs [1]segment.Record
-	_, err := r.Read(index, recs[:])
-	return recs[0], err
+	return r.At(index)
 }
 
 // prepare makes the directories of the backup, and clears what an interrupted
@@ -304,25 +304,19 @@ func (b *backup) prune() error {
 		return err
 	}
 	for _, first := range firsts {
-		if first >= b.src.segs[0].first {
+		if first >= b.src.segs[0].First {
 			break
 		}
 		if err := b.step("prune"); err != nil {
 			return err
 		}
-		if err := os.Remove(filepath.Join(b.dest.segments(), segment.Name(first))); err != nil {
-			return err
-		}
-		// In order: a later one that goes first would break the chain.
-		if err := segment.SyncDir(b.dest.segments()); err != nil {
+		// Durably, in order: a later one that goes first would break the chain.
+		if err := segment.Remove(filepath.Join(b.dest.segments(), segment.Name(first))); err != nil {
 			return err
 		}
 	}
 	if err := b.step("clear"); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(b.dest.in("")); err != nil {
-		return err
-	}
-	return segment.SyncDir(b.dest.dir)
+	return segment.ChangeNames(func() error { return os.RemoveAll(b.dest.in("")) }, b.dest.dir)
 }

@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -24,6 +23,12 @@ func (b *backup) putIndex() error {
 	if err := segment.MakeDir(incoming); err != nil {
 		return err
 	}
+	return segment.ChangeNames(func() error { return b.putFiles(files, incoming) }, d.wal())
+}
+
+// putFiles puts the files of the index in place, by way of the directory incoming.
+func (b *backup) putFiles(files []segment.RecordFile, incoming string) error {
+	d, src := b.dest, b.src
 	for _, file := range files {
 		if file.First > src.records {
 			break
@@ -38,7 +43,7 @@ func (b *backup) putIndex() error {
 			return err
 		}
 		name := filepath.Base(file.Path)
-		// Written anew from what was verified, and synced.
+		// Rewritten from what was verified, and synced.
 		if err := segment.WriteRecords(filepath.Join(incoming, name), file.First, recs); err != nil {
 			return err
 		}
@@ -51,18 +56,21 @@ func (b *backup) putIndex() error {
 		b.copied.Add(int64(len(recs)) * (segment.RecordSize + 1))
 		d.records = last
 	}
-	return segment.SyncDir(d.wal())
+	return nil
 }
 
 // readRecords reads and verifies the records of first through last, which lie in
 // one file.
 func readRecords(dir string, first, last uint64) ([]segment.Record, error) {
-	r := segment.NewRecordReader(dir)
+	r := segment.NewRecords(dir, last)
 	defer r.Close()
-	recs := make([]segment.Record, last-first+1)
-	n, err := r.Read(first, recs)
-	if err == nil && n < len(recs) {
-		err = fmt.Errorf("%w: %s ends before the record of index %d", segment.ErrDamaged, dir, first+uint64(n))
+	recs := make([]segment.Record, 0, last-first+1)
+	for index := first; index <= last; index++ {
+		rec, err := r.At(index)
+		if err != nil {
+			return nil, err
+		}
+		recs = append(recs, rec)
 	}
-	return recs, err
+	return recs, nil
 }

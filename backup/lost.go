@@ -15,13 +15,13 @@ var ErrLost = errors.New("would lose entries that only the earlier backup has")
 // ones.
 func (b *backup) keepLost(first, last uint64) error {
 	for _, p := range b.dest.segs {
-		for index := max(first, p.first); index <= min(last, p.last); {
+		for index := max(first, p.First); index <= min(last, p.Last); {
 			held, through, err := holds(p, index)
 			if err != nil {
 				return err
 			}
 			if held {
-				return fmt.Errorf("%w: the log has recorded index %d as lost, and %s has it: keep this backup, and make the next in another directory", ErrLost, index, p.path)
+				return fmt.Errorf("%w: the log has recorded index %d as lost, and %s has it: keep this backup, and make the next in another directory", ErrLost, index, p.Path)
 			}
 			index = through + 1
 		}
@@ -31,17 +31,8 @@ func (b *backup) keepLost(first, last uint64) error {
 
 // holds reports whether the segment has content for index, and through which
 // index that is so.
-func holds(p piece, index uint64) (held bool, through uint64, err error) {
-	s, err := segment.Stat(p.path)
-	if err != nil {
-		return false, 0, err
-	}
-	if !s.Sealed() {
-		if _, err := s.Scan(); err != nil {
-			return false, 0, err
-		}
-	}
-	r, err := s.NewReader(index)
+func holds(p *segment.File, index uint64) (held bool, through uint64, err error) {
+	r, err := p.Segment().NewReader(index)
 	if err != nil {
 		return false, 0, err
 	}

@@ -60,29 +60,30 @@ func (b *backup) swap(step, staged string) error {
 		return err
 	}
 	d := b.dest
-	if _, err := os.Lstat(d.segments()); errors.Is(err, fs.ErrNotExist) {
-		err = os.Rename(staged, d.segments())
-		if err != nil {
-			return err
-		}
-	} else if err := b.exchange(staged, d.segments()); err != nil {
-		if !errors.Is(err, errors.ErrUnsupported) {
-			return err
-		}
-		// Two renames, and load puts the first right if a crash comes between.
-		if err := os.RemoveAll(d.previous()); err != nil {
-			return err
-		}
-		if err := os.Rename(d.segments(), d.previous()); err != nil {
-			return err
-		}
-		if err := b.step(step + " between"); err != nil {
-			return err
-		}
-		if err := os.Rename(staged, d.segments()); err != nil {
-			return err
-		}
+	err := segment.ChangeNames(func() error { return b.exchangeSegments(step, staged) }, d.dir, d.in(""))
+	if err == nil {
+		d.whole = true
 	}
-	d.whole = true
-	return errors.Join(segment.SyncDir(d.dir), segment.SyncDir(d.in("")))
+	return err
+}
+
+func (b *backup) exchangeSegments(step, staged string) error {
+	d := b.dest
+	if _, err := os.Lstat(d.segments()); errors.Is(err, fs.ErrNotExist) {
+		return os.Rename(staged, d.segments())
+	}
+	if err := b.exchange(staged, d.segments()); !errors.Is(err, errors.ErrUnsupported) {
+		return err
+	}
+	// Two renames, and load undoes the first if a crash comes between.
+	if err := os.RemoveAll(d.previous()); err != nil {
+		return err
+	}
+	if err := os.Rename(d.segments(), d.previous()); err != nil {
+		return err
+	}
+	if err := b.step(step + " between"); err != nil {
+		return err
+	}
+	return os.Rename(staged, d.segments())
 }

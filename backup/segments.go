@@ -22,17 +22,17 @@ const transfers = 3
 // before them those of the old set that the index of the old set still needs.
 func (b *backup) stageSegments() error {
 	set := make(map[string]bool)
-	var links, copies []piece
+	var links, copies []*segment.File
 	for _, p := range b.leading() {
-		links, set[p.name()] = append(links, p), true
+		links, set[segment.Name(p.First)] = append(links, p), true
 	}
 	for _, q := range b.src.segs {
-		set[q.name()] = true
+		set[segment.Name(q.First)] = true
 		if p, ok := b.reusable(q); ok {
 			links = append(links, p)
 		} else {
 			copies = append(copies, q)
-			b.total += q.size
+			b.total += size(q)
 		}
 	}
 	entries, err := os.ReadDir(b.dest.staged())
@@ -77,63 +77,64 @@ func (b *backup) stageSegments() error {
 // leading are the segments of the old set that lie before the source's first and
 // must stay for the time being, because the old index ends among their entries.
 // Without them there is a gap, which bridge closes.
-func (b *backup) leading() []piece {
-	first := b.src.segs[0].first
+func (b *backup) leading() []*segment.File {
+	first := b.src.segs[0].First
 	if b.dest.records+1 >= first {
 		return nil
 	}
-	var lead []piece
+	var lead []*segment.File
 	for _, p := range b.dest.segs {
-		if p.first < first && !p.empty() {
+		if p.First < first && !p.Empty() {
 			lead = append(lead, p)
 		}
 	}
-	if n := len(lead); n == 0 || lead[n-1].last+1 != first || lead[n-1].sum != b.src.segs[0].header.Prev {
+	if n := len(lead); n == 0 || lead[n-1].Last+1 != first || lead[n-1].Sum != b.src.segs[0].Header.Prev {
 		return nil
 	}
 	return lead
 }
 
 // reusable is the segment of the old set that holds the same as q.
-func (b *backup) reusable(q piece) (piece, bool) {
+func (b *backup) reusable(q *segment.File) (*segment.File, bool) {
 	for _, p := range b.dest.segs {
-		if p.first != q.first || p.header != q.header || p.last != q.last || p.sum != q.sum {
+		if p.First != q.First || p.Header != q.Header || p.Last != q.Last || p.Sum != q.Sum {
 			continue
 		}
-		if p.sealed && !q.sealed || p.sealed == q.sealed && p.size == q.size && p.own == q.own {
+		if p.Sealed && !q.Sealed || p.Sealed == q.Sealed && size(p) == size(q) && p.LastSum == q.LastSum {
 			return p, true
 		}
 	}
-	return piece{}, false
+	return nil, false
 }
 
 // relink gives a segment of the old set its place in the new one.
-func (b *backup) relink(p piece) error {
+func (b *backup) relink(p *segment.File) error {
 	if err := b.step("relink"); err != nil {
 		return err
 	}
-	to := filepath.Join(b.dest.staged(), p.name())
+	to := filepath.Join(b.dest.staged(), segment.Name(p.First))
 	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.Link(p.path, to); err == nil {
-		b.kept.Add(p.size)
+	if err := os.Link(p.Path, to); err == nil {
+		b.kept.Add(size(p))
 		return nil
 	}
 	// The file system has no links.
-	p.sealed = false // so that it is copied and verified through its last batch
-	return b.transfer(p, func(int) {})
+	open := *p
+	open.Sealed = false // so that it is copied and verified through its last batch
+	return b.transfer(&open, func(int) {})
 }
 
 // transfer brings a segment into the staged set and verifies it: every batch,
 // the hash of every entry against the index, and of a sealed one the table.
-func (b *backup) transfer(q piece, progress func(n int)) error {
-	to := filepath.Join(b.dest.staged(), q.name())
-	if fi, err := os.Lstat(to); err == nil && q.sealed && fi.Size() == q.size {
+func (b *backup) transfer(q *segment.File, progress func(n int)) error {
+	to := filepath.Join(b.dest.staged(), segment.Name(q.First))
+	if fi, err := os.Lstat(to); err == nil && q.Sealed && fi.Size() == size(q) {
 		// Made ready by a run that was interrupted, if it checks out.
 		if err := b.verify(q, to, nil, func(int) {}); err == nil {
-			b.kept.Add(q.size)
-			progress(int(q.size))
+			b.kept.Add(size(q))
+			progress(int(size(q)))
 			return nil
 		}
 	}
@@ -143,13 +144,13 @@ func (b *backup) transfer(q piece, progress func(n int)) error {
 	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if q.sealed {
-		linked, err := b.link(q.path, to)
+	if q.Sealed {
+		linked, err := b.link(q.Path, to)
 		if err != nil {
 			return err
 		}
 		if linked {
-			b.linked.Add(q.size)
+			b.linked.Add(size(q))
 			return b.verify(q, to, nil, progress)
 		}
 	}
@@ -157,11 +158,11 @@ func (b *backup) transfer(q piece, progress func(n int)) error {
 	if err != nil {
 		return err
 	}
-	err = b.verify(q, q.path, out, progress)
+	err = b.verify(q, q.Path, out, progress)
 	if err == nil && syncEach {
 		err = out.Sync()
 	}
-	b.copied.Add(q.size)
+	b.copied.Add(size(q))
 	return errors.Join(err, out.Close())
 }
 
@@ -186,19 +187,16 @@ func (t tee) ReadAt(b []byte, off int64) (int, error) {
 
 // verify reads the segment q from the file at path, and copies it to out, if
 // there is one, on the way.
-func (b *backup) verify(q piece, path string, out io.WriterAt, progress func(n int)) error {
+func (b *backup) verify(q *segment.File, path string, out io.WriterAt, progress func(n int)) error {
 	f, err := segment.OpenRegular(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if out == (*os.File)(nil) {
-		out = nil
-	}
 	r := tee{f, out, progress}
 	check := b.newChecker()
 	defer check.close()
-	scan, err := segment.ScanBatches(r, path, q.end, func(_ int64, h segment.BatchHeader, body []byte) error {
+	scan, err := segment.ScanBatches(r, path, q.End, func(_ int64, h segment.BatchHeader, body []byte) error {
 		if err := b.ctx.Err(); err != nil {
 			return err
 		}
@@ -207,19 +205,19 @@ func (b *backup) verify(q piece, path string, out io.WriterAt, progress func(n i
 	if err != nil {
 		return err
 	}
-	if scan.Header != q.header || scan.End != q.end || scan.Last != q.last || scan.Sum != q.own {
+	if scan.Header != q.Header || scan.End != q.End || scan.Last != q.Last || scan.Sum != q.LastSum {
 		return &segment.DamageError{Path: path, Offset: scan.End, First: scan.Last + 1,
-			Err: fmt.Errorf("%w: batches end at index %d with checksum %08x, want %d with %08x", segment.ErrDamaged, scan.Last, scan.Sum, q.last, q.own)}
+			Err: fmt.Errorf("%w: batches end at index %d with checksum %08x, want %d with %08x", segment.ErrDamaged, scan.Last, scan.Sum, q.Last, q.LastSum)}
 	}
-	if !q.sealed {
+	if !q.Sealed {
 		return nil
 	}
-	b2 := make([]byte, q.size-q.end)
-	if _, err := r.ReadAt(b2, q.end); err != nil {
+	b2 := make([]byte, size(q)-q.End)
+	if _, err := r.ReadAt(b2, q.End); err != nil {
 		return err
 	}
 	table := b2[:len(b2)-segment.FooterSize]
-	footer, _, err := segment.ParseFooter(b2[len(table):], q.size)
+	footer, _, err := segment.ParseFooter(b2[len(table):], size(q))
 	if err == nil && segment.Checksum(table) != footer.Rows {
 		err = fmt.Errorf("%w: table checksum is %08x, want %08x", segment.ErrDamaged, segment.Checksum(table), footer.Rows)
 	}
@@ -229,7 +227,7 @@ func (b *backup) verify(q piece, path string, out io.WriterAt, progress func(n i
 		}
 	}
 	if err != nil {
-		return &segment.DamageError{Path: path, Offset: q.end, First: q.first, Last: q.last, Err: err}
+		return &segment.DamageError{Path: path, Offset: q.End, First: q.First, Last: q.Last, Err: err}
 	}
 	return nil
 }
@@ -237,34 +235,15 @@ func (b *backup) verify(q piece, path string, out io.WriterAt, progress func(n i
 // checker compares the entries of batches with the records that the index of
 // the source has of them.
 type checker struct {
-	records *segment.RecordReader
-	through uint64 // the last record there is
-	recs    []segment.Record
-	from    uint64 // the index of recs[0]
-
-	lost func(first, last uint64) error // what to make of lost entries
+	records *segment.Records
+	lost    func(first, last uint64) error // what to make of lost entries
 }
 
 func (b *backup) newChecker() *checker {
-	return &checker{records: segment.NewRecordReader(b.src.wal), through: b.src.records, lost: b.keepLost}
+	return &checker{records: segment.NewRecords(b.src.wal, b.src.records), lost: b.keepLost}
 }
 
 func (c *checker) close() { c.records.Close() }
-
-func (c *checker) record(index uint64) (segment.Record, error) {
-	if index < c.from || index >= c.from+uint64(len(c.recs)) {
-		recs := c.recs[:cap(c.recs)]
-		if recs == nil {
-			recs = make([]segment.Record, 1024)
-		}
-		n, err := c.records.Read(index, recs[:min(uint64(len(recs)), c.through-index+1)])
-		if n == 0 {
-			return segment.Record{}, err
-		}
-		c.from, c.recs = index, recs[:n]
-	}
-	return c.recs[index-c.from], nil
-}
 
 func (c *checker) batch(path string, h segment.BatchHeader, body []byte) error {
 	if h.Lost() {
@@ -277,10 +256,10 @@ func (c *checker) batch(path string, h segment.BatchHeader, body []byte) error {
 		}
 		entry := body[:n]
 		body = body[n+1:]
-		if index > c.through {
+		if index > c.records.Through() {
 			continue
 		}
-		rec, err := c.record(index)
+		rec, err := c.records.At(index)
 		if err != nil {
 			return err
 		}

@@ -24,11 +24,12 @@ func TestOtherWitness(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "segments", segment.Name(1))
-	p, err := loadPiece(path)
+	store, err := segment.Capture(segment.Dirs{Data: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := segment.NewRewriter(path+".new", p.header)
+	p := store.Files[0]
+	w, err := segment.NewRewriter(path+".new", p.Header)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +38,7 @@ func TestOtherWitness(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := segment.ScanBatches(f, path, p.end, func(_ int64, h segment.BatchHeader, body []byte) error {
+	if _, err := segment.ScanBatches(f, path, p.End, func(_ int64, h segment.BatchHeader, body []byte) error {
 		return w.Add(h.Count, h.Time, bytes.Replace(body, []byte(`"i":3`), []byte(`"i":7`), 1))
 	}); err != nil {
 		t.Fatal(err)
