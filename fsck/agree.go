@@ -19,7 +19,7 @@ func (c *checker) marks() error {
 		c.unreadable(segmentDir(c.Data), 0, 0, err)
 	}
 	for _, e := range entries {
-		if _, ok := segment.ParseName(e.Name()); !ok && e.Name() != LostFound {
+		if _, ok := segment.ParseName(e.Name()); !ok && e.Name() != segment.LostFound {
 			c.stray(filepath.Join(segmentDir(c.Data), e.Name()))
 		}
 	}
@@ -31,7 +31,7 @@ func (c *checker) marks() error {
 	}
 	found := map[string]segment.StoreID{}
 	for _, dir := range []string{c.WAL, c.Blobs} {
-		if dir == Memory {
+		if dir == segment.Memory {
 			continue
 		}
 		id, ok, err := segment.FindMark(dir)
@@ -136,8 +136,8 @@ func (c *checker) reached(s *seg) uint64 {
 		return c.head
 	}
 	defer f.Close()
-	m := newRemains(f, s.walked.End, s.walked.End+s.walked.Torn)
-	return max(c.head, m.reach(s.walked.Last+1, c.index.before, func(index uint64) (segment.Record, bool) {
+	m := segment.NewSalvager(f, s.walked.End, s.walked.End+s.walked.Torn)
+	return max(c.head, m.Reach(s.walked.Last+1, c.index.before, func(index uint64) (segment.Record, bool) {
 		rec, err := c.index.at(index)
 		return rec, err == nil && !rec.Lost()
 	}))
@@ -145,7 +145,7 @@ func (c *checker) reached(s *seg) uint64 {
 
 // anyBlobs reports whether there is any directory of blobs that is not empty.
 func (c *checker) anyBlobs() bool {
-	if c.Blobs == Memory {
+	if c.Blobs == segment.Memory {
 		return false
 	}
 	names, err := fs.Glob(os.DirFS(c.Blobs), "[0-9a-f][0-9a-f]/*")

@@ -59,7 +59,7 @@ type blobFile struct {
 // directories as hold not many more than partMax.
 func (c *checker) readBlobs(from int) (*blobPart, error) {
 	p := &blobPart{from: from, through: 255, known: map[segment.Hash]int32{}, got: map[int32]segment.Hash{}, c: c}
-	if c.Blobs == Memory || c.foreignBlobs {
+	if c.Blobs == segment.Memory || c.foreignBlobs {
 		return p, nil
 	}
 	shards := c.shards(from == 0)
@@ -150,7 +150,7 @@ func (c *checker) shards(speak bool) (there [256]bool) {
 		case !speak:
 		case ok:
 			c.wrongType(path, e.Type(), "a directory")
-		case e.Name() == LostFound, e.IsDir() && segment.IsMark(e.Name()):
+		case e.Name() == segment.LostFound, e.IsDir() && segment.IsMark(e.Name()):
 		case segment.IsMark(e.Name()):
 			c.wrongType(path, e.Type(), "a directory")
 		default:

@@ -11,10 +11,6 @@ import (
 	"tcp-log-server/segment"
 )
 
-// LostFound is the directory, in that of the log, to which a repair moves what
-// it takes out of place.
-const LostFound = segment.LostFound
-
 // seg is one file in the directory of segments.
 type seg struct {
 	path  string
@@ -47,7 +43,7 @@ func (c *checker) top() error {
 	for _, e := range entries {
 		path := filepath.Join(c.Data, e.Name())
 		switch e.Name() {
-		case "LOCK", LostFound, "segments", "wal", "blobs":
+		case "LOCK", segment.LostFound, "segments", "wal", "blobs":
 		default:
 			if path != filepath.Clean(c.WAL) && path != filepath.Clean(c.Blobs) {
 				c.stray(path)
@@ -55,7 +51,7 @@ func (c *checker) top() error {
 		}
 	}
 	for _, dir := range []string{segmentDir(c.Data), c.WAL, c.Blobs} {
-		if dir != Memory {
+		if dir != segment.Memory {
 			c.directory(dir)
 		}
 	}

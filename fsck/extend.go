@@ -63,7 +63,7 @@ func (r *repairer) adopt(blobs int64) error {
 			}
 		}
 	}
-	none := r.Blobs == Memory || r.LooseMax >= 0 && blobs+missing > int64(r.LooseMax)
+	none := r.Blobs == segment.Memory || r.LooseMax >= 0 && blobs+missing > int64(r.LooseMax)
 	switch {
 	case len(r.segs) == 0 && missing > 0:
 		return r.grow(r.other.first, r.copyEnd())
@@ -89,7 +89,7 @@ func (r *repairer) extend() error {
 	}
 	// There is nothing left of the segments, and what comes before the copy's is
 	// in blobs: the records say in which.
-	if r.WAL == Memory {
+	if r.WAL == segment.Memory {
 		return nil
 	}
 	last := r.other.first - 1

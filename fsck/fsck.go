@@ -24,10 +24,6 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Memory, in place of a directory, says that the log keeps that part in memory:
-// there is nothing to check.
-const Memory = "memory"
-
 // Options say what to check and how.
 type Options struct {
 	// Data is the log's directory. WAL and Blobs are the directories of the index
@@ -85,7 +81,7 @@ func (o Options) validate() (Options, error) {
 		return o, fmt.Errorf("%s is not a directory", o.Data)
 	}
 	for _, dir := range []string{segmentDir(o.Data), o.WAL, o.Blobs} {
-		if dir == Memory {
+		if dir == segment.Memory {
 			continue
 		}
 		if _, err := os.Lstat(dir); err == nil {
@@ -101,7 +97,7 @@ func (o Options) validate() (Options, error) {
 // there: a name that is wrong must not make a log look whole.
 func (o Options) there() error {
 	for _, dir := range []struct{ path, usual, what string }{{o.WAL, "wal", "index"}, {o.Blobs, "blobs", "blobs"}} {
-		if dir.path == "" || dir.path == Memory || filepath.Clean(dir.path) == filepath.Join(o.Data, dir.usual) {
+		if dir.path == "" || dir.path == segment.Memory || filepath.Clean(dir.path) == filepath.Join(o.Data, dir.usual) {
 			continue
 		}
 		if _, err := os.Lstat(dir.path); errors.Is(err, fs.ErrNotExist) {

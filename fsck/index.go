@@ -35,7 +35,7 @@ type records struct {
 // findings if it is told to speak.
 func (c *checker) listIndex(speak bool) *records {
 	r := &records{dir: c.WAL, files: map[uint64]segment.RecordFile{}, dark: map[uint64]error{}, run: recordRun}
-	if c.WAL == Memory || c.foreignIndex {
+	if c.WAL == segment.Memory || c.foreignIndex {
 		return r
 	}
 	r.rd = segment.NewRecordReader(c.WAL)
@@ -83,7 +83,7 @@ func (c *checker) listIndex(speak bool) *records {
 		return r
 	}
 	for _, name := range strays {
-		if name != LostFound {
+		if name != segment.LostFound {
 			c.strayRecord(filepath.Join(c.WAL, name))
 		}
 	}
@@ -142,7 +142,7 @@ func (c *checker) strayRecord(path string) {
 // judge makes the findings on the files of the index: each but the last must be
 // there and full. What is behind the last record is torn, or not yet anything.
 func (r *records) judge(c *checker) {
-	if c.WAL == Memory {
+	if c.WAL == segment.Memory {
 		if c.first > 1 {
 			c.find(Finding{Kind: IndexShort, File: c.WAL, First: 1, Last: c.first - 1, Message: "these entries have no segment, so they need the index on disk"})
 		}

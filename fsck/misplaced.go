@@ -21,7 +21,7 @@ func (c *checker) misplaced() {
 		{c.WAL, "--wal", "wal", segment.IndexPart, &c.foreignIndex},
 		{c.Blobs, "--blobs", "blobs", segment.BlobsPart, &c.foreignBlobs},
 	} {
-		if dir.path == Memory {
+		if dir.path == segment.Memory {
 			continue
 		}
 		message := ""
@@ -50,5 +50,5 @@ func strange(dir string) bool {
 		}
 	}
 	// A disk's own directory of that name is in every new file system.
-	return err == nil && len(entries) > 0 && (len(entries) > 1 || entries[0].Name() != LostFound)
+	return err == nil && len(entries) > 0 && (len(entries) > 1 || entries[0].Name() != segment.LostFound)
 }

@@ -76,7 +76,7 @@ func (w *walker) seeBlob(s *seg, hash segment.Hash, size uint32) {
 // absentBlobs says which segments stay because blobs of their entries are gone:
 // later entries got theirs, so it is not that there was no room for more.
 func (c *checker) absentBlobs() {
-	if c.Blobs == Memory || c.foreignBlobs {
+	if c.Blobs == segment.Memory || c.foreignBlobs {
 		return
 	}
 	if _, err := os.Lstat(c.Blobs); gone(err) {

@@ -39,7 +39,7 @@ type source struct {
 	broken []ruin // ascending
 	in     int    // the one that was looked into last
 	ruin   *os.File
-	left   *remains // of it
+	left   *segment.Salvager // of it
 }
 
 // held is one segment of a source: its whole batches, and what lies in place of
@@ -193,7 +193,7 @@ func (o *source) reached() uint64 {
 		return 0
 	}
 	b := o.broken[n-1]
-	if last := o.left.reach(b.first, min(b.last, o.indexed()), o.record); last >= b.first {
+	if last := o.left.Reach(b.first, min(b.last, o.indexed()), o.record); last >= b.first {
 		return last
 	}
 	return 0
@@ -205,7 +205,7 @@ func (o *source) salvage(index uint64, rec segment.Record) ([]byte, bool) {
 	if at == len(o.broken) || o.broken[at].first > index || !o.enter(at) {
 		return nil, false
 	}
-	return o.left.find(rec)
+	return o.left.Find(rec)
 }
 
 // enter opens the ruin of that number.
@@ -219,7 +219,7 @@ func (o *source) enter(at int) bool {
 	if err != nil {
 		return false
 	}
-	o.in, o.ruin, o.left = at, f, newRemains(f, b.offset, b.end)
+	o.in, o.ruin, o.left = at, f, segment.NewSalvager(f, b.offset, b.end)
 	return true
 }
 

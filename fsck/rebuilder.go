@@ -135,15 +135,15 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 		body, count = body[:0], 0
 		return err
 	}
-	var left *remains
+	var left *segment.Salvager
 	if b.raw != nil {
-		left = newRemains(b.raw, from, to)
+		left = segment.NewSalvager(b.raw, from, to)
 	}
 	for index := b.w.Last() + 1; index <= last; index++ {
 		rec, err := b.index.at(index)
 		known := err == nil && (!rec.Lost() || rec.Hash != segment.Hash{})
 		if err != nil || rec.Lost() {
-			left.skip()
+			left.Skip()
 		}
 		e, ok := b.look(index, rec, known, left)
 		if !ok {
@@ -188,12 +188,12 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 
 // look looks for the entry at index, whose record is rec if known, in what is left
 // of its batch, and elsewhere.
-func (b *rebuilder) look(index uint64, rec segment.Record, known bool, left *remains) (found, bool) {
+func (b *rebuilder) look(index uint64, rec segment.Record, known bool, left *segment.Salvager) (found, bool) {
 	if known {
-		if text, ok := left.find(rec); ok {
+		if text, ok := left.Find(rec); ok {
 			return found{text: text, time: rec.Time}, true
 		}
-		if text, ok := wholeBlob(b.Blobs, rec.Hash); ok && b.Blobs != Memory {
+		if text, ok := wholeBlob(b.Blobs, rec.Hash); ok && b.Blobs != segment.Memory {
 			return found{text: text, time: rec.Time}, true
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // restoreIndex writes files of the index anew that have records which are
 // damaged, missing, or not what segments and blobs say.
 func (r *repairer) restoreIndex() error {
-	if r.WAL == Memory {
+	if r.WAL == segment.Memory {
 		return nil
 	}
 	through := min(max(r.index.last, r.first-1), r.head)
@@ -189,7 +189,7 @@ func (r *repairer) entries(from, through uint64, fn func(index uint64, time int6
 // settle adds the records that the index lacks at its end, and the blobs of
 // their entries while there is room for them, as the daemon would.
 func (r *repairer) settle() error {
-	if !r.plan.lag || r.WAL == Memory || r.plan.short > 0 || r.index.last+1 < r.first {
+	if !r.plan.lag || r.WAL == segment.Memory || r.plan.short > 0 || r.index.last+1 < r.first {
 		return nil
 	}
 	if len(r.plan.gaps)+len(r.plan.segments) > 0 {
@@ -198,7 +198,7 @@ func (r *repairer) settle() error {
 	var blobs *segment.Blobs
 	loose := 0
 	put := func(text []byte, hash segment.Hash) error {
-		if r.DryRun || r.Blobs == Memory || r.LooseMax >= 0 && loose >= r.LooseMax {
+		if r.DryRun || r.Blobs == segment.Memory || r.LooseMax >= 0 && loose >= r.LooseMax {
 			return nil
 		}
 		if blobs == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -302,17 +303,26 @@ func (r *repairer) takeAway(path string) error {
 	target, _ := os.Readlink(path)
 	return r.do(Step{Action: "copy", File: path, Message: "in place of the link to " + target}, func() error {
 		tmp := filepath.Join(filepath.Dir(path), segment.RepairName)
-		if err := os.Remove(tmp); err != nil && !gone(err) {
-			return err
-		}
 		if err := copyFile(path, tmp); err != nil {
 			return err
 		}
-		if err := r.change(); err != nil {
-			return err
-		}
-		return errors.Join(os.Rename(tmp, path), segment.SyncDir(filepath.Dir(path)))
+		return r.rename(tmp, path)
 	})
+}
+
+// copyFile copies the file that a link at from leads to, durably, into the file to.
+func copyFile(from, to string) error {
+	in, err := segment.OpenRegular(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Sync(), out.Close())
 }
 
 // rightName gives a segment the name that its header says, or moves it away when
@@ -321,19 +331,13 @@ func (r *repairer) rightName(path string, first uint64) error {
 	want := filepath.Join(segmentDir(r.Data), segment.Name(first))
 	if _, err := os.Lstat(want); gone(err) {
 		return r.do(Step{Action: "rename", File: path, First: first, Message: "to " + want + ", which its header says"}, func() error {
-			if err := r.change(); err != nil {
-				return err
-			}
-			return errors.Join(os.Rename(path, want), segment.SyncDir(filepath.Dir(want)))
+			return r.rename(path, want)
 		})
 	}
 	if h, ok := readHeader(want); ok && h.First != first {
 		// It is misplaced as well: make way. The next round goes on from there.
 		return r.do(Step{Action: "rename", File: path, First: first, Message: "out of the way, for the segment that has this name"}, func() error {
-			if err := r.change(); err != nil {
-				return err
-			}
-			return errors.Join(os.Rename(path, path+".misplaced"), segment.SyncDir(filepath.Dir(want)))
+			return r.rename(path, path+".misplaced")
 		})
 	}
 	return r.do(Step{Action: "move", File: path, First: first, Message: "to lost+found: its header says " + segment.Name(first) + ", which there is"}, func() error {
@@ -358,7 +362,7 @@ func readHeader(path string) (segment.Header, bool) {
 // mark marks directories that have lost their marks.
 func (r *repairer) mark() error {
 	for _, dir := range []string{r.WAL, r.Blobs} {
-		if dir == Memory {
+		if dir == segment.Memory {
 			continue
 		}
 		if _, err := os.Stat(dir); err != nil {

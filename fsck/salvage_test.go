@@ -245,7 +245,7 @@ func TestReach(t *testing.T) {
 			body = append(append(body, text(index)...), '\n')
 		}
 		body = append(body, make([]byte, 30)...)
-		if got := newRemains(strings.NewReader(string(body)), 0, int64(len(body))).reach(1, 1000, record); got != c.want {
+		if got := segment.NewSalvager(strings.NewReader(string(body)), 0, int64(len(body))).Reach(1, 1000, record); got != c.want {
 			t.Errorf("of bytes with %d entries, %d are reached, want %d", c.through, got, c.want)
 		}
 	}

@@ -321,7 +321,7 @@ func (w *walker) damage(s *seg, t part) {
 		rec, err := w.index.at(index)
 		whole := false
 		if err == nil && !rec.Lost() {
-			_, whole = left.find(rec)
+			_, whole = left.Find(rec)
 			state := w.blobs.see(rec.Hash, rec.Size, index, !whole)
 			if !whole && state == elsewhere {
 				blob, ok := wholeBlob(w.Blobs, rec.Hash)
@@ -329,7 +329,7 @@ func (w *walker) damage(s *seg, t part) {
 			}
 			whole = whole || state == blobWhole
 		} else {
-			left.skip()
+			left.Skip()
 		}
 		switch {
 		case index < w.next:
@@ -363,7 +363,7 @@ func (w *walker) damage(s *seg, t part) {
 
 // remains opens what is left of a damaged batch, for the entries in it to be
 // found, and returns a function that closes it.
-func (w *walker) remains(s *seg, t part) (left *remains, done func()) {
+func (w *walker) remains(s *seg, t part) (left *segment.Salvager, done func()) {
 	done = func() {}
 	if t.gap || t.end <= t.offset || !s.readable {
 		return nil, done
@@ -372,5 +372,5 @@ func (w *walker) remains(s *seg, t part) (left *remains, done func()) {
 	if err != nil {
 		return nil, done
 	}
-	return newRemains(f, t.offset, t.end), func() { f.Close() }
+	return segment.NewSalvager(f, t.offset, t.end), func() { f.Close() }
 }

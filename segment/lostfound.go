@@ -77,6 +77,23 @@ func MoveAside(data, path, why string) (now string, err error) {
 	return now, nil
 }
 
+// LinkAside makes a second link to the regular file at path in data/lost+found, or
+// a copy where the file system has no links, durably, and returns its path there.
+func LinkAside(data, path, why string) (now string, err error) {
+	if now, err = Aside(data, path, why); err != nil {
+		return "", err
+	}
+	link := func() error { return os.Link(path, now) }
+	if ChangeNames(link, filepath.Dir(now)) == nil {
+		return now, nil
+	}
+	fi, err := os.Lstat(path)
+	if err == nil {
+		err = copyPart(path, 0, fi.Size(), now)
+	}
+	return now, err
+}
+
 // CopyAside copies n bytes of the file at path from offset off on to a file in
 // data/lost+found, durably, and returns that file's path.
 func CopyAside(data, path string, off, n int64, why string) (now string, err error) {

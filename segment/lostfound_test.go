@@ -1,0 +1,40 @@
+package segment
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestLinkAside: the file stays in its place, and what replaces it there does not
+// change what lost+found has.
+func TestLinkAside(t *testing.T) {
+	data := t.TempDir()
+	path := filepath.Join(data, "file")
+	for _, text := range []string{"one", "two"} {
+		tmp := filepath.Join(data, "tmp")
+		if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := Rename(tmp, path); err != nil {
+			t.Fatal(err)
+		}
+		now, err := LinkAside(data, path, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range []string{path, now} {
+			if got, err := os.ReadFile(path); err != nil || string(got) != text {
+				t.Errorf("%s holds %q (%v), want %q", path, got, err, text)
+			}
+		}
+	}
+	for name, want := range map[string]string{"file": "one", "file.2": "two"} {
+		if got, err := os.ReadFile(filepath.Join(data, LostFound, name)); err != nil || string(got) != want {
+			t.Errorf("lost+found has %q as %s (%v), want %q", got, name, err, want)
+		}
+	}
+	if _, err := LinkAside(data, filepath.Join(data, "none"), "test"); err == nil {
+		t.Error("a file that does not exist is linked")
+	}
+}
