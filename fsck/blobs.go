@@ -1,163 +1,71 @@
 package fsck
 
 import (
+	"bytes"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 
-	"tcp-log-server/canonical"
 	"tcp-log-server/segment"
 )
 
-const (
-	// partMax is how many blobs are held in memory at a time, by about 100 bytes.
-	partMax = 1 << 19
-	// blobRun is how many blobs a worker takes at a time.
-	blobRun = 64
-)
+// blobSet is what a check knows of the blobs: 64 bytes of memory for each.
+type blobSet struct {
+	c      *checker
+	shards [256][]blob // by the first byte of the hash; ascending
+	// exists are the directories that are there, unreadable those of them that
+	// cannot be read to their end.
+	exists, unreadable [256]bool
 
-// blobPart is what is known of the blobs in some of the 256 directories.
-type blobPart struct {
-	from, through int // the directories, by number
-	known         map[segment.Hash]int32
-	info          []blobInfo
-	got           map[int32]segment.Hash // of blobs that are damaged: what they hash to
-	there         [256]bool              // which directories there are
-	dark          [256]bool              // which of them cannot be read
-	none          bool                   // there is none at all
-	c             *checker               // that reads large ones
+	mu  sync.Mutex
+	got map[segment.Hash]segment.Hash // what damaged blobs hash to, by name
 }
 
-// blobInfo is what is known of one blob.
-type blobInfo struct {
+// blob is what a check knows of one blob.
+type blob struct {
+	hash        segment.Hash // by its name
 	size        int64
 	first, last uint64 // the entries that refer to it, 0 for none
-	runs        bool   // they are not all of those from first through last
+	scattered   bool   // they are not all of those from first through last
 	whole       bool   // it hashes to its name, or has not been read
-	large       bool   // it has yet to be read, once an entry is known to be of its size
+	unread      bool   // it is large, and read once an entry is known to have its size
 	young       bool   // made since the check began
 	needed      bool   // an entry can be read from nowhere else
 }
 
-// blobFile is a blob that is to be read.
-type blobFile struct {
-	path string
-	hash segment.Hash
-	size int64
-	ino  uint64
-	info blobInfo
-	got  segment.Hash
+// blobPath is the path of the blob of hash.
+func (c *checker) blobPath(hash segment.Hash) string {
+	return filepath.Join(c.Blobs, segment.BlobPath(hash))
 }
 
-// readBlobs reads the blobs in the directories from the given one on, as many
-// directories as hold not many more than partMax.
-func (c *checker) readBlobs(from int) (*blobPart, error) {
-	p := &blobPart{from: from, through: 255, known: map[segment.Hash]int32{}, got: map[int32]segment.Hash{}, c: c}
-	if c.Blobs == segment.Memory || c.foreignBlobs {
-		return p, nil
-	}
-	shards := c.shards(from == 0)
-	p.there, p.none = shards, shards == [256]bool{}
-	total := int64(0)
-	if c.OnProgress != nil {
-		total = c.countBlobs()
-	}
-	work := make(chan []blobFile)
-	var mu sync.Mutex
-	var workers sync.WaitGroup
-	for range c.Workers {
-		workers.Go(func() {
-			buf := make([]byte, 64<<10)
-			for files := range work {
-				for i := range files {
-					buf = c.readBlob(&files[i], buf)
-				}
-				mu.Lock()
-				p.add(files)
-				mu.Unlock()
-				c.count(files)
-				c.advance("blobs", int64(len(files)), total)
-			}
-		})
-	}
-	listed := 0
-	for shard := from; shard < 256; shard++ {
-		if !shards[shard] {
-			continue
-		}
-		files, err := c.listShard(shard)
-		p.dark[shard] = err != nil
-		listed += len(files)
-		for run := range slices.Chunk(files, blobRun) {
-			work <- run
-		}
-		if listed >= c.part || c.ctx.Err() != nil {
-			p.through = shard
-			break
-		}
-	}
-	close(work)
-	workers.Wait()
-	return p, c.ctx.Err()
-}
-
-// count adds the blobs to the summary.
-func (c *checker) count(files []blobFile) {
-	size := int64(0)
-	for i := range files {
-		size += files[i].size
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sum.Blobs += int64(len(files))
-	c.sum.Bytes += size
-}
-
-// add takes over files that have been read. p.mu is held.
-func (p *blobPart) add(files []blobFile) {
-	for i := range files {
-		f := &files[i]
-		if !f.info.whole {
-			p.got[int32(len(p.info))] = f.got
-		}
-		p.known[f.hash] = int32(len(p.info))
-		p.info = append(p.info, f.info)
-	}
-}
-
-// shards tells which of the directories of blobs there are. It makes findings on
-// what else there is if it is told to speak.
-func (c *checker) shards(speak bool) (there [256]bool) {
+// readShards lists the directory of blobs, makes findings on what does not belong
+// there, and returns which of the 256 directories exist.
+func (c *checker) readShards() (exists [256]bool) {
 	entries, err := os.ReadDir(c.Blobs)
 	if err != nil {
-		if speak && !gone(err) {
+		if !gone(err) {
 			c.unreadable(c.Blobs, 0, 0, err)
 		}
-		return there
+		return exists
 	}
 	for _, e := range entries {
 		path := filepath.Join(c.Blobs, e.Name())
 		number, ok := parseShard(e.Name())
 		switch {
 		case ok && e.IsDir():
-			there[number] = true
-		case !speak:
-		case ok:
-			c.wrongType(path, e.Type(), "a directory")
+			exists[number] = true
 		case e.Name() == segment.LostFound, e.IsDir() && segment.IsMark(e.Name()):
-		case segment.IsMark(e.Name()):
+		case ok, segment.IsMark(e.Name()):
 			c.wrongType(path, e.Type(), "a directory")
 		default:
 			c.stray(path)
 		}
 	}
-	return there
+	return exists
 }
 
 // parseShard is the number of the directory of blobs with the given name.
@@ -169,131 +77,84 @@ func parseShard(name string) (number byte, ok bool) {
 	return b[0], true
 }
 
-// countBlobs counts the blobs by their names, for the progress alone.
-func (c *checker) countBlobs() int64 {
-	n := 0
-	for shard := range 256 {
-		if d, err := segment.OpenDir(filepath.Join(c.Blobs, fmt.Sprintf("%02x", shard))); err == nil {
-			names, _ := d.Readdirnames(-1)
-			n += len(names)
-			d.Close()
-		}
-	}
-	return int64(n)
-}
-
-// listShard lists the blobs in a directory in the order of their inodes, which
-// is about the order in which they lie on the disk.
-func (c *checker) listShard(shard int) ([]blobFile, error) {
-	dir := filepath.Join(c.Blobs, fmt.Sprintf("%02x", shard))
-	d, err := segment.OpenDir(dir)
-	if err != nil {
-		c.unreadable(dir, 0, 0, err)
-		return nil, err
-	}
-	defer d.Close()
-	names, err := d.Readdirnames(-1)
-	if err != nil {
-		c.unreadable(dir, 0, 0, err)
-	}
-	files := make([]blobFile, 0, len(names))
+// listShard makes the list of the blobs with the given names in one directory, and
+// returns them in the order of their inodes, which is about the order in which they
+// lie on the disk.
+func (s *blobSet) listShard(shard string, names []string) []*blob {
+	c := s.c
+	blobs := make([]blob, 0, len(names))
+	inodes := make(map[segment.Hash]uint64, len(names))
 	for _, name := range names {
-		f := blobFile{path: filepath.Join(dir, name)}
-		hash, ok := segment.ParseBlobPath(filepath.Base(dir), name)
+		path := filepath.Join(c.Blobs, shard, name)
+		hash, ok := segment.ParseBlobPath(shard, name)
 		if !ok {
-			c.stray(f.path)
+			c.stray(path)
 			continue
 		}
-		fi, err := os.Lstat(f.path)
-		if err != nil {
-			if !gone(err) {
-				c.unreadable(f.path, 0, 0, err)
-			}
-			continue
-		}
-		if !fi.Mode().IsRegular() {
-			c.wrongType(f.path, fi.Mode(), "a file")
-			continue
-		}
-		f.hash, f.size, f.ino = hash, fi.Size(), inode(fi)
-		f.info = blobInfo{size: f.size, whole: true, young: c.young(fi.ModTime())}
-		files = append(files, f)
-	}
-	slices.SortFunc(files, func(a, b blobFile) int {
+		fi, err := os.Lstat(path)
 		switch {
-		case a.ino < b.ino:
+		case gone(err):
+		case err != nil:
+			c.unreadable(path, 0, 0, err)
+		case !fi.Mode().IsRegular():
+			c.wrongType(path, fi.Mode(), "a file")
+		default:
+			inodes[hash] = inode(fi)
+			blobs = append(blobs, blob{hash: hash, size: fi.Size(), whole: true, young: c.young(fi.ModTime())})
+		}
+	}
+	slices.SortFunc(blobs, func(a, b blob) int { return bytes.Compare(a.hash[:], b.hash[:]) })
+	number, _ := parseShard(shard)
+	s.shards[number] = blobs
+	order := make([]*blob, len(blobs))
+	for i := range blobs {
+		order[i] = &blobs[i]
+	}
+	slices.SortFunc(order, func(a, b *blob) int {
+		switch x, y := inodes[a.hash], inodes[b.hash]; {
+		case x < y:
 			return -1
-		case a.ino > b.ino:
+		case x > y:
 			return 1
 		}
 		return 0
 	})
-	return files, err
+	return order
 }
 
-// readBlob reads a blob and sets what its info says of the contents. It returns
-// the buffer for the next.
-func (c *checker) readBlob(f *blobFile, buf []byte) []byte {
-	if c.Quick {
-		return buf
+// find returns the blob of hash, nil if there is none.
+func (s *blobSet) find(hash segment.Hash) *blob {
+	shard := s.shards[hash[0]]
+	i, ok := slices.BinarySearchFunc(shard, hash, func(b blob, h segment.Hash) int { return bytes.Compare(b.hash[:], h[:]) })
+	if !ok {
+		return nil
 	}
-	if f.size >= streamed {
-		f.info.large = true
-		return buf
-	}
-	if int64(cap(buf)) < f.size {
-		buf = make([]byte, f.size)
-	}
-	buf = buf[:cap(buf)]
-	n, err := readFile(f.path, buf[:f.size])
-	if err != nil {
-		f.info.whole = false
-		c.unreadable(f.path, 0, 0, err)
-		return buf
-	}
-	f.got = segment.Sum(buf[:n])
-	f.info.whole = f.got == f.hash
-	if f.info.whole {
-		c.checkCanonical(f.path, buf[:n])
-	}
-	return buf
+	return &shard[i]
 }
 
-// checkCanonical makes the finding that a whole blob is not canonical JSON.
-func (c *checker) checkCanonical(path string, blob []byte) {
-	if err := canonical.CheckStored(blob); err != nil {
-		c.find(Finding{Kind: NotCanonical, File: path, Message: fmt.Sprintf("hashes to its name, but is no entry in canonical form: %v", err)})
-	}
-}
-
-// blobState is what a part says of the blob that an entry refers to.
+// blobState is what a check knows of the blob that an entry refers to.
 type blobState int
 
 const (
-	elsewhere   blobState = iota // in a directory of another part
-	absent                       // no such file
+	absent      blobState = iota // no such file
 	blobDamaged                  // a file with other bytes
 	blobWhole
 )
 
-// see notes that the entry at index has the given hash and size, and returns
-// what is known of its blob. needed says that the entry is nowhere else.
-func (p *blobPart) see(hash segment.Hash, size uint32, index uint64, needed bool) blobState {
-	if shard := int(hash[0]); shard < p.from || shard > p.through {
-		return elsewhere
-	}
-	at, ok := p.known[hash]
-	if !ok {
+// refer notes that the entry at index has the given hash and size, and returns the
+// state of its blob. needed says that the entry is nowhere else.
+func (s *blobSet) refer(hash segment.Hash, size uint32, index uint64, needed bool) blobState {
+	b := s.find(hash)
+	if b == nil {
 		return absent
 	}
-	b := &p.info[at]
 	if b.first == 0 {
 		b.first = index
 	}
-	b.runs = b.runs || b.last != 0 && index > b.last+1
+	b.scattered = b.scattered || b.last != 0 && index > b.last+1
 	b.last, b.needed = index, b.needed || needed
 	if b.size == int64(size) {
-		p.readLarge(at, hash)
+		s.readLarge(b)
 	}
 	if !b.whole || b.size != int64(size) {
 		b.whole = false
@@ -302,90 +163,68 @@ func (p *blobPart) see(hash segment.Hash, size uint32, index uint64, needed bool
 	return blobWhole
 }
 
-// fresh reports whether the entry at index is the first that has the blob of hash.
-func (p *blobPart) fresh(hash segment.Hash, index uint64) bool {
-	at, ok := p.known[hash]
-	return ok && p.info[at].first == index
+// firstWith reports whether the entry at index is the first that refers to the
+// blob of hash.
+func (s *blobSet) firstWith(hash segment.Hash, index uint64) bool {
+	b := s.find(hash)
+	return b != nil && b.first == index
 }
 
-// note notes that the entry at index refers to the blob of hash, whatever its
-// size, and reports whether the blob is whole.
-func (p *blobPart) note(hash segment.Hash, index uint64) bool {
-	at, ok := p.known[hash]
-	if ok && p.info[at].first == 0 {
-		p.info[at].first, p.info[at].last = index, index
+// referLost notes that the entry at index, which is recorded as lost, has the
+// given hash, and reports whether there is a whole blob of it.
+func (s *blobSet) referLost(hash segment.Hash, index uint64) bool {
+	b := s.find(hash)
+	if b == nil {
+		return false
 	}
-	if ok {
-		p.readLarge(at, hash)
+	if b.first == 0 {
+		b.first, b.last = index, index
 	}
-	return ok && p.info[at].whole
+	s.readLarge(b)
+	return b.whole
 }
 
-// report makes the findings on the blobs of the part, now that every entry has
-// been seen. unknown says that not every entry's hash is known: then it cannot
-// be told which blobs are orphans.
-func (p *blobPart) report(c *checker, unknown bool) {
-	for hash, at := range p.known {
-		b := p.info[at]
-		path := filepath.Join(c.Blobs, segment.BlobPath(hash))
-		switch {
-		case b.first == 0 && (unknown || b.young):
-		case b.first == 0:
-			c.plan.orphan(path)
-			note := ""
-			if !b.whole {
-				note = ", and does not hash to its name"
+// report makes the findings on the blobs, after every entry has been seen. With
+// unknown, not every entry's hash is known, and so not which blobs are orphans.
+func (s *blobSet) report(unknown bool) {
+	for _, shard := range s.shards {
+		for _, b := range shard {
+			switch {
+			case b.first == 0 && (unknown || b.young):
+			case b.first == 0:
+				s.orphan(b)
+			case !b.whole:
+				s.damaged(b)
 			}
-			c.find(Finding{Kind: BlobOrphan, File: path, Message: "no entry has this hash" + note})
-		case !b.whole:
-			c.damagedBlob(path, hash, b, p.got[at])
 		}
 	}
 }
 
-// damagedBlob makes the finding, unless the file turns out to have been put
-// right by a daemon meanwhile.
-func (c *checker) damagedBlob(path string, hash segment.Hash, b blobInfo, got segment.Hash) {
-	f := Finding{Kind: BlobDamaged, File: path, First: b.first, Last: b.last, Want: hash.String()}
-	if b.runs {
+func (s *blobSet) orphan(b blob) {
+	path := s.c.blobPath(b.hash)
+	s.c.plan.orphan(path)
+	note := ""
+	if !b.whole {
+		note = ", and does not hash to its name"
+	}
+	s.c.find(Finding{Kind: BlobOrphan, File: path, Message: "no entry has this hash" + note})
+}
+
+func (s *blobSet) damaged(b blob) {
+	f := Finding{Kind: BlobDamaged, File: s.c.blobPath(b.hash), First: b.first, Last: b.last, Want: b.hash.String()}
+	if b.scattered {
 		f.Last = b.first
 	}
+	got := s.got[b.hash]
 	if got != (segment.Hash{}) {
 		f.Got = got.String()
-		f.Message = fmt.Sprintf("%d bytes hash to %s, want %s", b.size, got, hash)
+		f.Message = fmt.Sprintf("%d bytes hash to %s, want %s", b.size, got, b.hash)
 	} else {
 		f.Message = fmt.Sprintf("%d bytes are not what the index has", b.size)
 	}
-	if b.runs {
-		f.Message += fmt.Sprintf("; it is the blob of others as well, the last of them at index %d", b.last)
+	if b.scattered {
+		f.Message += fmt.Sprintf("; other entries have this blob too, the last of them at index %d", b.last)
 	}
-	c.plan.blob(blobFault{hash: hash, index: b.first, there: true, missing: b.needed, got: got})
-	c.find(f)
-}
-
-// wholeBlob reads the blob of hash from the directory dir, if it is there and
-// whole. It is for what a list that is no longer new does not have.
-func wholeBlob(dir string, hash segment.Hash) ([]byte, bool) {
-	path := filepath.Join(dir, segment.BlobPath(hash))
-	fi, err := os.Lstat(path)
-	if err != nil || !fi.Mode().IsRegular() || fi.Size() > segment.MaxBody {
-		return nil, false
-	}
-	blob := make([]byte, fi.Size())
-	n, err := readFile(path, blob)
-	return blob[:n], err == nil && segment.Sum(blob[:n]) == hash
-}
-
-// readFile reads as much of a file as buf has room for.
-func readFile(path string, buf []byte) (int, error) {
-	f, err := segment.OpenRegular(path)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	n, err := io.ReadFull(f, buf)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = nil
-	}
-	return n, err
+	s.c.plan.blob(blobFault{hash: b.hash, index: b.first, there: true, missing: b.needed, got: got})
+	s.c.find(f)
 }

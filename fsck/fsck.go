@@ -42,7 +42,6 @@ type Options struct {
 	OnProgress func(Progress)
 
 	alone bool // no daemon can be at work
-	part  int  // how many blobs to hold in memory at a time
 }
 
 // Progress is how far a phase of a check has come.
@@ -68,9 +67,6 @@ func (o Options) validate() (Options, error) {
 	}
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
-	}
-	if o.part == 0 {
-		o.part = partMax
 	}
 	if o.OnFinding == nil {
 		o.OnFinding = func(Finding) {}
@@ -176,20 +172,15 @@ func (c *checker) run() error {
 		c.Through = c.head
 	}
 	defer c.index.close()
-	// Blobs are looked up by hash, so their names are held in memory: not more
-	// than a number of them at a time. Each such part is one pass over the log.
-	for from := 0; from < 256; {
-		part, err := c.readBlobs(from)
-		if err != nil {
-			return err
-		}
-		w := &walker{checker: c, blobs: part, main: from == 0}
-		if err := w.run(); err != nil {
-			return err
-		}
-		part.report(c, w.unknown)
-		from = part.through + 1
+	blobs, err := c.readBlobs()
+	if err != nil {
+		return err
 	}
+	w := &walker{checker: c, blobs: blobs}
+	if err := w.run(); err != nil {
+		return err
+	}
+	blobs.report(w.unknown)
 	for _, look := range c.later {
 		look()
 	}

@@ -36,7 +36,7 @@ func TestLargeBlob(t *testing.T) {
 	config.SettleEvery = time.Millisecond
 	buildStore(t, config, 3, func(engine.Stats) bool { return true })
 	l := openFor(t, config)
-	entry := append(append([]byte{'"'}, bytes.Repeat([]byte{'x'}, streamed)...), '"', '\n')
+	entry := append(append([]byte{'"'}, bytes.Repeat([]byte{'x'}, largeBlob)...), '"', '\n')
 	done := make(chan error, 1)
 	l.Append(entry, 1, func(_ uint64, err error) { done <- err })
 	must(t, <-done)
@@ -54,7 +54,7 @@ func TestLargeBlob(t *testing.T) {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	must(t, err)
 	defer f.Close()
-	_, err = f.WriteAt([]byte{'y'}, streamed/2)
+	_, err = f.WriteAt([]byte{'y'}, largeBlob/2)
 	must(t, err)
 	if c := runCheck(t, Options{Data: dir}); !c.has(BlobDamaged) || c.Errors != 1 || c.findings[0].Got == "" {
 		t.Errorf("with another byte:\n%s", c)

@@ -14,11 +14,11 @@ func (w *walker) missing(hash segment.Hash) {
 	path := filepath.Join(w.Blobs, segment.BlobPath(hash))
 	shard := filepath.Dir(path)
 	switch {
-	case w.foreignBlobs, w.blobs.dark[hash[0]]:
+	case w.foreignBlobs, w.blobs.unreadable[hash[0]]:
 		return // said of the directory
-	case w.blobs.none:
+	case w.blobs.exists == [256]bool{}:
 		w.extend(Finding{Kind: BlobMissing, File: w.Blobs, First: w.next, Last: w.next, Message: "there are no blobs, and no segment holds the entries"})
-	case !w.blobs.there[hash[0]]:
+	case !w.blobs.exists[hash[0]]:
 		g := w.shards[shard]
 		if g == nil {
 			g = &shardGroup{first: w.next, which: ranges{max: shardRanges}}
@@ -58,12 +58,12 @@ func (w *walker) flushShard(shard string) {
 
 // seeBlob notes whether the entry at w.next, which lies in a segment, has a blob.
 func (w *walker) seeBlob(s *seg, hash segment.Hash, size uint32) {
-	switch w.blobs.see(hash, size, w.next, false) {
+	switch w.blobs.refer(hash, size, w.next, false) {
 	case blobWhole:
 		s.inBlobs++
 		fallthrough
 	case blobDamaged:
-		if w.blobs.fresh(hash, w.next) {
+		if w.blobs.firstWith(hash, w.next) {
 			s.fresh = max(s.fresh, w.next)
 		}
 	case absent:

@@ -48,7 +48,6 @@ type part struct {
 // bounded by the number of chunks.
 type pipeline struct {
 	c       *checker
-	speak   bool // make findings
 	work    chan *chunk
 	ordered chan *chunk
 	free    chan *chunk
@@ -60,10 +59,10 @@ type pipeline struct {
 
 // start starts the pipeline. The caller takes chunks from p.ordered, waits for
 // each to be done, and calls end.
-func (c *checker) start(speak bool) *pipeline {
+func (c *checker) start() *pipeline {
 	n := 2*c.Workers + 2
 	p := &pipeline{
-		c: c, speak: speak, stop: make(chan struct{}),
+		c: c, stop: make(chan struct{}),
 		work: make(chan *chunk, n), ordered: make(chan *chunk, n), free: make(chan *chunk, 2*n),
 	}
 	for _, s := range c.segs {
@@ -130,13 +129,13 @@ func (p *pipeline) segment(s *seg, before chainEnd) chainEnd {
 		before.known = false
 		p.add(s, part{first: before.last + 1, last: s.first - 1, gap: true, damage: fmt.Errorf("no segment holds these entries: %s begins at %d", segment.Name(s.first), s.first)}, nil)
 	case s.first <= before.last:
-		p.find(Finding{Kind: SegmentOverlap, File: s.path, First: s.first, Last: before.last,
+		p.c.find(Finding{Kind: SegmentOverlap, File: s.path, First: s.first, Last: before.last,
 			Message: fmt.Sprintf("begins at index %d, and %s ends at %d", s.first, before.path, before.last)})
 		p.c.plan.locked(func() { p.c.plan.hands = append(p.c.plan.hands, s.path) })
 	}
 	if before.known && s.known && s.header.Prev != before.sum {
 		p.c.plan.segment(s.first)
-		p.find(Finding{Kind: SegmentChain, File: s.path, First: s.first, Want: hex32(before.sum), Got: hex32(s.header.Prev),
+		p.c.find(Finding{Kind: SegmentChain, File: s.path, First: s.first, Want: hex32(before.sum), Got: hex32(s.header.Prev),
 			Message: fmt.Sprintf("follows checksum %08x, want %08x: that of %s", s.header.Prev, before.sum, before.path)})
 	}
 	// should is where the segment should end, as far as others know.
@@ -200,7 +199,7 @@ func (p *pipeline) batches(s *seg, should uint64) chainEnd {
 		}
 		if piece.Fault != nil {
 			p.c.plan.segment(s.first)
-			p.find(Finding{Kind: SegmentChain, File: s.path, Offset: piece.Offset, First: piece.First, Last: piece.Last, Message: piece.Fault.Error()})
+			p.c.find(Finding{Kind: SegmentChain, File: s.path, Offset: piece.Offset, First: piece.First, Last: piece.Last, Message: piece.Fault.Error()})
 		}
 		rows.next(piece)
 		p.add(s, part{
@@ -269,10 +268,10 @@ func (p *pipeline) unsealed(s *seg, f *os.File, w segment.Walked) {
 	switch {
 	case err != nil && binary.LittleEndian.Uint32(b[60:]) != 0:
 		p.c.plan.locked(func() { p.c.plan.reseal[s.first] = true })
-		p.find(Finding{Kind: SegmentTable, File: s.path, Offset: s.size - segment.FooterSize, First: s.first, Last: s.next - 1, Message: err.Error()})
+		p.c.find(Finding{Kind: SegmentTable, File: s.path, Offset: s.size - segment.FooterSize, First: s.first, Last: s.next - 1, Message: err.Error()})
 	case w.Last == s.next-1:
 		p.later(s, Finding{Kind: Unsealed, File: s.path, Offset: w.End, First: s.first, Last: w.Last, Message: "is full and not sealed: the daemon does that, or the next start"})
-		if w.Torn > 0 && p.speak {
+		if w.Torn > 0 {
 			p.c.mu.Lock()
 			p.c.torn(s, w)
 			p.c.mu.Unlock()
@@ -282,9 +281,6 @@ func (p *pipeline) unsealed(s *seg, f *os.File, w segment.Walked) {
 
 // later makes the finding at the end, unless the file has changed by then.
 func (p *pipeline) later(s *seg, f Finding) {
-	if !p.speak {
-		return
-	}
 	c := p.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -295,19 +291,10 @@ func (p *pipeline) later(s *seg, f Finding) {
 	})
 }
 
-// unreadable makes the finding that a segment cannot be read, in the main pass.
+// unreadable makes the finding that a segment cannot be read.
 func (p *pipeline) unreadable(s *seg, first, last uint64, err error) {
 	p.c.plan.segment(s.first)
-	if p.speak {
-		p.c.unreadable(s.path, first, last, err)
-	}
-}
-
-// find makes a finding, in the main pass.
-func (p *pipeline) find(f Finding) {
-	if p.speak {
-		p.c.find(f)
-	}
+	p.c.unreadable(s.path, first, last, err)
 }
 
 var errStopped = errors.New("stopped")

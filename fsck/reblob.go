@@ -114,7 +114,7 @@ func (r *repairer) salvage(hash segment.Hash) ([]byte, bool) {
 		r.searched = true
 		paths, _ := filepath.Glob(filepath.Join(r.Data, segment.LostFound, "blobs-*"))
 		for _, path := range paths[:min(len(paths), blobsMax)] {
-			if fi, err := os.Lstat(path); err != nil || !fi.Mode().IsRegular() || fi.Size() >= streamed {
+			if fi, err := os.Lstat(path); err != nil || !fi.Mode().IsRegular() || fi.Size() >= largeBlob {
 				continue
 			}
 			if b, err := os.ReadFile(path); err == nil {

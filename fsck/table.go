@@ -110,5 +110,5 @@ func (p *pipeline) table(s *seg, t *rows) {
 		return
 	}
 	p.c.plan.locked(func() { p.c.plan.reseal[s.first] = true })
-	p.find(Finding{Kind: SegmentTable, File: s.path, Offset: int64(s.footer.Table), First: s.first, Last: s.footer.Last, Message: t.why.Error()})
+	p.c.find(Finding{Kind: SegmentTable, File: s.path, Offset: int64(s.footer.Table), First: s.first, Last: s.footer.Last, Message: t.why.Error()})
 }

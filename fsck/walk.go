@@ -12,13 +12,11 @@ import (
 	"tcp-log-server/segment"
 )
 
-// walker goes through the log in the order of the indices, once for each part of
-// the blobs. In the first pass, the main one, it makes the findings that are not
-// about blobs, and the digest.
+// walker goes through the log in the order of the indices, makes the findings on
+// its entries, and takes the digest.
 type walker struct {
 	*checker
-	blobs *blobPart
-	main  bool
+	blobs *blobSet
 
 	next    uint64 // the index that comes next
 	digest  *blake3.Hasher
@@ -31,14 +29,12 @@ type walker struct {
 func (w *walker) run() error {
 	w.next, w.digest, w.shards = 1, blake3.New(), map[string]*shardGroup{}
 	w.loose(w.first - 1)
-	p := w.start(w.main)
+	p := w.start()
 	defer p.end()
 	for k := range p.ordered {
 		k.done.Wait()
 		w.chunk(k, p)
-		if w.main {
-			w.advance("log", k.bytes, p.total)
-		}
+		w.advance("log", k.bytes, p.total)
 		p.recycle(k)
 		if w.ctx.Err() != nil {
 			return w.ctx.Err()
@@ -54,19 +50,15 @@ func (w *walker) run() error {
 	if n := len(w.segs); n == 0 || !w.segs[n-1].known {
 		w.unknown = true // there may have been more entries than are left
 	}
-	if w.main {
-		w.sum.Through = w.Through
-		w.sum.Digest = fmt.Sprintf("%x", w.digest.Sum(nil))
-		if w.next <= w.Through {
-			w.checker.partial = true
-		}
-	}
+	w.sum.Through = w.Through
+	w.sum.Digest = fmt.Sprintf("%x", w.digest.Sum(nil))
+	w.brokenDigest()
 	return w.ctx.Err()
 }
 
 // hash counts the entry at w.next, whose hash is known, and goes on.
 func (w *walker) hash(hash segment.Hash) {
-	if w.main && w.next <= w.Through {
+	if w.next <= w.Through {
 		w.digest.Write(hash[:])
 	}
 	w.next++
@@ -76,21 +68,19 @@ func (w *walker) hash(hash segment.Hash) {
 // with none, in the index. rec is what the index has of it, if anything: a whole
 // blob makes up for the loss.
 func (w *walker) lost(s *seg, offset int64, rec segment.Record) {
-	if rec.Hash != (segment.Hash{}) && w.blobs.note(rec.Hash, w.next) && !rec.Lost() {
+	if rec.Hash != (segment.Hash{}) && w.blobs.referLost(rec.Hash, w.next) && !rec.Lost() {
 		w.hash(rec.Hash)
 		return
 	}
-	if w.main {
-		w.sum.Lost++
-		file, first, _ := segment.RecordPath(w.WAL, w.next)
-		if s != nil {
-			file = s.path
-			w.plan.locked(func() { w.plan.lost[s.first]++ })
-		} else {
-			w.plan.locked(func() { w.plan.lostFiles[first] = true })
-		}
-		w.extend(Finding{Kind: EntryLost, File: file, Offset: offset, First: w.next, Last: w.next, Message: "recorded as lost: reads of it answer an error"})
+	w.sum.Lost++
+	file, first, _ := segment.RecordPath(w.WAL, w.next)
+	if s != nil {
+		file = s.path
+		w.plan.locked(func() { w.plan.lost[s.first]++ })
+	} else {
+		w.plan.locked(func() { w.plan.lostFiles[first] = true })
 	}
+	w.extend(Finding{Kind: EntryLost, File: file, Offset: offset, First: w.next, Last: w.next, Message: "recorded as lost: reads of it answer an error"})
 	w.hash(segment.Hash{})
 }
 
@@ -99,12 +89,8 @@ func (w *walker) damaged(last uint64) {
 	if last < w.next {
 		return
 	}
-	if w.main {
-		w.sum.Damaged += last - w.next + 1
-	}
-	if w.next <= w.Through {
-		w.checker.partial = true
-	}
+	w.sum.Damaged += last - w.next + 1
+	w.brokenDigest()
 	w.unknown = true
 	w.next = last + 1
 }
@@ -153,7 +139,7 @@ func (w *walker) loose(last uint64) {
 
 // badRecord makes the finding that the record of w.next cannot be used.
 func (w *walker) badRecord(err error) {
-	if errors.Is(err, segment.ErrNotFound) || !w.main {
+	if errors.Is(err, segment.ErrNotFound) {
 		return // said of the file
 	}
 	path, first, off := segment.RecordPath(w.WAL, w.next)
@@ -173,7 +159,7 @@ func (w *walker) badRecord(err error) {
 
 // looseEntry checks the blob of the entry at w.next, whose record is rec.
 func (w *walker) looseEntry(rec segment.Record) {
-	state := w.blobs.see(rec.Hash, rec.Size, w.next, true)
+	state := w.blobs.refer(rec.Hash, rec.Size, w.next, true)
 	if state == absent {
 		// It may have been made since the blobs were listed.
 		if blob, ok := wholeBlob(w.Blobs, rec.Hash); ok && len(blob) == int(rec.Size) {
@@ -239,7 +225,7 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 
 // batch goes through the entries of a whole batch.
 func (w *walker) batch(s *seg, t part, hashes []segment.Hash, sizes []uint32, bad error) {
-	if bad != nil && w.main {
+	if bad != nil {
 		if errors.Is(bad, segment.ErrDamaged) {
 			w.plan.segment(s.first)
 			w.find(Finding{Kind: BatchDamaged, File: s.path, Offset: t.offset, First: t.first, Last: t.last, Message: bad.Error()})
@@ -260,7 +246,7 @@ func (w *walker) entry(s *seg, t part, hash segment.Hash, size uint32) {
 		rec, err := w.index.at(w.next)
 		if err != nil {
 			w.badRecord(err)
-		} else if w.main && (rec.Hash != hash || rec.Size != size || rec.Time != t.time) {
+		} else if rec.Hash != hash || rec.Size != size || rec.Time != t.time {
 			path, first, off := segment.RecordPath(w.WAL, w.next)
 			w.plan.record(first)
 			w.find(Finding{Kind: RecordMismatch, File: path, Offset: off, First: w.next, Last: w.next, Want: hash.String(), Got: rec.Hash.String(),
@@ -322,11 +308,7 @@ func (w *walker) damage(s *seg, t part) {
 		whole := false
 		if err == nil && !rec.Lost() {
 			_, whole = left.Find(rec)
-			state := w.blobs.see(rec.Hash, rec.Size, index, !whole)
-			if !whole && state == elsewhere {
-				blob, ok := wholeBlob(w.Blobs, rec.Hash)
-				whole = ok && len(blob) == int(rec.Size)
-			}
+			state := w.blobs.refer(rec.Hash, rec.Size, index, !whole)
 			whole = whole || state == blobWhole
 		} else {
 			left.Skip()
@@ -349,14 +331,14 @@ func (w *walker) damage(s *seg, t part) {
 	} else if n > 0 {
 		f.Message += "; all of its entries can still be read by the hashes in the index"
 	}
-	if t.gap && count == 0 && w.main {
+	if t.gap && count == 0 {
 		w.gaps = append(w.gaps, foundGap{f, t.first, t.last})
 		return
 	}
 	if t.gap {
 		w.plan.gap(t.first, t.last)
 	}
-	if w.main && !(s.why != nil && t.first == s.first && t.offset == 0 && !t.gap) {
+	if !(s.why != nil && t.first == s.first && t.offset == 0 && !t.gap) {
 		w.find(f)
 	}
 }
