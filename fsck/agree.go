@@ -25,8 +25,8 @@ func (c *checker) marks() error {
 	}
 	votes := map[segment.StoreID]int{}
 	for _, s := range c.segs {
-		if s.header.First > 0 {
-			votes[s.header.Store] += 2
+		if s.Header.First > 0 {
+			votes[s.Header.Store] += 2
 		}
 	}
 	found := map[string]segment.StoreID{}
@@ -72,11 +72,8 @@ func (c *checker) marks() error {
 // on how far the log goes.
 func (c *checker) agree() error {
 	if c.foreignIndex {
-		c.index.close()
-		c.index = &records{dir: c.WAL}
-	}
-	if err := c.residues(); err != nil {
-		return err
+		c.index.Close()
+		c.index = c.listIndex(false) // nothing
 	}
 	for _, s := range c.segs {
 		c.judge(s)
@@ -84,22 +81,19 @@ func (c *checker) agree() error {
 	c.first, c.head = 1, 0
 	dir := segmentDir(c.Data)
 	if n := len(c.segs); n > 0 {
-		c.first = c.segs[0].first
+		c.first = c.segs[0].First
 		last := c.segs[n-1]
-		c.head = last.first - 1
-		if last.readable {
-			c.head = max(c.head, last.walked.Last)
+		c.head = last.First - 1
+		if last.Readable {
+			c.head = max(c.head, last.Last)
 		}
-		if last.sealed {
-			c.head = max(c.head, last.footer.Last)
-		}
-		if w := last.walked; last.readable && !last.sealed && w.Torn > 0 && !w.Unwritten {
+		if w := last.Walked; last.Readable && !last.Sealed && w.Torn > 0 && !w.Unwritten {
 			c.head = max(c.head, w.Claimed) // entries that were there, and are altered
 		}
-		if c.index.before > c.head && (!last.readable || last.walked.Torn > 0 && !last.walked.Unwritten) {
+		if c.index.before > c.head && (!last.Readable || last.Walked.Torn > 0 && !last.Walked.Unwritten) {
 			c.head = c.index.before // these entries were there, and are damaged
 		}
-		if c.index.before > c.head && last.readable {
+		if c.index.before > c.head && last.Readable {
 			c.head = c.reached(last) // so were these, and those before them
 		}
 	} else if n := c.index.last; n > 0 {
@@ -128,16 +122,16 @@ func (c *checker) agree() error {
 // reached is the last entry that the index proves of the bytes behind the last
 // batch of s, the last segment, or the head.
 func (c *checker) reached(s *seg) uint64 {
-	if s.walked.Torn == 0 {
+	if s.Walked.Torn == 0 {
 		return c.head
 	}
-	f, err := segment.OpenRegular(s.path)
+	f, err := segment.OpenRegular(s.Path)
 	if err != nil {
 		return c.head
 	}
 	defer f.Close()
-	m := segment.NewSalvager(f, s.walked.End, s.walked.End+s.walked.Torn)
-	return max(c.head, m.Reach(s.walked.Last+1, c.index.before, func(index uint64) (segment.Record, bool) {
+	m := segment.NewSalvager(f, s.Walked.End, s.Walked.End+s.Walked.Torn)
+	return max(c.head, m.Reach(s.Walked.Last+1, c.index.before, func(index uint64) (segment.Record, bool) {
 		rec, err := c.index.at(index)
 		return rec, err == nil && !rec.Lost()
 	}))
@@ -154,106 +148,47 @@ func (c *checker) anyBlobs() bool {
 
 // judge says what is wrong with a segment's file and header.
 func (c *checker) judge(s *seg) {
-	fi, err := os.Lstat(s.path)
+	fi, err := os.Lstat(s.Path)
 	if err == nil && !fi.Mode().IsRegular() {
-		c.wrongType(s.path, fi.Mode(), "a file")
-		c.plan.segment(s.first)
-		if fi.Mode()&fs.ModeSymlink == 0 {
+		c.wrongType(s.Path, fi.Mode(), "a file")
+		c.plan.segment(s.First)
+		if to, err := os.Stat(s.Path); err == nil && !to.Mode().IsRegular() {
 			return
 		}
 	}
+	var damage *segment.DamageError
 	switch {
-	case errors.Is(s.why, segment.ErrVersion):
-		s.readable = false
-		c.plan.hands = append(c.plan.hands, s.path)
-		c.find(Finding{Kind: Version, File: s.path, First: s.first, Message: s.why.Error()})
-	case s.known && s.header.Store != c.id:
-		s.readable, s.known = false, false
-		c.plan.segment(s.first)
-		c.find(Finding{Kind: Foreign, File: s.path, First: s.first, Want: c.id.String(), Got: s.header.Store.String(),
-			Message: fmt.Sprintf("segment belongs to store %s, want %s", s.header.Store, c.id)})
-	case s.why == nil:
-	case !s.readable && s.header.First == 0:
-		c.plan.segment(s.first)
-		c.unreadable(s.path, s.first, 0, s.why)
-	default:
-		c.plan.segment(s.first)
-		c.find(Finding{Kind: SegmentHeader, File: s.path, First: s.first, Message: s.why.Error()})
+	case errors.Is(s.HeaderErr, segment.ErrVersion):
+		s.Readable = false
+		c.plan.hands = append(c.plan.hands, s.Path)
+		c.find(Finding{Kind: Version, File: s.Path, First: s.First, Message: s.HeaderErr.Error()})
+	case s.HeaderOK && s.Header.Store != c.id:
+		s.Readable, s.HeaderOK = false, false
+		c.plan.segment(s.First)
+		c.find(Finding{Kind: Foreign, File: s.Path, First: s.First, Want: c.id.String(), Got: s.Header.Store.String(),
+			Message: fmt.Sprintf("segment belongs to store %s, want %s", s.Header.Store, c.id)})
+	case errors.As(s.HeaderErr, &damage), !s.Readable && errors.As(s.Err, &damage):
+		c.plan.segment(s.First)
+		c.find(Finding{Kind: SegmentHeader, File: s.Path, First: s.First, Message: damage.Err.Error()})
+	case !s.Readable:
+		c.plan.segment(s.First)
+		c.unreadable(s.Path, s.First, 0, s.Err)
+	case s.Next == 0 && s.Walked.Torn > 0 && s.Walked.Unwritten && c.index.before <= s.Last && s.Err == nil:
+		c.torn(s, s.Walked)
 	}
-	if s.why == nil && s.next == 0 && !s.sealed && s.walked.Torn > 0 && s.walked.Unwritten && c.index.before <= s.walked.Last {
-		c.torn(s, s.walked)
-	}
-}
-
-// residues leaves out the segments that beginning them left when it failed, after
-// which the log went on in the one before: each is a header of this store with
-// zeros behind it, and has indices that the segment before holds.
-func (c *checker) residues() error {
-	kept := c.segs[:0:0]
-	for _, s := range c.segs {
-		if len(kept) == 0 || !c.residual(kept[len(kept)-1], s) {
-			kept = append(kept, s)
-			continue
-		}
-		before := kept[len(kept)-1]
-		before.next = s.next
-		if s.next == 0 {
-			if err := before.walkLast(); err != nil {
-				return err
-			}
-		}
-		c.later = append(c.later, func() {
-			if fi, err := os.Lstat(s.path); err != nil || c.young(fi.ModTime()) {
-				return // a daemon removed it, or is just beginning it
-			}
-			c.plan.residues = append(c.plan.residues, s.path)
-			c.find(Finding{Kind: Residue, File: s.path, First: s.first, Message: "holds nothing, and " + before.path + " has its indices: it was begun and never used"})
-		})
-	}
-	c.segs = kept
-	return nil
-}
-
-// residual reports whether s is such a segment, with before as the one before it.
-func (c *checker) residual(before, s *seg) bool {
-	if !s.known || s.sealed || s.header.Store != c.id || !before.readable || before.sealed && before.footer.Last < s.first {
-		return false
-	}
-	walk := func(s *seg, end int64) (segment.Walked, bool) {
-		f, err := segment.OpenRegular(s.path)
-		if err != nil {
-			return segment.Walked{}, false
-		}
-		defer f.Close()
-		w, err := segment.Walk(f, s.first, s.sum, s.known, end, func(segment.Piece) error { return nil })
-		return w, err == nil
-	}
-	// Most segments that are not sealed hold a batch: that is quick to see.
-	w, ok := walk(s, min(s.size, segment.HeaderSize+segment.BatchHeaderSize))
-	if !ok || w.Batches > 0 || w.Torn > 0 {
-		return false
-	}
-	if w, ok = walk(s, s.size); !ok || w.Batches > 0 || w.Torn > 0 || w.Last >= s.first {
-		return false
-	}
-	if before.sealed {
-		return true
-	}
-	w, ok = walk(before, before.end())
-	return ok && w.Last >= s.first
 }
 
 // torn makes the finding of bytes behind the last batch, unless it turns out at
 // the end that a daemon was writing them.
 func (c *checker) torn(s *seg, w segment.Walked) {
-	size, mtime := s.size, s.mtime
+	size, mtime := s.Size, s.Modified
 	c.later = append(c.later, func() {
-		fi, err := os.Stat(s.path)
+		fi, err := os.Stat(s.Path)
 		if err != nil || fi.Size() != size || !fi.ModTime().Equal(mtime) {
 			return
 		}
-		c.plan.torn(s.path, w.End)
-		c.find(Finding{Kind: TornTail, File: s.path, Offset: w.End, First: w.Last + 1,
+		c.plan.torn(s.Path, w.End)
+		c.find(Finding{Kind: TornTail, File: s.Path, Offset: w.End, First: w.Last + 1,
 			Message: fmt.Sprintf("%d bytes of a write that was cut short before it was acknowledged: %v", w.Torn, w.Why)})
 	})
 }
@@ -271,8 +206,8 @@ func (c *checker) leftovers() {
 	for _, g := range c.gaps {
 		left := c.index.last >= g.last
 		for _, s := range c.segs {
-			if s.first < g.first {
-				left = left && s.readable && s.last >= s.first && s.inBlobs == s.last-s.first+1
+			if s.First < g.first {
+				left = left && s.Readable && s.Last >= s.First && s.inBlobs == s.Last-s.First+1
 			}
 		}
 		if left {
@@ -288,10 +223,10 @@ func (c *checker) leftovers() {
 // settledSegments says which segments are no longer needed.
 func (c *checker) settledSegments() {
 	for _, s := range c.segs {
-		if !s.sealed || s.next == 0 || s.last < s.first || s.last > c.index.last || s.inBlobs != s.last-s.first+1 {
+		if !s.Sealed || s.Next == 0 || s.Last < s.First || s.Last > c.index.last || s.inBlobs != s.Last-s.First+1 {
 			return
 		}
-		c.find(Finding{Kind: Settled, File: s.path, First: s.first, Last: s.last,
+		c.find(Finding{Kind: Settled, File: s.Path, First: s.First, Last: s.Last,
 			Message: "all its entries are in the index and in blobs: the daemon removes it in time"})
 	}
 }

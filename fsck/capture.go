@@ -11,27 +11,31 @@ import (
 	"tcp-log-server/segment"
 )
 
-// seg is one file in the directory of segments.
+// seg is one segment as a check sees it. Capture sets the fields of File. The
+// pipeline sets Last, and more of them where a daemon has sealed the file since.
 type seg struct {
-	path  string
-	first uint64 // by its name
-	next  uint64 // the first index of the file behind it, 0 for the last
-	size  int64
-	mtime time.Time
+	*segment.File
+	Next uint64 // the first index of the next file, 0 for the last
+	// Readable says that there are batches of this store to read. HeaderOK says
+	// that the header checks out too, and belongs to the file.
+	Readable, HeaderOK bool
 
-	readable bool // a regular file, or a link to one, with a header of this store or a damaged one
-	header   segment.Header
-	known    bool   // the header checks out and belongs to the file
-	sum      uint32 // its checksum
-	why      error  // why it does not
-	footer   segment.Footer
-	sealed   bool
+	inBlobs uint64 // how many of its entries have a whole blob
+	absent  uint64 // the first settled one that has none, 0 if there is none
+	fresh   uint64 // the last one that is the first to have its blob
+}
 
-	walked  segment.Walked // of the last segment, at the start
-	inBlobs uint64         // how many of its entries have a whole blob
-	absent  uint64         // the first settled one that has none, 0 if there is none
-	fresh   uint64         // the last one that is the first to have its blob
-	last    uint64         // the last index that it holds
+func newSeg(f *segment.File) *seg {
+	// A bad sector is no reason to give up what comes before it.
+	return &seg{File: f, Readable: f.Err == nil || f.Walked.End > 0, HeaderOK: f.Known()}
+}
+
+// batchesEnd is where in the file the batches end at the latest.
+func (s *seg) batchesEnd() int64 {
+	if s.Sealed {
+		return int64(s.Footer.Table)
+	}
+	return s.Size
 }
 
 // top looks at what lies in the log's directory.
@@ -118,157 +122,36 @@ func (c *checker) young(modified time.Time) bool {
 // since records follow entries, and again after them, since a segment goes only
 // when the records of its entries are there.
 func (c *checker) capture() error {
-	for try := 0; ; try++ {
-		ahead := c.listIndex(false)
-		segs, err := c.listSegments()
-		if errors.Is(err, fs.ErrNotExist) && try < 1000 {
-			continue // it was removed just now
-		}
-		if err != nil {
-			return err
-		}
-		c.segs = segs
-		c.index = c.listIndex(true)
-		c.index.before = ahead.last
-		return nil
+	before := c.listIndex(false).last
+	store, err := segment.Capture(segment.Dirs{Data: c.Data, WAL: c.WAL, Blobs: c.Blobs})
+	if errors.Is(err, fs.ErrPermission) {
+		return err // nothing can be told without the segments
 	}
+	// Any other error is a finding of top and marks.
+	for i, f := range store.Files {
+		s := newSeg(f)
+		if i+1 < len(store.Files) {
+			s.Next = store.Files[i+1].First
+		}
+		c.segs = append(c.segs, s)
+	}
+	c.residues(store)
+	c.index = c.listIndex(true)
+	c.index.before = before
+	return nil
 }
 
-// listSegments lists the segments and reads the headers and footers, and the
-// whole of the last. The error wraps fs.ErrNotExist if one has gone meanwhile.
-func (c *checker) listSegments() ([]*seg, error) {
-	dir := segmentDir(c.Data)
-	firsts, err := segment.List(dir)
-	if err != nil {
-		if errors.Is(err, fs.ErrPermission) {
-			return nil, err // nothing can be told without them
-		}
-		return nil, nil // said by top, or for strays
-	}
-	var segs []*seg
-	for i, first := range firsts {
-		s := &seg{path: filepath.Join(dir, segment.Name(first)), first: first, last: first - 1}
-		if i+1 < len(firsts) {
-			s.next = firsts[i+1]
-		}
-		if err := s.stat(); err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				if _, err := os.Lstat(s.path); err != nil {
-					return nil, err
-				}
+// residues makes the findings on what beginning a segment left when it failed,
+// unless a daemon turns out to be beginning one, or to have removed it.
+func (c *checker) residues(store *segment.Store) {
+	for _, f := range store.Residues {
+		c.later = append(c.later, func() {
+			if fi, err := os.Lstat(f.Path); err != nil || c.young(fi.ModTime()) {
+				return
 			}
-			s.why = err
-		}
-		segs = append(segs, s)
+			before, _ := store.Find(f.First)
+			c.plan.residues = append(c.plan.residues, f.Path)
+			c.find(Finding{Kind: Residue, File: f.Path, First: f.First, Message: "holds nothing, and " + before.Path + " has its indices: it was begun and never used"})
+		})
 	}
-	if n := len(segs); n > 0 && segs[n-1].readable {
-		err = segs[n-1].walkLast()
-	}
-	return segs, err
-}
-
-// stat reads the header and the footer. An error means that the file cannot be
-// read at all.
-func (s *seg) stat() error {
-	fi, err := os.Stat(s.path)
-	if err != nil {
-		return err
-	}
-	if !fi.Mode().IsRegular() {
-		return nil
-	}
-	f, err := segment.OpenRegular(s.path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	// A footer is written while others read: it is taken for damaged only when
-	// the file stays as it is.
-	for {
-		before, err := f.Stat()
-		if err != nil {
-			return err
-		}
-		s.size, s.mtime = before.Size(), before.ModTime()
-		b := make([]byte, segment.HeaderSize)
-		n, _ := f.ReadAt(b, 0)
-		s.header, s.why = segment.ParseHeader(b[:n])
-		s.known = s.why == nil
-		if s.known {
-			s.sum = segment.Checksum(b[:segment.HeaderSize-4])
-		}
-		s.footer, s.sealed, err = readFooter(f, s.size)
-		if err == nil {
-			break
-		}
-		if after, serr := f.Stat(); serr != nil || after.Size() == s.size && after.ModTime().Equal(s.mtime) {
-			break
-		}
-	}
-	s.readable = true
-	if s.known && s.header.First != s.first {
-		s.why = fmt.Errorf("header has first index %d, the name says %d", s.header.First, s.first)
-		s.known, s.readable = false, false
-	}
-	return nil
-}
-
-// readFooter reads the footer of a file of the given size.
-func readFooter(f *os.File, size int64) (segment.Footer, bool, error) {
-	if size < segment.HeaderSize+segment.FooterSize {
-		return segment.Footer{}, false, nil
-	}
-	b := make([]byte, segment.FooterSize)
-	if _, err := f.ReadAt(b, size-segment.FooterSize); err != nil {
-		return segment.Footer{}, false, err
-	}
-	footer, ok, err := segment.ParseFooter(b, size)
-	return footer, ok && err == nil, err
-}
-
-// walkLast finds the end of the last segment: the head of the log. A daemon that
-// is at work on it moves that end, so a tail that is not whole is looked at
-// again until the file stands still.
-func (s *seg) walkLast() error {
-	f, err := segment.OpenRegular(s.path)
-	if err != nil {
-		s.readable, s.why = false, err
-		return err
-	}
-	defer f.Close()
-	end := s.end()
-	for try := 0; ; try++ {
-		s.walked, err = segment.Walk(f, s.first, s.sum, s.known, end, func(segment.Piece) error { return nil })
-		fi, serr := f.Stat()
-		if err != nil || serr != nil {
-			break
-		}
-		moved := fi.Size() != s.size || !fi.ModTime().Equal(s.mtime)
-		s.size, s.mtime = fi.Size(), fi.ModTime()
-		if s.walked.Torn > 0 && !s.walked.Unwritten && !moved && try < 5 {
-			// A daemon may be in the middle of a write, whose time is that of its beginning.
-			time.Sleep(20 * time.Millisecond)
-			continue
-		}
-		if s.walked.Torn == 0 || !moved || try >= 1000 {
-			break
-		}
-		if s.footer, s.sealed, _ = readFooter(f, s.size); s.sealed {
-			end = int64(s.footer.Table)
-		} else {
-			end = s.size
-		}
-	}
-	if err != nil {
-		s.why = err
-	}
-	return nil
-}
-
-// end is where the batches of the segment end at the latest.
-func (s *seg) end() int64 {
-	if s.sealed {
-		return int64(s.footer.Table)
-	}
-	return s.size
 }

@@ -123,13 +123,13 @@ func (r *repairer) growTo(from, through uint64, lossy bool) error {
 	head := r.head
 	r.head = through
 	defer func() { r.head = head }()
-	if n := len(r.segs); n > 0 && !r.segs[n-1].sealed {
+	if n := len(r.segs); n > 0 && !r.segs[n-1].Sealed {
 		last := r.segs[n-1]
-		end := max(from-1, r.pieceEnd(last.first, through))
-		if done, err := r.rebuild(last.first, must(end), end, last); err != nil || done < end {
+		end := max(from-1, r.pieceEnd(last.First, through))
+		if done, err := r.rebuild(last.First, must(end), end, last); err != nil || done < end {
 			return err
 		}
-		last.sealed = end < through // it is, by now
+		last.Sealed = end < through // it is, by now
 		from = end + 1
 	}
 	for from <= through {

@@ -171,7 +171,7 @@ func (c *checker) run() error {
 	if c.Through == 0 {
 		c.Through = c.head
 	}
-	defer c.index.close()
+	defer c.index.Close()
 	blobs, err := c.readBlobs()
 	if err != nil {
 		return err
@@ -203,7 +203,7 @@ func (c *checker) finish() {
 	c.sum.Segments = len(c.segs)
 	c.sum.Indexed = c.index.last
 	for _, s := range c.segs {
-		c.sum.Bytes += s.size
+		c.sum.Bytes += s.Size
 	}
 	c.sum.Bytes += c.index.bytes
 }

@@ -10,11 +10,9 @@ import (
 	"tcp-log-server/segment"
 )
 
-// recordRun is how many records are read at a time.
-const recordRun = 4096
-
-// records reads the index in order.
+// records is the index.
 type records struct {
+	*segment.Records
 	dir    string
 	files  map[uint64]segment.RecordFile // by first index: those that lie in their place
 	last   uint64                        // the last record that checks out
@@ -23,23 +21,17 @@ type records struct {
 	tail   segment.RecordFile // the file with the last record, or the last one
 	torn   int64              // bytes behind the last record
 	dark   map[uint64]error   // files that cannot be read, by first index: why
-
-	rd    *segment.RecordReader
-	buf   []segment.Record
-	first uint64 // the index of buf[0]
-	n     int
-	run   int // how many to read next: few where records are damaged
+	file   uint64             // the one that at found there last, by first index
 }
 
 // listIndex lists the files of the index and finds its last record. It makes
 // findings if it is told to speak.
 func (c *checker) listIndex(speak bool) *records {
-	r := &records{dir: c.WAL, files: map[uint64]segment.RecordFile{}, dark: map[uint64]error{}, run: recordRun}
+	r := &records{dir: c.WAL, files: map[uint64]segment.RecordFile{}, dark: map[uint64]error{}}
+	r.Records = segment.NewRecords(segment.Memory, 0)
 	if c.WAL == segment.Memory || c.foreignIndex {
 		return r
 	}
-	r.rd = segment.NewRecordReader(c.WAL)
-	r.buf = make([]segment.Record, recordRun)
 	files, strays, err := segment.ListRecordFiles(c.WAL)
 	if err != nil {
 		if speak {
@@ -75,11 +67,10 @@ func (c *checker) listIndex(speak bool) *records {
 		r.darkFiles(c)
 	}
 	if r.last > 0 {
-		_, first, _ := segment.RecordPath(c.WAL, r.last)
-		r.tail = r.files[first]
+		r.tail = r.files[fileOf(r.last)]
 	}
+	r.Records = segment.NewRecords(c.WAL, r.last)
 	if !speak {
-		r.close()
 		return r
 	}
 	for _, name := range strays {
@@ -216,23 +207,13 @@ func (r *records) tornTail(c *checker, f segment.RecordFile) {
 // at returns the record of index. The error wraps segment.ErrNotFound where
 // there is none, and otherwise segment.ErrDamaged, or is the file system's.
 func (r *records) at(index uint64) (segment.Record, error) {
-	if index >= r.first && index < r.first+uint64(r.n) {
-		return r.buf[index-r.first], nil
+	if first := fileOf(index); first != r.file {
+		if _, ok := r.files[first]; !ok {
+			return segment.Record{}, fmt.Errorf("%w: index %d", segment.ErrNotFound, index)
+		}
+		r.file = first
 	}
-	if index > r.last || r.rd == nil {
-		return segment.Record{}, fmt.Errorf("%w: index %d", segment.ErrNotFound, index)
-	}
-	_, file, _ := segment.RecordPath(r.dir, index)
-	if _, ok := r.files[file]; !ok {
-		return segment.Record{}, fmt.Errorf("%w: index %d", segment.ErrNotFound, index)
-	}
-	n, err := r.rd.Read(index, r.buf[:min(uint64(r.run), r.last-index+1)])
-	if n == 0 {
-		r.n, r.run = 0, 1
-		return segment.Record{}, err
-	}
-	r.first, r.n, r.run = index, n, min(2*r.run, recordRun)
-	return r.buf[0], nil
+	return r.At(index)
 }
 
 // grow takes notice of records that a daemon has added since the start.
@@ -242,12 +223,10 @@ func (r *records) grow(c *checker) {
 		r.files[first] = f
 	}
 	r.last = max(r.last, now.last)
-}
-
-func (r *records) close() {
-	if r.rd != nil {
-		r.rd.Close()
+	if r.Through() == 0 {
+		r.Records = now.Records
 	}
+	r.Extend(r.last)
 }
 
 // gone reports whether the error is that of a file that is not there.

@@ -89,7 +89,7 @@ func (c *checker) absentBlobs() {
 	for i, s := range c.segs {
 		through := s.fresh
 		if i+1 < len(c.segs) && s.fresh > 0 && c.segs[i+1].fresh > 0 {
-			through = s.last
+			through = s.Last
 		}
 		if s.absent > 0 && s.absent < through && c.ctx.Err() == nil {
 			c.absentOf(s, min(through, c.index.last))
@@ -103,7 +103,7 @@ func (c *checker) absentOf(s *seg, last uint64) {
 	group := shardGroup{which: ranges{max: shardRanges}}
 	flush := func() {
 		if group.count > 0 {
-			c.find(Finding{Kind: BlobAbsent, File: s.path, First: group.first, Last: group.last,
+			c.find(Finding{Kind: BlobAbsent, File: s.Path, First: group.first, Last: group.last,
 				Message: fmt.Sprintf("%d entries have no blob, and later ones have: the segment stays for them; %s", group.count, group.which)})
 		}
 		group = shardGroup{which: ranges{max: shardRanges}}

@@ -69,22 +69,19 @@ type row struct {
 
 func (h *held) last() uint64 { return h.rows[len(h.rows)-1].last }
 
-// hold lists the batches of the segment at path that are whole, and what may hold
-// entries besides. It returns nil where there is nothing. What lies behind the last
-// batch is the last ruin: how many entries an open segment has there is not known.
-func hold(path string, first uint64) *held {
-	s := &seg{path: path, first: first}
-	if err := s.stat(); err != nil || !s.readable {
-		return nil
-	}
+// hold lists the whole batches of a segment, and what may hold entries besides. It
+// returns nil where there is nothing. What lies after the last batch is the last
+// ruin: how many entries an open segment has there is not known.
+func hold(file *segment.File) *held {
+	s, path, first := newSeg(file), file.Path, file.First
 	f, err := segment.OpenRegular(path)
-	if err != nil {
+	if err != nil || !s.Readable {
 		return nil
 	}
 	defer f.Close()
-	h := &held{path: path, header: s.header, known: s.known}
+	h := &held{path: path, header: s.Header, known: s.HeaderOK}
 	// What cannot be read any further ends the list: that is no error here.
-	w, _ := segment.Walk(f, first, s.sum, s.known, s.end(), func(p segment.Piece) error {
+	w, _ := segment.Walk(f, first, s.HeaderSum, s.HeaderOK, s.batchesEnd(), func(p segment.Piece) error {
 		switch {
 		case p.Damage != nil && p.Last >= p.First:
 			h.broken = append(h.broken, ruin{path, p.First, p.Last, p.Offset, p.End})
@@ -94,8 +91,8 @@ func hold(path string, first uint64) *held {
 		return nil
 	})
 	last := uint64(math.MaxUint64)
-	if s.sealed {
-		last = s.footer.Last
+	if s.Sealed {
+		last = s.Footer.Last
 	}
 	if w.Torn > 0 && last > w.Last {
 		h.broken = append(h.broken, ruin{path, w.Last + 1, last, w.End, w.End + w.Torn})
@@ -124,9 +121,9 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 		}
 		proof = proof || ok
 	}
-	firsts, _ := segment.List(segmentDir(dir))
-	for _, first := range firsts {
-		h := hold(filepath.Join(segmentDir(dir), segment.Name(first)), first)
+	store, _ := segment.Capture(segment.Dirs{Data: dir}) // what cannot be listed is not used
+	for _, f := range store.Files {
+		h := hold(f)
 		if h == nil {
 			continue
 		}
@@ -138,7 +135,7 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 			o.segs = append(o.segs, h)
 		}
 		if n := len(o.broken); n > 0 {
-			o.broken[n-1].last = min(o.broken[n-1].last, first-1)
+			o.broken[n-1].last = min(o.broken[n-1].last, f.First-1)
 		}
 		o.broken = append(o.broken, h.broken...)
 	}
@@ -339,7 +336,7 @@ func (r *repairer) ownEntry(index uint64) (found, bool) {
 	if r.own == nil {
 		r.own = &source{dir: r.Data, records: segment.NewRecordReader(r.WAL)}
 		for _, s := range r.segs {
-			if h := hold(s.path, s.first); h != nil && len(h.rows) > 0 && (!h.known || h.header.Store == r.id) {
+			if h := hold(s.File); h != nil && len(h.rows) > 0 && (!h.known || h.header.Store == r.id) {
 				r.own.segs = append(r.own.segs, h)
 			}
 		}

@@ -66,7 +66,7 @@ func (c *checker) start() *pipeline {
 		work: make(chan *chunk, n), ordered: make(chan *chunk, n), free: make(chan *chunk, 2*n),
 	}
 	for _, s := range c.segs {
-		p.total += s.size
+		p.total += s.Size
 	}
 	indexed := c.index.last
 	for range c.Workers {
@@ -125,81 +125,81 @@ type chainEnd struct {
 // segment reads one segment that should follow what ended at before.
 func (p *pipeline) segment(s *seg, before chainEnd) chainEnd {
 	switch {
-	case s.first > before.last+1:
+	case s.First > before.last+1:
 		before.known = false
-		p.add(s, part{first: before.last + 1, last: s.first - 1, gap: true, damage: fmt.Errorf("no segment holds these entries: %s begins at %d", segment.Name(s.first), s.first)}, nil)
-	case s.first <= before.last:
-		p.c.find(Finding{Kind: SegmentOverlap, File: s.path, First: s.first, Last: before.last,
-			Message: fmt.Sprintf("begins at index %d, and %s ends at %d", s.first, before.path, before.last)})
-		p.c.plan.locked(func() { p.c.plan.hands = append(p.c.plan.hands, s.path) })
+		p.add(s, part{first: before.last + 1, last: s.First - 1, gap: true, damage: fmt.Errorf("no segment holds these entries: %s begins at %d", segment.Name(s.First), s.First)}, nil)
+	case s.First <= before.last:
+		p.c.find(Finding{Kind: SegmentOverlap, File: s.Path, First: s.First, Last: before.last,
+			Message: fmt.Sprintf("begins at index %d, and %s ends at %d", s.First, before.path, before.last)})
+		p.c.plan.locked(func() { p.c.plan.hands = append(p.c.plan.hands, s.Path) })
 	}
-	if before.known && s.known && s.header.Prev != before.sum {
-		p.c.plan.segment(s.first)
-		p.c.find(Finding{Kind: SegmentChain, File: s.path, First: s.first, Want: hex32(before.sum), Got: hex32(s.header.Prev),
-			Message: fmt.Sprintf("follows checksum %08x, want %08x: that of %s", s.header.Prev, before.sum, before.path)})
+	if before.known && s.HeaderOK && s.Header.Prev != before.sum {
+		p.c.plan.segment(s.First)
+		p.c.find(Finding{Kind: SegmentChain, File: s.Path, First: s.First, Want: hex32(before.sum), Got: hex32(s.Header.Prev),
+			Message: fmt.Sprintf("follows checksum %08x, want %08x: that of %s", s.Header.Prev, before.sum, before.path)})
 	}
 	// should is where the segment should end, as far as others know.
 	should := p.c.head
-	if s.next > 0 {
-		should = s.next - 1
+	if s.Next > 0 {
+		should = s.Next - 1
 	}
-	if s.sealed && s.known {
-		should = s.footer.Last
+	if s.Sealed && s.HeaderOK {
+		should = s.Footer.Last
 	}
-	if !s.readable {
-		s.last = max(should, s.first-1)
-		if s.last >= s.first {
-			p.add(s, part{first: s.first, last: s.last, end: s.size, damage: errors.New("the segment cannot be read")}, nil)
+	if !s.Readable {
+		s.Last = max(should, s.First-1)
+		if s.Last >= s.First {
+			p.add(s, part{first: s.First, last: s.Last, end: s.Size, damage: errors.New("the segment cannot be read")}, nil)
 		}
-		return chainEnd{last: s.last, path: s.path}
+		return chainEnd{last: s.Last, path: s.Path}
 	}
-	if p.c.Quick && s.sealed && s.known {
-		s.last = s.footer.Last
+	if p.c.Quick && s.Sealed && s.HeaderOK {
+		s.Last = s.Footer.Last
 		p.table(s, nil)
-		p.add(s, part{first: s.first, last: s.last, unread: true}, nil)
-		return chainEnd{last: s.last, sum: s.footer.Sum, known: true, path: s.path}
+		p.add(s, part{first: s.First, last: s.Last, unread: true}, nil)
+		return chainEnd{last: s.Last, sum: s.Footer.Sum, known: true, path: s.Path}
 	}
 	return p.batches(s, should)
 }
 
 // batches reads the batches of a segment.
 func (p *pipeline) batches(s *seg, should uint64) chainEnd {
-	f, err := segment.OpenRegular(s.path)
+	f, err := segment.OpenRegular(s.Path)
 	if gone(err) && p.c.goneOn(s) {
 		// Removed since the start: its entries are in blobs now.
-		s.last = should
-		p.add(s, part{first: s.first, last: s.last, missing: true}, nil)
-		return chainEnd{last: s.last, path: s.path}
+		s.Last = should
+		p.add(s, part{first: s.First, last: s.Last, missing: true}, nil)
+		return chainEnd{last: s.Last, path: s.Path}
 	}
 	if err != nil {
-		p.unreadable(s, s.first, should, err)
-		s.last = max(should, s.first-1)
-		p.add(s, part{first: s.first, last: s.last, damage: err}, nil)
-		return chainEnd{last: s.last, path: s.path}
+		p.unreadable(s, s.First, should, err)
+		s.Last = max(should, s.First-1)
+		p.add(s, part{first: s.First, last: s.Last, damage: err}, nil)
+		return chainEnd{last: s.Last, path: s.Path}
 	}
 	defer f.Close()
-	if fi, err := f.Stat(); err == nil && s.next > 0 && !s.sealed {
+	if fi, err := f.Stat(); err == nil && s.Next > 0 && !s.Sealed {
 		// It may have been sealed since.
-		s.size, s.mtime = fi.Size(), fi.ModTime()
-		if s.footer, s.sealed, _ = readFooter(f, s.size); s.sealed {
-			should = s.footer.Last
+		s.Size, s.Modified = fi.Size(), fi.ModTime()
+		if s.Footer, s.Sealed = readFooter(f, s.Size); s.Sealed {
+			should = s.Footer.Last
 		}
 	}
-	limit := s.end()
-	if s.next == 0 && !s.sealed {
-		limit = s.walked.End // what lies behind it was judged at the start
-		if at := s.walked.Proved; at > 0 {
+	limit := s.batchesEnd()
+	if s.Next == 0 && !s.Sealed {
+		limit = s.Walked.End // what lies behind it was judged at the start
+		if at := s.Walked.Proved; at > 0 {
 			limit = at + segment.BatchHeaderSize
 		}
 	}
 	rows := newRows(f, s)
-	w, err := segment.Walk(f, s.first, s.sum, s.known, limit, func(piece segment.Piece) error {
+	w, err := segment.Walk(f, s.First, s.HeaderSum, s.HeaderOK, limit, func(piece segment.Piece) error {
 		if p.stopped() {
 			return errStopped
 		}
 		if piece.Fault != nil {
-			p.c.plan.segment(s.first)
-			p.c.find(Finding{Kind: SegmentChain, File: s.path, Offset: piece.Offset, First: piece.First, Last: piece.Last, Message: piece.Fault.Error()})
+			p.c.plan.segment(s.First)
+			p.c.find(Finding{Kind: SegmentChain, File: s.Path, Offset: piece.Offset, First: piece.First, Last: piece.Last, Message: piece.Fault.Error()})
 		}
 		rows.next(piece)
 		p.add(s, part{
@@ -215,46 +215,59 @@ func (p *pipeline) batches(s *seg, should uint64) chainEnd {
 		p.unreadable(s, w.Last+1, should, err)
 		w.Why = err
 	}
-	s.last = w.Last
-	end := chainEnd{last: w.Last, sum: w.Sum, known: err == nil, path: s.path}
-	if s.sealed {
-		end.sum = s.footer.Sum
+	s.Last = w.Last
+	end := chainEnd{last: w.Last, sum: w.Sum, known: err == nil, path: s.Path}
+	if s.Sealed {
+		end.sum = s.Footer.Sum
 	}
-	if !s.sealed && s.next > 0 {
-		if again, ok, _ := readFooter(f, fileSize(f)); ok && int64(again.Table) == w.End {
-			s.sealed, s.footer, s.size, w.Torn = true, again, fileSize(f), 0 // sealed meanwhile
+	if !s.Sealed && s.Next > 0 {
+		if again, ok := readFooter(f, fileSize(f)); ok && int64(again.Table) == w.End {
+			s.Sealed, s.Footer, s.Size, w.Torn = true, again, fileSize(f), 0 // sealed meanwhile
 			rows = newRows(f, s)
 			rows.late = true
 		} else {
 			p.unsealed(s, f, w)
 		}
 	}
-	if should > w.Last && (err != nil || w.Torn > 0 || s.sealed || s.next == 0) {
+	if should > w.Last && (err != nil || w.Torn > 0 || s.Sealed || s.Next == 0) {
 		if w.Why == nil {
 			w.Why = fmt.Errorf("the batches end at index %d, want %d", w.Last, should)
 		}
-		p.add(s, part{first: w.Last + 1, last: should, offset: w.End, end: max(limit, w.End+s.walked.Torn), damage: w.Why}, nil)
-		s.last, end.last, end.known = should, should, s.sealed
+		p.add(s, part{first: w.Last + 1, last: should, offset: w.End, end: max(limit, w.End+s.Walked.Torn), damage: w.Why}, nil)
+		s.Last, end.last, end.known = should, should, s.Sealed
 		rows.fail(nil)
-	} else if s.sealed && s.known {
-		if want := s.footer.Chain(); w.Batches > 0 && w.Sum != want && err == nil {
+	} else if s.Sealed && s.HeaderOK {
+		if want := s.Footer.Chain(); w.Batches > 0 && w.Sum != want && err == nil {
 			rows.fail(fmt.Errorf("the last batch has checksum %08x, the footer says %08x", w.Sum, want))
 		}
 		if w.Torn > 0 {
 			rows.fail(fmt.Errorf("%d bytes between the last batch and the table", w.Torn))
 		}
 	}
-	if s.sealed {
+	if s.Sealed {
 		p.table(s, rows)
 	}
 	return end
+}
+
+// readFooter reads the footer of a segment of the given size.
+func readFooter(f *os.File, size int64) (segment.Footer, bool) {
+	b := make([]byte, segment.FooterSize)
+	if size < segment.HeaderSize+segment.FooterSize {
+		return segment.Footer{}, false
+	}
+	if _, err := f.ReadAt(b, size-segment.FooterSize); err != nil {
+		return segment.Footer{}, false
+	}
+	footer, ok, err := segment.ParseFooter(b, size)
+	return footer, ok && err == nil
 }
 
 // goneOn reports whether the segment can have been removed by a daemon since the
 // start: then there are later ones, and none before them.
 func (c *checker) goneOn(s *seg) bool {
 	firsts, err := segment.List(segmentDir(c.Data))
-	return err == nil && len(firsts) > 0 && firsts[0] > s.first
+	return err == nil && len(firsts) > 0 && firsts[0] > s.First
 }
 
 // unsealed makes the findings on a segment that others follow and that has no
@@ -264,13 +277,13 @@ func (p *pipeline) unsealed(s *seg, f *os.File, w segment.Walked) {
 	if size := fileSize(f); size >= segment.HeaderSize+segment.FooterSize {
 		f.ReadAt(b, size-segment.FooterSize)
 	}
-	_, _, err := segment.ParseFooter(b, s.size)
+	_, _, err := segment.ParseFooter(b, s.Size)
 	switch {
 	case err != nil && binary.LittleEndian.Uint32(b[60:]) != 0:
-		p.c.plan.locked(func() { p.c.plan.reseal[s.first] = true })
-		p.c.find(Finding{Kind: SegmentTable, File: s.path, Offset: s.size - segment.FooterSize, First: s.first, Last: s.next - 1, Message: err.Error()})
-	case w.Last == s.next-1:
-		p.later(s, Finding{Kind: Unsealed, File: s.path, Offset: w.End, First: s.first, Last: w.Last, Message: "is full and not sealed: the daemon does that, or the next start"})
+		p.c.plan.locked(func() { p.c.plan.reseal[s.First] = true })
+		p.c.find(Finding{Kind: SegmentTable, File: s.Path, Offset: s.Size - segment.FooterSize, First: s.First, Last: s.Next - 1, Message: err.Error()})
+	case w.Last == s.Next-1:
+		p.later(s, Finding{Kind: Unsealed, File: s.Path, Offset: w.End, First: s.First, Last: w.Last, Message: "is full and not sealed: the daemon does that, or the next start"})
 		if w.Torn > 0 {
 			p.c.mu.Lock()
 			p.c.torn(s, w)
@@ -285,7 +298,7 @@ func (p *pipeline) later(s *seg, f Finding) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.later = append(c.later, func() {
-		if fi, err := os.Stat(s.path); err == nil && fi.Size() == s.size {
+		if fi, err := os.Stat(s.Path); err == nil && fi.Size() == s.Size {
 			c.find(f)
 		}
 	})
@@ -293,8 +306,8 @@ func (p *pipeline) later(s *seg, f Finding) {
 
 // unreadable makes the finding that a segment cannot be read.
 func (p *pipeline) unreadable(s *seg, first, last uint64, err error) {
-	p.c.plan.segment(s.first)
-	p.c.unreadable(s.path, first, last, err)
+	p.c.plan.segment(s.First)
+	p.c.unreadable(s.Path, first, last, err)
 }
 
 var errStopped = errors.New("stopped")
@@ -317,7 +330,7 @@ func (p *pipeline) add(s *seg, t part, body []byte) {
 			k := p.cur
 			k.buf, k.parts, k.hashes, k.sizes, k.bad, k.bytes = k.buf[:0], k.parts[:0], k.hashes[:0], k.sizes[:0], k.bad[:0], 0
 		default:
-			p.cur = &chunk{buf: make([]byte, 0, min(chunkSize, s.size))}
+			p.cur = &chunk{buf: make([]byte, 0, min(chunkSize, s.Size))}
 		}
 		p.cur.seg = s
 	}

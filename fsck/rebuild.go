@@ -24,14 +24,14 @@ func (r *repairer) restoreSegments() error {
 	}
 	for _, first := range sortedKeys(r.plan.segments) {
 		for _, s := range r.segs {
-			if s.first == first && !r.isWrong(s.path) {
+			if s.First == first && !r.isWrong(s.Path) {
 				// The last one may go further, as far as the other copy knows.
 				end := r.should(s)
 				may := end
-				if s == r.segs[len(r.segs)-1] && !s.sealed {
-					may = max(end, r.pieceEnd(s.first, max(end, r.copyEnd())))
+				if s == r.segs[len(r.segs)-1] && !s.Sealed {
+					may = max(end, r.pieceEnd(s.First, max(end, r.copyEnd())))
 				}
-				if _, err := r.rebuild(s.first, end, may, s); err != nil {
+				if _, err := r.rebuild(s.First, end, may, s); err != nil {
 					return err
 				}
 			}
@@ -54,10 +54,10 @@ func (r *repairer) isWrong(path string) bool {
 // should is the last index that the segment should hold.
 func (r *repairer) should(s *seg) uint64 {
 	switch {
-	case s.sealed && s.known:
-		return s.footer.Last
-	case s.next > 0:
-		return s.next - 1
+	case s.Sealed && s.HeaderOK:
+		return s.Footer.Last
+	case s.Next > 0:
+		return s.Next - 1
 	}
 	return r.head
 }
@@ -94,19 +94,19 @@ func (r *repairer) firstSegment() error {
 func (r *repairer) rebuild(first, last, may uint64, s *seg) (done uint64, err error) {
 	// A header may be all there is to restore, but nothing tells then that there
 	// were no entries behind it.
-	empty := s != nil && !s.known && last+1 == first && r.segs[len(r.segs)-1] == s && (r.AcceptLoss || r.givenUp > 0)
+	empty := s != nil && !s.HeaderOK && last+1 == first && r.segs[len(r.segs)-1] == s && (r.AcceptLoss || r.givenUp > 0)
 	if may < first && !empty || may >= first && !plausible(first, may) || s != nil && !r.placed(s) || s == nil && !r.bounded(may) {
 		return 0, nil
 	}
 	b := &rebuilder{repairer: r, seg: s, last: may}
 	b.header = segment.Header{Store: r.id, First: first, Prev: r.sumBefore(first)}
-	if s != nil && s.known {
-		b.header.Created = s.header.Created
+	if s != nil && s.HeaderOK {
+		b.header.Created = s.Header.Created
 		if b.header.Prev == 0 {
-			b.header.Prev = s.header.Prev
+			b.header.Prev = s.Header.Prev
 		}
 	} else if s == nil {
-		s = &seg{path: filepath.Join(segmentDir(r.Data), segment.Name(first)), first: first}
+		s = &seg{File: &segment.File{Path: filepath.Join(segmentDir(r.Data), segment.Name(first)), First: first}}
 	}
 	if r.other != nil && b.header.Created == 0 {
 		if h := r.other.holds(first); h != nil && h.known && h.header.First == first {
@@ -114,11 +114,11 @@ func (r *repairer) rebuild(first, last, may uint64, s *seg) (done uint64, err er
 		}
 	}
 	for _, after := range r.segs {
-		if after.first == may+1 {
-			b.next, b.chained, b.seal = after.header.Prev, after.known, true
+		if after.First == may+1 {
+			b.next, b.chained, b.seal = after.Header.Prev, after.HeaderOK, true
 		}
 	}
-	b.seal = b.seal || s.sealed || may < r.head
+	b.seal = b.seal || s.Sealed || may < r.head
 	if err := b.build(""); err != nil {
 		return 0, err
 	}
@@ -134,7 +134,7 @@ func (r *repairer) rebuild(first, last, may uint64, s *seg) (done uint64, err er
 	}
 	message := ""
 	if b.lost > 0 && !r.AcceptLoss {
-		if b.firstLost <= first && !s.known || !r.copiedWhileItGrew(s) {
+		if b.firstLost <= first && !s.HeaderOK || !r.copiedWhileItGrew(s) {
 			return 0, nil
 		}
 		r.givenUp += may - min(may, max(b.firstLost-1, r.index.last)) // cutAhead counts those with records
@@ -149,7 +149,7 @@ func (r *repairer) rebuild(first, last, may uint64, s *seg) (done uint64, err er
 	if b.lost+b.still > 0 {
 		message += fmt.Sprintf(", and %d recorded as lost: %s", b.lost+b.still, b.lostOnes)
 	}
-	err = r.do(Step{Action: "rebuild", File: s.path, First: first, Last: may, Message: message}, func() error {
+	err = r.do(Step{Action: "rebuild", File: s.Path, First: first, Last: may, Message: message}, func() error {
 		if err := segment.MakeDir(segmentDir(r.Data)); err != nil {
 			return err
 		}
@@ -160,10 +160,10 @@ func (r *repairer) rebuild(first, last, may uint64, s *seg) (done uint64, err er
 		if err := b.build(tmp); err != nil {
 			return err
 		}
-		return r.replace(tmp, s.path, "damaged")
+		return r.replace(tmp, s.Path, "damaged")
 	})
 	if b.seg == nil && err == nil {
-		r.made(&seg{path: s.path, first: first, header: b.header, known: true, readable: true, sealed: b.seal, last: may})
+		r.made(&seg{File: &segment.File{Path: s.Path, First: first, Header: b.header, Sealed: b.seal, Last: may}, HeaderOK: true, Readable: true})
 	}
 	return may, err
 }
@@ -171,7 +171,7 @@ func (r *repairer) rebuild(first, last, may uint64, s *seg) (done uint64, err er
 // made takes notice of a segment that has been made, so that what follows it can
 // be made too.
 func (r *repairer) made(s *seg) {
-	i := sort.Search(len(r.segs), func(i int) bool { return r.segs[i].first > s.first })
+	i := sort.Search(len(r.segs), func(i int) bool { return r.segs[i].First > s.First })
 	r.segs = slices.Insert(slices.Clone(r.segs), i, s)
 }
 
@@ -184,15 +184,15 @@ func (r *repairer) made(s *seg) {
 // both end at one.
 func (r *repairer) copiedWhileItGrew(s *seg) bool {
 	const sector = 512
-	if s.sealed || len(r.segs) == 0 || r.segs[len(r.segs)-1] != s {
+	if s.Sealed || len(r.segs) == 0 || r.segs[len(r.segs)-1] != s {
 		return false
 	}
-	f, err := os.Open(s.path)
+	f, err := os.Open(s.Path)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
-	scan, err := segment.ScanBatches(f, s.path, s.size, nil)
+	scan, err := segment.ScanBatches(f, s.Path, s.Size, nil)
 	more := errors.Is(err, segment.ErrDamaged) // batches follow
 	if err != nil && !more {
 		return false
@@ -206,15 +206,15 @@ func (r *repairer) copiedWhileItGrew(s *seg) bool {
 
 	from := scan.End // where the zeros begin
 	if h, err := segment.ParseBatchHeader(head[:]); err == nil {
-		bodyEnd := min(bodyAt+int64(h.Size), s.size)
+		bodyEnd := min(bodyAt+int64(h.Size), s.Size)
 		if from = skip(f, bodyAt, bodyEnd, false); from == bodyEnd { // an entry holds no zero byte
 			return false
 		}
 	} else if from/sector == (bodyAt-1)/sector {
 		from += int64(len(bytes.TrimRight(head[:], "\x00")))
 	}
-	end := skip(f, from, s.size, true)
-	if from%sector == 0 || end == from || end == s.size {
+	end := skip(f, from, s.Size, true)
+	if from%sector == 0 || end == from || end == s.Size {
 		return false
 	}
 	// Where the end is within a header, zeros of its own may follow it.
@@ -237,12 +237,12 @@ func skip(r io.ReaderAt, off, size int64, zeros bool) int64 {
 // belongs: its header, or that it lies where the one before it, the index, or the
 // other copy ends. A name alone could have any number in it.
 func (r *repairer) placed(s *seg) bool {
-	if s.known || s.first <= max(r.index.last, r.copyEnd())+1 {
+	if s.HeaderOK || s.First <= max(r.index.last, r.copyEnd())+1 {
 		return true
 	}
 	for _, before := range r.segs {
-		if before.next == s.first {
-			return before.placedEnd()+1 >= s.first
+		if before.Next == s.First {
+			return before.placedEnd()+1 >= s.First
 		}
 	}
 	return false
@@ -250,18 +250,18 @@ func (r *repairer) placed(s *seg) bool {
 
 // placedEnd is the last index that is known to be the segment's.
 func (s *seg) placedEnd() uint64 {
-	if s.sealed && s.known {
-		return s.footer.Last
+	if s.Sealed && s.HeaderOK {
+		return s.Footer.Last
 	}
-	return s.last
+	return s.Last
 }
 
 // bounded reports whether what lies behind a gap that ends at last is known to
 // lie there.
 func (r *repairer) bounded(last uint64) bool {
 	for _, s := range r.segs {
-		if s.first == last+1 {
-			return s.known
+		if s.First == last+1 {
+			return s.HeaderOK
 		}
 	}
 	return last <= max(r.head, r.index.last, r.copyEnd())
@@ -269,11 +269,11 @@ func (r *repairer) bounded(last uint64) bool {
 
 // sumBefore is the checksum that the segment whose first index is first follows.
 func (r *repairer) sumBefore(first uint64) uint32 {
-	i := sort.Search(len(r.segs), func(i int) bool { return r.segs[i].first >= first }) - 1
+	i := sort.Search(len(r.segs), func(i int) bool { return r.segs[i].First >= first }) - 1
 	if i < 0 {
 		return 0
 	}
-	before, err := segment.Stat(r.segs[i].path)
+	before, err := segment.Stat(r.segs[i].Path)
 	if err != nil {
 		return 0
 	}

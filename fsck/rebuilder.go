@@ -42,7 +42,7 @@ func (b *rebuilder) build(path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.w.Close()) }()
-	if b.seg != nil && b.seg.readable {
+	if b.seg != nil && b.seg.Readable {
 		if err := b.copyWhole(); err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func (b *rebuilder) build(path string) (err error) {
 
 // copyWhole copies the whole batches that are left, and fills up between them.
 func (b *rebuilder) copyWhole() error {
-	f, err := os.Open(b.seg.path)
+	f, err := os.Open(b.seg.Path)
 	if err != nil {
 		return nil // nothing is left that can be read
 	}
@@ -66,7 +66,7 @@ func (b *rebuilder) copyWhole() error {
 	b.raw = f
 	defer func() { b.raw = nil }()
 	b.readTable(f)
-	w, err := segment.Walk(f, b.seg.first, b.seg.sum, b.seg.known, b.seg.end(), func(p segment.Piece) error {
+	w, err := segment.Walk(f, b.seg.First, b.seg.HeaderSum, b.seg.HeaderOK, b.seg.batchesEnd(), func(p segment.Piece) error {
 		switch {
 		case p.Last < p.First, p.Last > b.last:
 			return nil
@@ -88,7 +88,7 @@ func (b *rebuilder) copyWhole() error {
 		return b.w.Add(uint32(p.Last-p.First+1), p.Time, p.Entries)
 	})
 	if err == nil && w.Torn > 0 {
-		err = b.fill(b.last, w.End, b.seg.end())
+		err = b.fill(b.last, w.End, b.seg.batchesEnd())
 	}
 	return err
 }
@@ -107,15 +107,15 @@ func lineCount(body []byte) uint64 {
 // put together as they were come out the same to the byte.
 func (b *rebuilder) readTable(f *os.File) {
 	b.starts = nil
-	if !b.seg.sealed {
+	if !b.seg.Sealed {
 		return
 	}
 	t := newRows(f, b.seg)
 	starts := map[uint64]bool{}
 	for t.read() {
-		starts[b.seg.first+uint64(t.row.Delta)] = true
+		starts[b.seg.First+uint64(t.row.Delta)] = true
 	}
-	if t.why == nil && t.sum == b.seg.footer.Rows {
+	if t.why == nil && t.sum == b.seg.Footer.Rows {
 		b.starts = starts
 	}
 }

@@ -17,7 +17,7 @@ func (r *repairer) restoreIndex() error {
 		return nil
 	}
 	through := min(max(r.index.last, r.first-1), r.head)
-	if len(r.segs) > 0 && !r.segs[0].known {
+	if len(r.segs) > 0 && !r.segs[0].HeaderOK {
 		through = min(r.index.last, r.head) // where the segments begin is not known
 	}
 	if !plausible(0, through) {
@@ -154,14 +154,14 @@ func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segmen
 // hold, and those that are recorded there as lost. text is valid during the call.
 func (r *repairer) entries(from, through uint64, fn func(index uint64, time int64, text []byte, lost bool) error) error {
 	for _, s := range r.segs {
-		if !s.readable || s.first > through || s.next > 0 && s.next <= from {
+		if !s.Readable || s.First > through || s.Next > 0 && s.Next <= from {
 			continue
 		}
-		f, err := os.Open(s.path)
+		f, err := os.Open(s.Path)
 		if err != nil {
 			return err
 		}
-		_, err = segment.Walk(f, s.first, s.sum, s.known, s.end(), func(p segment.Piece) error {
+		_, err = segment.Walk(f, s.First, s.HeaderSum, s.HeaderOK, s.batchesEnd(), func(p segment.Piece) error {
 			if p.First > through {
 				return errStopped
 			}

@@ -13,10 +13,10 @@ import (
 func (r *repairer) restoreLost() error {
 	for _, first := range sortedKeys(r.plan.lost) {
 		for _, s := range r.segs {
-			if s.first != first || !s.readable {
+			if s.First != first || !s.Readable {
 				continue
 			}
-			b := &rebuilder{repairer: r, seg: s, last: r.should(s), header: s.header}
+			b := &rebuilder{repairer: r, seg: s, last: r.should(s), header: s.Header}
 			if err := b.build(""); err != nil {
 				return err
 			}

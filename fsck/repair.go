@@ -186,10 +186,7 @@ func (r *repairer) round(sum Summary) error {
 	r.searched = false
 	r.salvaged, r.gone = map[segment.Hash]string{}, map[segment.Hash]bool{}
 	r.index = c.listIndex(false)
-	if r.index.rd != nil {
-		r.index.rd = segment.NewRecordReader(r.WAL)
-		defer r.index.close()
-	}
+	defer r.index.Close()
 	r.own = nil
 	defer func() {
 		if r.own != nil {
@@ -245,8 +242,8 @@ func (r *repairer) clean() error {
 		}
 	}
 	for _, s := range r.segs {
-		if s.header.First > 0 && s.header.First != s.first && s.header.Store == r.id {
-			if err := r.rightName(s.path, s.header.First); err != nil {
+		if s.Header.First > 0 && s.Header.First != s.First && s.Header.Store == r.id {
+			if err := r.rightName(s.Path, s.Header.First); err != nil {
 				return err
 			}
 		}

@@ -27,10 +27,10 @@ type rows struct {
 var crcTable = crc32.MakeTable(crc32.Castagnoli)
 
 func newRows(f *os.File, s *seg) *rows {
-	t := &rows{first: s.first}
-	if s.sealed {
-		t.left = s.footer.Batches
-		t.r = bufio.NewReaderSize(io.NewSectionReader(f, int64(s.footer.Table), int64(t.left)*segment.RowSize), 64<<10)
+	t := &rows{first: s.First}
+	if s.Sealed {
+		t.left = s.Footer.Batches
+		t.r = bufio.NewReaderSize(io.NewSectionReader(f, int64(s.Footer.Table), int64(t.left)*segment.RowSize), 64<<10)
 	}
 	return t
 }
@@ -91,7 +91,7 @@ func (t *rows) fail(err error) {
 func (p *pipeline) table(s *seg, t *rows) {
 	compared := t != nil && !t.late
 	if t == nil {
-		f, err := os.Open(s.path)
+		f, err := os.Open(s.Path)
 		if err != nil {
 			return
 		}
@@ -103,12 +103,12 @@ func (p *pipeline) table(s *seg, t *rows) {
 	}
 	for t.read() {
 	}
-	if t.why == nil && t.sum != s.footer.Rows {
-		t.why = fmt.Errorf("the table has checksum %08x, the footer says %08x", t.sum, s.footer.Rows)
+	if t.why == nil && t.sum != s.Footer.Rows {
+		t.why = fmt.Errorf("the table has checksum %08x, the footer says %08x", t.sum, s.Footer.Rows)
 	}
 	if t.why == nil {
 		return
 	}
-	p.c.plan.locked(func() { p.c.plan.reseal[s.first] = true })
-	p.c.find(Finding{Kind: SegmentTable, File: s.path, Offset: int64(s.footer.Table), First: s.first, Last: s.footer.Last, Message: t.why.Error()})
+	p.c.plan.locked(func() { p.c.plan.reseal[s.First] = true })
+	p.c.find(Finding{Kind: SegmentTable, File: s.Path, Offset: int64(s.Footer.Table), First: s.First, Last: s.Footer.Last, Message: t.why.Error()})
 }

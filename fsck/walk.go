@@ -47,7 +47,7 @@ func (w *walker) run() error {
 	if w.next <= max(w.head, w.index.before, w.index.last) {
 		w.unknown = true // no segment reaches the head
 	}
-	if n := len(w.segs); n == 0 || !w.segs[n-1].known {
+	if n := len(w.segs); n == 0 || !w.segs[n-1].HeaderOK {
 		w.unknown = true // there may have been more entries than are left
 	}
 	w.sum.Through = w.Through
@@ -75,8 +75,8 @@ func (w *walker) lost(s *seg, offset int64, rec segment.Record) {
 	w.sum.Lost++
 	file, first, _ := segment.RecordPath(w.WAL, w.next)
 	if s != nil {
-		file = s.path
-		w.plan.locked(func() { w.plan.lost[s.first]++ })
+		file = s.Path
+		w.plan.locked(func() { w.plan.lost[s.First]++ })
 	} else {
 		w.plan.locked(func() { w.plan.lostFiles[first] = true })
 	}
@@ -227,12 +227,12 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 func (w *walker) batch(s *seg, t part, hashes []segment.Hash, sizes []uint32, bad error) {
 	if bad != nil {
 		if errors.Is(bad, segment.ErrDamaged) {
-			w.plan.segment(s.first)
-			w.find(Finding{Kind: BatchDamaged, File: s.path, Offset: t.offset, First: t.first, Last: t.last, Message: bad.Error()})
+			w.plan.segment(s.First)
+			w.find(Finding{Kind: BatchDamaged, File: s.Path, Offset: t.offset, First: t.first, Last: t.last, Message: bad.Error()})
 			w.damaged(t.last)
 			return
 		}
-		w.find(Finding{Kind: NotCanonical, File: s.path, Offset: t.offset, First: t.first, Last: t.last, Message: bad.Error()})
+		w.find(Finding{Kind: NotCanonical, File: s.Path, Offset: t.offset, First: t.first, Last: t.last, Message: bad.Error()})
 	}
 	for i := w.next - t.first; w.next <= t.last; i++ {
 		w.entry(s, t, hashes[i], sizes[i])
@@ -250,7 +250,7 @@ func (w *walker) entry(s *seg, t part, hash segment.Hash, size uint32) {
 			path, first, off := segment.RecordPath(w.WAL, w.next)
 			w.plan.record(first)
 			w.find(Finding{Kind: RecordMismatch, File: path, Offset: off, First: w.next, Last: w.next, Want: hash.String(), Got: rec.Hash.String(),
-				Message: fmt.Sprintf("the record is of %d bytes from %d µs, %s has %d bytes from %d µs", rec.Size, rec.Time, s.path, size, t.time)})
+				Message: fmt.Sprintf("the record is of %d bytes from %d µs, %s has %d bytes from %d µs", rec.Size, rec.Time, s.Path, size, t.time)})
 		}
 	}
 	w.seeBlob(s, hash, size)
@@ -284,11 +284,11 @@ func (w *walker) unread(s *seg, last uint64) {
 // witnesses may still prove some of them: the hash that the index has, and bytes
 // in the segment or a blob that have it.
 func (w *walker) damage(s *seg, t part) {
-	f := Finding{Kind: BatchDamaged, File: s.path, Offset: t.offset, Message: t.damage.Error()}
+	f := Finding{Kind: BatchDamaged, File: s.Path, Offset: t.offset, Message: t.damage.Error()}
 	if t.gap {
-		f.Kind, f.File = SegmentGap, filepath.Dir(s.path)
+		f.Kind, f.File = SegmentGap, filepath.Dir(s.Path)
 	} else {
-		w.plan.segment(s.first)
+		w.plan.segment(s.First)
 	}
 	if t.last >= t.first {
 		f.First, f.Last = t.first, t.last
@@ -338,7 +338,7 @@ func (w *walker) damage(s *seg, t part) {
 	if t.gap {
 		w.plan.gap(t.first, t.last)
 	}
-	if !(s.why != nil && t.first == s.first && t.offset == 0 && !t.gap) {
+	if !((s.Err != nil || s.HeaderErr != nil) && t.first == s.First && t.offset == 0 && !t.gap) {
 		w.find(f)
 	}
 }
@@ -347,10 +347,10 @@ func (w *walker) damage(s *seg, t part) {
 // found, and returns a function that closes it.
 func (w *walker) remains(s *seg, t part) (left *segment.Salvager, done func()) {
 	done = func() {}
-	if t.gap || t.end <= t.offset || !s.readable {
+	if t.gap || t.end <= t.offset || !s.Readable {
 		return nil, done
 	}
-	f, err := segment.OpenRegular(s.path)
+	f, err := segment.OpenRegular(s.Path)
 	if err != nil {
 		return nil, done
 	}
