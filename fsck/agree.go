@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"tcp-log-server/segment"
@@ -37,14 +36,14 @@ func (c *checker) marks() error {
 		id, ok, err := segment.FindMark(dir)
 		switch {
 		case errors.Is(err, segment.ErrDamaged):
-			c.plan.foreign = true
+			c.plan.Foreign = true
 			c.find(Finding{Kind: Foreign, File: dir, Message: err.Error()})
 		case err != nil: // said where the directory is read
 		case ok:
 			found[dir] = id
 			votes[id]++
 		default:
-			if names, _ := os.ReadDir(dir); len(names) > 0 && !c.plan.foreign {
+			if names, _ := os.ReadDir(dir); len(names) > 0 && !c.plan.Foreign {
 				c.find(Finding{Kind: NoMark, File: dir, Message: "has lost the mark that says which store it belongs to; the next start makes it anew"})
 			}
 		}
@@ -57,7 +56,7 @@ func (c *checker) marks() error {
 	}
 	for dir, id := range found {
 		if id != c.id {
-			c.plan.foreign = true
+			c.plan.Foreign = true
 			c.foreignIndex = c.foreignIndex || dir == c.WAL
 			c.foreignBlobs = c.foreignBlobs || dir == c.Blobs
 			c.find(Finding{Kind: Foreign, File: dir, Want: c.id.String(), Got: id.String(),
@@ -96,20 +95,20 @@ func (c *checker) agree() error {
 		if c.index.before > c.head && last.Readable {
 			c.head = c.reached(last) // so were these, and those before them
 		}
-	} else if n := c.index.last; n > 0 {
+	} else if n := c.index.Last; n > 0 {
 		c.first, c.head = n+1, n
 		c.find(Finding{Kind: SegmentGap, File: dir, First: 1, Last: n, Message: fmt.Sprintf("there are no segments, and index records through %d", n)})
-		c.plan.noSegments = true
+		c.plan.NoSegments = true
 	} else if c.anyBlobs() {
 		c.find(Finding{Kind: SegmentGap, File: dir, Message: "there are no segments and no index, and there are blobs: what order they were in is not known"})
-		c.plan.noSegments = true
+		c.plan.NoSegments = true
 	} else if c.idKnown {
 		c.find(Finding{Kind: SegmentGap, File: dir, Message: fmt.Sprintf("there are no segments and no index, and the directories are marked as those of store %s", c.id)})
-		c.plan.noSegments = true
+		c.plan.NoSegments = true
 	}
 	if c.index.before > c.head {
 		n := c.index.before - c.head
-		c.plan.ahead = c.index.before
+		c.plan.Ahead = c.index.before
 		c.find(Finding{Kind: IndexAhead, File: c.WAL, First: c.head + 1, Last: c.index.before,
 			Message: fmt.Sprintf("the index has records through %d, the segments end at %d: %d entries have no content there", c.index.before, c.head, n)})
 	}
@@ -132,7 +131,7 @@ func (c *checker) reached(s *seg) uint64 {
 	defer f.Close()
 	m := segment.NewSalvager(f, s.Walked.End, s.Walked.End+s.Walked.Torn)
 	return max(c.head, m.Reach(s.Walked.Last+1, c.index.before, func(index uint64) (segment.Record, bool) {
-		rec, err := c.index.at(index)
+		rec, err := c.index.At(index)
 		return rec, err == nil && !rec.Lost()
 	}))
 }
@@ -151,7 +150,7 @@ func (c *checker) judge(s *seg) {
 	fi, err := os.Lstat(s.Path)
 	if err == nil && !fi.Mode().IsRegular() {
 		c.wrongType(s.Path, fi.Mode(), "a file")
-		c.plan.segment(s.First)
+		c.plan.Rebuild(s.First)
 		if to, err := os.Stat(s.Path); err == nil && !to.Mode().IsRegular() {
 			return
 		}
@@ -160,18 +159,18 @@ func (c *checker) judge(s *seg) {
 	switch {
 	case errors.Is(s.HeaderErr, segment.ErrVersion):
 		s.Readable = false
-		c.plan.hands = append(c.plan.hands, s.Path)
+		c.plan.Manual = append(c.plan.Manual, s.Path)
 		c.find(Finding{Kind: Version, File: s.Path, First: s.First, Message: s.HeaderErr.Error()})
 	case s.HeaderOK && s.Header.Store != c.id:
 		s.Readable, s.HeaderOK = false, false
-		c.plan.segment(s.First)
+		c.plan.Rebuild(s.First)
 		c.find(Finding{Kind: Foreign, File: s.Path, First: s.First, Want: c.id.String(), Got: s.Header.Store.String(),
 			Message: fmt.Sprintf("segment belongs to store %s, want %s", s.Header.Store, c.id)})
 	case errors.As(s.HeaderErr, &damage), !s.Readable && errors.As(s.Err, &damage):
-		c.plan.segment(s.First)
+		c.plan.Rebuild(s.First)
 		c.find(Finding{Kind: SegmentHeader, File: s.Path, First: s.First, Message: damage.Err.Error()})
 	case !s.Readable:
-		c.plan.segment(s.First)
+		c.plan.Rebuild(s.First)
 		c.unreadable(s.Path, s.First, 0, s.Err)
 	case s.Next == 0 && s.Walked.Torn > 0 && s.Walked.Unwritten && c.index.before <= s.Last && s.Err == nil:
 		c.torn(s, s.Walked)
@@ -187,7 +186,7 @@ func (c *checker) torn(s *seg, w segment.Walked) {
 		if err != nil || fi.Size() != size || !fi.ModTime().Equal(mtime) {
 			return
 		}
-		c.plan.torn(s.Path, w.End)
+		c.plan.Tails[s.Path] = w.End
 		c.find(Finding{Kind: TornTail, File: s.Path, Offset: w.End, First: w.Last + 1,
 			Message: fmt.Sprintf("%d bytes of a write that was cut short before it was acknowledged: %v", w.Torn, w.Why)})
 	})
@@ -204,7 +203,7 @@ type foundGap struct {
 // does it: a copy of a running log can have them. Otherwise a segment is missing.
 func (c *checker) leftovers() {
 	for _, g := range c.gaps {
-		left := c.index.last >= g.last
+		left := c.index.Last >= g.last
 		for _, s := range c.segs {
 			if s.First < g.first {
 				left = left && s.Readable && s.Last >= s.First && s.inBlobs == s.Last-s.First+1
@@ -214,7 +213,7 @@ func (c *checker) leftovers() {
 			g.Kind = Leftover
 			g.Message = "no segment holds these entries, and none is needed: they, and all before them, are in the index and in blobs; the daemon removes the segments before them"
 		} else {
-			c.plan.gap(g.first, g.last)
+			c.plan.Gaps[g.first] = g.last
 		}
 		c.find(g.Finding)
 	}
@@ -223,20 +222,10 @@ func (c *checker) leftovers() {
 // settledSegments says which segments are no longer needed.
 func (c *checker) settledSegments() {
 	for _, s := range c.segs {
-		if !s.Sealed || s.Next == 0 || s.Last < s.First || s.Last > c.index.last || s.inBlobs != s.Last-s.First+1 {
+		if !s.Sealed || s.Next == 0 || s.Last < s.First || s.Last > c.index.Last || s.inBlobs != s.Last-s.First+1 {
 			return
 		}
 		c.find(Finding{Kind: Settled, File: s.Path, First: s.First, Last: s.Last,
 			Message: "all its entries are in the index and in blobs: the daemon removes it in time"})
 	}
-}
-
-// sortedKeys are the keys of a map in ascending order.
-func sortedKeys[V any](m map[uint64]V) []uint64 {
-	keys := make([]uint64, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

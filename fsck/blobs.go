@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 
+	"tcp-log-server/fsck/internal/plan"
+
 	"tcp-log-server/segment"
 )
 
@@ -202,7 +204,7 @@ func (s *blobSet) report(unknown bool) {
 
 func (s *blobSet) orphan(b blob) {
 	path := s.c.blobPath(b.hash)
-	s.c.plan.orphan(path)
+	s.c.plan.AddOrphan(path)
 	note := ""
 	if !b.whole {
 		note = ", and does not hash to its name"
@@ -225,6 +227,6 @@ func (s *blobSet) damaged(b blob) {
 	if b.scattered {
 		f.Message += fmt.Sprintf("; other entries have this blob too, the last of them at index %d", b.last)
 	}
-	s.c.plan.blob(blobFault{hash: b.hash, index: b.first, there: true, missing: b.needed, got: got})
+	s.c.plan.AddBlob(plan.Blob{Hash: b.hash, Index: b.first, Exists: true, Needed: b.needed, Got: got})
 	s.c.find(f)
 }

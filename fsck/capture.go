@@ -8,34 +8,17 @@ import (
 	"path/filepath"
 	"time"
 
+	"tcp-log-server/fsck/internal/plan"
+
 	"tcp-log-server/segment"
 )
 
-// seg is one segment as a check sees it. Capture sets the fields of File. The
-// pipeline sets Last, and more of them where a daemon has sealed the file since.
+// seg is one segment, and what a check knows of the blobs of its entries.
 type seg struct {
-	*segment.File
-	Next uint64 // the first index of the next file, 0 for the last
-	// Readable says that there are batches of this store to read. HeaderOK says
-	// that the header checks out too, and belongs to the file.
-	Readable, HeaderOK bool
-
-	inBlobs uint64 // how many of its entries have a whole blob
+	*plan.Segment
+	inBlobs uint64 // how many have a whole blob
 	absent  uint64 // the first settled one that has none, 0 if there is none
 	fresh   uint64 // the last one that is the first to have its blob
-}
-
-func newSeg(f *segment.File) *seg {
-	// A bad sector is no reason to give up what comes before it.
-	return &seg{File: f, Readable: f.Err == nil || f.Walked.End > 0, HeaderOK: f.Known()}
-}
-
-// batchesEnd is where in the file the batches end at the latest.
-func (s *seg) batchesEnd() int64 {
-	if s.Sealed {
-		return int64(s.Footer.Table)
-	}
-	return s.Size
 }
 
 // top looks at what lies in the log's directory.
@@ -73,7 +56,7 @@ func (c *checker) directory(dir string) {
 		c.wrongType(dir, fi.Mode(), "a directory")
 	case lerr == nil && link.Mode()&fs.ModeSymlink != 0:
 		to, _ := os.Readlink(dir)
-		c.plan.links = append(c.plan.links, dir)
+		c.plan.Links = append(c.plan.Links, dir)
 		c.find(Finding{Kind: WrongType, File: dir, Message: fmt.Sprintf("is a link to %s, where nothing can be found, want a directory: is a disk not mounted? Mount it, or remove the link", to)})
 	default:
 		c.unreadable(dir, 0, 0, err)
@@ -82,21 +65,8 @@ func (c *checker) directory(dir string) {
 
 // wrongType makes the finding that something else lies in place of want.
 func (c *checker) wrongType(path string, mode fs.FileMode, want string) {
-	c.plan.wrongType(path)
-	c.find(Finding{Kind: WrongType, File: path, Message: fmt.Sprintf("is %s, want %s", typeName(mode), want)})
-}
-
-// typeName says in words what kind of file mode is of.
-func typeName(mode fs.FileMode) string {
-	switch {
-	case mode.IsRegular():
-		return "a file"
-	case mode.IsDir():
-		return "a directory"
-	case mode&fs.ModeSymlink != 0:
-		return "a symbolic link"
-	}
-	return "a device, pipe or socket"
+	c.plan.Update(func() { c.plan.Wrong = append(c.plan.Wrong, path) })
+	c.find(Finding{Kind: WrongType, File: path, Message: fmt.Sprintf("is %s, want %s", plan.TypeName(mode), want)})
 }
 
 // stray makes the finding that a file is no part of the log, unless it turns
@@ -107,8 +77,8 @@ func (c *checker) stray(path string) {
 		if err != nil || c.young(fi.ModTime()) {
 			return
 		}
-		c.plan.stray(path)
-		c.find(Finding{Kind: StrayFile, File: path, Message: typeName(fi.Mode()) + " that is no part of the log"})
+		c.plan.Update(func() { c.plan.Strays = append(c.plan.Strays, path) })
+		c.find(Finding{Kind: StrayFile, File: path, Message: plan.TypeName(fi.Mode()) + " that is no part of the log"})
 	})
 }
 
@@ -122,14 +92,14 @@ func (c *checker) young(modified time.Time) bool {
 // since records follow entries, and again after them, since a segment goes only
 // when the records of its entries are there.
 func (c *checker) capture() error {
-	before := c.listIndex(false).last
+	before := c.listIndex(false).Last
 	store, err := segment.Capture(segment.Dirs{Data: c.Data, WAL: c.WAL, Blobs: c.Blobs})
 	if errors.Is(err, fs.ErrPermission) {
 		return err // nothing can be told without the segments
 	}
 	// Any other error is a finding of top and marks.
 	for i, f := range store.Files {
-		s := newSeg(f)
+		s := &seg{Segment: plan.NewSegment(f)}
 		if i+1 < len(store.Files) {
 			s.Next = store.Files[i+1].First
 		}
@@ -150,7 +120,7 @@ func (c *checker) residues(store *segment.Store) {
 				return
 			}
 			before, _ := store.Find(f.First)
-			c.plan.residues = append(c.plan.residues, f.Path)
+			c.plan.Residues = append(c.plan.Residues, f.Path)
 			c.find(Finding{Kind: Residue, File: f.Path, First: f.First, Message: "holds nothing, and " + before.Path + " has its indices: it was begun and never used"})
 		})
 	}

@@ -95,7 +95,10 @@ var fixtures = []fixture{
 		remove(t, segmentFiles(t, dir)[1])
 	}},
 	{name: "empty segments overlap", kind: Residue, shape: packed, do: func(t testing.TB, dir string) {
-		h, _ := readHeader(segmentFiles(t, dir)[0])
+		b, err := os.ReadFile(segmentFiles(t, dir)[0])
+		must(t, err)
+		h, err := segment.ParseHeader(b)
+		must(t, err)
 		for _, first := range []uint64{30, 57} {
 			w, err := segment.Create(segmentDir(dir), segment.Header{Store: h.Store, First: first, Prev: 1})
 			must(t, err)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"tcp-log-server/fsck/internal/repair"
+
 	"tcp-log-server/engine"
 )
 
@@ -293,7 +295,7 @@ func TestLostInterrupted(t *testing.T) {
 		}
 		o := RepairOptions{Options: Options{Data: dir}, From: newCopy(t, dir, removed), LooseMax: engine.DefaultLooseMax, failAt: at}
 		_, err := Repair(context.Background(), o)
-		if err != nil && !errors.Is(err, errInjected) {
+		if err != nil && !errors.Is(err, repair.ErrInjected) {
 			t.Fatal(err)
 		}
 		o.failAt = 0

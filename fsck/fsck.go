@@ -21,6 +21,9 @@ import (
 	"sync"
 	"time"
 
+	"tcp-log-server/fsck/internal/plan"
+	"tcp-log-server/fsck/internal/repair"
+
 	"tcp-log-server/segment"
 )
 
@@ -52,7 +55,7 @@ type Progress struct {
 }
 
 // ErrNoLog: the directory holds nothing that a log is made of.
-var ErrNoLog = errors.New("holds no log")
+var ErrNoLog = repair.ErrNoLog
 
 // ErrBeyond: the digest was wanted through an index that the log does not have.
 var ErrBeyond = errors.New("is beyond the head of the log")
@@ -117,17 +120,21 @@ func Check(ctx context.Context, options Options) (Summary, error) {
 	return sum, err
 }
 
-func check(ctx context.Context, options Options) (Summary, *plan, error) {
+func check(ctx context.Context, options Options) (Summary, *plan.Plan, error) {
 	options, err := options.validate()
 	if err != nil {
 		return Summary{}, nil, err
 	}
-	c := &checker{Options: options, ctx: ctx, started: time.Now(), plan: newPlan()}
-	c.plan.checker = c
+	c := &checker{Options: options, ctx: ctx, started: time.Now(), plan: plan.New()}
 	if err := c.run(); err != nil {
 		return Summary{}, nil, err
 	}
 	c.sum.Seconds = time.Since(c.started).Seconds()
+	p := c.plan
+	p.Store, p.StoreKnown, p.First, p.Head, p.Index, p.BlobFiles = c.id, c.idKnown, c.first, c.head, c.index.Index, c.sum.Blobs
+	for _, s := range c.segs {
+		p.Segments = append(p.Segments, s.Segment)
+	}
 	return c.sum, c.plan, nil
 }
 
@@ -139,7 +146,7 @@ type checker struct {
 
 	mu   sync.Mutex // for what several goroutines write: sum, plan, progress
 	sum  Summary
-	plan *plan
+	plan *plan.Plan
 
 	id      segment.StoreID // of the store
 	idKnown bool
@@ -171,7 +178,7 @@ func (c *checker) run() error {
 	if c.Through == 0 {
 		c.Through = c.head
 	}
-	defer c.index.Close()
+	defer func() { c.index.Close() }()
 	blobs, err := c.readBlobs()
 	if err != nil {
 		return err
@@ -201,7 +208,7 @@ func (c *checker) finish() {
 		c.sum.Digest = ""
 	}
 	c.sum.Segments = len(c.segs)
-	c.sum.Indexed = c.index.last
+	c.sum.Indexed = c.index.Last
 	for _, s := range c.segs {
 		c.sum.Bytes += s.Size
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"tcp-log-server/fsck/internal/plan"
+
 	"tcp-log-server/segment"
 )
 
@@ -27,11 +29,11 @@ func TestMissingDirectories(t *testing.T) {
 	shard := filepath.Dir(blobOf(dir, 4))
 	must(t, os.RemoveAll(shard))
 	var want []string
-	var concerned ranges
+	var concerned plan.Ranges
 	for index := uint64(1); index < 55; index++ {
 		if filepath.Dir(blobOf(dir, index)) == shard {
 			want = append(want, fmt.Sprint(index))
-			concerned.add(index, index)
+			concerned.Add(index, index)
 		}
 	}
 	c := runCheck(t, Options{Data: dir})

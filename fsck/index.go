@@ -4,31 +4,31 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"tcp-log-server/fsck/internal/plan"
 
 	"tcp-log-server/segment"
 )
 
-// records is the index.
+// records is the index as a check sees it.
 type records struct {
-	*segment.Records
+	*plan.Index
 	dir    string
-	files  map[uint64]segment.RecordFile // by first index: those that lie in their place
-	last   uint64                        // the last record that checks out
-	before uint64                        // the same, before the segments were looked at
+	before uint64 // the last record that checks out, before the segments were looked at
 	bytes  int64
 	tail   segment.RecordFile // the file with the last record, or the last one
 	torn   int64              // bytes behind the last record
 	dark   map[uint64]error   // files that cannot be read, by first index: why
-	file   uint64             // the one that at found there last, by first index
 }
 
 // listIndex lists the files of the index and finds its last record. It makes
 // findings if it is told to speak.
 func (c *checker) listIndex(speak bool) *records {
-	r := &records{dir: c.WAL, files: map[uint64]segment.RecordFile{}, dark: map[uint64]error{}}
-	r.Records = segment.NewRecords(segment.Memory, 0)
+	r := &records{Index: plan.NewIndex(), dir: c.WAL, dark: map[uint64]error{}}
 	if c.WAL == segment.Memory || c.foreignIndex {
 		return r
 	}
@@ -42,22 +42,22 @@ func (c *checker) listIndex(speak bool) *records {
 	for _, f := range files {
 		if _, first, off := segment.RecordPath(c.WAL, f.First); off != 0 || first != f.First {
 			if speak {
-				c.plan.stray(f.Path)
+				c.plan.Update(func() { c.plan.Strays = append(c.plan.Strays, f.Path) })
 				c.find(Finding{Kind: IndexFile, File: f.Path, First: f.First, Message: fmt.Sprintf("no file of the index begins at %d", f.First)})
 			}
 			continue
 		}
-		r.files[f.First] = f
+		r.Files[f.First] = f
 		r.bytes += f.Size
 		r.tail = f
 	}
-	firsts := sortedKeys(r.files)
+	firsts := slices.Sorted(maps.Keys(r.Files))
 	for i := len(firsts) - 1; i >= 0; i-- {
 		var err error
-		if r.last == 0 {
-			r.last, err = r.files[firsts[i]].LastRecord()
+		if r.Last == 0 {
+			r.Last, err = r.Files[firsts[i]].LastRecord()
 		} else {
-			err = r.files[firsts[i]].Readable() // but for sectors: said record by record
+			err = r.Files[firsts[i]].Readable() // but for sectors: said record by record
 		}
 		if err != nil && !gone(err) {
 			r.dark[firsts[i]] = err
@@ -66,10 +66,10 @@ func (c *checker) listIndex(speak bool) *records {
 	if speak {
 		r.darkFiles(c)
 	}
-	if r.last > 0 {
-		r.tail = r.files[fileOf(r.last)]
+	if r.Last > 0 {
+		r.tail = r.Files[plan.FileOf(r.Last)]
 	}
-	r.Records = segment.NewRecords(c.WAL, r.last)
+	r.Open(c.WAL)
 	if !speak {
 		return r
 	}
@@ -84,15 +84,15 @@ func (c *checker) listIndex(speak bool) *records {
 // darkFiles makes the findings on files of the index that cannot be read. What a
 // file holds that is closed to this user is there: nothing is made in its place.
 func (r *records) darkFiles(c *checker) {
-	for _, first := range sortedKeys(r.dark) {
-		path, err := r.files[first].Path, r.dark[first]
+	for _, first := range slices.Sorted(maps.Keys(r.dark)) {
+		path, err := r.Files[first].Path, r.dark[first]
 		if errors.Is(err, fs.ErrPermission) {
-			c.plan.hands = append(c.plan.hands, path)
+			c.plan.Manual = append(c.plan.Manual, path)
 		} else {
-			c.plan.record(first)
+			c.plan.Reindex(first)
 		}
 		last := first + segment.RecordsPerFile - 1
-		if first > r.last {
+		if first > r.Last {
 			last = 0
 		}
 		c.unreadable(path, first, last, err)
@@ -103,8 +103,8 @@ func (r *records) darkFiles(c *checker) {
 // the last record that could be read cannot be.
 func (r *records) darkEnd() (path string, ok bool) {
 	for first := range r.dark {
-		if first > r.last {
-			return r.files[first].Path, true
+		if first > r.Last {
+			return r.Files[first].Path, true
 		}
 	}
 	return "", false
@@ -123,7 +123,7 @@ func (c *checker) strayRecord(path string) {
 		return
 	}
 	if name := filepath.Base(path); len(name) > 20 && (name[20:] == ".START" || name[20:] == ".END") {
-		c.plan.stray(path)
+		c.plan.Update(func() { c.plan.Strays = append(c.plan.Strays, path) })
 		c.find(Finding{Kind: IndexFile, File: path, Message: "is what the library of the index takes for an order to delete files"})
 		return
 	}
@@ -141,41 +141,41 @@ func (r *records) judge(c *checker) {
 	}
 	next := uint64(1)
 	full := int64(segment.RecordsPerFile) * (segment.RecordSize + 1)
-	for _, first := range sortedKeys(r.files) {
-		f := r.files[first]
-		if first > next && first <= r.last {
-			c.plan.recordRange(next, first-1)
+	for _, first := range slices.Sorted(maps.Keys(r.Files)) {
+		f := r.Files[first]
+		if first > next && first <= r.Last {
+			c.plan.ReindexRange(next, first-1)
 			path, _, _ := segment.RecordPath(r.dir, next)
 			c.find(Finding{Kind: IndexFile, File: path, First: next, Last: first - 1, Message: "the file is missing"})
 		} else if first > next {
-			c.plan.stray(f.Path)
+			c.plan.Update(func() { c.plan.Strays = append(c.plan.Strays, f.Path) })
 			c.find(Finding{Kind: IndexFile, File: f.Path, First: first, Message: fmt.Sprintf("file of the index begins at %d, want %d", first, next)})
 		}
 		next = max(next, first+segment.RecordsPerFile)
 		switch {
 		case f.Size > full:
-			c.plan.record(first)
+			c.plan.Reindex(first)
 			c.find(Finding{Kind: IndexFile, File: f.Path, Offset: full, First: first, Last: first + segment.RecordsPerFile - 1,
 				Message: fmt.Sprintf("has %d bytes, want at most %d", f.Size, full)})
 		case f.Size < full && first < r.tail.First:
 			n, _ := segment.RecordCount(f.Size)
-			c.plan.record(first)
+			c.plan.Reindex(first)
 			c.find(Finding{Kind: IndexFile, File: f.Path, Offset: f.Size, First: first + uint64(n), Last: first + segment.RecordsPerFile - 1,
 				Message: fmt.Sprintf("has %d bytes, want %d", f.Size, full)})
 		}
 	}
 	dark, isDark := r.darkEnd()
-	if need := c.first - 1; r.last < need {
-		c.plan.short = need
-		message := fmt.Sprintf("the index ends at %d, and the first segment begins at %d: the records of the entries between are missing", r.last, c.first)
+	if need := c.first - 1; r.Last < need {
+		c.plan.Short = need
+		message := fmt.Sprintf("the index ends at %d, and the first segment begins at %d: the records of the entries between are missing", r.Last, c.first)
 		if isDark {
 			message = fmt.Sprintf("the records of entries that no segment holds cannot be read: %s", dark)
 		}
-		c.find(Finding{Kind: IndexShort, File: r.dir, First: r.last + 1, Last: need, Message: message})
-	} else if r.last < c.head && !isDark {
-		c.plan.lag = true
-		c.find(Finding{Kind: IndexLag, File: r.dir, First: r.last + 1, Last: c.head,
-			Message: fmt.Sprintf("the index ends at %d, the log at %d: the daemon adds the records from the segments", r.last, c.head)})
+		c.find(Finding{Kind: IndexShort, File: r.dir, First: r.Last + 1, Last: need, Message: message})
+	} else if r.Last < c.head && !isDark {
+		c.plan.Lag = true
+		c.find(Finding{Kind: IndexLag, File: r.dir, First: r.Last + 1, Last: c.head,
+			Message: fmt.Sprintf("the index ends at %d, the log at %d: the daemon adds the records from the segments", r.Last, c.head)})
 	}
 	if f := r.tail; f.Path != "" && r.dark[f.First] == nil {
 		r.tornTail(c, f)
@@ -186,8 +186,8 @@ func (r *records) judge(c *checker) {
 // out at the end that a daemon was writing them.
 func (r *records) tornTail(c *checker, f segment.RecordFile) {
 	whole := int64(0)
-	if r.last >= f.First {
-		whole = int64(r.last-f.First+1) * (segment.RecordSize + 1)
+	if r.Last >= f.First {
+		whole = int64(r.Last-f.First+1) * (segment.RecordSize + 1)
 	}
 	r.torn = f.Size - whole
 	if r.torn <= 0 || whole == segment.RecordsPerFile*(segment.RecordSize+1) {
@@ -197,36 +197,10 @@ func (r *records) tornTail(c *checker, f segment.RecordFile) {
 		if fi, err := os.Stat(f.Path); err != nil || fi.Size() != f.Size {
 			return
 		}
-		c.plan.indexTorn = true
-		c.plan.record(f.First)
-		c.find(Finding{Kind: IndexTorn, File: f.Path, Offset: whole, First: max(r.last+1, f.First),
+		c.plan.Reindex(f.First)
+		c.find(Finding{Kind: IndexTorn, File: f.Path, Offset: whole, First: max(r.Last+1, f.First),
 			Message: fmt.Sprintf("%d bytes behind the last record that checks out: the daemon cuts them off", r.torn)})
 	})
-}
-
-// at returns the record of index. The error wraps segment.ErrNotFound where
-// there is none, and otherwise segment.ErrDamaged, or is the file system's.
-func (r *records) at(index uint64) (segment.Record, error) {
-	if first := fileOf(index); first != r.file {
-		if _, ok := r.files[first]; !ok {
-			return segment.Record{}, fmt.Errorf("%w: index %d", segment.ErrNotFound, index)
-		}
-		r.file = first
-	}
-	return r.At(index)
-}
-
-// grow takes notice of records that a daemon has added since the start.
-func (r *records) grow(c *checker) {
-	now := c.listIndex(false)
-	for first, f := range now.files {
-		r.files[first] = f
-	}
-	r.last = max(r.last, now.last)
-	if r.Through() == 0 {
-		r.Records = now.Records
-	}
-	r.Extend(r.last)
 }
 
 // gone reports whether the error is that of a file that is not there.

@@ -35,7 +35,7 @@ func (c *checker) misplaced() {
 			continue
 		}
 		*dir.foreign = true
-		c.plan.foreign = true
+		c.plan.Foreign = true
 		c.find(Finding{Kind: Foreign, File: dir.path, Message: message})
 	}
 }

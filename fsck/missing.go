@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"tcp-log-server/fsck/internal/plan"
+
 	"tcp-log-server/segment"
 )
 
@@ -21,23 +23,23 @@ func (w *walker) missing(hash segment.Hash) {
 	case !w.blobs.exists[hash[0]]:
 		g := w.shards[shard]
 		if g == nil {
-			g = &shardGroup{first: w.next, which: ranges{max: shardRanges}}
+			g = &shardGroup{first: w.next, which: plan.Ranges{Max: shardRanges}}
 			w.shards[shard] = g
 		}
 		g.add(w.next)
-		if len(g.which.text) == shardRanges-1 {
+		if g.which.Full() {
 			w.flushShard(shard)
 		}
 	default:
 		w.extend(Finding{Kind: BlobMissing, File: path, First: w.next, Last: w.next, Want: hash.String(), Message: "no such file, and no segment holds the entry"})
 	}
-	w.plan.blob(blobFault{hash: hash, index: w.next, missing: true})
+	w.plan.AddBlob(plan.Blob{Hash: hash, Index: w.next, Needed: true})
 }
 
 // shardGroup is the entries whose blobs were in one directory, which is missing.
 type shardGroup struct {
 	first, last, count uint64
-	which              ranges
+	which              plan.Ranges
 }
 
 // shardRanges is how many ranges of entries one finding names.
@@ -45,7 +47,7 @@ const shardRanges = 512
 
 func (g *shardGroup) add(index uint64) {
 	g.last, g.count = index, g.count+1
-	g.which.add(index, index)
+	g.which.Add(index, index)
 }
 
 // flushShard makes the finding on the group of a directory.
@@ -67,7 +69,7 @@ func (w *walker) seeBlob(s *seg, hash segment.Hash, size uint32) {
 			s.fresh = max(s.fresh, w.next)
 		}
 	case absent:
-		if w.next <= w.index.last && (s.absent == 0 || w.next < s.absent) {
+		if w.next <= w.index.Last && (s.absent == 0 || w.next < s.absent) {
 			s.absent = w.next
 		}
 	}
@@ -80,7 +82,7 @@ func (c *checker) absentBlobs() {
 		return
 	}
 	if _, err := os.Lstat(c.Blobs); gone(err) {
-		if last := min(c.head, c.index.last); last >= c.first && c.index.last > 0 {
+		if last := min(c.head, c.index.Last); last >= c.first && c.index.Last > 0 {
 			c.find(Finding{Kind: BlobAbsent, File: c.Blobs, First: c.first, Last: last,
 				Message: "no such directory, and the index says that there was one: the entries are read from the segments, which stay for them, and the next start makes it anew, empty; are the blobs elsewhere?"})
 		}
@@ -92,7 +94,7 @@ func (c *checker) absentBlobs() {
 			through = s.Last
 		}
 		if s.absent > 0 && s.absent < through && c.ctx.Err() == nil {
-			c.absentOf(s, min(through, c.index.last))
+			c.absentOf(s, min(through, c.index.Last))
 		}
 	}
 }
@@ -100,16 +102,16 @@ func (c *checker) absentBlobs() {
 // absentOf makes the findings on the segment's entries through last that have no
 // blob.
 func (c *checker) absentOf(s *seg, last uint64) {
-	group := shardGroup{which: ranges{max: shardRanges}}
+	group := shardGroup{which: plan.Ranges{Max: shardRanges}}
 	flush := func() {
 		if group.count > 0 {
 			c.find(Finding{Kind: BlobAbsent, File: s.Path, First: group.first, Last: group.last,
 				Message: fmt.Sprintf("%d entries have no blob, and later ones have: the segment stays for them; %s", group.count, group.which)})
 		}
-		group = shardGroup{which: ranges{max: shardRanges}}
+		group = shardGroup{which: plan.Ranges{Max: shardRanges}}
 	}
 	for index := s.absent; index <= last; index++ {
-		rec, err := c.index.at(index)
+		rec, err := c.index.At(index)
 		if err != nil || rec.Lost() {
 			continue
 		}
@@ -120,8 +122,8 @@ func (c *checker) absentOf(s *seg, last uint64) {
 			group.first = index
 		}
 		group.add(index)
-		c.plan.blob(blobFault{hash: rec.Hash, index: index})
-		if len(group.which.text) == shardRanges-1 {
+		c.plan.AddBlob(plan.Blob{Hash: rec.Hash, Index: index})
+		if group.which.Full() {
 			flush()
 		}
 	}

@@ -68,7 +68,7 @@ func (c *checker) start() *pipeline {
 	for _, s := range c.segs {
 		p.total += s.Size
 	}
-	indexed := c.index.last
+	indexed := c.index.Last
 	for range c.Workers {
 		p.running.Go(func() {
 			for k := range p.work {
@@ -131,10 +131,10 @@ func (p *pipeline) segment(s *seg, before chainEnd) chainEnd {
 	case s.First <= before.last:
 		p.c.find(Finding{Kind: SegmentOverlap, File: s.Path, First: s.First, Last: before.last,
 			Message: fmt.Sprintf("begins at index %d, and %s ends at %d", s.First, before.path, before.last)})
-		p.c.plan.locked(func() { p.c.plan.hands = append(p.c.plan.hands, s.Path) })
+		p.c.plan.Update(func() { p.c.plan.Manual = append(p.c.plan.Manual, s.Path) })
 	}
 	if before.known && s.HeaderOK && s.Header.Prev != before.sum {
-		p.c.plan.segment(s.First)
+		p.c.plan.Rebuild(s.First)
 		p.c.find(Finding{Kind: SegmentChain, File: s.Path, First: s.First, Want: hex32(before.sum), Got: hex32(s.Header.Prev),
 			Message: fmt.Sprintf("follows checksum %08x, want %08x: that of %s", s.Header.Prev, before.sum, before.path)})
 	}
@@ -185,7 +185,7 @@ func (p *pipeline) batches(s *seg, should uint64) chainEnd {
 			should = s.Footer.Last
 		}
 	}
-	limit := s.batchesEnd()
+	limit := s.BatchesEnd()
 	if s.Next == 0 && !s.Sealed {
 		limit = s.Walked.End // what lies behind it was judged at the start
 		if at := s.Walked.Proved; at > 0 {
@@ -198,7 +198,7 @@ func (p *pipeline) batches(s *seg, should uint64) chainEnd {
 			return errStopped
 		}
 		if piece.Fault != nil {
-			p.c.plan.segment(s.First)
+			p.c.plan.Rebuild(s.First)
 			p.c.find(Finding{Kind: SegmentChain, File: s.Path, Offset: piece.Offset, First: piece.First, Last: piece.Last, Message: piece.Fault.Error()})
 		}
 		rows.next(piece)
@@ -280,7 +280,7 @@ func (p *pipeline) unsealed(s *seg, f *os.File, w segment.Walked) {
 	_, _, err := segment.ParseFooter(b, s.Size)
 	switch {
 	case err != nil && binary.LittleEndian.Uint32(b[60:]) != 0:
-		p.c.plan.locked(func() { p.c.plan.reseal[s.First] = true })
+		p.c.plan.Update(func() { p.c.plan.Reseal[s.First] = true })
 		p.c.find(Finding{Kind: SegmentTable, File: s.Path, Offset: s.Size - segment.FooterSize, First: s.First, Last: s.Next - 1, Message: err.Error()})
 	case w.Last == s.Next-1:
 		p.later(s, Finding{Kind: Unsealed, File: s.Path, Offset: w.End, First: s.First, Last: w.Last, Message: "is full and not sealed: the daemon does that, or the next start"})
@@ -306,7 +306,7 @@ func (p *pipeline) later(s *seg, f Finding) {
 
 // unreadable makes the finding that a segment cannot be read.
 func (p *pipeline) unreadable(s *seg, first, last uint64, err error) {
-	p.c.plan.segment(s.First)
+	p.c.plan.Rebuild(s.First)
 	p.c.unreadable(s.Path, first, last, err)
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -159,18 +158,6 @@ func (c *checker) checkCanonical(path string, entry []byte) {
 	if err := canonical.CheckStored(entry); err != nil {
 		c.find(Finding{Kind: NotCanonical, File: path, Message: fmt.Sprintf("hashes to its name, but is no entry in canonical form: %v", err)})
 	}
-}
-
-// wholeBlob reads the blob of hash in the directory dir, if it is there and whole.
-func wholeBlob(dir string, hash segment.Hash) ([]byte, bool) {
-	path := filepath.Join(dir, segment.BlobPath(hash))
-	fi, err := os.Lstat(path)
-	if err != nil || !fi.Mode().IsRegular() || fi.Size() > segment.MaxBody {
-		return nil, false
-	}
-	entry := make([]byte, fi.Size())
-	n, err := readFile(path, entry)
-	return entry[:n], err == nil && segment.Sum(entry[:n]) == hash
 }
 
 // readFile reads as much of a file as buf has room for.

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"testing"
 
+	"tcp-log-server/fsck/internal/repair"
+
 	"tcp-log-server/engine"
 	"tcp-log-server/segment"
 )
@@ -194,7 +196,7 @@ func TestRepairInterrupted(t *testing.T) {
 				copyDamaged(t, "", dir, f)
 				o := RepairOptions{Options: Options{Data: dir}, AcceptLoss: true, LooseMax: engine.DefaultLooseMax, failAt: at}
 				_, err := Repair(context.Background(), o)
-				if err != nil && !errors.Is(err, errInjected) {
+				if err != nil && !errors.Is(err, repair.ErrInjected) {
 					t.Fatal(err)
 				}
 				interrupted := err != nil

@@ -237,7 +237,8 @@ func TestReach(t *testing.T) {
 		return entryText(index)
 	}
 	record := func(index uint64) (segment.Record, bool) {
-		return recordOf(found{text: []byte(text(index))}), index != 3
+		entry := []byte(text(index))
+		return segment.Record{Hash: segment.Sum(entry), Size: uint32(len(entry))}, index != 3
 	}
 	for _, c := range []struct{ through, want uint64 }{{0, 0}, {1, 1}, {2, 2}, {3, 2}, {4, 4}, {6, 6}} {
 		body := make([]byte, segment.BatchHeaderSize)

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"tcp-log-server/fsck/internal/plan"
+
 	"tcp-log-server/engine"
 	"tcp-log-server/segment"
 )
@@ -195,7 +197,7 @@ func treeSum(t testing.TB, dir string) string {
 type checked struct {
 	Summary
 	findings []Finding
-	plan     *plan
+	plan     *plan.Plan
 }
 
 func (c checked) has(k Kind) bool {

@@ -109,6 +109,6 @@ func (p *pipeline) table(s *seg, t *rows) {
 	if t.why == nil {
 		return
 	}
-	p.c.plan.locked(func() { p.c.plan.reseal[s.First] = true })
+	p.c.plan.Update(func() { p.c.plan.Reseal[s.First] = true })
 	p.c.find(Finding{Kind: SegmentTable, File: s.Path, Offset: int64(s.Footer.Table), First: s.First, Last: s.Footer.Last, Message: t.why.Error()})
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"tcp-log-server/fsck/internal/plan"
+
 	"github.com/zeebo/blake3"
 
 	"tcp-log-server/segment"
@@ -44,7 +46,7 @@ func (w *walker) run() error {
 	for _, shard := range slices.Sorted(maps.Keys(w.shards)) {
 		w.flushShard(shard)
 	}
-	if w.next <= max(w.head, w.index.before, w.index.last) {
+	if w.next <= max(w.head, w.index.before, w.index.Last) {
 		w.unknown = true // no segment reaches the head
 	}
 	if n := len(w.segs); n == 0 || !w.segs[n-1].HeaderOK {
@@ -76,9 +78,9 @@ func (w *walker) lost(s *seg, offset int64, rec segment.Record) {
 	file, first, _ := segment.RecordPath(w.WAL, w.next)
 	if s != nil {
 		file = s.Path
-		w.plan.locked(func() { w.plan.lost[s.First]++ })
+		w.plan.Update(func() { w.plan.Lost[s.First]++ })
 	} else {
-		w.plan.locked(func() { w.plan.lostFiles[first] = true })
+		w.plan.Update(func() { w.plan.LostFiles[first] = true })
 	}
 	w.extend(Finding{Kind: EntryLost, File: file, Offset: offset, First: w.next, Last: w.next, Message: "recorded as lost: reads of it answer an error"})
 	w.hash(segment.Hash{})
@@ -119,11 +121,11 @@ func (w *walker) flush() {
 // record and a blob.
 func (w *walker) loose(last uint64) {
 	for w.next <= last && w.ctx.Err() == nil {
-		if w.next > w.index.last {
+		if w.next > w.index.Last {
 			w.damaged(last) // said by the index
 			return
 		}
-		rec, err := w.index.at(w.next)
+		rec, err := w.index.At(w.next)
 		switch {
 		case err != nil:
 			w.badRecord(err)
@@ -146,7 +148,7 @@ func (w *walker) badRecord(err error) {
 	if w.index.dark[first] != nil {
 		return // said of the file
 	}
-	w.plan.record(first)
+	w.plan.Reindex(first)
 	kind := RecordDamaged
 	var d *segment.DamageError
 	if errors.As(err, &d) {
@@ -162,7 +164,7 @@ func (w *walker) looseEntry(rec segment.Record) {
 	state := w.blobs.refer(rec.Hash, rec.Size, w.next, true)
 	if state == absent {
 		// It may have been made since the blobs were listed.
-		if blob, ok := wholeBlob(w.Blobs, rec.Hash); ok && len(blob) == int(rec.Size) {
+		if _, err := segment.ReadBlob(w.Blobs, rec); err == nil {
 			state = blobWhole
 		}
 	}
@@ -200,7 +202,11 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 				w.damage(k.seg, t) // bytes that are too many
 			}
 		case t.missing:
-			w.index.grow(w.checker)
+			// The daemon has added the records before it removed the segment.
+			before := w.index.before
+			w.index.Close()
+			w.index = w.listIndex(false)
+			w.index.before = before
 			w.loose(t.last)
 		case t.damage != nil:
 			w.damage(k.seg, t)
@@ -209,9 +215,9 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 		case t.lost:
 			for w.next <= t.last && w.ctx.Err() == nil {
 				rec := segment.Record{}
-				if w.next <= w.index.last {
+				if w.next <= w.index.Last {
 					var err error
-					if rec, err = w.index.at(w.next); err != nil {
+					if rec, err = w.index.At(w.next); err != nil {
 						w.badRecord(err)
 					}
 				}
@@ -227,7 +233,7 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 func (w *walker) batch(s *seg, t part, hashes []segment.Hash, sizes []uint32, bad error) {
 	if bad != nil {
 		if errors.Is(bad, segment.ErrDamaged) {
-			w.plan.segment(s.First)
+			w.plan.Rebuild(s.First)
 			w.find(Finding{Kind: BatchDamaged, File: s.Path, Offset: t.offset, First: t.first, Last: t.last, Message: bad.Error()})
 			w.damaged(t.last)
 			return
@@ -242,13 +248,13 @@ func (w *walker) batch(s *seg, t part, hashes []segment.Hash, sizes []uint32, ba
 // entry compares the entry at w.next, which lies in a segment, with its record,
 // and looks for its blob.
 func (w *walker) entry(s *seg, t part, hash segment.Hash, size uint32) {
-	if w.next <= w.index.last {
-		rec, err := w.index.at(w.next)
+	if w.next <= w.index.Last {
+		rec, err := w.index.At(w.next)
 		if err != nil {
 			w.badRecord(err)
 		} else if rec.Hash != hash || rec.Size != size || rec.Time != t.time {
 			path, first, off := segment.RecordPath(w.WAL, w.next)
-			w.plan.record(first)
+			w.plan.Reindex(first)
 			w.find(Finding{Kind: RecordMismatch, File: path, Offset: off, First: w.next, Last: w.next, Want: hash.String(), Got: rec.Hash.String(),
 				Message: fmt.Sprintf("the record is of %d bytes from %d µs, %s has %d bytes from %d µs", rec.Size, rec.Time, s.Path, size, t.time)})
 		}
@@ -260,12 +266,12 @@ func (w *walker) entry(s *seg, t part, hash segment.Hash, size uint32) {
 // unread goes through the entries through last, of which only the records are read.
 func (w *walker) unread(s *seg, last uint64) {
 	for w.next <= last && w.ctx.Err() == nil {
-		rec, err := w.index.at(w.next)
+		rec, err := w.index.At(w.next)
 		switch {
 		case err == nil && !rec.Lost():
 			w.seeBlob(s, rec.Hash, rec.Size)
 			w.hash(rec.Hash)
-		case w.next > w.index.last:
+		case w.next > w.index.Last:
 			w.unknown = true
 			w.brokenDigest()
 			w.next = last + 1
@@ -288,23 +294,23 @@ func (w *walker) damage(s *seg, t part) {
 	if t.gap {
 		f.Kind, f.File = SegmentGap, filepath.Dir(s.Path)
 	} else {
-		w.plan.segment(s.First)
+		w.plan.Rebuild(s.First)
 	}
 	if t.last >= t.first {
 		f.First, f.Last = t.first, t.last
 	}
-	var unread ranges
+	var unread plan.Ranges
 	left, done := w.remains(s, t)
 	defer done()
 	count := uint64(0)
 	for index := t.first; index <= t.last; index++ {
-		if index > w.index.last {
+		if index > w.index.Last {
 			count += t.last - index + 1
-			unread.add(index, t.last)
+			unread.Add(index, t.last)
 			w.damaged(t.last)
 			break
 		}
-		rec, err := w.index.at(index)
+		rec, err := w.index.At(index)
 		whole := false
 		if err == nil && !rec.Lost() {
 			_, whole = left.Find(rec)
@@ -322,7 +328,7 @@ func (w *walker) damage(s *seg, t part) {
 				w.badRecord(err)
 			}
 			count++
-			unread.add(index, index)
+			unread.Add(index, index)
 			w.damaged(index)
 		}
 	}
@@ -336,7 +342,7 @@ func (w *walker) damage(s *seg, t part) {
 		return
 	}
 	if t.gap {
-		w.plan.gap(t.first, t.last)
+		w.plan.Gaps[t.first] = t.last
 	}
 	if !((s.Err != nil || s.HeaderErr != nil) && t.first == s.First && t.offset == 0 && !t.gap) {
 		w.find(f)

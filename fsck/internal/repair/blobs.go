@@ -1,4 +1,4 @@
-package fsck
+package repair
 
 import (
 	"errors"
@@ -6,16 +6,19 @@ import (
 	"os"
 	"path/filepath"
 
+	"tcp-log-server/fsck/internal/plan"
+
 	"tcp-log-server/segment"
 )
 
 // restoreBlobs restores blobs that are damaged, or missing and needed, or missing
-// and not needed while there is room for them. There are n of them.
-func (r *repairer) restoreBlobs(n int64) error {
+// and not needed while there is room for them.
+func (r *repairer) restoreBlobs() error {
+	n := r.plan.BlobFiles
 	done := map[segment.Hash]bool{}
-	for _, f := range r.plan.blobs {
-		if f.there && f.got != (segment.Hash{}) {
-			r.salvaged[f.got] = filepath.Join(r.Blobs, segment.BlobPath(f.hash))
+	for _, f := range r.plan.Blobs {
+		if f.Exists && f.Got != (segment.Hash{}) {
+			r.salvaged[f.Got] = filepath.Join(r.Blobs, segment.BlobPath(f.Hash))
 		}
 	}
 	var blobs *segment.Blobs
@@ -24,24 +27,24 @@ func (r *repairer) restoreBlobs(n int64) error {
 			blobs.Close()
 		}
 	}()
-	for _, f := range r.plan.blobs {
-		if done[f.hash] {
+	for _, f := range r.plan.Blobs {
+		if done[f.Hash] {
 			continue // another entry has it too
 		}
-		path := filepath.Join(r.Blobs, segment.BlobPath(f.hash))
-		if !f.there {
-			if !f.missing && r.LooseMax >= 0 && n >= int64(r.LooseMax) {
+		path := filepath.Join(r.Blobs, segment.BlobPath(f.Hash))
+		if !f.Exists {
+			if !f.Needed && r.LooseMax >= 0 && n >= int64(r.LooseMax) {
 				continue
 			}
 			n++
 		}
 		text, ok := r.byHash(f)
-		done[f.hash] = ok
+		done[f.Hash] = ok
 		if !ok {
-			r.gone[f.hash] = r.gone[f.hash] || f.missing
-			if f.there && !f.missing {
+			r.gone[f.Hash] = r.gone[f.Hash] || f.Needed
+			if f.Exists && !f.Needed {
 				// No entry needs it: without it the store is whole.
-				if err := r.do(Step{Action: "move", File: path, First: f.index, Last: f.index, Message: "to lost+found: it is damaged"}, func() error {
+				if err := r.do(Step{Action: "move", File: path, First: f.Index, Last: f.Index, Message: "to lost+found: it is damaged"}, func() error {
 					return r.move(path, "damaged")
 				}); err != nil {
 					return err
@@ -49,14 +52,14 @@ func (r *repairer) restoreBlobs(n int64) error {
 			}
 			continue
 		}
-		err := r.do(Step{Action: "restore", File: path, First: f.index, Last: f.index, Message: fmt.Sprintf("the blob, of %d bytes", len(text))}, func() error {
+		err := r.do(Step{Action: "restore", File: path, First: f.Index, Last: f.Index, Message: fmt.Sprintf("the blob, of %d bytes", len(text))}, func() error {
 			if blobs == nil {
 				var err error
 				if blobs, err = segment.OpenBlobs(r.Blobs); err != nil {
 					return err
 				}
 			}
-			if f.there {
+			if f.Exists {
 				if err := r.keep(path, "damaged"); err != nil {
 					return err
 				}
@@ -65,7 +68,7 @@ func (r *repairer) restoreBlobs(n int64) error {
 			if err := r.change(); err != nil {
 				return err
 			}
-			_, err := blobs.Put(f.hash, text)
+			_, err := blobs.Put(f.Hash, text)
 			return errors.Join(err, blobs.Sync())
 		})
 		if err != nil {
@@ -76,28 +79,32 @@ func (r *repairer) restoreBlobs(n int64) error {
 }
 
 // byHash finds the bytes of a blob.
-func (r *repairer) byHash(f blobFault) ([]byte, bool) {
-	if b, ok := r.salvage(f.hash); ok {
+func (r *repairer) byHash(f plan.Blob) ([]byte, bool) {
+	if b, ok := r.salvage(f.Hash); ok {
 		return b, true
 	}
-	if e, ok := r.ownEntry(f.index); ok && segment.Sum(e.text) == f.hash {
+	if e, ok := r.ownEntry(f.Index); ok && segment.Sum(e.text) == f.Hash {
 		return e.text, true
 	}
 	if r.other == nil {
 		return nil, false
 	}
-	if b, ok := r.other.blob(f.hash); ok {
+	if b, ok := r.other.blob(f.Hash); ok {
 		return b, true
 	}
-	if e, ok := r.other.packed(f.index); ok && segment.Sum(e.text) == f.hash {
+	if e, ok := r.other.packed(f.Index); ok && segment.Sum(e.text) == f.Hash {
 		return e.text, true
 	}
-	rec, err := r.index.at(f.index)
-	if err != nil || rec.Hash != f.hash {
+	rec, err := r.index.At(f.Index)
+	if err != nil || rec.Hash != f.Hash {
 		return nil, false
 	}
-	return r.other.salvage(f.index, rec)
+	return r.other.salvage(f.Index, rec)
 }
+
+// salvageMax is the size in bytes of the largest file in lost+found that is read to
+// see whether it is the blob that is looked for.
+const salvageMax = 16 << 20
 
 // salvage finds the bytes of a blob under the name of another, in place or among
 // what has been moved away.
@@ -113,8 +120,8 @@ func (r *repairer) salvage(hash segment.Hash) ([]byte, bool) {
 		}
 		r.searched = true
 		paths, _ := filepath.Glob(filepath.Join(r.Data, segment.LostFound, "blobs-*"))
-		for _, path := range paths[:min(len(paths), blobsMax)] {
-			if fi, err := os.Lstat(path); err != nil || !fi.Mode().IsRegular() || fi.Size() >= largeBlob {
+		for _, path := range paths[:min(len(paths), plan.BlobsMax)] {
+			if fi, err := os.Lstat(path); err != nil || !fi.Mode().IsRegular() || fi.Size() > salvageMax {
 				continue
 			}
 			if b, err := os.ReadFile(path); err == nil {
@@ -130,7 +137,7 @@ func (r *repairer) prune() error {
 	if !r.Prune {
 		return nil
 	}
-	for _, path := range r.plan.orphans {
+	for _, path := range r.plan.Orphans {
 		err := r.do(Step{Action: "move", File: path, Message: "to lost+found: no entry has this hash"}, func() error {
 			return r.move(path, "no entry has this hash")
 		})

@@ -1,12 +1,15 @@
-package fsck
+package repair
 
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"sort"
+
+	"tcp-log-server/fsck/internal/plan"
 
 	"tcp-log-server/segment"
 )
@@ -73,7 +76,7 @@ func (h *held) last() uint64 { return h.rows[len(h.rows)-1].last }
 // returns nil where there is nothing. What lies after the last batch is the last
 // ruin: how many entries an open segment has there is not known.
 func hold(file *segment.File) *held {
-	s, path, first := newSeg(file), file.Path, file.First
+	s, path, first := plan.NewSegment(file), file.Path, file.First
 	f, err := segment.OpenRegular(path)
 	if err != nil || !s.Readable {
 		return nil
@@ -81,7 +84,7 @@ func hold(file *segment.File) *held {
 	defer f.Close()
 	h := &held{path: path, header: s.Header, known: s.HeaderOK}
 	// What cannot be read any further ends the list: that is no error here.
-	w, _ := segment.Walk(f, first, s.HeaderSum, s.HeaderOK, s.batchesEnd(), func(p segment.Piece) error {
+	w, _ := segment.Walk(f, first, s.HeaderSum, s.HeaderOK, s.BatchesEnd(), func(p segment.Piece) error {
 		switch {
 		case p.Damage != nil && p.Last >= p.First:
 			h.broken = append(h.broken, ruin{path, p.First, p.Last, p.Offset, p.End})
@@ -252,6 +255,17 @@ func recordOf(e found) segment.Record {
 // blob is the blob of hash.
 func (o *source) blob(hash segment.Hash) ([]byte, bool) {
 	return wholeBlob(filepath.Join(o.dir, "blobs"), hash)
+}
+
+// wholeBlob reads the blob of hash in the directory dir, if it is there and whole.
+func wholeBlob(dir string, hash segment.Hash) ([]byte, bool) {
+	f, err := segment.OpenRegular(filepath.Join(dir, segment.BlobPath(hash)))
+	if err != nil {
+		return nil, false
+	}
+	defer f.Close()
+	entry, err := io.ReadAll(io.LimitReader(f, segment.MaxBody+1))
+	return entry, err == nil && segment.Sum(entry) == hash
 }
 
 // holds is the segment that holds index, or nil.

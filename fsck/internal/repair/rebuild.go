@@ -1,4 +1,4 @@
-package fsck
+package repair
 
 import (
 	"bufio"
@@ -6,23 +6,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sort"
+
+	"tcp-log-server/fsck/internal/plan"
 
 	"tcp-log-server/segment"
 )
 
 // restoreSegments writes segments anew that are damaged or missing.
 func (r *repairer) restoreSegments() error {
-	if r.plan.noSegments {
+	if r.plan.NoSegments {
 		return r.firstSegment()
 	}
-	for first := range r.plan.reseal {
-		r.plan.segments[first] = true
+	for first := range r.plan.Reseal {
+		r.plan.Damaged[first] = true
 	}
-	for _, first := range sortedKeys(r.plan.segments) {
+	for _, first := range slices.Sorted(maps.Keys(r.plan.Damaged)) {
 		for _, s := range r.segs {
 			if s.First == first && !r.isWrong(s.Path) {
 				// The last one may go further, as far as the other copy knows.
@@ -37,8 +40,8 @@ func (r *repairer) restoreSegments() error {
 			}
 		}
 	}
-	for _, first := range sortedKeys(r.plan.gaps) {
-		if err := r.fillGap(first, r.plan.gaps[first]); err != nil {
+	for _, first := range slices.Sorted(maps.Keys(r.plan.Gaps)) {
+		if err := r.fillGap(first, r.plan.Gaps[first]); err != nil {
 			return err
 		}
 	}
@@ -52,7 +55,7 @@ func (r *repairer) isWrong(path string) bool {
 }
 
 // should is the last index that the segment should hold.
-func (r *repairer) should(s *seg) uint64 {
+func (r *repairer) should(s *plan.Segment) uint64 {
 	switch {
 	case s.Sealed && s.HeaderOK:
 		return s.Footer.Last
@@ -64,25 +67,25 @@ func (r *repairer) should(s *seg) uint64 {
 
 // firstSegment makes a segment for what will be appended, where there is none.
 func (r *repairer) firstSegment() error {
-	if r.index.last == 0 {
+	if r.index.Last == 0 {
 		return nil // blobs alone: their order is not known
 	}
-	path := filepath.Join(segmentDir(r.Data), segment.Name(r.head+1))
+	path := filepath.Join(r.Segments(), segment.Name(r.head+1))
 	return r.do(Step{Action: "create", File: path, First: r.head + 1, Message: "an empty segment: the entries before it are in blobs"}, func() error {
-		if err := segment.MakeDir(segmentDir(r.Data)); err != nil {
+		if err := segment.MakeDir(r.Segments()); err != nil {
 			return err
 		}
 		if err := r.change(); err != nil {
 			return err
 		}
-		w, err := segment.NewRewriter(filepath.Join(segmentDir(r.Data), segment.RepairName), segment.Header{Store: r.id, First: r.head + 1})
+		w, err := segment.NewRewriter(filepath.Join(r.Segments(), segment.RepairName), segment.Header{Store: r.id, First: r.head + 1})
 		if err != nil {
 			return err
 		}
 		if err := w.Close(); err != nil {
 			return err
 		}
-		return r.replace(filepath.Join(segmentDir(r.Data), segment.RepairName), path, "")
+		return r.replace(filepath.Join(r.Segments(), segment.RepairName), path, "")
 	})
 }
 
@@ -91,10 +94,10 @@ func (r *repairer) firstSegment() error {
 // when entries would be lost and that is not accepted. Entries behind last are
 // added through may, as far as each is found. It returns the last index that the
 // segment holds then, 0 if it has not been written.
-func (r *repairer) rebuild(first, last, may uint64, s *seg) (done uint64, err error) {
+func (r *repairer) rebuild(first, last, may uint64, s *plan.Segment) (done uint64, err error) {
 	// A header may be all there is to restore, but nothing tells then that there
 	// were no entries behind it.
-	empty := s != nil && !s.HeaderOK && last+1 == first && r.segs[len(r.segs)-1] == s && (r.AcceptLoss || r.givenUp > 0)
+	empty := s != nil && !s.HeaderOK && last+1 == first && r.segs[len(r.segs)-1] == s && (r.AcceptLoss || r.GivenUp > 0)
 	if may < first && !empty || may >= first && !plausible(first, may) || s != nil && !r.placed(s) || s == nil && !r.bounded(may) {
 		return 0, nil
 	}
@@ -106,7 +109,7 @@ func (r *repairer) rebuild(first, last, may uint64, s *seg) (done uint64, err er
 			b.header.Prev = s.Header.Prev
 		}
 	} else if s == nil {
-		s = &seg{File: &segment.File{Path: filepath.Join(segmentDir(r.Data), segment.Name(first)), First: first}}
+		s = &plan.Segment{File: &segment.File{Path: filepath.Join(r.Segments(), segment.Name(first)), First: first}}
 	}
 	if r.other != nil && b.header.Created == 0 {
 		if h := r.other.holds(first); h != nil && h.known && h.header.First == first {
@@ -137,7 +140,7 @@ func (r *repairer) rebuild(first, last, may uint64, s *seg) (done uint64, err er
 		if b.firstLost <= first && !s.HeaderOK || !r.copiedWhileItGrew(s) {
 			return 0, nil
 		}
-		r.givenUp += may - min(may, max(b.firstLost-1, r.index.last)) // cutAhead counts those with records
+		r.GivenUp += may - min(may, max(b.firstLost-1, r.index.Last)) // cutAhead counts those with records
 		may = b.firstLost - 1
 		b.last, b.seal = may, false
 		if err := b.build(""); err != nil {
@@ -150,27 +153,27 @@ func (r *repairer) rebuild(first, last, may uint64, s *seg) (done uint64, err er
 		message += fmt.Sprintf(", and %d recorded as lost: %s", b.lost+b.still, b.lostOnes)
 	}
 	err = r.do(Step{Action: "rebuild", File: s.Path, First: first, Last: may, Message: message}, func() error {
-		if err := segment.MakeDir(segmentDir(r.Data)); err != nil {
+		if err := segment.MakeDir(r.Segments()); err != nil {
 			return err
 		}
 		if err := r.change(); err != nil {
 			return err
 		}
-		tmp := filepath.Join(segmentDir(r.Data), segment.RepairName)
+		tmp := filepath.Join(r.Segments(), segment.RepairName)
 		if err := b.build(tmp); err != nil {
 			return err
 		}
 		return r.replace(tmp, s.Path, "damaged")
 	})
 	if b.seg == nil && err == nil {
-		r.made(&seg{File: &segment.File{Path: s.Path, First: first, Header: b.header, Sealed: b.seal, Last: may}, HeaderOK: true, Readable: true})
+		r.made(&plan.Segment{File: &segment.File{Path: s.Path, First: first, Header: b.header, Sealed: b.seal, Last: may}, HeaderOK: true, Readable: true})
 	}
 	return may, err
 }
 
 // made takes notice of a segment that has been made, so that what follows it can
 // be made too.
-func (r *repairer) made(s *seg) {
+func (r *repairer) made(s *plan.Segment) {
 	i := sort.Search(len(r.segs), func(i int) bool { return r.segs[i].First > s.First })
 	r.segs = slices.Insert(slices.Clone(r.segs), i, s)
 }
@@ -182,7 +185,7 @@ func (r *repairer) made(s *seg) {
 // the time it had come further: whole batches, or the rest of that one. Lost
 // sectors begin at a multiple of 512, where what was written hardly ever ends;
 // both end at one.
-func (r *repairer) copiedWhileItGrew(s *seg) bool {
+func (r *repairer) copiedWhileItGrew(s *plan.Segment) bool {
 	const sector = 512
 	if s.Sealed || len(r.segs) == 0 || r.segs[len(r.segs)-1] != s {
 		return false
@@ -236,24 +239,20 @@ func skip(r io.ReaderAt, off, size int64, zeros bool) int64 {
 // placed reports whether anything but its name says where in the log the segment
 // belongs: its header, or that it lies where the one before it, the index, or the
 // other copy ends. A name alone could have any number in it.
-func (r *repairer) placed(s *seg) bool {
-	if s.HeaderOK || s.First <= max(r.index.last, r.copyEnd())+1 {
+func (r *repairer) placed(s *plan.Segment) bool {
+	if s.HeaderOK || s.First <= max(r.index.Last, r.copyEnd())+1 {
 		return true
 	}
 	for _, before := range r.segs {
 		if before.Next == s.First {
-			return before.placedEnd()+1 >= s.First
+			end := before.Last
+			if before.Sealed && before.HeaderOK {
+				end = before.Footer.Last
+			}
+			return end+1 >= s.First
 		}
 	}
 	return false
-}
-
-// placedEnd is the last index that is known to be the segment's.
-func (s *seg) placedEnd() uint64 {
-	if s.Sealed && s.HeaderOK {
-		return s.Footer.Last
-	}
-	return s.Last
 }
 
 // bounded reports whether what lies behind a gap that ends at last is known to
@@ -264,7 +263,7 @@ func (r *repairer) bounded(last uint64) bool {
 			return s.HeaderOK
 		}
 	}
-	return last <= max(r.head, r.index.last, r.copyEnd())
+	return last <= max(r.head, r.index.Last, r.copyEnd())
 }
 
 // sumBefore is the checksum that the segment whose first index is first follows.

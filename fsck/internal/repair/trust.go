@@ -1,4 +1,4 @@
-package fsck
+package repair
 
 import "math"
 
@@ -8,7 +8,7 @@ import "math"
 // taken. Where nothing tells them apart they are the same, being of one store.
 func (r *repairer) trustCopy() {
 	r.trust = math.MaxUint64
-	top := min(max(r.head, r.index.last), r.other.head)
+	top := min(max(r.head, r.index.Last), r.other.head)
 	// The last entry that both have decides: batches follow one another, and an
 	// entry is what it is at its index and its time.
 	for step := uint64(0); step < top; step = max(1, 2*step) {
@@ -36,7 +36,7 @@ func (r *repairer) trustCopy() {
 				high = mid
 			}
 		}
-		r.trust, r.parted = low, low+1
+		r.trust, r.Parted = low, low+1
 		return
 	}
 }
@@ -52,7 +52,7 @@ func (r *repairer) sameEntry(index uint64) (same, known bool) {
 		ours := recordOf(e)
 		return ours == theirs, true
 	}
-	ours, err := r.index.at(index)
+	ours, err := r.index.At(index)
 	if err != nil || ours.Lost() {
 		return false, false
 	}

@@ -1,8 +1,11 @@
-package fsck
+package repair
 
 import (
 	"errors"
 	"os"
+	"slices"
+
+	"tcp-log-server/fsck/internal/plan"
 
 	"tcp-log-server/segment"
 )
@@ -14,7 +17,7 @@ const mergeMax = 1 << 20
 // rebuilder is the writing of one segment.
 type rebuilder struct {
 	*repairer
-	seg     *seg // what is left, or nil
+	seg     *plan.Segment // what is left, or nil
 	header  segment.Header
 	last    uint64
 	next    uint32 // what the segment behind it follows
@@ -29,7 +32,7 @@ type rebuilder struct {
 	// both.
 	lost, still uint64
 	firstLost   uint64
-	lostOnes    ranges
+	lostOnes    plan.Ranges
 	wasLost     bool  // the entries that are looked for were recorded as lost
 	time        int64 // of the batch before
 }
@@ -37,7 +40,7 @@ type rebuilder struct {
 // build writes the segment to the file at path, or just counts what would be
 // lost if there is none.
 func (b *rebuilder) build(path string) (err error) {
-	b.lost, b.still, b.lostOnes = 0, 0, ranges{}
+	b.lost, b.still, b.lostOnes = 0, 0, plan.Ranges{}
 	if b.w, err = segment.NewRewriter(path, b.header); err != nil {
 		return err
 	}
@@ -66,7 +69,7 @@ func (b *rebuilder) copyWhole() error {
 	b.raw = f
 	defer func() { b.raw = nil }()
 	b.readTable(f)
-	w, err := segment.Walk(f, b.seg.First, b.seg.HeaderSum, b.seg.HeaderOK, b.seg.batchesEnd(), func(p segment.Piece) error {
+	w, err := segment.Walk(f, b.seg.First, b.seg.HeaderSum, b.seg.HeaderOK, b.seg.BatchesEnd(), func(p segment.Piece) error {
 		switch {
 		case p.Last < p.First, p.Last > b.last:
 			return nil
@@ -88,7 +91,7 @@ func (b *rebuilder) copyWhole() error {
 		return b.w.Add(uint32(p.Last-p.First+1), p.Time, p.Entries)
 	})
 	if err == nil && w.Torn > 0 {
-		err = b.fill(b.last, w.End, b.seg.batchesEnd())
+		err = b.fill(b.last, w.End, b.seg.BatchesEnd())
 	}
 	return err
 }
@@ -110,13 +113,14 @@ func (b *rebuilder) readTable(f *os.File) {
 	if !b.seg.Sealed {
 		return
 	}
-	t := newRows(f, b.seg)
-	starts := map[uint64]bool{}
-	for t.read() {
-		starts[b.seg.First+uint64(t.row.Delta)] = true
+	footer := b.seg.Footer
+	table := make([]byte, int64(footer.Batches)*segment.RowSize)
+	if _, err := f.ReadAt(table, int64(footer.Table)); err != nil || segment.Checksum(table) != footer.Rows {
+		return
 	}
-	if t.why == nil && t.sum == b.seg.Footer.Rows {
-		b.starts = starts
+	b.starts = map[uint64]bool{}
+	for row := range slices.Chunk(table, segment.RowSize) {
+		b.starts[b.seg.First+uint64(segment.ParseRow(row).Delta)] = true
 	}
 }
 
@@ -140,7 +144,7 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 		left = segment.NewSalvager(b.raw, from, to)
 	}
 	for index := b.w.Last() + 1; index <= last; index++ {
-		rec, err := b.index.at(index)
+		rec, err := b.index.At(index)
 		known := err == nil && (!rec.Lost() || rec.Hash != segment.Hash{})
 		if err != nil || rec.Lost() {
 			left.Skip()
@@ -151,7 +155,7 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 				return err
 			}
 			through := index
-			if err != nil && index > b.index.last && (b.other == nil || index > b.other.head) {
+			if err != nil && index > b.index.Last && (b.other == nil || index > b.other.head) {
 				through = last // nothing can be known of any of them
 			}
 			switch {
@@ -163,7 +167,7 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 			default:
 				b.lost += through - index + 1
 			}
-			b.lostOnes.add(index, through)
+			b.lostOnes.Add(index, through)
 			if err := b.w.Lose(through, b.time); err != nil {
 				return err
 			}

@@ -1,11 +1,15 @@
-package fsck
+package repair
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"tcp-log-server/fsck/internal/plan"
 
 	"tcp-log-server/segment"
 )
@@ -16,23 +20,23 @@ func (r *repairer) restoreIndex() error {
 	if r.WAL == segment.Memory {
 		return nil
 	}
-	through := min(max(r.index.last, r.first-1), r.head)
+	through := min(max(r.index.Last, r.first-1), r.head)
 	if len(r.segs) > 0 && !r.segs[0].HeaderOK {
-		through = min(r.index.last, r.head) // where the segments begin is not known
+		through = min(r.index.Last, r.head) // where the segments begin is not known
 	}
 	if !plausible(0, through) {
 		return nil
 	}
-	files := r.plan.records
-	for first := r.index.last + 1; first <= r.plan.short; first = nextFile(first) {
-		files[fileOf(first)] = true
+	files := r.plan.Records
+	for first := r.index.Last + 1; first <= r.plan.Short; first = plan.FileOf(first) + segment.RecordsPerFile {
+		files[plan.FileOf(first)] = true
 	}
 	if r.AcceptLoss {
 		if err := r.findGone(files); err != nil {
 			return err
 		}
 	}
-	for _, first := range sortedKeys(files) {
+	for _, first := range slices.Sorted(maps.Keys(files)) {
 		if first > through {
 			continue
 		}
@@ -43,11 +47,6 @@ func (r *repairer) restoreIndex() error {
 	return nil
 }
 
-// fileOf is the first index of the file that holds the record of index, and
-// nextFile that of the file behind it.
-func fileOf(index uint64) uint64   { return index - (index-1)%segment.RecordsPerFile }
-func nextFile(index uint64) uint64 { return fileOf(index) + segment.RecordsPerFile }
-
 // findGone adds the files with records of loose entries that are to be recorded
 // as lost.
 func (r *repairer) findGone(files map[uint64]bool) error {
@@ -55,9 +54,9 @@ func (r *repairer) findGone(files map[uint64]bool) error {
 	for _, lost := range r.gone {
 		any = any || lost
 	}
-	for index := uint64(1); any && index < r.first && index <= r.index.last; index++ {
-		if rec, err := r.index.at(index); err == nil && r.gone[rec.Hash] && !rec.Lost() {
-			files[fileOf(index)] = true
+	for index := uint64(1); any && index < r.first && index <= r.index.Last; index++ {
+		if rec, err := r.index.At(index); err == nil && r.gone[rec.Hash] && !rec.Lost() {
+			files[plan.FileOf(index)] = true
 		}
 	}
 	return nil
@@ -72,7 +71,7 @@ func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segmen
 	from := make([]bool, last-first+1) // told by a segment
 	err := r.entries(max(first, r.first), last, func(index uint64, at int64, text []byte, lost bool) error {
 		rec := segment.Record{Time: at}
-		old, err := r.index.at(index)
+		old, err := r.index.At(index)
 		if !lost {
 			rec = segment.Record{Hash: segment.Sum(text), Time: at, Size: uint32(len(text))}
 			if put != nil && err != nil {
@@ -89,20 +88,20 @@ func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segmen
 	if err != nil {
 		return err
 	}
-	var lost ranges
+	var lost plan.Ranges
 	n := uint64(0)
-	changed := r.plan.records[first] || put != nil
+	changed := r.plan.Records[first] || put != nil
 	for i := range recs {
 		if from[i] {
 			continue
 		}
 		index := first + uint64(i)
-		rec, err := r.index.at(index)
+		rec, err := r.index.At(index)
 		switch {
 		case err == nil && r.AcceptLoss && r.gone[rec.Hash] && index < r.first:
 			rec.Size = 0
 			n++
-			lost.add(index, index)
+			lost.Add(index, index)
 		case err == nil:
 		default:
 			ok := false
@@ -114,7 +113,7 @@ func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segmen
 			if !ok {
 				rec = segment.Record{}
 				n++
-				lost.add(index, index)
+				lost.Add(index, index)
 			}
 		}
 		recs[i] = rec
@@ -150,6 +149,8 @@ func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segmen
 	})
 }
 
+var errStopped = errors.New("stopped")
+
 // entries gives fn the entries from..through that whole batches of the segments
 // hold, and those that are recorded there as lost. text is valid during the call.
 func (r *repairer) entries(from, through uint64, fn func(index uint64, time int64, text []byte, lost bool) error) error {
@@ -161,7 +162,7 @@ func (r *repairer) entries(from, through uint64, fn func(index uint64, time int6
 		if err != nil {
 			return err
 		}
-		_, err = segment.Walk(f, s.First, s.HeaderSum, s.HeaderOK, s.batchesEnd(), func(p segment.Piece) error {
+		_, err = segment.Walk(f, s.First, s.HeaderSum, s.HeaderOK, s.BatchesEnd(), func(p segment.Piece) error {
 			if p.First > through {
 				return errStopped
 			}
@@ -189,10 +190,10 @@ func (r *repairer) entries(from, through uint64, fn func(index uint64, time int6
 // settle adds the records that the index lacks at its end, and the blobs of
 // their entries while there is room for them, as the daemon would.
 func (r *repairer) settle() error {
-	if !r.plan.lag || r.WAL == segment.Memory || r.plan.short > 0 || r.index.last+1 < r.first {
+	if !r.plan.Lag || r.WAL == segment.Memory || r.plan.Short > 0 || r.index.Last+1 < r.first {
 		return nil
 	}
-	if len(r.plan.gaps)+len(r.plan.segments) > 0 {
+	if len(r.plan.Gaps)+len(r.plan.Damaged) > 0 {
 		return nil // not all entries that the segments should have are there
 	}
 	var blobs *segment.Blobs
@@ -234,7 +235,7 @@ func (r *repairer) settle() error {
 		return blobs.Sync()
 	}
 	defer func() { r.sync = nil }()
-	for first := fileOf(r.index.last + 1); first <= r.head; first += segment.RecordsPerFile {
+	for first := plan.FileOf(r.index.Last + 1); first <= r.head; first += segment.RecordsPerFile {
 		if err := r.reindex(first, min(first+segment.RecordsPerFile-1, r.head), put); err != nil {
 			return err
 		}
@@ -246,14 +247,14 @@ func (r *repairer) settle() error {
 // that are found elsewhere are put into a segment, the records behind the last
 // of them are cut off.
 func (r *repairer) cutAhead() error {
-	ahead := r.plan.ahead
+	ahead := r.plan.Ahead
 	if ahead <= r.head || !plausible(r.head, ahead) {
 		return nil
 	}
 	whole, proven := r.head, r.head
 	b := &rebuilder{repairer: r}
 	for index := r.head + 1; index <= ahead; index++ {
-		rec, err := r.index.at(index)
+		rec, err := r.index.At(index)
 		known := err == nil && !rec.Lost()
 		if _, ok := b.look(index, rec, known, nil); ok && (known || whole == index-1) {
 			proven = index
@@ -268,8 +269,8 @@ func (r *repairer) cutAhead() error {
 	}
 	if whole > r.head {
 		if r.DryRun && proven == whole {
-			r.givenUp += ahead - whole // by the step that follows from this one
-			r.wouldEnd = whole
+			r.GivenUp += ahead - whole // by the step that follows from this one
+			r.Head = whole
 		}
 		return r.grow(r.head+1, whole)
 	}
@@ -278,8 +279,8 @@ func (r *repairer) cutAhead() error {
 	}
 	// Files behind the one that holds the head's record go, and that is cut.
 	_, file, _ := segment.RecordPath(r.WAL, r.head+1)
-	for _, first := range sortedKeys(r.index.files) {
-		path := r.index.files[first].Path
+	for _, first := range slices.Sorted(maps.Keys(r.index.Files)) {
+		path := r.index.Files[first].Path
 		switch {
 		case first > file:
 			err := r.do(Step{Action: "move", File: path, First: first, Message: "to lost+found: records without content"}, func() error {
@@ -298,6 +299,6 @@ func (r *repairer) cutAhead() error {
 			}
 		}
 	}
-	r.givenUp += ahead - r.head
+	r.GivenUp += ahead - r.head
 	return nil
 }

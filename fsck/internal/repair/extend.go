@@ -1,6 +1,9 @@
-package fsck
+package repair
 
-import "tcp-log-server/segment"
+import (
+	"tcp-log-server/fsck/internal/plan"
+	"tcp-log-server/segment"
+)
 
 // pieceMax is about how many bytes of entries go into a segment that is made
 // where there was none: the size at which the daemon seals one.
@@ -21,14 +24,14 @@ func (r *repairer) pieceEnd(first, last uint64) uint64 {
 	}
 	bytes := int64(0)
 	for index := first; index < last; index++ {
-		rec, err := r.index.at(index)
+		rec, err := r.index.At(index)
 		if err != nil && r.other != nil {
 			rec, _ = r.other.record(index)
 		}
 		if bytes += int64(rec.Size) + 1; bytes > pieceMax {
 			return index
 		}
-		if err != nil && r.other == nil && index > r.index.last {
+		if err != nil && r.other == nil && index > r.index.Last {
 			break // nothing is known of any of them
 		}
 	}
@@ -50,20 +53,20 @@ func (r *repairer) fillGap(first, last uint64) error {
 // adopt makes segments from those of the other copy where entries would otherwise
 // have to become blobs, more of them than the log has room for, or where there
 // are no segments at all.
-func (r *repairer) adopt(blobs int64) error {
+func (r *repairer) adopt() error {
 	if r.other == nil || len(r.other.segs) == 0 || r.other.first > r.copyEnd() {
 		return nil
 	}
 	missing, lowest := int64(0), uint64(0)
-	for _, f := range r.plan.blobs {
-		if f.missing && f.index >= r.other.first && f.index <= r.copyEnd() {
+	for _, f := range r.plan.Blobs {
+		if f.Needed && f.Index >= r.other.first && f.Index <= r.copyEnd() {
 			missing++
-			if lowest == 0 || f.index < lowest {
-				lowest = f.index
+			if lowest == 0 || f.Index < lowest {
+				lowest = f.Index
 			}
 		}
 	}
-	none := r.Blobs == segment.Memory || r.LooseMax >= 0 && blobs+missing > int64(r.LooseMax)
+	none := r.Blobs == segment.Memory || r.LooseMax >= 0 && r.plan.BlobFiles+missing > int64(r.LooseMax)
 	switch {
 	case len(r.segs) == 0 && missing > 0:
 		return r.grow(r.other.first, r.copyEnd())
@@ -78,14 +81,14 @@ func (r *repairer) adopt(blobs int64) error {
 // same log up to there.
 func (r *repairer) extend() error {
 	through := r.copyEnd()
-	if through <= r.head || len(r.plan.gaps)+len(r.plan.segments) > 0 || r.plan.ahead > r.head {
+	if through <= r.head || len(r.plan.Gaps)+len(r.plan.Damaged) > 0 || r.plan.Ahead > r.head {
 		return nil
 	}
 	if n := len(r.segs); n > 0 {
 		return r.grow(r.head+1, through)
 	}
-	if r.index.last+1 >= r.other.first {
-		return r.grow(max(r.other.first, r.index.last+1), through)
+	if r.index.Last+1 >= r.other.first {
+		return r.grow(max(r.other.first, r.index.Last+1), through)
 	}
 	// There is nothing left of the segments, and what comes before the copy's is
 	// in blobs: the records say in which.
@@ -96,8 +99,8 @@ func (r *repairer) extend() error {
 	if len(r.other.segs) == 0 {
 		last = through
 	}
-	for first := fileOf(r.index.last + 1); first <= last; first += segment.RecordsPerFile {
-		r.plan.records[first] = true
+	for first := plan.FileOf(r.index.Last + 1); first <= last; first += segment.RecordsPerFile {
+		r.plan.Records[first] = true
 		if err := r.reindex(first, min(first+segment.RecordsPerFile-1, last), nil); err != nil {
 			return err
 		}

@@ -1,9 +1,13 @@
-package fsck
+package repair
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
+
+	"tcp-log-server/fsck/internal/plan"
 
 	"tcp-log-server/segment"
 )
@@ -11,7 +15,7 @@ import (
 // restoreLost brings back entries that have been recorded as lost and are found
 // by now: in another copy, or in a blob that has been put in its place.
 func (r *repairer) restoreLost() error {
-	for _, first := range sortedKeys(r.plan.lost) {
+	for _, first := range slices.Sorted(maps.Keys(r.plan.Lost)) {
 		for _, s := range r.segs {
 			if s.First != first || !s.Readable {
 				continue
@@ -20,7 +24,7 @@ func (r *repairer) restoreLost() error {
 			if err := b.build(""); err != nil {
 				return err
 			}
-			if b.lost > 0 || b.still >= r.plan.lost[first] {
+			if b.lost > 0 || b.still >= r.plan.Lost[first] {
 				continue
 			}
 			if _, err := r.rebuild(first, b.last, b.last, s); err != nil {
@@ -28,7 +32,7 @@ func (r *repairer) restoreLost() error {
 			}
 		}
 	}
-	for _, first := range sortedKeys(r.plan.lostFiles) {
+	for _, first := range slices.Sorted(maps.Keys(r.plan.LostFiles)) {
 		if err := r.restoreLoose(first); err != nil {
 			return err
 		}
@@ -39,12 +43,12 @@ func (r *repairer) restoreLost() error {
 // restoreLoose does so for entries that no segment holds, whose records are in
 // the file of the index that begins at first.
 func (r *repairer) restoreLoose(first uint64) error {
-	last := min(first+segment.RecordsPerFile-1, r.index.last)
+	last := min(first+segment.RecordsPerFile-1, r.index.Last)
 	recs := make([]segment.Record, 0, last+1-first)
 	back := map[uint64]segment.Record{}
-	var which ranges
+	var which plan.Ranges
 	for index := first; index <= last; index++ {
-		rec, err := r.index.at(index)
+		rec, err := r.index.At(index)
 		if err != nil {
 			return nil // the file is to be restored first
 		}
@@ -52,7 +56,7 @@ func (r *repairer) restoreLoose(first uint64) error {
 			if e, ok := r.again(index, rec); ok {
 				rec = recordOf(e)
 				back[index] = rec
-				which.add(index, index)
+				which.Add(index, index)
 			}
 		}
 		recs = append(recs, rec)
@@ -96,7 +100,7 @@ func (r *repairer) putAgain(back map[uint64]segment.Record) error {
 		return err
 	}
 	defer blobs.Close()
-	for _, index := range sortedKeys(back) {
+	for _, index := range slices.Sorted(maps.Keys(back)) {
 		rec := back[index]
 		e, ok := r.again(index, segment.Record{Hash: rec.Hash, Time: rec.Time})
 		if !ok {

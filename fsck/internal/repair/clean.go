@@ -1,0 +1,166 @@
+package repair
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"tcp-log-server/fsck/internal/plan"
+	"tcp-log-server/segment"
+)
+
+// clean takes out of the way what is in the wrong place.
+func (r *repairer) clean() error {
+	wrong := r.plan.Wrong
+	if r.other != nil {
+		wrong = append(wrong, r.plan.Links...)
+	}
+	for _, path := range wrong {
+		if err := r.takeAway(path); err != nil {
+			return err
+		}
+	}
+	for _, s := range r.segs {
+		if s.Header.First > 0 && s.Header.First != s.First && s.Header.Store == r.id {
+			if err := r.rightName(s.Path, s.Header.First); err != nil {
+				return err
+			}
+		}
+	}
+	for _, path := range r.plan.Strays {
+		if h, ok := readHeader(path); ok && h.Store == r.id && filepath.Dir(path) == filepath.Clean(r.Segments()) && filepath.Base(path) != segment.NextName && filepath.Base(path) != segment.RepairName {
+			if err := r.rightName(path, h.First); err != nil {
+				return err
+			}
+			continue
+		}
+		err := r.do(Step{Action: "move", File: path, Message: "to lost+found: it is no part of the log"}, func() error {
+			return r.move(path, "no part of the log")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, path := range r.plan.Residues {
+		err := r.do(Step{Action: "move", File: path, Message: "to lost+found: it is empty, and the segment before it has its indices"}, func() error {
+			return r.move(path, "a segment that was begun and never used")
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for path, end := range r.plan.Tails {
+		message, why := "what is behind it was never acknowledged", "a write that was cut short"
+		if r.GivenUp > 0 {
+			message, why = "no entry can be read behind it", "what was left of entries that were given up"
+		}
+		err := r.do(Step{Action: "cut", File: path, Message: fmt.Sprintf("at offset %d: %s", end, message)}, func() error {
+			return r.cut(path, end, why)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return r.mark()
+}
+
+// takeAway moves what is no file away. A link to a file becomes that file.
+func (r *repairer) takeAway(path string) error {
+	fi, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	to, err := os.Stat(path)
+	if fi.Mode()&fs.ModeSymlink == 0 || err != nil || !to.Mode().IsRegular() {
+		return r.do(Step{Action: "move", File: path, Message: "to lost+found: it is " + plan.TypeName(fi.Mode())}, func() error {
+			return r.move(path, "was "+plan.TypeName(fi.Mode()))
+		})
+	}
+	target, _ := os.Readlink(path)
+	return r.do(Step{Action: "copy", File: path, Message: "in place of the link to " + target}, func() error {
+		tmp := filepath.Join(filepath.Dir(path), segment.RepairName)
+		if err := copyFile(path, tmp); err != nil {
+			return err
+		}
+		return r.rename(tmp, path)
+	})
+}
+
+// copyFile copies the file that a link at from leads to, durably, into the file to.
+func copyFile(from, to string) error {
+	in, err := segment.OpenRegular(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Sync(), out.Close())
+}
+
+// rightName gives a segment the name that its header says, or moves it away when
+// another has that name rightly.
+func (r *repairer) rightName(path string, first uint64) error {
+	want := filepath.Join(r.Segments(), segment.Name(first))
+	if _, err := os.Lstat(want); errors.Is(err, fs.ErrNotExist) {
+		return r.do(Step{Action: "rename", File: path, First: first, Message: "to " + want + ", which its header says"}, func() error {
+			return r.rename(path, want)
+		})
+	}
+	if h, ok := readHeader(want); ok && h.First != first {
+		// It is misplaced as well: make way. The next round goes on from there.
+		return r.do(Step{Action: "rename", File: path, First: first, Message: "out of the way, for the segment that has this name"}, func() error {
+			return r.rename(path, path+".misplaced")
+		})
+	}
+	return r.do(Step{Action: "move", File: path, First: first, Message: "to lost+found: its header says " + segment.Name(first) + ", which there is"}, func() error {
+		return r.move(path, "the header says that it is "+segment.Name(first))
+	})
+}
+
+// readHeader reads the header of what may be a segment.
+func readHeader(path string) (segment.Header, bool) {
+	if fi, err := os.Lstat(path); err != nil || !fi.Mode().IsRegular() {
+		return segment.Header{}, false
+	}
+	b := make([]byte, segment.HeaderSize)
+	f, err := segment.OpenRegular(path)
+	if err != nil {
+		return segment.Header{}, false
+	}
+	defer f.Close()
+	n, _ := f.ReadAt(b, 0)
+	h, err := segment.ParseHeader(b[:n])
+	return h, err == nil
+}
+
+// mark marks directories that have lost their marks.
+func (r *repairer) mark() error {
+	for _, dir := range []string{r.WAL, r.Blobs} {
+		if dir == segment.Memory {
+			continue
+		}
+		if _, err := os.Stat(dir); err != nil {
+			continue
+		}
+		if _, ok, err := segment.FindMark(dir); ok || err != nil {
+			continue
+		}
+		err := r.do(Step{Action: "mark", File: dir, Message: "as part of store " + r.id.String()}, func() error {
+			if err := r.change(); err != nil {
+				return err
+			}
+			return segment.Mark(dir, r.id)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
