@@ -11,7 +11,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// marks looks for strays among the segments, and at the marks of the directories.
+// marks makes the findings on strays among the segments and on the marks of the
+// directories, and decides which store this is.
 func (c *checker) marks() error {
 	entries, err := os.ReadDir(segmentDir(c.Data))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -44,11 +45,11 @@ func (c *checker) marks() error {
 			votes[id]++
 		default:
 			if names, _ := os.ReadDir(dir); len(names) > 0 && !c.plan.Foreign {
-				c.find(Finding{Kind: NoMark, File: dir, Message: "has lost the mark that says which store it belongs to; the next start makes it anew"})
+				c.find(Finding{Kind: NoMark, File: dir, Message: "has lost the mark that says which store it belongs to; the next start makes it again"})
 			}
 		}
 	}
-	// The store is the one that most of what is here belongs to.
+	// The store is the one that most segments and directories belong to.
 	for id, n := range votes {
 		if best := votes[c.id]; !c.idKnown || n > best || n == best && strings.Compare(id.String(), c.id.String()) < 0 {
 			c.id, c.idKnown = id, true
@@ -66,9 +67,8 @@ func (c *checker) marks() error {
 	return nil
 }
 
-// agree sets the extent of the log from what was captured, and says which
-// segments are not what they should be, and where index and segments disagree
-// on how far the log goes.
+// agree sets the extent of the log from the captured files, and makes the findings
+// on the segment files and on index and segments that end at different entries.
 func (c *checker) agree() error {
 	if c.foreignIndex {
 		c.index.Close()
@@ -118,8 +118,7 @@ func (c *checker) agree() error {
 	return nil
 }
 
-// reached is the last entry that the index proves of the bytes behind the last
-// batch of s, the last segment, or the head.
+// reached is the last entry that the index proves in the bytes after the last batch of s, the last segment, or the head.
 func (c *checker) reached(s *seg) uint64 {
 	if s.Walked.Torn == 0 {
 		return c.head
@@ -145,7 +144,7 @@ func (c *checker) anyBlobs() bool {
 	return err == nil && len(names) > 0
 }
 
-// judge says what is wrong with a segment's file and header.
+// judge makes the findings on a segment's file and header.
 func (c *checker) judge(s *seg) {
 	fi, err := os.Lstat(s.Path)
 	if err == nil && !fi.Mode().IsRegular() {
@@ -177,8 +176,8 @@ func (c *checker) judge(s *seg) {
 	}
 }
 
-// torn makes the finding of bytes behind the last batch, unless it turns out at
-// the end that a daemon was writing them.
+// torn makes the finding of bytes after the last batch, unless the file has changed by
+// the end of the check: then a daemon was writing them.
 func (c *checker) torn(s *seg, w segment.Walked) {
 	size, mtime := s.Size, s.Modified
 	c.later = append(c.later, func() {
@@ -198,9 +197,10 @@ type foundGap struct {
 	first, last uint64
 }
 
-// leftovers says what the gaps mean. Where all entries of the segments before
-// one are in blobs as well, those segments were to be removed, and the daemon
-// does it: a copy of a running log can have them. Otherwise a segment is missing.
+// leftovers makes the findings on gaps all of whose entries are in blobs. If the
+// entries of all segments before the gap are in blobs too, those segments were about
+// to be removed, and the daemon removes them: a copy of a running log can have them.
+// Otherwise a segment is missing.
 func (c *checker) leftovers() {
 	for _, g := range c.gaps {
 		left := c.index.Last >= g.last
@@ -219,7 +219,7 @@ func (c *checker) leftovers() {
 	}
 }
 
-// settledSegments says which segments are no longer needed.
+// settledSegments makes the findings on segments that are no longer needed.
 func (c *checker) settledSegments() {
 	for _, s := range c.segs {
 		if !s.Sealed || s.Next == 0 || s.Last < s.First || s.Last > c.index.Last || s.inBlobs != s.Last-s.First+1 {

@@ -222,7 +222,7 @@ func (s *blobSet) damaged(b blob) {
 		f.Got = got.String()
 		f.Message = fmt.Sprintf("%d bytes hash to %s, want %s", b.size, got, b.hash)
 	} else {
-		f.Message = fmt.Sprintf("%d bytes are not what the index has", b.size)
+		f.Message = fmt.Sprintf("%d bytes do not match the index", b.size)
 	}
 	if b.scattered {
 		f.Message += fmt.Sprintf("; other entries have this blob too, the last of them at index %d", b.last)

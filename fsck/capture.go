@@ -21,7 +21,7 @@ type seg struct {
 	fresh   uint64 // the last one that is the first to have its blob
 }
 
-// top looks at what lies in the log's directory.
+// top makes the findings on the entries of the log's directory.
 func (c *checker) top() error {
 	entries, err := os.ReadDir(c.Data)
 	if err != nil {
@@ -46,7 +46,7 @@ func (c *checker) top() error {
 	return nil
 }
 
-// directory makes the finding that dir is there and is no directory.
+// directory makes the finding that something else lies in place of the directory dir.
 func (c *checker) directory(dir string) {
 	fi, err := os.Stat(dir)
 	link, lerr := os.Lstat(dir)
@@ -57,7 +57,7 @@ func (c *checker) directory(dir string) {
 	case lerr == nil && link.Mode()&fs.ModeSymlink != 0:
 		to, _ := os.Readlink(dir)
 		c.plan.Links = append(c.plan.Links, dir)
-		c.find(Finding{Kind: WrongType, File: dir, Message: fmt.Sprintf("is a link to %s, where nothing can be found, want a directory: is a disk not mounted? Mount it, or remove the link", to)})
+		c.find(Finding{Kind: WrongType, File: dir, Message: fmt.Sprintf("is a link to %s, which does not exist, want a directory: is a disk not mounted? Mount it, or remove the link", to)})
 	default:
 		c.unreadable(dir, 0, 0, err)
 	}
@@ -69,8 +69,8 @@ func (c *checker) wrongType(path string, mode fs.FileMode, want string) {
 	c.find(Finding{Kind: WrongType, File: path, Message: fmt.Sprintf("is %s, want %s", plan.TypeName(mode), want)})
 }
 
-// stray makes the finding that a file is no part of the log, unless it turns
-// out at the end that a running daemon had just made it.
+// stray makes the finding that a file does not belong to the log, unless a daemon has
+// just made it, or removes it before the check ends.
 func (c *checker) stray(path string) {
 	c.later = append(c.later, func() {
 		fi, err := os.Lstat(path)
@@ -78,17 +78,17 @@ func (c *checker) stray(path string) {
 			return
 		}
 		c.plan.Update(func() { c.plan.Strays = append(c.plan.Strays, path) })
-		c.find(Finding{Kind: StrayFile, File: path, Message: plan.TypeName(fi.Mode()) + " that is no part of the log"})
+		c.find(Finding{Kind: StrayFile, File: path, Message: plan.TypeName(fi.Mode()) + " that does not belong to the log"})
 	})
 }
 
-// young says that a file was made after the check began, give or take the
-// grain of clocks: what the log captured cannot tell of it.
+// young reports whether a file was made after the check began, within the precision
+// of clocks: the captured state of the log cannot refer to it.
 func (c *checker) young(modified time.Time) bool {
 	return !c.alone && modified.After(c.started.Add(-time.Second))
 }
 
-// capture notes how far the log goes. It looks at the index before the segments,
+// capture captures the segments and the index. It looks at the index before the segments,
 // since records follow entries, and again after them, since a segment goes only
 // when the records of its entries are there.
 func (c *checker) capture() error {

@@ -2,13 +2,13 @@ package fsck
 
 import "slices"
 
-// Severity tells what is wrong from what is merely to be known.
+// Severity is how bad a finding is.
 type Severity string
 
 const (
 	// Error: entries are missing or altered, or a file is not what it should be.
 	Error Severity = "error"
-	// Hint: harmless. The log is whole, and its daemon deals with it by itself.
+	// Hint: harmless. The log is whole, and the daemon needs no help.
 	Hint Severity = "hint"
 )
 
@@ -81,7 +81,7 @@ func (k Kind) Severity() Severity {
 	return Error
 }
 
-// Finding is one thing that a check has found.
+// Finding is one result of a check.
 type Finding struct {
 	Severity Severity `json:"severity"`
 	Kind     Kind     `json:"kind"`
@@ -89,21 +89,21 @@ type Finding struct {
 	// in it, in bytes.
 	File   string `json:"file"`
 	Offset int64  `json:"offset"`
-	// First and Last are the indices concerned; both are 0 where there is none,
+	// First and Last are the indices concerned; both are 0 if there is none,
 	// or none is known. Entries from First to Last may all be concerned, or, of
 	// a blob that several entries share, just those with its hash.
 	First uint64 `json:"first,omitempty"`
 	Last  uint64 `json:"last,omitempty"`
-	// Want and Got are the hashes, in hex, where they tell the difference.
+	// Want and Got are hashes or checksums, in hex, if those differ.
 	Want string `json:"want,omitempty"`
 	Got  string `json:"got,omitempty"`
-	// Message says in words what was wanted and what was found.
+	// Message is for a person: what was found, and what should be there.
 	Message string `json:"message"`
 }
 
-// Summary is what a check says at its end.
+// Summary is the result of a check as a whole.
 type Summary struct {
-	// Store is the id of the store, empty if nothing tells it.
+	// Store is the id of the store, empty if it is unknown.
 	Store string `json:"store"`
 	// Entries is how many entries the log has: the head, captured at the start.
 	Entries uint64 `json:"entries"`
@@ -115,7 +115,7 @@ type Summary struct {
 	Blobs int64 `json:"blobs"`
 	// Segments counts the segment files.
 	Segments int `json:"segments"`
-	// Bytes is the size of all that was found in the files above, and of the index.
+	// Bytes is the size of all blobs and segments and of the index.
 	Bytes int64 `json:"bytes"`
 	// Damaged counts the entries that cannot be read; Lost those that are
 	// recorded as lost.

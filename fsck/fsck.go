@@ -5,8 +5,8 @@
 //
 // A check (fsck.go) first captures what there is (capture.go), then reads the
 // blobs (blobs.go), and then goes through the log in the order of the indices
-// (walk.go, pipeline.go), comparing what segments, index and blobs say. A repair
-// (repair.go) makes a plan of what a check found, carries it out, and checks
+// (walk.go, pipeline.go), comparing segments, index and blobs. A repair (repair.go)
+// checks, lets internal/repair carry out the plan that the check made, and checks
 // again, until there is nothing left that it can do.
 package fsck
 
@@ -27,10 +27,11 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Options say what to check and how.
+// Options are the directories to check, and how to check them.
 type Options struct {
 	// Data is the log's directory. WAL and Blobs are the directories of the index
-	// and of the blobs, by default Data/wal and Data/blobs.
+	// and of the blobs, by default Data/wal and Data/blobs; segment.Memory if the log
+	// keeps that part in memory.
 	Data, WAL, Blobs string
 	// Quick leaves the contents of blobs and of sealed segments unread.
 	Quick bool
@@ -44,23 +45,23 @@ type Options struct {
 	// times a second. It may be nil.
 	OnProgress func(Progress)
 
-	alone bool // no daemon can be at work
+	alone bool // no daemon can be running
 }
 
-// Progress is how far a phase of a check has come.
+// Progress is the progress of one phase of a check.
 type Progress struct {
 	// Phase is "blobs", counted in files, or "log", counted in bytes.
 	Phase       string
 	Done, Total int64
 }
 
-// ErrNoLog: the directory holds nothing that a log is made of.
+// ErrNoLog: the directory holds no part of a log.
 var ErrNoLog = repair.ErrNoLog
 
-// ErrBeyond: the digest was wanted through an index that the log does not have.
+// ErrBeyond: Options.Through is an index that the log does not have.
 var ErrBeyond = errors.New("is beyond the head of the log")
 
-// validate fills in what follows from other fields.
+// validate checks the options and fills in defaults.
 func (o Options) validate() (Options, error) {
 	if o.WAL == "" {
 		o.WAL = filepath.Join(o.Data, "wal")
@@ -89,12 +90,12 @@ func (o Options) validate() (Options, error) {
 			return o, err
 		}
 	}
-	return o, fmt.Errorf("%s %w: there is no segments, wal or blobs in it", o.Data, ErrNoLog)
+	return o, fmt.Errorf("%s %w: segments, wal and blobs are missing", o.Data, ErrNoLog)
 }
 
-// there refuses directories that were named, other than those in Data, and are not
-// there: a name that is wrong must not make a log look whole.
-func (o Options) there() error {
+// dirsExist refuses directories outside Data that are named and do not exist: with a
+// wrong name, a log could look whole.
+func (o Options) dirsExist() error {
 	for _, dir := range []struct{ path, usual, what string }{{o.WAL, "wal", "index"}, {o.Blobs, "blobs", "blobs"}} {
 		if dir.path == "" || dir.path == segment.Memory || filepath.Clean(dir.path) == filepath.Join(o.Data, dir.usual) {
 			continue
@@ -109,11 +110,11 @@ func (o Options) there() error {
 // segmentDir is the directory of the segments of the log in data.
 func segmentDir(data string) string { return filepath.Join(data, "segments") }
 
-// Check verifies the log. Findings are no errors: an error says that the check
-// could not be made. It wraps ErrNoLog or ErrBeyond, or is ctx's or the file
-// system's, as where WAL or Blobs is named and not there.
+// Check verifies the log. Findings are not errors: an error says that the check
+// failed. It wraps ErrNoLog or ErrBeyond, or is ctx's or the file system's, such as
+// fs.ErrNotExist for a WAL or Blobs that is named and does not exist.
 func Check(ctx context.Context, options Options) (Summary, error) {
-	if err := options.there(); err != nil {
+	if err := options.dirsExist(); err != nil {
 		return Summary{}, err
 	}
 	sum, _, err := check(ctx, options)
@@ -153,22 +154,22 @@ type checker struct {
 	// The index, or the blobs, are another store's: nothing in them counts.
 	foreignIndex, foreignBlobs bool
 
-	segs  []*seg // what the directory of segments holds, ascending
+	segs  []*seg // ascending
 	first uint64 // the first index that segments hold, 1 in a log without any
 	head  uint64 // the last entry, as captured at the start
 	index *records
 	gaps  []foundGap
 
 	partial bool     // the digest lacks an entry
-	later   []func() // looks again at what a running daemon may since have put right
+	later   []func() // findings to make at the end, unless a running daemon has removed the cause
 
 	progress progress
 }
 
 // run is the check.
 func (c *checker) run() error {
-	for _, look := range []func() error{c.top, c.capture, c.marks, c.agree} {
-		if err := look(); err != nil {
+	for _, step := range []func() error{c.top, c.capture, c.marks, c.agree} {
+		if err := step(); err != nil {
 			return err
 		}
 	}
@@ -188,8 +189,8 @@ func (c *checker) run() error {
 		return err
 	}
 	blobs.report(w.unknown)
-	for _, look := range c.later {
-		look()
+	for _, find := range c.later {
+		find()
 	}
 	c.leftovers()
 	c.settledSegments()
@@ -215,7 +216,7 @@ func (c *checker) finish() {
 	c.sum.Bytes += c.index.bytes
 }
 
-// find makes a finding. File, kind and message are the least that one has.
+// find makes a finding, which has a file, a kind and a message at least.
 func (c *checker) find(f Finding) {
 	f.Severity = f.Kind.Severity()
 	c.mu.Lock()
@@ -233,7 +234,7 @@ func (c *checker) unreadable(path string, first, last uint64, err error) {
 	c.find(Finding{Kind: Unreadable, File: path, First: first, Last: last, Message: fmt.Sprintf("cannot be read: %v", err)})
 }
 
-// progress calls OnProgress now and then.
+// progress is when to call OnProgress next, and with what.
 type progress struct {
 	Progress
 	next time.Time

@@ -17,31 +17,31 @@ import (
 // records is the index as a check sees it.
 type records struct {
 	*plan.Index
-	dir    string
-	before uint64 // the last record that checks out, before the segments were looked at
-	bytes  int64
-	tail   segment.RecordFile // the file with the last record, or the last one
-	torn   int64              // bytes behind the last record
-	dark   map[uint64]error   // files that cannot be read, by first index: why
+	dir        string
+	before     uint64 // the last record that checks out, before the segments were looked at
+	bytes      int64
+	tail       segment.RecordFile // the file with the last record, or the last one
+	torn       int64              // bytes after the last record
+	unreadable map[uint64]error   // files that cannot be read, by first index: why
 }
 
 // listIndex lists the files of the index and finds its last record. It makes
-// findings if it is told to speak.
-func (c *checker) listIndex(speak bool) *records {
-	r := &records{Index: plan.NewIndex(), dir: c.WAL, dark: map[uint64]error{}}
+// findings if report is set.
+func (c *checker) listIndex(report bool) *records {
+	r := &records{Index: plan.NewIndex(), dir: c.WAL, unreadable: map[uint64]error{}}
 	if c.WAL == segment.Memory || c.foreignIndex {
 		return r
 	}
 	files, strays, err := segment.ListRecordFiles(c.WAL)
 	if err != nil {
-		if speak {
+		if report {
 			c.unreadable(c.WAL, 0, 0, err)
 		}
 		return r
 	}
 	for _, f := range files {
 		if _, first, off := segment.RecordPath(c.WAL, f.First); off != 0 || first != f.First {
-			if speak {
+			if report {
 				c.plan.Update(func() { c.plan.Strays = append(c.plan.Strays, f.Path) })
 				c.find(Finding{Kind: IndexFile, File: f.Path, First: f.First, Message: fmt.Sprintf("no file of the index begins at %d", f.First)})
 			}
@@ -57,20 +57,20 @@ func (c *checker) listIndex(speak bool) *records {
 		if r.Last == 0 {
 			r.Last, err = r.Files[firsts[i]].LastRecord()
 		} else {
-			err = r.Files[firsts[i]].Readable() // but for sectors: said record by record
+			err = r.Files[firsts[i]].Readable() // bad sectors are found record by record
 		}
 		if err != nil && !gone(err) {
-			r.dark[firsts[i]] = err
+			r.unreadable[firsts[i]] = err
 		}
 	}
-	if speak {
-		r.darkFiles(c)
+	if report {
+		r.reportUnreadable(c)
 	}
 	if r.Last > 0 {
 		r.tail = r.Files[plan.FileOf(r.Last)]
 	}
 	r.Open(c.WAL)
-	if !speak {
+	if !report {
 		return r
 	}
 	for _, name := range strays {
@@ -81,11 +81,11 @@ func (c *checker) listIndex(speak bool) *records {
 	return r
 }
 
-// darkFiles makes the findings on files of the index that cannot be read. What a
+// reportUnreadable makes the findings on files of the index that cannot be read. What a
 // file holds that is closed to this user is there: nothing is made in its place.
-func (r *records) darkFiles(c *checker) {
-	for _, first := range slices.Sorted(maps.Keys(r.dark)) {
-		path, err := r.Files[first].Path, r.dark[first]
+func (r *records) reportUnreadable(c *checker) {
+	for _, first := range slices.Sorted(maps.Keys(r.unreadable)) {
+		path, err := r.Files[first].Path, r.unreadable[first]
 		if errors.Is(err, fs.ErrPermission) {
 			c.plan.Manual = append(c.plan.Manual, path)
 		} else {
@@ -99,10 +99,10 @@ func (r *records) darkFiles(c *checker) {
 	}
 }
 
-// darkEnd reports whether the end of the index is not known, since a file behind
+// unreadableEnd reports whether the end of the index is not known, since a file after
 // the last record that could be read cannot be.
-func (r *records) darkEnd() (path string, ok bool) {
-	for first := range r.dark {
+func (r *records) unreadableEnd() (path string, ok bool) {
+	for first := range r.unreadable {
 		if first > r.Last {
 			return r.Files[first].Path, true
 		}
@@ -110,7 +110,8 @@ func (r *records) darkEnd() (path string, ok bool) {
 	return "", false
 }
 
-// strayRecord says what lies in the directory of the index and is no part of it.
+// strayRecord makes the finding on a file in the directory of the index that does not
+// belong there.
 // A directory or link in place of a file of records is an error.
 func (c *checker) strayRecord(path string) {
 	fi, err := os.Lstat(path)
@@ -124,14 +125,14 @@ func (c *checker) strayRecord(path string) {
 	}
 	if name := filepath.Base(path); len(name) > 20 && (name[20:] == ".START" || name[20:] == ".END") {
 		c.plan.Update(func() { c.plan.Strays = append(c.plan.Strays, path) })
-		c.find(Finding{Kind: IndexFile, File: path, Message: "is what the library of the index takes for an order to delete files"})
+		c.find(Finding{Kind: IndexFile, File: path, Message: "is a file that the library of the index takes for an order to delete files"})
 		return
 	}
 	c.stray(path)
 }
 
 // judge makes the findings on the files of the index: each but the last must be
-// there and full. What is behind the last record is torn, or not yet anything.
+// there and full. Bytes after the last record are torn, or not written yet.
 func (r *records) judge(c *checker) {
 	if c.WAL == segment.Memory {
 		if c.first > 1 {
@@ -164,25 +165,25 @@ func (r *records) judge(c *checker) {
 				Message: fmt.Sprintf("has %d bytes, want %d", f.Size, full)})
 		}
 	}
-	dark, isDark := r.darkEnd()
+	path, unreadable := r.unreadableEnd()
 	if need := c.first - 1; r.Last < need {
 		c.plan.Short = need
 		message := fmt.Sprintf("the index ends at %d, and the first segment begins at %d: the records of the entries between are missing", r.Last, c.first)
-		if isDark {
-			message = fmt.Sprintf("the records of entries that no segment holds cannot be read: %s", dark)
+		if unreadable {
+			message = fmt.Sprintf("the records of entries that no segment holds cannot be read: %s", path)
 		}
 		c.find(Finding{Kind: IndexShort, File: r.dir, First: r.Last + 1, Last: need, Message: message})
-	} else if r.Last < c.head && !isDark {
+	} else if r.Last < c.head && !unreadable {
 		c.plan.Lag = true
 		c.find(Finding{Kind: IndexLag, File: r.dir, First: r.Last + 1, Last: c.head,
 			Message: fmt.Sprintf("the index ends at %d, the log at %d: the daemon adds the records from the segments", r.Last, c.head)})
 	}
-	if f := r.tail; f.Path != "" && r.dark[f.First] == nil {
+	if f := r.tail; f.Path != "" && r.unreadable[f.First] == nil {
 		r.tornTail(c, f)
 	}
 }
 
-// tornTail makes the finding of bytes behind the last record, unless it turns
+// tornTail makes the finding of bytes after the last record, unless it turns
 // out at the end that a daemon was writing them.
 func (r *records) tornTail(c *checker, f segment.RecordFile) {
 	whole := int64(0)
@@ -199,7 +200,7 @@ func (r *records) tornTail(c *checker, f segment.RecordFile) {
 		}
 		c.plan.Reindex(f.First)
 		c.find(Finding{Kind: IndexTorn, File: f.Path, Offset: whole, First: max(r.Last+1, f.First),
-			Message: fmt.Sprintf("%d bytes behind the last record that checks out: the daemon cuts them off", r.torn)})
+			Message: fmt.Sprintf("%d bytes after the last whole record: the daemon cuts them off", r.torn)})
 	})
 }
 

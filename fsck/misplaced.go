@@ -11,7 +11,7 @@ import (
 // misplaced makes the finding that the directory of the index or of the blobs is
 // something else: that of the other, with the settings swapped, the log's own, or
 // one that has nothing to do with the log. Nothing in it counts then, and a repair
-// moves nothing: what is no part of an index may be all that is left of the blobs.
+// moves nothing: files that do not belong to an index may be all that is left of the blobs.
 func (c *checker) misplaced() {
 	for _, dir := range []struct {
 		path, flag, usual string
@@ -30,7 +30,7 @@ func (c *checker) misplaced() {
 		} else if ok {
 			message = fmt.Sprintf("holds %s, want %s: %s lies in it; check --wal and --blobs", part, dir.want, name)
 		} else if filepath.Clean(dir.path) != filepath.Join(c.Data, dir.usual) && strange(dir.path) {
-			message = fmt.Sprintf("holds files and nothing of a log, want %s: check %s", dir.want, dir.flag)
+			message = fmt.Sprintf("holds files of something else, want %s: check %s", dir.want, dir.flag)
 		} else {
 			continue
 		}

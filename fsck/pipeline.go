@@ -25,12 +25,12 @@ type chunk struct {
 	// Of the entries of all batches, one after the other.
 	hashes []segment.Hash
 	sizes  []uint32
-	bad    []error // by part: why a batch's body is not what its header says
+	bad    []error // by part: why a batch's body does not match its header
 	done   sync.WaitGroup
 	bytes  int64 // of the file that the chunk stands for
 }
 
-// part is a batch, or what lies in place of some.
+// part is a batch, or bytes in place of some.
 type part struct {
 	first, last uint64
 	time        int64
@@ -85,7 +85,7 @@ func (c *checker) start() *pipeline {
 	return p
 }
 
-// end ends the pipeline, whether or not it has come to its end.
+// end stops the pipeline and waits for its goroutines.
 func (p *pipeline) end() {
 	close(p.stop)
 	p.running.Wait()
@@ -114,7 +114,7 @@ func (p *pipeline) stopped() bool {
 	}
 }
 
-// chainEnd is where a segment ends, for the one behind it to begin.
+// chainEnd is where a segment ends and the next should begin.
 type chainEnd struct {
 	last  uint64
 	sum   uint32
@@ -187,7 +187,7 @@ func (p *pipeline) batches(s *seg, should uint64) chainEnd {
 	}
 	limit := s.BatchesEnd()
 	if s.Next == 0 && !s.Sealed {
-		limit = s.Walked.End // what lies behind it was judged at the start
+		limit = s.Walked.End // the check has judged the rest when it began
 		if at := s.Walked.Proved; at > 0 {
 			limit = at + segment.BatchHeaderSize
 		}

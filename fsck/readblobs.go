@@ -105,7 +105,7 @@ func (s *blobSet) read(b *blob, buf []byte) []byte {
 	return buf[:cap(buf)]
 }
 
-// hashed notes what the bytes of a blob hash to, and returns whether it is whole.
+// hashed notes the hash of the bytes of a blob, and returns whether it is whole.
 func (s *blobSet) hashed(b *blob, got segment.Hash) bool {
 	b.whole = got == b.hash
 	if !b.whole {

@@ -11,19 +11,19 @@ import (
 	"tcp-log-server/segment"
 )
 
-// RepairOptions say what a repair may do.
+// RepairOptions are the options of a repair.
 type RepairOptions struct {
 	Options
-	// From is the directory of another copy of the log, of any age: what is
-	// damaged or missing is taken from there. It may be empty.
+	// From is the directory of another copy of the log, of any age, from which
+	// damaged and missing entries are taken. It may be empty.
 	From string
 	// AcceptLoss records entries that cannot be restored as lost: they keep their
 	// indices, and reads of them answer an error.
 	AcceptLoss bool
 	// Prune moves blobs that no entry has to lost+found.
 	Prune bool
-	// DryRun changes nothing and takes no lock: steps are only announced. Those
-	// that would follow from the first ones are not.
+	// DryRun changes nothing and takes no lock: steps are only announced. Steps that
+	// only the first ones make possible are not.
 	DryRun bool
 	// LooseMax is the daemon's: how many blob files there may be when entries
 	// that the index lacks are settled.
@@ -34,7 +34,7 @@ type RepairOptions struct {
 	failAt int // for tests: the change, counted from 1, in place of which to fail
 }
 
-// Result is what a repair has come to.
+// Result is the result of a repair: the checks before and after it, and its steps.
 type Result struct {
 	Before, After Summary
 	Outcome       Outcome
@@ -47,10 +47,10 @@ var ErrFrom = repair.ErrFrom
 // made a step, and steps put right what later rounds build on.
 const roundsMax = 1000
 
-// Repair puts right what a check finds, as far as it can, under the exclusive
-// lock. The error is segment.ErrLocked while a daemon runs, wraps ErrFrom where the
-// other copy cannot be one, and is otherwise one of Check or of the file system: a
-// repair that it ended can be made again.
+// Repair corrects the errors that a check finds, as far as it can, under the
+// exclusive lock. The error is segment.ErrLocked while a daemon runs, wraps ErrFrom if
+// From is no copy of the log, and is otherwise one of Check or of the file system.
+// After an error the repair can be run again.
 func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	options, err := o.validate()
 	if err != nil {
@@ -62,8 +62,8 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	if err := o.checkFrom(); err != nil {
 		return res, err
 	}
-	if o.From == "" { // which can make them again
-		if err := o.there(); err != nil {
+	if o.From == "" { // a repair from a copy can make them again
+		if err := o.dirsExist(); err != nil {
 			return res, err
 		}
 	}
@@ -104,14 +104,14 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	done := r.Outcome()
 	res.Outcome = Outcome{Steps: done.Steps, GivenUp: done.GivenUp, Head: max(res.After.Entries, done.Head), Parted: done.Parted, DryRun: o.DryRun}
 	if done.Steps > 0 && !o.DryRun && res.After.Errors > 0 {
-		// Say what is left.
+		// Find what is left.
 		options.OnFinding = o.OnFinding
 		res.After, _, err = check(ctx, options)
 	}
 	return res, err
 }
 
-// checkFrom refuses another copy that is none, or this one.
+// checkFrom refuses a copy that is no directory, or the log itself.
 func (o RepairOptions) checkFrom() error {
 	if o.From == "" {
 		return nil
@@ -129,7 +129,7 @@ func (o RepairOptions) checkFrom() error {
 	return nil
 }
 
-// ExitCode is what the command exits with after the repair.
+// ExitCode is the exit code of the command after the repair.
 func (r Result) ExitCode() int {
 	switch {
 	case r.After.Errors > 0:

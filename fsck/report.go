@@ -17,8 +17,8 @@ const (
 	ExitUsage     = 16 // the command was used wrongly
 )
 
-// Printer writes what a check or a repair has to say: a line for each finding
-// and step, and a summary. Not for concurrent use.
+// Printer writes the results of a check or a repair: a line for each finding and
+// step, and a summary. Not for concurrent use.
 type Printer struct {
 	out  io.Writer
 	json bool
@@ -82,7 +82,7 @@ func (p *Printer) Step(s Step) {
 	p.printf("%s: %s: %s: %s\n", verb, s.Action, s.File, s.Message)
 }
 
-// Summary prints what a check says at its end.
+// Summary prints the summary of a check.
 func (p *Printer) Summary(s Summary) {
 	if p.json {
 		p.object("summary", s)
@@ -114,22 +114,22 @@ func (p *Printer) Summary(s Summary) {
 	}
 }
 
-// Outcome prints what a repair has come to. It is the last line.
+// Outcome prints the outcome of a repair, the last line.
 func (p *Printer) Outcome(o Outcome) {
 	if p.json {
 		p.object("outcome", o)
 		return
 	}
 	if o.Parted > 0 {
-		p.printf("from index %d on the other copy holds another log: of that, only what hashes prove was taken\n", o.Parted)
+		p.printf("from index %d on the other copy holds another log: only entries that hashes prove were taken from there\n", o.Parted)
 	}
 	switch {
 	case o.DryRun && o.GivenUp > 0:
-		p.printf("nothing has been changed: %s to be made, and %s would be given up behind index %d\n", count(int64(o.Steps), "step"), entries(o.GivenUp), o.Head)
+		p.printf("nothing has been changed: %s to be made, and %s would be given up after index %d\n", count(int64(o.Steps), "step"), entries(o.GivenUp), o.Head)
 	case o.DryRun:
 		p.printf("nothing has been changed: %s to be made\n", count(int64(o.Steps), "step"))
 	case o.GivenUp > 0:
-		p.printf("%s made; %s given up behind index %d: the index had their records, and there was no content\n", count(int64(o.Steps), "step"), entries(o.GivenUp), o.Head)
+		p.printf("%s made; %s given up after index %d: the index had their records, but they had no content\n", count(int64(o.Steps), "step"), entries(o.GivenUp), o.Head)
 	default:
 		p.printf("%s made; 0 entries given up\n", count(int64(o.Steps), "step"))
 	}

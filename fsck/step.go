@@ -9,18 +9,18 @@ type Step struct {
 	// First and Last are the indices concerned, 0 where there is none.
 	First uint64 `json:"first,omitempty"`
 	Last  uint64 `json:"last,omitempty"`
-	// Message says in words what is done and why.
+	// Message is for a person: what is done and why.
 	Message string `json:"message"`
 	// DryRun says that it is not done.
 	DryRun bool `json:"dry_run"`
 }
 
-// Outcome is what a repair has come to.
+// Outcome is the outcome of a repair.
 type Outcome struct {
 	// Steps is how many steps were made, or would have been.
 	Steps int `json:"steps"`
 	// GivenUp is how many entries were given up at the end of the log, where the
-	// index had records and there was no content; Head is the head since.
+	// index had records without content; Head is the head after that.
 	GivenUp uint64 `json:"given_up"`
 	Head    uint64 `json:"head"`
 	// Parted is the first index at which the other copy holds another log than

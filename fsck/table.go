@@ -75,8 +75,8 @@ func (t *rows) next(p segment.Piece) {
 	t.ok = false
 }
 
-// fail notes what is wrong with the table, first things first; nil, that no more
-// is to be said.
+// fail notes the first thing that is wrong with the table. A nil error says that
+// there is a finding already that explains the rest.
 func (t *rows) fail(err error) {
 	if err == nil {
 		t.quiet = true

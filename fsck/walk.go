@@ -67,7 +67,7 @@ func (w *walker) hash(hash segment.Hash) {
 }
 
 // lost counts the entry at w.next, which is recorded as lost: in the segment, or,
-// with none, in the index. rec is what the index has of it, if anything: a whole
+// with none, in the index. rec is its record, if there is one: a whole
 // blob makes up for the loss.
 func (w *walker) lost(s *seg, offset int64, rec segment.Record) {
 	if rec.Hash != (segment.Hash{}) && w.blobs.referLost(rec.Hash, w.next) && !rec.Lost() {
@@ -145,7 +145,7 @@ func (w *walker) badRecord(err error) {
 		return // said of the file
 	}
 	path, first, off := segment.RecordPath(w.WAL, w.next)
-	if w.index.dark[first] != nil {
+	if w.index.unreadable[first] != nil {
 		return // said of the file
 	}
 	w.plan.Reindex(first)
@@ -179,7 +179,7 @@ func (w *walker) looseEntry(rec segment.Record) {
 	w.hash(rec.Hash)
 }
 
-// brokenDigest notes that the entry at w.next is not what the digest would say.
+// brokenDigest notes that the digest lacks the entry at w.next.
 func (w *walker) brokenDigest() {
 	if w.next <= w.Through {
 		w.checker.partial = true
@@ -349,7 +349,7 @@ func (w *walker) damage(s *seg, t part) {
 	}
 }
 
-// remains opens what is left of a damaged batch, for the entries in it to be
+// remains opens the remains of a damaged batch, for the entries in it to be
 // found, and returns a function that closes it.
 func (w *walker) remains(s *seg, t part) (left *segment.Salvager, done func()) {
 	done = func() {}

@@ -194,7 +194,7 @@ func TestFsckGivesUp(t *testing.T) {
 		t.Errorf("dry run with a copy: exit code %d\n%s", code, out)
 	}
 	code, out = runCommand(t, "fsck", "--repair", dir)
-	if code != fsck.ExitCorrected || !strings.HasSuffix(out, "3 entries given up behind index 0: the index had their records, and there was no content\n") {
+	if code != fsck.ExitCorrected || !strings.HasSuffix(out, "3 entries given up after index 0: the index had their records, but they had no content\n") {
 		t.Errorf("repair: exit code %d\n%s", code, out)
 	}
 	code, out = runCommand(t, "fsck", "--repair", "--from", other, dir)

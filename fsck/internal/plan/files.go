@@ -19,7 +19,7 @@ type Segment struct {
 
 // NewSegment returns the segment in a file that was captured.
 func NewSegment(f *segment.File) *Segment {
-	// A bad sector is no reason to give up what comes before it.
+	// The batches before a bad sector can be read.
 	return &Segment{File: f, Readable: f.Err == nil || f.Walked.End > 0, HeaderOK: f.Known()}
 }
 

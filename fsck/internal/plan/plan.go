@@ -1,5 +1,5 @@
 // Package plan holds what a check of a log hands to a repair: the extent of the
-// log, its segments and its index as they were found, and what has to be done.
+// log, its segments and its index as they were found, and the work to do.
 package plan
 
 import (
@@ -53,7 +53,7 @@ type Blob struct {
 	Index  uint64       // of an entry that it is the blob of
 	Exists bool         // there is a file, with other bytes
 	Needed bool         // an entry can be read from nowhere else
-	Got    segment.Hash // what the file hashes to, if there is one
+	Got    segment.Hash // the hash of the file, if there is one
 }
 
 // New returns a plan in which there is nothing to do.

@@ -92,7 +92,7 @@ func (r *repairer) byHash(f plan.Blob) ([]byte, bool) {
 	if b, ok := r.other.blob(f.Hash); ok {
 		return b, true
 	}
-	if e, ok := r.other.packed(f.Index); ok && segment.Sum(e.text) == f.Hash {
+	if e, ok := r.other.fromSegment(f.Index); ok && segment.Sum(e.text) == f.Hash {
 		return e.text, true
 	}
 	rec, err := r.index.At(f.Index)
@@ -107,7 +107,7 @@ func (r *repairer) byHash(f plan.Blob) ([]byte, bool) {
 const salvageMax = 16 << 20
 
 // salvage finds the bytes of a blob under the name of another, in place or among
-// what has been moved away.
+// the files in lost+found.
 func (r *repairer) salvage(hash segment.Hash) ([]byte, bool) {
 	for range 2 {
 		if path, ok := r.salvaged[hash]; ok {

@@ -12,7 +12,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// clean takes out of the way what is in the wrong place.
+// clean moves away whatever is in the wrong place.
 func (r *repairer) clean() error {
 	wrong := r.plan.Wrong
 	if r.other != nil {
@@ -37,8 +37,8 @@ func (r *repairer) clean() error {
 			}
 			continue
 		}
-		err := r.do(Step{Action: "move", File: path, Message: "to lost+found: it is no part of the log"}, func() error {
-			return r.move(path, "no part of the log")
+		err := r.do(Step{Action: "move", File: path, Message: "to lost+found: it does not belong to the log"}, func() error {
+			return r.move(path, "does not belong to the log")
 		})
 		if err != nil {
 			return err
@@ -53,9 +53,9 @@ func (r *repairer) clean() error {
 		}
 	}
 	for path, end := range r.plan.Tails {
-		message, why := "what is behind it was never acknowledged", "a write that was cut short"
+		message, why := "the bytes after it were never acknowledged", "a write that was cut short"
 		if r.GivenUp > 0 {
-			message, why = "no entry can be read behind it", "what was left of entries that were given up"
+			message, why = "no entry can be read after it", "remains of entries that were given up"
 		}
 		err := r.do(Step{Action: "cut", File: path, Message: fmt.Sprintf("at offset %d: %s", end, message)}, func() error {
 			return r.cut(path, end, why)
@@ -67,7 +67,8 @@ func (r *repairer) clean() error {
 	return r.mark()
 }
 
-// takeAway moves what is no file away. A link to a file becomes that file.
+// takeAway moves away anything that is not a regular file. It replaces a link to a
+// file by a copy of the file.
 func (r *repairer) takeAway(path string) error {
 	fi, err := os.Lstat(path)
 	if err != nil {
@@ -119,12 +120,12 @@ func (r *repairer) rightName(path string, first uint64) error {
 			return r.rename(path, path+".misplaced")
 		})
 	}
-	return r.do(Step{Action: "move", File: path, First: first, Message: "to lost+found: its header says " + segment.Name(first) + ", which there is"}, func() error {
+	return r.do(Step{Action: "move", File: path, First: first, Message: "to lost+found: its header says " + segment.Name(first) + ", which exists"}, func() error {
 		return r.move(path, "the header says that it is "+segment.Name(first))
 	})
 }
 
-// readHeader reads the header of what may be a segment.
+// readHeader reads the header of a file that may be a segment.
 func readHeader(path string) (segment.Header, bool) {
 	if fi, err := os.Lstat(path); err != nil || !fi.Mode().IsRegular() {
 		return segment.Header{}, false

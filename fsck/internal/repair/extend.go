@@ -5,19 +5,19 @@ import (
 	"tcp-log-server/segment"
 )
 
-// pieceMax is about how many bytes of entries go into a segment that is made
+// newSegmentMax is about how many bytes of entries go into a segment that is made
 // where there was none: the size at which the daemon seals one.
-const pieceMax = 64 << 20
+const newSegmentMax = 64 << 20
 
 // pieceEnd is the last index of a segment that begins at first and is to hold
 // entries through last at most: the other copy's segment that has first, or as
 // much as a segment has room for.
-func (r *repairer) pieceEnd(first, last uint64) uint64 {
+func (r *repairer) newSegmentEnd(first, last uint64) uint64 {
 	if r.other != nil {
-		if h := r.other.holds(first); h != nil {
+		if h := r.other.segmentOf(first); h != nil {
 			end := h.last()
 			if h == r.other.segs[len(r.other.segs)-1] {
-				end = max(end, r.other.head) // entries may be left behind its last batch
+				end = max(end, r.other.head) // entries may be left after its last batch
 			}
 			return min(last, end)
 		}
@@ -28,7 +28,7 @@ func (r *repairer) pieceEnd(first, last uint64) uint64 {
 		if err != nil && r.other != nil {
 			rec, _ = r.other.record(index)
 		}
-		if bytes += int64(rec.Size) + 1; bytes > pieceMax {
+		if bytes += int64(rec.Size) + 1; bytes > newSegmentMax {
 			return index
 		}
 		if err != nil && r.other == nil && index > r.index.Last {
@@ -41,7 +41,7 @@ func (r *repairer) pieceEnd(first, last uint64) uint64 {
 // fillGap makes the segments that the entries first..last were in.
 func (r *repairer) fillGap(first, last uint64) error {
 	for first <= last {
-		end := r.pieceEnd(first, last)
+		end := r.newSegmentEnd(first, last)
 		if _, err := r.rebuild(first, end, end, nil); err != nil {
 			return err
 		}
@@ -71,13 +71,13 @@ func (r *repairer) adopt() error {
 	case len(r.segs) == 0 && missing > 0:
 		return r.grow(r.other.first, r.copyEnd())
 	case len(r.segs) > 0 && missing > 0 && none && r.copyEnd() >= r.first-1:
-		first := max(r.other.holds(lowest).rows[0].first, 1)
+		first := max(r.other.segmentOf(lowest).batches[0].first, 1)
 		return r.fillGap(first, r.first-1)
 	}
 	return nil
 }
 
-// extend adds what the other copy has behind the end of the log, if both are the
+// extend adds the entries that the other copy has after the end of the log, if both are the
 // same log up to there.
 func (r *repairer) extend() error {
 	through := r.copyEnd()
@@ -90,8 +90,8 @@ func (r *repairer) extend() error {
 	if r.index.Last+1 >= r.other.first {
 		return r.grow(max(r.other.first, r.index.Last+1), through)
 	}
-	// There is nothing left of the segments, and what comes before the copy's is
-	// in blobs: the records say in which.
+	// No segment is left, and the entries before the copy's segments are in blobs:
+	// the records say in which.
 	if r.WAL == segment.Memory {
 		return nil
 	}
@@ -128,7 +128,7 @@ func (r *repairer) growTo(from, through uint64, lossy bool) error {
 	defer func() { r.head = head }()
 	if n := len(r.segs); n > 0 && !r.segs[n-1].Sealed {
 		last := r.segs[n-1]
-		end := max(from-1, r.pieceEnd(last.First, through))
+		end := max(from-1, r.newSegmentEnd(last.First, through))
 		if done, err := r.rebuild(last.First, must(end), end, last); err != nil || done < end {
 			return err
 		}
@@ -136,7 +136,7 @@ func (r *repairer) growTo(from, through uint64, lossy bool) error {
 		from = end + 1
 	}
 	for from <= through {
-		end := r.pieceEnd(from, through)
+		end := r.newSegmentEnd(from, through)
 		if done, err := r.rebuild(from, must(end), end, nil); err != nil || done < end {
 			return err
 		}

@@ -14,8 +14,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// restoreIndex writes files of the index anew that have records which are
-// damaged, missing, or not what segments and blobs say.
+// restoreIndex writes the files of the index again that have records which are
+// damaged, missing, or do not match segments and blobs.
 func (r *repairer) restoreIndex() error {
 	if r.WAL == segment.Memory {
 		return nil
@@ -62,13 +62,13 @@ func (r *repairer) findGone(files map[uint64]bool) error {
 	return nil
 }
 
-// reindex writes the file of the index with the records first..last anew. Each
+// reindex writes the file of the index with the records first..last again. Each
 // comes from the segments, or stays as it is, or is taken from another copy. put
 // gets every entry from the segments whose record is new. Nothing is done where
 // a record is to be found nowhere and loss is not accepted.
 func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segment.Hash) error) error {
 	recs := make([]segment.Record, last-first+1)
-	from := make([]bool, last-first+1) // told by a segment
+	from := make([]bool, last-first+1) // a segment has the entry
 	err := r.entries(max(first, r.first), last, func(index uint64, at int64, text []byte, lost bool) error {
 		rec := segment.Record{Time: at}
 		old, err := r.index.At(index)
@@ -80,7 +80,7 @@ func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segmen
 				}
 			}
 		} else if err == nil {
-			rec = old // what it was may still be known
+			rec = old // its hash may be known
 		}
 		recs[index-first], from[index-first] = rec, true
 		return nil
@@ -125,7 +125,7 @@ func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segmen
 	if !changed && n == 0 {
 		return nil
 	}
-	message := fmt.Sprintf("written anew, with %d records", len(recs))
+	message := fmt.Sprintf("write it again, with %d records", len(recs))
 	if n > 0 {
 		message += fmt.Sprintf(", of them %d of entries recorded as lost: %s", n, lost)
 	}
@@ -145,7 +145,7 @@ func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segmen
 		if err := segment.WriteRecords(tmp, first, recs); err != nil {
 			return err
 		}
-		return r.replace(tmp, path, "written anew")
+		return r.replace(tmp, path, "written again")
 	})
 }
 
@@ -243,9 +243,9 @@ func (r *repairer) settle() error {
 	return nil
 }
 
-// cutAhead deals with an index that goes on behind the last segment: entries
-// that are found elsewhere are put into a segment, the records behind the last
-// of them are cut off.
+// cutAhead deals with an index that goes on after the last segment: entries that are
+// found elsewhere are put into a segment, and the records after the last of them are
+// cut off.
 func (r *repairer) cutAhead() error {
 	ahead := r.plan.Ahead
 	if ahead <= r.head || !plausible(r.head, ahead) {
@@ -256,15 +256,15 @@ func (r *repairer) cutAhead() error {
 	for index := r.head + 1; index <= ahead; index++ {
 		rec, err := r.index.At(index)
 		known := err == nil && !rec.Lost()
-		if _, ok := b.look(index, rec, known, nil); ok && (known || whole == index-1) {
+		if _, ok := b.find(index, rec, known, nil); ok && (known || whole == index-1) {
 			proven = index
 			if whole == index-1 {
 				whole = index
 			}
 		}
 	}
-	behind := proven > whole // a hole
-	if behind && r.AcceptLoss {
+	hole := proven > whole
+	if hole && r.AcceptLoss {
 		return r.growTo(r.head+1, proven, true)
 	}
 	if whole > r.head {
@@ -274,10 +274,10 @@ func (r *repairer) cutAhead() error {
 		}
 		return r.grow(r.head+1, whole)
 	}
-	if behind && r.other != nil {
-		return nil // what the other copy has is not given up for what it lacks
+	if hole && r.other != nil {
+		return nil // entries of the other copy are not given up because others are missing there
 	}
-	// Files behind the one that holds the head's record go, and that is cut.
+	// The file that holds the head's record is cut, and those after it are moved away.
 	_, file, _ := segment.RecordPath(r.WAL, r.head+1)
 	for _, first := range slices.Sorted(maps.Keys(r.index.Files)) {
 		path := r.index.Files[first].Path

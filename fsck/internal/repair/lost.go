@@ -13,18 +13,18 @@ import (
 )
 
 // restoreLost brings back entries that have been recorded as lost and are found
-// by now: in another copy, or in a blob that has been put in its place.
+// now: in another copy, or in a blob that has been put back.
 func (r *repairer) restoreLost() error {
 	for _, first := range slices.Sorted(maps.Keys(r.plan.Lost)) {
 		for _, s := range r.segs {
 			if s.First != first || !s.Readable {
 				continue
 			}
-			b := &rebuilder{repairer: r, seg: s, last: r.should(s), header: s.Header}
+			b := &rebuilder{repairer: r, seg: s, last: r.wantedLast(s), header: s.Header}
 			if err := b.build(""); err != nil {
 				return err
 			}
-			if b.lost > 0 || b.still >= r.plan.Lost[first] {
+			if b.lost > 0 || b.stillLost >= r.plan.Lost[first] {
 				continue
 			}
 			if _, err := r.rebuild(first, b.last, b.last, s); err != nil {
@@ -53,7 +53,7 @@ func (r *repairer) restoreLoose(first uint64) error {
 			return nil // the file is to be restored first
 		}
 		if rec.Lost() && index < r.first {
-			if e, ok := r.again(index, rec); ok {
+			if e, ok := r.findLost(index, rec); ok {
 				rec = recordOf(e)
 				back[index] = rec
 				which.Add(index, index)
@@ -65,9 +65,9 @@ func (r *repairer) restoreLoose(first uint64) error {
 		return nil
 	}
 	path, _, _ := segment.RecordPath(r.WAL, first)
-	message := fmt.Sprintf("written anew, with %d records, of them %d of entries that had been recorded as lost and are found again: %s", len(recs), len(back), which)
+	message := fmt.Sprintf("write it again, with %d records, of them %d of entries that had been recorded as lost and are found again: %s", len(recs), len(back), which)
 	return r.do(Step{Action: "reindex", File: path, First: first, Last: last, Message: message}, func() error {
-		if err := r.putAgain(back); err != nil {
+		if err := r.putBlobs(back); err != nil {
 			return err
 		}
 		tmp := filepath.Join(r.WAL, segment.RepairName)
@@ -77,15 +77,15 @@ func (r *repairer) restoreLoose(first uint64) error {
 		if err := segment.WriteRecords(tmp, first, recs); err != nil {
 			return err
 		}
-		return r.replace(tmp, path, "written anew")
+		return r.replace(tmp, path, "written again")
 	})
 }
 
 // again finds the entry at index, whose record is that of a lost one.
-func (r *repairer) again(index uint64, rec segment.Record) (found, bool) {
+func (r *repairer) findLost(index uint64, rec segment.Record) (found, bool) {
 	known := rec.Hash != segment.Hash{}
 	b := &rebuilder{repairer: r}
-	e, ok := b.look(index, rec, known, nil)
+	e, ok := b.find(index, rec, known, nil)
 	if known && rec.Time != 0 {
 		e.time = rec.Time
 	}
@@ -94,7 +94,7 @@ func (r *repairer) again(index uint64, rec segment.Record) (found, bool) {
 
 // putAgain writes the blobs of entries that have been found again. They are
 // durable before the records that name them.
-func (r *repairer) putAgain(back map[uint64]segment.Record) error {
+func (r *repairer) putBlobs(back map[uint64]segment.Record) error {
 	blobs, err := segment.OpenBlobs(r.Blobs)
 	if err != nil {
 		return err
@@ -102,9 +102,9 @@ func (r *repairer) putAgain(back map[uint64]segment.Record) error {
 	defer blobs.Close()
 	for _, index := range slices.Sorted(maps.Keys(back)) {
 		rec := back[index]
-		e, ok := r.again(index, segment.Record{Hash: rec.Hash, Time: rec.Time})
+		e, ok := r.findLost(index, segment.Record{Hash: rec.Hash, Time: rec.Time})
 		if !ok {
-			return errors.New("an entry that was found a moment ago is there no more")
+			return errors.New("an entry that was found a moment ago is gone")
 		}
 		if err := r.change(); err != nil {
 			return err

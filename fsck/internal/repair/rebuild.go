@@ -17,7 +17,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// restoreSegments writes segments anew that are damaged or missing.
+// restoreSegments writes damaged and missing segments again.
 func (r *repairer) restoreSegments() error {
 	if r.plan.NoSegments {
 		return r.firstSegment()
@@ -29,10 +29,10 @@ func (r *repairer) restoreSegments() error {
 		for _, s := range r.segs {
 			if s.First == first && !r.isWrong(s.Path) {
 				// The last one may go further, as far as the other copy knows.
-				end := r.should(s)
+				end := r.wantedLast(s)
 				may := end
 				if s == r.segs[len(r.segs)-1] && !s.Sealed {
-					may = max(end, r.pieceEnd(s.First, max(end, r.copyEnd())))
+					may = max(end, r.newSegmentEnd(s.First, max(end, r.copyEnd())))
 				}
 				if _, err := r.rebuild(s.First, end, may, s); err != nil {
 					return err
@@ -55,7 +55,7 @@ func (r *repairer) isWrong(path string) bool {
 }
 
 // should is the last index that the segment should hold.
-func (r *repairer) should(s *plan.Segment) uint64 {
+func (r *repairer) wantedLast(s *plan.Segment) uint64 {
 	switch {
 	case s.Sealed && s.HeaderOK:
 		return s.Footer.Last
@@ -89,14 +89,14 @@ func (r *repairer) firstSegment() error {
 	})
 }
 
-// rebuild writes the segment with the entries first..last anew, from what is
-// left of it, s, or nothing, and from what is found elsewhere. It does nothing
-// when entries would be lost and that is not accepted. Entries behind last are
+// rebuild writes the segment with the entries first..last again, from its remains s,
+// which may be nil, and from entries found elsewhere. It does nothing if entries would
+// be lost and that is not accepted. Entries after last are
 // added through may, as far as each is found. It returns the last index that the
 // segment holds then, 0 if it has not been written.
 func (r *repairer) rebuild(first, last, may uint64, s *plan.Segment) (done uint64, err error) {
 	// A header may be all there is to restore, but nothing tells then that there
-	// were no entries behind it.
+	// were no entries after it.
 	empty := s != nil && !s.HeaderOK && last+1 == first && r.segs[len(r.segs)-1] == s && (r.AcceptLoss || r.GivenUp > 0)
 	if may < first && !empty || may >= first && !plausible(first, may) || s != nil && !r.placed(s) || s == nil && !r.bounded(may) {
 		return 0, nil
@@ -112,7 +112,7 @@ func (r *repairer) rebuild(first, last, may uint64, s *plan.Segment) (done uint6
 		s = &plan.Segment{File: &segment.File{Path: filepath.Join(r.Segments(), segment.Name(first)), First: first}}
 	}
 	if r.other != nil && b.header.Created == 0 {
-		if h := r.other.holds(first); h != nil && h.known && h.header.First == first {
+		if h := r.other.segmentOf(first); h != nil && h.known && h.header.First == first {
 			b.header.Created = h.header.Created
 		}
 	}
@@ -146,11 +146,11 @@ func (r *repairer) rebuild(first, last, may uint64, s *plan.Segment) (done uint6
 		if err := b.build(""); err != nil {
 			return 0, err
 		}
-		message = fmt.Sprintf("cut back to index %d, behind which there are zeros and then newer entries, as a copy of a running log can have them; ", may)
+		message = fmt.Sprintf("cut back to index %d, after which there are zeros and then newer entries, as in a copy of a running log; ", may)
 	}
-	message += fmt.Sprintf("written anew, with %d entries", may+1-first-b.lost-b.still)
-	if b.lost+b.still > 0 {
-		message += fmt.Sprintf(", and %d recorded as lost: %s", b.lost+b.still, b.lostOnes)
+	message += fmt.Sprintf("write it again, with %d entries", may+1-first-b.lost-b.stillLost)
+	if b.lost+b.stillLost > 0 {
+		message += fmt.Sprintf(", and %d recorded as lost: %s", b.lost+b.stillLost, b.lostOnes)
 	}
 	err = r.do(Step{Action: "rebuild", File: s.Path, First: first, Last: may, Message: message}, func() error {
 		if err := segment.MakeDir(r.Segments()); err != nil {
@@ -181,9 +181,9 @@ func (r *repairer) made(s *plan.Segment) {
 // copiedWhileItGrew reports whether the segment is the last one and has zeros in
 // place of the next batch, or of some of it, as a copy of a running log can have
 // them. The space ahead of the batches of an open segment is filled with zeros. A
-// copy that comes to it early has the zeros, and after them what was written by
-// the time it had come further: whole batches, or the rest of that one. Lost
-// sectors begin at a multiple of 512, where what was written hardly ever ends;
+// copy that comes to it early has the zeros, and after them the bytes that had been
+// written when it came further: whole batches, or the rest of that one. Lost
+// sectors begin at a multiple of 512, where a write hardly ever ends;
 // both end at one.
 func (r *repairer) copiedWhileItGrew(s *plan.Segment) bool {
 	const sector = 512
@@ -255,8 +255,8 @@ func (r *repairer) placed(s *plan.Segment) bool {
 	return false
 }
 
-// bounded reports whether what lies behind a gap that ends at last is known to
-// lie there.
+// bounded reports whether the segment or entries after a gap that ends at last are
+// known to belong there.
 func (r *repairer) bounded(last uint64) bool {
 	for _, s := range r.segs {
 		if s.First == last+1 {

@@ -17,10 +17,10 @@ const mergeMax = 1 << 20
 // rebuilder is the writing of one segment.
 type rebuilder struct {
 	*repairer
-	seg     *plan.Segment // what is left, or nil
+	seg     *plan.Segment // its remains, or nil
 	header  segment.Header
 	last    uint64
-	next    uint32 // what the segment behind it follows
+	next    uint32 // the checksum that the next segment follows
 	chained bool   // that is known
 	seal    bool
 
@@ -30,17 +30,17 @@ type rebuilder struct {
 	// lost counts the entries that are found nowhere, firstLost is the first of
 	// them. still counts those that had been recorded as lost before. lostOnes are
 	// both.
-	lost, still uint64
-	firstLost   uint64
-	lostOnes    plan.Ranges
-	wasLost     bool  // the entries that are looked for were recorded as lost
-	time        int64 // of the batch before
+	lost, stillLost uint64
+	firstLost       uint64
+	lostOnes        plan.Ranges
+	wasLost         bool  // the entries that are looked for were recorded as lost
+	time            int64 // of the batch before
 }
 
-// build writes the segment to the file at path, or just counts what would be
-// lost if there is none.
+// build writes the segment to the file at path, or with no path only counts the
+// entries that would be lost.
 func (b *rebuilder) build(path string) (err error) {
-	b.lost, b.still, b.lostOnes = 0, 0, plan.Ranges{}
+	b.lost, b.stillLost, b.lostOnes = 0, 0, plan.Ranges{}
 	if b.w, err = segment.NewRewriter(path, b.header); err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (b *rebuilder) build(path string) (err error) {
 	return nil
 }
 
-// copyWhole copies the whole batches that are left, and fills up between them.
+// copyWhole copies the whole batches, and fills the gaps between them.
 func (b *rebuilder) copyWhole() error {
 	f, err := os.Open(b.seg.Path)
 	if err != nil {
@@ -76,7 +76,7 @@ func (b *rebuilder) copyWhole() error {
 		case p.Damage != nil:
 			return b.fill(p.Last, p.Offset, p.End)
 		case p.Lost:
-			// It may be found by now.
+			// It may be found now.
 			b.wasLost = true
 			err := b.fill(p.Last, 0, 0)
 			b.wasLost = false
@@ -124,11 +124,11 @@ func (b *rebuilder) readTable(f *os.File) {
 	}
 }
 
-// fill writes the entries up to last, each from wherever it is found. from..to is
-// where in the file what is left of their batch lies, if anything is.
+// fill writes the entries up to last, each from wherever it is found. The
+// remains of their batch, if any, lie at the offsets from..to of the file.
 func (b *rebuilder) fill(last uint64, from, to int64) error {
 	var body []byte
-	var batch found // what the entries in body have in common
+	var batch found // time and batch of the entries in body
 	count := uint32(0)
 	flush := func() error {
 		if count == 0 {
@@ -149,7 +149,7 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 		if err != nil || rec.Lost() {
 			left.Skip()
 		}
-		e, ok := b.look(index, rec, known, left)
+		e, ok := b.find(index, rec, known, left)
 		if !ok {
 			if err := flush(); err != nil {
 				return err
@@ -160,7 +160,7 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 			}
 			switch {
 			case b.wasLost || err == nil && rec.Lost():
-				b.still += through - index + 1
+				b.stillLost += through - index + 1
 			case b.lost == 0:
 				b.firstLost = index
 				fallthrough
@@ -190,9 +190,9 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 	return flush()
 }
 
-// look looks for the entry at index, whose record is rec if known, in what is left
-// of its batch, and elsewhere.
-func (b *rebuilder) look(index uint64, rec segment.Record, known bool, left *segment.Salvager) (found, bool) {
+// find looks for the entry at index, whose record is rec if known, in the remains of
+// its batch, and elsewhere.
+func (b *rebuilder) find(index uint64, rec segment.Record, known bool, left *segment.Salvager) (found, bool) {
 	if known {
 		if text, ok := left.Find(rec); ok {
 			return found{text: text, time: rec.Time}, true

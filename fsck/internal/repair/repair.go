@@ -1,5 +1,5 @@
-// Package repair makes the steps of a repair: what the plan of one check allows at
-// a time. The caller checks and repairs in turns until there is nothing left to do.
+// Package repair makes the steps of a repair, one round for each plan that a check
+// makes. The caller checks and repairs in turns until there is nothing left to do.
 package repair
 
 import (
@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Options say what a repair may do; see fsck.RepairOptions.
+// Options are the options of a repair; see fsck.RepairOptions.
 type Options struct {
 	segment.Dirs
 	From                      string
@@ -29,7 +29,7 @@ type Step struct {
 	DryRun       bool
 }
 
-// Outcome is what the steps so far have come to.
+// Outcome is the outcome of the steps so far.
 type Outcome struct {
 	Steps int
 	// GivenUp counts the entries that were given up at the end of the log.
@@ -44,7 +44,7 @@ type Outcome struct {
 var (
 	// ErrFrom: Options.From cannot be used as another copy.
 	ErrFrom = errors.New("no other copy to restore from")
-	// ErrNoLog: a directory holds nothing of a log.
+	// ErrNoLog: a directory holds no part of a log.
 	ErrNoLog = errors.New("holds no log")
 	// ErrInjected is what tests make changes fail with.
 	ErrInjected = errors.New("failed on purpose")
@@ -56,12 +56,11 @@ type Repair struct{ r repairer }
 // New returns a repair that has made no step.
 func New(o Options) *Repair { return &Repair{repairer{Options: o}} }
 
-// Outcome returns what the steps so far have come to.
+// Outcome returns the outcome of the steps so far.
 func (r *Repair) Outcome() Outcome { return r.r.Outcome }
 
-// Round makes the steps that the plan of one check allows. What depends on the
-// first ones is left for the next round. The error wraps ErrFrom where the other
-// copy cannot be one, and is otherwise the file system's.
+// Round makes the first steps of a plan. Steps that depend on their result are left
+// for the next round. The error wraps ErrFrom if From is no copy of the log, and is otherwise the file system's.
 func (r *Repair) Round(p *plan.Plan) error { return r.r.round(p) }
 
 // repairer makes the steps of a repair.
@@ -83,7 +82,7 @@ type repairer struct {
 	trust    uint64                  // through where it holds the same log
 	own      *source                 // the log's own segments, once they have been needed
 	sync     func() error            // makes blobs durable before the records that name them
-	salvaged map[segment.Hash]string // blobs under another's name or moved away, by what they hash to
+	salvaged map[segment.Hash]string // blobs under another name or moved away, by the hash of their bytes
 	searched bool                    // lost+found has been looked through for them
 	gone     map[segment.Hash]bool   // entries that are to be recorded as lost
 }
@@ -114,12 +113,12 @@ func (r *repairer) do(s Step, fn func() error) error {
 type stage struct {
 	name string
 	run  func() error
-	// decides says that later stages cannot be told before its steps are made, so
-	// that it ends a dry run too.
+	// decides says that the later stages depend on its steps, so that a dry run ends
+	// with it too.
 	decides bool
 }
 
-// stages are the parts of a round, in this order: first what is in the wrong place,
+// stages are the parts of a round, in this order: first files in the wrong place,
 // then witnesses for the segments, then the segments, by which the index is judged.
 // A stage that has made a step ends the round.
 func (r *repairer) stages() []stage {

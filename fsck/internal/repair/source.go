@@ -21,75 +21,75 @@ type found struct {
 	batch uint64 // the first index of the batch that it was in, 0 if not known
 }
 
-// source is another copy of the log, from which entries are taken. Nothing of it
-// is trusted: batches are verified as they are read, blobs by their hashes, and so
-// are entries in what is left of batches.
+// source is another copy of the log, from which entries are taken. It is not
+// trusted: batches are verified as they are read, blobs by their hashes, and so
+// are entries in the remains of batches.
 type source struct {
 	dir     string
-	segs    []*held // ascending
+	segs    []*sourceSegment // ascending
 	records *segment.RecordReader
-	// first is the first index that its segments hold, one behind its head if
+	// first is the first index that its segments hold, one after its head if
 	// it has none; head is its last entry.
 	first, head uint64
 
-	of   *held    // the segment that was read last
-	file *os.File // it
-	at   int      // the row of the batch that was read last
-	body []byte   // of that batch
-	next uint64   // the entry that rest begins with
-	rest []byte   // of body
+	of   *sourceSegment // the segment that was read last
+	file *os.File       // it
+	at   int            // the row of the batch that was read last
+	body []byte         // of that batch
+	next uint64         // the entry that rest begins with
+	rest []byte         // of body
 
-	broken []ruin // ascending
-	in     int    // the one that was looked into last
-	ruin   *os.File
-	left   *segment.Salvager // of it
+	damaged     []damagedRange // ascending
+	in          int            // the one that was looked into last
+	damagedFile *os.File
+	left        *segment.Salvager // of it
 }
 
-// held is one segment of a source: its whole batches, and what lies in place of
-// others.
-type held struct {
-	path   string
-	header segment.Header
-	known  bool // the header checks out
-	rows   []row
-	broken []ruin
+// sourceSegment is one segment of a source: its whole batches, and the bytes in place
+// of others.
+type sourceSegment struct {
+	path    string
+	header  segment.Header
+	known   bool // the header checks out
+	batches []batch
+	damaged []damagedRange
 }
 
-// ruin is what lies in place of whole batches, in which some of the entries
+// damagedRange is bytes in place of whole batches, in which some of the entries
 // first..last may be left.
-type ruin struct {
+type damagedRange struct {
 	path        string
 	first, last uint64
 	offset, end int64
 }
 
-// row is a whole batch.
-type row struct {
+// batch is a whole batch.
+type batch struct {
 	first, last uint64
 	offset, end int64
 	time        int64
 }
 
-func (h *held) last() uint64 { return h.rows[len(h.rows)-1].last }
+func (h *sourceSegment) last() uint64 { return h.batches[len(h.batches)-1].last }
 
-// hold lists the whole batches of a segment, and what may hold entries besides. It
-// returns nil where there is nothing. What lies after the last batch is the last
-// ruin: how many entries an open segment has there is not known.
-func hold(file *segment.File) *held {
+// readSourceSegment lists the whole batches of a segment, and the damaged ranges that
+// may hold entries. It returns nil if there are none. Bytes after the last batch are
+// the last damaged range: how many entries an open segment has there is not known.
+func readSourceSegment(file *segment.File) *sourceSegment {
 	s, path, first := plan.NewSegment(file), file.Path, file.First
 	f, err := segment.OpenRegular(path)
 	if err != nil || !s.Readable {
 		return nil
 	}
 	defer f.Close()
-	h := &held{path: path, header: s.Header, known: s.HeaderOK}
+	h := &sourceSegment{path: path, header: s.Header, known: s.HeaderOK}
 	// What cannot be read any further ends the list: that is no error here.
 	w, _ := segment.Walk(f, first, s.HeaderSum, s.HeaderOK, s.BatchesEnd(), func(p segment.Piece) error {
 		switch {
 		case p.Damage != nil && p.Last >= p.First:
-			h.broken = append(h.broken, ruin{path, p.First, p.Last, p.Offset, p.End})
+			h.damaged = append(h.damaged, damagedRange{path, p.First, p.Last, p.Offset, p.End})
 		case p.Damage == nil && !p.Lost && len(p.Entries) > 0:
-			h.rows = append(h.rows, row{p.First, p.Last, p.Offset, p.End, p.Time})
+			h.batches = append(h.batches, batch{p.First, p.Last, p.Offset, p.End, p.Time})
 		}
 		return nil
 	})
@@ -98,9 +98,9 @@ func hold(file *segment.File) *held {
 		last = s.Footer.Last
 	}
 	if w.Torn > 0 && last > w.Last {
-		h.broken = append(h.broken, ruin{path, w.Last + 1, last, w.End, w.End + w.Torn})
+		h.damaged = append(h.damaged, damagedRange{path, w.Last + 1, last, w.End, w.End + w.Torn})
 	}
-	if len(h.rows)+len(h.broken) == 0 {
+	if len(h.batches)+len(h.damaged) == 0 {
 		return nil
 	}
 	return h
@@ -124,9 +124,9 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 		}
 		proof = proof || ok
 	}
-	store, _ := segment.Capture(segment.Dirs{Data: dir}) // what cannot be listed is not used
+	store, _ := segment.Capture(segment.Dirs{Data: dir}) // a directory that cannot be listed is not used
 	for _, f := range store.Files {
-		h := hold(f)
+		h := readSourceSegment(f)
 		if h == nil {
 			continue
 		}
@@ -134,13 +134,13 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 			return nil, fmt.Errorf("%s belongs to store %s, want %s: it is a copy of another log", h.path, h.header.Store, id)
 		}
 		proof = proof || h.known
-		if len(h.rows) > 0 {
+		if len(h.batches) > 0 {
 			o.segs = append(o.segs, h)
 		}
-		if n := len(o.broken); n > 0 {
-			o.broken[n-1].last = min(o.broken[n-1].last, f.First-1)
+		if n := len(o.damaged); n > 0 {
+			o.damaged[n-1].last = min(o.damaged[n-1].last, f.First-1)
 		}
-		o.broken = append(o.broken, h.broken...)
+		o.damaged = append(o.damaged, h.damaged...)
 	}
 	if !proof {
 		return nil, fmt.Errorf("%s %w that could be told to be a copy of store %s", dir, ErrNoLog, id)
@@ -152,7 +152,7 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 // extent notes how far the copy goes.
 func (o *source) extent() {
 	if n := len(o.segs); n > 0 {
-		o.first, o.head = o.segs[0].rows[0].first, o.segs[n-1].last()
+		o.first, o.head = o.segs[0].batches[0].first, o.segs[n-1].last()
 		o.head = max(o.head, o.reached())
 		return
 	}
@@ -164,14 +164,14 @@ func (o *source) extent() {
 func (o *source) indexed() (last uint64) {
 	files, _, err := segment.ListRecordFiles(filepath.Join(o.dir, "wal"))
 	for i := len(files) - 1; err == nil && i >= 0 && last == 0; i-- {
-		last, _ = files[i].LastRecord() // what cannot be read is not used
+		last, _ = files[i].LastRecord() // a file that cannot be read is not used
 	}
 	return last
 }
 
 // entry is the entry at index, from a segment or by a record and a blob.
 func (o *source) entry(index uint64) (found, bool) {
-	if f, ok := o.packed(index); ok {
+	if f, ok := o.fromSegment(index); ok {
 		return f, true
 	}
 	rec, ok := o.record(index)
@@ -185,49 +185,49 @@ func (o *source) entry(index uint64) (found, bool) {
 	return found{text: text, time: rec.Time}, ok && len(text) == int(rec.Size)
 }
 
-// reached is the last entry that the index of the copy proves of what lies behind
-// its last batch, 0 if there is none.
+// reached is the last entry that the index of the copy proves in the bytes after its
+// last batch, 0 if there is none.
 func (o *source) reached() uint64 {
-	n := len(o.broken)
-	if n == 0 || !o.enter(n-1) {
+	n := len(o.damaged)
+	if n == 0 || !o.openDamaged(n-1) {
 		return 0
 	}
-	b := o.broken[n-1]
+	b := o.damaged[n-1]
 	if last := o.left.Reach(b.first, min(b.last, o.indexed()), o.record); last >= b.first {
 		return last
 	}
 	return 0
 }
 
-// salvage is the entry at index, whose record is rec, from what is left of a batch.
+// salvage is the entry at index, whose record is rec, from the remains of a batch.
 func (o *source) salvage(index uint64, rec segment.Record) ([]byte, bool) {
-	at := sort.Search(len(o.broken), func(i int) bool { return o.broken[i].last >= index })
-	if at == len(o.broken) || o.broken[at].first > index || !o.enter(at) {
+	at := sort.Search(len(o.damaged), func(i int) bool { return o.damaged[i].last >= index })
+	if at == len(o.damaged) || o.damaged[at].first > index || !o.openDamaged(at) {
 		return nil, false
 	}
 	return o.left.Find(rec)
 }
 
-// enter opens the ruin of that number.
-func (o *source) enter(at int) bool {
+// openDamaged opens the damaged range of that number.
+func (o *source) openDamaged(at int) bool {
 	if o.left != nil && o.in == at {
 		return true
 	}
-	o.leave()
-	b := o.broken[at]
+	o.closeDamaged()
+	b := o.damaged[at]
 	f, err := segment.OpenRegular(b.path)
 	if err != nil {
 		return false
 	}
-	o.in, o.ruin, o.left = at, f, segment.NewSalvager(f, b.offset, b.end)
+	o.in, o.damagedFile, o.left = at, f, segment.NewSalvager(f, b.offset, b.end)
 	return true
 }
 
-func (o *source) leave() {
-	if o.ruin != nil {
-		o.ruin.Close()
+func (o *source) closeDamaged() {
+	if o.damagedFile != nil {
+		o.damagedFile.Close()
 	}
-	o.ruin, o.left = nil, nil
+	o.damagedFile, o.left = nil, nil
 }
 
 // record is the record of index.
@@ -237,10 +237,10 @@ func (o *source) record(index uint64) (segment.Record, bool) {
 	return one[0], n == 1
 }
 
-// known is what the record of index is, by the entry itself where that is there.
-// It is not that of a lost entry.
+// known is the record of index: made from the entry if there is one, else that of the
+// index. ok is false for a lost entry.
 func (o *source) known(index uint64) (segment.Record, bool) {
-	if e, ok := o.packed(index); ok {
+	if e, ok := o.fromSegment(index); ok {
 		return recordOf(e), true
 	}
 	rec, ok := o.record(index)
@@ -268,24 +268,24 @@ func wholeBlob(dir string, hash segment.Hash) ([]byte, bool) {
 	return entry, err == nil && segment.Sum(entry) == hash
 }
 
-// holds is the segment that holds index, or nil.
-func (o *source) holds(index uint64) *held {
-	i := sort.Search(len(o.segs), func(i int) bool { return o.segs[i].rows[0].first > index }) - 1
+// segmentOf is the segment that holds index, or nil.
+func (o *source) segmentOf(index uint64) *sourceSegment {
+	i := sort.Search(len(o.segs), func(i int) bool { return o.segs[i].batches[0].first > index }) - 1
 	if i < 0 || index > o.segs[i].last() {
 		return nil
 	}
 	return o.segs[i]
 }
 
-// packed is the entry at index, from a segment. Its text is valid until the next
+// fromSegment is the entry at index, from a segment. Its text is valid until the next
 // call.
-func (o *source) packed(index uint64) (found, bool) {
-	if o.of == nil || o.body == nil || index < o.of.rows[o.at].first || index > o.of.rows[o.at].last {
+func (o *source) fromSegment(index uint64) (found, bool) {
+	if o.of == nil || o.body == nil || index < o.of.batches[o.at].first || index > o.of.batches[o.at].last {
 		if !o.seek(index) {
 			return found{}, false
 		}
 	}
-	r := o.of.rows[o.at]
+	r := o.of.batches[o.at]
 	if index < o.next {
 		o.next, o.rest = r.first, o.body
 	}
@@ -301,23 +301,23 @@ func (o *source) packed(index uint64) (found, bool) {
 
 // seek reads the batch that holds index.
 func (o *source) seek(index uint64) bool {
-	h := o.holds(index)
+	h := o.segmentOf(index)
 	if h == nil {
 		return false
 	}
-	at := sort.Search(len(h.rows), func(i int) bool { return h.rows[i].last >= index })
-	if h.rows[at].first > index {
+	at := sort.Search(len(h.batches), func(i int) bool { return h.batches[i].last >= index })
+	if h.batches[at].first > index {
 		return false
 	}
 	if h != o.of {
-		o.drop()
+		o.closeSegment()
 		f, err := segment.OpenRegular(h.path)
 		if err != nil {
 			return false
 		}
 		o.of, o.file = h, f
 	}
-	r := h.rows[at]
+	r := h.batches[at]
 	o.body = nil
 	b := make([]byte, r.end-r.offset)
 	if _, err := o.file.ReadAt(b, r.offset); err != nil {
@@ -332,7 +332,7 @@ func (o *source) seek(index uint64) bool {
 	return true
 }
 
-func (o *source) drop() {
+func (o *source) closeSegment() {
 	if o.file != nil {
 		o.file.Close()
 	}
@@ -340,8 +340,8 @@ func (o *source) drop() {
 }
 
 func (o *source) close() {
-	o.drop()
-	o.leave()
+	o.closeSegment()
+	o.closeDamaged()
 	o.records.Close()
 }
 
@@ -350,10 +350,10 @@ func (r *repairer) ownEntry(index uint64) (found, bool) {
 	if r.own == nil {
 		r.own = &source{dir: r.Data, records: segment.NewRecordReader(r.WAL)}
 		for _, s := range r.segs {
-			if h := hold(s.File); h != nil && len(h.rows) > 0 && (!h.known || h.header.Store == r.id) {
+			if h := readSourceSegment(s.File); h != nil && len(h.batches) > 0 && (!h.known || h.header.Store == r.id) {
 				r.own.segs = append(r.own.segs, h)
 			}
 		}
 	}
-	return r.own.packed(index)
+	return r.own.fromSegment(index)
 }

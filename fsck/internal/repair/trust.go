@@ -4,8 +4,8 @@ import "math"
 
 // trustCopy finds out through which index the other copy holds the same log as
 // this one. A copy that was restored and then appended to goes another way from
-// some index on: of what lies behind that, only what the index's hashes prove is
-// taken. Where nothing tells them apart they are the same, being of one store.
+// some index on: of the entries after that, only those that the index's hashes prove
+// are taken. Without a difference they are the same log, since the store is the same.
 func (r *repairer) trustCopy() {
 	r.trust = math.MaxUint64
 	top := min(max(r.head, r.index.Last), r.other.head)
