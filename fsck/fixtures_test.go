@@ -94,18 +94,10 @@ var fixtures = []fixture{
 	{name: "a segment is missing and its blobs are there", kind: Leftover, shape: both, do: func(t testing.TB, dir string) {
 		remove(t, segmentFiles(t, dir)[1])
 	}},
-	{name: "empty segments overlap", kind: Residue, shape: packed, do: func(t testing.TB, dir string) {
-		b, err := os.ReadFile(segmentFiles(t, dir)[0])
-		must(t, err)
-		h, err := segment.ParseHeader(b)
-		must(t, err)
-		for _, first := range []uint64{30, 57} {
-			w, err := segment.Create(segmentDir(dir), segment.Header{Store: h.Store, First: first, Prev: 1})
-			must(t, err)
-			must(t, w.Close())
-			old := time.Now().Add(-time.Hour)
-			must(t, os.Chtimes(w.Path, old, old))
-		}
+	{name: "empty segments overlap", kind: Residue, shape: packed, do: putResidues},
+	{name: "a header is altered before an empty segment that overlaps", kind: SegmentHeader, shape: packed, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		putResidues(t, dir)
+		flip(t, filepath.Join(segmentDir(dir), segment.Name(27)), 40)
 	}},
 	{name: "a segment is missing", kind: SegmentGap, shape: packed, refused: true, repair: ExitErrors, accept: ExitCorrected, lost: span(27, 54), do: func(t testing.TB, dir string) {
 		remove(t, segmentFiles(t, dir)[1])
@@ -244,6 +236,21 @@ var fixtures = []fixture{
 	{name: "an entry is recorded as lost", kind: EntryLost, shape: packed, lost: []uint64{61, 62}, through: 62, do: func(t testing.TB, dir string) {
 		copySegment(t, segmentFiles(t, dir)[2], func(h *segment.Header) {}, func(w *segment.Rewriter) { must(t, w.Lose(62, 1)) })
 	}},
+}
+
+// putResidues adds empty segments whose indices others hold.
+func putResidues(t testing.TB, dir string) {
+	b, err := os.ReadFile(segmentFiles(t, dir)[0])
+	must(t, err)
+	h, err := segment.ParseHeader(b)
+	must(t, err)
+	for _, first := range []uint64{30, 57} {
+		w, err := segment.Create(segmentDir(dir), segment.Header{Store: h.Store, First: first, Prev: 1})
+		must(t, err)
+		must(t, w.Close())
+		old := time.Now().Add(-time.Hour)
+		must(t, os.Chtimes(w.Path, old, old))
+	}
 }
 
 func must(t testing.TB, err error) {

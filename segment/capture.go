@@ -25,8 +25,8 @@ type Store struct {
 	// Files are the segments in ascending order, damaged ones included.
 	Files []*File
 	// Residues are what beginning a segment left when it failed, after which the log
-	// went on in the one before: each has a header of the same store and no batch, and
-	// the segment before holds its first index.
+	// went on in the one before: each has a header of the same store, as far as that is
+	// known, and no batch, and the segment before holds its first index.
 	Residues []*File
 }
 
@@ -124,9 +124,10 @@ func (s *Store) captureFiles(locked bool) error {
 }
 
 // residueOf reports whether f is what beginning a segment left, with before as the
-// segment before it.
+// segment before it. A damaged header there does not tell its store.
 func (f *File) residueOf(before *File) bool {
-	return f.Check() == nil && before.Known() && f.Header.Store == before.Header.Store &&
+	sameStore := before.Err == nil && (before.HeaderErr != nil || f.Header.Store == before.Header.Store)
+	return f.Check() == nil && sameStore &&
 		!f.Sealed && f.Walked.Batches == 0 && f.Walked.Torn == 0 && f.First <= before.Last
 }
 
