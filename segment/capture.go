@@ -288,10 +288,18 @@ func captureFile(path string, first uint64, locked bool) (*File, error) {
 	// A daemon may be at work on the file: a batch may be missing where it was not
 	// there yet when its place was read, and a later one be there; a footer may be
 	// half written. So what looks wrong is read again until it stays as it is.
-	for try, before := 0, int64(-1); ; try++ {
+	for try, before, waits := 0, int64(-1), 5; ; try++ {
 		f.Err = f.read(file)
 		wrong := f.wrongAt()
-		if wrong < 0 || wrong == before || locked || try == captureTries {
+		switch {
+		case wrong < 0, locked, try == captureTries:
+			return f, nil
+		case wrong != before:
+		case f.Walked.Torn > 0 && !f.Walked.Unwritten && waits > 0:
+			// It looks altered, or a write that takes long is under way.
+			waits--
+			time.Sleep(20 * time.Millisecond)
+		default:
 			return f, nil
 		}
 		before = wrong
