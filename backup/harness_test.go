@@ -231,7 +231,7 @@ func readBack(t testing.TB, dir string, want [][]byte) uint64 {
 	return head
 }
 
-// cp copies a directory at rest.
+// cp copies a directory that nothing writes to.
 func cp(t testing.TB, from, to string) string {
 	t.Helper()
 	if err := os.RemoveAll(to); err != nil {

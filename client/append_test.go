@@ -178,8 +178,8 @@ func TestTurnedAwayLater(t *testing.T) {
 	outcome(t, err, client.ErrUnknown)
 }
 
-// TestAppendLost: a connection is lost amid answers. What was answered counts, the
-// rest is unknown and is not sent again, and a later append connects anew.
+// TestAppendLost: a connection is lost after some of the answers. Appends with an answer
+// succeed, the others are unknown and not sent again, and a later append reconnects.
 func TestAppendLost(t *testing.T) {
 	noLeaks(t)
 	const count, answered = 5, 2

@@ -193,8 +193,8 @@ func TestDoneRunsInOrder(t *testing.T) {
 	})
 }
 
-// TestSubmit: Submit returns while a log that is at rest has yet to commit, and what
-// comes with one call is not stored before what came with the calls before it.
+// TestSubmit: Submit to an idle log returns before the commit, and the entries of
+// one call are not stored before those of earlier calls.
 func TestSubmit(t *testing.T) {
 	t.Parallel()
 	l := openLog(t, testConfig(t))

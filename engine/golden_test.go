@@ -18,8 +18,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// update writes the golden store anew. The one of a version that has been
-// released is never written again: a later format gets a store of its own.
+// update rewrites the golden store. That of a released version is never
+// rewritten: a later format gets a store of its own.
 var update = flag.Bool("update", false, "write testdata/golden/v1.tar.gz and v1.ndjson")
 
 // The golden store: DATA as an archive, since git has no place for the empty

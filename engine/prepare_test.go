@@ -150,7 +150,7 @@ func TestRoomAhead(t *testing.T) {
 	open := l.store.(*disk).open
 	for open.End() < size-2*batch {
 		mustAppend(t, l, entry)
-		eventually(t, "the log to be at rest", func() bool { _, leading := l.queue.state(); return !leading })
+		eventually(t, "the log to be idle", func() bool { _, leading := l.queue.state(); return !leading })
 		fi, err := os.Stat(open.Path)
 		if err != nil {
 			t.Fatal(err)

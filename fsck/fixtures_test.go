@@ -328,7 +328,7 @@ func footer(t testing.TB, path string) segment.Footer {
 	return f
 }
 
-// copySegment writes a segment anew with another header and more batches. A
+// copySegment rewrites a segment with another header and more batches. A
 // sealed one is sealed again.
 func copySegment(t testing.TB, path string, head func(*segment.Header), more func(*segment.Rewriter)) {
 	t.Helper()

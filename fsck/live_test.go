@@ -76,7 +76,7 @@ func TestBesideDaemon(t *testing.T) {
 			}
 			must(t, l.Close())
 			if found := runCheck(t, Options{Data: dir}); found.Errors > 0 {
-				t.Errorf("at rest: %s", found)
+				t.Errorf("after the log is closed: %s", found)
 			}
 		})
 	}

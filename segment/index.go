@@ -205,8 +205,8 @@ func (x *Index) Append(recs []Record) error {
 		}
 	}
 	through := x.last + uint64(len(recs))
-	// What a failed call left whole is trimmed by nobody: it is the same entries
-	// that are given again, if not as many, so their records stay.
+	// Whole records that a failed call left stay in the file: the next call gets the
+	// same entries again, if not as many.
 	recs = recs[min(x.file-x.last, uint64(len(recs))):]
 	x.recs.Clear()
 	for i, r := range recs {

@@ -286,7 +286,7 @@ func tree(t testing.TB, dir string) string {
 }
 
 // TestAppendAfterFailure: a failed Append leaves Last where it was; the next one
-// opens the index anew and takes up what the failed one left in the files,
+// reopens the index and keeps the whole records that the failed one left,
 // whether it is given as many entries again, or fewer, or more.
 func TestAppendAfterFailure(t *testing.T) {
 	t.Parallel()

@@ -132,7 +132,7 @@ func checkScan(t *testing.T, x *built, b []byte, tt recovery) {
 	if d := scan.Damage; (again.Damage != nil) != (d != nil) {
 		t.Errorf("Segment.Scan finds %v, ScanBatches %v", again.Damage, d)
 	}
-	again.Damage = scan.Damage // but for the path
+	again.Damage = scan.Damage // except for the path
 	if fmt.Sprint(again, err3 != nil) != fmt.Sprint(scan, err != nil) {
 		t.Errorf("Segment.Scan returns %+v, %v; ScanBatches %+v, %v", again, err3, scan, err)
 	}

@@ -11,7 +11,7 @@ import (
 // sectorSize is what a disk writes whole or not at all, at least.
 const sectorSize = 512
 
-// proof is the header of no entries that ends at rest a segment whose last entry is
+// proof is the header of no entries that ends an idle segment whose last entry is
 // last and whose last batch, with checksum sum, ends at off. It says what the synced
 // offset of the next batch would: everything before off is durable. The next batch
 // takes its place.
@@ -81,7 +81,7 @@ func (w *window) cutShort(off int64, last uint64, sum uint32, batches int) (bool
 	return b[len(b)-1] == 0, nil
 }
 
-// likeProof reports whether b is p but for a few bytes: what holds no entry is no loss.
+// likeProof reports whether b is p except for a few bytes: a lost proof loses no entry.
 func likeProof(b []byte, p [BatchHeaderSize]byte) bool {
 	same := 0
 	for i, c := range p {

@@ -97,8 +97,8 @@ func TestMutualTLS(t *testing.T) {
 		t.Errorf("after the reload the reply is %s", got)
 	}
 	refused("a client that trusts the old certificate only", alice)
-	anew := other.Client(t, clientCert, clientKey)
-	c2, err := tls.Dial("tcp", d.addr, anew)
+	renewed := other.Client(t, clientCert, clientKey)
+	c2, err := tls.Dial("tcp", d.addr, renewed)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestMutualTLS(t *testing.T) {
 	if e := d.event(t, "reload"); e["level"] != 50.0 || !strings.Contains(fmt.Sprint(e["err"], e["error"]), key) {
 		t.Errorf("logged %v, want an error that names %s", e, key)
 	}
-	if c3, err := tls.Dial("tcp", d.addr, anew); err != nil {
+	if c3, err := tls.Dial("tcp", d.addr, renewed); err != nil {
 		t.Errorf("after a reload that failed: %v", err)
 	} else {
 		c3.Close()
