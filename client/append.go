@@ -39,7 +39,7 @@ func newWaiter() *waiter {
 // lost connection the next Append connects again.
 func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err error) {
 	w := c.waiters.Get().(*waiter)
-	l, id, err := c.send(ctx, entry, call{done: w.done, waits: true}, w)
+	p, id, err := c.send(ctx, entry, call{done: w.done, waits: true}, w)
 	if err != nil {
 		c.waiters.Put(w)
 		return 0, err
@@ -50,7 +50,7 @@ func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err er
 		select {
 		case <-w.answered:
 		case <-ends:
-			if l.withdraw(id) {
+			if p.withdraw(id) {
 				return 0, notSent(context.Cause(ctx))
 			}
 			select {
@@ -82,8 +82,8 @@ func (c *Client) AppendAsync(ctx context.Context, entry []byte, done func(index 
 }
 
 // send queues an append. With w, which waits for it, the append may lead: then w has its
-// answer when send returns, unless ctx or the lane has ended.
-func (c *Client) send(ctx context.Context, entry []byte, call call, w *waiter) (*lane, uint64, error) {
+// answer when send returns, unless ctx or the pipeline has ended.
+func (c *Client) send(ctx context.Context, entry []byte, call call, w *waiter) (*pipeline, uint64, error) {
 	entry, err := check(entry)
 	if err != nil {
 		return nil, 0, notSent(err)
@@ -96,24 +96,24 @@ func (c *Client) send(ctx context.Context, entry []byte, call call, w *waiter) (
 		return nil, 0, notSent(err)
 	}
 	for {
-		l, err := c.connected(ctx)
+		p, err := c.connected(ctx)
 		if err != nil {
 			c.room.Release(call.cost)
 			return nil, 0, notSent(err)
 		}
-		leads := w != nil && l.takeTurn()
-		id, writes, ok := l.add(entry, call, leads)
+		leads := w != nil && p.tryLead()
+		id, writes, ok := p.add(entry, call, leads)
 		switch {
 		case ok && leads:
-			l.lead(ctx, w, writes)
-			return l, id, nil
+			p.lead(ctx, w, writes)
+			return p, id, nil
 		case ok:
 			if writes {
-				l.flush()
+				p.flush()
 			}
-			return l, id, nil
+			return p, id, nil
 		case leads:
-			l.passTurn()
+			p.endLead()
 		}
 	}
 }

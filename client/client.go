@@ -2,7 +2,7 @@
 //
 // A Client talks to one server and may be used by many goroutines. Its appends share one
 // connection, and those that are waiting go out in one write, so an append among many is
-// cheap (lane.go). Each read has its own connection (read.go, stream.go).
+// cheap (pipeline.go). Each read has its own connection (read.go, stream.go).
 //
 // An append is never sent twice: if its outcome is unknown, it ends with ErrUnknown. A
 // Follow reconnects by itself and goes on where it was.
@@ -86,24 +86,24 @@ type Client struct {
 	cancel  context.CancelCauseFunc
 	running sync.WaitGroup // every goroutine of the client
 
-	room    *semaphore.Weighted // MaxInFlight
-	waiters sync.Pool           // of *waiter
-	lane    atomic.Pointer[lane]
+	room     *semaphore.Weighted // MaxInFlight
+	waiters  sync.Pool           // of *waiter
+	pipeline atomic.Pointer[pipeline]
 
 	mu      sync.Mutex
 	dialed  net.Conn // Dial's connection, until something uses it or dialedMax is over
-	dialing *dialing // a lane that is being connected
+	dialing *dialing // a pipeline that is being connected
 	closed  bool
 }
 
 // dialedMax is how long Dial's connection may lie unused: nothing watches it.
 const dialedMax = 10 * time.Second
 
-// dialing is the connecting of a lane; done is closed at its end.
+// dialing is the connecting of a pipeline; done is closed at its end.
 type dialing struct {
-	done chan struct{}
-	lane *lane
-	err  error
+	done     chan struct{}
+	pipeline *pipeline
+	err      error
 }
 
 // Dial connects to the server at addr, which is host:port, so that a wrong address shows at
@@ -171,31 +171,31 @@ func (c *Client) takeDialed() net.Conn {
 	return nc
 }
 
-// connected returns the lane, and connects again if the last one has ended. Concurrent
+// connected returns the pipeline, and connects again if the last one has ended. Concurrent
 // calls share one dial, which does not end with the context of any of them.
-func (c *Client) connected(ctx context.Context) (*lane, error) {
-	if l := c.lane.Load(); l != nil && !l.ended.Load() {
-		return l, nil
+func (c *Client) connected(ctx context.Context) (*pipeline, error) {
+	if p := c.pipeline.Load(); p != nil && !p.ended.Load() {
+		return p, nil
 	}
 	c.mu.Lock()
 	if c.closed {
 		c.mu.Unlock()
 		return nil, ErrClosed
 	}
-	if l := c.lane.Load(); l != nil && !l.ended.Load() {
+	if p := c.pipeline.Load(); p != nil && !p.ended.Load() {
 		c.mu.Unlock()
-		return l, nil
+		return p, nil
 	}
 	d := c.dialing
 	if d == nil {
 		d = &dialing{done: make(chan struct{})}
 		c.dialing = d
-		c.running.Go(func() { c.dialLane(d) })
+		c.running.Go(func() { c.dialPipeline(d) })
 	}
 	c.mu.Unlock()
 	select {
 	case <-d.done:
-		return d.lane, d.err
+		return d.pipeline, d.err
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case <-c.ctx.Done():
@@ -203,11 +203,11 @@ func (c *Client) connected(ctx context.Context) (*lane, error) {
 	}
 }
 
-// dialLane opens a lane for the calls that wait for d.
-func (c *Client) dialLane(d *dialing) {
-	if l := c.lane.Load(); l != nil {
+// dialPipeline opens a pipeline for the calls that wait for d.
+func (c *Client) dialPipeline(d *dialing) {
+	if p := c.pipeline.Load(); p != nil {
 		select {
-		case <-l.done: // what was appended before is completed before
+		case <-p.done: // what was appended before is completed before
 		case <-c.ctx.Done():
 		}
 	}
@@ -227,8 +227,8 @@ func (c *Client) dialLane(d *dialing) {
 	case err != nil:
 		d.err = err
 	default:
-		d.lane = c.newLane(nc)
-		c.lane.Store(d.lane)
+		d.pipeline = c.newPipeline(nc)
+		c.pipeline.Store(d.pipeline)
 	}
 	close(d.done)
 }
@@ -244,8 +244,8 @@ func (c *Client) Close() error {
 		c.dialed.Close()
 		c.dialed = nil
 	}
-	if l := c.lane.Load(); l != nil {
-		l.interrupt()
+	if p := c.pipeline.Load(); p != nil {
+		p.interrupt()
 	}
 	c.mu.Unlock()
 	c.running.Wait()

@@ -14,8 +14,8 @@ const (
 	LeadAfter = leadAfter
 )
 
-// Vacant reports whether the next append of the lane may lead.
-func (c *Client) Vacant() bool { return c.look().turn == vacant }
+// MayLead reports whether the next append of the pipeline may lead.
+func (c *Client) MayLead() bool { return c.look().reads == byNone }
 
 // Written is how many appends have been written, or are being written.
 func (c *Client) Written() int { s := c.look(); return int(s.next) - s.unwritten }
@@ -23,38 +23,38 @@ func (c *Client) Written() int { s := c.look(); return int(s.next) - s.unwritten
 // InLine is how many appends wait to be written.
 func (c *Client) InLine() int { return c.look().unwritten }
 
-// Idle reports whether nobody writes.
+// Idle reports whether no goroutine writes.
 func (c *Client) Idle() bool { return !c.look().busy }
 
-type laneState struct {
-	turn      turn
+type pipelineState struct {
+	reads     reads
 	next      uint64
 	unwritten int
 	busy      bool
 }
 
-func (c *Client) look() laneState {
-	l := c.lane.Load()
-	if l == nil { // nothing has been appended
-		return laneState{}
+func (c *Client) look() pipelineState {
+	p := c.pipeline.Load()
+	if p == nil { // nothing has been appended
+		return pipelineState{}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return laneState{l.turn, l.next, len(l.calls) - l.taken, l.busy}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return pipelineState{p.reads, p.next, len(p.calls) - p.taken, p.busy}
 }
 
 // Interrupt begins what Close does.
-func (c *Client) Interrupt() { c.lane.Load().interrupt() }
+func (c *Client) Interrupt() { c.pipeline.Load().interrupt() }
 
 // BeforeDirectWrite has hook run before each write that does not wait.
 func (c *Client) BeforeDirectWrite(hook func()) {
-	l, err := c.connected(context.Background())
+	p, err := c.connected(context.Background())
 	if err != nil {
 		panic(err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.direct.Out = hooked{l.direct.Out, hook}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.direct.Out = hooked{p.direct.Out, hook}
 }
 
 type hooked struct {
@@ -67,12 +67,12 @@ func (h hooked) Write(f func(fd uintptr) bool) error {
 	return h.RawConn.Write(f)
 }
 
-// ReadsUntil is until when the lane reads, zero for ever.
+// ReadsUntil is until when the pipeline reads, zero if it has no deadline.
 func (c *Client) ReadsUntil() time.Time {
-	l := c.lane.Load()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.deadline
+	p := c.pipeline.Load()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.deadline
 }
 
 // SetGatherMax sets for how long callbacks may gather, for the clients of the test.

@@ -25,7 +25,7 @@ const (
 	writeRounds = 4
 )
 
-// gather is the state of a lane on which lines gather. The lane is busy, and the goroutine
+// gather is the state of a pipeline on which lines gather. The pipeline is busy, and the goroutine
 // that ends the gathering writes them.
 type gather struct {
 	on      bool
@@ -48,16 +48,16 @@ func (g *gather) ends(waits bool) bool {
 
 // awaitDue lets the goroutines run that have just got their answers, for as long as they
 // append, and writes what has gathered unless the last of them did.
-func (l *lane) awaitDue() {
-	if l.gather.calling {
-		l.mu.Lock()
-		l.gather.calling = false
-		l.mu.Unlock()
+func (p *pipeline) awaitDue() {
+	if p.gather.calling {
+		p.mu.Lock()
+		p.gather.calling = false
+		p.mu.Unlock()
 	}
 	before := int32(0)
 	for round := 0; round < dueRounds; round++ {
 		runtime.Gosched()
-		due := l.gather.due.Load() // without mu, since they need it
+		due := p.gather.due.Load() // without mu, since they need it
 		if due <= 0 {
 			break
 		}
@@ -65,57 +65,57 @@ func (l *lane) awaitDue() {
 			before, round = due, 0
 		}
 	}
-	l.writeGathered()
+	p.writeGathered()
 }
 
-// writeGathered writes what has gathered, if the lane still gathers.
-func (l *lane) writeGathered() {
-	l.mu.Lock()
-	gathers := l.gather.on
-	l.gather.on = false
-	l.mu.Unlock()
+// writeGathered writes what has gathered, if the pipeline still gathers.
+func (p *pipeline) writeGathered() {
+	p.mu.Lock()
+	gathers := p.gather.on
+	p.gather.on = false
+	p.mu.Unlock()
 	if gathers {
-		l.flush()
+		p.flush()
 	}
 }
 
-// flush writes what has gathered, or has it written. The caller made the lane busy, or
+// flush writes what has gathered, or has it written. The caller made the pipeline busy, or
 // ended its gathering.
-func (l *lane) flush() {
-	if l.direct == nil {
-		l.wake <- struct{}{} // never blocks: busy says that no other goroutine has sent
+func (p *pipeline) flush() {
+	if p.direct == nil {
+		p.wake <- struct{}{} // never blocks: busy says that no other goroutine has sent
 		return
 	}
-	l.writeNow()
+	p.writeNow()
 }
 
 // writeNow writes what has gathered, as much as the connection takes without waiting, and
 // some of what comes meanwhile. It leaves the rest to the writing goroutine. The caller
-// made the lane busy.
-func (l *lane) writeNow() {
+// made the pipeline busy.
+func (p *pipeline) writeNow() {
 	for range writeRounds {
-		l.mu.Lock()
-		out := l.take()
-		l.mu.Unlock()
+		p.mu.Lock()
+		out := p.take()
+		p.mu.Unlock()
 		if out == nil {
 			return
 		}
-		n, _ := l.direct.TryWrite(out) // an error shows in the next write that can wait
-		l.mu.Lock()
+		n, _ := p.direct.TryWrite(out) // an error shows in the next write that can wait
+		p.mu.Lock()
 		if n < len(out) {
-			l.rest = out[n:]
-			l.mu.Unlock()
+			p.rest = out[n:]
+			p.mu.Unlock()
 			break
 		}
-		l.keep(out)
-		over := len(l.out) == 0
+		p.keep(out)
+		over := len(p.out) == 0
 		if over {
-			l.busy = false
+			p.busy = false
 		}
-		l.mu.Unlock()
+		p.mu.Unlock()
 		if over {
 			return
 		}
 	}
-	l.wake <- struct{}{} // never blocks: busy says that no other goroutine has sent
+	p.wake <- struct{}{} // never blocks: busy says that no other goroutine has sent
 }

@@ -34,7 +34,7 @@ func lone(t testing.TB, c *client.Client) {
 		_, err := c.Append(context.Background(), []byte("[0]"))
 		outcome(t, err, nil)
 	}
-	poll(t, "a vacant turn", c.Vacant)
+	poll(t, "leading to be possible", c.MayLead)
 }
 
 // answerLone answers the appends of lone.
@@ -56,7 +56,7 @@ func TestLeadStays(t *testing.T) {
 		lone(t, c)
 		led := 0
 		for n := range 1000 {
-			if c.Vacant() {
+			if c.MayLead() {
 				led++
 			}
 			ctx := ctx
@@ -76,11 +76,11 @@ func TestLeadStays(t *testing.T) {
 			t.Fatal(err)
 		}
 		answered.Wait()
-		if c.Vacant() {
-			t.Error("the turn is still vacant after an append that does not wait")
+		if c.MayLead() {
+			t.Error("an append may still lead after an append that does not wait")
 		}
 		lone(t, c)
-		poll(t, "the reading goroutine", func() bool { return !c.Vacant() })
+		poll(t, "the reading goroutine", func() bool { return !c.MayLead() })
 	}
 }
 
@@ -279,7 +279,7 @@ func TestLeadOthersDone(t *testing.T) {
 		close(returned)
 		led <- index
 	}()
-	poll(t, "an append that leads", func() bool { return !c.Vacant() })
+	poll(t, "an append that leads", func() bool { return !c.MayLead() })
 	poll(t, "its line to be written", func() bool { return c.Written() == first+1 })
 	if err := c.AppendAsync(patient(t), []byte("[2]"), func(index uint64, err error) {
 		outcome(t, err, nil)

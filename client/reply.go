@@ -16,7 +16,7 @@ type reply struct {
 	waits bool                          // of its call
 }
 
-// parseReply parses one line of a lane.
+// parseReply parses one line of a pipeline.
 func parseReply(line []byte) (r reply, ok bool) {
 	const head, mid = `{"id":"`, `","index":`
 	if rest, found := bytes.CutPrefix(line, []byte(head)); found {
