@@ -338,8 +338,8 @@ func TestAppendStalled(t *testing.T) {
 	}
 }
 
-// TestAppendUnsentAtLoss: what was in line behind a connection that was lost is
-// known not to be sent, and the server has all that it has among the unknown.
+// TestAppendUnsentAtLoss: appends queued on a connection that is lost are known
+// not to be sent, and every entry that the server stored is among the unknown.
 func TestAppendUnsentAtLoss(t *testing.T) {
 	noLeaks(t)
 	hang, lines := make(chan struct{}), make(chan string, 1)
@@ -381,7 +381,7 @@ func TestAppendUnsentAtLoss(t *testing.T) {
 }
 
 // TestAppendContextEnded: a context that has ended sends nothing; one that ends
-// behind the sending leaves the outcome unknown.
+// after sending leaves the outcome unknown.
 func TestAppendContextEnded(t *testing.T) {
 	noLeaks(t)
 	arrived := make(chan struct{})
@@ -594,8 +594,8 @@ func TestOrderOverConnections(t *testing.T) {
 	outcome(t, err, nil)
 }
 
-// TestCloseWhileACallbackWaits: a callback that appends itself, which waits for what comes
-// only after it has returned, is let go by Close.
+// TestCloseWhileACallbackWaits: Close releases a callback that appends, and so waits
+// for an answer that comes only after it has returned.
 func TestCloseWhileACallbackWaits(t *testing.T) {
 	for name, test := range map[string]struct {
 		options client.Options

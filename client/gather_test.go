@@ -101,7 +101,7 @@ func TestGatherWaiters(t *testing.T) {
 	}
 }
 
-// TestGatherSlowCallback: a callback that takes its time holds up nobody's append.
+// TestGatherSlowCallback: a slow callback delays no append of other goroutines.
 func TestGatherSlowCallback(t *testing.T) {
 	noLeaks(t)
 	const k, slow = 3, time.Millisecond

@@ -137,7 +137,7 @@ func TestLeadMixed(t *testing.T) {
 	}
 }
 
-// TestLeadEndNoticed: a connection that has ended while nobody read is noticed before
+// TestLeadEndNoticed: a connection that has ended while no goroutine read is noticed before
 // the next append is sent, so that it goes over another.
 func TestLeadEndNoticed(t *testing.T) {
 	noLeaks(t)
@@ -154,7 +154,7 @@ func TestLeadEndNoticed(t *testing.T) {
 	}
 }
 
-// TestLeadFault: what has come, or the end of the connection, while nobody read is seen
+// TestLeadFault: input or the end of the connection that came while no goroutine read is noticed
 // before the next append is sent, which therefore goes over another connection.
 func TestLeadFault(t *testing.T) {
 	for _, fault := range []string{"", `{"error":"the server is stopping"}` + "\n"} {
@@ -300,8 +300,8 @@ func TestLeadOthersDone(t *testing.T) {
 	}
 }
 
-// TestLeadUnsentAtClose: what an append that leads has not written, since the client was
-// closed just then, is known not to be sent.
+// TestLeadUnsentAtClose: an append that leads and has not written its line when the
+// client is closed is known not to be sent.
 func TestLeadUnsentAtClose(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, serve(t).addr, client.Options{})

@@ -412,8 +412,7 @@ func TestStat(t *testing.T) {
 	}
 }
 
-// TestValuesAreApart: whoever appends to a value does not write over the entries behind
-// it.
+// TestValuesAreApart: appending to a value does not overwrite the entries after it.
 func TestValuesAreApart(t *testing.T) {
 	noLeaks(t)
 	h := serve(t)

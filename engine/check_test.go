@@ -256,7 +256,7 @@ func (c *storeCheck) strays(dir string, names ...string) {
 	}
 }
 
-// tree lists what a directory holds, with a hash of every file, but for LOCK.
+// tree lists what a directory holds, with a hash of every file except LOCK.
 func tree(t testing.TB, dir string) string {
 	t.Helper()
 	var b strings.Builder

@@ -10,9 +10,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestDamagedBatch: of a damaged batch in a sealed segment, every entry is served
-// that two witnesses speak for: the hash in the index, and the batch's bytes or
-// a blob. The others, and only they, are errors.
+// TestDamagedBatch: an entry of a damaged batch in a sealed segment is served if
+// the batch's bytes or a blob match its hash in the index. Only the others are errors.
 func TestDamagedBatch(t *testing.T) {
 	t.Parallel()
 	whole := make(map[int]*storeFiles)

@@ -90,7 +90,7 @@ func latin1(b []byte) []rune {
 }
 
 // TestFormatReader runs the reader of the document on the golden store, as it is
-// and with what a crash may leave behind its last batch.
+// and with what a crash may leave after its last batch.
 func TestFormatReader(t *testing.T) {
 	t.Parallel()
 	python, err := exec.LookPath("python3")

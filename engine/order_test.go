@@ -24,8 +24,8 @@ func (w *watchedStore) commit(batch []byte, count int, now time.Time) error {
 	return err
 }
 
-// TestBeforeTheSync: before a batch is durable nobody can know of it: it is not
-// acknowledged, no part of the head, and cannot be read.
+// TestBeforeTheSync: a batch that is not yet durable is invisible: it is not
+// acknowledged, not part of the head, and cannot be read.
 func TestBeforeTheSync(t *testing.T) {
 	t.Parallel()
 	for name, size := range map[string]int{"committed by its caller": 10, "committed by the committer": 2 * inlineMax} {
@@ -160,7 +160,7 @@ func TestDamagedRecordKeepsSegment(t *testing.T) {
 }
 
 // TestShownAfterItsCompletion: followers see an entry only once its completion has
-// run, so that no reader tells of it before its writer knows.
+// run, so that no reader sees it before its writer knows.
 func TestShownAfterItsCompletion(t *testing.T) {
 	t.Parallel()
 	l := openLog(t, testConfig(t))

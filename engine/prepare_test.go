@@ -57,8 +57,8 @@ func (s *stepsStore) prepare() {
 	s.store.prepare()
 }
 
-// atRest waits until nobody leads and as many steps have been noted as want has.
-func (s *stepsStore) atRest(t *testing.T, l *Log, want string) {
+// waitIdle waits until no goroutine leads and the steps in want have been noted.
+func (s *stepsStore) waitIdle(t *testing.T, l *Log, want string) {
 	t.Helper()
 	eventually(t, want, func() bool {
 		_, leading := l.queue.state()
@@ -66,9 +66,9 @@ func (s *stepsStore) atRest(t *testing.T, l *Log, want string) {
 	})
 }
 
-// TestPreparedOnceAnswered: what readies the store for the next batch keeps nobody
-// waiting for the answers to the last, whoever commits; and who attends the committer
-// is told before it may wait for the disk.
+// TestPreparedOnceAnswered: preparing the store for the next batch does not delay the
+// answers to the last, whichever goroutine commits; and the committer's hooks
+// run before it may wait for the disk.
 func TestPreparedOnceAnswered(t *testing.T) {
 	t.Parallel()
 	for name, by := range map[string]struct {
@@ -84,12 +84,12 @@ func TestPreparedOnceAnswered(t *testing.T) {
 			l := openLog(t, testConfig(t))
 			s := &stepsStore{store: l.store, steps: new(steps)}
 			swapStore(l, s)
-			s.atRest(t, l, "prepare")
+			s.waitIdle(t, l, "prepare")
 			defer l.SetHooks(func() {}, func() { s.note("waiting") }, func() { s.note("answering") })()
 			for round, try := 0, 0; round < 3; {
 				s.forget()
 				by.give(l, []byte("[1]\n"), func(uint64, error) { s.note("done") })
-				s.atRest(t, l, "prepare")
+				s.waitIdle(t, l, "prepare")
 				if !strings.Contains(s.String(), by.want) {
 					// While the committer proves the last batch it commits the next one too.
 					if try++; try == 20 {
@@ -111,7 +111,7 @@ func TestNotPreparedAfterFailure(t *testing.T) {
 	l := openLog(t, testConfig(t))
 	s := &stepsStore{store: l.store, steps: new(steps)}
 	swapStore(l, s)
-	s.atRest(t, l, "prepare")
+	s.waitIdle(t, l, "prepare")
 	for name, give := range map[string]func([]byte, func(uint64, error)){
 		"caller":    func(b []byte, done func(uint64, error)) { l.Append(b, 1, done) },
 		"committer": func(b []byte, done func(uint64, error)) { l.Submit(b, 1, done) },
@@ -127,18 +127,18 @@ func TestNotPreparedAfterFailure(t *testing.T) {
 		if err := <-done; !errors.Is(err, ErrNotStored) {
 			t.Fatalf("%s: %v", name, err)
 		}
-		s.atRest(t, l, "commit done")
+		s.waitIdle(t, l, "commit done")
 		s.err = nil
 		give([]byte("[2]\n"), answered)
 		if err := <-done; err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		s.atRest(t, l, "commit done commit done prepare")
+		s.waitIdle(t, l, "commit done commit done prepare")
 	}
 	swapStore(l, s.store)
 }
 
-// TestRoomAhead: while batches are small there is room behind them whatever was filled
+// TestRoomAhead: while batches are small there is room after them whatever was filled
 // when the segment was made, but none beyond its end.
 func TestRoomAhead(t *testing.T) {
 	t.Parallel()

@@ -205,7 +205,7 @@ func refuse(t *testing.T, config Config, is error, says string) {
 }
 
 // TestPackedSegmentStays: one whose entries have no blobs is not removed, nor is
-// any behind it.
+// any after it.
 func TestPackedSegmentStays(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -283,7 +283,7 @@ func (e *events) have(text string) bool {
 	return strings.Contains(e.all.String(), text)
 }
 
-// TestRemovalThatFails: when a segment cannot be removed, none behind it is.
+// TestRemovalThatFails: when a segment cannot be removed, none after it is.
 func TestRemovalThatFails(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)

@@ -91,8 +91,8 @@ func TestStatsPlaces(t *testing.T) {
 	}
 }
 
-// TestRefusing: why appends are refused is said from the first refused batch to
-// the first that is stored, or until it has become too old to tell.
+// TestRefusing: the stats say why appends are refused from the first refused batch to
+// the first that is stored, or until the reason is too old.
 func TestRefusing(t *testing.T) {
 	t.Parallel()
 	l := openLog(t, testConfig(t))
@@ -201,8 +201,8 @@ func (h *hungStore) commit(batch []byte, count int, now time.Time) error {
 	return h.store.commit(batch, count, now)
 }
 
-// TestStatsWhileTheDiskHangs: those who look on do not wait for the disk, and are
-// told of it.
+// TestStatsWhileTheDiskHangs: Stats does not wait for the disk, and reports that it
+// hangs.
 func TestStatsWhileTheDiskHangs(t *testing.T) {
 	t.Parallel()
 	l := openLog(t, testConfig(t))

@@ -34,8 +34,8 @@ func openLog(t testing.TB, config Config) *Log {
 	return l
 }
 
-// swapStore puts another store in the place of the log's: whoever leads does it, who is
-// the only one to use it while nothing is read.
+// swapStore replaces the log's store. The leader does it: no other goroutine uses the
+// store while nothing is read.
 func swapStore(l *Log, s store) {
 	done := make(chan struct{})
 	l.Submit(nil, 0, func(uint64, error) {

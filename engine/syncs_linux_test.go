@@ -14,7 +14,7 @@ import (
 )
 
 // call is one system call of a trace. Calls of several threads overlap: a call
-// is known to come behind another one if it begins behind its end.
+// is known to come after another if it begins after that one's end.
 type call struct {
 	name       string
 	path       string // of its descriptor, or its last path
@@ -72,7 +72,7 @@ func (tr *trace) wrong(format string, args ...any) {
 	tr.wrongs = append(tr.wrongs, fmt.Sprintf(format, args...))
 }
 
-// between finds a call of that name on path that begins behind from and has ended
+// between finds a call of that name on path that begins after from and has ended
 // before to begins.
 func (tr *trace) between(name, path string, from, to int) bool {
 	return slices.ContainsFunc(tr.calls, func(c call) bool {
@@ -95,7 +95,7 @@ func (tr *trace) each(what string, names []string, is func(c call) bool, fn func
 	}
 }
 
-// next is the line at which the next of the calls that is satisfies begins behind line.
+// next is the line at which the next of the calls that is satisfies begins after line.
 func (tr *trace) next(line int, is func(c call) bool) int {
 	for _, c := range tr.calls {
 		if c.begin > line && is(c) {
@@ -208,7 +208,7 @@ func checkSyncs(calls []call, data string) []string {
 		if !tr.between("fdatasync", next, last, c.begin) {
 			tr.wrong("%s gets its name before its bytes are synced", c.path)
 		}
-		// Behind the renaming a descriptor's path is the new one.
+		// After the renaming a descriptor's path is the new one.
 		first := tr.next(c.end, func(w call) bool { return w.name == "pwrite64" && w.path == c.path })
 		if !tr.between("fsync", segments, c.end, first) {
 			tr.wrong("%s is written to before its name is synced", c.path)

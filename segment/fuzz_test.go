@@ -211,7 +211,7 @@ func FuzzRecords(f *testing.F) {
 				t.Fatalf("record %d does not encode to what was read", index)
 			}
 		}
-		// What the preflight keeps are records, and the one behind them is none.
+		// The preflight keeps whole records only, and the next one is not whole.
 		whole, why, err := wholeRecords(RecordFile{Path: filepath.Join(dir, recordFile(1)), First: 1, Size: int64(len(b))})
 		if err != nil || !errors.Is(why, ErrDamaged) {
 			t.Fatalf("%d records are whole, %v, %v", whole, why, err)

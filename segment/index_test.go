@@ -198,7 +198,7 @@ func TestOpenIndexTrims(t *testing.T) {
 	}
 }
 
-// TestLastRecord: what is behind a damaged record still counts as settled once.
+// TestLastRecord: records after a damaged one still count as settled once.
 func TestLastRecord(t *testing.T) {
 	t.Parallel()
 	dir := newIndex(t, 10)

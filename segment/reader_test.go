@@ -161,8 +161,8 @@ func TestReaderWithDamagedTable(t *testing.T) {
 	}
 }
 
-// TestReaderWithDamagedTableAndBatch: what lies before the damage is served,
-// what lies behind is called damaged, and nothing is served in another's place.
+// TestReaderWithDamagedTableAndBatch: entries before the damage are served,
+// those after it are reported as damaged, and no entry is served for another.
 func TestReaderWithDamagedTableAndBatch(t *testing.T) {
 	t.Parallel()
 	x := build(t, true, 2, 1, 3, 1, 2)

@@ -80,7 +80,7 @@ func TestTornSectors(t *testing.T) {
 }
 
 // TestAlteredTail alters bytes of a last batch all of whose sectors are there: that is
-// damage, whether or not a proof tells more.
+// damage, with or without a proof.
 func TestAlteredTail(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -106,7 +106,7 @@ func TestAlteredTail(t *testing.T) {
 			if err != nil || walked.Torn != scan.Torn || walked.Unwritten || walked.Claimed != 101 {
 				t.Fatalf("shift %d, byte %d: Walk says %+v, %v", shift, at-from, walked, err)
 			}
-			// With the proof behind it the scan itself says so, and Walk which entries.
+			// With the proof after it the scan itself says so, and Walk which entries.
 			copy(b[to:], end[:])
 			if _, err := ScanBatches(bytes.NewReader(b), "x", int64(len(b)), nil); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "was durable") {
 				t.Fatalf("shift %d, byte %d, with a proof: %v", shift, at-from, err)

@@ -74,8 +74,8 @@ func TestScanUnreadable(t *testing.T) {
 	}
 }
 
-// TestWindowUnreadable: a read for one batch fetches what lies behind it too, and
-// does not fail for it.
+// TestWindowUnreadable: a read for one batch also fetches the bytes after it, and
+// does not fail if they are unreadable.
 func TestWindowUnreadable(t *testing.T) {
 	t.Parallel()
 	w := window{r: sick{strings.Repeat("x", 100), 50}, size: 100}

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestAllocation: a line takes no more memory than its length justifies, whatever
-// is in it: its canonical form is at most about four times as long (1e20), and as
-// much again and again is left behind while the memory for it grows.
+// TestAllocation: a line takes no more memory than its length justifies, whatever it
+// holds: its canonical form is at most about four times as long (1e20), and growing
+// the memory for it leaves several times as much as garbage.
 func TestAllocation(t *testing.T) {
 	const times, plus = 24, 64 << 10
 	files, err := filepath.Glob(filepath.Join("testdata", "fuzz", "FuzzParse", "*"))

@@ -56,7 +56,7 @@ func TestTokenFirst(t *testing.T) {
 			c.wantEnd()
 		})
 	}
-	// Nobody is owed an answer who says nothing, or half a line.
+	// A client that sends nothing, or half a line, gets no answer.
 	for _, input := range []string{"", `{"token":"bo`} {
 		c := h.dial()
 		c.write(input)
@@ -148,7 +148,7 @@ func TestReauthorize(t *testing.T) {
 	stays.want(ack(2, 2), entry(2, 2))
 }
 
-// TestAuthTime: who does not show who he is makes room for others.
+// TestAuthTime: a client that does not authenticate in time is disconnected.
 func TestAuthTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, err := engine.Open(engine.NewConfig(engine.Memory))
@@ -223,7 +223,7 @@ func TestTLS(t *testing.T) {
 	guest.send(tokenLine("write"), `{"id":"2","entry":{"n":2}}`)
 	guest.want(ack(2, 5002))
 
-	// And nobody is served who does not speak TLS at all.
+	// And a client without TLS is not served.
 	plain := h.dial()
 	plain.send(tokenLine("both"))
 	rest, _ := io.ReadAll(plain.r)

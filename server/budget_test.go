@@ -108,8 +108,8 @@ func TestStalledReplayOfAPeerThatIsGone(t *testing.T) {
 	poll(t, "the end of the connection", func() bool { return h.Connections() == 0 })
 }
 
-// Where peers hold too much memory, those are cut that have been idle the longest, and
-// nobody else is.
+// When peers hold too much memory, those that have been idle the longest are cut, and
+// no others.
 func TestMemoryThatPeersHold(t *testing.T) {
 	noLeaks(t)
 	const bound = 8 << 20
@@ -167,7 +167,7 @@ func TestLongLineWaits(t *testing.T) {
 }
 
 // TestStalledLinesDelayNobody: connections that stop in the middle of a long line do not
-// keep those waiting that go on, however many there are.
+// delay the others, however many there are.
 func TestStalledLinesDelayNobody(t *testing.T) {
 	noLeaks(t)
 	h := start(t, newFakeLog(), Config{MaxEntry: 1 << 20, MaxHeld: 8 << 20})

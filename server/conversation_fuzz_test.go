@@ -75,8 +75,8 @@ func sortOut(t *testing.T, output string) (c conversation) {
 	return c
 }
 
-// FuzzConversation: into which packets the input of a connection is cut makes no
-// difference to what it gets, but for how much of a read is sent before the end.
+// FuzzConversation: how the input of a connection is split into packets makes no
+// difference to its output, except for how much of a read is sent before the end.
 func FuzzConversation(f *testing.F) {
 	for i, input := range []string{
 		"{\"id\":\"1\",\"entry\":[1]}\n{\"from\":1}\n{\"id\":\"2\",\"entry\":[2]}\n{\"id\":\"3\",\"entry\":{\"a\":1,\"a\":1}}\n",

@@ -65,8 +65,8 @@ func TestStatsOfAConversation(t *testing.T) {
 	}
 }
 
-// TestStatsOfRefusals: what the log did not store is counted in entries, and what
-// nobody had the right to.
+// TestStatsOfRefusals: refused entries are counted, and so are requests without
+// the right.
 func TestStatsOfRefusals(t *testing.T) {
 	noLeaks(t)
 	log := newFakeLog()
@@ -98,8 +98,8 @@ func TestStatsOfRefusals(t *testing.T) {
 	}
 }
 
-// TestStatsOfReaders: a reader that takes nothing is as far behind as what it has
-// not been sent, one at the head is not, and neither is there once it has gone.
+// TestStatsOfReaders: the lag of a reader that receives nothing is the number of entries
+// that it has not been sent; that of one at the head is 0. Readers that left do not count.
 func TestStatsOfReaders(t *testing.T) {
 	noLeaks(t)
 	log := openDisk(t)
