@@ -34,6 +34,7 @@ func newOpen(t testing.TB, dir string) engine.Config {
 	must(t, <-done)
 	await(t, "the index", func() bool { return l.Stats().Settled == storeEntries })
 	must(t, l.Close())
+	unprove(t, c.Data)
 	return c
 }
 
@@ -250,4 +251,30 @@ func TestReach(t *testing.T) {
 			t.Errorf("of bytes with %d entries, %d are reached, want %d", c.through, got, c.want)
 		}
 	}
+}
+
+// TestSalvageProved loses the header and the first entry of a last batch that a proof
+// says was durable: a repair does not take it for one that was being copied.
+func TestSalvageProved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir() + "/data"
+	config := newOpen(t, dir)
+	path := segmentFiles(t, dir)[0]
+	s, err := segment.Stat(path)
+	must(t, err)
+	_, err = s.Scan()
+	must(t, err)
+	w, err := segment.Resume(s, 0)
+	must(t, err)
+	must(t, w.Close())
+	over(t, path, lastBatch, 48, 0, 60)
+	res, code, said := runRepair(t, RepairOptions{Options: Options{Data: dir}, LooseMax: 1})
+	if code != ExitErrors || res.Outcome.GivenUp > 0 {
+		t.Errorf("repaired with %d, want %d; %d given up\n%s", code, ExitErrors, res.Outcome.GivenUp, said)
+	}
+	_, code, said = runRepair(t, RepairOptions{Options: Options{Data: dir}, LooseMax: 1, AcceptLoss: true})
+	if code != ExitCorrected {
+		t.Errorf("repaired with %d, want %d\n%s", code, ExitCorrected, said)
+	}
+	checkServed(t, config, storeEntries, []uint64{lastBatch})
 }

@@ -3,7 +3,6 @@ package repair
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -195,19 +194,28 @@ func (r *repairer) copiedWhileItGrew(s *plan.Segment) bool {
 		return false
 	}
 	defer f.Close()
-	scan, err := segment.ScanBatches(f, s.Path, s.Size, nil)
-	more := errors.Is(err, segment.ErrDamaged) // batches follow
-	if err != nil && !more {
+	damaged, more := int64(0), false // where the damage is, and whether batches follow it
+	w, err := segment.Walk(f, s.First, s.HeaderSum, s.HeaderOK, s.Size, func(p segment.Piece) error {
+		if damaged == 0 && p.Damage != nil {
+			damaged = p.Offset
+		}
+		more = more || damaged > 0 && p.Damage == nil
+		return nil
+	})
+	if err != nil {
 		return false
 	}
+	if damaged == 0 {
+		damaged = w.End
+	}
 	var head [segment.BatchHeaderSize]byte
-	if _, err := f.ReadAt(head[:], scan.End); err != nil {
+	if _, err := f.ReadAt(head[:], damaged); err != nil {
 		return false
 	}
 	none := head == [segment.BatchHeaderSize]byte{}
-	bodyAt := scan.End + segment.BatchHeaderSize
+	bodyAt := damaged + segment.BatchHeaderSize
 
-	from := scan.End // where the zeros begin
+	from := damaged // where the zeros begin
 	if h, err := segment.ParseBatchHeader(head[:]); err == nil {
 		bodyEnd := min(bodyAt+int64(h.Size), s.Size)
 		if from = skip(f, bodyAt, bodyEnd, false); from == bodyEnd { // an entry holds no zero byte
