@@ -60,7 +60,7 @@ type disk struct {
 // start runs the sealer and the settler for the log l.
 func (d *disk) start(l *Log) {
 	d.work.Go(d.seal)
-	d.work.Go(func() { d.watch(l) })
+	d.startWatch(l)
 	if d.index != nil {
 		s := &settler{d: d, l: l, doubt: l.head.Load()}
 		d.work.Go(s.run)

@@ -58,29 +58,29 @@ func (d *disk) inPlace() error {
 	return nil
 }
 
+// startWatch looks at the open segment, and then has watch look every watchEvery.
+func (d *disk) startWatch(l *Log) {
+	open := d.last()
+	seen := place{path: open.Path}
+	if err := d.openInPlace(open, &seen); err != nil {
+		l.fail(err)
+		return
+	}
+	d.work.Go(func() { d.watch(l, open, seen) })
+}
+
 // watch ends appends once the directories, or the open segment, have been moved away or
 // removed: until the store closes.
-func (d *disk) watch(l *Log) {
+func (d *disk) watch(l *Log, open *segment.Segment, seen place) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	var open *segment.Segment
-	var seen place
 	for {
-		d.mu.RLock()
-		last := d.segments[len(d.segments)-1]
-		d.mu.RUnlock()
 		err := d.inPlace()
-		if err == nil && last != open {
-			var fi fs.FileInfo
-			if fi, err = os.Lstat(last.Path); err == nil {
-				open, seen = last, place{last.Path, fi}
-			} else if errors.Is(err, fs.ErrNotExist) {
-				err = fmt.Errorf("%w: %s is gone", ErrMoved, last.Path)
-			} else {
-				err = nil
+		if err == nil {
+			if last := d.last(); last != open {
+				open, seen = last, place{path: last.Path}
 			}
-		} else if err == nil {
-			err = seen.check()
+			err = d.openInPlace(open, &seen)
 		}
 		if err != nil {
 			l.fail(err)
@@ -92,4 +92,32 @@ func (d *disk) watch(l *Log) {
 			return
 		}
 	}
+}
+
+// openInPlace checks that the open segment is where it was when it was first seen, which
+// this notes in seen. A segment that has been sealed since may have been removed, too.
+func (d *disk) openInPlace(open *segment.Segment, seen *place) (err error) {
+	if seen.file == nil {
+		var fi fs.FileInfo
+		if fi, err = os.Lstat(seen.path); err == nil {
+			seen.file = fi
+		} else if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %s is gone", ErrMoved, seen.path)
+		} else {
+			return nil // nothing is known
+		}
+	} else {
+		err = seen.check()
+	}
+	if d.last() != open {
+		return nil
+	}
+	return err
+}
+
+// last is the open segment.
+func (d *disk) last() *segment.Segment {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.segments[len(d.segments)-1]
 }

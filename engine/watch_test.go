@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -33,7 +34,6 @@ func TestMovedAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			mustAppend(t, l, "{}")
-			time.Sleep(100 * time.Millisecond) // for the first look
 			if err := move(t, config.Data); err != nil {
 				t.Fatal(err)
 			}
@@ -48,5 +48,43 @@ func TestMovedAway(t *testing.T) {
 				t.Errorf("close: %v", err)
 			}
 		})
+	}
+}
+
+// TestRemovedSegmentHasNotMoved: a segment that was open when the watch took its name, and
+// was sealed and removed before the watch looked, is no sign that files were moved.
+func TestRemovedSegmentHasNotMoved(t *testing.T) {
+	t.Parallel()
+	config := testConfig(t)
+	config.SegmentSize, config.RemoveAfter = 1<<10, time.Hour
+	l, err := Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	d := l.store.(*disk)
+	open := d.last()
+	fresh, seen := place{path: open.Path}, place{path: open.Path}
+	if err := d.openInPlace(open, &seen); err != nil {
+		t.Fatal(err)
+	}
+	for d.last() == open {
+		mustAppend(t, l, `["`+strings.Repeat("x", 200)+`"]`)
+	}
+	if err := os.Remove(open.Path); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*place{&fresh, &seen} {
+		if err := d.openInPlace(open, p); err != nil {
+			t.Errorf("the segment that was sealed: %v", err)
+		}
+	}
+	last := d.last()
+	seen = place{path: last.Path}
+	if err := errors.Join(d.openInPlace(last, &seen), os.Rename(last.Path, last.Path+".away")); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.openInPlace(last, &seen); !errors.Is(err, ErrMoved) {
+		t.Errorf("the open segment: %v, want ErrMoved", err)
 	}
 }
