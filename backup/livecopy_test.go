@@ -49,7 +49,7 @@ func rsyncCommand(from, to string) *exec.Cmd {
 
 // vanished is what the programs say of a file that they had listed and that was
 // gone when they came to it, or that grew while they read it.
-var vanished = regexp.MustCompile(`(?m)^(cp: cannot stat '[^']*': No such file or directory|cp: cannot open '[^']*' for reading: No such file or directory|tar: [^:]*: (File removed before we read it|file changed as we read it|File shrank by [0-9]+ bytes; padding with zeros|Cannot (open|stat): No such file or directory)|tar: Exiting with failure status due to previous errors|file has vanished: .*|rsync warning: some files vanished .*)\n`)
+var vanished = regexp.MustCompile(`(?m)^(cp: cannot stat '[^']*': No such file or directory|cp: cannot open '[^']*' for reading: No such file or directory|cp: skipping file '[^']*next\.tmp', as it was replaced while being copied|tar: [^:]*: (File removed before we read it|file changed as we read it|File shrank by [0-9]+ bytes; padding with zeros|Cannot (open|stat): No such file or directory)|tar: Exiting with failure status due to previous errors|file has vanished: .*|rsync warning: some files vanished .*)\n`)
 
 // TestLiveCopies: each copy opens, after the repair where the daemon asks for
 // one and only then, with every entry that was acknowledged before it began.
