@@ -56,9 +56,14 @@ func (w *writer) replay(last uint64) error {
 	c, r := w.conn, w.read
 	turn := replayTurn{replayThrottle: c.server.throttle}
 	defer turn.end()
-	if err := turn.startReading(c.ctx); err != nil {
-		return err
+	select {
+	case turn.reads <- struct{}{}:
+	default:
+		if err := w.awaitPlace(turn.reads, 0); err != nil {
+			return err
+		}
 	}
+	turn.reading = true
 	var stop error
 	err := c.server.log.Read(c.ctx, r.next, last, func(first uint64, count int, entries []byte, err error) error {
 		w.grow()
@@ -99,14 +104,35 @@ func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 	if err := w.flush(kept); err != nil {
 		return err
 	}
-	w.collect()
-	if w.ending > endInput {
-		return errStopped
-	}
-	if err := w.reply(math.MaxUint64); err != nil {
+	if err := w.awaitPlace(turn.slots, kept); err != nil {
 		return err
 	}
-	return turn.next(w.conn.ctx)
+	turn.started = time.Now()
+	return turn.startReading(w.conn.ctx)
+}
+
+// awaitPlace waits for a place in the throttle. Until it has one it sends the replies that
+// come. The error is errStopped, or says why the connection was cut.
+func (w *writer) awaitPlace(place chan<- struct{}, kept int) error {
+	for {
+		w.collect()
+		if w.ending > endInput {
+			return errStopped
+		}
+		if err := w.reply(math.MaxUint64); err != nil {
+			return err
+		}
+		if err := w.flush(kept); err != nil {
+			return err
+		}
+		select {
+		case place <- struct{}{}:
+			return nil
+		case <-w.conn.outbox.wake:
+		case <-w.conn.ctx.Done():
+			return context.Cause(w.conn.ctx)
+		}
+	}
 }
 
 // awaitAcks waits until all appends through index have been acknowledged.
@@ -165,24 +191,13 @@ type replayTurn struct {
 	reading bool
 }
 
-// startReading waits until this replay may read. Its beginning needs no turn, so that
-// short reads do not wait. The error says why the connection was cut.
+// startReading waits until this replay may read. A replay's beginning needs no turn, so
+// that short reads do not wait. The error says why the connection was cut.
 func (t *replayTurn) startReading(ctx context.Context) error {
 	select {
 	case t.reads <- struct{}{}:
 		t.reading = true
 		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// next waits for the next turn. The error says why the connection was cut.
-func (t *replayTurn) next(ctx context.Context) error {
-	select {
-	case t.slots <- struct{}{}:
-		t.started = time.Now()
-		return t.startReading(ctx)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
