@@ -118,8 +118,18 @@ func TestTokenNobodyAskedFor(t *testing.T) {
 	c.want(ack(1, 1))
 	c.send(tokenLine("any"))
 	c.want(`{"error":"invalid message"}`)
-	c.send(`{"stat":true}`) // nothing is known
-	c.want(`{"error":"invalid message"}`)
+}
+
+// TestStatUnset: a server without Config.Stat answers with what its log knows.
+func TestStatUnset(t *testing.T) {
+	h := start(t, openMemory(t), Config{})
+	c := h.dial()
+	c.send(`{"stat":true}`)
+	c.want(`{"stat":{"head":0}}`)
+	c.send(`{"id":"1","entry":[]}`)
+	c.want(ack(1, 1))
+	c.send(`{"stat":true}`)
+	c.want(`{"stat":{"head":1}}`)
 }
 
 func TestReauthorize(t *testing.T) {

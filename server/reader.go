@@ -300,7 +300,7 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 		return nil, true, nil
 	case isWrite: // it has filled the group
 	case m.kind == token && !r.greeted:
-	case m.kind == stat && c.rights.Read && c.server.cfg.Stat != nil:
+	case m.kind == stat && c.rights.Read:
 		err = r.stat()
 	case (m.kind == stat || m.kind == read) && !c.rights.Read:
 		c.server.counts.unauthorized.Add(1)
@@ -320,7 +320,17 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 
 // stat answers with the server's status.
 func (r *reader) stat() error {
-	text, err := json.Marshal(r.conn.server.cfg.Stat())
+	var status any
+	if stat := r.conn.server.cfg.Stat; stat != nil {
+		status = stat()
+	} else {
+		head, err := r.conn.server.log.Head(r.conn.ctx)
+		if err != nil {
+			return err
+		}
+		status = map[string]uint64{"head": head}
+	}
+	text, err := json.Marshal(status)
 	if err != nil {
 		return r.conn.fault("stat: " + err.Error())
 	}

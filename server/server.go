@@ -56,8 +56,8 @@ type Config struct {
 	// must then send {"token":"…"} before anything else. It is called from many goroutines,
 	// and must take the same time for every hash.
 	Tokens func(hash [32]byte) (name string, rights Rights)
-	// Stat, if not nil, returns the answer to {"stat":true}, which is sent as JSON. It is
-	// called from many goroutines.
+	// Stat returns the answer to {"stat":true}, which is sent as JSON. It is called from
+	// many goroutines. If it is nil, the answer is {"head":N}.
 	Stat func() any
 	// TailCache is how many bytes of the newest lines are kept for followers; 64 MiB by
 	// default.
