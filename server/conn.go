@@ -76,7 +76,11 @@ func (c *conn) serve() {
 	if errors.Is(cause, errLog) {
 		level = zerolog.ErrorLevel
 	}
-	c.log.WithLevel(level).Str("event", "close").AnErr("error", cause).Send()
+	event := c.log.WithLevel(level).Str("event", "close").AnErr("error", cause)
+	if n := c.reader.unlogged; n > 0 {
+		event = event.Uint64("unlogged", n) // bad messages without a line of their own
+	}
+	event.Send()
 	c.cancel(nil)
 }
 

@@ -27,6 +27,9 @@ const (
 	// groupMax is how many bytes of entries one group collects: a wait for room is then
 	// for one group's worth.
 	groupMax = 512 << 10
+	// badLogged is how many bad messages of one connection have a line each in the log, so
+	// that a peer cannot fill it.
+	badLogged = 10
 )
 
 // bulkBuffers and smallBuffers hold buffers for input.
@@ -52,6 +55,9 @@ type reader struct {
 	discards  bool   // the rest of a line that is over the limit is being discarded
 	arriving  share  // what part takes
 	arrivingN int64  // bytes of it
+
+	logged   int    // bad messages that have a line in the log
+	unlogged uint64 // bad messages that have none
 
 	greeted  bool // a message has come, so a token is no longer accepted
 	other    bool // something other than a write has come since the last read
@@ -252,7 +258,7 @@ func (r *reader) tooLong(start []byte) error {
 	c := r.conn
 	limit := c.server.cfg.MaxEntry + lineSlack
 	text := fmt.Sprintf("not stored: the line is over the limit of %d bytes", limit)
-	c.log.Warn().Str("event", "invalid").Str("error", text).Send()
+	r.logInvalid(text)
 	id := leadingID(start[:limit])
 	if id == nil {
 		c.server.counts.invalid.Add(1)
@@ -295,7 +301,7 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 	switch {
 	case bad != nil:
 		c.server.counts.invalid.Add(1)
-		c.log.Warn().Str("event", "invalid").Str("error", bad.Error()).Send()
+		r.logInvalid(bad.Error())
 		c.outbox.stop(endInvalid)
 		return nil, true, nil
 	case isWrite: // it has filled the group
@@ -304,11 +310,13 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 		err = r.stat()
 	case (m.kind == stat || m.kind == read) && !c.rights.Read:
 		c.server.counts.unauthorized.Add(1)
-		c.log.Warn().Str("event", "unauthorized").Msg("a read without the right to it")
+		if r.mayLog() {
+			c.log.Warn().Str("event", "unauthorized").Msg("a read without the right to it")
+		}
 		err = c.fault("unauthorized: this token may not read")
 	case m.kind != read:
 		c.server.counts.invalid.Add(1)
-		c.log.Warn().Str("event", "invalid").Str("error", "invalid message").Send()
+		r.logInvalid("invalid message")
 		err = c.fault("invalid message")
 	}
 	r.greeted = true
@@ -316,6 +324,24 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 		return nil, true, err
 	}
 	return newGroup(c), false, nil
+}
+
+// mayLog reports whether one more bad message of this connection may have a line in the
+// log; those that may not are counted, for the line about its close.
+func (r *reader) mayLog() bool {
+	if r.logged == badLogged {
+		r.unlogged++
+		return false
+	}
+	r.logged++
+	return true
+}
+
+// logInvalid logs a line of the peer that is invalid.
+func (r *reader) logInvalid(text string) {
+	if r.mayLog() {
+		r.conn.log.Warn().Str("event", "invalid").Str("error", text).Send()
+	}
 }
 
 // stat answers with the server's status.

@@ -90,7 +90,6 @@ func answered(c net.Conn, line, begins string) error {
 // log: each adds at most floodedLog to it, however much it sends. All other connections
 // are still logged.
 func TestLogBytesPerByteSent(t *testing.T) {
-	t.Skip("does not hold yet: the server logs a line for each of the peer's")
 	const (
 		peers  = 8
 		lines  = 100_000 // of each peer, of two bytes
