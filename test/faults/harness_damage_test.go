@@ -47,13 +47,17 @@ func unfinish(t testing.TB, data string) {
 // and its offset; nil for a segment that is sealed or has no batch. See docs/FORMAT.md.
 func halfBatch(b []byte) (off int64, half []byte) {
 	const header = 48
-	le, at := binary.LittleEndian, 64
+	le, at, castagnoli := binary.LittleEndian, 64, crc32.MakeTable(crc32.Castagnoli)
 	var first uint64
 	var prev uint32
 	// A header of no entries is a proof of the end: the next batch takes its place.
 	for at+header <= len(b) && string(b[at:at+4]) == "BTCH" && le.Uint32(b[at+16:]) > 0 {
+		end := at + header + int(le.Uint32(b[at+4:]))
+		if end > len(b) || crc32.Checksum(b[at+header:end], castagnoli) != le.Uint32(b[at+40:]) {
+			break // half a batch already
+		}
 		first, prev = le.Uint64(b[at+8:])+uint64(le.Uint32(b[at+16:])), le.Uint32(b[at+44:])
-		at += header + int(le.Uint32(b[at+4:]))
+		at = end
 	}
 	if rest := bytes.TrimRight(b[at:], "\x00"); first == 0 || len(rest) > header {
 		return 0, nil
@@ -65,7 +69,7 @@ func halfBatch(b []byte) (off int64, half []byte) {
 	le.PutUint32(half[16:], 1) // entries
 	le.PutUint32(half[20:], prev)
 	le.PutUint64(half[32:], uint64(at))
-	le.PutUint32(half[44:], crc32.Checksum(half[:44], crc32.MakeTable(crc32.Castagnoli)))
+	le.PutUint32(half[44:], crc32.Checksum(half[:44], castagnoli))
 	return int64(at), half
 }
 
