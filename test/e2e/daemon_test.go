@@ -311,11 +311,12 @@ func TestDamagedStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b[len(b)-5] ^= 1
+	b[bytes.LastIndex(b, []byte(`{"a":1}`))+5] ^= 1
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d = launch(t, "DATA="+data)
+	defer time.AfterFunc(20*time.Second, func() { d.cmd.Process.Kill() }).Stop() // should it serve
 	code := d.wait(t)
 	text := d.stderr.String()
 	if code != cli.ExitFailure || strings.Count(text, "\n") != 1 || !strings.Contains(text, path) || !strings.Contains(text, "tcp-log-server fsck "+data) {
