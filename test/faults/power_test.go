@@ -92,7 +92,7 @@ type errText string
 
 func (e errText) Error() string { return strings.TrimSpace(string(e)) }
 
-// withoutSync is a server whose commit does not sync.
+// withoutSync is a server that syncs neither a commit nor the proof that follows it.
 func withoutSync(t *testing.T) string {
 	t.Helper()
 	path, err := unsynced()
@@ -116,8 +116,8 @@ var unsynced = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if n := strings.Count(string(source), with); n != 1 {
-		return "", fmt.Errorf("%s has the commit's sync %d times, want once", path, n)
+	if n := strings.Count(string(source), with); n != 2 {
+		return "", fmt.Errorf("%s syncs in this form %d times, want 2: Commit and Prove", path, n)
 	}
 	altered, overlay := filepath.Join(scratch, "writer.go"), filepath.Join(scratch, "overlay.json")
 	b, err := json.Marshal(map[string]any{"Replace": map[string]string{path: altered}})
@@ -125,7 +125,7 @@ var unsynced = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	if err := errors.Join(
-		os.WriteFile(altered, []byte(strings.Replace(string(source), with, without, 1)), 0o600),
+		os.WriteFile(altered, []byte(strings.ReplaceAll(string(source), with, without)), 0o600),
 		os.WriteFile(overlay, b, 0o600),
 	); err != nil {
 		return "", err
