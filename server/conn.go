@@ -13,7 +13,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"tcp-log-server/internal/nowait"
 	"tcp-log-server/server/internal/gather"
 )
 
@@ -22,9 +21,9 @@ import (
 // between them.
 type conn struct {
 	server *Server
-	raw    net.Conn     // the socket
-	direct *nowait.Conn // raw, for calls that do not wait; nil under TLS, and if raw is not a TCP socket
-	nc     net.Conn     // what messages travel over: raw with a stall timeout, under TLS if there is any
+	raw    net.Conn       // the socket
+	direct *gather.Socket // raw, for calls that do not wait; nil under TLS, and if raw is not a TCP socket
+	nc     net.Conn       // what messages travel over: raw with a stall timeout, under TLS if there is any
 	log    zerolog.Logger
 	ctx    context.Context // done when the connection is cut
 	cancel context.CancelCauseFunc
@@ -46,11 +45,15 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c.reader.conn, c.reader.arriving = c, share{conn: c, epoch: s.began}
 	c.writer.conn, c.writer.stuck = c, share{conn: c, epoch: s.began}
 	c.outbox.wake, c.outbox.room = make(chan struct{}, 1), make(chan struct{}, 1)
-	c.nc = &stallTimeoutConn{Conn: nc, timeout: s.cfg.WriteTimeout, counts: &s.counts, stuck: &c.writer.stuck}
+	if s.cfg.TLS == nil {
+		if c.direct = gather.NewSocket(nc, keepAlive); c.direct != nil {
+			c.raw = c.direct
+			c.shared = s.gather.Conn(c.direct, s.counts.accepted.Load(), c.takeWrites)
+		}
+	}
+	c.nc = &stallTimeoutConn{Conn: c.raw, timeout: s.cfg.WriteTimeout, counts: &s.counts, stuck: &c.writer.stuck}
 	if s.cfg.TLS != nil {
 		c.nc = tls.Server(c.nc, s.cfg.TLS)
-	} else if c.direct = nowait.NewConn(nc); c.direct != nil {
-		c.shared = s.gather.Conn(c.direct.In, s.counts.accepted.Load(), c.takeWrites)
 	}
 	var id [8]byte
 	rand.Read(id[:])
@@ -101,6 +104,9 @@ func (c *conn) converse(received []byte) {
 	writing.Wait()
 }
 
+// keepAlive has the kernel give up a silent peer after two minutes.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}
+
 // greet sets the socket up and logs the connection.
 func (c *conn) greet() {
 	event := c.log.Info().Str("event", "connected")
@@ -109,7 +115,7 @@ func (c *conn) greet() {
 	}
 	event.Send()
 	if tcp, ok := c.raw.(*net.TCPConn); ok {
-		tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4})
+		tcp.SetKeepAliveConfig(keepAlive)
 	}
 }
 

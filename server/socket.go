@@ -11,7 +11,7 @@ import (
 func isDeadline(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // writePiece is how many bytes are written at a time, to see whether the peer takes any.
-const writePiece = 64 << 10
+const writePiece = 128 << 10
 
 // stallTimeoutConn is a connection whose writes time out only when the peer has taken
 // nothing for as long as the timeout. Under TLS it lies between the records and the

@@ -128,3 +128,19 @@ func ready(fd uintptr, events []unix.EpollEvent) int {
 	}
 	return int(n)
 }
+
+// unwatched returns another descriptor of a socket, as a file that the runtime does not
+// watch. The runtime takes a file that blocks for such, so the socket blocks for that
+// moment, in which no other goroutine may read it or write to it.
+func unwatched(socket syscall.RawConn) (file *os.File, err error) {
+	cerr := socket.Control(func(fd uintptr) {
+		var dup int
+		if dup, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			return
+		}
+		unix.SetNonblock(dup, false)
+		file = os.NewFile(uintptr(dup), "socket")
+		unix.SetNonblock(dup, true)
+	})
+	return file, errors.Join(cerr, err)
+}

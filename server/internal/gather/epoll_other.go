@@ -4,6 +4,7 @@ package gather
 
 import (
 	"errors"
+	"os"
 	"syscall"
 )
 
@@ -23,3 +24,5 @@ func (*sockets) ready(numbers []uint64) []uint64 { return numbers }
 func (*sockets) watch() {}
 
 func (*sockets) wait() error { return errors.ErrUnsupported }
+
+func unwatched(syscall.RawConn) (*os.File, error) { return nil, errors.ErrUnsupported }

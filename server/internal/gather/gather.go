@@ -13,6 +13,8 @@
 // and misses no batch. While a batch is being answered, the gatherer's goroutine
 // therefore need not be told of input.
 //
+// While a connection is handed off its socket is parked: see Socket.
+//
 // No input may stay unnoticed. The field watching says that the goroutine will be told
 // of input, or is about to sweep and then to ask again. While it is false, the committer
 // is sending replies, and says so when it is about to wait again.
@@ -108,13 +110,14 @@ func (p *Pool) Watching() bool {
 // Conn is a connection that can be handed off. One goroutine calls HandOff.
 type Conn struct {
 	gatherer *gatherer
-	raw      syscall.RawConn
+	socket   *Socket
 	take     func(b []byte, full bool) bool
 
-	mu     sync.Mutex    // held by the gatherer while it reads the connection
-	number uint64        // of this hand-off; 0 while the connection is not handed off
-	back   chan Returned // what it is given back with, once for each hand-off
-	wanted chan struct{} // holds a token when HandOff should return
+	mu     sync.Mutex      // held by the gatherer while it reads the connection
+	raw    syscall.RawConn // of the socket as it is parked
+	number uint64          // of this hand-off; 0 while the connection is not handed off
+	back   chan Returned   // what it is given back with, once for each hand-off
+	wanted chan struct{}   // holds a token when HandOff should return
 }
 
 // Returned is what a gatherer gives a connection back with: what it has read and not
@@ -125,29 +128,41 @@ type Returned struct {
 	Alone bool // no other connection needed the gatherer
 }
 
-// Conn returns the socket as a connection of the pool. number spreads the connections
+// Conn returns a connection of the pool. number spreads the connections
 // over the gatherers.
 //
 // A gatherer calls take with what it has read, which take may use during the call; full
 // says that there may be more at once. take must not block. If it returns false, the
 // connection is given back together with the bytes.
-func (p *Pool) Conn(raw syscall.RawConn, number uint64, take func(b []byte, full bool) bool) *Conn {
-	return &Conn{gatherer: p.gatherers[number%uint64(len(p.gatherers))], raw: raw, take: take,
+func (p *Pool) Conn(socket *Socket, number uint64, take func(b []byte, full bool) bool) *Conn {
+	return &Conn{gatherer: p.gatherers[number%uint64(len(p.gatherers))], socket: socket, take: take,
 		back: make(chan Returned, 1), wanted: make(chan struct{}, 1)}
 }
 
 // HandOff hands the connection off, and returns when it is given back, reclaimed, or ctx
 // ends. The caller reads on: nothing that arrived is lost. ok is false where the
-// connection could not be handed off.
+// connection could not be handed off. Meanwhile the socket is parked.
 func (c *Conn) HandOff(ctx context.Context) (r Returned, ok bool) {
 	g := c.gatherer
 	g.start.Do(g.begin)
-	if g.sockets == nil || !g.add(c) {
+	if g.sockets == nil {
 		return Returned{}, false
 	}
+	c.raw = c.socket.park()
+	if ok = g.add(c); ok {
+		r = c.wait(ctx)
+	}
+	if err := c.socket.unpark(); err != nil && r.Err == nil {
+		r.Err = err
+	}
+	return r, ok
+}
+
+// wait waits for the end of a hand-off.
+func (c *Conn) wait(ctx context.Context) Returned {
 	select {
 	case r := <-c.back:
-		return r, true
+		return r
 	case <-c.wanted:
 	case <-ctx.Done():
 	}
@@ -156,10 +171,10 @@ func (c *Conn) HandOff(ctx context.Context) (r Returned, ok bool) {
 	c.number = 0
 	c.mu.Unlock()
 	if number == 0 { // it has been given back meanwhile
-		return <-c.back, true
+		return <-c.back
 	}
-	g.remove(c, number)
-	return Returned{}, true
+	c.gatherer.remove(c, number)
+	return Returned{}
 }
 
 // Reclaim makes the present HandOff return, or else the next one.
