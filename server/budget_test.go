@@ -56,7 +56,7 @@ func TestStalledReplay(t *testing.T) {
 	poll(t, "the connection", func() bool { return h.Connections() == 1 })
 	h.mu.Lock()
 	for conn := range h.conns {
-		conn.raw.(*net.TCPConn).SetWriteBuffer(64 << 10) // less than is gathered
+		conn.setWriteBuffer(t, 64<<10) // less than is gathered
 	}
 	h.mu.Unlock()
 	c.send(`{"from":1}`)

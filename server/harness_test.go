@@ -54,6 +54,17 @@ func poll(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// setWriteBuffer sets the size of the kernel's buffer for what the connection sends.
+func (c *conn) setWriteBuffer(t *testing.T, size int) {
+	t.Helper()
+	buffered, ok := c.raw.(interface{ SetWriteBuffer(int) error })
+	if !ok {
+		t.Errorf("the connection is a %T, which has no write buffer", c.raw)
+	} else if err := buffered.SetWriteBuffer(size); err != nil {
+		t.Error(err)
+	}
+}
+
 // openDisk opens a log in a directory of its own.
 func openDisk(t *testing.T) *engine.Log {
 	t.Helper()

@@ -19,7 +19,7 @@ func TestHandedOffSlowPeer(t *testing.T) {
 			h := start(t, newFakeLog(), Config{WriteTimeout: timeout})
 			c := h.dial()
 			c.nc.(*net.TCPConn).SetReadBuffer(32 << 10)
-			h.waitConns(1, func(c *conn) { c.raw.(*net.TCPConn).SetWriteBuffer(32 << 10) })
+			h.waitConns(1, func(c *conn) { c.setWriteBuffer(t, 32<<10) })
 			c.append(1, 1)
 			c.want(ack(1, 1))
 			h.waitHandedOff(1)

@@ -169,6 +169,11 @@ func (s *Socket) Close() error {
 	return err
 }
 
+// SetWriteBuffer sets the size of the kernel's buffer for what is written, in bytes.
+func (s *Socket) SetWriteBuffer(size int) error {
+	return s.waiting(func(tcp *net.TCPConn) error { return tcp.SetWriteBuffer(size) })
+}
+
 func (s *Socket) LocalAddr() net.Addr  { return s.local }
 func (s *Socket) RemoteAddr() net.Addr { return s.remote }
 
