@@ -144,7 +144,12 @@ func warnOfOldSettings(logger zerolog.Logger) {
 // passes signals on can both send the same one.
 const signalGap = 250 * time.Millisecond
 
-// runDaemon runs the daemon until a signal ends it; another signal ends the process at once.
+// stopMax is how long after the signal the process ends at the latest. What the disk has not
+// done by then has not been acknowledged.
+const stopMax = 9500 * time.Millisecond
+
+// runDaemon runs the daemon until a signal ends it; another signal ends the process at once,
+// and so does a disk that takes too long to end in good order.
 // SIGHUP reloads, except on a terminal, where it says that the terminal is gone.
 func runDaemon(ctx context.Context, config daemon.Config, closeLog func()) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -171,6 +176,12 @@ func runDaemon(ctx context.Context, config daemon.Config, closeLog func()) error
 				began = time.Now()
 				config.Logger.Info().Str("event", "stopping").Stringer("signal", sig).Send()
 				cancel()
+				timer := time.AfterFunc(stopMax, func() {
+					config.Logger.Warn().Str("event", "stopped").Msg("at once: the disk takes too long for an orderly end")
+					closeLog()
+					os.Exit(ExitFailure)
+				})
+				defer timer.Stop()
 			case time.Since(began) > signalGap:
 				config.Logger.Warn().Str("event", "stopped").Stringer("signal", sig).Msg("at once, by a second signal")
 				closeLog()

@@ -25,9 +25,15 @@ import (
 	"tcp-log-server/server"
 )
 
-// shutdownTime bounds an orderly end: connections that are still open then are cut off.
-// It leaves the log's own closing time within 10 s.
-const shutdownTime = 4 * time.Second
+// The bounds of an orderly end, from its beginning. They leave the log the time to close
+// within 10 s, also where each sync takes a second.
+const (
+	// commitTime is how long appends that have been accepted are still made durable; the
+	// rest is refused as not stored.
+	commitTime = 3 * time.Second
+	// shutdownTime is when connections are cut off that are still open.
+	shutdownTime = 7 * time.Second
+)
 
 // daemon is what one Run owns.
 type daemon struct {
@@ -205,6 +211,8 @@ func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 
 // stop ends the server, and then the log.
 func (d *daemon) stop() error {
+	refuse := time.AfterFunc(commitTime, d.log.Refuse)
+	defer refuse.Stop()
 	d.manager.stopping()
 	if d.endpoint != nil {
 		d.endpoint.Stopping()

@@ -109,8 +109,12 @@ type committed struct {
 // commitGroup commits the group as one batch and moves the head. Who calls it
 // leads, and has complete called for each, in order.
 func (l *Log) commitGroup(group []submission) committed {
-	batch := append(l.batch[:0], make([]byte, segment.BatchHeaderSize)...)
 	c := committed{group: group, first: l.head.Load() + 1}
+	if group[0].late || l.isRefusing() {
+		c.err = fmt.Errorf("%w: %w", ErrNotStored, ErrClosed)
+		return c
+	}
+	batch := append(l.batch[:0], make([]byte, segment.BatchHeaderSize)...)
 	for _, s := range group {
 		batch = append(batch, s.entries...)
 		c.count += s.count
@@ -118,11 +122,7 @@ func (l *Log) commitGroup(group []submission) committed {
 	if cap(batch) <= 4*batchMax {
 		l.batch = batch
 	}
-	if group[0].late {
-		c.err = fmt.Errorf("%w: %w", ErrNotStored, ErrClosed)
-	} else {
-		c.err = l.commitBatch(batch, c.count)
-	}
+	c.err = l.commitBatch(batch, c.count)
 	if c.err == nil {
 		l.head.Store(c.first + uint64(c.count) - 1)
 	}

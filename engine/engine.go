@@ -143,6 +143,8 @@ type Log struct {
 	failed  chan struct{}         // closed with it
 
 	committer sync.WaitGroup
+	refusing  sync.Once
+	refuses   chan struct{} // closed by Refuse
 	closing   sync.Once
 	closeErr  error
 }
@@ -161,7 +163,7 @@ func Open(config Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{opened: time.Now(), log: config.Logger, onBatch: config.OnBatch, failed: make(chan struct{})}
+	l := &Log{opened: time.Now(), log: config.Logger, onBatch: config.OnBatch, failed: make(chan struct{}), refuses: make(chan struct{})}
 	l.queue.wake = make(chan struct{}, 1)
 	l.prover.timer = time.NewTimer(proveAfter)
 	l.prover.armed = true
@@ -241,9 +243,27 @@ func (l *Log) Err() error {
 	return nil
 }
 
+// Refuse is for a log that has to end in time: from now on, appends get ErrNotStored and
+// ErrClosed in their turn, those that wait already too. Only the batch that is being
+// committed is still made durable. Close then leaves to the next start what only saves
+// time there. Refuse does not wait, and may be called before or during Close, more than
+// once.
+func (l *Log) Refuse() { l.refusing.Do(func() { close(l.refuses) }) }
+
+// isRefusing reports whether Refuse has been called.
+func (l *Log) isRefusing() bool {
+	select {
+	case <-l.refuses:
+		return true
+	default:
+		return false
+	}
+}
+
 // Close makes durable and acknowledges what has been appended, refuses later
 // appends, and closes the store. It returns why the log had failed, if it had.
-// Later calls return what the first returned.
+// Later calls return what the first returned. How long it takes depends on how much
+// has been appended and on the disk; Refuse bounds it.
 func (l *Log) Close() error {
 	l.closing.Do(func() {
 		l.queue.close()

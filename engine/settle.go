@@ -70,6 +70,9 @@ func (s *settler) run() {
 	s.last = time.Now()
 	retry := settleRetryMin
 	for closing := false; !closing; {
+		if s.l.isRefusing() {
+			return // the next start settles the rest
+		}
 		head, moved := s.l.Acked()
 		if head <= s.d.settled.Load() {
 			s.remove()
@@ -78,6 +81,8 @@ func (s *settler) run() {
 			case <-time.After(max(s.d.cfg.RemoveAfter, s.d.cfg.SettleEvery, time.Millisecond)):
 			case <-s.d.stop:
 				closing = true
+			case <-s.l.refuses:
+				return
 			}
 			continue
 		}
@@ -102,8 +107,18 @@ func (s *settler) run() {
 			closing = s.pause(rest)
 		}
 	}
-	time.AfterFunc(settleAtClose, cancel)
+	go func() {
+		select {
+		case <-time.After(settleAtClose):
+		case <-s.l.refuses:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
 	err := s.settle(ctx, s.l.head.Load())
+	if s.l.isRefusing() {
+		return
+	}
 	if err == nil || ctx.Err() != nil {
 		err = s.flush() // as far as it has come
 	}
@@ -143,12 +158,14 @@ func (s *settler) writesBlobs() bool {
 	return s.d.blobs != nil && (s.d.cfg.LooseMax < 0 || s.d.loose < s.d.cfg.LooseMax)
 }
 
-// pause waits; true means that the store is closing.
+// pause waits; true means that the store is closing. It ends early if the log refuses.
 func (s *settler) pause(wait time.Duration) (closing bool) {
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return false
+	case <-s.l.refuses:
 		return false
 	case <-s.d.stop:
 		return true
