@@ -8,8 +8,12 @@ import (
 const (
 	// gcPercent is how much the heap grows between two collections, in percent.
 	gcPercent = 400
-	// gcLimit is the size in bytes up to which the heap grows that much.
-	gcLimit = 512 << 20
+	// gcLimit is the size in bytes up to which the heap grows that much. It exceeds
+	// server.Config.MemoryBound by gcRoom: at a limit below what is in use the collector
+	// would never stop.
+	gcLimit = 640 << 20
+	// gcRoom is room for garbage, and for what is not in that bound.
+	gcRoom = 128 << 20
 )
 
 // limitGarbage sets how often garbage is collected, unless GOGC and GOMEMLIMIT do. Little of what

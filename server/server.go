@@ -38,7 +38,7 @@ type Config struct {
 	// MaxConnections is how many connections are served at once; 16,384 by default.
 	MaxConnections int
 	// MaxInFlight is how many bytes of entries of all connections may wait for the disk at
-	// once; 256 MiB by default. At the bound no more is read, so writers wait.
+	// once; 128 MiB by default. At the bound no more is read, so writers wait.
 	MaxInFlight int64
 	// MaxHeld is how many bytes all connections together may hold of lines that are
 	// arriving and of output that peers do not take, beyond a little for each; 256 MiB by
@@ -81,7 +81,7 @@ func (c Config) withDefaults() Config {
 		c.MaxConnections = 16384
 	}
 	if c.MaxInFlight == 0 {
-		c.MaxInFlight = 256 << 20
+		c.MaxInFlight = 128 << 20
 	}
 	if c.MaxHeld == 0 {
 		c.MaxHeld = 256 << 20
@@ -93,6 +93,15 @@ func (c Config) withDefaults() Config {
 		c.TailCache = 64 << 20
 	}
 	return c
+}
+
+// MemoryBound returns how many bytes peers can make a server hold that connections share:
+// what MaxHeld, MaxInFlight and TailCache bound, and replies that wait. Each connection
+// may hold 48 KiB in addition: the beginning of a line, output and replies that are
+// too small to count.
+func (c Config) MemoryBound() int64 {
+	c = c.withDefaults()
+	return c.MaxHeld + c.MaxInFlight + int64(c.TailCache) + allUnsent
 }
 
 // lineSlack is how much longer than the largest entry a line may be.

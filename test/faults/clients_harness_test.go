@@ -20,7 +20,7 @@ import (
 
 // clientsMemory is the server's limit in bytes of resident memory, whatever its
 // clients do. Connections may hold about 270 MiB (server.Config.MaxHeld, and a little
-// for each of 10,000), as much again may wait for the disk (MaxInFlight), and the
+// for each of 10,000), 128 MiB may wait for the disk (MaxInFlight), and the
 // garbage may grow to about as much as all of that.
 const clientsMemory = 1 << 30
 

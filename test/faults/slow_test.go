@@ -111,7 +111,7 @@ func TestSlowDisk(t *testing.T) {
 }
 
 // memoryBoundMiB is the limit of a server's memory, with default settings, while its disk
-// does not keep up: 256 MiB wait for the disk (server.Config.MaxInFlight), and the heap
+// does not keep up: 128 MiB wait for the disk (server.Config.MaxInFlight), and the heap
 // grows beyond what is in use.
 const memoryBoundMiB = 768
 
