@@ -58,7 +58,7 @@ func settings() []cli.Flag {
 		&cli.StringFlag{Name: "tls-client-ca", Sources: cli.EnvVars("TLS_CLIENT_CA"), Usage: "PEM `file` of the authorities whose certificates admit clients"},
 		&cli.StringFlag{Name: "tls-min-version", Sources: cli.EnvVars("TLS_MIN_VERSION"), Value: "1.3", Usage: "oldest `version` of TLS to accept: 1.3 or 1.2"},
 		&cli.StringFlag{Name: "tokens", Sources: cli.EnvVars("TOKENS"), Usage: "`file` of the tokens that admit clients, lines `name sha256-of-token read|write|both`"},
-		&cli.BoolFlag{Name: "insecure", Sources: cli.EnvVars("INSECURE"), Usage: "admit everyone who can reach a --host other than loopback"},
+		&cli.BoolFlag{Name: "insecure", Sources: cli.EnvVars("INSECURE"), Usage: "allow a --host without access control, or --metrics, on an address other than loopback"},
 		&cli.StringFlag{Name: "metrics", Sources: cli.EnvVars("METRICS"), Usage: "`host:port` on which to serve /metrics, /healthz and /readyz over HTTP (default: off)"},
 		&cli.BoolFlag{Name: "pprof", Sources: cli.EnvVars("PPROF"), Usage: "serve /debug/pprof on --metrics too"},
 	}

@@ -56,7 +56,7 @@ func (a *admission) configure(config *server.Config) {
 
 // warn logs what is allowed but risky at addr, and a certificate that expires soon.
 func (a *admission) warn(addr net.Addr) {
-	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+	if !isLoopback(addr) {
 		switch {
 		case !a.restricted:
 			a.logger.Warn().Str("event", "insecure").Msg("anyone who can reach this address may read and write")

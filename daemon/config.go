@@ -42,7 +42,7 @@ type Config struct {
 	// Tokens names the file of the tokens that admit clients.
 	Tokens string
 	// Insecure lets a daemon that asks for neither certificates nor tokens listen on
-	// addresses other than loopback.
+	// addresses other than loopback, and serve Metrics on one, which asks for nothing.
 	Insecure bool
 
 	// Metrics is the address, host:port, that serves /metrics, /healthz and /readyz over
@@ -125,6 +125,13 @@ func (c *Config) Validate() error {
 			return ConfigError(err.Error())
 		}
 	}
+	if c.Metrics != "" {
+		if addr, err := net.ResolveTCPAddr("tcp", c.Metrics); err == nil {
+			if err := c.checkMetricsExposure(addr); err != nil {
+				return ConfigError(err.Error())
+			}
+		}
+	}
 	return nil
 }
 
@@ -134,13 +141,37 @@ func (c *Config) restricted() bool { return c.TLSClientCA != "" || c.Tokens != "
 // checkExposure refuses an address that other machines can reach, unless clients must show
 // who they are or Insecure allows it.
 func (c *Config) checkExposure(addr net.Addr) error {
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok || tcp.IP.IsLoopback() || c.restricted() || c.Insecure {
+	if isLoopback(addr) || c.restricted() || c.Insecure {
 		return nil
 	}
 	return fmt.Errorf("anyone who can reach %s could read and write the log: "+
 		"set TLS_CERT, TLS_KEY and TLS_CLIENT_CA to require certificates, or TOKENS to require tokens, or HOST=127.0.0.1; "+
-		"or INSECURE=1 if only trusted clients can reach it", tcp.IP)
+		"or INSECURE=1 if only trusted clients can reach it", addr.(*net.TCPAddr).IP)
+}
+
+// checkMetricsExposure refuses an address for metrics that other machines can reach, unless
+// Insecure allows it. Certificates and tokens do not guard that address.
+func (c *Config) checkMetricsExposure(addr net.Addr) error {
+	if isLoopback(addr) || c.Insecure {
+		return nil
+	}
+	return fmt.Errorf("anyone who can reach %s could read %s: set METRICS=127.0.0.1:%d; "+
+		"or INSECURE=1 if only trusted clients can reach it, which leaves TOKENS and TLS_CLIENT_CA in force for the log",
+		addr, c.metricsShow(), addr.(*net.TCPAddr).Port)
+}
+
+// metricsShow says what the address for metrics shows.
+func (c *Config) metricsShow() string {
+	if c.Pprof {
+		return "metrics and dumps of the server's memory"
+	}
+	return "metrics"
+}
+
+// isLoopback reports whether only this machine can reach addr.
+func isLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return !ok || tcp.IP.IsLoopback()
 }
 
 // shown are the settings that stat shows to everyone who may read the log, under the names

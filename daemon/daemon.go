@@ -103,7 +103,13 @@ func (d *daemon) monitor() (err error) {
 	if d.endpoint, err = metrics.Listen(d.config.Metrics, d.exporter, d.config.Pprof); err != nil {
 		return err
 	}
+	if err := d.config.checkMetricsExposure(d.endpoint.Addr()); err != nil {
+		return errors.Join(err, d.endpoint.Close())
+	}
 	d.logger.Info().Str("event", "metrics").Func(address(d.endpoint.Addr())).Send()
+	if !isLoopback(d.endpoint.Addr()) {
+		d.logger.Warn().Str("event", "insecure").Msg("anyone who can reach the address for metrics may read " + d.config.metricsShow())
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"tcp-log-server/client"
 	"tcp-log-server/engine"
@@ -155,6 +158,13 @@ func TestValidate(t *testing.T) {
 		`metrics is "9100"`:               func(c *Config) { c.Metrics = "9100" },
 		"pprof needs metrics":             func(c *Config) { c.Pprof = true },
 		"anyone who can reach 0.0.0.0 co": func(c *Config) { c.Host = "0.0.0.0" },
+		"anyone who can reach 0.0.0.0:9100 could read metrics: set METRICS=127.0.0.1:9100": func(c *Config) { c.Metrics = "0.0.0.0:9100" },
+		"anyone who can reach :9100 could":                                                 func(c *Config) { c.Metrics = ":9100" },
+		"anyone who can reach [::]:1 could":                                                func(c *Config) { c.Metrics = "[::]:1" },
+		"anyone who can reach 0.0.0.0:1 could read metrics and dumps":                      func(c *Config) { c.Metrics, c.Pprof = "0.0.0.0:1", true },
+		"anyone who can reach 0.0.0.0:2 could": func(c *Config) { // tokens do not guard metrics
+			c.Metrics, c.Tokens = "0.0.0.0:2", "tokens"
+		},
 	} {
 		dir := t.TempDir()
 		config := NewConfig(filepath.Join(dir, "data"))
@@ -165,6 +175,23 @@ func TestValidate(t *testing.T) {
 		}
 		if made, _ := filepath.Glob(filepath.Join(dir, "*")); len(made) > 0 {
 			t.Errorf("%s: Run has made %v", says, made)
+		}
+	}
+}
+
+// TestMetricsExposed: INSECURE allows an address for metrics that other machines can reach,
+// with a warning; loopback needs neither.
+func TestMetricsExposed(t *testing.T) {
+	for addr, exposed := range map[string]bool{"127.0.0.1:0": false, "localhost:0": false, "0.0.0.0:0": true} {
+		var log bytes.Buffer
+		config := NewConfig(engine.Memory)
+		config.Port, config.Metrics, config.Insecure = 0, addr, exposed
+		config.Logger = zerolog.New(&log)
+		if err := run(t, config).stop(); err != nil {
+			t.Errorf("%s: %v", addr, err)
+		}
+		if warned := strings.Contains(log.String(), `"event":"insecure"`); warned != exposed {
+			t.Errorf("%s: warned is %v, want %v", addr, warned, exposed)
 		}
 	}
 }

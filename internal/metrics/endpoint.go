@@ -19,6 +19,9 @@ const (
 	// requestTime is how long a request may take to arrive, and its answer to be
 	// taken: those who watch come by every few seconds.
 	requestTime = 10 * time.Second
+	// idleTime is how long a connection may send nothing, before its first request or
+	// between two, so that idle ones cannot take all places for long.
+	idleTime = 5 * time.Second
 	// headerBytes bounds a request: none of them has a body.
 	headerBytes = 16 << 10
 	// maxWatchers is how many connections are served at once.
@@ -47,12 +50,13 @@ func Listen(addr string, exporter *Exporter, profiles bool) (*Endpoint, error) {
 	}
 	e := &Endpoint{exporter: exporter, addr: ln.Addr()}
 	e.server = http.Server{
-		Handler:        e.handler(profiles),
-		ReadTimeout:    requestTime,
-		WriteTimeout:   requestTime, // pprof adds what it was asked to record for
-		IdleTimeout:    2 * time.Minute,
-		MaxHeaderBytes: headerBytes,
-		ErrorLog:       log.New(io.Discard, "", 0),
+		Handler:           e.handler(profiles),
+		ReadHeaderTimeout: idleTime,
+		ReadTimeout:       requestTime,
+		WriteTimeout:      requestTime, // pprof adds what it was asked to record for
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    headerBytes,
+		ErrorLog:          log.New(io.Discard, "", 0),
 	}
 	e.serving.Go(func() {
 		if err := e.server.Serve(netutil.LimitListener(ln, maxWatchers)); !errors.Is(err, http.ErrServerClosed) {

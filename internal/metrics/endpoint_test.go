@@ -211,3 +211,35 @@ func TestWatcherLimit(t *testing.T) {
 		t.Error("no connection is served in the place of one that has gone")
 	}
 }
+
+// TestIdleWatchers: connections that are idle, whether they have asked before or not, keep
+// all places for idleTime at most.
+func TestIdleWatchers(t *testing.T) {
+	for name, asked := range map[string]string{
+		"after a request": "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+		"silent":          "",
+		"half a request":  "GET /healthz HTTP/1.1\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			endpoint := listen(t, New(Build{}), false)
+			began := time.Now()
+			for range maxWatchers {
+				c, err := net.Dial("tcp", endpoint.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				if _, err := io.WriteString(c, asked); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if status, _, _ := ask(t, endpoint, "GET", "/healthz"); status != 200 {
+				t.Errorf("/healthz is %d", status)
+			}
+			if took := time.Since(began); took < idleTime/2 || took > 2*idleTime {
+				t.Errorf("the next connection is served after %v, want about %v", took, idleTime)
+			}
+		})
+	}
+}

@@ -282,6 +282,7 @@ func TestRefusedWatchSettings(t *testing.T) {
 	}{
 		{"METRICS=9100", cli.ExitUsage, `metrics is "9100", want host:port`},
 		{"PPROF=1", cli.ExitUsage, "pprof needs metrics"},
+		{"METRICS=0.0.0.0:0", cli.ExitUsage, "INSECURE=1"},
 		{"METRICS=" + taken.Addr().String(), cli.ExitFailure, "metrics: listen tcp " + taken.Addr().String()},
 	} {
 		data := filepath.Join(t.TempDir(), "data")
