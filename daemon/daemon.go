@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -53,9 +54,10 @@ type daemon struct {
 // returns, everything that it has started has ended, and the log has acknowledged or refused
 // every append that it was given.
 //
-// It returns a ConfigError, having changed nothing, where Config.Validate does; errors of
-// files that the settings name wrap access.ErrTokens or access.ErrCertificates; those of
-// opening the log are engine.Open's. The server's own failure is an error too.
+// It returns a ConfigError where Config.Validate does; errors of files that the settings name
+// wrap access.ErrTokens or access.ErrCertificates; errors of listening are net.Listen's, and
+// those of opening the log are engine.Open's, which comes last: whatever else fails, nothing
+// on disk has changed. The server's own failure is an error too.
 func Run(ctx context.Context, config Config) (err error) {
 	if config.Listener != nil {
 		defer config.Listener.Close()
@@ -67,6 +69,10 @@ func Run(ctx context.Context, config Config) (err error) {
 	if d.admission, err = newAdmission(config); err != nil {
 		return err
 	}
+	if err := d.listen(); err != nil {
+		return err
+	}
+	defer d.ln.Close()
 	if config.Metrics != "" {
 		if err := d.monitor(); err != nil {
 			return err
@@ -79,9 +85,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err := d.open(); err != nil {
 		return err
 	}
-	if err := d.listen(); err != nil {
-		return errors.Join(err, d.log.Close())
-	}
+	d.prepare()
 	served := make(chan error, 1)
 	var serving sync.WaitGroup
 	serving.Go(func() { served <- d.srv.Serve(d.ln) })
@@ -101,7 +105,7 @@ func (d *daemon) monitor() (err error) {
 	b := build.This()
 	d.exporter = metrics.New(metrics.Build{Version: b.Version, Revision: b.Revision})
 	if d.endpoint, err = metrics.Listen(d.config.Metrics, d.exporter, d.config.Pprof); err != nil {
-		return err
+		return listenError(err, "METRICS")
 	}
 	if err := d.config.checkMetricsExposure(d.endpoint.Addr()); err != nil {
 		return errors.Join(err, d.endpoint.Close())
@@ -143,7 +147,7 @@ func (d *daemon) open() (err error) {
 	return err
 }
 
-// listen begins to listen and makes the server.
+// listen begins to listen. Clients that connect from now on wait until the log is open.
 func (d *daemon) listen() (err error) {
 	if d.ln, err = d.config.listen(); err != nil {
 		return err
@@ -152,6 +156,11 @@ func (d *daemon) listen() (err error) {
 		d.ln.Close()
 		return err
 	}
+	return nil
+}
+
+// prepare makes the server.
+func (d *daemon) prepare() {
 	if d.config.OnReady != nil {
 		d.config.OnReady(d.ln.Addr())
 	}
@@ -177,7 +186,6 @@ func (d *daemon) listen() (err error) {
 	d.logger.Info().Str("event", "listening").Func(address(d.ln.Addr())).
 		Str("data", d.config.Data).Uint64("head", head).Send()
 	d.admission.warn(d.ln.Addr())
-	return nil
 }
 
 // listen returns the listener of the configuration: the one that it holds, or the socket that
@@ -191,7 +199,22 @@ func (c *Config) listen() (net.Listener, error) {
 			return ln, err
 		}
 	}
-	return net.Listen("tcp", net.JoinHostPort(c.Host, fmt.Sprint(c.Port)))
+	ln, err := net.Listen("tcp", net.JoinHostPort(c.Host, fmt.Sprint(c.Port)))
+	return ln, listenError(err, "PORT")
+}
+
+// listenError adds to an error of listening what to do about it; port is the setting that has
+// the port.
+func listenError(err error, port string) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: stop the server that is running there, or set %s to another port", err, port)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("%w: set %s to 1024 or more, or have systemd listen by its socket unit", err, port)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: this machine does not have that address; 0.0.0.0 or :: is all that it has", err)
+	}
+	return err
 }
 
 // attend keeps the service manager informed and reloads when told to, until ctx ends or the

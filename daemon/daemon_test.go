@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -110,6 +112,49 @@ func TestListener(t *testing.T) {
 	}
 	if _, err := config.Listener.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("after Run the listener returns %v, want %v", err, net.ErrClosed)
+	}
+}
+
+// TestFailedStart: a start that fails says what to do and makes no directory, and the address
+// that it had is free again.
+func TestFailedStart(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	_, port, _ := net.SplitHostPort(other.Addr().String())
+	taken, _ := strconv.Atoi(port)
+	own, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own.Close()
+	dir := t.TempDir()
+	for name, tt := range map[string]struct {
+		change func(*Config)
+		says   string
+	}{
+		"port":    {func(c *Config) { c.Port = taken }, "address already in use: stop the server that is running there, or set PORT to another port"},
+		"metrics": {func(c *Config) { c.Metrics = other.Addr().String() }, "or set METRICS to another port"},
+		"host":    {func(c *Config) { c.Host = "192.0.2.1"; c.Insecure = true }, "192.0.2.1"},
+		"tokens":  {func(c *Config) { c.Tokens = filepath.Join(dir, "none") }, "no such file"},
+		"key":     {func(c *Config) { c.TLSCert, c.TLSKey = "none.pem", "none.key" }, "none.pem"},
+	} {
+		config := NewConfig(filepath.Join(dir, name))
+		config.Port = own.Addr().(*net.TCPAddr).Port
+		tt.change(&config)
+		if err := Run(t.Context(), config); err == nil || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: the error is %v, want one with %q", name, err, tt.says)
+		}
+		if _, err := os.Stat(config.Data); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: the directory of the log exists: %v", name, err)
+		}
+		if ln, err := net.Listen("tcp", own.Addr().String()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		} else {
+			ln.Close()
+		}
 	}
 }
 
