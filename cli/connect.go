@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -191,7 +192,7 @@ func token(cmd *cli.Command) (string, error) {
 // failure is the error of a command that cannot use the server at addr: what happened, in one
 // line, and what to do.
 func failure(cmd *cli.Command, addr string, err error) error {
-	return cli.Exit(fmt.Sprintf("%s: %s: %v%s", cmd.Name, addr, plainly(err), adviceFor(cmd, err)), ExitFailure)
+	return cli.Exit(fmt.Sprintf("%s: %s: %v%s", cmd.Name, addr, plainly(err), advice(cmd, err)), ExitFailure)
 }
 
 // plainly is the text of err without the names of sockets and system calls, which help nobody.
@@ -209,65 +210,57 @@ func plainly(err error) string {
 	return text
 }
 
-// advice says after a semicolon what to do about err.
-func advice(err error) string {
+// advice says after a semicolon what a user of cmd can do about err.
+func advice(cmd *cli.Command, err error) string {
 	var record tls.RecordHeaderError
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var dns *net.DNSError
+	given, _ := token(cmd)
+	handshake := strings.Contains(err.Error(), "TLS handshake: ")
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "; is the server running there?"
 	case errors.As(err, &dns):
 		return "; check the name of the host"
+	case errors.Is(err, client.ErrNeedsTLS):
+		return "; add --tls, or --tls-ca FILE with its authority or its certificate"
 	case errors.As(err, &record):
 		return "; it does not speak TLS: remove --tls and the TLS_ settings"
 	case errors.As(err, &authority):
 		return "; name its authority with --tls-ca"
 	case errors.As(err, &host):
 		return "; name it with --tls-server-name"
+	case handshake && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF)):
+		return "; if it does not speak TLS, remove --tls and the TLS_ settings"
+	case errors.Is(err, client.ErrUnauthorized) && strings.Contains(err.Error(), "certificate"):
+		return "; name a certificate that it accepts with --tls-cert and --tls-key"
+	case errors.Is(err, client.ErrUnauthorized) && given != "":
+		return "; the server does not know this token: name another with --token-file or TOKEN"
 	case errors.Is(err, client.ErrUnauthorized):
-		return "; name a token with --token-file or TOKEN, or a certificate with --tls-cert"
+		return "; the server requires a token: name one with --token-file or TOKEN, or a certificate with --tls-cert"
 	case lacksRight(err):
 		return "; name one that may with --token-file or TOKEN"
 	case tooMany(err):
 		return "; try again later, or raise MAX_CONNECTIONS of the server"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return "; is it the right address?"
-	case errors.Is(err, client.ErrProtocol) && tlsRecord(err):
-		return tryTLS
 	case errors.Is(err, client.ErrProtocol):
 		return "; is it a tcp-log-server?"
 	case errors.Is(err, client.ErrDiverged):
 		return "; has it been restored, or is it another log? read from an index that you know"
+	case errors.Is(err, client.ErrLost) && usesTLS(cmd):
+		return "; has it been stopped?"
 	case errors.Is(err, client.ErrLost):
-		return tryTLS
+		return "; has it been stopped? if it speaks TLS, add --tls"
 	}
 	return ""
-}
-
-// tryTLS is the advice if a server has closed a connection, or has sent what looks like TLS.
-const tryTLS = "; does it speak TLS? try --tls; or has it been stopped?"
-
-// adviceFor is advice for a command that may use TLS already.
-func adviceFor(cmd *cli.Command, err error) string {
-	text := advice(err)
-	if text == tryTLS && usesTLS(cmd) {
-		return "; has it been stopped?"
-	}
-	return text
-}
-
-// tlsRecord reports whether the answer that err quotes is a TLS alert or handshake, by its first
-// bytes: the type of the record and the major version.
-func tlsRecord(err error) bool {
-	return strings.Contains(err.Error(), ` is "\x15\x03`) || strings.Contains(err.Error(), ` is "\x16\x03`)
 }
 
 // turnedAway reports whether the server has refused the whole connection: nothing that was sent
 // over it is stored.
 func turnedAway(err error) bool {
-	return errors.Is(err, client.ErrRefused) && (errors.Is(err, client.ErrUnauthorized) || tooMany(err))
+	return errors.Is(err, client.ErrRefused) && (errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrNeedsTLS) || tooMany(err))
 }
 
 // tooMany reports whether the server has reached its limit of connections.
@@ -287,7 +280,7 @@ func lacksRight(err error) bool {
 
 // notAdmitted reports whether err is about the client and not about its request.
 func notAdmitted(err error) bool {
-	return errors.Is(err, client.ErrUnauthorized) || tooMany(err) || lacksRight(err)
+	return errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrNeedsTLS) || tooMany(err) || lacksRight(err)
 }
 
 // retries reports on standard error that a connection is lost, once for each time.

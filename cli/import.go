@@ -99,7 +99,7 @@ func runImport(ctx context.Context, cmd *cli.Command) error {
 		if !cmd.Bool("dry-run") {
 			name += " into " + addr
 		}
-		return cli.Exit(fmt.Sprintf("import: %s: %v%s", name, plainly(err), adviceFor(cmd, err)), ExitFailure)
+		return cli.Exit(fmt.Sprintf("import: %s: %v%s", name, plainly(err), advice(cmd, err)), ExitFailure)
 	}
 	took := time.Since(began).Round(time.Millisecond)
 	switch {

@@ -212,7 +212,7 @@ func (l *tally) report() error {
 	if l.cause != nil {
 		text := bare(l.cause)
 		if !l.answered || notAdmitted(l.cause) {
-			text += adviceFor(l.cmd, l.cause)
+			text += advice(l.cmd, l.cause)
 		}
 		parts = append(parts, text)
 	}

@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -146,7 +147,7 @@ func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 		secured := tls.Client(nc, c.opts.TLS)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			nc.Close()
-			return nil, err
+			return nil, fmt.Errorf("TLS handshake: %w", err)
 		}
 		nc = secured
 	}

@@ -30,6 +30,8 @@ var (
 	// ErrUnauthorized: the server wants another token or certificate, or the token lacks the
 	// right.
 	ErrUnauthorized = errors.New("unauthorized")
+	// ErrNeedsTLS: the server speaks only TLS, and Options.TLS is nil. It has taken nothing.
+	ErrNeedsTLS = errors.New("the server requires TLS")
 	// ErrClosed: the client has been closed.
 	ErrClosed = errors.New("client is closed")
 	// ErrLost: the connection was lost, or the server has closed it.
@@ -60,6 +62,8 @@ func faultError(text string) error {
 	switch text {
 	case "unauthorized":
 		return ErrUnauthorized
+	case "this server requires TLS":
+		return ErrNeedsTLS
 	case "too many connections":
 		return errTooMany
 	}
@@ -73,6 +77,16 @@ func replyError(text string) error {
 	}
 	rest, _ := strings.CutPrefix(text, ErrUnknown.Error()+": ")
 	return fmt.Errorf("%w: %s", ErrUnknown, rest) // whatever it says, it does not say "not stored"
+}
+
+// answersTLS reports whether b, the beginning of a line that has come over a connection
+// without TLS, is an alert or handshake of TLS: no line begins like this.
+func answersTLS(b []byte) bool { return len(b) > 1 && (b[0] == 0x15 || b[0] == 0x16) && b[1] == 3 }
+
+// turnedAway reports whether a server that has answered nothing else but err has taken
+// nothing from the connection.
+func turnedAway(err error) bool {
+	return errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrNeedsTLS) || errors.Is(err, errTooMany)
 }
 
 func notSent(err error) error { return fmt.Errorf("%w: %w", ErrNotSent, err) }

@@ -35,6 +35,9 @@ func (p *pipeline) received(n int, err error) error {
 	in := &p.in
 	in.hi += n
 	in.replies = in.replies[:0]
+	if p.client.opts.TLS == nil && answersTLS(in.buf[:in.hi]) {
+		return ErrNeedsTLS
+	}
 	lo := 0
 	for {
 		i := bytes.IndexByte(in.buf[lo:in.hi], '\n')
@@ -74,13 +77,14 @@ func (p *pipeline) readEnd(err error) error {
 	if p.interrupted && errors.Is(err, os.ErrDeadlineExceeded) {
 		return errInterrupted
 	}
-	if p.cause != nil {
-		return p.cause
-	}
 	if errors.Is(err, io.EOF) {
 		err = errors.New("closed by the server")
 	}
-	return lost(err)
+	// A write may have failed before the alert was read that says why.
+	if err = lost(err); p.cause != nil && !errors.Is(err, ErrUnauthorized) {
+		return p.cause
+	}
+	return err
 }
 
 // answer completes the calls that the replies belong to: the oldest ones.

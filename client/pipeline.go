@@ -2,7 +2,6 @@ package client
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -284,14 +283,13 @@ func (p *pipeline) settle(err error) {
 	calls, taken := p.calls[p.first:], p.taken-p.first
 	p.calls, p.first, p.taken, p.out, p.rest = nil, 0, 0, nil, nil
 	p.mu.Unlock()
-	// A server that turns a connection away has read nothing from it.
-	turnedAway := !p.in.answered && (errors.Is(err, ErrUnauthorized) || errors.Is(err, errTooMany))
+	untaken := !p.in.answered && turnedAway(err)
 	for i, c := range calls {
 		p.client.room.Release(c.cost)
 		switch {
 		case i >= taken:
 			c.done(0, notSent(err))
-		case turnedAway:
+		case untaken:
 			c.done(0, fmt.Errorf("%w: %w", ErrRefused, err))
 		default:
 			c.done(0, unknown(err))

@@ -25,7 +25,7 @@ type Entry struct {
 //
 // An *EntryError takes the place of an entry that the server cannot read, and the read goes
 // on. Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrLost,
-// ErrUnauthorized, ErrServer, ErrProtocol, or the error of a dial.
+// ErrUnauthorized, ErrNeedsTLS, ErrServer, ErrProtocol, or the error of a dial.
 func (c *Client) Read(ctx context.Context, from, count uint64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		r := cursor{client: c, next: from}
@@ -48,7 +48,7 @@ func (c *Client) Read(ctx context.Context, from, count uint64) iter.Seq2[Entry, 
 //
 // An *EntryError takes the place of an entry that the server cannot read, and Follow goes
 // on. Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrUnauthorized,
-// ErrServer, ErrProtocol, or ErrDiverged.
+// ErrNeedsTLS, ErrServer, ErrProtocol, or ErrDiverged.
 func (c *Client) Follow(ctx context.Context, from uint64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		r := cursor{client: c, next: from}
@@ -92,7 +92,7 @@ func lasting(err error) bool {
 	if errors.Is(err, errTooMany) {
 		return false
 	}
-	for _, target := range []error{ErrClosed, ErrUnauthorized, ErrServer, ErrProtocol, ErrDiverged, errFrom} {
+	for _, target := range []error{ErrClosed, ErrUnauthorized, ErrNeedsTLS, ErrServer, ErrProtocol, ErrDiverged, errFrom} {
 		if errors.Is(err, target) {
 			return true
 		}

@@ -109,6 +109,9 @@ func (s *stream) line(ctx context.Context) ([]byte, error) {
 		}
 		n, err := s.source.Read(s.buf[s.hi:])
 		s.hi += n
+		if s.client.opts.TLS == nil && answersTLS(s.buf[s.lo:s.hi]) {
+			return nil, ErrNeedsTLS
+		}
 		if n == 0 && err != nil {
 			return nil, s.failure(ctx, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"time"
 )
 
@@ -22,8 +23,17 @@ const (
 	authLine = 4 << 10
 )
 
-// errUnauthorized: the peer has shown neither a certificate nor a known token.
-var errUnauthorized = errors.New("unauthorized")
+// Why a peer is turned away: the answer that it gets.
+var (
+	// errUnauthorized: the peer has shown neither a certificate nor a known token.
+	errUnauthorized = errors.New("unauthorized")
+	// errNeedsTLS: the peer does not speak TLS, and gets this in plain text.
+	errNeedsTLS = errors.New("this server requires TLS")
+)
+
+// startsTLS reports whether b, the beginning of a line, is that of a TLS handshake. No line
+// begins like this, and none may end.
+func startsTLS(b []byte) bool { return len(b) > 0 && b[0] == 0x16 }
 
 // admit authenticates the peer: by the handshake under TLS, and by a token if there are
 // tokens and the peer has no certificate. rest is what was received after the token, the
@@ -40,6 +50,9 @@ func (c *conn) admit() (rest []byte, err error) {
 		ctx, cancel := context.WithTimeout(c.ctx, authTime)
 		defer cancel()
 		if err := secure.HandshakeContext(ctx); err != nil {
+			if plain, ok := errors.AsType[tls.RecordHeaderError](err); ok && plain.Conn != nil {
+				return nil, errNeedsTLS
+			}
 			return nil, err
 		}
 		if state := secure.ConnectionState(); len(state.VerifiedChains) > 0 {
@@ -67,7 +80,7 @@ func (c *conn) readToken() (rest []byte, err error) {
 		if i := bytes.IndexByte(buf, '\n'); i >= 0 {
 			return buf[i+1:], c.authorize(buf[:i])
 		}
-		if len(buf) == cap(buf) {
+		if len(buf) == cap(buf) || startsTLS(buf) {
 			return nil, errUnauthorized
 		}
 		switch {
@@ -100,11 +113,11 @@ func (c *conn) authorize(line []byte) error {
 	return nil
 }
 
-// turnAway tells the peer that it is not admitted.
-func (c *conn) turnAway() {
-	c.log.Warn().Str("event", "unauthorized").Send()
+// turnAway tells the peer over nc that it is not admitted, and why.
+func (c *conn) turnAway(nc net.Conn, why error) {
+	c.log.Warn().Str("event", "unauthorized").AnErr("error", why).Send()
 	c.server.counts.unauthorized.Add(1)
-	c.nc.Write(errorLine(errUnauthorized.Error()))
+	nc.Write(errorLine(why.Error()))
 	c.outbox.stop(endInvalid) // so that the line reaches the peer
 }
 

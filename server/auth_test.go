@@ -70,6 +70,39 @@ func TestTokenFirst(t *testing.T) {
 	}
 }
 
+// TestWrongTransport: a peer without TLS is told in plain text that the server requires it; one
+// with TLS that the server does not speak gets its answer at once, though no newline may come.
+func TestWrongTransport(t *testing.T) {
+	noLeaks(t)
+	authority := accesstest.NewAuthority(t)
+	cert, key := authority.Issue(t, "server", time.Now().Add(time.Hour))
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure := &tls.Config{Certificates: []tls.Certificate{pair}}
+	for name, tt := range map[string]struct {
+		config        Config
+		sends, answer string
+	}{
+		"plain to TLS":              {Config{TLS: secure}, `{"id":"1","entry":{"n":1}}` + "\n", `{"error":"this server requires TLS"}`},
+		"a lot to TLS":              {Config{TLS: secure}, strings.Repeat(`{"id":"1","entry":{"n":1}}`+"\n", 40_000), `{"error":"this server requires TLS"}`},
+		"TLS to plain":              {Config{}, "\x16\x03\x01\x02", `{"error":"invalid JSON"}`},
+		"TLS to plain, with tokens": {Config{Tokens: guests}, "\x16\x03\x01\x02", unauthorized},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := openMemory(t)
+			c := newClient(t, start(t, log, tt.config).dial().nc)
+			c.write(tt.sends)
+			c.want(tt.answer)
+			c.wantEnd()
+			if n, _ := log.Head(t.Context()); n != 0 {
+				t.Errorf("the head is %d, want 0", n)
+			}
+		})
+	}
+}
+
 func TestRights(t *testing.T) {
 	noLeaks(t)
 	h := start(t, openMemory(t), Config{Tokens: guests, Stat: func() any { return map[string]int{"head": 7} }})

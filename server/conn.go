@@ -65,15 +65,19 @@ func newConn(s *Server, nc net.Conn) *conn {
 func (c *conn) serve() {
 	defer c.server.leave(c)
 	c.greet()
+	nc := c.nc
 	switch rest, err := c.admit(); {
 	case err == nil:
 		c.converse(rest)
 	case errors.Is(err, errUnauthorized):
-		c.turnAway()
+		c.turnAway(nc, err)
+	case errors.Is(err, errNeedsTLS):
+		nc = nc.(*tls.Conn).NetConn()
+		c.turnAway(nc, err)
 	default:
 		c.cut(err)
 	}
-	c.linger()
+	c.linger(nc)
 	c.nc.Close()
 	level, cause := zerolog.InfoLevel, closeCause(c.ctx)
 	if errors.Is(cause, errLog) {
@@ -155,16 +159,16 @@ const (
 	lingerBytes = 64 << 20
 )
 
-// linger tells the peer the end and then reads on until it hangs up too, within bounds:
-// unread input would make the kernel reset the connection, and the peer lose lines that
-// were sent.
-func (c *conn) linger() {
-	half, ok := c.nc.(interface{ CloseWrite() error })
+// linger tells the peer over nc the end and then reads on until it hangs up too, within
+// bounds: unread input would make the kernel reset the connection, and the peer lose lines
+// that were sent.
+func (c *conn) linger(nc net.Conn) {
+	half, ok := nc.(interface{ CloseWrite() error })
 	if c.ctx.Err() != nil || c.outbox.ending() == endInput || !ok || half.CloseWrite() != nil {
 		return
 	}
-	c.nc.SetReadDeadline(time.Now().Add(lingerTime))
-	io.CopyN(io.Discard, c.nc, lingerBytes)
+	nc.SetReadDeadline(time.Now().Add(lingerTime))
+	io.CopyN(io.Discard, nc, lingerBytes)
 }
 
 // submit gives the group's entries to the log, once there is room for them and for their

@@ -195,7 +195,11 @@ func (r *reader) input(b []byte) (end bool, err error) {
 		r.drop()
 	}
 	c.outbox.startRead()
-	if !end && err == nil {
+	switch {
+	case end || err != nil:
+	case len(r.part) == 0 && startsTLS(b):
+		_, end, err = r.line(newGroup(c), b)
+	default:
 		err = r.keep(b)
 	}
 	return end, err

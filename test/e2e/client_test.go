@@ -225,18 +225,20 @@ func TestAppendCommandLost(t *testing.T) {
 // TestAppendCommandHints: what a server that does not serve says is printed once,
 // with what to do, and not one entry that may be stored counts as not stored.
 func TestAppendCommandHints(t *testing.T) {
-	const tls = "; does it speak TLS? try --tls; or has it been stopped?; unknown: lines 1-3; read the log from 1"
+	const lost = "connection lost: closed by the server; has it been stopped? if it speaks TLS, add --tls; unknown: lines 1-3; read the log from 1"
+	const tls = "append: the server requires TLS; add --tls, or --tls-ca FILE with its authority or its certificate; not sent: lines 1-3"
 	for _, tt := range []struct {
 		name, answer string
 		errs         string
 		code         int
 	}{
 		{"no connection to spare", `{"error":"too many connections"}` + "\n", "append: the server says: too many connections; try again later, or raise MAX_CONNECTIONS of the server; not sent: lines 1-3", cli.ExitFailure},
-		{"no token", `{"error":"unauthorized"}` + "\n", "append: unauthorized; name a token with --token-file or TOKEN, or a certificate with --tls-cert; not sent: lines 1-3", cli.ExitFailure},
-		{"no answer", "", tls, cli.ExitUnknown},
-		{"an alert", "\x15\x03\x01\x00\x02\x02\x46", tls, cli.ExitUnknown},
-		{"an alert with a newline", "\x15\x03\x01\x00\x02\x02\n", tls, cli.ExitUnknown},
-		{"a handshake", "\x16\x03\x03\x00\x04\x0e\x00\n\x00", tls, cli.ExitUnknown},
+		{"no token", `{"error":"unauthorized"}` + "\n", "append: unauthorized; the server requires a token: name one with --token-file or TOKEN, or a certificate with --tls-cert; not sent: lines 1-3", cli.ExitFailure},
+		{"no answer", "", lost, cli.ExitUnknown},
+		{"TLS only", `{"error":"this server requires TLS"}` + "\n", tls, cli.ExitFailure},
+		{"an alert", "\x15\x03\x01\x00\x02\x02\x46", tls, cli.ExitFailure},
+		{"an alert with a newline", "\x15\x03\x01\x00\x02\x02\n", tls, cli.ExitFailure},
+		{"a handshake", "\x16\x03\x03\x00\x04\x0e\x00\n\x00", tls, cli.ExitFailure},
 		{"another protocol", "HTTP/1.1 400 Bad Request\r\n", "; is it a tcp-log-server?; unknown: lines 1-3", cli.ExitUnknown},
 		{"an end behind an answer", `{"id":"0","index":1}` + "\n", "append: connection lost: closed by the server; stored: line 1 (index 1); unknown: lines 2-3; read the log from 2", cli.ExitUnknown},
 	} {
@@ -547,22 +549,81 @@ func TestCommandsSecurely(t *testing.T) {
 		code     int
 	}{
 		{[]string{trust, "TOKEN=token-write"}, "read", "", []string{"the server says: unauthorized: this token may not read; name one that may with --token-file or TOKEN"}, 1},
-		{[]string{trust, "TOKEN=wrong"}, "read", "", []string{"unauthorized; name a token with --token-file or TOKEN"}, 1},
-		{[]string{trust, "TOKEN=wrong"}, "tail -f", "", []string{"unauthorized; name a token with --token-file or TOKEN"}, 1},
-		{[]string{trust}, "read --follow", "", []string{"unauthorized; name a token"}, 1},
 		{[]string{"TLS=1", "TOKEN=token-both"}, "read", "", []string{"unknown authority; name its authority with --tls-ca"}, 1},
 		{[]string{trust, "TLS_SERVER_NAME=other.example", "TOKEN=token-both"}, "read", "", []string{"; name it with --tls-server-name"}, 1},
-		{[]string{"TOKEN=token-both"}, "read", "", []string{"does it speak TLS? try --tls; or has it been stopped?"}, 1},
-		// Without a token, which would go first: the server might hang up before the entry.
-		{nil, "append", "[3]", []string{"; does it speak TLS? try --tls; or has it been stopped?; unknown: line 1; "}, 3},
 		{[]string{trust, "TOKEN=token-read"}, "append", "[3][4]\n[5]", []string{"append: unauthorized: this token may not write; name one that may with --token-file or TOKEN; refused: lines 1"}, 2},
 		{[]string{trust, "TOKEN=token-read"}, "append --on-error continue", "[3]\n5\n[4]", []string{"line 2: not stored: not a JSON object", "append: unauthorized: this token may not write; name one"}, 2},
-		{[]string{trust, "TOKEN=wrong"}, "append", "[3]", []string{"append: unauthorized; name a token with --token-file or TOKEN, or a certificate with --tls-cert; not sent: line 1"}, 1},
 	} {
 		r := play(t, tt.settings, tt.input, append(strings.Fields(tt.args), addr)...)
 		if r.code != tt.code || r.out != "" {
 			t.Errorf("%q %s: code %d, prints %q; want %d and nothing", tt.settings, tt.args, r.code, r.out, tt.code)
 		}
 		checkErrors(t, r.err, tt.errs)
+	}
+}
+
+// TestMismatch: what a command says, and the outcome that it reports, where the client and the
+// server do not agree on TLS or on the token. Nothing is ever stored, and that is certain.
+func TestMismatch(t *testing.T) {
+	authority := accesstest.NewAuthority(t)
+	cert, key := authority.Issue(t, "server", time.Now().Add(time.Hour))
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	writeTokens(t, tokens, "both")
+	secure := []string{"TLS_CERT=" + cert, "TLS_KEY=" + key}
+	named, trust := "TOKENS="+tokens, "TLS_CA="+authority.Path
+	const (
+		needsTLS = "the server requires TLS; add --tls, or --tls-ca FILE with its authority or its certificate"
+		speaksNo = "cannot connect: TLS handshake: tls: first record does not look like a TLS handshake; it does not speak TLS: remove --tls and the TLS_ settings"
+		missing  = "unauthorized; the server requires a token: name one with --token-file or TOKEN, or a certificate with --tls-cert"
+		wrong    = "unauthorized; the server does not know this token: name another with --token-file or TOKEN"
+		noCert   = "unauthorized: tls: certificate required; name a certificate that it accepts with --tls-cert and --tls-key"
+	)
+	for _, tt := range []struct {
+		name           string
+		server, client []string
+		says           string
+	}{
+		{"plain to TLS", secure, nil, needsTLS},
+		{"plain to TLS, with a token", append(secure, named), []string{"TOKEN=token-both"}, needsTLS},
+		{"TLS to plain", nil, []string{trust}, speaksNo},
+		{"TLS to plain, with a token", []string{named}, []string{trust, "TOKEN=token-both"}, speaksNo},
+		{"no token", []string{named}, nil, missing},
+		{"no token, over TLS", append(secure, named), []string{trust}, missing},
+		{"a wrong token", []string{named}, []string{"TOKEN=token-other"}, wrong},
+		{"a wrong token, over TLS", append(secure, named), []string{trust, "TOKEN=token-other"}, wrong},
+		{"no certificate", append(secure, "TLS_CLIENT_CA="+authority.Path), []string{trust}, noCert},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := start(t, append([]string{"DATA=memory"}, tt.server...)...)
+			_, port, _ := net.SplitHostPort(d.addr)
+			addr := "localhost:" + port
+			for args, says := range map[string]string{
+				"append":             "append: " + tt.says + "; not sent: line",
+				"append --quiet [1]": "append: " + tt.says + "; not sent: argument 1",
+				"read":               "read: " + addr + ": " + tt.says,
+				"read --follow":      "read: " + addr + ": " + tt.says,
+				"tail":               "tail: " + addr + ": " + tt.says,
+				"stat":               "stat: " + addr + ": " + tt.says,
+			} {
+				command, rest, _ := strings.Cut(args, " ")
+				words := append([]string{command}, strings.Fields(rest)...)
+				if strings.HasPrefix(rest, "--quiet") { // the address comes before the entry
+					words = []string{command, "--quiet", addr, "[1]"}
+				} else {
+					words = append(words, addr)
+				}
+				if tt.says == speaksNo { // nothing was begun
+					says = command + ": " + addr + ": " + tt.says
+				}
+				r := play(t, tt.client, strings.Repeat("[1]\n", 100), words...)
+				if r.code != cli.ExitFailure || r.out != "" || !strings.HasPrefix(r.err, "tcp-log-server: "+says) || strings.Count(r.err, "\n") != 1 {
+					t.Errorf("%s: code %d, prints %q and %q, want code %d and %q", args, r.code, r.out, r.err, cli.ExitFailure, says)
+				}
+			}
+			// A client of the right kind finds that nothing was stored.
+			if r := play(t, []string{trust, "TOKEN=token-both"}, "", "stat", "--json", addr); len(tt.server) > 2 && tt.server[2] == named && !strings.Contains(r.out, `"head":0,`) {
+				t.Errorf("stat afterwards: %+v", r)
+			}
+		})
 	}
 }
