@@ -171,6 +171,10 @@ func (c *checker) judge(s *seg) {
 	case !s.Readable:
 		c.plan.Rebuild(s.First)
 		c.unreadable(s.Path, s.First, 0, s.Err)
+	case s.Oversized():
+		c.plan.Rebuild(s.First)
+		c.find(Finding{Kind: SegmentSize, File: s.Path, Offset: segment.MaxSize, First: s.First,
+			Message: fmt.Sprintf("has %d bytes, want at most %d: offsets in a segment have 32 bits", s.Size, int64(segment.MaxSize))})
 	case s.Next == 0 && s.Walked.Torn > 0 && s.Walked.Unwritten && c.index.before <= s.Last && s.Err == nil:
 		c.torn(s, s.Walked)
 	}

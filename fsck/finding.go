@@ -28,6 +28,7 @@ const (
 // Segments.
 const (
 	SegmentHeader  Kind = "segment-header"
+	SegmentSize    Kind = "segment-size"
 	SegmentGap     Kind = "segment-gap"
 	SegmentOverlap Kind = "segment-overlap"
 	SegmentChain   Kind = "segment-chain"
@@ -65,7 +66,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		Unreadable, WrongType, Foreign, Version,
-		SegmentHeader, SegmentGap, SegmentOverlap, SegmentChain, SegmentTable, BatchDamaged,
+		SegmentHeader, SegmentSize, SegmentGap, SegmentOverlap, SegmentChain, SegmentTable, BatchDamaged,
 		IndexFile, IndexShort, IndexAhead, RecordDamaged, RecordMismatch,
 		BlobMissing, BlobDamaged, NotCanonical,
 		StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobAbsent, BlobOrphan, EntryLost,

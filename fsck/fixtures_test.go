@@ -91,6 +91,12 @@ var fixtures = []fixture{
 		must(t, os.Rename(s[1], s[0]))
 		must(t, os.Rename(s[0]+"x", s[1]))
 	}},
+	{name: "the last segment has swollen", kind: SegmentSize, shape: both, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		must(t, os.Truncate(segmentFiles(t, dir)[2], 1<<40))
+	}},
+	{name: "a sealed segment has swollen", kind: SegmentSize, shape: packed, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		must(t, os.Truncate(segmentFiles(t, dir)[1], 1<<40))
+	}},
 	{name: "a segment is missing and its blobs are there", kind: Leftover, shape: both, do: func(t testing.TB, dir string) {
 		remove(t, segmentFiles(t, dir)[1])
 	}},

@@ -282,7 +282,7 @@ func (p *pipeline) unsealed(s *seg, f *os.File, w segment.Walked) {
 	case err != nil && binary.LittleEndian.Uint32(b[60:]) != 0:
 		p.c.plan.Update(func() { p.c.plan.Reseal[s.First] = true })
 		p.c.find(Finding{Kind: SegmentTable, File: s.Path, Offset: s.Size - segment.FooterSize, First: s.First, Last: s.Next - 1, Message: err.Error()})
-	case w.Last == s.Next-1:
+	case w.Last == s.Next-1 && !s.Oversized():
 		p.later(s, Finding{Kind: Unsealed, File: s.Path, Offset: w.End, First: s.First, Last: w.Last, Message: "is full and not sealed: the daemon does that, or the next start"})
 		if w.Torn > 0 {
 			p.c.mu.Lock()

@@ -127,9 +127,7 @@ func contents(t testing.TB, dir string) map[string][]byte {
 	for _, name := range names(t, dir) {
 		path := filepath.Join(dir, name)
 		if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() {
-			b, err := os.ReadFile(path)
-			must(t, err)
-			all[name] = b
+			all[name] = readStart(t, path)
 		}
 	}
 	return all

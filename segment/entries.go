@@ -123,7 +123,7 @@ func (r *fileReader) run() (why, err error) {
 		return why, nil
 	}
 	// The last batches are damaged, and nothing after them tells where one ends.
-	p := Piece{Offset: walked.End, End: r.f.Size, First: walked.Last + 1, Last: max(r.last, r.f.Through), Damage: walked.Why}
+	p := Piece{Offset: walked.End, End: r.f.BatchesEnd(), First: walked.Last + 1, Last: max(r.last, r.f.Through), Damage: walked.Why}
 	if p.Damage == nil {
 		p.Damage = r.f.tailErr()
 	}

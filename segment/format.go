@@ -37,6 +37,9 @@ const (
 	// MaxBody is the largest body of a batch in bytes. It keeps every offset
 	// of a segment within the 32 bits that a table row has for it.
 	MaxBody = 1 << 30
+	// MaxSize is where the batches of a segment end at the latest, for the same reason.
+	// A longer file is a segment only if its footer says where its table lies.
+	MaxSize = 1 << 32
 	// MinLine is the length of a body's shortest line in bytes: an object of no
 	// members and the newline.
 	MinLine = 3
@@ -313,7 +316,9 @@ func ParseFooter(b []byte, size int64) (f Footer, ok bool, err error) {
 	f.Own = binary.LittleEndian.Uint32(b[48:])
 	want := f.Table + uint64(f.Batches)*RowSize + FooterSize
 	switch {
-	case f.Table < HeaderSize, f.Table > uint64(size), want != uint64(size):
+	case f.Table > MaxSize:
+		return f, true, fmt.Errorf("%w: footer has batches through offset %d, want at most %d", ErrDamaged, f.Table, int64(MaxSize))
+	case f.Table < HeaderSize, want != uint64(size):
 		return f, true, fmt.Errorf("%w: footer describes a file of %d bytes, it has %d", ErrDamaged, want, size)
 	case f.First == 0, f.Last < f.First, f.Last-f.First+1 < uint64(f.Batches), f.Batches == 0:
 		return f, true, fmt.Errorf("%w: footer has %d batches for indices %d to %d", ErrDamaged, f.Batches, f.First, f.Last)

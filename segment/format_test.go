@@ -131,7 +131,7 @@ func TestFooter(t *testing.T) {
 		{"one batch more", changed(func(f *Footer) { f.Batches++ }), ErrDamaged, "file of 4192 bytes, it has 4184"},
 		{"table elsewhere", changed(func(f *Footer) { f.Table -= 8 }), ErrDamaged, "file of 4176 bytes, it has 4184"},
 		{"table before the header's end", changed(func(f *Footer) { f.Table = 63 }), ErrDamaged, "footer describes"},
-		{"table far beyond", changed(func(f *Footer) { f.Table = 1<<64 - 64 }), ErrDamaged, "footer describes"},
+		{"table far beyond", changed(func(f *Footer) { f.Table = 1<<64 - 64 }), ErrDamaged, "batches through offset"},
 		{"index 0", changed(func(f *Footer) { f.First = 0 }), ErrDamaged, "indices 0 to 20"},
 		{"last before first", changed(func(f *Footer) { f.Last = 8 }), ErrDamaged, "indices 9 to 8"},
 		{"fewer entries than batches", changed(func(f *Footer) { f.Last = 10 }), ErrDamaged, "3 batches for indices 9 to 10"},

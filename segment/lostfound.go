@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -122,6 +121,17 @@ func copyBytes(path string, off, n int64, now string) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(to, io.NewSectionReader(from, off, n))
+	// A hole of a swollen file stays one: there may be no room for its zeros.
+	end, buf := off+n, make([]byte, min(n, 1<<20))
+	for at := skipHole(from, off); at < end && err == nil; at = skipHole(from, at) {
+		var m int
+		if m, err = from.ReadAt(buf[:min(int64(len(buf)), end-at)], at); m > 0 {
+			_, err = to.WriteAt(buf[:m], at-off)
+		}
+		at += int64(m)
+	}
+	if err == nil {
+		err = to.Truncate(n)
+	}
 	return errors.Join(err, to.Sync(), to.Close())
 }

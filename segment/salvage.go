@@ -110,6 +110,10 @@ func (m *Salvager) scan() map[Hash]place {
 	junk := true    // there was one before them
 	buf := make([]byte, min(1<<20, m.end-m.from))
 	for off := m.from; off < m.end; {
+		if data := skipHole(m.r, off); data > off {
+			line, junk, off = line[:0], true, min(data, m.end)
+			continue
+		}
 		n, err := m.r.ReadAt(buf[:min(int64(len(buf)), m.end-off)], off)
 		for b := buf[:n]; len(b) > 0; {
 			i := bytes.IndexByte(b, '\n')

@@ -78,7 +78,7 @@ func ScanBatches(r io.ReaderAt, path string, size int64, fn func(off int64, h Ba
 // nonZero returns the offset of the first byte at or after off that is not
 // zero, or -1.
 func (w *window) nonZero(off int64) (int64, error) {
-	for off < w.size {
+	for off = skipHole(w.r, off); off < w.size; off = skipHole(w.r, off) {
 		b, err := w.at(off, readAhead)
 		if err != nil {
 			return 0, err

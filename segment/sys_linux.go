@@ -1,6 +1,8 @@
 package segment
 
 import (
+	"errors"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +36,19 @@ func beginWriting(f *os.File, off, n int64) {
 // but this protection.
 func dropCache(f *os.File) {
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+}
+
+// nextData returns the offset of the next byte of f at or after off that lies in no
+// hole, math.MaxInt64 where none is left. Where the file system cannot tell, it is off.
+func nextData(f *os.File, off int64) int64 {
+	at, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO):
+		return math.MaxInt64
+	case err != nil:
+		return off
+	}
+	return at
 }
 
 // syncFS makes everything that was written to the file system of dir durable.

@@ -20,6 +20,9 @@ func beginWriting(*os.File, int64, int64) {}
 // dropCache has no portable form; see sys_linux.go for what it protects from.
 func dropCache(*os.File) {}
 
+// nextData has no portable form: holes are read as the zeros that they stand for.
+func nextData(_ *os.File, off int64) int64 { return off }
+
 // syncFS has no portable form: callers sync each file.
 func syncFS(*os.File) (supported bool, err error) { return false, nil }
 

@@ -223,7 +223,7 @@ func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64,
 		}
 		from = off + 1
 	}
-	for from < w.size {
+	for from = skipHole(w.r, from); from < w.size; from = skipHole(w.r, from) {
 		b, err := w.at(from, readAhead)
 		if err != nil {
 			return -1, 0, err
@@ -251,7 +251,7 @@ func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64,
 // says that the checksum of the batch before is.
 func (w *window) torn(end *Walked, off int64, why error, known bool) error {
 	last := off - 1
-	for at := off; at < w.size; {
+	for at := skipHole(w.r, off); at < w.size; at = skipHole(w.r, at) {
 		b, err := w.at(at, readAhead)
 		if err != nil {
 			return err

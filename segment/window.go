@@ -3,11 +3,22 @@ package segment
 import (
 	"errors"
 	"io"
+	"os"
 )
 
 // readAhead is how many bytes one read of a segment asks for: large enough that
 // the cost of the call vanishes, small enough to stay in the processor's cache.
 const readAhead = 512 << 10
+
+// skipHole returns the offset from which on r, where it is a file, may have bytes
+// other than zero: off, or the end of the hole that lies there. A file can have a hole
+// of any size.
+func skipHole(r io.ReaderAt, off int64) int64 {
+	if f, ok := r.(*os.File); ok {
+		return max(off, nextData(f, off))
+	}
+	return off
+}
 
 // window reads a file forwards through one buffer. Not for concurrent use.
 type window struct {

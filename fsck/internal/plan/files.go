@@ -23,14 +23,6 @@ func NewSegment(f *segment.File) *Segment {
 	return &Segment{File: f, Readable: f.Err == nil || f.Walked.End > 0, HeaderOK: f.Known()}
 }
 
-// BatchesEnd is where in the file the batches end at the latest.
-func (s *Segment) BatchesEnd() int64 {
-	if s.Sealed {
-		return int64(s.Footer.Table)
-	}
-	return s.Size
-}
-
 // Index is the index as a check found it. Not for concurrent use.
 type Index struct {
 	Files map[uint64]segment.RecordFile // by first index: those that lie in their place

@@ -1,0 +1,252 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// File is one segment as Capture found it.
+type File struct {
+	Path string
+	// First is the first index, by the name of the file. Last is the last one that
+	// the file holds: by the footer, or of the last whole batch; First-1 if it holds
+	// none. Through is how far it should go, by what the next segment and the index
+	// say as well.
+	First, Last, Through uint64
+	// Size is the length of the file in bytes, and Modified when it was last changed.
+	Size     int64
+	Modified time.Time
+
+	// Err says why nothing in the file is of use: it cannot be read, is no regular
+	// file, belongs to another index, or has another version.
+	Err error
+	// HeaderErr says why the header cannot be used. The batches may be whole.
+	HeaderErr error
+	// Damage is the first thing that is wrong with the footer or, where the file was
+	// read, with the batches. It is a *DamageError.
+	Damage error
+
+	// Header is that of the file, and HeaderSum its checksum, which the first batch
+	// follows. Both are zero with HeaderErr.
+	Header    Header
+	HeaderSum uint32
+	// Footer is that of a file that is Sealed, and zero otherwise.
+	Footer Footer
+	Sealed bool
+	// Walked is what a walk through the batches found of a file that is not sealed.
+	Walked Walked
+
+	// End is the offset at which the batches end, in bytes.
+	End int64
+	// Sum is the checksum that the next segment follows, and LastSum that of the last
+	// batch. They differ where fsck has repaired the segment.
+	Sum, LastSum uint32
+
+	rows []Row // of a file that is not sealed
+}
+
+// Known reports whether the header checks out and belongs to the file.
+func (f *File) Known() bool { return f.Err == nil && f.HeaderErr == nil }
+
+// Empty reports whether the file holds no entry.
+func (f *File) Empty() bool { return f.Last < f.First }
+
+// Check returns the first thing that is wrong with the file itself, nil if nothing
+// is: Err, HeaderErr or Damage.
+func (f *File) Check() error {
+	for _, err := range []error{f.Err, f.HeaderErr, f.Damage} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Follows says why the segment does not continue the one before, nil if it does;
+// before is nil for the first. The error is a *DamageError, or the one because of
+// which the header is not known.
+func (f *File) Follows(before *File) error {
+	if !f.Known() {
+		return f.Check()
+	}
+	if before == nil {
+		return nil
+	}
+	damage := func(format string, args ...any) error {
+		return &DamageError{Path: f.Path, First: f.First, Err: fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...)}
+	}
+	switch {
+	case f.Header.Store != before.Header.Store:
+		return damage("segment belongs to store %s, want %s", f.Header.Store, before.Header.Store)
+	case f.First != before.Last+1:
+		return damage("segment begins at index %d, want %d: %s ends there", f.First, before.Last+1, filepath.Base(before.Path))
+	case f.Header.Prev != before.Sum:
+		return damage("segment follows checksum %08x, want %08x", f.Header.Prev, before.Sum)
+	}
+	return nil
+}
+
+// Segment returns the file for reading its batches, and for Resume.
+func (f *File) Segment() *Segment {
+	return &Segment{
+		Path: f.Path, Header: f.Header, sealed: f.Sealed, footer: f.Footer, rows: f.rows,
+		last: f.Last, end: f.End, sum: f.Sum,
+	}
+}
+
+// captureFile looks at one segment. The error is errRemoved.
+func captureFile(path string, first uint64, locked bool) (*File, error) {
+	f := &File{Path: path, First: first, Last: first - 1, End: HeaderSize}
+	file, err := OpenRegular(path)
+	if err != nil {
+		if _, lerr := os.Lstat(path); errors.Is(lerr, fs.ErrNotExist) {
+			return nil, errRemoved
+		}
+		if f.Err = err; errors.Is(err, errNotRegular) {
+			f.Err = &DamageError{Path: path, Err: fmt.Errorf("%w: %w", ErrDamaged, err)}
+		}
+		return f, nil
+	}
+	defer file.Close()
+	if locked {
+		dropCache(file)
+	}
+	// A daemon may be at work on the file: a batch may be missing where it was not
+	// there yet when its place was read, and a later one be there; a footer may be
+	// half written. So what looks wrong is read again until it stays as it is.
+	for try, before, waits := 0, int64(-1), 5; ; try++ {
+		f.Err = f.read(file)
+		wrong := f.wrongAt()
+		switch {
+		case wrong < 0, locked, try == captureTries:
+			return f, nil
+		case wrong != before:
+		case f.Walked.Torn > 0 && !f.Walked.Unwritten && waits > 0:
+			// It looks altered, or a write that takes long is under way.
+			waits--
+			time.Sleep(20 * time.Millisecond)
+		default:
+			return f, nil
+		}
+		before = wrong
+	}
+}
+
+// wrongAt is the offset of the first thing that is wrong with the file, torn bytes
+// included, or -1.
+func (f *File) wrongAt() int64 {
+	var d *DamageError
+	switch {
+	case errors.As(f.Check(), &d):
+		return d.Offset
+	case f.Check() != nil:
+		return 0
+	case f.Walked.Torn > 0:
+		return f.Walked.End
+	}
+	return -1
+}
+
+// read sets all that is read from the file. The error is f.Err.
+func (f *File) read(file *os.File) error {
+	*f = File{Path: f.Path, First: f.First, Last: f.First - 1, End: HeaderSize}
+	fi, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	f.Size, f.Modified = fi.Size(), fi.ModTime()
+	if err := f.readHeader(file); err != nil {
+		return err
+	}
+	if err := f.readFooter(file); err != nil {
+		return err
+	}
+	if f.Sealed {
+		f.Last, f.End, f.Sum, f.LastSum = f.Footer.Last, int64(f.Footer.Table), f.Footer.Sum, f.Footer.Chain()
+		return nil
+	}
+	if f.Oversized() && f.Damage == nil {
+		f.Damage = &DamageError{Path: f.Path, Offset: MaxSize, Err: fmt.Errorf("%w: the file has %d bytes, want at most %d: offsets in a segment have 32 bits", ErrDamaged, f.Size, int64(MaxSize))}
+	}
+	return f.walk(file)
+}
+
+// Oversized reports whether the file is longer than a segment can be.
+func (f *File) Oversized() bool { return !f.Sealed && f.Size > MaxSize }
+
+// BatchesEnd is where in the file the batches end at the latest.
+func (f *File) BatchesEnd() int64 {
+	if f.Sealed {
+		return int64(f.Footer.Table)
+	}
+	return min(f.Size, MaxSize)
+}
+
+func (f *File) readHeader(file *os.File) error {
+	b := make([]byte, HeaderSize)
+	n, err := file.ReadAt(b, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	h, err := ParseHeader(b[:n])
+	if err != nil {
+		if f.HeaderErr = headerError(f.Path, err); errors.Is(err, ErrVersion) {
+			return f.HeaderErr
+		}
+		return nil
+	}
+	f.Header, f.HeaderSum = h, Checksum(b[:60])
+	f.Sum, f.LastSum = f.HeaderSum, f.HeaderSum
+	if h.First != f.First {
+		return &DamageError{Path: f.Path, Err: fmt.Errorf("%w: header has first index %d, the name says %d", ErrDamaged, h.First, f.First)}
+	}
+	return nil
+}
+
+// readFooter reads the footer. One whose checksum is wrong counts as none: a crash
+// while the segment was being sealed can leave a part of it, and a walk finds all
+// that it said.
+func (f *File) readFooter(file *os.File) (err error) {
+	var b [FooterSize]byte
+	if f.Size, err = readEnd(file, b[:]); err != nil || f.Size < HeaderSize+FooterSize {
+		return err
+	}
+	footer, ok, err := ParseFooter(b[:], f.Size)
+	if !ok {
+		return nil
+	}
+	if err == nil && footer.First != f.First {
+		err = fmt.Errorf("%w: footer has first index %d, the header %d", ErrDamaged, footer.First, f.First)
+	}
+	if err != nil {
+		f.Damage = &DamageError{Path: f.Path, Offset: f.Size - FooterSize, First: f.First, Err: err}
+		return nil
+	}
+	f.Footer, f.Sealed = footer, true
+	return nil
+}
+
+// walk goes through the batches of a file that is not sealed.
+func (f *File) walk(file *os.File) (err error) {
+	damage := func(p Piece, err error) {
+		if f.Damage == nil && err != nil {
+			f.Damage = &DamageError{Path: f.Path, Offset: p.Offset, First: p.First, Err: err}
+		}
+	}
+	f.Walked, err = Walk(file, f.First, f.HeaderSum, f.HeaderErr == nil, f.BatchesEnd(), func(p Piece) error {
+		if damage(p, p.wrong()); p.Damage == nil {
+			f.rows = append(f.rows, Row{Delta: uint32(p.First - f.First), Offset: uint32(p.Offset)})
+		}
+		return nil
+	})
+	if f.Walked.Misplaced {
+		damage(Piece{Offset: f.Walked.End, First: f.Walked.Last + 1}, f.Walked.Why)
+	}
+	f.Last, f.End, f.Sum, f.LastSum = f.Walked.Last, f.Walked.End, f.Walked.Sum, f.Walked.Sum
+	return err
+}
