@@ -24,7 +24,7 @@ func appendCommand() *cli.Command {
 		Usage: "append entries to the log of a server",
 		Description: "Takes JSON objects, arrays and nulls from the arguments or else from standard input: one\n" +
 			"a line, or a stream of them. Prints the index of each once it is on the server's disk.\n\n" +
-			addressHelp + " An argument that begins with { or [, or is null, is an entry.\n\n" +
+			addressHelp + " An argument that cannot be an address is an entry.\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server append '{\"event\":\"start\"}'\n" +
 			"   tcp-log-server append --quiet < entries.ndjson\n" +
@@ -52,6 +52,9 @@ func appendCommand() *cli.Command {
 	}
 }
 
+// entryHelp says what an entry is.
+const entryHelp = "an entry is an object, an array or null"
+
 // appendEntries appends the entries of the arguments or of standard input.
 func appendEntries(ctx context.Context, cmd *cli.Command) error {
 	args := cmd.Args().Slice()
@@ -64,6 +67,7 @@ func appendEntries(ctx context.Context, cmd *cli.Command) error {
 	case errors.Is(err, errFile):
 		err = fmt.Errorf("%w; entries of a file come from standard input: < FILE", err)
 	case err != nil:
+		err = fmt.Errorf("%w; %s", err, entryHelp)
 	case cmd.Bool("array") && len(args) > 0:
 		err = errors.New("--array is for standard input, not for arguments")
 	case cmd.Bool("quiet") && cmd.Bool("json"):

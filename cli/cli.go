@@ -58,7 +58,7 @@ func run(args []string) int {
 	root.ExitErrHandler = func(context.Context, *cli.Command, error) {}
 	err := root.Run(context.Background(), splitShortFlags(root, args))
 	if unknown != "" {
-		err = usageError(root, fmt.Sprintf("there is no command %q, want one of %s", unknown, strings.Join(commandNames(root), ", ")))
+		err = unknownCommand(root, unknown)
 	}
 	if err == nil {
 		return 0
@@ -79,8 +79,11 @@ func run(args []string) int {
 // wrongUsage says what is wrong with the command line.
 func wrongUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	text := worded(err)
-	if flag, ok := strings.CutPrefix(text, "flag provided but not defined: --"); ok && (flag == "port" || flag == "host") {
-		text = fmt.Sprintf("`%s` has no --%s: name the server as an address, host:port or :port", cmd.Name, flag)
+	if flag, ok := strings.CutPrefix(text, "flag provided but not defined: "); ok {
+		text = unknownFlag(cmd, flag)
+		if flag == "--port" || flag == "--host" {
+			text = fmt.Sprintf("`%s` has no %s: name the server as an address, host:port or :port", cmd.Name, flag)
+		}
 	}
 	return usageError(cmd, text)
 }
@@ -96,8 +99,11 @@ func usageError(cmd *cli.Command, text string) error {
 
 // argument returns the only argument of a command, "" if there is none.
 func argument(cmd *cli.Command, what string) (string, error) {
-	if cmd.NArg() > 1 {
+	switch {
+	case cmd.NArg() > 1:
 		return "", usageError(cmd, fmt.Sprintf("want at most one %s, got %s", what, strings.Join(cmd.Args().Slice(), " ")))
+	case cmd.NArg() == 1 && cmd.Args().First() == "":
+		return "", usageError(cmd, fmt.Sprintf("the %s is empty; leave the argument out for the default", what))
 	}
 	return cmd.Args().First(), nil
 }

@@ -36,6 +36,22 @@ func connectFlags() []cli.Flag {
 // addressHelp explains ADDR in the help of such a command.
 const addressHelp = "ADDR is host:port, host or :port. Its other part is HOST or PORT, else localhost or 8089."
 
+// errAddress: what is named cannot be an address.
+var errAddress = errors.New("not an address, want host:port, host or :port")
+
+// isHost reports whether s may be the name or the IP address of a host. No name ends in a
+// number.
+func isHost(s string) bool {
+	for _, c := range []byte(s) {
+		name := c >= 0x80 || c == '.' || c == '-' || c == '_' || '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !name {
+			return isIP(s)
+		}
+	}
+	last := s[strings.LastIndexByte(s, '.')+1:]
+	return strings.Trim(last, "0123456789") != "" || isIP(s) || strings.HasSuffix(s, ".")
+}
+
 // errFile: a file, or standard input, is named in the place of an address.
 var errFile = errors.New("not an address")
 
@@ -59,8 +75,8 @@ func serverAddress(arg string) (string, error) {
 		host = strings.Trim(arg, "[]")
 	case strings.Contains(arg, ":"):
 		var err error
-		if host, port, err = net.SplitHostPort(arg); err != nil {
-			return "", fmt.Errorf("%q is not an address, want host:port, host or :port", arg)
+		if host, port, err = net.SplitHostPort(arg); err != nil || arg[0] == '[' && !isIP(host) {
+			return "", fmt.Errorf("%q is %w", arg, errAddress)
 		}
 		named = true
 	default:
@@ -68,6 +84,9 @@ func serverAddress(arg string) (string, error) {
 	}
 	if _, err := strconv.Atoi(host); err == nil {
 		return "", fmt.Errorf("%q is not an address; for a port write :%s", arg, host)
+	}
+	if host != "" && !isHost(host) {
+		return "", fmt.Errorf("%q is %w", arg, errAddress)
 	}
 	if host == "" {
 		host = os.Getenv("HOST")
@@ -95,13 +114,15 @@ func isIP(s string) bool {
 	return err == nil
 }
 
-// looksLikeEntry tells an entry from an address among the arguments.
+// looksLikeEntry tells an entry from an address among the arguments. What cannot be an address,
+// a file or a number is an entry, right or wrong.
 func looksLikeEntry(arg string) bool {
-	if strings.HasPrefix(arg, "[") {
-		host, _, err := net.SplitHostPort(arg)
-		return !(err == nil && isIP(host)) && !isIP(strings.Trim(arg, "[]"))
+	switch arg {
+	case "", "null", "true", "false":
+		return true
 	}
-	return strings.HasPrefix(arg, "{") || arg == "null"
+	_, err := serverAddress(arg)
+	return errors.Is(err, errAddress)
 }
 
 // onlyAddress returns the address of a command that takes no other argument.
@@ -222,7 +243,11 @@ func advice(cmd *cli.Command, err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "; is the server running there?"
 	case errors.As(err, &dns):
-		return "; check the name of the host"
+		text := "; check the name of the host"
+		if cmd.Name == "append" {
+			text += "; " + entryHelp
+		}
+		return text
 	case errors.Is(err, client.ErrNeedsTLS):
 		return "; add --tls, or --tls-ca FILE with its authority or its certificate"
 	case errors.As(err, &record):

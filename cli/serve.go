@@ -109,7 +109,7 @@ func daemonConfig(cmd *cli.Command) (config daemon.Config, level zerolog.Level, 
 // serve runs the daemon until a signal ends it.
 func serve(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
-		return usageError(cmd, fmt.Sprintf("there is no command %q", cmd.Args().First()))
+		return unknownCommand(cmd, cmd.Args().First())
 	}
 	config, level, err := daemonConfig(cmd)
 	if err == nil {

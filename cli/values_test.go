@@ -173,6 +173,11 @@ func TestServerAddress(t *testing.T) {
 		{"", "", ":", `the port of ":" is "", want 1 to 65535`},
 		{"", "", "h:x", `the port of "h:x" is "x", want 1 to 65535`},
 		{"", "", "h:1:2", `"h:1:2" is not an address, want host:port, host or :port`},
+		{"", "", "log_2.example.", "log_2.example.:8089"},
+		{"", "", "bücher.example", "bücher.example:8089"},
+		{"", "", "fe80::1%eth0", "[fe80::1%eth0]:8089"},
+		{"", "", "1.2.3", `"1.2.3" is not an address, want host:port, host or :port`},
+		{"", "", "a b:80", `"a b:80" is not an address, want host:port, host or :port`},
 		{"", "", "8089", `"8089" is not an address; for a port write :8089`},
 	} {
 		t.Setenv("HOST", tt.host)
@@ -185,7 +190,8 @@ func TestServerAddress(t *testing.T) {
 			t.Errorf("HOST=%q PORT=%q %q: %s, want %s", tt.host, tt.port, tt.arg, got, tt.want)
 		}
 	}
-	for arg, want := range map[string]bool{`{"a":1}`: true, "[1]": true, "null": true, "{": true, "[]": true, "[::1]:80": false, "[::1]": false, "[1]:80": true, "localhost": false, ":80": false, "null:80": false} {
+	for arg, want := range map[string]bool{`{"a":1}`: true, "[1]": true, "null": true, "{": true, "[]": true, "[::1]:80": false, "[::1]": false, "[1]:80": true, "localhost": false, ":80": false, "null:80": false,
+		"": true, `"text"`: true, "true": true, "two words": true, "1.5": true, "8089": false, "hello": false, "a:b": false} {
 		if got := looksLikeEntry(arg); got != want {
 			t.Errorf("%s looks like an entry: %v", arg, got)
 		}

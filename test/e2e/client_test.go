@@ -94,6 +94,10 @@ func TestAppendCommand(t *testing.T) {
 			[]string{"element 3: not stored: ", "stored: elements 1-2 (index 1 to 2); refused: element 3; not sent: all after element 3"}, 2, `{} []`},
 		{"no array", "append --array", "{}", "", []string{"element 1: not stored: ", "refused: element 1; not sent: all after element 1"}, 2, ``},
 		{"a bad argument", "append {} 5", "", "1\n", []string{"argument 2: not stored", "stored: argument 1 (index 1); refused: argument 2"}, 2, `{}`},
+		{"a string as argument", `append "text"`, "[1]", "", []string{"argument 1: not stored: not a JSON object, array or null: it is a string", "refused: argument 1"}, 2, ``},
+		{"a boolean as argument", "append true", "[1]", "", []string{"argument 1: not stored: not a JSON object, array or null: it is a boolean", "refused: argument 1"}, 2, ``},
+		{"a broken argument", "append {a:1}", "[1]", "", []string{"argument 1: not stored: not a JSON object, array or null: not JSON: ", "refused: argument 1"}, 2, ``},
+		{"an empty argument", "append EMPTY", "[1]", "", []string{"argument 1: not stored: not a JSON object, array or null: it is empty", "refused: argument 1"}, 2, ``},
 		{"array of arguments", "append --array {}", "", "", []string{"--array is for standard input"}, 16, ``},
 		{"two ways to print", "append --quiet --json", "", "", []string{"--quiet and --json"}, 16, ``},
 		{"no such way", "append --on-error ignore", "", "", []string{`on-error is "ignore"`}, 16, ``},
@@ -101,7 +105,11 @@ func TestAppendCommand(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := start(t, "DATA=memory")
-			r := play(t, at(d.addr), tt.input, strings.Fields(tt.args)...)
+			words := strings.Fields(tt.args)
+			for i, w := range words {
+				words[i] = strings.TrimPrefix(w, "EMPTY")
+			}
+			r := play(t, at(d.addr), tt.input, words...)
 			if tt.code == 2 && strings.HasPrefix(tt.args, "append --json") {
 				// Refusals that need no server come as soon as they are seen.
 				lines := strings.SplitAfter(r.out, "\n")

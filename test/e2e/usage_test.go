@@ -24,8 +24,8 @@ func TestWrongUsage(t *testing.T) {
 		{"", "help foo", "there is no command \"foo\", want one of append, read, tail, fsck, backup, stat, cat, import, version, completion, man; see `tcp-log-server --help`"},
 		{"", "read --from 0", `invalid value "0" for flag --from: from is 0, want 1 or more; see`},
 		{"", "read -from x", `invalid value "x" for flag --from, want a whole number, 0 or more; see`},
-		{"", "read --form 1", "flag provided but not defined: --form; see `tcp-log-server read --help`"},
-		{"", "read -x", "flag provided but not defined: -x; see"},
+		{"", "read --form 1", "there is no flag --form (did you mean --from?); see `tcp-log-server read --help`"},
+		{"", "read -x", "there is no flag -x; see"},
 		{"", "tail -n x", `invalid value "x" for flag -n, want a whole number`},
 		{"", "--port x", `invalid value "x" for flag --port, want a whole number; see`},
 		{"", "stat --wal X localhost:1", "--wal needs the directory of a log as the argument; this would ask a server; see"},
@@ -36,6 +36,15 @@ func TestWrongUsage(t *testing.T) {
 		{"", "read f.ndjson", `"f.ndjson" is not an address but a file; see`},
 		{"", "append f.ndjson", `"f.ndjson" is not an address but a file; entries of a file come from standard input: < FILE; see`},
 		{"", "append -", `"-" is not an address; entries of a file come from standard input: < FILE; see`},
+		{"", "apend {}", "there is no command \"apend\" (did you mean append?); see"},
+		{"", "fcsk", "there is no command \"fcsk\" (did you mean fsck?); see"},
+		{"", "serve", "there is no command \"serve\"; the server runs if no command is named; see"},
+		{"", "--prot 1", "there is no flag --prot (did you mean --port?); see `tcp-log-server --help`"},
+		{"", "tail --folow", "there is no flag --folow (did you mean --follow?); see"},
+		{"", "read no*host", `"no*host" is not an address, want host:port, host or :port; see`},
+		{"", "stat 1.2.3", `"1.2.3" is not an address, want host:port, host or :port; see`},
+		{"", "append 42", `"42" is not an address; for a port write :42; an entry is an object, an array or null; see`},
+		{"", "append a:b", `the port of "a:b" is "b", want 1 to 65535; an entry is an object, an array or null; see`},
 		{"", "read -5", `"-5" is neither a flag nor an address; see`},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
@@ -47,6 +56,11 @@ func TestWrongUsage(t *testing.T) {
 			}
 			checkErrors(t, string(out), []string{tt.says})
 		})
+	}
+	for _, command := range []string{"read", "tail", "stat", "cat", "fsck"} {
+		if r := play(t, nil, "", command, ""); r.code != cli.ExitUsage || !strings.Contains(r.err, " is empty") {
+			t.Errorf("%s of an empty argument: %+v", command, r)
+		}
 	}
 	// A variable that is there for the server is no wrong usage.
 	if r := play(t, []string{"WAL=Y", "BLOBS=Z"}, "", "stat", "localhost:1"); r.code != cli.ExitFailure || !strings.Contains(r.err, "connection refused") {
