@@ -24,12 +24,12 @@ import (
 // variable, because everyone can see a command line.
 func connectFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "tls", Sources: cli.EnvVars("TLS"), Usage: "connect with TLS, as any other TLS setting does too"},
-		&cli.StringFlag{Name: "tls-ca", Sources: cli.EnvVars("TLS_CA"), Usage: "PEM `file` of the authorities to trust (default: the system's)"},
-		&cli.StringFlag{Name: "tls-cert", Sources: cli.EnvVars("TLS_CERT"), Usage: "PEM `file` of the client's certificate"},
-		&cli.StringFlag{Name: "tls-key", Sources: cli.EnvVars("TLS_KEY"), Usage: "PEM `file` of its key"},
-		&cli.StringFlag{Name: "tls-server-name", Sources: cli.EnvVars("TLS_SERVER_NAME"), Usage: "`name` in the server's certificate (default: the host of ADDR)"},
-		&cli.StringFlag{Name: "token-file", Sources: cli.EnvVars("TOKEN_FILE"), Usage: "`file` that holds the token (default: the variable TOKEN)"},
+		&cli.BoolFlag{Name: "tls", Sources: variable("TLS"), Usage: "connect with TLS, as any other TLS setting does too"},
+		&cli.StringFlag{Name: "tls-ca", Sources: variable("TLS_CA"), Usage: "PEM `file` of the authorities to trust (default: the system's)"},
+		&cli.StringFlag{Name: "tls-cert", Sources: variable("TLS_CERT"), Usage: "PEM `file` of the client's certificate"},
+		&cli.StringFlag{Name: "tls-key", Sources: variable("TLS_KEY"), Usage: "PEM `file` of its key"},
+		&cli.StringFlag{Name: "tls-server-name", Sources: variable("TLS_SERVER_NAME"), Usage: "`name` in the server's certificate (default: the host of ADDR)"},
+		&cli.StringFlag{Name: "token-file", Sources: variable("TOKEN_FILE"), Usage: "`file` that holds the token (default: the variable TOKEN)"},
 	}
 }
 
@@ -89,18 +89,20 @@ func serverAddress(arg string) (string, error) {
 		return "", fmt.Errorf("%q is %w", arg, errAddress)
 	}
 	if host == "" {
-		host = os.Getenv("HOST")
+		if host = hostSetting.value(); host != "" && !isHost(host) {
+			return "", fmt.Errorf("%q is not an address%s", host, hostOrigin(host))
+		}
 	}
 	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
 		host = "localhost" // a server on all addresses listens there too
 	}
 	if !named {
-		if port = os.Getenv("PORT"); port == "" {
+		if port = portSetting.value(); port == "" {
 			port = "8089"
 		}
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		what := "PORT"
+		what := portSetting.key()
 		if named {
 			what = "the port of " + strconv.Quote(arg)
 		}
@@ -197,7 +199,7 @@ func tlsConfig(cmd *cli.Command) (*tls.Config, error) {
 func token(cmd *cli.Command) (string, error) {
 	name := cmd.String("token-file")
 	if name == "" {
-		return os.Getenv("TOKEN"), nil
+		return tokenSetting.value(), nil
 	}
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -243,11 +245,7 @@ func advice(cmd *cli.Command, err error) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "; is the server running there?"
 	case errors.As(err, &dns):
-		text := "; check the name of the host"
-		if cmd.Name == "append" {
-			text += "; " + entryHelp
-		}
-		return text
+		return hostAdvice(cmd, dns.Name)
 	case errors.Is(err, client.ErrNeedsTLS):
 		return "; add --tls, or --tls-ca FILE with its authority or its certificate"
 	case errors.As(err, &record):

@@ -19,9 +19,9 @@ const defaultData = "./tcp-log-server.data"
 // says what it does with them, parent is what the help calls the log's directory.
 func directoryFlags(data, parent string) []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "data", Sources: cli.EnvVars("DATA"), Value: defaultData, Usage: "`directory` of the log" + data},
-		&cli.StringFlag{Name: "wal", Sources: cli.EnvVars("WAL"), Usage: "`directory` of the index (default: wal in " + parent + ")"},
-		&cli.StringFlag{Name: "blobs", Sources: cli.EnvVars("BLOBS"), Usage: "`directory` of the blobs (default: blobs in " + parent + ")"},
+		&cli.StringFlag{Name: "data", Sources: variable("DATA"), Value: defaultData, Usage: "`directory` of the log" + data},
+		&cli.StringFlag{Name: "wal", Sources: variable("WAL"), Usage: "`directory` of the index (default: wal in " + parent + ")"},
+		&cli.StringFlag{Name: "blobs", Sources: variable("BLOBS"), Usage: "`directory` of the blobs (default: blobs in " + parent + ")"},
 	}
 }
 

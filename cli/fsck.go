@@ -45,7 +45,7 @@ func fsckCommand() *cli.Command {
 			&cli.StringFlag{Name: "from", Usage: "with --repair: `directory` of another copy to restore from"},
 			&cli.BoolFlag{Name: "prune", Usage: "with --repair: move blobs that belong to no entry to lost+found"},
 			&cli.BoolFlag{Name: "accept-loss", Usage: "with --repair: record what cannot be restored as lost"},
-			&cli.IntFlag{Name: "loose-max", Sources: cli.EnvVars("LOOSE_MAX"), Value: engine.DefaultLooseMax, Usage: "with --repair: the daemon's limit on the `number` of blob files", Validator: between("loose-max", -1, 1<<40)},
+			&cli.IntFlag{Name: "loose-max", Sources: variable("LOOSE_MAX"), Value: engine.DefaultLooseMax, Usage: "with --repair: the daemon's limit on the `number` of blob files", Validator: between("loose-max", -1, 1<<40)},
 		),
 		Action: action(runFsck),
 	}

@@ -26,7 +26,8 @@ func serveCommand() *cli.Command {
 		Usage: "serve an append-only log of JSON entries over TCP",
 		Description: "Clients append with {\"id\":\"x\",\"entry\":{…}} and read and follow with {\"from\":1}: one\n" +
 			"JSON object a line. An acknowledgement means that the entry is on disk.\n\n" +
-			"Each flag can also be given as the environment variable beside it.\n\n" +
+			"Each flag can also be given as the environment variable beside it, alone or with\n" +
+			"TCP_LOG_ before its name, which wins: other programs set variables like HOST too.\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server                                      # on localhost:8089\n" +
 			"   PORT=9000 DATA=/var/lib/log tcp-log-server\n" +
@@ -43,24 +44,24 @@ func serveCommand() *cli.Command {
 func settings() []cli.Flag {
 	defaults := daemon.NewConfig(defaultData)
 	flags := []cli.Flag{
-		&cli.IntFlag{Name: "port", Sources: cli.EnvVars("PORT"), Value: defaults.Port, Usage: "TCP `port` to listen on; 0 picks one"},
-		&cli.StringFlag{Name: "host", Sources: cli.EnvVars("HOST"), Value: defaults.Host, Usage: "`address` to listen on; 0.0.0.0 or :: for all"},
-		&cli.StringFlag{Name: "data", Sources: cli.EnvVars("DATA"), Value: defaults.Data, Usage: "`directory` of the log, or \"memory\" to keep nothing"},
-		&cli.StringFlag{Name: "wal", Sources: cli.EnvVars("WAL"), Usage: "`directory` of the index, or \"memory\" (default: wal in --data)"},
-		&cli.StringFlag{Name: "blobs", Sources: cli.EnvVars("BLOBS"), Usage: "`directory` of the blobs, or \"memory\" (default: blobs in --data)"},
-		&cli.IntFlag{Name: "loose-max", Sources: cli.EnvVars("LOOSE_MAX"), Value: defaults.LooseMax, Usage: "`number` of blob files to write at most; 0 for none, -1 for no limit"},
-		&cli.IntFlag{Name: "max-entry", Sources: cli.EnvVars("MAX_ENTRY"), Value: defaults.MaxEntry, Usage: "largest entry in `bytes`"},
-		&cli.IntFlag{Name: "max-connections", Sources: cli.EnvVars("MAX_CONNECTIONS"), Value: server.NewConfig().MaxConnections, Usage: "`number` of connections to serve at once"},
-		&cli.DurationFlag{Name: "write-timeout", Sources: cli.EnvVars("WRITE_TIMEOUT"), Value: defaults.WriteTimeout, Usage: "`time` after which a peer that reads nothing is disconnected"},
-		&cli.StringFlag{Name: "log-level", Sources: cli.EnvVars("LOG_LEVEL"), Value: "info", Usage: "lowest `level` to log: trace, debug, info, warn, error, fatal or silent"},
-		&cli.StringFlag{Name: "tls-cert", Sources: cli.EnvVars("TLS_CERT"), Usage: "PEM `file` of the server's certificates: speak TLS"},
-		&cli.StringFlag{Name: "tls-key", Sources: cli.EnvVars("TLS_KEY"), Usage: "PEM `file` of the private key to --tls-cert"},
-		&cli.StringFlag{Name: "tls-client-ca", Sources: cli.EnvVars("TLS_CLIENT_CA"), Usage: "PEM `file` of the authorities whose certificates admit clients"},
-		&cli.StringFlag{Name: "tls-min-version", Sources: cli.EnvVars("TLS_MIN_VERSION"), Value: "1.3", Usage: "oldest `version` of TLS to accept: 1.3 or 1.2"},
-		&cli.StringFlag{Name: "tokens", Sources: cli.EnvVars("TOKENS"), Usage: "`file` of the tokens that admit clients, lines `name sha256-of-token read|write|both`"},
-		&cli.BoolFlag{Name: "insecure", Sources: cli.EnvVars("INSECURE"), Usage: "allow a --host without access control, or --metrics, on an address other than loopback"},
-		&cli.StringFlag{Name: "metrics", Sources: cli.EnvVars("METRICS"), Usage: "`host:port` on which to serve /metrics, /healthz and /readyz over HTTP (default: off)"},
-		&cli.BoolFlag{Name: "pprof", Sources: cli.EnvVars("PPROF"), Usage: "serve /debug/pprof on --metrics too"},
+		&cli.IntFlag{Name: "port", Sources: variable("PORT"), Value: defaults.Port, Usage: "TCP `port` to listen on; 0 picks one"},
+		&cli.StringFlag{Name: "host", Sources: variable("HOST"), Value: defaults.Host, Usage: "`address` to listen on; 0.0.0.0 or :: for all"},
+		&cli.StringFlag{Name: "data", Sources: variable("DATA"), Value: defaults.Data, Usage: "`directory` of the log, or \"memory\" to keep nothing"},
+		&cli.StringFlag{Name: "wal", Sources: variable("WAL"), Usage: "`directory` of the index, or \"memory\" (default: wal in --data)"},
+		&cli.StringFlag{Name: "blobs", Sources: variable("BLOBS"), Usage: "`directory` of the blobs, or \"memory\" (default: blobs in --data)"},
+		&cli.IntFlag{Name: "loose-max", Sources: variable("LOOSE_MAX"), Value: defaults.LooseMax, Usage: "`number` of blob files to write at most; 0 for none, -1 for no limit"},
+		&cli.IntFlag{Name: "max-entry", Sources: variable("MAX_ENTRY"), Value: defaults.MaxEntry, Usage: "largest entry in `bytes`"},
+		&cli.IntFlag{Name: "max-connections", Sources: variable("MAX_CONNECTIONS"), Value: server.NewConfig().MaxConnections, Usage: "`number` of connections to serve at once"},
+		&cli.DurationFlag{Name: "write-timeout", Sources: variable("WRITE_TIMEOUT"), Value: defaults.WriteTimeout, Usage: "`time` after which a peer that reads nothing is disconnected"},
+		&cli.StringFlag{Name: "log-level", Sources: variable("LOG_LEVEL"), Value: "info", Usage: "lowest `level` to log: trace, debug, info, warn, error, fatal or silent"},
+		&cli.StringFlag{Name: "tls-cert", Sources: variable("TLS_CERT"), Usage: "PEM `file` of the server's certificates: speak TLS"},
+		&cli.StringFlag{Name: "tls-key", Sources: variable("TLS_KEY"), Usage: "PEM `file` of the private key to --tls-cert"},
+		&cli.StringFlag{Name: "tls-client-ca", Sources: variable("TLS_CLIENT_CA"), Usage: "PEM `file` of the authorities whose certificates admit clients"},
+		&cli.StringFlag{Name: "tls-min-version", Sources: variable("TLS_MIN_VERSION"), Value: "1.3", Usage: "oldest `version` of TLS to accept: 1.3 or 1.2"},
+		&cli.StringFlag{Name: "tokens", Sources: variable("TOKENS"), Usage: "`file` of the tokens that admit clients, lines `name sha256-of-token read|write|both`"},
+		&cli.BoolFlag{Name: "insecure", Sources: variable("INSECURE"), Usage: "allow a --host without access control, or --metrics, on an address other than loopback"},
+		&cli.StringFlag{Name: "metrics", Sources: variable("METRICS"), Usage: "`host:port` on which to serve /metrics, /healthz and /readyz over HTTP (default: off)"},
+		&cli.BoolFlag{Name: "pprof", Sources: variable("PPROF"), Usage: "serve /debug/pprof on --metrics too"},
 	}
 	for _, f := range flags { // or every command would have it too
 		switch f := f.(type) {
@@ -122,6 +123,9 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	}
 	if wrong, ok := errors.AsType[daemon.ConfigError](err); ok {
 		return usageError(cmd, wrong.Error())
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return cli.Exit(err.Error()+hostAdvice(cmd, dns.Name), ExitFailure)
 	}
 	if err != nil {
 		return cli.Exit(err, ExitFailure)

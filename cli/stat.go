@@ -60,7 +60,7 @@ func showStat(ctx context.Context, cmd *cli.Command) error {
 	}
 	for _, name := range []string{"wal", "blobs"} {
 		// The variable may be set for the server; then this command ignores it.
-		if value := cmd.String(name); value != os.Getenv(strings.ToUpper(name)) {
+		if value := cmd.String(name); value != setting(strings.ToUpper(name)).value() {
 			return usageError(cmd, fmt.Sprintf("--%s needs the directory of a log as the argument; this would ask a server", name))
 		}
 	}

@@ -62,6 +62,18 @@ func TestWrongUsage(t *testing.T) {
 			t.Errorf("%s of an empty argument: %+v", command, r)
 		}
 	}
+	// HOST is a name that other programs set too.
+	conda := []string{"HOST=x86_64-conda-linux-gnu.invalid", "DATA=memory"}
+	for _, args := range [][]string{{}, {"read"}, {"append", "[1]"}} {
+		r := play(t, conda, "", args...)
+		if r.code != cli.ExitFailure || !strings.Contains(r.err, "x86_64-conda-linux-gnu.invalid") || !strings.HasSuffix(r.err, "; it is from the variable HOST, which other programs set too: set TCP_LOG_HOST, which wins\n") {
+			t.Errorf("%q with the HOST of conda: %+v", args, r)
+		}
+	}
+	d := start(t, append(conda, "TCP_LOG_HOST=127.0.0.1", "TCP_LOG_DATA="+filepath.Join(dir, "data"))...)
+	if r := play(t, append(conda, "TCP_LOG_HOST=127.0.0.1", "TCP_LOG_PORT="+d.addr[len("127.0.0.1:"):]), "", "append", "[1]"); r.code != 0 || r.out != "1\n" {
+		t.Errorf("append with TCP_LOG_HOST: %+v", r)
+	}
 	// A variable that is there for the server is no wrong usage.
 	if r := play(t, []string{"WAL=Y", "BLOBS=Z"}, "", "stat", "localhost:1"); r.code != cli.ExitFailure || !strings.Contains(r.err, "connection refused") {
 		t.Errorf("stat beside the server's settings: %+v", r)
