@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -56,7 +57,7 @@ func backUp(ctx context.Context, cmd *cli.Command) error {
 	case err != nil:
 		return cli.Exit(fmt.Sprintf("backup: %v", err), ExitFailure)
 	}
-	fmt.Printf("%s: head %d (%d new), %s and %s added: %s copied, %s linked, %s kept, in %v\n",
+	_ = printLine(os.Stdout, "%s: head %d (%d new), %s and %s added: %s copied, %s linked, %s kept, in %v",
 		config.Dest, res.Head, res.Head-res.Before, counted(res.Segments, "segment", "segments"), counted(res.Blobs, "blob", "blobs"),
 		byteCount(res.Copied), byteCount(res.Linked), byteCount(res.Kept), res.Took.Round(time.Millisecond))
 	if cmd.Bool("verify") {
@@ -67,15 +68,12 @@ func backUp(ctx context.Context, cmd *cli.Command) error {
 
 // verifyBackup checks the backup as fsck does and prints what it finds.
 func verifyBackup(ctx context.Context, dir string) error {
-	sum, err := fsck.Check(ctx, fsck.Options{Data: dir, OnFinding: func(f fsck.Finding) {
-		fmt.Printf("%s: %s: %s: %s\n", f.Severity, f.Kind, f.File, f.Message)
-	}})
+	sum, err := fsck.Check(ctx, fsck.Options{Data: dir, OnFinding: fsck.NewPrinter(os.Stdout, false).Finding})
 	if err != nil {
 		return cli.Exit(fmt.Sprintf("backup: verify: %v", err), ExitFailure)
 	}
 	if sum.Errors > 0 {
 		return cli.Exit(fmt.Sprintf("backup: %s has %s: run `tcp-log-server fsck %s`", dir, counted(sum.Errors, "error", "errors"), dir), ExitFailure)
 	}
-	fmt.Printf("%s: verified, digest %s\n", dir, sum.Digest)
-	return nil
+	return printLine(os.Stdout, "%s: verified, digest %s", dir, sum.Digest)
 }

@@ -92,7 +92,7 @@ func (p *entryPrinter) print(index uint64, entry []byte, err error) error {
 		p.damaged++
 		bad = &client.EntryError{Index: index, Text: err.Error()}
 		if p.form.only != "" {
-			fmt.Fprintf(os.Stderr, "tcp-log-server: cat: index %d: %v\n", index, err)
+			warn("cat: index %d: %v", index, err)
 		}
 	}
 	p.line = p.form.line(p.line[:0], client.Entry{Index: index, Value: entry}, bad)

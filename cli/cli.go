@@ -46,7 +46,7 @@ func run(args []string) int {
 		root.Flags = nil // the daemon's settings, right or wrong, do not matter to a command
 	}
 	if name, ok := misplaced(root, args); ok {
-		fmt.Fprintf(os.Stderr, "tcp-log-server: the flags of `%s` go after it: tcp-log-server %s --flag …; see `tcp-log-server %s --help`\n", name, name, name)
+		warn("the flags of `%s` go after it: tcp-log-server %s --flag …; see `tcp-log-server %s --help`", name, name, name)
 		return ExitUsage
 	}
 	cli.UsageCommandHelp = "show the commands, or the help of one"
@@ -71,7 +71,7 @@ func run(args []string) int {
 		err = usageError(root, worded(err))
 	}
 	if text := strings.ReplaceAll(err.Error(), "\n", "; "); text != "" { // errors.Join separates them by newlines
-		fmt.Fprintf(os.Stderr, "tcp-log-server: %s\n", text)
+		warn("%s", text)
 	}
 	return code
 }

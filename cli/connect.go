@@ -316,14 +316,14 @@ type retries struct {
 func (r *retries) failed(err error, _ time.Duration) {
 	if r.since.IsZero() {
 		r.since = time.Now()
-		fmt.Fprintf(os.Stderr, "tcp-log-server: %s: %s; trying again until it is back\n", r.name, plainly(err))
+		warn("%s: %s; trying again until it is back", r.name, plainly(err))
 	}
 }
 
 // resumed is client.Options.OnResume.
 func (r *retries) resumed() {
 	if !r.since.IsZero() {
-		fmt.Fprintf(os.Stderr, "tcp-log-server: %s: connected again after %v\n", r.name, time.Since(r.since).Round(100*time.Millisecond))
+		warn("%s: connected again after %v", r.name, time.Since(r.since).Round(100*time.Millisecond))
 		r.since = time.Time{}
 	}
 }

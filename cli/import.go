@@ -104,9 +104,9 @@ func runImport(ctx context.Context, cmd *cli.Command) error {
 	took := time.Since(began).Round(time.Millisecond)
 	switch {
 	case cmd.Bool("dry-run"):
-		fmt.Fprintf(os.Stderr, "%s: %s entries, %s refused, in %v\n", name, grouped(i.read), grouped(i.refused), took)
+		_ = printLine(os.Stderr, "%s: %s entries, %s refused, in %v", name, grouped(i.read), grouped(i.refused), took)
 	default:
-		fmt.Fprintf(os.Stderr, "%s: %s of %s entries are in %s: %s imported and read back, %s already there; %s placeholders; %v\n",
+		_ = printLine(os.Stderr, "%s: %s of %s entries are in %s: %s imported and read back, %s already there; %s placeholders; %v",
 			name, grouped(i.stored), grouped(i.read), addr, grouped(i.stored-i.found), grouped(i.found), grouped(i.kept), took)
 	}
 	if i.refused > i.kept {

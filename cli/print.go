@@ -3,8 +3,21 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
 	"text/tabwriter"
+
+	"tcp-log-server/internal/printable"
 )
+
+// printLine prints a line. Names and the text of others in it may hold anything, so what
+// is not printable is escaped.
+func printLine(w io.Writer, format string, args ...any) error {
+	_, err := io.WriteString(w, printable.Text(fmt.Sprintf(format, args...))+"\n")
+	return err
+}
+
+// warn prints a line to standard error, after the name of the program.
+func warn(format string, args ...any) { _ = printLine(os.Stderr, "tcp-log-server: "+format, args...) }
 
 // table prints names and values in two columns.
 type table struct{ *tabwriter.Writer }
@@ -13,7 +26,7 @@ func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 2, 
 
 // row adds a row. Flush returns its error.
 func (t table) row(name, format string, args ...any) {
-	fmt.Fprintf(t, "%s\t"+format+"\n", append([]any{name}, args...)...)
+	fmt.Fprintf(t, "%s\t%s\n", name, printable.Text(fmt.Sprintf(format, args...)))
 }
 
 // counted is n of something, in the singular if it is one.

@@ -168,7 +168,7 @@ func printEntries(ctx context.Context, cmd *cli.Command, out *lineWriter, form l
 			}
 			damaged++
 			if form.only != "" {
-				fmt.Fprintf(os.Stderr, "tcp-log-server: %s: %v\n", cmd.Name, bad)
+				warn("%s: %v", cmd.Name, bad)
 			}
 		}
 		out.add(fill)

@@ -90,7 +90,7 @@ func statServer(ctx context.Context, cmd *cli.Command, arg string) error {
 	switch {
 	case cmd.Bool("quiet"):
 	case cmd.Bool("json"):
-		_, err = fmt.Printf("%s\n", text)
+		err = printLine(os.Stdout, "%s", text)
 	default:
 		err = printServerStat(os.Stdout, addr, s)
 	}

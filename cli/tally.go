@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -170,7 +169,7 @@ func (l *tally) print(place int, index uint64, o outcome, err error) {
 	case o == stored && !l.quiet:
 		l.out.add(func(b []byte) []byte { return append(strconv.AppendUint(b, index, 10), '\n') })
 	case o == refused && !lacksRight(err): // the report says that once for all
-		fmt.Fprintf(os.Stderr, "tcp-log-server: append: %s %d: not stored: %s\n", l.noun, place, bare(err))
+		warn("append: %s %d: not stored: %s", l.noun, place, bare(err))
 	}
 }
 

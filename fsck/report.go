@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"tcp-log-server/internal/printable"
 )
 
 // Exit codes of the command, as those of fsck(8).
@@ -31,8 +33,9 @@ func NewPrinter(out io.Writer, asJSON bool) *Printer { return &Printer{out: out,
 // Err is the first error in writing.
 func (p *Printer) Err() error { return p.err }
 
-func (p *Printer) printf(format string, args ...any) {
-	if _, err := fmt.Fprintf(p.out, format, args...); err != nil && p.err == nil {
+// line prints a line. A name in it may hold anything, so what is not printable is escaped.
+func (p *Printer) line(format string, args ...any) {
+	if _, err := io.WriteString(p.out, printable.Text(fmt.Sprintf(format, args...))+"\n"); err != nil && p.err == nil {
 		p.err = err
 	}
 }
@@ -44,7 +47,7 @@ func (p *Printer) object(kind string, v any) {
 		p.err = err
 		return
 	}
-	p.printf("{\"type\":%q,%s\n", kind, b[1:])
+	p.line("{\"type\":%q,%s", kind, b[1:])
 }
 
 // Finding prints a finding.
@@ -66,7 +69,7 @@ func (p *Printer) Finding(f Finding) {
 	default:
 		where += fmt.Sprintf(", indices %d to %d", f.First, f.Last)
 	}
-	p.printf("%s: %s: %s: %s\n", f.Severity, f.Kind, where, f.Message)
+	p.line("%s: %s: %s: %s", f.Severity, f.Kind, where, f.Message)
 }
 
 // Step prints a step of a repair, before it is made.
@@ -79,7 +82,7 @@ func (p *Printer) Step(s Step) {
 	if s.DryRun {
 		verb = "would repair"
 	}
-	p.printf("%s: %s: %s: %s\n", verb, s.Action, s.File, s.Message)
+	p.line("%s: %s: %s: %s", verb, s.Action, s.File, s.Message)
 }
 
 // Summary prints the summary of a check.
@@ -88,12 +91,12 @@ func (p *Printer) Summary(s Summary) {
 		p.object("summary", s)
 		return
 	}
-	p.printf("entries   %d, of them %d damaged, %d lost\n", s.Entries, s.Damaged, s.Lost)
-	p.printf("blobs     %d\n", s.Blobs)
-	p.printf("segments  %d, from index %d\n", s.Segments, s.First)
-	p.printf("index     %s\n", count(int64(s.Indexed), "record"))
-	p.printf("bytes     %d\n", s.Bytes)
-	p.printf("head      %d\n", s.Entries)
+	p.line("entries   %d, of them %d damaged, %d lost", s.Entries, s.Damaged, s.Lost)
+	p.line("blobs     %d", s.Blobs)
+	p.line("segments  %d, from index %d", s.Segments, s.First)
+	p.line("index     %s", count(int64(s.Indexed), "record"))
+	p.line("bytes     %d", s.Bytes)
+	p.line("head      %d", s.Entries)
 	digest := s.Digest
 	if digest == "" {
 		digest = "none: not every entry could be verified"
@@ -102,15 +105,15 @@ func (p *Printer) Summary(s Summary) {
 	if s.Quick {
 		note = ", by the index alone"
 	}
-	p.printf("digest    %s (entries 1 to %d%s)\n", digest, s.Through, note)
-	p.printf("time      %v\n", time.Duration(s.Seconds*float64(time.Second)).Round(time.Millisecond))
+	p.line("digest    %s (entries 1 to %d%s)", digest, s.Through, note)
+	p.line("time      %v", time.Duration(s.Seconds*float64(time.Second)).Round(time.Millisecond))
 	switch {
 	case s.Errors > 0:
-		p.printf("%s, %s: the log is damaged\n", count(s.Errors, "error"), count(s.Hints, "hint"))
+		p.line("%s, %s: the log is damaged", count(s.Errors, "error"), count(s.Hints, "hint"))
 	case s.Hints > 0:
-		p.printf("%s: the log is whole\n", count(s.Hints, "hint"))
+		p.line("%s: the log is whole", count(s.Hints, "hint"))
 	default:
-		p.printf("the log is whole\n")
+		p.line("the log is whole")
 	}
 }
 
@@ -121,17 +124,17 @@ func (p *Printer) Outcome(o Outcome) {
 		return
 	}
 	if o.Parted > 0 {
-		p.printf("from index %d on the other copy holds another log: only entries that hashes prove were taken from there\n", o.Parted)
+		p.line("from index %d on the other copy holds another log: only entries that hashes prove were taken from there", o.Parted)
 	}
 	switch {
 	case o.DryRun && o.GivenUp > 0:
-		p.printf("nothing has been changed: %s to be made, and %s would be given up after index %d\n", count(int64(o.Steps), "step"), entries(o.GivenUp), o.Head)
+		p.line("nothing has been changed: %s to be made, and %s would be given up after index %d", count(int64(o.Steps), "step"), entries(o.GivenUp), o.Head)
 	case o.DryRun:
-		p.printf("nothing has been changed: %s to be made\n", count(int64(o.Steps), "step"))
+		p.line("nothing has been changed: %s to be made", count(int64(o.Steps), "step"))
 	case o.GivenUp > 0:
-		p.printf("%s made; %s given up after index %d: the index had their records, but they had no content\n", count(int64(o.Steps), "step"), entries(o.GivenUp), o.Head)
+		p.line("%s made; %s given up after index %d: the index had their records, but they had no content", count(int64(o.Steps), "step"), entries(o.GivenUp), o.Head)
 	default:
-		p.printf("%s made; 0 entries given up\n", count(int64(o.Steps), "step"))
+		p.line("%s made; 0 entries given up", count(int64(o.Steps), "step"))
 	}
 }
 
@@ -142,7 +145,7 @@ func (p *Printer) Next(command ...string) {
 		for i, word := range command {
 			words[i] = shellWord(word)
 		}
-		p.printf("next: %s\n", strings.Join(words, " "))
+		p.line("next: %s", strings.Join(words, " "))
 	}
 }
 
@@ -154,13 +157,16 @@ func shellWord(word string) string {
 	if word != "" && strings.TrimFunc(word, plain) == "" {
 		return word
 	}
+	if text := printable.Text(word); text != word {
+		return "$'" + printable.Text(strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(word)) + "'"
+	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // Note prints a line for a person.
 func (p *Printer) Note(format string, args ...any) {
 	if !p.json {
-		p.printf(format+"\n", args...)
+		p.line(format, args...)
 	}
 }
 

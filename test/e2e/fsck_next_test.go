@@ -3,8 +3,11 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"tcp-log-server/fsck"
 )
@@ -52,5 +55,53 @@ func TestFsckOtherLog(t *testing.T) {
 	appendTo(t, other, "[2]\n")
 	if code, out := runCommand(t, "fsck", "--repair", "--from", other, dir); code != fsck.ExitUsage {
 		t.Errorf("exit code %d, want %d\n%s", code, fsck.ExitUsage, out)
+	}
+}
+
+// TestFsckNames: names of files, of the log's directory among them, cannot control the
+// terminal or forge a line, whatever is printed of them; the command to run next can be
+// pasted.
+func TestFsckNames(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "it's\n\x1b[31mred")
+	appendTo(t, dir, "[1]\n[2]\n")
+	for _, name := range []string{"a\nthe log is whole", "\x1b[2J", "\u009b2J", "bell\a", "txt.\u202egpj", "\xff"} {
+		path := filepath.Join(dir, "segments", name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		old := time.Now().Add(-time.Hour)
+		if err := os.Chtimes(path, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	table := filepath.Join(dir, "segments", "00000000000000000001.seg")
+	if err := os.Truncate(table, 100); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args, says string
+	}{
+		{"fsck", `segments/a\u000athe log is whole: a file that does not belong`},
+		{"fsck", `--dry-run $'`},
+		{"fsck --json", `segments/a\nthe log is whole","`},
+		{"fsck --json", `\u009b2J`},
+		{"fsck --repair --dry-run", `red/segments/\xff: to lost+found`},
+		{"fsck --repair --from /no/\x1b", `/no/\u001b: no such file`},
+		{"backup /no/\x1b/x --data", `\u001b`},
+		{"cat", `it's\n\u001b[31mred`},
+		{"stat", `it's\u000a\u001b[31mred`},
+		{"fsck --repair", `red/segments/\u001b[2J: to lost+found`},
+	} {
+		_, out, said := runBinary(t, append(strings.Fields(tt.args), dir)...)
+		out += said
+		if !strings.Contains(out, tt.says) {
+			t.Errorf("%q says %q, want %q", tt.args, out, tt.says)
+		}
+		if i := strings.IndexFunc(strings.ReplaceAll(out, "\n", ""), func(r rune) bool { return !strconv.IsPrint(r) || r == utf8.RuneError }); i >= 0 {
+			t.Errorf("%q prints what is not printable: %q", tt.args, out)
+		}
+		if strings.Contains(out, "\nthe log is whole") && tt.args != "fsck --repair" {
+			t.Errorf("%q prints a line that a name has forged: %q", tt.args, out)
+		}
 	}
 }
