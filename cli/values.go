@@ -13,11 +13,12 @@ import (
 const valueMax = 1 << 30
 
 // valueReader splits its input into JSON values: one a line, or a stream of values with or without
-// white space between them, or the elements of one array. It buffers at most 256 KiB, or twice
-// the longest value.
+// white space between them, or the elements of one array. It skips a byte order mark at the
+// start. It buffers at most 256 KiB, or twice the longest value.
 type valueReader struct {
-	in    io.Reader
-	state arrayState
+	in     io.Reader
+	state  arrayState
+	marked bool // the start has been looked at for a byte order mark
 
 	buf    []byte
 	lo, hi int // read and not yet returned
@@ -72,6 +73,12 @@ func (v *valueReader) next() (value []byte, place int, err error) {
 }
 
 func (v *valueReader) read() (value []byte, line int, err error) {
+	if !v.marked {
+		v.marked = true
+		if err := v.skipMark(); err != nil {
+			return nil, v.line, err
+		}
+	}
 	for {
 		c, err := v.token()
 		if errors.Is(err, io.EOF) && v.state != noArray && v.state != afterArray {
@@ -100,6 +107,29 @@ func (v *valueReader) read() (value []byte, line int, err error) {
 			return nil, v.line, broken("found %q, want %s", c, want[v.state])
 		}
 		v.drop(1)
+	}
+}
+
+// skipMark skips the byte order mark of UTF-8, which some programs on Windows write first. Those
+// of other encodings are an error: no JSON begins like them.
+func (v *valueReader) skipMark() error {
+	for {
+		text := v.buf[v.lo:v.hi]
+		switch {
+		case bytes.HasPrefix(text, []byte("\xef\xbb\xbf")):
+			v.drop(3)
+			return nil
+		case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")):
+			return broken("the input is UTF-16, want UTF-8: convert it, or have PowerShell write it with -Encoding utf8")
+		case len(text) > 0 && !bytes.HasPrefix([]byte("\xef\xbb\xbf"), text) && !(len(text) == 1 && text[0] >= 0xfe):
+			return nil
+		}
+		if err := v.fill(); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
 	}
 }
 

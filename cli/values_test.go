@@ -141,6 +141,44 @@ func (e *endless) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// TestByteOrderMark: that of UTF-8 is skipped at the start, and only there, however it arrives;
+// those of UTF-16 are named. A value is not kept waiting for more bytes.
+func TestByteOrderMark(t *testing.T) {
+	const mark = "\xef\xbb\xbf"
+	for input, want := range map[string]string{
+		mark + "{}\n[1]":  "[1 {} 2 [1]]",
+		mark + "\n\n{}":   "[3 {}]",
+		mark:              "[]",
+		mark + " ":        "[]",
+		mark + mark + "1": "[1 bad]",
+		"{}" + mark:       "[1 {} 1 bad]",
+		"\xef":            "[1 bad]",
+		"\xef\xbb[]":      "[1 bad]",
+		"\xff\xfe{\x00}":  "[1 fatal]",
+		"\xfe\xff\x00{":   "[1 fatal]",
+		"\xff":            "[1 bad]",
+	} {
+		for name, in := range map[string]io.Reader{"whole": strings.NewReader(input), "byte by byte": iotest.OneByteReader(strings.NewReader(input))} {
+			if got := fmt.Sprint(values(newValueReader(in, false))); got != want {
+				t.Errorf("%q, %s: %s, want %s", input, name, got, want)
+			}
+		}
+	}
+	if got := fmt.Sprint(values(newValueReader(strings.NewReader(mark+"[{},[]]"), true))); got != "[1 {} 2 []]" {
+		t.Errorf("an array: %s", got)
+	}
+	_, _, err := newValueReader(strings.NewReader("\xff\xfe[\x00]\x00"), false).next()
+	if err == nil || !strings.Contains(err.Error(), "UTF-16") {
+		t.Errorf("UTF-16: %v", err)
+	}
+	in, out := io.Pipe()
+	defer out.Close()
+	go out.Write([]byte("[]"))
+	if text, _, err := newValueReader(in, false).next(); string(text) != "[]" || err != nil {
+		t.Errorf("two bytes: %s, %v", text, err)
+	}
+}
+
 // TestValuesMemory: what is no value is passed over without being kept.
 func TestValuesMemory(t *testing.T) {
 	v := newValueReader(&endless{most: 100 << 20}, false)
