@@ -221,8 +221,10 @@ func (s *settler) lost(count int, at int64) error {
 // entry settles one entry, the one after those in recs.
 func (s *settler) entry(entry []byte, at int64) error {
 	hash := segment.Sum(entry)
-	if s.writesBlobs() {
-		s.d.blobs.Trust(s.next() > s.doubt)
+	doubt := s.next() <= s.doubt
+	// A blob that a crash has damaged is written again even where there is no room for more.
+	if s.writesBlobs() || doubt && s.d.blobs != nil && s.d.blobs.Has(hash) {
+		s.d.blobs.Trust(!doubt)
 		created, err := s.d.blobs.Put(hash, entry)
 		if err != nil {
 			return err

@@ -224,6 +224,10 @@ func (s *blobSet) damaged(b blob) {
 	} else {
 		f.Message = fmt.Sprintf("%d bytes do not match the index", b.size)
 	}
+	if b.first > s.c.index.Last && !b.needed {
+		f.Kind = BlobTorn
+		f.Message += "; the index does not have the entry yet, so a crash may have come before the sync of the blob: the daemon writes it again from the segment"
+	}
 	if b.scattered {
 		f.Message += fmt.Sprintf("; other entries have this blob too, the last of them at index %d", b.last)
 	}

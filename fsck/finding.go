@@ -56,6 +56,7 @@ const (
 const (
 	BlobMissing  Kind = "blob-missing"
 	BlobDamaged  Kind = "blob-damaged"
+	BlobTorn     Kind = "blob-torn"
 	BlobAbsent   Kind = "blob-absent"
 	BlobOrphan   Kind = "blob-orphan"
 	NotCanonical Kind = "not-canonical"
@@ -69,13 +70,13 @@ func Kinds() []Kind {
 		SegmentHeader, SegmentSize, SegmentGap, SegmentOverlap, SegmentChain, SegmentTable, BatchDamaged,
 		IndexFile, IndexShort, IndexAhead, RecordDamaged, RecordMismatch,
 		BlobMissing, BlobDamaged, NotCanonical,
-		StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobAbsent, BlobOrphan, EntryLost,
+		StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobTorn, BlobAbsent, BlobOrphan, EntryLost,
 	}
 }
 
 // Severity is how bad findings of the kind are.
 func (k Kind) Severity() Severity {
-	hints := []Kind{StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobAbsent, BlobOrphan, EntryLost}
+	hints := []Kind{StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobTorn, BlobAbsent, BlobOrphan, EntryLost}
 	if slices.Contains(hints, k) {
 		return Hint
 	}

@@ -232,6 +232,11 @@ var fixtures = []fixture{
 	{name: "a record was cut short", kind: IndexTorn, shape: both, do: func(t testing.TB, dir string) {
 		must(t, os.Truncate(walFile(dir), 40*49+11))
 	}},
+	{name: "the power failed before blobs were synced", kind: BlobTorn, shape: both, do: func(t testing.TB, dir string) {
+		must(t, os.Truncate(walFile(dir), 40*49))
+		must(t, os.Truncate(blobOf(dir, 41), 0))
+		must(t, os.WriteFile(blobOf(dir, 60), make([]byte, size(t, blobOf(dir, 60))), 0o600))
+	}},
 	{name: "a blob is missing and its segment is there", kind: BlobAbsent, shape: both, do: func(t testing.TB, dir string) {
 		remove(t, blobOf(dir, 4))
 		remove(t, blobOf(dir, 31))

@@ -1,6 +1,7 @@
 package fsck
 
 import (
+	"os"
 	"testing"
 
 	"tcp-log-server/segment"
@@ -25,5 +26,28 @@ func TestLostWithBlob(t *testing.T) {
 	c := runCheck(t, Options{Data: dir})
 	if c.Lost > 0 || c.Damaged > 0 || c.Errors > 0 || c.Digest != digest {
 		t.Errorf("%d entries are lost and %d damaged, digest %s, want 0, 0, %s:\n%s", c.Lost, c.Damaged, c.Digest, digest, c)
+	}
+}
+
+// TestBlobTorn: what a power cut leaves of blobs that were not synced is a hint, and the
+// next start writes them again, also where there is no room for more blobs.
+func TestBlobTorn(t *testing.T) {
+	for name, looseMax := range map[string]int{"room": -1, "no room": 0} {
+		t.Run(name, func(t *testing.T) {
+			dir := newStore(t, both)
+			must(t, os.Truncate(walFile(dir), 40*49))
+			must(t, os.Truncate(blobOf(dir, 41), 0))
+			if c := runCheck(t, Options{Data: dir}); !c.has(BlobTorn) || c.Errors > 0 {
+				t.Errorf("after the power cut:\n%s", c)
+			}
+			config := both.config(dir)
+			config.LooseMax = looseMax
+			l := openFor(t, config)
+			await(t, "the log to settle", func() bool { return l.Stats().Settled == storeEntries })
+			must(t, l.Close())
+			if c := runCheck(t, Options{Data: dir}); c.has(BlobTorn) || c.Errors > 0 {
+				t.Errorf("after the next start:\n%s", c)
+			}
+		})
 	}
 }

@@ -103,6 +103,12 @@ func (b *Blobs) Put(h Hash, entry []byte) (created bool, err error) {
 	return created, nil
 }
 
+// Has reports whether there is a file with the name of the blob, whatever it holds.
+func (b *Blobs) Has(h Hash) bool {
+	_, err := os.Lstat(filepath.Join(b.dir, BlobPath(h)))
+	return err == nil
+}
+
 // Trust says that whatever the next Put may find was synced, or not: by this
 // object, or before an index record that names it. It spares reading the disk.
 func (b *Blobs) Trust(synced bool) { b.trusted = synced }
