@@ -36,7 +36,7 @@ type damagedStore struct {
 // makeDamageStore makes a settled store and closes it.
 func makeDamageStore(t *testing.T, change func(c *engine.Config)) damagedStore {
 	t.Helper()
-	s := damagedStore{t, filepath.Join(t.TempDir(), "data")}
+	s := damagedStore{t, filepath.Join(quickDir(t), "data")}
 	c := engine.NewConfig(s.dir)
 	c.SegmentSize, c.SettleEvery, c.RemoveAfter, c.LooseMax = 1024, time.Millisecond, time.Hour, 0
 	change(&c)
@@ -72,6 +72,18 @@ func makeDamageStore(t *testing.T, change func(c *engine.Config)) damagedStore {
 	return s
 }
 
+// quickDir is a temporary directory in memory, if the system has such a file system: these
+// tests make hundreds of stores, and what they look for does not depend on syncs.
+func quickDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "tcp-log-server-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func (s damagedStore) must(err error) {
 	s.t.Helper()
 	if err != nil {
@@ -80,7 +92,7 @@ func (s damagedStore) must(err error) {
 }
 
 func (s damagedStore) copy(t *testing.T) damagedStore {
-	to := damagedStore{t, filepath.Join(t.TempDir(), "data")}
+	to := damagedStore{t, filepath.Join(quickDir(t), "data")}
 	to.must(os.CopyFS(to.dir, os.DirFS(s.dir)))
 	return to
 }
