@@ -1,21 +1,7 @@
-// Package backup copies a log, running or not, into a directory that is a whole
-// log itself: consistent up to a head, verified as it is written, and in place
-// all at once.
-//
-// What a backup does to its destination is ordered so that the destination is a
-// whole log at every moment, the old one or the new one (run in backup.go):
-//
-//  1. Blobs are added. To the old log, they are orphans.
-//  2. The new set of segments is made ready in DEST/incoming, linked from the
-//     old set as far as it is the same.
-//  3. It takes the place of the old set by one exchange of two directories. That
-//     is the commit point: from here on the new log is there. Its index lags
-//     behind its segments, as it may.
-//  4. The index is extended, file by file, each by one rename.
-//  5. Segments that the source has removed go, oldest first.
-//
-// There is one case in which the new set of segments cannot be put beside the
-// old index, because it begins after what that holds: see bridge.go.
+// Package backup copies a log, running or not, into a directory that is a whole log itself:
+// consistent up to a head, verified as it is written, and in place all at once. Run makes the
+// copy or brings it up to date. At every moment the destination is a whole log, the old one
+// or the new one.
 package backup
 
 import (
@@ -29,6 +15,20 @@ import (
 
 	"tcp-log-server/segment"
 )
+
+// What a backup does to its destination, in this order (backup.run):
+//
+//  1. Blobs are added. To the old log, they are orphans.
+//  2. The new set of segments is made ready in DEST/incoming, linked from the
+//     old set as far as it is the same.
+//  3. It takes the place of the old set by one exchange of two directories. That
+//     is the commit point: from here on the new log is there. Its index lags
+//     behind its segments, as it may.
+//  4. The index is extended, file by file, each by one rename.
+//  5. Segments that the source has removed go, oldest first.
+//
+// There is one case in which the new set of segments cannot be put beside the
+// old index, because it begins after what that holds: see bridge.go.
 
 // Memory, in place of a directory, says that the log keeps that part in memory:
 // there is nothing of it to copy.

@@ -1,11 +1,11 @@
 // Package client appends to a tcp-log-server, reads from it and follows it.
 //
 // A Client talks to one server and may be used by many goroutines. Its appends share one
-// connection, and those that are waiting go out in one write, so an append among many is
-// cheap (pipeline.go). Each read has its own connection (read.go, stream.go).
+// connection, and those that are waiting go out in one write, so concurrent appends are
+// cheap. Each read has its own connection.
 //
 // An append is never sent twice: if its outcome is unknown, it ends with ErrUnknown. A
-// Follow reconnects by itself and goes on where it was.
+// Follow reconnects by itself and resumes after the last entry it returned.
 package client
 
 import (

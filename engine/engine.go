@@ -1,12 +1,6 @@
-// Package engine is the local log: it owns the goroutines, the order of appends
-// and recovery, and leaves every byte on disk to package segment.
-//
-// Three goroutines work on an open log. The committer (append.go) takes what has
-// been appended, makes it durable in the open segment and acknowledges it, but
-// for an append to an idle log, whose caller does so. The sealer
-// (disk.go) seals segments that are full. The settler (settle.go) follows the
-// head and writes index records and blobs, and removes the segments that are
-// then no longer needed.
+// Package engine is an append-only log of canonical JSON entries in a directory, for
+// programs that embed it. Open recovers the log, Append makes entries durable, Read returns
+// them, and Acked tells when there are more. Close must be called.
 package engine
 
 import (
@@ -21,6 +15,13 @@ import (
 
 	"tcp-log-server/segment"
 )
+
+// Four goroutines work on an open log. The committer (append.go) takes what has been
+// appended, makes it durable in the open segment and acknowledges it, except that the caller
+// of Append commits when the log is idle. The sealer (disk.go) seals segments that are full.
+// The settler (settle.go) follows the head, writes index records and blobs, and removes
+// the segments that are then no longer needed. The watcher (watch.go) looks whether the
+// directories are still in their places. Every byte on disk is left to package segment.
 
 // Memory, in place of a directory, keeps that part of the store in memory.
 const Memory = segment.Memory

@@ -25,7 +25,7 @@ type Stats struct {
 	Entries uint64  // appended since the log was opened
 	Written uint64  // their bytes, in canonical form and each with its newline
 	Batches uint64  // that they were committed in
-	Rate    float64 // entries a second over the last rateSpan whole seconds
+	Rate    float64 // entries a second over the last 5 whole seconds
 	Refused uint64  // batches that were not stored, or whose outcome is unknown
 	Failed  bool    // a sync has failed: see Log.Err
 }

@@ -1,13 +1,8 @@
-// Package fsck verifies the directories of a log without opening it: every
-// record of the index, every batch of the segments, every blob, and that they
-// agree. It changes nothing unless it is asked to repair, and may run on a copy,
-// on read-only media, and beside the daemon that writes to the log.
-//
-// A check (fsck.go) first captures what there is (capture.go), then reads the
-// blobs (blobs.go), and then goes through the log in the order of the indices
-// (walk.go, pipeline.go), comparing segments, index and blobs. A repair (repair.go)
-// checks, lets internal/repair carry out the plan that the check made, and checks
-// again, until there is nothing left that it can do.
+// Package fsck checks the directories of a log without opening it: every record of the
+// index, every batch of the segments, every blob, and that they agree. Check reports each
+// problem as a Finding and changes nothing; it may run on a copy, on read-only media, and
+// beside the daemon that writes to the log. Repair mends what it can, and may not run
+// beside a daemon.
 package fsck
 
 import (
@@ -23,9 +18,13 @@ import (
 
 	"tcp-log-server/fsck/internal/plan"
 	"tcp-log-server/fsck/internal/repair"
-
 	"tcp-log-server/segment"
 )
+
+// A check first captures what there is (capture.go), then reads the blobs (blobs.go), and
+// then goes through the log in the order of the indices (walk.go, pipeline.go), comparing
+// segments, index and blobs. A repair (repair.go) checks, lets internal/repair carry out the
+// plan that the check made, and checks again, until there is nothing left that it can do.
 
 // Options are the directories to check, and how to check them.
 type Options struct {

@@ -1,9 +1,9 @@
-// Package segment owns every byte that the log keeps on disk: the segment
-// files (format.go, writer.go, reader.go, scan.go), the index of records in
-// tidwall/wal (record.go, index.go) and the directory of blobs (blob.go). It
-// knows nothing of goroutines, order or recovery: those are engine's.
+// Package segment reads and writes the files of a log: segments, index records and blobs.
+// Every byte on disk is its own; what is written in which order, and what recovery does, is
+// package engine's. Use that to run a log, and this to look into its files:
+// Capture lists a store, File.Read reads the entries of a segment.
 //
-// docs/FORMAT.md describes the same bytes for readers of other languages.
+// docs/FORMAT.md describes the same bytes for readers in other languages.
 package segment
 
 import (

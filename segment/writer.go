@@ -304,7 +304,6 @@ func (w *Writer) Seal() error {
 }
 
 // Close leaves the segment open for a later Resume: it cuts off the zeros, so
-// Close leaves the segment open for a later Resume: it cuts off the zeros, so
 // that a closed store is as small as it can be, proves the last batch, and closes
 // the file.
 func (w *Writer) Close() error {

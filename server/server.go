@@ -1,16 +1,7 @@
-// Package server serves a log over connections by the protocol of docs/PROTOCOL.md. It
-// owns sockets and the protocol, and sees the log only through the interface Log.
-//
-// A connection (conn.go) is admitted first (auth.go). Then its reader (reader.go) parses
-// the input (message.go) and gives the writes to the log in groups (group.go). On a second
-// goroutine its writer (writer.go) sends the replies once the log has acknowledged them,
-// and the entries of a read, from a cursor (replay.go). What the log and the reader leave
-// to be sent lies in the outbox (outbox.go). Followers that are near the head share their
-// lines through one cache (tail.go). One budget bounds the memory that peers can make the
-// server hold (budget.go).
-//
-// Connections that only write are read together, by the package internal/gather: it saves
-// time, and nothing depends on it.
+// Package server serves a log over connections by the protocol of docs/PROTOCOL.md. It owns
+// sockets and the protocol, and sees the log only through the interface Log, which
+// engine.Log implements. New makes a Server, Serve accepts connections, and Shutdown ends
+// them after what they have sent is acknowledged.
 package server
 
 import (
@@ -28,6 +19,15 @@ import (
 
 	"tcp-log-server/server/internal/gather"
 )
+
+// A connection (conn.go) is admitted first (auth.go). Then its reader (reader.go) parses the
+// input (message.go) and gives the writes to the log in groups (group.go). On a second
+// goroutine its writer (writer.go) sends the replies once the log has acknowledged them, and
+// the entries of a read, from a cursor (replay.go). What the log and the reader leave to be
+// sent lies in the outbox (outbox.go). Followers that are near the head share their lines
+// through one cache (tail.go). One budget bounds the memory that peers can make the server
+// hold (budget.go). Connections that only write are read together, by the package
+// internal/gather: this is an optimization only.
 
 // Config says how a server treats its connections. NewConfig fills in the defaults, which
 // zero values stand for too.
