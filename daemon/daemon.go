@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/access"
 	"tcp-log-server/internal/build"
 	"tcp-log-server/internal/metrics"
 	"tcp-log-server/server"
@@ -50,12 +51,18 @@ type daemon struct {
 	srv *server.Server
 }
 
+// Errors of the files that the settings name wrap these.
+var (
+	ErrTokens       = access.ErrTokens
+	ErrCertificates = access.ErrCertificates
+)
+
 // Run opens the log, serves it until ctx ends, and closes it. Then it returns nil. Before it
 // returns, everything that it has started has ended, and the log has acknowledged or refused
 // every append that it was given.
 //
 // It returns a ConfigError where Config.Validate does; errors of files that the settings name
-// wrap access.ErrTokens or access.ErrCertificates; errors of listening are net.Listen's, and
+// wrap ErrTokens or ErrCertificates; errors of listening are net.Listen's, and
 // those of opening the log are engine.Open's, which comes last: whatever else fails, nothing
 // on disk has changed. The server's own failure is an error too.
 func Run(ctx context.Context, config Config) (err error) {

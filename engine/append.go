@@ -28,7 +28,7 @@ const batchMax = 512 << 10
 // goroutine for it and being woken: then done has run when it returns. Otherwise
 // done runs on a goroutine of the log's own.
 func (l *Log) Append(entries []byte, count int, done func(first uint64, err error)) {
-	s := submission{entries: entries, count: count, done: done}
+	s := newSubmission(entries, count, done)
 	if l.submit(s, true) {
 		l.inline[0] = s
 		c := l.commitGroup(l.inline[:])
@@ -46,11 +46,24 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 // sync: done always runs on a goroutine of the log's own, unless the log has been
 // closed.
 func (l *Log) Submit(entries []byte, count int, done func(first uint64, err error)) {
-	l.submit(submission{entries: entries, count: count, done: done}, false)
+	l.submit(newSubmission(entries, count, done), false)
 }
 
-// submit puts s into the queue. lead says that the caller has to commit it, which
-// it must be willing to.
+// newSubmission refuses, in its turn, what could not be read back: a batch in which a
+// reader finds another number of entries must not be acknowledged.
+func newSubmission(entries []byte, count int, done func(first uint64, err error)) submission {
+	s := submission{entries: entries, count: count, done: done}
+	switch size := len(entries); {
+	case size > segment.MaxBody:
+		s.err = fmt.Errorf("%w: an append of %d bytes is larger than a batch may be: %d", ErrNotStored, size, segment.MaxBody)
+	case count < 0, size < segment.MinLine*count, count == 0 && size > 0:
+		s.err = fmt.Errorf("%w: %d entries in %d bytes: an entry is an object, an array or null, in canonical JSON, and a newline", ErrNotStored, count, size)
+	}
+	return s
+}
+
+// submit puts s into the queue. If lead is true, the caller must commit s; that happens
+// only if it is willing.
 func (l *Log) submit(s submission, willing bool) (lead bool) {
 	lead, ok := l.queue.push(s, willing)
 	if !ok {
@@ -91,7 +104,7 @@ func fit(waiting []submission) int {
 	size := 0
 	for i, s := range waiting {
 		size += len(s.entries)
-		if i > 0 && (size > batchMax || s.late != waiting[0].late) {
+		if i > 0 && (size > batchMax || s.err != nil || waiting[0].err != nil) {
 			return i
 		}
 	}
@@ -106,11 +119,18 @@ type committed struct {
 	err   error
 }
 
-// commitGroup commits the group as one batch and moves the head. Who calls it
-// leads, and has complete called for each, in order.
+// commitGroup commits the group as one batch and moves the head. Only the leader calls it;
+// the results go to complete in order.
 func (l *Log) commitGroup(group []submission) committed {
 	c := committed{group: group, first: l.head.Load() + 1}
-	if group[0].late || l.isRefusing() {
+	switch refused := group[0].err; {
+	case refused != nil: // it is a group by itself
+		if !errors.Is(refused, ErrClosed) {
+			l.counts.refused.Add(1)
+		}
+		c.err = refused
+		return c
+	case l.isRefusing():
 		c.err = fmt.Errorf("%w: %w", ErrNotStored, ErrClosed)
 		return c
 	}
@@ -146,8 +166,8 @@ func (l *Log) complete(c committed) {
 	}
 }
 
-// prepare has the store ready the next commit after the one of c, which has been
-// completed; waiting is called before it may wait for the disk. After a commit that
+// prepare has the store prepare for the commit after c, which has been completed;
+// waiting is called before it may wait for the disk. After a commit that
 // failed it does nothing: a disk without room is not asked for more.
 func (l *Log) prepare(c committed, waiting func()) {
 	if c.err != nil || !l.store.due() {
@@ -167,15 +187,6 @@ func (l *Log) commitBatch(batch []byte, count int) error {
 		return fmt.Errorf("%w: %w: %w", ErrNotStored, ErrFailed, err)
 	}
 	size := len(batch) - segment.BatchHeaderSize
-	if size > segment.MaxBody {
-		l.counts.refused.Add(1)
-		return fmt.Errorf("%w: an append of %d bytes is larger than a batch may be: %d", ErrNotStored, size, segment.MaxBody)
-	}
-	// A batch that no reader takes for one must not be acknowledged either.
-	if size < segment.MinLine*count {
-		l.counts.refused.Add(1)
-		return fmt.Errorf("%w: %d entries in %d bytes: an entry is an object or an array, in canonical JSON, and a newline", ErrNotStored, count, size)
-	}
 	now := time.Now()
 	since := now.Sub(l.opened)
 	l.last.Store(int64(since))

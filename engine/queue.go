@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"runtime"
 	"sync"
 )
@@ -10,7 +11,7 @@ type submission struct {
 	entries []byte
 	count   int
 	done    func(first uint64, err error)
-	late    bool // came after Close: to be refused in its turn
+	err     error // why it is refused, in its turn; nil if it is not
 }
 
 // inlineMax is how many bytes of entries a caller of Append may commit itself. A
@@ -40,7 +41,7 @@ func (q *queue) push(s submission, willing bool) (lead, ok bool) {
 		return false, false
 	}
 	if q.closed {
-		s.late = true
+		s.err = fmt.Errorf("%w: %w", ErrNotStored, ErrClosed)
 		q.waiting = append(q.waiting, s)
 		q.poke()
 		return false, true

@@ -257,6 +257,7 @@ const parkMax = 16
 type parking struct {
 	mu      sync.Mutex
 	readers []*reader // the longest parked first
+	closed  bool      // none is kept any more
 }
 
 // take returns a reader whose cursor is at next, or nil.
@@ -277,6 +278,10 @@ func (p *parking) put(r *reader) {
 	r.ctx, r.fn = nil, nil
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closed {
+		r.close()
+		return
+	}
 	if len(p.readers) == parkMax {
 		p.readers[0].close()
 		p.readers = slices.Delete(p.readers, 0, 1)
@@ -284,10 +289,11 @@ func (p *parking) put(r *reader) {
 	p.readers = append(p.readers, r)
 }
 
-// clear closes all that are parked.
+// clear closes all that are parked, and those that come later.
 func (p *parking) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.closed = true
 	for _, r := range p.readers {
 		r.close()
 	}

@@ -33,7 +33,11 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 		return nil, 0, fmt.Errorf("data directory %s: %w", config.Data, err)
 	}
 	if err := d.recover(); err != nil {
-		return nil, 0, errors.Join(d.explain(err), d.release())
+		err = d.explain(err)
+		if d.open != nil {
+			err = errors.Join(err, d.open.Close())
+		}
+		return nil, 0, errors.Join(err, d.release())
 	}
 	if err := d.remember(); err != nil {
 		return nil, 0, errors.Join(err, d.open.Close(), d.release())
@@ -286,14 +290,17 @@ func (d *disk) openBlobs() error {
 	if d.cfg.Blobs == Memory {
 		return nil
 	}
+	if err := segment.MakeDir(d.cfg.Blobs); err != nil {
+		return err
+	}
+	if err := d.claim(d.cfg.Blobs); err != nil {
+		return err
+	}
 	blobs, err := segment.OpenBlobs(d.cfg.Blobs)
 	if err != nil {
 		return err
 	}
 	d.blobs = blobs
-	if err := d.claim(d.cfg.Blobs); err != nil {
-		return err
-	}
 	d.looseN.Store(-1)
 	if d.cfg.LooseMax >= 0 {
 		if d.loose, err = blobs.Count(); err != nil {

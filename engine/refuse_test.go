@@ -107,3 +107,45 @@ func TestRefuseSettles(t *testing.T) {
 	}
 	sameEntries(t, readAll(t, openLog(t, config)), want)
 }
+
+// TestUnreadableAppend: an append whose count does not fit its bytes is refused in its
+// turn, however large those beside it are, and they are stored.
+func TestUnreadableAppend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, err := Open(NewConfig(Memory))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		swapStore(l, &slowStore{l.store, time.Second})
+		type result struct {
+			first uint64
+			err   error
+		}
+		appends := []struct {
+			entries string
+			count   int
+			first   uint64 // 0: it is refused
+		}{
+			{"[1]\n", 1, 1}, // the others gather while it is committed
+			{"[\"a large neighbour\"]\n", 1, 2},
+			{"[]\n", 5, 0},
+			{"{\"n\":1}\n{\"n\":2}\n", 2, 3},
+			{"[]\n", 0, 0},
+			{"", 0, 5},
+			{"[]\n", -1, 0},
+			{"[3]\n", 1, 5},
+		}
+		results := make(chan result, len(appends))
+		for _, a := range appends {
+			l.Submit([]byte(a.entries), a.count, func(first uint64, err error) { results <- result{first, err} })
+		}
+		for i, a := range appends {
+			r := <-results
+			if refused := errors.Is(r.err, ErrNotStored); refused != (a.first == 0) || !refused && r.first != a.first {
+				t.Errorf("append %d, of %d entries in %q: %d, %v; want %d", i, a.count, a.entries, r.first, r.err, a.first)
+			}
+		}
+		sameEntries(t, readAll(t, l), []string{`[1]`, `["a large neighbour"]`, `{"n":1}`, `{"n":2}`, `[3]`})
+	})
+}

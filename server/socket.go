@@ -80,9 +80,7 @@ func (c *conn) tryWrite(b []byte) (n int, err error) {
 	if c.direct == nil {
 		return 0, nil
 	}
-	if n, err = c.direct.TryWrite(b); isDeadline(err) {
-		err = nil // that of an earlier write
-	}
+	n, err = c.direct.TryWrite(b)
 	c.server.counts.sent.Add(uint64(n))
 	return n, err
 }

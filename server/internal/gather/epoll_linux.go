@@ -138,9 +138,12 @@ func unwatched(socket syscall.RawConn) (file *os.File, err error) {
 		if dup, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0); err != nil {
 			return
 		}
-		unix.SetNonblock(dup, false)
+		err = unix.SetNonblock(dup, false)
 		file = os.NewFile(uintptr(dup), "socket")
-		unix.SetNonblock(dup, true)
+		err = errors.Join(err, unix.SetNonblock(dup, true))
 	})
-	return file, errors.Join(cerr, err)
+	if err = errors.Join(cerr, err); err != nil && file != nil {
+		file.Close()
+	}
+	return file, err
 }

@@ -25,17 +25,20 @@ type Socket struct {
 	local, remote net.Addr
 	keepAlive     net.KeepAliveConfig
 
-	mu          sync.Mutex
-	tcp         *net.TCPConn    // what the runtime watches; nil if it does not
-	parked      *os.File        // the descriptor it does not know; nil unless parked
-	raw         syscall.RawConn // of parked, or else of tcp
-	waits       int             // writes that wait for the peer
-	closed      bool
-	read, write time.Time // deadlines, for the next tcp
+	mu     sync.Mutex
+	tcp    *net.TCPConn    // what the runtime watches; nil if it does not
+	parked *os.File        // the descriptor it does not know; nil unless parked
+	raw    syscall.RawConn // of parked, or else of tcp
+	waits  int             // writes that wait for the peer
+	closed bool
+
+	readDeadline, writeDeadline time.Time // for the next tcp
 
 	in  *nowait.Reader
 	out *nowait.Writer
 }
+
+var _ net.Conn = (*Socket)(nil)
 
 // NewSocket returns nil if nc is not a plain TCP connection, or this system has no calls
 // that do not wait.
@@ -85,12 +88,12 @@ func (s *Socket) unpark() error {
 	if err == nil {
 		s.raw, err = s.tcp.SyscallConn()
 	}
-	if s.parked.Close(); err != nil {
-		s.closed = true
-		return err
+	if err != nil {
+		return errors.Join(err, s.close())
 	}
+	err = s.parked.Close()
 	s.parked = nil
-	return nil
+	return err
 }
 
 // watch sees to it that tcp is set. The caller holds mu.
@@ -107,7 +110,7 @@ func (s *Socket) watch() error {
 	}
 	s.tcp = nc.(*net.TCPConn)
 	s.tcp.SetKeepAliveConfig(s.keepAlive)
-	return errors.Join(s.tcp.SetReadDeadline(s.read), s.tcp.SetWriteDeadline(s.write))
+	return errors.Join(s.tcp.SetReadDeadline(s.readDeadline), s.tcp.SetWriteDeadline(s.writeDeadline))
 }
 
 // TryWrite writes as much of b as the socket takes without waiting. Taking less is no
@@ -129,8 +132,8 @@ func (s *Socket) ReadPooled(pool *sync.Pool) (b *[]byte, n int, err error) {
 	return s.in.ReadPooled(s.raw, pool)
 }
 
-// waiting calls wait, which may wait for the peer to take something.
-func (s *Socket) waiting(wait func(tcp *net.TCPConn) error) error {
+// withTCP calls wait, which may wait for the peer to take something.
+func (s *Socket) withTCP(wait func(tcp *net.TCPConn) error) error {
 	s.mu.Lock()
 	err := s.watch()
 	tcp := s.tcp
@@ -147,17 +150,22 @@ func (s *Socket) waiting(wait func(tcp *net.TCPConn) error) error {
 
 // Write waits until the peer has taken all of b.
 func (s *Socket) Write(b []byte) (n int, err error) {
-	err = s.waiting(func(tcp *net.TCPConn) error { n, err = tcp.Write(b); return err })
+	err = s.withTCP(func(tcp *net.TCPConn) error { n, err = tcp.Write(b); return err })
 	return n, err
 }
 
 // CloseWrite tells the peer that nothing more will be sent.
-func (s *Socket) CloseWrite() error { return s.waiting((*net.TCPConn).CloseWrite) }
+func (s *Socket) CloseWrite() error { return s.withTCP((*net.TCPConn).CloseWrite) }
 
 // Close may be called at any time, from any goroutine, more than once.
 func (s *Socket) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.close()
+}
+
+// close is Close for a caller that holds mu.
+func (s *Socket) close() error {
 	s.closed = true
 	var err error
 	if s.tcp != nil {
@@ -171,7 +179,7 @@ func (s *Socket) Close() error {
 
 // SetWriteBuffer sets the size of the kernel's buffer for what is written, in bytes.
 func (s *Socket) SetWriteBuffer(size int) error {
-	return s.waiting(func(tcp *net.TCPConn) error { return tcp.SetWriteBuffer(size) })
+	return s.withTCP(func(tcp *net.TCPConn) error { return tcp.SetWriteBuffer(size) })
 }
 
 func (s *Socket) LocalAddr() net.Addr  { return s.local }
@@ -181,10 +189,12 @@ func (s *Socket) SetDeadline(t time.Time) error {
 	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
 }
 
+// SetReadDeadline does not wake a HandOff: Conn.Reclaim does.
 func (s *Socket) SetReadDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.read = t; s.tcp == nil {
+	s.readDeadline = t
+	if s.tcp == nil {
 		return nil
 	}
 	return s.tcp.SetReadDeadline(t)
@@ -193,7 +203,8 @@ func (s *Socket) SetReadDeadline(t time.Time) error {
 func (s *Socket) SetWriteDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.write = t; s.tcp == nil {
+	s.writeDeadline = t
+	if s.tcp == nil {
 		return nil
 	}
 	return s.tcp.SetWriteDeadline(t)
