@@ -56,6 +56,11 @@ func recoveries() []recovery {
 		{"flipped bit in the last body", flip(at(2, 50)), 2, allAltered, ""},
 		{"last batch cut and zeros behind", func(x *built, b []byte) []byte { return append(b[:len(b)-5], make([]byte, 5000)...) }, 2, -1, ""},
 
+		{"a proof of more entries", func(x *built, b []byte) []byte {
+			p := proof(x.firsts[3]+6, binary.LittleEndian.Uint32(b[x.starts[2]+44:]), int64(len(b)))
+			return append(b, p[:]...)
+		}, 3, 0, "batch of 0 entries from index 115"},
+
 		{"flipped bit in the first header", flip(at(0, 3)), 0, 0, "batch magic"},
 		{"flipped bit in the first body", flip(at(0, 48)), 0, 0, "batch checksum"},
 		{"flipped bit in the second header", flip(at(1, 30)), 1, 0, "batch header checksum"},
