@@ -34,7 +34,7 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 		c := l.commitGroup(l.inline[:])
 		l.complete(c)
 		l.prepare(c, func() {})
-		if c.err == nil && l.prover.due() {
+		if c.err == nil && l.prover.note() {
 			l.queue.poke()
 		}
 		l.inline[0] = submission{}
@@ -90,7 +90,7 @@ func (l *Log) commit() {
 			l.complete(c)
 			l.prepare(c, l.hooks.beforeWait)
 			if c.err == nil {
-				l.prover.due()
+				l.prover.note()
 			}
 			rest = rest[n:]
 		}
@@ -189,7 +189,7 @@ func (l *Log) commitBatch(batch []byte, count int) error {
 	size := len(batch) - segment.BatchHeaderSize
 	now := time.Now()
 	since := now.Sub(l.opened)
-	l.last.Store(int64(since))
+	l.lastStart.Store(int64(since))
 	l.counts.pace.note(since, l.head.Load())
 	err := l.store.commit(batch, count, now)
 	if err == nil {

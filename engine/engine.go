@@ -136,9 +136,9 @@ type Log struct {
 	counts  counts
 	onBatch func(entries, bytes int, took time.Duration)
 
-	head  atomic.Uint64        // the last durable entry
-	last  atomic.Int64         // when the last batch was committed, in ns since opened
-	acked atomic.Pointer[mark] // what followers may see
+	head      atomic.Uint64        // the last durable entry
+	lastStart atomic.Int64         // when the commit of the last batch began, in ns since opened
+	acked     atomic.Pointer[mark] // what followers may see
 
 	failure atomic.Pointer[error] // why appends are refused
 	failed  chan struct{}         // closed with it
@@ -221,7 +221,7 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn ReadFunc) error
 // now, however long it takes.
 func (l *Log) busy() bool {
 	_, leading := l.queue.state()
-	return leading || time.Since(l.opened)-time.Duration(l.last.Load()) < quiet
+	return leading || time.Since(l.opened)-time.Duration(l.lastStart.Load()) < quiet
 }
 
 // fail makes the log refuse appends from now on.

@@ -22,9 +22,9 @@ type prover struct {
 	head  uint64 // when the timer last ran out
 }
 
-// due notes that there is a batch to prove. It reports whether the committer does not
+// note records that there is a batch to prove. It reports whether the committer does not
 // know yet.
-func (p *prover) due() bool { return !p.pending.Load() && !p.pending.Swap(true) }
+func (p *prover) note() bool { return !p.pending.Load() && !p.pending.Swap(true) }
 
 // await waits until the committer may have something to commit, and meanwhile proves the
 // last batch once the log has been idle. It leads then: an append that comes in waits
@@ -55,7 +55,7 @@ func (l *Log) await() {
 	}
 }
 
-// prove proves the last batch. Who leads calls it.
+// prove proves the last batch. Only the leader calls it.
 func (l *Log) prove() {
 	if l.Err() != nil {
 		return

@@ -70,7 +70,7 @@ func (l *Log) Refusing() error {
 	if closed {
 		return ErrClosed
 	}
-	if took := time.Since(l.opened) - time.Duration(l.last.Load()); leading && took > hangs {
+	if took := time.Since(l.opened) - time.Duration(l.lastStart.Load()); leading && took > hangs {
 		return fmt.Errorf("the disk has not answered for %v", took.Round(time.Second))
 	}
 	if r := l.counts.refusal.Load(); r != nil && time.Since(r.at) < refusalLasts {

@@ -218,7 +218,7 @@ func TestStatsWhileTheDiskHangs(t *testing.T) {
 	if err := l.Refusing(); err != nil {
 		t.Errorf("appends are refused at once because of %v", err)
 	}
-	l.last.Store(int64(-hangs - time.Minute)) // as if it had been so long
+	l.lastStart.Store(int64(-hangs - time.Minute)) // as if it had been so long
 	if err := l.Refusing(); err == nil || !strings.Contains(err.Error(), "the disk has not answered for 1m") {
 		t.Errorf("appends are refused because of %v, want the disk", err)
 	}
