@@ -61,7 +61,7 @@ type Phase string
 
 // The phases. The first counts entries, the second bytes.
 const (
-	PhaseBlobs    Phase = "blobs"
+	PhaseBlobs    Phase = "entries" // whose blobs are copied
 	PhaseSegments Phase = "segments"
 )
 
@@ -83,11 +83,13 @@ var (
 	// ErrOther: Dest holds another log, or one that has gone another way than
 	// this one since, or something that is no log. Nothing has been changed.
 	ErrOther = errors.New("not an earlier backup of this log")
+	// ErrNoLog: Data holds no log.
+	ErrNoLog = errors.New("there is no log")
 	// ErrUsage: the directories named cannot be backed up into one another.
 	ErrUsage = errors.New("cannot be used as directories of a backup")
 )
 
-// Run makes or updates the backup. Errors wrap ErrOther, ErrUsage,
+// Run makes or updates the backup. Errors wrap ErrOther, ErrNoLog, ErrUsage,
 // segment.ErrLocked where Dest is in use, segment.ErrDamaged where the log or the
 // earlier backup is damaged, or are the file system's. After any error, and
 // after a crash, Dest is what it was or what it was to become, and the same call

@@ -194,7 +194,7 @@ func TestRefused(t *testing.T) {
 		{"within the blobs", dir, filepath.Join(dir, "blobs"), ErrUsage},
 		{"around", dir, filepath.Dir(dir), ErrUsage},
 		{"memory", "memory", filepath.Join(tempDir(t), "x"), ErrUsage},
-		{"nothing", "/nonexistent", filepath.Join(tempDir(t), "x"), os.ErrNotExist},
+		{"nothing", "/nonexistent", filepath.Join(tempDir(t), "x"), ErrNoLog},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := ""

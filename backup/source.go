@@ -43,7 +43,7 @@ func openSource(config Config) (s *source, err error) {
 	}
 	if s.hold, err = segment.Hold(s.dir); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("there is no log in %s: %w", config.Data, err)
+			err = fmt.Errorf("%w in %s", ErrNoLog, config.Data)
 		}
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (s *source) capture(config Config) (err error) {
 	}
 	s.segs, s.records = store.Files, store.Records
 	if len(s.segs) == 0 {
-		return fmt.Errorf("there is no log in %s: it has no segments", config.Data)
+		return fmt.Errorf("%w in %s: it has no segments", ErrNoLog, config.Data)
 	}
 	first, last := s.segs[0], s.segs[len(s.segs)-1]
 	s.id, s.head = first.Header.Store, last.Last

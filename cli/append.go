@@ -29,7 +29,7 @@ func appendCommand() *cli.Command {
 			"   tcp-log-server append '{\"event\":\"start\"}'\n" +
 			"   tcp-log-server append --quiet < entries.ndjson\n" +
 			"   jq -c '.items' export.json | tcp-log-server append --array\n" +
-			"   tcp-log-server append --on-error continue --json log.example:8089 < entries.ndjson\n\n" +
+			"   tcp-log-server append --on-error continue log.example:8089 < in.ndjson\n\n" +
 			"Many entries are in flight at a time. If not all of them are stored, the last line on\n" +
 			"standard error says which are stored, which are not, and which have an unknown outcome\n" +
 			"because the connection was lost: those may be in the log or not. Nothing is sent twice.\n" +

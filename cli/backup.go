@@ -11,6 +11,7 @@ import (
 
 	"tcp-log-server/backup"
 	"tcp-log-server/fsck"
+	"tcp-log-server/internal/printable"
 )
 
 // backupCommand is `tcp-log-server backup`.
@@ -54,12 +55,14 @@ func backUp(ctx context.Context, cmd *cli.Command) error {
 	switch {
 	case errors.Is(err, backup.ErrUsage):
 		return cli.Exit(err.Error(), ExitUsage)
+	case errors.Is(err, backup.ErrNoLog):
+		return cli.Exit(fmt.Sprintf("backup: %v; name its directory with --data", err), ExitFailure)
 	case err != nil:
 		return cli.Exit(fmt.Sprintf("backup: %v", err), ExitFailure)
 	}
 	_ = printLine(os.Stdout, "%s: head %d (%d new), %s and %s added: %s copied, %s linked, %s kept, in %v",
 		config.Dest, res.Head, res.Head-res.Before, counted(res.Segments, "segment", "segments"), counted(res.Blobs, "blob", "blobs"),
-		byteCount(res.Copied), byteCount(res.Linked), byteCount(res.Kept), res.Took.Round(time.Millisecond))
+		printable.Bytes(res.Copied), printable.Bytes(res.Linked), printable.Bytes(res.Kept), res.Took.Round(time.Millisecond))
 	if cmd.Bool("verify") {
 		return verifyBackup(ctx, config.Dest)
 	}

@@ -25,7 +25,7 @@ func catCommand() *cli.Command {
 			"changes nothing and takes no lock. Every entry is verified before it is printed; a\n" +
 			"damaged one is printed as {\"index\":45,\"error\":\"…\"} in its place.\n\n" +
 			"Examples:\n" +
-			"   tcp-log-server cat backup                          # every entry, one a line\n" +
+			"   tcp-log-server cat backup                       # every entry, one a line\n" +
 			"   tcp-log-server cat --from 1000 --count 10 backup   # ten of them\n" +
 			"   tcp-log-server cat --entry backup | jq .name       # only the entries\n" +
 			"   tcp-log-server cat --index backup | tail -n 1      # the index of the last\n\n" +

@@ -50,6 +50,7 @@ func run(args []string) int {
 		return ExitUsage
 	}
 	cli.UsageCommandHelp = "show the commands, or the help of one"
+	cli.HelpPrinter = printHelp
 	unknown := ""
 	for _, c := range root.Commands { // `tail -h HOST` asks for the help of tail
 		c.CommandNotFound = func(ctx context.Context, c *cli.Command, _ string) { _ = cli.ShowCommandHelp(ctx, root, c.Name) }
@@ -79,6 +80,11 @@ func run(args []string) int {
 // wrongUsage says what is wrong with the command line.
 func wrongUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	text := worded(err)
+	for _, f := range cmd.Flags {
+		if n, ok := f.(*cli.Uint64Flag); ok && n.Validator != nil && n.Validator(0) != nil {
+			text = strings.Replace(text, "flag --"+n.Name+", want a whole number, 0", "flag --"+n.Name+", want a whole number, 1", 1)
+		}
+	}
 	if flag, ok := strings.CutPrefix(text, "flag provided but not defined: "); ok {
 		text = unknownFlag(cmd, flag)
 		if flag == "--port" || flag == "--host" {

@@ -25,10 +25,11 @@ func completionCommand() *cli.Command {
 		Name:  "completion",
 		Usage: "print the script that completes commands and flags in bash, zsh or fish",
 		Description: "Examples:\n" +
-			"   source <(tcp-log-server completion bash)      # for this shell, or in ~/.bashrc\n" +
-			"   source <(tcp-log-server completion zsh)       # in ~/.zshrc, after compinit\n" +
-			"   tcp-log-server completion zsh > ~/.zfunc/_tcp-log-server    # or in a directory of $fpath\n" +
-			"   tcp-log-server completion fish > ~/.config/fish/completions/tcp-log-server.fish",
+			"   source <(tcp-log-server completion bash)      # in ~/.bashrc\n" +
+			"   source <(tcp-log-server completion zsh)       # in ~/.zshrc\n" +
+			"   tcp-log-server completion zsh > ~/.zfunc/_tcp-log-server    # or in $fpath\n" +
+			"   cd ~/.config/fish/completions\n" +
+			"   tcp-log-server completion fish > tcp-log-server.fish",
 		ArgsUsage: "bash|zsh|fish",
 		Action: action(func(_ context.Context, cmd *cli.Command) error {
 			script := scripts[cmd.Args().First()]

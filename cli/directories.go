@@ -44,7 +44,7 @@ func openDirectories(cmd *cli.Command, dir string) (*reader.Log, string, error) 
 	}
 	log, err := reader.Open(reader.Config{Data: dir, WAL: cmd.String("wal"), Blobs: cmd.String("blobs")})
 	if errors.Is(err, reader.ErrNoLog) {
-		err = fmt.Errorf("%s: %w: name its directory: tcp-log-server %s DIR", cmd.Name, err, cmd.Name)
+		err = fmt.Errorf("%s: %w; name its directory: tcp-log-server %s DIR", cmd.Name, err, cmd.Name)
 	}
 	return log, dir, err
 }

@@ -24,11 +24,11 @@ func fsckCommand() *cli.Command {
 			"on read-only media, or the log of a running daemon. Prints every finding, then a\n" +
 			"summary with a digest: two copies with equal digests hold the same log.\n\n" +
 			"Examples:\n" +
-			"   tcp-log-server fsck                                  # the log in ./tcp-log-server.data\n" +
+			"   tcp-log-server fsck                          # the log of --data\n" +
 			"   tcp-log-server fsck /mnt/backup/log && echo it is whole\n" +
 			"   tcp-log-server fsck --through 1000 --json | jq -r 'select(.digest).digest'\n" +
-			"   tcp-log-server fsck --repair --dry-run               # what a repair would do\n" +
-			"   tcp-log-server fsck --repair --from /mnt/backup/log  # restore what is damaged\n\n" +
+			"   tcp-log-server fsck --repair --dry-run       # what a repair would do\n" +
+			"   tcp-log-server fsck --repair --from COPY     # restore what is damaged\n\n" +
 			"Exit codes, as in fsck(8):\n" +
 			"   0  no errors, though perhaps hints\n" +
 			"   1  errors, all of them corrected\n" +
@@ -38,7 +38,7 @@ func fsckCommand() *cli.Command {
 			"docs/FSCK.md explains each finding, and what to do.",
 		Flags: append(directoryFlags("", "DIR"),
 			&cli.BoolFlag{Name: "quick", Usage: "do not read contents: only the index, names, sizes, and how the segments join"},
-			&cli.Uint64Flag{Name: "through", Usage: "compute the digest through this `index`", DefaultText: "the head"},
+			&cli.Uint64Flag{Name: "through", Usage: "compute the digest through this `index`", DefaultText: "the head", Validator: positive("through")},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a line"},
 			&cli.BoolFlag{Name: "repair", Usage: "repair what can be repaired without loss; the daemon must be stopped"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "with --repair: print the steps, but change nothing"},
@@ -80,6 +80,8 @@ func runFsck(ctx context.Context, cmd *cli.Command) error {
 		return cli.Exit("--from: "+err.Error(), fsck.ExitUsage)
 	case errors.Is(err, fsck.ErrBeyond):
 		return cli.Exit("--through: "+err.Error(), fsck.ExitUsage)
+	case errors.Is(err, fsck.ErrNoLog):
+		return cli.Exit("fsck: "+err.Error()+"; name its directory: tcp-log-server fsck DIR", fsck.ExitFailed)
 	case err != nil:
 		return cli.Exit("fsck: "+err.Error(), fsck.ExitFailed)
 	case code != fsck.ExitClean:
@@ -170,9 +172,6 @@ func fsckOptions(cmd *cli.Command) (o fsck.RepairOptions, err error) {
 		}
 	} else if o.Quick {
 		return o, errors.New("--quick does not go with --repair, which needs a full check")
-	}
-	if cmd.IsSet("through") && o.Through == 0 {
-		return o, errors.New("--through is 0, want an index: the first is 1")
 	}
 	if o.Data == "" {
 		return o, errors.New("the name of the directory is empty: is a variable not set?")

@@ -33,10 +33,10 @@ func importCommand() *cli.Command {
 			"before the first and lists the rest. With --on-refused placeholder it stores\n" +
 			"{\"refused\":{…}} with the text in their places. See docs/IMPORT.md.\n\n" +
 			"Examples:\n" +
-			"   tcp-log-server import --dry-run old.example.com:8089       # list what would be refused\n" +
-			"   tcp-log-server import old.example.com:8089 --into :8089\n" +
-			"   tcp-log-server import /var/lib/old-log                     # from its directories\n" +
-			"   tcp-log-server import --leveldb level --legacy-blobs blobs # if they are elsewhere\n\n" +
+			"   tcp-log-server import --dry-run old.example:8089   # what would be refused\n" +
+			"   tcp-log-server import old.example:8089 --into :8089\n" +
+			"   tcp-log-server import /var/lib/old-log              # from its directories\n" +
+			"   tcp-log-server import --leveldb DIR --legacy-blobs DIR   # if elsewhere\n\n" +
 			"Exit codes: 0 done, 1 failed, 2 some entries were refused, 16 wrong usage.",
 		ArgsUsage: "SOURCE",
 		Flags: append([]cli.Flag{

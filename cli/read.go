@@ -29,7 +29,7 @@ func readCommand() *cli.Command {
 			"   tcp-log-server read                            # all entries\n" +
 			"   tcp-log-server read --from 1000 --count 10     # ten entries\n" +
 			"   tcp-log-server read --entry | jq .amount       # only the entries\n" +
-			"   tcp-log-server read :9000 --from 5 --follow    # and what is appended later\n\n" +
+			"   tcp-log-server read :9000 --from 5 --follow    # and later ones\n\n" +
 			"With --follow a lost connection is restored, and no entry is missed or repeated.\n\n" +
 			readExits,
 		ArgsUsage: "[ADDR]",
@@ -60,8 +60,8 @@ func tailCommand() *cli.Command {
 			"Examples:\n" +
 			"   tcp-log-server tail                  # the last ten\n" +
 			"   tcp-log-server tail -n 1 --index     # the head\n" +
-			"   tcp-log-server tail -f | jq .entry   # the last ten, and what is appended later\n" +
-			"   tcp-log-server tail -f -n 0          # only what is appended later\n\n" +
+			"   tcp-log-server tail -f | jq .entry   # the last ten, and later ones\n" +
+			"   tcp-log-server tail -f -n 0          # only later ones\n\n" +
 			"With -f a lost connection is restored, and no entry is missed or repeated.\n\n" +
 			readExits,
 		ArgsUsage: "[ADDR]",

@@ -29,10 +29,10 @@ func serveCommand() *cli.Command {
 			"Each flag can also be given as the environment variable beside it, alone or with\n" +
 			"TCP_LOG_ before its name, which wins: other programs set variables like HOST too.\n\n" +
 			"Examples:\n" +
-			"   tcp-log-server                                      # on localhost:8089\n" +
+			"   tcp-log-server                                   # on localhost:8089\n" +
 			"   PORT=9000 DATA=/var/lib/log tcp-log-server\n" +
-			"   tcp-log-server --host 0.0.0.0 --tokens tokens.txt   # for everyone with a token\n" +
-			"   tcp-log-server append '{\"hello\":\"world\"}'         # from another terminal\n" +
+			"   tcp-log-server --host 0.0.0.0 --tokens tokens.txt   # for holders of tokens\n" +
+			"   tcp-log-server append '{\"hello\":\"world\"}'        # from another terminal\n" +
 			"   tcp-log-server tail -f",
 		ArgsUsage: " ",
 		Flags:     settings(),

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -16,6 +17,7 @@ import (
 
 	"tcp-log-server/client"
 	"tcp-log-server/daemon"
+	"tcp-log-server/internal/printable"
 )
 
 // statTime is how long a server may take to answer.
@@ -48,6 +50,15 @@ func statCommand() *cli.Command {
 }
 
 func showStat(ctx context.Context, cmd *cli.Command) error {
+	err := tellStat(ctx, cmd)
+	if coded, ok := errors.AsType[cli.ExitCoder](err); cmd.Bool("quiet") && err != nil && (!ok || coded.ExitCode() != ExitUsage) {
+		return cli.Exit("", ExitFailure)
+	}
+	return err
+}
+
+// tellStat asks and prints.
+func tellStat(ctx context.Context, cmd *cli.Command) error {
 	arg, err := argument(cmd, "address or directory")
 	if err != nil {
 		return err
@@ -115,10 +126,10 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	if s.Loose >= 0 {
 		t.row("loose", "%s", counted(s.Loose, "blob file", "blob files"))
 	}
-	t.row("packed", "%s", counted(s.Packed, "entry", "entries"))
-	t.row("segments", "%s, %s with the index", grouped(uint64(s.Segments)), byteCount(s.Bytes))
-	t.row("appended", "%s, %s since the start; %.4g a second now", counted(s.Appends.Entries, "entry", "entries"), byteCount(int64(s.Appends.Bytes)), s.Appends.Rate)
-	t.row("clients", "%s, %d of them read", counted(s.Connections, "connection", "connections"), s.Readers)
+	t.row("packed", "%s in segments that stay", counted(s.Packed, "entry", "entries"))
+	t.row("segments", "%s, %s with the index", grouped(uint64(s.Segments)), printable.Bytes(s.Bytes))
+	t.row("appended", "%s, %s since the start; %.4g a second now", counted(s.Appends.Entries, "entry", "entries"), printable.Bytes(int64(s.Appends.Bytes)), s.Appends.Rate)
+	t.row("clients", "%s besides this one, %d of them read", counted(max(s.Connections-1, 0), "connection", "connections"), s.Readers)
 	for i, name := range slices.Sorted(maps.Keys(s.Settings)) {
 		label := ""
 		if i == 0 {
@@ -138,7 +149,7 @@ type directoryStat struct {
 	Store    string `json:"store"`
 	Head     uint64 `json:"head"`
 	Loose    uint64 `json:"loose"`  // entries with a blob file
-	Packed   uint64 `json:"packed"` // entries without
+	Packed   uint64 `json:"packed"` // entries in segments that stay
 	Blobs    int    `json:"blobs"`  // blob files
 	Segments int    `json:"segments"`
 	First    uint64 `json:"first"` // the first index in a segment
@@ -189,10 +200,10 @@ func statDirectory(cmd *cli.Command, dir string) error {
 	if s.Head > s.Settled {
 		t.row("settled", "through %s, %s to go", grouped(s.Settled), grouped(s.Head-s.Settled))
 	}
-	t.row("loose", "%s in %s, %s", counted(s.Loose, "entry", "entries"), counted(s.Blobs, "blob file", "blob files"), byteCount(s.Bytes.Blobs))
-	t.row("packed", "%s", counted(s.Packed, "entry", "entries"))
-	t.row("segments", "%s, %s", grouped(uint64(s.Segments)), byteCount(s.Bytes.Segments))
-	t.row("index", "%s", byteCount(s.Bytes.Index))
+	t.row("loose", "%s in %s, %s", counted(s.Loose, "entry", "entries"), counted(s.Blobs, "blob file", "blob files"), printable.Bytes(s.Bytes.Blobs))
+	t.row("packed", "%s in segments that stay", counted(s.Packed, "entry", "entries"))
+	t.row("segments", "%s, %s", grouped(uint64(s.Segments)), printable.Bytes(s.Bytes.Segments))
+	t.row("index", "%s", printable.Bytes(s.Bytes.Index))
 	if s.Damaged > 0 {
 		t.row("damaged", "%s cannot be read: run `tcp-log-server fsck %s`", counted(s.Damaged, "segment", "segments"), dir)
 	}

@@ -74,7 +74,9 @@ func (o Options) validate() (Options, error) {
 	if o.OnFinding == nil {
 		o.OnFinding = func(Finding) {}
 	}
-	if fi, err := os.Stat(o.Data); err != nil {
+	if fi, err := os.Stat(o.Data); gone(err) {
+		return o, fmt.Errorf("%s %w: it does not exist", o.Data, ErrNoLog)
+	} else if err != nil {
 		return o, err
 	} else if !fi.IsDir() {
 		return o, fmt.Errorf("%s is not a directory", o.Data)

@@ -95,7 +95,7 @@ func (p *Printer) Summary(s Summary) {
 	p.line("blobs     %d", s.Blobs)
 	p.line("segments  %d, from index %d", s.Segments, s.First)
 	p.line("index     %s", count(int64(s.Indexed), "record"))
-	p.line("bytes     %d", s.Bytes)
+	p.line("bytes     %d (%s)", s.Bytes, printable.Bytes(s.Bytes))
 	p.line("head      %d", s.Entries)
 	digest := s.Digest
 	if digest == "" {

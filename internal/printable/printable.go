@@ -1,7 +1,7 @@
 // Package printable makes text from outside, such as the name of a file or what a
 // client sent, safe to show on a terminal: escape sequences in it could move the cursor
 // or change the colours, a newline could forge a line, and characters without a width
-// could hide a part of it.
+// could hide a part of it. It also writes numbers of bytes for people.
 package printable
 
 import (

@@ -10,6 +10,7 @@ package reader
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"tcp-log-server/segment"
@@ -44,7 +45,9 @@ type Log struct {
 // config.Data; damage is no error here, but one of the entries concerned.
 // Nothing stays open.
 func Open(config Config) (*Log, error) {
-	if fi, err := os.Stat(config.Data); err != nil {
+	if fi, err := os.Stat(config.Data); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w in %s", ErrNoLog, config.Data)
+	} else if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoLog, err)
 	} else if !fi.IsDir() {
 		return nil, fmt.Errorf("%w: %s is not a directory", ErrNoLog, config.Data)

@@ -20,7 +20,7 @@ type Stat struct {
 	Settled  uint64 // index of the last entry with an index record
 	Segments int    // segment files
 	Loose    uint64 // entries that have a blob file
-	Packed   uint64 // entries that have none, and so live in segments
+	Packed   uint64 // entries in segments that stay, because an entry of theirs has no blob
 	Blobs    int    // blob files; entries that are the same share one
 	Damaged  int    // segments that cannot be read at all
 
@@ -76,10 +76,10 @@ func (l *Log) countBlobs(s *Stat) (map[uint64]struct{}, error) {
 	return blobs, err
 }
 
-// countRecords tells the entries that have a blob from those that have not.
+// countRecords counts the entries that have a blob, and those in segments that stay.
 func (l *Log) countRecords(s *Stat, blobs map[uint64]struct{}) error {
 	if l.Dirs.WAL == Memory {
-		s.Packed = s.Head
+		s.Packed = s.Head + 1 - s.First
 		return nil
 	}
 	files, _, err := segment.ListRecordFiles(l.Dirs.WAL)
@@ -91,16 +91,25 @@ func (l *Log) countRecords(s *Stat, blobs map[uint64]struct{}) error {
 	}
 	records := segment.NewRecords(l.Dirs.WAL, l.Records)
 	defer records.Close()
+	packed := l.Head() + 1 // the first entry of a segment that has no blob
 	for index := uint64(1); index <= l.Records; index++ {
 		rec, err := records.At(index)
 		if err != nil {
 			continue // fsck says what is wrong with it
 		}
-		if _, ok := blobs[binary.BigEndian.Uint64(rec.Hash[:8])]; ok && !rec.Lost() {
+		switch _, ok := blobs[binary.BigEndian.Uint64(rec.Hash[:8])]; {
+		case rec.Lost():
+		case ok:
 			s.Loose++
+		case index >= s.First:
+			packed = min(packed, index)
 		}
 		s.Last = time.UnixMicro(rec.Time)
 	}
-	s.Packed = s.Head - s.Loose
+	for _, f := range l.Files { // those before it go when they are settled
+		if f.First <= packed && packed <= f.Last {
+			s.Packed = l.Head() + 1 - f.First
+		}
+	}
 	return nil
 }

@@ -142,8 +142,8 @@ type (
 		Last                            string
 	}
 	stat struct {
-		Head    uint64
-		Version string
+		Head, Packed uint64
+		Version      string
 	}
 )
 
@@ -151,7 +151,7 @@ func TestStatCommand(t *testing.T) {
 	data := filledStore(t, 50)
 	before := treeOf(t, data)
 	code, out, errs := runBinary(t, "stat", data)
-	if code != 0 || errs != "" || !strings.Contains(out, "\nhead      50\n") || !strings.Contains(out, "\npacked    50 entries\n") || !strings.Contains(out, "log       "+data+", store ") {
+	if code != 0 || errs != "" || !strings.Contains(out, "\nhead      50\n") || !strings.Contains(out, "\npacked    50 entries in segments that stay\n") || !strings.Contains(out, "log       "+data+", store ") {
 		t.Errorf("of a directory: exit code %d, %q\n%s", code, errs, out)
 	}
 	var of directoryStat
@@ -168,8 +168,13 @@ func TestStatCommand(t *testing.T) {
 		t.Errorf("of a server: exit code %d, %q\n%s", code, errs, out)
 	}
 	var s stat
-	if code, out, _ := runBinary(t, "stat", "--json", d.addr); code != 0 || json.Unmarshal([]byte(out), &s) != nil || s.Head != 50 || s.Version == "" {
+	if code, out, _ := runBinary(t, "stat", "--json", d.addr); code != 0 || json.Unmarshal([]byte(out), &s) != nil || s.Head != 50 || s.Packed != of.Packed || s.Version == "" {
 		t.Errorf("of a server, --json: exit code %d, %s", code, out)
+	}
+	for _, nothing := range []string{"localhost:1", "./nothing"} {
+		if code, out, errs := runBinary(t, "stat", "--quiet", nothing); code != cli.ExitFailure || out+errs != "" {
+			t.Errorf("of %s, --quiet: exit code %d, %q, %q", nothing, code, out, errs)
+		}
 	}
 	if code, out, errs := runBinary(t, "stat", "-q", d.addr); code != 0 || out+errs != "" {
 		t.Errorf("of a server, -q: exit code %d, %q, %q", code, out, errs)
@@ -182,7 +187,6 @@ func TestStatCommand(t *testing.T) {
 		says string
 	}{
 		{d.addr, cli.ExitFailure, "is the server running there?"},
-		{"-q " + d.addr, cli.ExitFailure, "is the server running there?"},
 		{"./nothing", cli.ExitFailure, "there is no log"},
 		{"a:1 b:2", cli.ExitUsage, "want at most one address or directory"},
 		{"host:port", cli.ExitUsage, `"port"`},

@@ -28,10 +28,7 @@ func helped(t *testing.T) map[string][]string {
 			t.Fatalf("%v --help: %v", args, err)
 		}
 		var names []string
-		shown := string(out)
-		if len(args) > 0 {
-			shown, _, _ = strings.Cut(shown, "GLOBAL OPTIONS:") // the program's own
-		}
+		_, shown, _ := strings.Cut(string(out), "\nFLAGS:\n")
 		for _, m := range flag.FindAllStringSubmatch(shown, -1) {
 			for word := range strings.FieldsSeq(m[1]) {
 				if strings.HasPrefix(word, "-") {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"tcp-log-server/cli"
 )
@@ -23,7 +24,10 @@ func TestWrongUsage(t *testing.T) {
 	}{
 		{"", "help foo", "there is no command \"foo\", want one of append, read, tail, fsck, backup, stat, cat, import, version, completion, man; see `tcp-log-server --help`"},
 		{"", "read --from 0", `invalid value "0" for flag --from: from is 0, want 1 or more; see`},
-		{"", "read -from x", `invalid value "x" for flag --from, want a whole number, 0 or more; see`},
+		{"", "read -from x", `invalid value "x" for flag --from, want a whole number, 1 or more; see`},
+		{"", "cat --count=-1", `invalid value "-1" for flag --count, want a whole number, 1 or more; see`},
+		{"", "tail -n x", `invalid value "x" for flag -n, want a whole number, 0 or more; see`},
+		{"", "fsck --through 0", "through is 0, want 1 or more; see"},
 		{"", "read --form 1", "there is no flag --form (did you mean --from?); see `tcp-log-server read --help`"},
 		{"", "read -x", "there is no flag -x; see"},
 		{"", "tail -n x", `invalid value "x" for flag -n, want a whole number`},
@@ -95,7 +99,7 @@ func TestSingular(t *testing.T) {
 	for !strings.Contains(play(t, at(d.addr), "", "stat").out, "loose     1 blob file\n") && time.Now().Before(deadline) {
 	}
 	for _, tt := range []struct{ args, says string }{
-		{"stat", "clients   1 connection, 0 of them read\n"},
+		{"stat", "clients   0 connections besides this one, 0 of them read\n"},
 		{"stat", "appended  1 entry, "},
 		{"stat", "loose     1 blob file\n"},
 		{"stat " + data, "loose     1 entry in 1 blob file, "},
@@ -103,6 +107,50 @@ func TestSingular(t *testing.T) {
 	} {
 		if r := play(t, at(d.addr), "", strings.Fields(tt.args)...); r.code != 0 || !strings.Contains(r.out, tt.says) {
 			t.Errorf("%s prints %+v, want %q", tt.args, r, tt.says)
+		}
+	}
+}
+
+// TestHelp: the help of each command fits into 80 columns and shows what it takes.
+func TestHelp(t *testing.T) {
+	names := []string{""}
+	root := play(t, nil, "", "--help").out
+	_, list, _ := strings.Cut(root, "\nCOMMANDS:\n")
+	list, _, _ = strings.Cut(list, "\n\n")
+	for line := range strings.SplitSeq(list, "\n") {
+		if name, _, ok := strings.Cut(strings.TrimPrefix(line, "   "), " "); ok && name != "" {
+			names = append(names, name)
+		}
+	}
+	if len(names) < 12 {
+		t.Errorf("the help lists %q", names)
+	}
+	for _, name := range names {
+		r := play(t, nil, "", append(strings.Fields(name), "--help")...)
+		if r.code != 0 || !strings.Contains(r.out, "\nUSAGE:\n   tcp-log-server "+name) || !strings.Contains(r.out, "\nFLAGS:\n") {
+			t.Errorf("%s --help: %+v", name, r)
+		}
+		for line := range strings.SplitSeq(r.out, "\n") {
+			if n := utf8.RuneCountInString(line); n > 80 {
+				t.Errorf("%s --help has a line of %d columns: %s", name, n, line)
+			}
+		}
+	}
+	if !strings.Contains(root, "[flags]                  run the server\n") {
+		t.Errorf("the help does not say that no command means the server:\n%s", root)
+	}
+}
+
+// TestNoLog: where there is no log, a command says so in few words, and what to name.
+func TestNoLog(t *testing.T) {
+	for args, says := range map[string]string{
+		"stat ./nothing":                 "stat: there is no log in ./nothing; name its directory: tcp-log-server stat DIR\n",
+		"cat ./nothing":                  "cat: there is no log in ./nothing; name its directory: tcp-log-server cat DIR\n",
+		"fsck ./nothing":                 "fsck: ./nothing holds no log: it does not exist; name its directory: tcp-log-server fsck DIR\n",
+		"backup --data ./nothing copied": "backup: there is no log in ./nothing; name its directory with --data\n",
+	} {
+		if r := play(t, nil, "", strings.Fields(args)...); r.code == 0 || r.err != "tcp-log-server: "+says {
+			t.Errorf("%s: %+v, want %s", args, r, says)
 		}
 	}
 }
