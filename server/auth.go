@@ -7,9 +7,12 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"time"
+
+	"tcp-log-server/canonical"
 )
 
 // Rights are what a connection may do.
@@ -80,8 +83,11 @@ func (c *conn) readToken() (rest []byte, err error) {
 		if i := bytes.IndexByte(buf, '\n'); i >= 0 {
 			return buf[i+1:], c.authorize(buf[:i])
 		}
-		if len(buf) == cap(buf) || startsTLS(buf) {
-			return nil, errUnauthorized
+		if startsTLS(buf) {
+			return nil, fmt.Errorf("%w: the peer speaks TLS", errUnauthorized)
+		}
+		if len(buf) == cap(buf) {
+			return nil, fmt.Errorf("%w: the first line is over the limit of %d bytes", errUnauthorized, authLine)
 		}
 		switch {
 		case err == nil:
@@ -95,16 +101,28 @@ func (c *conn) readToken() (rest []byte, err error) {
 
 // authorize gives the connection the rights of the token in line.
 func (c *conn) authorize(line []byte) error {
-	var m struct {
-		Token *string `json:"token"`
+	m, _, err := parse(line, nil)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", errUnauthorized, err)
+	case m.kind == invalid:
+		return fmt.Errorf("%w: %s", errUnauthorized, m.fault)
+	case m.kind != token:
+		return fmt.Errorf("%w: the first line is not a token", errUnauthorized)
 	}
-	if json.Unmarshal(line, &m) != nil || m.Token == nil {
-		return errUnauthorized
+	// Decoding would turn half of a surrogate pair into another character.
+	text, _, err := canonical.Append(nil, m.token)
+	if err != nil {
+		return fmt.Errorf("%w: the token is not a text", errUnauthorized)
 	}
-	hash := sha256.Sum256([]byte(*m.Token))
+	var secret string
+	if err := json.Unmarshal(text, &secret); err != nil {
+		return fmt.Errorf("%w: %w", errUnauthorized, err)
+	}
+	hash := sha256.Sum256([]byte(secret))
 	name, rights := c.server.cfg.Tokens(hash)
 	if rights == (Rights{}) {
-		return errUnauthorized
+		return fmt.Errorf("%w: unknown token", errUnauthorized)
 	}
 	c.outbox.mu.Lock()
 	c.token, c.rights = &hash, rights
@@ -113,11 +131,15 @@ func (c *conn) authorize(line []byte) error {
 	return nil
 }
 
-// turnAway tells the peer over nc that it is not admitted, and why.
+// turnAway tells the peer over nc that it is not admitted. Only the log tells more of why a
+// token is not.
 func (c *conn) turnAway(nc net.Conn, why error) {
 	c.log.Warn().Str("event", "unauthorized").AnErr("error", why).Send()
 	c.server.counts.unauthorized.Add(1)
-	nc.Write(errorLine(why.Error()))
+	if errors.Is(why, errUnauthorized) {
+		why = errUnauthorized
+	}
+	nc.Write(appendFault(nil, nil, why.Error()))
 	c.outbox.stop(endInvalid) // so that the line reaches the peer
 }
 

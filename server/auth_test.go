@@ -21,7 +21,7 @@ const unauthorized = `{"error":"unauthorized"}`
 
 // guests are the tokens of these tests: each is named like its rights.
 func guests(hash [32]byte) (string, Rights) {
-	for name, rights := range map[string]Rights{"read": {Read: true}, "write": {Write: true}, "both": {Read: true, Write: true}} {
+	for name, rights := range map[string]Rights{"read": {Read: true}, "write": {Write: true}, "both": {Read: true, Write: true}, "\uFFFD": {Read: true}} {
 		if hash == sha256.Sum256([]byte(name)) {
 			return name, rights
 		}
@@ -47,6 +47,14 @@ func TestTokenFirst(t *testing.T) {
 		"the hash":        tokenLine(fmt.Sprintf("%x", sha256.Sum256([]byte("both")))) + "\n",
 		"a number":        `{"token":1}` + "\n",
 		"null":            `{"token":null}` + "\n",
+		"another name":    `{"TOKEN":"both"}` + "\n",
+		"another case":    `{"Token":"both"}` + "\n",
+		"two tokens":      `{"token":"bot","token":"both"}` + "\n",
+		"one token twice": `{"token":"both","token":"both"}` + "\n",
+		"two, an escape":  `{"token":"bot","t\u006fken":"both"}` + "\n",
+		"half a pair":     `{"token":"\ud800"}` + "\n",
+		"a mark":          "\ufeff" + tokenLine("both") + "\n",
+		"a token inside":  `{"a":{"token":"both"}}` + "\n",
 		"an endless line": `{"token":"` + strings.Repeat("x", authLine),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,7 +117,7 @@ func TestRights(t *testing.T) {
 
 	// Everything may come with the token in one packet.
 	both := h.dial()
-	both.send(tokenLine("both"), `{"id":"1","entry":{"n":1}}`, `{"stat":true}`)
+	both.send(`{"note":1, "note":2, "t\u006fken": "b\u006fth"}`, `{"id":"1","entry":{"n":1}}`, `{"stat":true}`)
 	got := []string{both.line(), both.line()}
 	if got[0] > got[1] {
 		got[0], got[1] = got[1], got[0]
@@ -139,7 +147,7 @@ func TestRights(t *testing.T) {
 
 	// A second token is no message.
 	writer.send(tokenLine("both"))
-	writer.want(`{"error":"invalid message"}`)
+	writer.want(`{"error":"invalid message: a token is accepted only as the first message"}`)
 	writer.send(`{"from":1}`)
 	writer.want(`{"error":"unauthorized: this token may not read"}`)
 }
@@ -150,7 +158,7 @@ func TestTokenNobodyAskedFor(t *testing.T) {
 	c.send(tokenLine("any"), `{"id":"1","entry":{"n":1}}`)
 	c.want(ack(1, 1))
 	c.send(tokenLine("any"))
-	c.want(`{"error":"invalid message"}`)
+	c.want(`{"error":"invalid message: a token is accepted only as the first message"}`)
 }
 
 // TestStatUnset: a server without Config.Stat answers with what its log knows.

@@ -38,7 +38,7 @@ func BenchmarkEncodeRun(b *testing.B) {
 func BenchmarkReplies(b *testing.B) {
 	g := new(group)
 	for i := range 100 {
-		g.add(fmt.Appendf(nil, `"%d"`, i), "")
+		g.add(fmt.Appendf(nil, `"%d"`, i))
 	}
 	g.first = 1_000_000
 	b.ReportAllocs()

@@ -234,9 +234,9 @@ func (c *conn) lockWithRoom() error {
 	}
 }
 
-// fault sends an error that answers no write. Its own error says why the connection was
-// cut meanwhile.
-func (c *conn) fault(text string) error { return c.aside(errorLine(text)) }
+// fault sends an error that is no reply to a write, with the id of its message if that has
+// one. Its own error says why the connection was cut meanwhile.
+func (c *conn) fault(id []byte, text string) error { return c.aside(appendFault(nil, id, text)) }
 
 // aside sends a line that answers no write and belongs to no read, once there is room
 // for it. The error says why the connection was cut meanwhile.

@@ -14,11 +14,14 @@ type group struct {
 	count   int // entries in it
 
 	// The ids of all writes, including refused ones, one after the other, as JSON text,
-	// and where each ends.
+	// and where each ends. An invalid message counts as a write, without an id if it has
+	// none.
 	ids  []byte
 	ends []int
-	// refusals are the writes whose entry is not acceptable, in order.
+	// refusals are the writes that are refused, in order, and refused the length of their
+	// texts.
 	refusals []refusal
+	refused  int64
 
 	// first and err are what done was given.
 	first uint64
@@ -64,24 +67,28 @@ func (g *group) release() {
 	if cap(g.entries)+cap(g.ids)+cap(g.out) > keepGroup {
 		return
 	}
+	clear(g.refusals)
 	*g = group{entries: g.entries[:0], ids: g.ids[:0], ends: g.ends[:0], refusals: g.refusals[:0], out: g.out[:0], done: g.done}
 	groups.Put(g)
 }
 
-// add notes a write whose entry, unless refused, was just appended to entries.
-func (g *group) add(id []byte, refused string) {
+// add notes a write whose entry was just appended to entries.
+func (g *group) add(id []byte) {
 	g.ids = append(g.ids, id...)
 	g.ends = append(g.ends, len(g.ids))
-	if refused != "" {
-		g.conn.server.counts.refused.Add(1)
-		g.refusals = append(g.refusals, refusal{len(g.ends) - 1, refused})
-		return
-	}
 	g.count++
 }
 
+// refuse notes a write that is refused, and why, or an invalid message.
+func (g *group) refuse(id []byte, why string) {
+	g.ids = append(g.ids, id...)
+	g.ends = append(g.ends, len(g.ids))
+	g.refusals = append(g.refusals, refusal{len(g.ends) - 1, why})
+	g.refused += int64(len(why))
+}
+
 // size is about how much memory the group's replies take.
-func (g *group) size() int64 { return int64(len(g.ids) + 16*len(g.ends) + 64) }
+func (g *group) size() int64 { return int64(len(g.ids)+16*len(g.ends)+64) + g.refused }
 
 // complete is the log's done.
 func (g *group) complete(first uint64, err error) {
@@ -108,14 +115,14 @@ func (g *group) last() uint64 {
 // more reports whether there are replies that have not been appended.
 func (g *group) more() bool { return g.replied < len(g.ends) }
 
-// refused reports whether the next reply is a refusal.
-func (g *group) refused() bool {
+// refuses reports whether the next reply is a refusal.
+func (g *group) refuses() bool {
 	return g.repliedRefusals < len(g.refusals) && g.refusals[g.repliedRefusals].at == g.replied
 }
 
 // nextIndex returns the index that the next reply acknowledges, 0 if it is an error.
 func (g *group) nextIndex() uint64 {
-	if g.err != nil || g.refused() {
+	if g.err != nil || g.refuses() {
 		return 0
 	}
 	return g.first + uint64(g.replied-g.repliedRefusals)
@@ -124,14 +131,14 @@ func (g *group) nextIndex() uint64 {
 // appendReply appends the next reply. The replies come in the order of the writes.
 func (g *group) appendReply(dst []byte) []byte {
 	id := g.ids[g.repliedID:g.ends[g.replied]]
-	dst = append(append(dst, `{"id":`...), id...)
 	switch index := g.nextIndex(); {
-	case g.refused():
-		dst = appendError(dst, g.refusals[g.repliedRefusals].text)
+	case g.refuses():
+		dst = appendFault(dst, id, g.refusals[g.repliedRefusals].text)
 		g.repliedRefusals++
 	case g.err != nil:
-		dst = appendError(dst, g.err.Error())
+		dst = appendFault(dst, id, g.err.Error())
 	default:
+		dst = append(append(dst, `{"id":`...), id...)
 		dst = append(dst, `,"index":`...)
 		dst = append(strconv.AppendUint(dst, index, 10), "}\n"...)
 	}

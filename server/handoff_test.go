@@ -99,7 +99,7 @@ func TestHandedBack(t *testing.T) {
 		"blank lines":         {[]string{"\n \t\r\n", "\n"}, nil},
 		"a read":              {[]string{`{"from":1,"read":1}` + "\n"}, []string{entry(1, 1), `{"head":1}`}},
 		"a write and a read":  {[]string{`{"id":"2","entry":{"n":2}}` + "\n" + `{"from":1,"read":1}` + "\n"}, []string{ack(2, 2), entry(1, 1), `{"head":2}`}},
-		"no message":          {[]string{`{"id":"2","entry":{"n":2}}` + "\n" + "[]\n"}, []string{ack(2, 2), `{"error":"invalid message"}`}},
+		"no message":          {[]string{`{"id":"2","entry":{"n":2}}` + "\n" + "[]\n"}, []string{ack(2, 2), notObject}},
 		"a refused entry":     {[]string{`{"id":"2","entry":{"a":1,"a":2}}` + "\n"}, []string{`{"id":"2","error":"not stored: …"}`}},
 		"one that is too big": {[]string{`{"id":"2","entry":["` + strings.Repeat("x", 1001) + `"]}` + "\n"}, []string{`{"id":"2","error":"not stored: …"}`}},
 		"a line too long":     {[]string{`{"id":"2","entry":"` + long + long + `"}` + "\n"}, []string{`{"id":"2","error":"not stored: …"}`}},

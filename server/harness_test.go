@@ -16,6 +16,12 @@ import (
 	"tcp-log-server/engine"
 )
 
+// notMessage answers {}, notObject answers [].
+const (
+	notMessage = `{"error":"invalid message: it has no member \"entry\", \"from\", \"stat\" or \"token\""}`
+	notObject  = `{"error":"invalid message: it is an array, want an object"}`
+)
+
 // patience is how long a test waits for something that is bound to happen.
 const patience = 20 * time.Second
 

@@ -65,7 +65,11 @@ func appendError(line []byte, text string) []byte {
 	return append(line, "}\n"...)
 }
 
-// errorLine returns a line that holds an error alone.
-func errorLine(text string) []byte {
-	return append(appendString([]byte(`{"error":`), text), "}\n"...)
+// appendFault appends a line with an error for the message with the given id, JSON text, or
+// nil if it has none.
+func appendFault(dst, id []byte, text string) []byte {
+	if len(id) > 0 {
+		return appendError(append(append(dst, `{"id":`...), id...), text)
+	}
+	return append(appendString(append(dst, `{"error":`...), text), "}\n"...)
 }

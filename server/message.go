@@ -1,10 +1,13 @@
 package server
 
 import (
-	"encoding/json"
+	"bytes"
+	"cmp"
 	"errors"
+	"fmt"
 	"math"
 	"strconv"
+	"strings"
 
 	"tcp-log-server/canonical"
 )
@@ -20,169 +23,131 @@ const (
 	stat
 )
 
+// maxID is how long an id may be, in bytes of JSON text: the server keeps it until it has
+// replied.
+const maxID = 64 << 10
+
 // message is one line of a client.
 type message struct {
 	kind kind
-	// id is the JSON text of the id, quotes included, as the client wrote it.
+	// id is the JSON text of the id as the client wrote it, for the reply; nil where there is
+	// none that can be repeated. That of a write is a string, with its quotes.
 	id []byte
 	// refused is why the entry of a write is not acceptable, nil if it is.
 	refused error
+	// fault is why the message is invalid, for the peer.
+	fault string
 	// from is the first index of a read; count is the most entries it wants, 0 for all there
 	// will ever be.
 	from, count uint64
+	// token is the JSON text of the token.
+	token []byte
 }
 
-// errNotJSON: the line is not one JSON value.
-var errNotJSON = errors.New("invalid JSON")
+var (
+	// errNotJSON: the line is not one JSON value.
+	errNotJSON = errors.New("invalid JSON")
+	// errMark wraps errNotJSON.
+	errMark = fmt.Errorf("%w: the line begins with a byte order mark, want none", errNotJSON)
+)
 
 // parse parses one line, without its newline. It appends the canonical form of a write's
 // entry and a newline to entries, and returns entries unchanged for anything else. The
-// message refers to the bytes of line. The error is errNotJSON.
+// message refers to the bytes of line. The error wraps errNotJSON.
 func parse(line, entries []byte) (m message, out []byte, err error) {
-	p := parser{line: line, entries: entries, start: len(entries)}
+	p := parser{walker: walker{line: line}, entries: entries}
 	p.space()
+	start := p.at
 	switch {
-	case p.at == len(line):
+	case start == len(line):
 		return m, entries, errNotJSON
-	case line[p.at] != '{':
+	case line[start] != '{':
 		// Any other JSON is not a message, but no reason to hang up.
 		err = p.skip()
 	default:
 		err = p.object(p.member)
 	}
+	end := p.at
 	p.space()
 	if err != nil || p.at != len(line) {
+		if bytes.HasPrefix(line, []byte("\ufeff")) {
+			return m, entries, errMark
+		}
 		return m, entries, errNotJSON
+	}
+	if line[start] != '{' {
+		m.fault = "invalid message: it is " + describe(line[start:end]) + ", want an object"
+		return m, entries, nil
 	}
 	m = p.message()
 	if m.kind != write || m.refused != nil {
-		p.entries = p.entries[:p.start]
+		p.entries = entries
 	}
 	return m, p.entries, nil
 }
 
-// seen is the state of a member: absent, good, or bad, with a value that makes the message
-// invalid, or repeated.
+// seen is what is known of a member.
 type seen int
 
 const (
 	absent seen = iota
 	good
-	bad
+	bad // its value cannot be that of a message
 )
 
-// parser walks over one line.
+// field is a member that means something.
+type field struct {
+	seen seen
+	text []byte // its value, as JSON text
+}
+
+// parser parses one line.
 type parser struct {
-	line    []byte
-	at      int
+	walker
 	entries []byte
-	start   int
+	refused error // why the entry is not acceptable
 
-	id, entry, from, read, token, stat seen
-	m                                  message
-}
-
-func (p *parser) space() {
-	for p.at < len(p.line) {
-		switch p.line[p.at] {
-		case ' ', '\t', '\r', '\n':
-			p.at++
-		default:
-			return
-		}
-	}
-}
-
-// take steps over c if it comes next.
-func (p *parser) take(c byte) bool {
-	if p.at < len(p.line) && p.line[p.at] == c {
-		p.at++
-		return true
-	}
-	return false
-}
-
-// skip steps over a value.
-func (p *parser) skip() error {
-	n, err := canonical.Skip(p.line[p.at:])
-	p.at += n
-	return err
-}
-
-// text steps over a value and returns it.
-func (p *parser) text() ([]byte, error) {
-	start := p.at
-	err := p.skip()
-	return p.line[start:p.at], err
-}
-
-// object walks over the members of an object, of which it passes the names to member. The
-// error is errNotJSON, or that of member.
-func (p *parser) object(member func(name []byte) error) error {
-	p.at++
-	p.space()
-	if p.take('}') {
-		return nil
-	}
-	for {
-		p.space()
-		if p.at == len(p.line) || p.line[p.at] != '"' {
-			return errNotJSON
-		}
-		name, err := p.text()
-		if err != nil {
-			return err
-		}
-		p.space()
-		if !p.take(':') {
-			return errNotJSON
-		}
-		p.space()
-		if err := member(name); err != nil {
-			return err
-		}
-		p.space()
-		if p.take('}') {
-			return nil
-		}
-		if !p.take(',') {
-			return errNotJSON
-		}
-	}
+	id, entry, from, read, token, stat field
+	first, count                       uint64 // the numbers in from and read
+	twice                              string // the name of a field that has come twice
 }
 
 // member parses the value of the member with the given name, a JSON string.
 func (p *parser) member(name []byte) error {
 	switch string(unescape(name)) {
 	case `"id"`:
-		text, err := p.text()
-		p.m.id = text
-		p.id = once(p.id, len(text) > 2 && text[0] == '"')
-		return err
+		return p.field(&p.id, "id", func(text []byte) bool {
+			return len(text) > 2 && text[0] == '"' && len(text) <= maxID
+		})
 	case `"entry"`:
 		return p.value()
 	case `"from"`:
-		text, err := p.text()
-		n, ok := positive(text)
-		p.m.from = n
-		p.from = once(p.from, ok)
-		return err
+		return p.field(&p.from, "from", func(text []byte) (ok bool) { p.first, ok = positive(text); return ok })
 	case `"read"`:
-		text, err := p.text()
-		n, ok := positive(text)
-		p.m.count = n
-		p.read = once(p.read, ok)
-		return err
+		return p.field(&p.read, "read", func(text []byte) (ok bool) { p.count, ok = positive(text); return ok })
 	case `"token"`:
-		text, err := p.text()
-		p.token = once(p.token, len(text) > 0 && text[0] == '"')
-		return err
+		return p.field(&p.token, "token", func(text []byte) bool { return len(text) > 0 && text[0] == '"' })
 	case `"stat"`:
-		text, err := p.text()
-		p.stat = once(p.stat, string(text) == "true")
-		return err
+		return p.field(&p.stat, "stat", func(text []byte) bool { return string(text) == "true" })
 	}
 	return p.skip()
+}
+
+// field parses the value of f. ok says whether it can be that of a message.
+func (p *parser) field(f *field, name string, ok func(text []byte) bool) error {
+	text, err := p.text()
+	if err != nil {
+		return err
+	}
+	if f.seen != absent {
+		p.twice = name
+		return nil
+	}
+	f.text, f.seen = text, bad
+	if ok(text) {
+		f.seen = good
+	}
+	return nil
 }
 
 // value parses the entry and appends its canonical form.
@@ -191,98 +156,127 @@ func (p *parser) value() error {
 		return errNotJSON
 	}
 	if c := p.line[p.at]; c != '{' && c != '[' && c != 'n' {
-		p.entry = bad
-		return p.skip()
+		return p.field(&p.entry, "entry", func([]byte) bool { return false })
 	}
-	p.entry = once(p.entry, true)
+	if p.entry.seen != absent {
+		p.twice = "entry"
+	}
+	p.entry.seen = good
 	out, n, err := canonical.Append(p.entries, p.line[p.at:])
 	if err == nil {
 		p.entries = append(out, '\n')
-	} else if p.m.refused = refusedBy(err); p.m.refused == nil {
+	} else if _, refused := errors.AsType[*canonical.RefusedError](err); refused {
+		p.refused = err
+	} else {
 		return err
 	}
 	p.at += n
 	return nil
 }
 
-// refusedBy returns err if it says that a value is not acceptable, else nil.
-func refusedBy(err error) error {
-	if _, ok := errors.AsType[*canonical.RefusedError](err); ok {
-		return err
-	}
-	return nil
-}
-
 // message returns the message that the members make together.
 func (p *parser) message() message {
-	m := p.m
+	m := message{refused: p.refused, from: p.first, count: p.count, token: p.token.text}
+	if p.twice != "id" && len(p.id.text) <= maxID {
+		m.id = p.id.text
+	}
 	switch {
-	case p.id == good && p.entry == good && p.from == absent:
-		m.kind = write
-	case p.from == good && p.entry == absent && p.read != bad:
-		m.kind = read
-	case p.id != absent || p.entry != absent || p.from != absent || p.read != absent:
-		m.kind = invalid
-	case p.token == good && p.stat == absent:
-		m.kind = token
-	case p.stat == good && p.token == absent:
-		m.kind = stat
+	case p.twice != "":
+		m.fault = fmt.Sprintf("%q occurs twice, want it once", p.twice)
+	case p.entry.seen != absent && p.from.seen != absent:
+		m.fault = `it has both "entry" and "from", want one of them`
+	case p.entry.seen != absent || p.id.seen != absent && p.from.seen == absent:
+		m.kind, m.fault = write, cmp.Or(p.fault(&p.id, "id", "a string that is not empty"), p.fault(&p.entry, "entry", "an object, an array or null"))
+	case p.from.seen != absent || p.read.seen != absent:
+		m.kind, m.fault = read, p.fault(&p.from, "from", "a whole number from 1 on")
+		if m.fault == "" && p.read.seen == bad {
+			m.fault = p.fault(&p.read, "read", "a whole number from 1 on")
+		}
+	case p.token.seen != absent && p.stat.seen != absent:
+		m.fault = `it has both "token" and "stat", want one of them`
+	case p.token.seen != absent:
+		m.kind, m.fault = token, p.fault(&p.token, "token", "a string")
+	case p.stat.seen != absent:
+		m.kind, m.fault = stat, p.fault(&p.stat, "stat", "true")
 	default:
-		m.kind = invalid
+		m.fault = `it has no member "entry", "from", "stat" or "token"`
+	}
+	if m.fault == "" {
+		return m
+	}
+	m.kind, m.fault = invalid, "invalid message: "+m.fault
+	if isRead := p.from.seen != absent && p.entry.seen == absent; m.id != nil && !isRead {
+		m.fault = "not stored: " + m.fault
 	}
 	return m
 }
 
-// once returns the new state of a member in state was that now comes with a value: a member
-// that comes twice has no single meaning.
-func once(was seen, ok bool) seen {
-	if was == absent && ok {
-		return good
+// fault says what is wrong with the field of that name, "" if nothing is.
+func (p *parser) fault(f *field, name, want string) string {
+	switch {
+	case f.seen == good:
+		return ""
+	case f.seen == absent:
+		return fmt.Sprintf("%q is missing, want %s", name, want)
+	case f == &p.id && len(f.text) > maxID:
+		return fmt.Sprintf("%q is %d bytes long, over the limit of %d; it begins %.40s", name, len(f.text), maxID, f.text)
 	}
-	return bad
+	return fmt.Sprintf("%q is %s, want %s", name, describe(f.text), want)
 }
 
-// unescape undoes the escapes in a name, which hardly any client uses.
-func unescape(name []byte) []byte {
-	for _, c := range name {
-		if c == '\\' {
-			var s string
-			if err := json.Unmarshal(name, &s); err != nil {
-				return name
-			}
-			return []byte(`"` + s + `"`)
-		}
+// describe says what a JSON value is: a number that is not long as it is written, others by
+// their kind.
+func describe(value []byte) string {
+	switch c := value[0]; {
+	case c == '{':
+		return "an object"
+	case c == '[':
+		return "an array"
+	case string(value) == `""`:
+		return "an empty string"
+	case c == '"':
+		return "a string"
+	case len(value) > 40:
+		return "a number of many digits"
 	}
-	return name
+	return string(value)
 }
 
 // positive parses a positive whole number, however it is written. A number beyond the
 // greatest index counts as the greatest, which no log reaches.
-func positive(text []byte) (uint64, bool) {
-	if n, err := strconv.ParseUint(string(text), 10, 63); err == nil {
-		return n, n > 0
-	}
-	f, err := strconv.ParseFloat(string(text), 64)
-	if len(text) == 0 || text[0] < '0' || text[0] > '9' || (err != nil && !math.IsInf(f, 1)) || f < 1 || f != math.Trunc(f) {
+func positive(text []byte) (n uint64, ok bool) {
+	if c := text[0]; c < '0' || c > '9' {
 		return 0, false
 	}
-	if f >= math.MaxInt64 {
+	// In its canonical form a whole number below 1e21 has digits only.
+	form, _, err := canonical.Append(nil, text)
+	if err != nil {
+		return 0, false
+	}
+	digits, exponent, large := strings.Cut(string(form), "e+")
+	if large {
+		_, fraction, _ := strings.Cut(digits, ".")
+		e, err := strconv.Atoi(exponent)
+		return math.MaxInt64, err != nil || len(fraction) <= e
+	}
+	n, err = strconv.ParseUint(digits, 10, 63)
+	if errors.Is(err, strconv.ErrRange) {
 		return math.MaxInt64, true
 	}
-	return uint64(f), true
+	return n, err == nil && n > 0
 }
 
 // leadingID finds the id in the beginning of a write that is too long to be received, and
 // returns it as JSON text, or nil.
 func leadingID(start []byte) (id []byte) {
-	p := parser{line: start}
-	p.space()
-	if p.at == len(start) || start[p.at] != '{' {
+	w := walker{line: start}
+	w.space()
+	if w.at == len(start) || start[w.at] != '{' {
 		return nil
 	}
-	p.object(func(name []byte) error {
-		value, err := p.text()
-		if err == nil && string(unescape(name)) == `"id"` && len(value) > 2 && value[0] == '"' {
+	w.object(func(name []byte) error {
+		value, err := w.text()
+		if err == nil && string(unescape(name)) == `"id"` && len(value) <= maxID {
 			id, err = value, errFound
 		}
 		return err

@@ -27,8 +27,9 @@ type outbox struct {
 	request  *request // a read that the writer has not yet taken
 	reading  bool     // from the parsing of a read until its last line
 	end      ending
-	stopped  bool // by Shutdown
-	closed   bool // nothing more will be sent
+	why      error // with endInvalid
+	stopped  bool  // by Shutdown
+	closed   bool  // nothing more will be sent
 }
 
 // request is a read as it was parsed.
@@ -73,6 +74,14 @@ func (o *outbox) stop(why ending) {
 	o.end = why
 	o.mu.Unlock()
 	o.poke()
+}
+
+// reject ends the input because of err, which the peer is told.
+func (o *outbox) reject(err error) {
+	o.mu.Lock()
+	o.why = err
+	o.mu.Unlock()
+	o.stop(endInvalid)
 }
 
 // interrupt notes that the server is shutting down.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/big"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -77,8 +78,13 @@ func decide(members []member, object bool) kind {
 		_, ok := wholeNumber(string(values[0]))
 		return ok
 	}
-	id, entry, from, read := of("id"), of("entry"), of("from"), of("read")
-	isWrite := len(id) == 1 && id[0][0] == '"' && string(id[0]) != `""` &&
+	id, entry, from, read, tok, sta := of("id"), of("entry"), of("from"), of("read"), of("token"), of("stat")
+	for _, values := range [][][]byte{id, entry, from, read, tok, sta} {
+		if len(values) > 1 {
+			return invalid
+		}
+	}
+	isWrite := len(id) == 1 && id[0][0] == '"' && string(id[0]) != `""` && len(id[0]) <= maxID &&
 		len(entry) == 1 && strings.ContainsAny(string(entry[0][:1]), "{[n")
 	isRead := positive(from) && (len(read) == 0 || positive(read))
 	switch {
@@ -86,6 +92,12 @@ func decide(members []member, object bool) kind {
 		return write
 	case isRead && len(entry) == 0:
 		return readKind
+	case len(id)+len(entry)+len(from)+len(read) > 0:
+		return invalid
+	case len(tok) == 1 && tok[0][0] == '"' && len(sta) == 0:
+		return token
+	case len(tok) == 0 && len(sta) == 1 && string(sta[0]) == "true":
+		return stat
 	}
 	return invalid
 }
@@ -107,28 +119,10 @@ func wholeNumber(text string) (n uint64, ok bool) {
 	return r.Num().Uint64(), true
 }
 
-// oddNumber reports whether the line may have a number in which a double and
-// exact arithmetic differ, or which takes exact arithmetic long.
-func oddNumber(line []byte) bool {
-	digits := 0
-	for i, c := range line {
-		switch {
-		case '0' <= c && c <= '9':
-			if digits++; digits > 15 {
-				return true
-			}
-		case c == '.':
-		case c|0x20 == 'e' && i+3 < len(line):
-			rest := bytes.TrimLeft(line[i+1:], "+-")
-			if len(rest) > 1 && rest[0] >= '0' && rest[0] <= '9' && rest[1] >= '0' && rest[1] <= '9' {
-				return true // an exponent of two digits or more
-			}
-			digits = 0
-		default:
-			digits = 0
-		}
-	}
-	return false
+// longNumber reports whether the line may have a number for which the arithmetic of big.Rat
+// takes long.
+func longNumber(line []byte) bool {
+	return regexp.MustCompile(`[eE][+-]?0*[0-9]{4}`).Match(line)
 }
 
 // refused reports whether an entry may not be stored, by another parser.
@@ -151,6 +145,8 @@ func FuzzParse(f *testing.F) {
 		`{"id":"x","entry":{"a":1,"a":2}}`, `{"\u0069d":"x","entry":[]}`, `{"id":"x","id":"y","entry":[]}`, ` [ ] `, `nul`, `{"from":1,"entry":{}}`,
 		"{\"id\":\"x\",\"entry\":[\"\xff\"]}", "{\"id\":\"\xff\",\"entry\":[]}", `{"id":"x","entry":"text","note":{"entry":{}}}`, `{"id":"x","entry":[}`,
 		`{"from":1e400,"read":0}`, `{"id":"x","entry":` + strings.Repeat("[", 129) + strings.Repeat("]", 129) + `}`, `{"from":-1}`, `{"from":"1"}`,
+		`{"token":"x"}`, `{"token":"x","token":"y"}`, `{"TOKEN":"x"}`, `{"stat":true}`, `{"stat":true,"stat":true}`, `{"from":0.9999999999999999999}`,
+		`{"from":1.00000000000000000000001e21}`, `{"from":1.2e22}`, `{"id":"x","entry":[],"stat":1,"stat":2}`, `{"id":[1, "é"],"entry":1}`,
 	} {
 		f.Add([]byte(line))
 	}
@@ -177,11 +173,14 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if odd := oddNumber(line); odd && m.kind != write {
+		if longNumber(line) && m.kind != write {
 			return
 		}
 		if want := decide(members, object); m.kind != want {
 			t.Fatalf("kind %d, want %d", m.kind, want)
+		}
+		if (m.kind == invalid) != strings.Contains(m.fault, "invalid message: ") || !utf8.ValidString(m.fault) || len(m.fault) > 200 {
+			t.Fatalf("a message of kind %d has the fault %q", m.kind, m.fault)
 		}
 		if m.kind != write && len(entry) > 0 {
 			t.Fatalf("an entry %q of a message that is no write", entry)

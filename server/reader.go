@@ -261,16 +261,18 @@ func (r *reader) drop() {
 func (r *reader) tooLong(start []byte) error {
 	c := r.conn
 	limit := c.server.cfg.MaxEntry + lineSlack
-	text := fmt.Sprintf("not stored: the line is over the limit of %d bytes", limit)
-	r.logInvalid(text)
-	id := leadingID(start[:limit])
-	if id == nil {
-		c.server.counts.invalid.Add(1)
-		return c.fault(text)
-	}
 	g := newGroup(c)
-	g.add(id, text)
+	r.refuse(g, leadingID(start[:limit]), fmt.Sprintf("not stored: the line is over the limit of %d bytes", limit))
 	return c.submit(g)
+}
+
+// refuse answers a message that is no write, or none that is acceptable, after the writes
+// before it.
+func (r *reader) refuse(g *group, id []byte, text string) {
+	g.refuse(id, text)
+	r.other = true
+	r.conn.server.counts.invalid.Add(1)
+	r.logInvalid(text)
 }
 
 // line acts on one line. A write joins the group g. Before anything else takes effect,
@@ -285,10 +287,16 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 	before := len(g.entries)
 	m, entries, bad := parse(line, g.entries)
 	g.entries = entries
-	isWrite := bad == nil && m.kind == write
-	if isWrite {
+	if bad == nil && m.kind == token && r.greeted {
+		m.kind, m.fault = invalid, "invalid message: a token is accepted only as the first message"
+	}
+	if bad == nil && (m.kind == write || m.kind == invalid) {
 		r.greeted = true
-		c.addWrite(g, m, before)
+		if m.kind == write {
+			c.addWrite(g, m, before)
+		} else {
+			r.refuse(g, m.id, m.fault)
+		}
 		if len(g.entries) < groupMax {
 			return g, false, nil
 		}
@@ -301,29 +309,23 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 	if err := c.flush(g); err != nil {
 		return nil, true, err
 	}
-	r.other = r.other || !isWrite
-	switch {
-	case bad != nil:
+	if bad != nil {
 		c.server.counts.invalid.Add(1)
 		r.logInvalid(bad.Error())
-		c.outbox.stop(endInvalid)
+		c.outbox.reject(bad)
 		return nil, true, nil
-	case isWrite: // it has filled the group
-	case m.kind == token && !r.greeted:
-	case m.kind == stat && c.rights.Read:
-		err = r.stat()
+	}
+	r.other, r.greeted = r.other || m.kind != write, true
+	switch {
 	case (m.kind == stat || m.kind == read) && !c.rights.Read:
 		c.server.counts.unauthorized.Add(1)
 		if r.mayLog() {
 			c.log.Warn().Str("event", "unauthorized").Msg("a read without the right to it")
 		}
-		err = c.fault("unauthorized: this token may not read")
-	case m.kind != read:
-		c.server.counts.invalid.Add(1)
-		r.logInvalid("invalid message")
-		err = c.fault("invalid message")
+		err = c.fault(m.id, "unauthorized: this token may not read")
+	case m.kind == stat:
+		err = r.stat()
 	}
-	r.greeted = true
 	if err != nil {
 		return nil, true, err
 	}
@@ -362,7 +364,7 @@ func (r *reader) stat() error {
 	}
 	text, err := json.Marshal(status)
 	if err != nil {
-		return r.conn.fault("stat: " + err.Error())
+		return r.conn.fault(nil, "stat: "+err.Error())
 	}
 	return r.conn.aside(append(append([]byte(`{"stat":`), text...), "}\n"...))
 }
@@ -376,7 +378,7 @@ func (r *reader) prepareRead(m message) error {
 	c.outbox.reading = true
 	c.outbox.mu.Unlock()
 	if busy {
-		return c.fault("already reading")
+		return c.fault(m.id, "already reading")
 	}
 	head, err := c.server.log.Head(c.ctx)
 	if err != nil {
@@ -404,18 +406,21 @@ func blank(line []byte) bool {
 // from before on.
 func (c *conn) addWrite(g *group, m message, before int) {
 	size := len(g.entries) - before - 1
+	why := ""
 	switch limit := c.server.cfg.MaxEntry; {
 	case !c.rights.Write:
-		g.entries = g.entries[:before]
-		g.add(m.id, "not stored: unauthorized: this token may not write")
+		why = "unauthorized: this token may not write"
 	case m.refused != nil:
-		g.add(m.id, "not stored: "+m.refused.Error())
+		why = m.refused.Error()
 	case size > limit:
-		g.entries = g.entries[:before]
-		g.add(m.id, fmt.Sprintf("not stored: the entry is %d bytes long, over the limit of %d", size, limit))
+		why = fmt.Sprintf("the entry is %d bytes long, over the limit of %d", size, limit)
 	default:
-		g.add(m.id, "")
+		g.add(m.id)
+		return
 	}
+	g.entries = g.entries[:before]
+	g.refuse(m.id, "not stored: "+why)
+	c.server.counts.refused.Add(1)
 }
 
 // takeWrites submits what a gatherer has read, if it is nothing but writes with acceptable
@@ -441,7 +446,7 @@ func (c *conn) takeWrites(b []byte, full bool) bool {
 			g.release()
 			return false
 		}
-		g.add(m.id, "")
+		g.add(m.id)
 	}
 	if len(g.ends) == 0 || c.trySubmit(g) {
 		return true

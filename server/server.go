@@ -223,7 +223,7 @@ func (s *Server) register(nc net.Conn) *conn {
 			// is no handshake either.
 			if s.cfg.TLS == nil {
 				nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-				nc.Write(errorLine("too many connections"))
+				nc.Write(appendFault(nil, nil, "too many connections"))
 			}
 		}
 		nc.Close()

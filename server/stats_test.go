@@ -38,7 +38,7 @@ func TestStatsOfAConversation(t *testing.T) {
 		t.Fatalf("the replies are %q", replies)
 	}
 	c.send(`[]`)
-	replies = append(replies, `{"error":"invalid message"}`)
+	replies = append(replies, notObject)
 	c.want(replies[3])
 	full := h.dial() // one too many
 	full.want(`{"error":"too many connections"}`)

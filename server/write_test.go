@@ -35,16 +35,21 @@ func TestRefusalsWaitForTheWritesBeforeThem(t *testing.T) {
 	log := newFakeLog()
 	log.hold()
 	c := start(t, log, Config{}).dial()
+	c.send(`{"from":1e9}`)
+	c.want(current)
 	c.append(1, 1)
 	log.wait(t, 1)
 	c.send(`{"id":"2","entry":{"a":1,"a":2}}`)
-	// An error that answers no write waits for nothing: it comes first.
-	c.send(`{}`)
-	c.want(`{"error":"invalid message"}`)
-	poll(t, "the refused write to arrive at the log", func() bool { return log.calls() == 2 })
+	c.send(`{"id":"3","entry":"text"}`, `{}`)
+	// An error that is no reply to a write waits for nothing: it comes first.
+	c.send(`{"from":1}`)
+	c.want(`{"error":"already reading"}`)
+	poll(t, "the refusals to arrive at the log", func() bool { return log.calls() >= 2 })
 	log.open()
 	c.want(ack(1, 1))
 	c.want(`{"id":"2","error":"not stored: duplicate member \"a\" at byte 7 of the entry"}`)
+	c.want(`{"id":"3","error":"not stored: invalid message: \"entry\" is a string, want an object, an array or null"}`)
+	c.want(notMessage)
 }
 
 func TestErrorsOfTheLogAnswerEachWriteInOrder(t *testing.T) {
@@ -174,5 +179,5 @@ func TestWriteThatFillsAGroup(t *testing.T) {
 	go c.send(send...)
 	c.want(want...)
 	c.send(`{}`)
-	c.want(`{"error":"invalid message"}`)
+	c.want(notMessage)
 }

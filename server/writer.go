@@ -63,7 +63,7 @@ func (w *writer) run() error {
 		}
 		if w.finished() {
 			if w.ending == endInvalid {
-				w.out = append(w.out, errorLine(errNotJSON.Error())...)
+				w.out = appendFault(w.out, nil, w.conn.outbox.why.Error()) // set before ending was
 			}
 			return w.flush(0)
 		}

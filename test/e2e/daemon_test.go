@@ -420,7 +420,7 @@ func TestLogReader(t *testing.T) {
 			read(out)
 			addr := fmt.Sprintf("127.0.0.1:%d", port)
 			for range 400 { // each logs more than 400 bytes; a pipe holds 64 KiB
-				if got := talk(t, addr, "[]\n"); got != "{\"error\":\"invalid message\"}\n" {
+				if got := talk(t, addr, "[]\n"); got != "{\"error\":\"invalid message: it is an array, want an object\"}\n" {
 					t.Fatalf("reply is %q", got)
 				}
 			}

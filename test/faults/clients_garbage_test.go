@@ -36,7 +36,7 @@ var garbage = []struct {
 	{"zeros", 200 << 20, func(*rand.Rand) []byte { return make([]byte, 1<<20) },
 		[]string{`{"error":"not stored: the line is over the limit`}},
 	{"lines-that-are-no-messages", 2 << 20, func(*rand.Rand) []byte { return bytes.Repeat([]byte("[]\n"), 100_000) },
-		[]string{`{"error":"invalid message"}`}},
+		[]string{`{"error":"invalid message: it is an array, want an object"}`}},
 	{"empty-lines", 50 << 20, func(*rand.Rand) []byte { return bytes.Repeat([]byte("\n \r\n\t\n"), 100_000) }, nil},
 	{"million-levels", 4 << 20, func(*rand.Rand) []byte {
 		return []byte(`{"id":"deep","entry":` + strings.Repeat("[", 1<<20) + strings.Repeat("]", 1<<20) + "}\n")
