@@ -31,7 +31,7 @@ func oneRead(input []byte) string {
 }
 
 var (
-	replyTo   = regexp.MustCompile(`^\{"id":".*","(index":\d+|error":".*")\}$`)
+	replyTo   = regexp.MustCompile(`^\{"id":.*,"(index":\d+|error":".*")\}$`)
 	entryLine = regexp.MustCompile(`^\{"index":(\d+),"entry":.*\}$`)
 )
 
