@@ -76,7 +76,7 @@ func (d *dest) checkOwn(id segment.StoreID) error {
 		switch e.Name() {
 		case "segments", "wal", "blobs", "incoming":
 			known = known || e.IsDir()
-		case "LOCK", "lost+found":
+		case "LOCK", segment.BackupMark, segment.LostFound:
 		default:
 			foreign = e.Name()
 		}
@@ -264,10 +264,29 @@ func readRecord(dir string, index uint64) (segment.Record, error) {
 	return r.At(index)
 }
 
+// markText is what segment.BackupMark holds, for people.
+const markText = "This directory is a backup, or a copy of one. To make it a log of its own, remove this file.\n"
+
+// mark writes segment.BackupMark, unless it is there.
+func (d *dest) mark() error {
+	f, err := os.OpenFile(filepath.Join(d.dir, segment.BackupMark), os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(markText)
+	return errors.Join(err, f.Close())
+}
+
 // prepare makes the directories of the backup, and clears what an interrupted
 // run has left of no use. Segments that it had made ready are used again.
 func (d *dest) prepare(b *backup) error {
 	if err := b.step("prepare"); err != nil {
+		return err
+	}
+	if err := d.mark(); err != nil {
 		return err
 	}
 	for _, dir := range []string{d.in(""), d.wal(), d.blobs()} {

@@ -19,14 +19,17 @@ func backupCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "backup",
 		Usage: "copy the log, running or not, to DEST, and verify it while copying",
-		Description: "DEST becomes a complete log: to restore it, copy it back and start the server on it.\n" +
+		Description: "DEST becomes a complete log: to restore it, copy it and start the server on the copy.\n" +
 			"DEST must not exist, or be empty, or hold an earlier backup of this log; then only\n" +
 			"what is new is copied. If a backup is interrupted, DEST holds the earlier backup or\n" +
 			"the new one; run it again to complete it.\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server backup /mnt/backup/log\n" +
 			"   tcp-log-server backup --verify --data /var/lib/log /mnt/backup/log\n" +
-			"   DATA=/mnt/backup/log tcp-log-server                  # serve a copy of it\n\n" +
+			"   cp -a /mnt/backup/log restored && rm restored/BACKUP\n" +
+			"   DATA=restored tcp-log-server                         # serves the copy\n\n" +
+			"Do not serve DEST itself: once entries are appended there, it takes no more backups.\n" +
+			"If DEST is to be a log of its own, remove the file BACKUP from it.\n\n" +
 			"Exit codes: 0 done, 1 failed, 16 wrong usage.",
 		ArgsUsage: "DEST",
 		Flags: append(directoryFlags(" to copy", "--data"),

@@ -31,7 +31,7 @@ func serveCommand() *cli.Command {
 			"Examples:\n" +
 			"   tcp-log-server                                   # on localhost:8089\n" +
 			"   PORT=9000 DATA=/var/lib/log tcp-log-server\n" +
-			"   tcp-log-server --host 0.0.0.0 --tokens tokens.txt   # for holders of tokens\n" +
+			"   tcp-log-server --host 0.0.0.0 --tokens tokens.txt   # for token holders\n" +
 			"   tcp-log-server append '{\"hello\":\"world\"}'        # from another terminal\n" +
 			"   tcp-log-server tail -f",
 		ArgsUsage: " ",

@@ -42,7 +42,17 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 	if err := d.remember(); err != nil {
 		return nil, 0, errors.Join(err, d.open.Close(), d.release())
 	}
+	d.warnOfBackup()
 	return d, d.open.Last(), nil
+}
+
+// warnOfBackup logs that the directory is a backup.
+func (d *disk) warnOfBackup() {
+	mark := filepath.Join(d.cfg.Data, segment.BackupMark)
+	if _, err := os.Lstat(mark); err == nil {
+		d.log.Warn().Str("event", "backup").Str("data", d.cfg.Data).
+			Msg("this directory is a backup, or a copy of one: once entries are appended here, backup refuses it; to make it a log of its own, remove " + mark)
+	}
 }
 
 // explain adds to what is wrong with the store what to do about it.

@@ -30,7 +30,7 @@ func (c *checker) top() error {
 	for _, e := range entries {
 		path := filepath.Join(c.Data, e.Name())
 		switch e.Name() {
-		case "LOCK", segment.LostFound, "segments", "wal", "blobs":
+		case "LOCK", segment.BackupMark, segment.LostFound, "segments", "wal", "blobs":
 		default:
 			if path != filepath.Clean(c.WAL) && path != filepath.Clean(c.Blobs) {
 				c.stray(path)

@@ -15,6 +15,10 @@ import (
 // of its place.
 const LostFound = "lost+found"
 
+// BackupMark is a file that backup puts into the directory that it makes. A server that is
+// started there says so: what it appends ends the directory's use as a backup.
+const BackupMark = "BACKUP"
+
 // note is a line of lost+found/notes.jsonl, which has one for each file that was
 // moved or copied there, written before the file itself.
 type note struct {
