@@ -2,6 +2,7 @@ package server
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -24,4 +25,45 @@ func TestLongID(t *testing.T) {
 	// Nor is it repeated where the line is too long itself.
 	go c.send(`{"id":"`+strings.Repeat("i", over)+`","entry":["`+strings.Repeat("x", over)+`"]}`, `{"id":"b","entry":[]}`)
 	c.want(`{"error":"not stored: the line is over the limit of 16842752 bytes"}`, `{"id":"b","index":1}`)
+}
+
+// idleBytes is how much memory an idle connection may keep, whatever it has sent before,
+// both of its ends in this process counted.
+const idleBytes = 16 << 10
+
+// TestIdleConnectionsKeepLittle: buffers that have grown go back.
+func TestIdleConnectionsKeepLittle(t *testing.T) {
+	noLeaks(t)
+	id := `"` + strings.Repeat("i", maxID-2) + `"`
+	for name, first := range map[string]string{"that follow": `{"from":1e9}`, "that write": ""} {
+		t.Run(name, func(t *testing.T) {
+			h := start(t, openMemory(t), Config{})
+			connect := func(count, from int) {
+				for n := range count {
+					c := h.dial()
+					if first != "" {
+						c.send(first)
+						c.want(current)
+					}
+					go c.send(`{"id":` + id + `,"entry":null}`)
+					c.want(fmt.Sprintf(`{"id":%s,"index":%d}`, id, from+n))
+					c.r = nil // which has grown too
+					runtime.GC()
+					runtime.GC() // so that the pools give the next one buffers of its own
+				}
+			}
+			connect(10, 1)
+			const count = 100
+			before := heap()
+			connect(count, 11)
+			least := int64(1 << 62)
+			for range 5 { // what pools keep goes with the second collection
+				least = min(least, heap()-before)
+			}
+			t.Logf("%d bytes a connection", least/count)
+			if least/count > idleBytes {
+				t.Errorf("%d bytes are kept by an idle connection, want %d at most", least/count, idleBytes)
+			}
+		})
+	}
 }

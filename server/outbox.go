@@ -146,7 +146,7 @@ func (c *conn) acknowledge(g *group) {
 	} else {
 		o.acked = append(o.acked, g)
 		if mine && c.writer.repliesOnly && o.end == endNot && len(o.acked) == 1 && len(o.rest)+len(o.asides) == 0 && o.prepared == nil && o.request == nil {
-			o.acked = o.acked[:0]
+			o.acked[0], o.acked = nil, o.acked[:0]
 			o.mu.Unlock()
 			c.replyDirectly(g)
 			return

@@ -40,7 +40,7 @@ func NewReader() *Reader {
 		r.n, r.err = read(fd, r.b)
 		if r.pool != nil && r.n == 0 {
 			r.pool.Put(r.from)
-			r.from = nil
+			r.b, r.from = nil, nil // or it could not be freed during the wait
 		}
 		return r.err != syscall.EAGAIN
 	}
