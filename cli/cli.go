@@ -36,7 +36,7 @@ func run(args []string) int {
 	root := serveCommand()
 	root.Commands = []*cli.Command{
 		appendCommand(), readCommand(), tailCommand(), fsckCommand(), backupCommand(), statCommand(), catCommand(),
-		importCommand(), versionCommand(), completionCommand(), manCommand(),
+		importCommand(), tokenCommand(), versionCommand(), completionCommand(), manCommand(),
 	}
 	root.Version = build.This().String()
 	for _, c := range append(root.Commands, root) {

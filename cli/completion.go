@@ -130,7 +130,8 @@ func (d commandDoc) arguments() (words []string, kind string) {
 	if strings.Contains(d.args, "DIR") || strings.Contains(d.args, "DEST") {
 		return nil, "directories"
 	}
-	return choices(d.args), ""
+	first, _, _ := strings.Cut(d.args, " ")
+	return choices(first), ""
 }
 
 func bashScript(w io.Writer, docs []commandDoc) error {

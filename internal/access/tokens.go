@@ -47,6 +47,9 @@ func (t *Tokens) Reload() error {
 		return err
 	}
 	list, err := parseTokens(text)
+	if err == nil && len(list) == 0 {
+		err = fmt.Errorf("%w: it has no tokens, so nobody would be admitted; want lines `name sha256-of-token rights`, as `tcp-log-server token add` writes them", ErrTokens)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", t.path, err)
 	}
@@ -80,9 +83,6 @@ func parseTokens(text []byte) (list []token, err error) {
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("line %d: %w: %w", number+1, ErrTokens, err)
 	}
-	if len(list) == 0 {
-		return nil, fmt.Errorf("%w: it has no tokens, so nobody would be admitted; want lines `name sha256-of-token rights`", ErrTokens)
-	}
 	return list, nil
 }
 
@@ -97,17 +97,23 @@ func parseToken(line string) (tok token, err error) {
 	if n, err := hex.Decode(tok.hash[:], []byte(words[1])[:min(len(words[1]), 64)]); err != nil || n != 32 || len(words[1]) != 64 {
 		return tok, errors.New("the second word is not a SHA-256, want 64 hexadecimal digits: printf %s TOKEN | sha256sum")
 	}
-	switch words[2] {
-	case "read":
-		tok.read = true
-	case "write":
-		tok.write = true
-	case "both":
-		tok.read, tok.write = true, true
-	default:
+	var ok bool
+	if tok.read, tok.write, ok = parseRights(words[2]); !ok {
 		return tok, fmt.Errorf("the rights are %q, want read, write or both", words[2])
 	}
 	return tok, nil
+}
+
+func parseRights(s string) (read, write, ok bool) {
+	switch s {
+	case "read":
+		return true, false, true
+	case "write":
+		return false, true, true
+	case "both":
+		return true, true, true
+	}
+	return false, false, false
 }
 
 // Rights returns the name and the rights of the token with the given SHA-256, and no rights if there

@@ -1,0 +1,31 @@
+//go:build unix
+
+package access
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// keepOwner gives f the owner and the group that info has.
+func keepOwner(f *os.File, info os.FileInfo) error {
+	has, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	was, is := info.Sys().(*syscall.Stat_t), has.Sys().(*syscall.Stat_t)
+	if was.Uid == is.Uid && was.Gid == is.Gid {
+		return nil
+	}
+	return f.Chown(int(was.Uid), int(was.Gid))
+}
+
+// syncDir makes the names in dir durable.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
