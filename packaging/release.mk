@@ -13,10 +13,16 @@ MAINTAINER ?= The maintainers of tcp-log-server <maintainers@tcp-log-server.inva
 
 .PHONY: dist dist-check vet-all deb deb-check systemd-check image
 
+# dist and deb may run in either order: each keeps what the other has made of this version,
+# removes what is of another, and writes the checksums of all that is there.
+TIDY = mkdir -p dist && find dist -maxdepth 1 -type f ! -name 'tcp-log-server-$(VERSION)-*' \
+	! -name 'tcp-log-server-$(VERSION).cdx.json' ! -name 'tcp-log-server_$(DEBVERSION)_*.deb' ! -name LICENCES.txt -exec rm -f {} +
+SUMS = cd dist && find . -maxdepth 1 -type f ! -name SHA256SUMS | sed 's|^\./||' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS
+
 # dist makes a static binary for each of TARGETS, with the licences of what is in
 # them, a bill of materials, and a checksum of every file.
 dist:
-	rm -rf dist && mkdir dist
+	$(TIDY)
 	$(GO) mod download
 	@set -e; for target in $(TARGETS); do \
 		os=$${target%/*} arch=$${target#*/} ext=; [ $$os != windows ] || ext=.exe; \
@@ -26,7 +32,7 @@ dist:
 	done
 	$(GO) run ./packaging/bill -version $(VERSION) -bom dist/tcp-log-server-$(VERSION).cdx.json \
 		-licences dist/LICENCES.txt dist/tcp-log-server-*
-	cd dist && sha256sum * >SHA256SUMS
+	$(SUMS)
 
 # dist-check makes dist twice, from clones of what is committed, in directories of
 # their own, the second time with nothing cached, and compares.
@@ -53,6 +59,7 @@ DEBVERSION ?= $(shell echo '$(VERSION)' | sed -n 's/^v\([0-9]\)/\1/; t release; 
 DEB         = dist/tcp-log-server_$(DEBVERSION)_$(DEBARCH).deb
 STAGE       = dist/stage-$(DEBARCH)
 deb:
+	$(TIDY)
 	rm -rf $(STAGE) && mkdir -p $(STAGE)
 	CGO_ENABLED=0 GOOS=linux GOARCH=$(DEBARCH) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(STAGE)/tcp-log-server .
 	$(GO) build -ldflags '$(LDFLAGS)' -o $(STAGE)/here .
@@ -65,6 +72,7 @@ deb:
 	STAGE=$(STAGE) DEBARCH=$(DEBARCH) DEBVERSION='$(DEBVERSION)' MAINTAINER='$(MAINTAINER)' \
 		$(GO) run $(NFPM) package -f packaging/deb/nfpm.yaml -p deb -t $(DEB)
 	rm -rf $(STAGE)
+	$(SUMS)
 
 # deb-check installs the package into a directory of its own, starts, queries and
 # removes it, which takes dpkg and root. DEB_INSTALL=1 does so with this machine
