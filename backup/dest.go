@@ -14,7 +14,7 @@ import (
 // dest is the directory of the backup, locked as a daemon would lock it.
 type dest struct {
 	dir  string
-	lock *os.File
+	lock *segment.Lock
 	segs []*segment.File // of the earlier backup
 	head uint64          // its head
 	// records is the last entry with a record in the index, which is kept up as
@@ -50,7 +50,7 @@ func openDest(config Config, src *source) (*dest, error) {
 		return nil, err
 	}
 	var err error
-	if d.lock, err = segment.Lock(filepath.Join(d.dir, "LOCK")); err != nil {
+	if d.lock, err = segment.LockStore(d.dir); err != nil {
 		return nil, fmt.Errorf("destination %s: %w", d.dir, err)
 	}
 	if err := d.load(src); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -23,13 +22,11 @@ type disk struct {
 	cfg  Config
 	dir  string // of the segments
 	id   segment.StoreID
-	lock *os.File
+	lock *segment.Lock
 	// places are the directories of the segments as they were opened, see watch.
-	places []place
-	// claims are the locks on the directories of the index and the blobs, which
-	// another log may have been given by mistake.
-	claims []*os.File
-	log    zerolog.Logger
+	places   []place
+	lockLost bool // LOCK is gone and cannot be made again, as has been logged
+	log      zerolog.Logger
 
 	open *segment.Writer
 	// residue is a segment that could not be begun and whose name may still be
@@ -174,10 +171,7 @@ func (d *disk) release() error {
 	if d.blobs != nil {
 		errs = append(errs, d.blobs.Close())
 	}
-	for _, f := range append(d.claims, d.lock) {
-		errs = append(errs, f.Close())
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, d.lock.Close())...)
 }
 
 // read goes on with a reader that ended where this read begins, if there is one.

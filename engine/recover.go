@@ -29,7 +29,7 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 		create: segment.Create,
 		unlink: segment.Remove,
 	}
-	if d.lock, err = segment.Lock(filepath.Join(config.Data, "LOCK")); err != nil {
+	if d.lock, err = segment.LockStore(config.Data); err != nil {
 		return nil, 0, fmt.Errorf("data directory %s: %w", config.Data, err)
 	}
 	if err := d.recover(); err != nil {
@@ -135,16 +135,6 @@ func (d *disk) mark() error {
 	return errors.Join(errs...)
 }
 
-// claim takes the lock on a directory that another log may have been given too.
-func (d *disk) claim(dir string) error {
-	lock, err := segment.LockDir(dir)
-	if err != nil {
-		return err
-	}
-	d.claims = append(d.claims, lock)
-	return nil
-}
-
 // loadSegments takes over the segments of the store, and checks that they are one
 // unbroken chain.
 func (d *disk) loadSegments(store *segment.Store) error {
@@ -223,7 +213,7 @@ func (d *disk) openIndex(need uint64) error {
 			return err
 		}
 	}
-	if err := d.claim(d.cfg.WAL); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := d.lock.Claim(d.cfg.WAL); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	index, trimmed, err := segment.OpenIndex(d.cfg.WAL, need)
@@ -303,7 +293,7 @@ func (d *disk) openBlobs() error {
 	if err := segment.MakeDir(d.cfg.Blobs); err != nil {
 		return err
 	}
-	if err := d.claim(d.cfg.Blobs); err != nil {
+	if err := d.lock.Claim(d.cfg.Blobs); err != nil {
 		return err
 	}
 	blobs, err := segment.OpenBlobs(d.cfg.Blobs)

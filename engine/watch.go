@@ -70,7 +70,7 @@ func (d *disk) startWatch(l *Log) {
 }
 
 // watch ends appends once the directories, or the open segment, have been moved away or
-// removed: until the store closes.
+// removed: until the store closes. A LOCK that has been removed it makes again.
 func (d *disk) watch(l *Log, open *segment.Segment, seen place) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -86,12 +86,26 @@ func (d *disk) watch(l *Log, open *segment.Segment, seen place) {
 			l.fail(err)
 			return
 		}
+		d.renewLock()
 		select {
 		case <-tick.C:
 		case <-d.stop:
 			return
 		}
 	}
+}
+
+// renewLock makes LOCK again if something has removed it. Until then, and should that fail,
+// the lock on the directory holds.
+func (d *disk) renewLock() {
+	made, err := d.lock.Renew()
+	switch {
+	case made:
+		d.log.Warn().Str("event", "lock").Str("data", d.cfg.Data).Msg("LOCK was removed while the log is open, and has been made again: leave the files of a log to it")
+	case err != nil && !d.lockLost:
+		d.log.Warn().Str("event", "lock").Str("data", d.cfg.Data).Err(err).Msg("LOCK was removed while the log is open, and cannot be made again")
+	}
+	d.lockLost = err != nil
 }
 
 // openInPlace checks that the open segment is where it was when it was first seen, which

@@ -88,3 +88,26 @@ func TestRemovedSegmentHasNotMoved(t *testing.T) {
 		t.Errorf("the open segment: %v, want ErrMoved", err)
 	}
 }
+
+// TestLockMadeAgain: LOCK is made again about a second after something has removed it, and a
+// second process is kept out meanwhile.
+func TestLockMadeAgain(t *testing.T) {
+	t.Parallel()
+	config := testConfig(t)
+	l, err := Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	path := filepath.Join(config.Data, "LOCK")
+	for range 2 {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(config); !errors.Is(err, ErrLocked) {
+			t.Errorf("a second log without LOCK: %v, want ErrLocked", err)
+		}
+		eventually(t, "LOCK is made again", func() bool { _, err := os.Stat(path); return err == nil })
+	}
+	mustAppend(t, l, "{}")
+}

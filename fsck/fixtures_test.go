@@ -211,7 +211,7 @@ var fixtures = []fixture{
 	}},
 	{name: "a mark is missing", kind: NoMark, shape: both, do: func(t testing.TB, dir string) {
 		marks, _ := filepath.Glob(filepath.Join(dir, "wal", "store-*"))
-		remove(t, marks[0])
+		must(t, os.RemoveAll(marks[0]))
 	}},
 	{name: "a write was cut short", kind: TornTail, shape: both, do: func(t testing.TB, dir string) {
 		path := segmentFiles(t, dir)[2]

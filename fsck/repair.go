@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"tcp-log-server/fsck/internal/repair"
 
@@ -68,11 +67,19 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 		}
 	}
 	if !o.DryRun {
-		lock, err := segment.Lock(filepath.Join(o.Data, "LOCK"))
+		lock, err := segment.LockStore(o.Data)
 		if err != nil {
 			return res, err
 		}
 		defer lock.Close()
+		for _, dir := range []string{options.WAL, options.Blobs} {
+			if fi, err := os.Stat(dir); dir == segment.Memory || err != nil || !fi.IsDir() {
+				continue // the check says what is wrong with it
+			}
+			if err := lock.Claim(dir); err != nil {
+				return res, err
+			}
+		}
 	}
 	o.Quick = false
 	quiet := o.Options

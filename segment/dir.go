@@ -82,10 +82,15 @@ func MakeDir(dir string) error {
 	}, parent)
 }
 
-// markPrefix begins the name of the empty directory that marks a directory as
-// part of a store. A mark is a directory rather than a file so that the blob
-// directory holds blobs and nothing else, and tidwall/wal passes over it.
-const markPrefix = "store-"
+// markPrefix begins the name of the directory that marks a directory as part of a
+// store. A mark is a directory rather than a file so that the blob directory holds
+// blobs and nothing else, and tidwall/wal passes over it. It holds a file so that a
+// job that removes empty directories leaves it alone.
+const (
+	markPrefix = "store-"
+	markFile   = "README"
+	markText   = "The directory above belongs to the store that this one is named after. See docs/FORMAT.md.\n"
+)
 
 // parseMark is the id in the name of a mark.
 func parseMark(name string) (id StoreID, ok bool) {
@@ -128,9 +133,14 @@ func Mark(dir string, id StoreID) error {
 		if found != id {
 			return fmt.Errorf("%s belongs to store %s, want %s: is it the directory of another log?", dir, found, id)
 		}
-		return nil
+	} else if err := ChangeNames(func() error { return os.Mkdir(filepath.Join(dir, markPrefix+id.String()), dirPerm) }, dir); err != nil {
+		return err
 	}
-	return ChangeNames(func() error { return os.Mkdir(filepath.Join(dir, markPrefix+id.String()), dirPerm) }, dir)
+	file := filepath.Join(dir, markPrefix+id.String(), markFile)
+	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		_ = os.WriteFile(file, []byte(markText), 0o600) // without room for it, the mark is as good
+	}
+	return nil
 }
 
 // IsMark reports whether name is that of a mark.

@@ -4,6 +4,8 @@ package segment
 
 import (
 	"errors"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 )
@@ -12,7 +14,7 @@ import (
 func TestLock(t *testing.T) {
 	dir := t.TempDir()
 	for name, lock := range map[string]func() (interface{ Close() error }, error){
-		"file":      func() (interface{ Close() error }, error) { return Lock(filepath.Join(dir, "LOCK")) },
+		"store":     func() (interface{ Close() error }, error) { return LockStore(dir) },
 		"directory": func() (interface{ Close() error }, error) { return LockDir(dir) },
 	} {
 		first, err := lock()
@@ -31,5 +33,94 @@ func TestLock(t *testing.T) {
 			continue
 		}
 		again.Close()
+	}
+}
+
+// TestLockRemoved: the lock on a log holds although LOCK is removed or replaced, and Renew
+// makes it again, so that one who looks at LOCK alone is kept out too.
+func TestLockRemoved(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"replaced": func(path string) error {
+			return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, lockName)
+			l, err := LockStore(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			if made, err := l.Renew(); made || err != nil {
+				t.Errorf("Renew of a lock that is whole: %v, %v", made, err)
+			}
+			if err := spoil(path); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := LockStore(dir); !errors.Is(err, ErrLocked) {
+				t.Errorf("a second lock without LOCK: %v, want ErrLocked", err)
+			}
+			if made, err := l.Renew(); !made || err != nil {
+				t.Errorf("Renew: %v, %v, want true", made, err)
+			}
+			if _, err := lockFile(path); !errors.Is(err, ErrLocked) {
+				t.Errorf("the new LOCK is not locked: %v", err)
+			}
+		})
+	}
+}
+
+// TestEmptyRemoved: nothing of a log is empty, so `find DATA -empty -delete` removes nothing
+// that it needs.
+func TestEmptyRemoved(t *testing.T) {
+	dir := t.TempDir()
+	l, err := LockStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := Mark(dir, testStore); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("find", dir, "-empty", "-print", "-delete").CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("find: %v, removed %s", err, out)
+	}
+	// A mark of an earlier version is empty.
+	if err := os.Remove(filepath.Join(dir, markPrefix+testStore.String(), markFile)); err != nil {
+		t.Fatal(err)
+	}
+	if err := Mark(dir, testStore); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, markPrefix+testStore.String(), markFile)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestClaim: a directory of the index or the blobs is one log's, unless it is the log's own.
+func TestClaim(t *testing.T) {
+	data, other, wal := t.TempDir(), t.TempDir(), t.TempDir()
+	l, err := LockStore(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Claim(wal), l.Claim(data)); err != nil {
+		t.Error(err)
+	}
+	second, err := LockStore(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	if err := second.Claim(wal); !errors.Is(err, ErrLocked) {
+		t.Errorf("the directory of another log: %v, want ErrLocked", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := second.Claim(wal); err != nil {
+		t.Errorf("after the other log has closed: %v", err)
 	}
 }
