@@ -140,7 +140,7 @@ func TestMarkReplaced(t *testing.T) {
 	for _, part := range []string{"wal", "blobs"} {
 		dir := newStore(t, both)
 		marks, _ := filepath.Glob(filepath.Join(dir, part, "store-*"))
-		remove(t, marks[0])
+		must(t, os.RemoveAll(marks[0]))
 		must(t, os.WriteFile(marks[0], nil, 0o600))
 		if _, _, err := served(t, both.config(dir)); err == nil {
 			t.Errorf("%s: the daemon starts", part)

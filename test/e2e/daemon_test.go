@@ -301,6 +301,29 @@ func TestSecondDaemon(t *testing.T) {
 	}
 }
 
+// TestRepairBeside: a repair is refused while a server runs, whether LOCK is there or not, and
+// so is one of a log in other directories that shares its index or blobs.
+func TestRepairBeside(t *testing.T) {
+	data, wal, blobs := t.TempDir(), t.TempDir(), t.TempDir()
+	start(t, "DATA="+data, "WAL="+wal, "BLOBS="+blobs)
+	other := t.TempDir()
+	for name, args := range map[string][]string{
+		"LOCK":      {data},
+		"no LOCK":   {data},
+		"its WAL":   {"--wal", wal, other},
+		"its BLOBS": {"--blobs", blobs, other},
+	} {
+		if name == "no LOCK" {
+			os.Remove(filepath.Join(data, "LOCK"))
+		}
+		cmd := command(t, nil, append([]string{"fsck", "--repair"}, args...)...)
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "locked by another process") {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
 func TestDamagedStart(t *testing.T) {
 	data := t.TempDir()
 	d := start(t, "DATA="+data)
