@@ -72,6 +72,13 @@ func (b *budget) hold(s *share, n int64) {
 	}
 }
 
+// count adds n bytes that no connection holds for long.
+func (b *budget) count(n int64) {
+	b.mu.Lock()
+	b.used += n
+	b.mu.Unlock()
+}
+
 // wait waits until s may hold n bytes. The error says why the connection was cut.
 func (b *budget) wait(ctx context.Context, s *share, n int64) error {
 	n = min(n, b.max)

@@ -284,8 +284,17 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 	if blank(line) {
 		return g, false, nil
 	}
+	if len(line) >= largeLine { // which may have to wait: the writes before it do not
+		if err := c.flush(g); err != nil {
+			return nil, true, err
+		}
+		g = newGroup(c)
+	}
 	before := len(g.entries)
-	m, entries, bad := parse(line, g.entries)
+	m, entries, bad, cut := c.server.parsing.parse(c.ctx, line, g.entries)
+	if cut != nil {
+		return nil, true, cut
+	}
 	g.entries = entries
 	if bad == nil && m.kind == token && r.greeted {
 		m.kind, m.fault = invalid, "invalid message: a token is accepted only as the first message"

@@ -116,6 +116,7 @@ type Server struct {
 
 	inFlight *semaphore.Weighted // MaxInFlight
 	memory   *budget             // MaxHeld
+	parsing  *parseTurns
 	throttle *replayThrottle
 	gather   *gather.Pool
 
@@ -140,13 +141,15 @@ func New(log Log, config Config) *Server {
 	if hooked, ok := log.(hookedLog); ok {
 		setHooks = hooked.SetHooks
 	}
+	memory := &budget{max: config.MaxHeld, shares: make(map[*share]struct{})}
 	return &Server{
 		cfg:      config,
 		log:      log,
 		tail:     tail{log: log, max: config.TailCache},
 		began:    time.Now(),
 		inFlight: semaphore.NewWeighted(config.MaxInFlight),
-		memory:   &budget{max: config.MaxHeld, shares: make(map[*share]struct{})},
+		memory:   memory,
+		parsing:  newParseTurns(memory),
 		throttle: newReplayThrottle(),
 		// One gatherer for every two processors: parsing is most of its work, and the log
 		// and the replies need processors too.
