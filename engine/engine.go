@@ -220,7 +220,7 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn ReadFunc) error
 // busy reports whether batches are being committed: one has been of late, or is just
 // now, however long it takes.
 func (l *Log) busy() bool {
-	_, leading := l.queue.state()
+	_, leading, _ := l.queue.state()
 	return leading || time.Since(l.opened)-time.Duration(l.lastStart.Load()) < quiet
 }
 

@@ -61,7 +61,7 @@ func (s *stepsStore) prepare() {
 func (s *stepsStore) waitIdle(t *testing.T, l *Log, want string) {
 	t.Helper()
 	eventually(t, want, func() bool {
-		_, leading := l.queue.state()
+		_, leading, _ := l.queue.state()
 		return !leading && strings.Contains(s.String(), want)
 	})
 }
@@ -150,7 +150,7 @@ func TestRoomAhead(t *testing.T) {
 	open := l.store.(*disk).open
 	for open.End() < size-2*batch {
 		mustAppend(t, l, entry)
-		eventually(t, "the log to be idle", func() bool { _, leading := l.queue.state(); return !leading })
+		eventually(t, "the log to be idle", func() bool { _, leading, _ := l.queue.state(); return !leading })
 		fi, err := os.Stat(open.Path)
 		if err != nil {
 			t.Fatal(err)

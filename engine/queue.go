@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 )
 
 // submission is what one call of Append gave.
@@ -25,6 +26,7 @@ type queue struct {
 	waiting []submission
 	spare   []submission // for waiting, once that is taken
 	leading bool         // somebody leads,
+	since   time.Time    // from this time on,
 	mine    bool         // and it is the committer
 	closed  bool
 	ended   bool          // and the committer is done with all that came before
@@ -47,7 +49,7 @@ func (q *queue) push(s submission, willing bool) (lead, ok bool) {
 		return false, true
 	}
 	if willing && !q.leading && len(q.waiting) == 0 && len(s.entries) <= inlineMax {
-		q.leading = true
+		q.leading, q.since = true, time.Now()
 		return true, true
 	}
 	q.waiting = append(q.waiting, s)
@@ -97,7 +99,7 @@ func (q *queue) lead() bool {
 	if q.leading || len(q.waiting) > 0 || q.closed {
 		return false
 	}
-	q.leading, q.mine = true, true
+	q.leading, q.since, q.mine = true, time.Now(), true
 	return true
 }
 
@@ -119,7 +121,10 @@ func (q *queue) tryTake() (taken []submission, ok bool) {
 		q.leading, q.mine, q.ended = false, false, q.closed
 		return nil, q.closed
 	}
-	q.leading, q.mine = true, true
+	if !q.leading {
+		q.leading, q.since = true, time.Now()
+	}
+	q.mine = true
 	taken = q.waiting
 	q.waiting, q.spare = q.spare, nil
 	return taken, true
@@ -142,9 +147,9 @@ func (q *queue) close() {
 	q.poke()
 }
 
-// state is for those who look on.
-func (q *queue) state() (closed, leading bool) {
+// state reports whether the queue is closed, and whether there is a leader, since when.
+func (q *queue) state() (closed, leading bool, since time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.closed, q.leading
+	return q.closed, q.leading, q.since
 }

@@ -66,11 +66,13 @@ func (l *Log) Refusing() error {
 	if err := l.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrFailed, err)
 	}
-	closed, leading := l.queue.state()
+	closed, leading, since := l.queue.state()
 	if closed {
 		return ErrClosed
 	}
-	if took := time.Since(l.opened) - time.Duration(l.lastStart.Load()); leading && took > hangs {
+	// A leader that has just begun has not come to its batch yet.
+	took := min(time.Since(l.opened)-time.Duration(l.lastStart.Load()), time.Since(since))
+	if leading && took > hangs {
 		return fmt.Errorf("the disk has not answered for %v", took.Round(time.Second))
 	}
 	if r := l.counts.refusal.Load(); r != nil && time.Since(r.at) < refusalLasts {
