@@ -26,6 +26,9 @@ func TestFirstMinutes(t *testing.T) {
 			t.Skipf("there is no %s here", tool)
 		}
 	}
+	if !strings.Contains(netcatUsage(), "-46C") {
+		t.Skip("the nc here is not that of OpenBSD")
+	}
 	b, err := os.ReadFile(root + "README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -35,13 +38,13 @@ func TestFirstMinutes(t *testing.T) {
 	block := regexp.MustCompile("(?s)```([a-z]+)\n(.*?)```")
 	var blocks []string
 	for i, m := range block.FindAllStringSubmatch(text, -1) {
-		if kinds := []string{"sh", "sh", "console", "text"}; i >= len(kinds) || m[1] != kinds[i] {
+		if kinds := []string{"sh", "sh", "console", "text", "sh"}; i >= len(kinds) || m[1] != kinds[i] {
 			t.Fatalf("block %d is of kind %q, want %q in this order", i+1, m[1], kinds)
 		}
 		blocks = append(blocks, m[2])
 	}
-	if len(blocks) != 4 {
-		t.Fatalf("there are %d blocks, want 4", len(blocks))
+	if len(blocks) != 5 {
+		t.Fatalf("there are %d blocks, want 5", len(blocks))
 	}
 	dir := t.TempDir()
 	if err := copySources(dir); err != nil {
@@ -94,6 +97,54 @@ func TestFirstMinutes(t *testing.T) {
 		}
 	}
 	waitFor(t, "the second terminal to show what the README shows", func() bool { return followed.String() == blocks[3] }, &followed)
+}
+
+// netcatUsage is what `nc -h` says. The flags of OpenBSD's begin with -46C, the traditional one gives
+// its version.
+func netcatUsage() string {
+	usage, _ := exec.Command("nc", "-h").CombinedOutput()
+	return string(usage)
+}
+
+// TestNetcats runs the README's lines that append without this program, those whose programs are
+// here. `nc` may be one of three.
+func TestNetcats(t *testing.T) {
+	b, err := os.ReadFile(root + "README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(b), "\nEach of these appends too")
+	_, block, _ = strings.Cut(block, "```sh\n")
+	block, _, _ = strings.Cut(block, "```")
+	lines := strings.Split(strings.TrimSpace(block), "\n")
+	if len(lines) != 5 {
+		t.Fatalf("there are %d lines, want 5:\n%s", len(lines), block)
+	}
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skip("there is no bash here")
+	}
+	d := start(t, "DATA=memory")
+	_, port, _ := net.SplitHostPort(d.addr)
+	ran := 0
+	for _, line := range lines {
+		switch _, after, _ := strings.Cut(line, "| "); {
+		case strings.HasPrefix(after, "nc -N") && !strings.Contains(netcatUsage(), "-46C"),
+			strings.HasPrefix(after, "nc -q") && !strings.Contains(netcatUsage(), "[v1."):
+			t.Logf("not run, its nc is not here: %s", line)
+			continue
+		case after != "":
+			if _, err := exec.LookPath(strings.Fields(after)[0]); err != nil {
+				t.Logf("not run: %v: %s", err, line)
+				continue
+			}
+		}
+		ran++
+		cmd := exec.Command("bash", "-c", "timeout 10 bash -c "+"\"$0\"", strings.ReplaceAll(line, "8089", port))
+		if out, err := cmd.CombinedOutput(); err != nil || string(out) != fmt.Sprintf("{\"id\":\"x\",\"index\":%d}\n", ran) {
+			t.Errorf("%s\nprints %q, %v", line, out, err)
+		}
+	}
+	t.Logf("%d of %d lines were run", ran, len(lines))
 }
 
 // copySources copies what `go build .` needs to dir: the sources of the packages that it builds, and
