@@ -69,6 +69,9 @@ func (c *conn) admit() (rest []byte, err error) {
 			return nil, err
 		}
 	}
+	c.server.mu.Lock()
+	c.server.know(c)
+	c.server.mu.Unlock()
 	c.setReadDeadline(time.Time{})
 	return rest, nil
 }
@@ -120,15 +123,33 @@ func (c *conn) authorize(line []byte) error {
 		return fmt.Errorf("%w: %w", errUnauthorized, err)
 	}
 	hash := sha256.Sum256([]byte(secret))
-	name, rights := c.server.cfg.Tokens(hash)
-	if rights == (Rights{}) {
-		return fmt.Errorf("%w: unknown token", errUnauthorized)
+	var name string
+	for round := c.server.reauthorized.Load(); ; round = c.server.reauthorized.Load() {
+		var rights Rights
+		name, rights = c.server.cfg.Tokens(hash)
+		if rights == (Rights{}) {
+			return fmt.Errorf("%w: unknown token", errUnauthorized)
+		}
+		if c.authorized(&hash, rights, round) {
+			break
+		}
 	}
-	c.outbox.mu.Lock()
-	c.token, c.rights = &hash, rights
-	c.outbox.mu.Unlock()
 	c.log = c.log.With().Str("name", name).Logger()
 	return nil
+}
+
+// authorized notes the rights that a token had in the given round of Reauthorize. ok is
+// false if there has been another round since, which could not know of this connection.
+func (c *conn) authorized(token *[32]byte, rights Rights, round uint64) (ok bool) {
+	c.server.mu.Lock()
+	defer c.server.mu.Unlock()
+	if c.server.reauthorized.Load() != round {
+		return false
+	}
+	c.outbox.mu.Lock()
+	defer c.outbox.mu.Unlock()
+	c.token, c.rights = token, rights
+	return true
 }
 
 // turnAway tells the peer over nc that it is not admitted. Only the log tells more of why a
@@ -153,19 +174,30 @@ func (c *conn) setReadDeadline(t time.Time) {
 }
 
 // Reauthorize asks Config.Tokens again for the rights of every connection that was
-// admitted by a token, and cuts those whose rights have changed.
+// admitted by a token, and cuts those whose rights have changed. A token that is presented
+// meanwhile counts with the rights that it has afterwards.
 func (s *Server) Reauthorize() {
+	type admitted struct {
+		*conn
+		rights Rights
+	}
+	byToken := make(map[[32]byte][]admitted)
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.reauthorized.Add(1)
 	for c := range s.conns {
 		c.outbox.mu.Lock()
-		token, had := c.token, c.rights
-		c.outbox.mu.Unlock()
-		if token == nil {
-			continue
+		if c.token != nil {
+			byToken[*c.token] = append(byToken[*c.token], admitted{c, c.rights})
 		}
-		if _, has := s.cfg.Tokens(*token); has != had {
-			c.cut(errUnauthorized)
+		c.outbox.mu.Unlock()
+	}
+	s.mu.Unlock()
+	for token, conns := range byToken {
+		_, has := s.cfg.Tokens(token)
+		for _, c := range conns {
+			if c.rights != has {
+				c.cut(errUnauthorized)
+			}
 		}
 	}
 }

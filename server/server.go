@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,8 +125,11 @@ type Server struct {
 	counts  counts
 	readers readers
 
+	reauthorized atomic.Uint64 // rounds of Reauthorize; changes under mu
+
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
+	unknown   []*conn // those of conns that wait to be admitted, the oldest first
 	listeners map[net.Listener]struct{}
 	stopping  bool
 	running   sync.WaitGroup // connections
@@ -216,6 +220,7 @@ func (s *Server) ServeConn(nc net.Conn) {
 // register adds a connection, or turns it away and returns nil.
 func (s *Server) register(nc net.Conn) *conn {
 	s.mu.Lock()
+	s.makeRoom()
 	full := len(s.conns) >= s.cfg.MaxConnections
 	if s.stopping || full {
 		s.mu.Unlock()
@@ -234,6 +239,9 @@ func (s *Server) register(nc net.Conn) *conn {
 	}
 	c := newConn(s, nc)
 	s.conns[c] = struct{}{}
+	if s.cfg.Tokens != nil {
+		s.unknown = append(s.unknown, c)
+	}
 	s.open.Add(1)
 	s.counts.accepted.Add(1)
 	s.running.Add(1)
@@ -241,11 +249,42 @@ func (s *Server) register(nc net.Conn) *conn {
 	return c
 }
 
+// errOutdone: a connection was not admitted by the time that its place was needed.
+var errOutdone = errors.New("cut off to make room: it was the oldest of too many connections that had not sent a token")
+
+// makeRoom cuts the connection that has waited longest to be admitted, if such connections
+// have half of all places, or the next one would find none: peers that send no token cannot
+// keep out those that do. The caller holds mu.
+func (s *Server) makeRoom() {
+	if n := len(s.unknown); n > 0 && (n >= (s.cfg.MaxConnections+1)/2 || len(s.conns) >= s.cfg.MaxConnections) {
+		c := s.unknown[0]
+		s.remove(c)
+		s.counts.turnedAway.Add(1)
+		c.cut(errOutdone)
+	}
+}
+
+// remove removes a connection from those that count, unless it has been removed. The caller
+// holds mu.
+func (s *Server) remove(c *conn) {
+	if _, ok := s.conns[c]; ok {
+		delete(s.conns, c)
+		s.open.Add(-1)
+	}
+	s.know(c)
+}
+
+// know removes a connection from those that wait to be admitted. The caller holds mu.
+func (s *Server) know(c *conn) {
+	if i := slices.Index(s.unknown, c); i >= 0 {
+		s.unknown = slices.Delete(s.unknown, i, i+1)
+	}
+}
+
 // leave removes a connection that has ended.
 func (s *Server) leave(c *conn) {
 	s.mu.Lock()
-	delete(s.conns, c)
-	s.open.Add(-1)
+	s.remove(c)
 	s.mu.Unlock()
 	s.running.Done()
 }
