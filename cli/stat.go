@@ -154,7 +154,8 @@ type directoryStat struct {
 	Segments int    `json:"segments"`
 	First    uint64 `json:"first"` // the first index in a segment
 	Settled  uint64 `json:"settled"`
-	Damaged  int    `json:"damaged"` // segments that cannot be read at all
+	Digest   string `json:"digest,omitempty"` // of entries 1 to settled, by the index alone
+	Damaged  int    `json:"damaged"`          // segments that cannot be read at all
 	Bytes    struct {
 		Segments int64 `json:"segments"`
 		Index    int64 `json:"index"`
@@ -174,7 +175,7 @@ func statDirectory(cmd *cli.Command, dir string) error {
 	}
 	s := directoryStat{
 		Store: found.Store, Head: found.Head, Loose: found.Loose, Packed: found.Packed, Blobs: found.Blobs,
-		Segments: found.Segments, First: found.First, Settled: found.Settled, Damaged: found.Damaged,
+		Segments: found.Segments, First: found.First, Settled: found.Settled, Digest: found.Digest, Damaged: found.Damaged,
 	}
 	s.Bytes.Segments, s.Bytes.Index, s.Bytes.Blobs = found.SegmentBytes, found.IndexBytes, found.BlobBytes
 	if !found.Last.IsZero() {
@@ -199,6 +200,9 @@ func statDirectory(cmd *cli.Command, dir string) error {
 	}
 	if s.Head > s.Settled {
 		t.row("settled", "through %s, %s to go", grouped(s.Settled), grouped(s.Head-s.Settled))
+	}
+	if s.Digest != "" {
+		t.row("digest", "%s (entries 1 to %s, by the index alone)", s.Digest, grouped(s.Settled))
 	}
 	t.row("loose", "%s in %s, %s", counted(s.Loose, "entry", "entries"), counted(s.Blobs, "blob file", "blob files"), printable.Bytes(s.Bytes.Blobs))
 	t.row("packed", "%s in segments that stay", counted(s.Packed, "entry", "entries"))

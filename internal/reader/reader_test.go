@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"tcp-log-server/engine"
+	"tcp-log-server/fsck"
 	"tcp-log-server/internal/reader"
 	"tcp-log-server/segment"
 )
@@ -407,7 +408,12 @@ func TestStat(t *testing.T) {
 		if tt.remove && got.First <= 1 || !tt.remove && got.Segments < 2 || got.SegmentBytes == 0 || got.IndexBytes == 0 || len(got.Store) != 32 || time.Since(got.Last) > time.Hour {
 			t.Errorf("%+v", got)
 		}
-		got.Store, got.Last, got.SegmentBytes, got.IndexBytes, got.BlobBytes = "", time.Time{}, 0, 0, 0
+		sum, err := fsck.Check(t.Context(), fsck.Options{Data: dir, Through: got.Settled})
+		must(t, err)
+		if got.Digest != sum.Digest {
+			t.Errorf("the digest is %s, fsck's is %s", got.Digest, sum.Digest)
+		}
+		got.Digest, got.Store, got.Last, got.SegmentBytes, got.IndexBytes, got.BlobBytes = "", "", time.Time{}, 0, 0, 0
 		if tt.remove {
 			got.First = 0
 		} else {

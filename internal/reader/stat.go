@@ -2,11 +2,14 @@ package reader
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/zeebo/blake3"
 
 	"tcp-log-server/segment"
 )
@@ -18,6 +21,7 @@ type Stat struct {
 	Head     uint64 // index of the last entry
 	First    uint64 // first index that is in a segment; Head+1 if none is
 	Settled  uint64 // index of the last entry with an index record
+	Digest   string // fsck's, of entries 1 to Settled by the index alone; "" if a record of them cannot be read
 	Segments int    // segment files
 	Loose    uint64 // entries that have a blob file
 	Packed   uint64 // entries in segments that stay, because an entry of theirs has no blob
@@ -76,7 +80,8 @@ func (l *Log) countBlobs(s *Stat) (map[uint64]struct{}, error) {
 	return blobs, err
 }
 
-// countRecords counts the entries that have a blob, and those in segments that stay.
+// countRecords counts the entries that have a blob, and those in segments that stay, and takes
+// the digest.
 func (l *Log) countRecords(s *Stat, blobs map[uint64]struct{}) error {
 	if l.Dirs.WAL == Memory {
 		s.Packed = s.Head + 1 - s.First
@@ -91,11 +96,20 @@ func (l *Log) countRecords(s *Stat, blobs map[uint64]struct{}) error {
 	}
 	records := segment.NewRecords(l.Dirs.WAL, l.Records)
 	defer records.Close()
+	digest := blake3.New()
 	packed := l.Head() + 1 // the first entry of a segment that has no blob
 	for index := uint64(1); index <= l.Records; index++ {
 		rec, err := records.At(index)
 		if err != nil {
+			digest = nil
 			continue // fsck says what is wrong with it
+		}
+		hash := rec.Hash
+		if rec.Lost() {
+			hash = segment.Hash{}
+		}
+		if digest != nil {
+			digest.Write(hash[:])
 		}
 		switch _, ok := blobs[binary.BigEndian.Uint64(rec.Hash[:8])]; {
 		case rec.Lost():
@@ -105,6 +119,9 @@ func (l *Log) countRecords(s *Stat, blobs map[uint64]struct{}) error {
 			packed = min(packed, index)
 		}
 		s.Last = time.UnixMicro(rec.Time)
+	}
+	if digest != nil && l.Records > 0 {
+		s.Digest = hex.EncodeToString(digest.Sum(nil))
 	}
 	for _, f := range l.Files { // those before it go when they are settled
 		if f.First <= packed && packed <= f.Last {
