@@ -92,7 +92,7 @@ func (g *group) size() int64 { return int64(len(g.ids)+16*len(g.ends)+64) + g.re
 
 // complete is the log's done.
 func (g *group) complete(first uint64, err error) {
-	g.first, g.err = first, err
+	g.first, g.err = first, g.conn.server.failures.forPeer(err)
 	c, cost, count, arrived := g.conn, g.cost, g.count, g.arrived
 	c.acknowledge(g)
 	c.server.inFlight.Release(cost)

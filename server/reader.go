@@ -373,7 +373,7 @@ func (r *reader) stat() error {
 	}
 	text, err := json.Marshal(status)
 	if err != nil {
-		return r.conn.fault(nil, "stat: "+err.Error())
+		return r.conn.fault(nil, "stat: "+r.conn.server.failures.forPeer(err).Error())
 	}
 	return r.conn.aside(append(append([]byte(`{"stat":`), text...), "}\n"...))
 }

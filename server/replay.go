@@ -69,6 +69,7 @@ func (w *writer) replay(last uint64) error {
 		w.grow()
 		if err != nil {
 			c.server.counts.damaged.Add(uint64(count))
+			err = c.server.failures.forPeer(err)
 		}
 		kept := len(entries)
 		for count > 0 {

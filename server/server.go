@@ -110,10 +110,11 @@ const lineSlack = 64 << 10
 
 // Server serves one log. All methods may be called from any goroutine.
 type Server struct {
-	cfg   Config
-	log   Log
-	tail  tail
-	began time.Time
+	cfg      Config
+	log      Log
+	failures *failures
+	tail     tail
+	began    time.Time
 
 	inFlight *semaphore.Weighted // MaxInFlight
 	memory   *budget             // MaxHeld
@@ -145,11 +146,13 @@ func New(log Log, config Config) *Server {
 	if hooked, ok := log.(hookedLog); ok {
 		setHooks = hooked.SetHooks
 	}
+	failed := &failures{logger: config.Logger}
 	memory := &budget{max: config.MaxHeld, shares: make(map[*share]struct{})}
 	return &Server{
 		cfg:      config,
 		log:      log,
-		tail:     tail{log: log, max: config.TailCache},
+		failures: failed,
+		tail:     tail{log: log, failures: failed, max: config.TailCache},
 		began:    time.Now(),
 		inFlight: semaphore.NewWeighted(config.MaxInFlight),
 		memory:   memory,

@@ -16,8 +16,9 @@ const tailBlock = 128 << 10
 // encoded once, whatever their number. It fills as followers ask, so a log without
 // followers costs nothing.
 type tail struct {
-	log Log
-	max int // bytes
+	log      Log
+	failures *failures
+	max      int // bytes
 
 	hits, misses atomic.Uint64 // of followers that asked for a block
 	held         atomic.Int64  // size, for callers that must not wait for mu
@@ -103,7 +104,7 @@ func (t *tail) block(ctx context.Context, next, head uint64) (*block, error) {
 // read reads a block that the cache does not have.
 func (t *tail) read(ctx context.Context, next, head uint64) (*block, error) {
 	t.misses.Add(1)
-	b, err := readBlock(ctx, t.log, next, head)
+	b, err := readBlock(ctx, t.log, t.failures, next, head)
 	if err == nil && b.damaged > 0 {
 		t.damaged.Add(b.damaged)
 	}
@@ -114,13 +115,13 @@ func (t *tail) read(ctx context.Context, next, head uint64) (*block, error) {
 var errEnough = errors.New("enough")
 
 // readBlock reads and encodes a block from next on, up to head at most.
-func readBlock(ctx context.Context, log Log, next, head uint64) (*block, error) {
+func readBlock(ctx context.Context, log Log, failures *failures, next, head uint64) (*block, error) {
 	b := &block{first: next, last: next - 1}
 	err := log.Read(ctx, next, head, func(first uint64, count int, entries []byte, err error) error {
 		if b.lines == nil {
 			b.lines = make([]byte, 0, len(entries)+count*40)
 		}
-		b.lines, _, _ = appendRun(b.lines, first, count, entries, err, math.MaxInt)
+		b.lines, _, _ = appendRun(b.lines, first, count, entries, failures.forPeer(err), math.MaxInt)
 		b.last = first + uint64(count) - 1
 		if err != nil {
 			b.damaged += uint64(count)

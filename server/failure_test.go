@@ -1,0 +1,96 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// brokenLog is a log whose appends fail and whose entries cannot be read.
+type brokenLog struct {
+	*fakeLog
+	err error
+}
+
+func (l brokenLog) Append(_ []byte, _ int, done func(uint64, error)) { done(0, l.err) }
+func (l brokenLog) Submit(_ []byte, _ int, done func(uint64, error)) { done(0, l.err) }
+func (l brokenLog) Read(_ context.Context, from, through uint64, fn func(uint64, int, []byte, error) error) error {
+	return fn(from, int(through-from)+1, nil, l.err)
+}
+
+// TestErrorsNameNoDirectories: a client is told what is wrong with which file, and the
+// server's log where that file is.
+func TestErrorsNameNoDirectories(t *testing.T) {
+	noLeaks(t)
+	fake := newFakeLog()
+	fake.put(t, `{"n":1}`, `{"n":2}`)
+	err := fmt.Errorf("not stored: %w", &fs.PathError{Op: "write", Path: "/srv/the log/wal/01.seg", Err: syscall.ENOSPC})
+	var logged lockedBuffer
+	h := start(t, brokenLog{fake, err}, Config{Logger: zerolog.New(&logged)})
+	const told = `"error":"not stored: write 01.seg: no space left on device"}`
+	c := h.dial()
+	for n := range 3 {
+		c.append(n, 1)
+		c.want(fmt.Sprintf(`{"id":"%d",`, n) + told)
+	}
+	c.send(`{"from":1,"read":1}`)
+	c.want(`{"index":1,`+told, head(2))
+	follower := h.dial()
+	follower.send(`{"from":3}`)
+	follower.want(current)
+	fake.put(t, `{"n":3}`)
+	follower.want(`{"index":3,` + told)
+	if n := strings.Count(logged.String(), `"error":"not stored: write /srv/the log/wal/01.seg: no space left on device"`); n != 1 {
+		t.Errorf("the log has the whole error %d times, want once a minute:\n%s", n, logged.String())
+	}
+}
+
+func TestForPeer(t *testing.T) {
+	for text, want := range map[string]string{
+		"open /a/b/c.idx: no such file":                         "open c.idx: no such file",
+		"/data/wal/01.seg, offset 4096, index 7: damaged":       "01.seg, offset 4096, index 7: damaged",
+		`rename "/a/x" to "/a/y": device`:                       `rename "x" to "y": device`,
+		"not stored: log is closed":                             "not stored: log is closed",
+		"blob 3f/9ac1 hashes to 1/2, want 5 / 6 and/or nothing": "blob 3f/9ac1 hashes to 1/2, want 5 / 6 and/or nothing",
+	} {
+		if got := new(failures).forPeer(errors.New(text)).Error(); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+	f, now := new(failures), time.Now()
+	for n := range 2 * failuresMax {
+		if got, want := f.isNew(fmt.Sprint(n), now), n < failuresMax; got != want {
+			t.Fatalf("error %d is logged: %v, want %v", n, got, want)
+		}
+	}
+	if now = now.Add(failureAgain + 1); !f.isNew("0", now) || f.isNew("0", now) || len(f.logged) != 1 {
+		t.Error("the same error is not logged again after its time, or twice")
+	}
+}
+
+// lockedBuffer is a buffer for many goroutines.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
