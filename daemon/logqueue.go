@@ -1,21 +1,26 @@
 package daemon
 
 import (
+	"bytes"
 	"io"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // logQueue writes log lines to a writer that may be slow or stuck: a pipe that nobody reads, a
 // terminal that is held. Logging never waits for it. When the queue is full a line is dropped
-// and counted.
+// and counted. It has room of its own for lines that say who has connected, and more for
+// errors: a peer that provokes many lines cannot hide either.
 //
 // It is not zerolog's diode, which can leave the last line in its queue until another follows
 // (seen in v1.35.1: it wakes its reader without the lock under which the reader goes to
 // sleep), and "listening" is often the last line for a long time.
 type logQueue struct {
 	lines   chan []byte
+	most    int // lines that are neither of connections nor errors
 	dropped atomic.Uint64
 	report  func(lines uint64) // called with how many lines were dropped since the last call
 
@@ -24,22 +29,39 @@ type logQueue struct {
 	done      chan struct{} // closed once everything is written, after closing
 }
 
-// newLogQueue returns a queue of that many lines in front of out. A goroutine of its own writes
-// to out and calls report.
+// newLogQueue returns a queue of that many lines in front of out, with room for as many again
+// that matter more. A goroutine of its own writes to out and calls report.
 func newLogQueue(out io.Writer, lines int, report func(lines uint64)) *logQueue {
-	q := &logQueue{lines: make(chan []byte, lines), report: report, closing: make(chan struct{}), done: make(chan struct{})}
+	q := &logQueue{lines: make(chan []byte, 2*lines), most: lines, report: report, closing: make(chan struct{}), done: make(chan struct{})}
 	go q.run(out)
 	return q
 }
 
-// Write queues a copy of line. It never fails and may be called from any goroutine; after close
-// a line may be lost.
-func (q *logQueue) Write(line []byte) (int, error) {
-	select {
-	case q.lines <- append([]byte(nil), line...):
-	default:
-		q.dropped.Add(1)
+// Write is WriteLevel for a line of no level.
+func (q *logQueue) Write(line []byte) (int, error) { return q.WriteLevel(zerolog.NoLevel, line) }
+
+// connected is in the line that says that a peer has connected. No peer can bring it into
+// another line, in which its quotes would be escaped.
+var connected = []byte(`"event":"connected"`)
+
+// WriteLevel queues a copy of line. It never fails and may be called from any goroutine; after
+// close a line may be lost.
+func (q *logQueue) WriteLevel(level zerolog.Level, line []byte) (int, error) {
+	most := q.most
+	switch {
+	case level >= zerolog.ErrorLevel && level <= zerolog.PanicLevel:
+		most = cap(q.lines)
+	case bytes.Contains(line, connected):
+		most += most / 2
 	}
+	if len(q.lines) < most { // nearly: others may come between
+		select {
+		case q.lines <- bytes.Clone(line):
+			return len(line), nil
+		default:
+		}
+	}
+	q.dropped.Add(1)
 	return len(line), nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 // TestLogQueueLastLine: each line is passed on though no other follows.
@@ -52,6 +54,38 @@ func TestLogQueueFull(t *testing.T) {
 		}
 		if n, err := q.Write(line); n != len(line) || err != nil {
 			t.Errorf("after closing a write is %d, %v", n, err)
+		}
+	})
+}
+
+// TestLogQueueRoom: while nobody reads, lines that a peer can provoke without end do not
+// displace those that say who has connected, and neither displaces errors.
+func TestLogQueueRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := stuck{let: make(chan struct{})}
+		var dropped uint64
+		q := newLogQueue(&out, 8, func(n uint64) { dropped += n })
+		logger := pinoLogger(q, zerolog.InfoLevel)
+		logger.Info().Str("event", "first").Send()
+		synctest.Wait() // the writer has it, and is stuck
+		for range 100 {
+			logger.Warn().Str("event", "invalid").Str("error", `"event":"connected"`).Send()
+		}
+		for range 100 {
+			logger.Info().Str("event", "connected").Send()
+		}
+		for range 4 {
+			logger.Error().Str("event", "failed").Send()
+		}
+		close(out.let)
+		q.close(time.Minute)
+		for event, want := range map[string]int{"invalid": 8, "connected": 4, "failed": 4} {
+			if got := strings.Count(out.String(), `"event":"`+event+`"`); got != want {
+				t.Errorf("%d lines with the event %s came through, want %d", got, event, want)
+			}
+		}
+		if dropped != 92+96 {
+			t.Errorf("%d lines were dropped, want 188", dropped)
 		}
 	})
 }
