@@ -100,7 +100,10 @@ func (d *dest) checkOwn(id segment.StoreID) error {
 		return err
 	}
 	if len(firsts) > 0 {
-		seg, err := segment.Stat(filepath.Join(d.segments(), segment.Name(firsts[0])))
+		seg, err := segment.CaptureFile(filepath.Join(d.segments(), segment.Name(firsts[0])))
+		if err == nil {
+			err = seg.Check()
+		}
 		if err != nil {
 			return d.damaged(err)
 		}

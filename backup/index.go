@@ -38,7 +38,7 @@ func (b *backup) putFiles(files []segment.RecordFile, incoming string) error {
 			b.kept.Add(file.Size)
 			continue
 		}
-		recs, err := readRecords(src.wal, file.First, last)
+		recs, err := segment.ReadRecords(src.wal, file.First, last)
 		if err != nil {
 			return err
 		}
@@ -57,20 +57,4 @@ func (b *backup) putFiles(files []segment.RecordFile, incoming string) error {
 		d.records = last
 	}
 	return nil
-}
-
-// readRecords reads and verifies the records of first through last, which lie in
-// one file.
-func readRecords(dir string, first, last uint64) ([]segment.Record, error) {
-	r := segment.NewRecords(dir, last)
-	defer r.Close()
-	recs := make([]segment.Record, 0, last-first+1)
-	for index := first; index <= last; index++ {
-		rec, err := r.At(index)
-		if err != nil {
-			return nil, err
-		}
-		recs = append(recs, rec)
-	}
-	return recs, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -58,10 +59,11 @@ func (c *storeCheck) segments() {
 	for i, first := range firsts {
 		name := segment.Name(first)
 		names = append(names, name)
-		s, err := segment.Stat(filepath.Join(dir, name))
-		if err != nil {
+		f, err := segment.CaptureFile(filepath.Join(dir, name))
+		if err := errors.Join(err, f.Check()); err != nil {
 			c.Fatalf("check: %v", err)
 		}
+		s := f.Segment()
 		if i == 0 {
 			c.store, c.first, c.last, sum = s.Header.Store, first, first-1, s.Header.Prev
 			if first == 1 && sum != 0 {
@@ -73,11 +75,6 @@ func (c *storeCheck) segments() {
 		}
 		if s.Sealed() != (i < len(firsts)-1) {
 			c.Errorf("check: %s, %d of %d: sealed is %v", name, i+1, len(firsts), s.Sealed())
-		}
-		if !s.Sealed() {
-			if _, err := s.Scan(); err != nil {
-				c.Fatalf("check: %v", err)
-			}
 		}
 		c.batches(s)
 		sum = s.Sum()
@@ -155,18 +152,20 @@ func (c *storeCheck) records() {
 	}
 	c.mark(c.config.WAL)
 	files, strays, err := segment.ListRecordFiles(c.config.WAL)
-	if err != nil || len(strays) > 0 || segment.CheckRecordFiles(files) != nil {
+	if err == nil {
+		_, err = segment.LastRecord(c.config.WAL) // checks where the files lie
+	}
+	if err != nil || len(strays) > 0 {
 		c.Fatalf("check: files of the index are %+v, strays %q, %v", files, strays, err)
 	}
-	r := segment.NewRecordReader(c.config.WAL)
+	r := segment.NewRecords(c.config.WAL, math.MaxUint64)
 	defer r.Close()
-	recs := make([]segment.Record, 1)
 	index := uint64(1)
 	for ; ; index++ {
-		if _, err = r.Read(index, recs); err != nil {
+		var rec segment.Record
+		if rec, err = r.At(index); err != nil {
 			break
 		}
-		rec := recs[0]
 		c.hashes[rec.Hash] = true
 		if index < c.first {
 			b, err := os.ReadFile(filepath.Join(c.config.Blobs, segment.BlobPath(rec.Hash)))

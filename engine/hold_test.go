@@ -128,13 +128,11 @@ func TestLeftover(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	rec := make([]segment.Record, 1)
-	records := segment.NewRecordReader(filepath.Join(dir, "wal"))
-	defer records.Close()
-	if _, err := records.Read(30, rec); err != nil {
+	recs, err := segment.ReadRecords(filepath.Join(dir, "wal"), 30, 30)
+	if err != nil {
 		t.Fatal(err)
 	}
-	blob := filepath.Join(dir, "blobs", segment.BlobPath(rec[0].Hash))
+	blob := filepath.Join(dir, "blobs", segment.BlobPath(recs[0].Hash))
 	entry, err := os.ReadFile(blob)
 	if err != nil {
 		t.Fatal(err)

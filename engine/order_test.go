@@ -109,12 +109,10 @@ func TestDamagedRecordKeepsSegment(t *testing.T) {
 		t.Fatal(err)
 	}
 	wal := filepath.Join(config.Data, "wal")
-	recs := make([]segment.Record, 100)
-	records := segment.NewRecordReader(wal)
-	if n, err := records.Read(1, recs); n != len(recs) {
-		t.Fatalf("%d records: %v", n, err)
+	recs, err := segment.ReadRecords(wal, 1, 100)
+	if err != nil {
+		t.Fatal(err)
 	}
-	records.Close()
 	path, first, _ := segment.RecordPath(wal, 1)
 	right := recs[0]
 	recs[0] = recs[1] // of which there is a blob

@@ -50,14 +50,11 @@ func makeStore(t *testing.T, loose int) *storeFiles {
 		t.Fatalf("segments are %v, %v", firsts, err)
 	}
 	// As a crash leaves it that came at once.
-	last, err := segment.Stat(filepath.Join(config.Data, "segments", segment.Name(firsts[len(firsts)-1])))
+	last, err := segment.CaptureFile(filepath.Join(config.Data, "segments", segment.Name(firsts[len(firsts)-1])))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := last.Scan(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(last.Path, last.End()); err != nil {
+	if err := os.Truncate(last.Path, last.End); err != nil {
 		t.Fatal(err)
 	}
 	return &storeFiles{t, config, firsts}
@@ -269,23 +266,21 @@ func TestRecovered(t *testing.T) {
 			s.must(os.WriteFile(filepath.Join(s.config.Data, "blobs", "blob.tmp"), []byte("{"), 0o600))
 		}, 120},
 		{"the last segment was begun and nothing more", func(s *storeFiles) {
-			l, err := segment.Stat(s.seg(-1))
+			l, err := segment.CaptureFile(s.seg(-1))
 			s.must(err)
-			_, err = l.Scan()
-			s.must(err)
-			w, err := segment.Create(filepath.Dir(s.seg(0)), segment.Header{Store: l.Header.Store, First: l.Last() + 1, Prev: l.Sum()})
+			w, err := segment.Create(filepath.Dir(s.seg(0)), segment.Header{Store: l.Header.Store, First: l.Last + 1, Prev: l.Sum})
 			s.must(err)
 			s.must(w.Close())
 		}, 120},
 		{"a full segment was not sealed", func(s *storeFiles) {
-			f, err := segment.Stat(s.seg(2))
+			f, err := segment.CaptureFile(s.seg(2))
 			s.must(err)
-			s.must(os.Truncate(s.seg(2), f.End()))
+			s.must(os.Truncate(s.seg(2), f.End))
 		}, 120},
 		{"a full segment was not sealed, and zeros follow", func(s *storeFiles) {
-			f, err := segment.Stat(s.seg(-2))
+			f, err := segment.CaptureFile(s.seg(-2))
 			s.must(err)
-			s.must(os.Truncate(s.seg(-2), f.End()))
+			s.must(os.Truncate(s.seg(-2), f.End))
 			s.must(os.Truncate(s.seg(-2), 1<<20))
 		}, 120},
 		{"sealing was cut in the footer", func(s *storeFiles) {

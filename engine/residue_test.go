@@ -67,9 +67,9 @@ func TestStartOnResidue(t *testing.T) {
 			s.must(w.Close())
 		}, false},
 		{"with a batch", made.firsts[1] + 2, func(s *storeFiles, path string) {
-			stat, err := segment.Stat(path)
+			begun, err := segment.CaptureFile(path)
 			s.must(err)
-			w, err := segment.Resume(stat, 0)
+			w, err := segment.Resume(begun.Segment(), 0)
 			s.must(err)
 			s.must(w.Commit(append(make([]byte, segment.BatchHeaderSize), "{}\n"...), 1, time.Now()))
 			s.must(w.Close())
@@ -85,9 +85,9 @@ func TestStartOnResidue(t *testing.T) {
 			t.Parallel()
 			s := made.copy(t)
 			dir := filepath.Join(s.config.Data, "segments")
-			stat, err := segment.Stat(filepath.Join(dir, segment.Name(made.firsts[0])))
+			sound, err := segment.CaptureFile(filepath.Join(dir, segment.Name(made.firsts[0])))
 			s.must(err)
-			w, err := segment.Create(dir, segment.Header{Store: stat.Header.Store, First: tt.first, Prev: 1})
+			w, err := segment.Create(dir, segment.Header{Store: sound.Header.Store, First: tt.first, Prev: 1})
 			s.must(err)
 			s.must(w.Close())
 			if tt.spoil != nil {

@@ -13,8 +13,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// seg is one segment, and what a check knows of the blobs of its entries.
-type seg struct {
+// checkedSegment is one segment, and what a check knows of the blobs of its entries.
+type checkedSegment struct {
 	*plan.Segment
 	inBlobs uint64 // how many have a whole blob
 	absent  uint64 // the first settled one that has none, 0 if there is none
@@ -99,7 +99,7 @@ func (c *checker) capture() error {
 	}
 	// Any other error is a finding of top and marks.
 	for i, f := range store.Files {
-		s := &seg{Segment: plan.NewSegment(f)}
+		s := &checkedSegment{Segment: plan.NewSegment(f)}
 		if i+1 < len(store.Files) {
 			s.Next = store.Files[i+1].First
 		}

@@ -34,16 +34,20 @@ type fixture struct {
 func alterLast(proved bool, off int64) func(t testing.TB, dir string) {
 	return func(t testing.TB, dir string) {
 		path := segmentFiles(t, dir)[2]
-		s, err := segment.Stat(path)
-		must(t, err)
-		scan, err := s.Scan()
+		f, err := segment.CaptureFile(path)
 		must(t, err)
 		if proved {
-			w, err := segment.Resume(s, 0)
+			w, err := segment.Resume(f.Segment(), 0)
 			must(t, err)
 			must(t, w.Close())
 		}
-		flip(t, path, int64(scan.Rows[len(scan.Rows)-1].Offset)+segment.BatchHeaderSize+off)
+		at := int64(0)
+		_, err = segment.Walk(bytes.NewReader(readStart(t, path)), f.First, f.HeaderSum, true, f.End, func(p segment.Piece) error {
+			at = p.Offset
+			return nil
+		})
+		must(t, err)
+		flip(t, path, at+segment.BatchHeaderSize+off)
 		must(t, os.Remove(walFile(dir)))
 	}
 }
@@ -374,10 +378,7 @@ func walFile(dir string) string { return filepath.Join(dir, "wal", "000000000000
 // editRecords rewrites the records of the index.
 func editRecords(t testing.TB, dir string, fn func([]segment.Record)) {
 	t.Helper()
-	r := segment.NewRecordReader(filepath.Join(dir, "wal"))
-	defer r.Close()
-	recs := make([]segment.Record, storeEntries)
-	_, err := r.Read(1, recs)
+	recs, err := segment.ReadRecords(filepath.Join(dir, "wal"), 1, storeEntries)
 	must(t, err)
 	fn(recs)
 	must(t, segment.WriteRecords(walFile(dir), 1, recs))

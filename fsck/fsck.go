@@ -22,7 +22,7 @@ import (
 )
 
 // A check first captures what there is (capture.go), then reads the blobs (blobs.go), and
-// then goes through the log in the order of the indices (walk.go, pipeline.go), comparing
+// then goes through the log in the order of the indices (walk.go, pipeline.go, segments.go), comparing
 // segments, index and blobs. A repair (repair.go) checks, lets internal/repair carry out the
 // plan that the check made, and checks again, until there is nothing left that it can do.
 
@@ -155,9 +155,9 @@ type checker struct {
 	// The index, or the blobs, are another store's: nothing in them counts.
 	foreignIndex, foreignBlobs bool
 
-	segs  []*seg // ascending
-	first uint64 // the first index that segments hold, 1 in a log without any
-	head  uint64 // the last entry, as captured at the start
+	segs  []*checkedSegment // ascending
+	first uint64            // the first index that segments hold, 1 in a log without any
+	head  uint64            // the last entry, as captured at the start
 	index *records
 	gaps  []foundGap
 
@@ -169,7 +169,7 @@ type checker struct {
 
 // run is the check.
 func (c *checker) run() error {
-	for _, step := range []func() error{c.top, c.capture, c.marks, c.agree} {
+	for _, step := range []func() error{c.top, c.capture, c.marks, c.extent} {
 		if err := step(); err != nil {
 			return err
 		}

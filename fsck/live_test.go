@@ -92,13 +92,13 @@ type asked struct {
 	do    func()
 }
 
-func (a *asked) Done() <-chan struct{} {
+func (a *asked) Err() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.times++; a.times == a.at {
 		a.do()
 	}
-	return a.Context.Done()
+	return a.Context.Err()
 }
 
 // TestSealedMeanwhile: a daemon seals a segment at each of the moments at which a

@@ -16,12 +16,12 @@ func TestLostWithBlob(t *testing.T) {
 	digest := runCheck(t, Options{Data: dir}).Digest
 	through := footer(t, segmentFiles(t, dir)[0]).Last
 	path := segmentFiles(t, dir)[0]
-	f, err := segment.Stat(path)
+	f, err := segment.CaptureFile(path)
 	must(t, err)
 	w, err := segment.NewRewriter(path, f.Header)
 	must(t, err)
 	must(t, w.Lose(through, 1))
-	must(t, w.Seal(f.Sum(), true))
+	must(t, w.Seal(f.Sum, true))
 	must(t, w.Close())
 	c := runCheck(t, Options{Data: dir})
 	if c.Lost > 0 || c.Damaged > 0 || c.Errors > 0 || c.Digest != digest {

@@ -59,7 +59,7 @@ func (w *walker) flushShard(shard string) {
 }
 
 // seeBlob notes whether the entry at w.next, which lies in a segment, has a blob.
-func (w *walker) seeBlob(s *seg, hash segment.Hash, size uint32) {
+func (w *walker) seeBlob(s *checkedSegment, hash segment.Hash, size uint32) {
 	switch w.blobs.refer(hash, size, w.next, false) {
 	case blobWhole:
 		s.inBlobs++
@@ -101,7 +101,7 @@ func (c *checker) absentBlobs() {
 
 // absentOf makes the findings on the segment's entries through last that have no
 // blob.
-func (c *checker) absentOf(s *seg, last uint64) {
+func (c *checker) absentOf(s *checkedSegment, last uint64) {
 	group := shardGroup{which: plan.Ranges{Max: shardRanges}}
 	flush := func() {
 		if group.count > 0 {

@@ -260,11 +260,9 @@ func TestSalvageProved(t *testing.T) {
 	dir := t.TempDir() + "/data"
 	config := newOpen(t, dir)
 	path := segmentFiles(t, dir)[0]
-	s, err := segment.Stat(path)
+	f, err := segment.CaptureFile(path)
 	must(t, err)
-	_, err = s.Scan()
-	must(t, err)
-	w, err := segment.Resume(s, 0)
+	w, err := segment.Resume(f.Segment(), 0)
 	must(t, err)
 	must(t, w.Close())
 	over(t, path, lastBatch, 48, 0, 60)

@@ -34,7 +34,7 @@ func (w *walker) run() error {
 	p := w.start()
 	defer p.end()
 	for k := range p.ordered {
-		k.done.Wait()
+		<-k.done
 		w.chunk(k, p)
 		w.advance("log", k.bytes, p.total)
 		p.recycle(k)
@@ -69,7 +69,7 @@ func (w *walker) hash(hash segment.Hash) {
 // lost counts the entry at w.next, which is recorded as lost: in the segment, or,
 // with none, in the index. rec is its record, if there is one: a whole
 // blob makes up for the loss.
-func (w *walker) lost(s *seg, offset int64, rec segment.Record) {
+func (w *walker) lost(s *checkedSegment, offset int64, rec segment.Record) {
 	if rec.Hash != (segment.Hash{}) && w.blobs.referLost(rec.Hash, w.next) && !rec.Lost() {
 		w.hash(rec.Hash)
 		return
@@ -189,11 +189,8 @@ func (w *walker) brokenDigest() {
 // chunk goes through a chunk of a segment.
 func (w *walker) chunk(k *chunk, p *pipeline) {
 	at := 0
-	for i, t := range k.parts {
-		n := 0
-		if t.hi > t.lo {
-			n = int(t.last - t.first + 1)
-		}
+	for i, t := range k.stretches {
+		n := t.count()
 		hashes, sizes := k.hashes[at:at+n], k.sizes[at:at+n]
 		at += n
 		switch {
@@ -230,7 +227,7 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 }
 
 // batch goes through the entries of a whole batch.
-func (w *walker) batch(s *seg, t part, hashes []segment.Hash, sizes []uint32, bad error) {
+func (w *walker) batch(s *checkedSegment, t stretch, hashes []segment.Hash, sizes []uint32, bad error) {
 	if bad != nil {
 		if errors.Is(bad, segment.ErrDamaged) {
 			w.plan.Rebuild(s.First)
@@ -247,7 +244,7 @@ func (w *walker) batch(s *seg, t part, hashes []segment.Hash, sizes []uint32, ba
 
 // entry compares the entry at w.next, which lies in a segment, with its record,
 // and looks for its blob.
-func (w *walker) entry(s *seg, t part, hash segment.Hash, size uint32) {
+func (w *walker) entry(s *checkedSegment, t stretch, hash segment.Hash, size uint32) {
 	if w.next <= w.index.Last {
 		rec, err := w.index.At(w.next)
 		if err != nil {
@@ -264,7 +261,7 @@ func (w *walker) entry(s *seg, t part, hash segment.Hash, size uint32) {
 }
 
 // unread goes through the entries through last, of which only the records are read.
-func (w *walker) unread(s *seg, last uint64) {
+func (w *walker) unread(s *checkedSegment, last uint64) {
 	for w.next <= last && w.ctx.Err() == nil {
 		rec, err := w.index.At(w.next)
 		switch {
@@ -289,7 +286,7 @@ func (w *walker) unread(s *seg, last uint64) {
 // damage makes the finding on entries in place of which no whole batch lies. Two
 // witnesses may still prove some of them: the hash that the index has, and bytes
 // in the segment or a blob that have it.
-func (w *walker) damage(s *seg, t part) {
+func (w *walker) damage(s *checkedSegment, t stretch) {
 	f := Finding{Kind: BatchDamaged, File: s.Path, Offset: t.offset, Message: t.damage.Error()}
 	if t.gap {
 		f.Kind, f.File = SegmentGap, filepath.Dir(s.Path)
@@ -351,7 +348,7 @@ func (w *walker) damage(s *seg, t part) {
 
 // remains opens the remains of a damaged batch, for the entries in it to be
 // found, and returns a function that closes it.
-func (w *walker) remains(s *seg, t part) (left *segment.Salvager, done func()) {
+func (w *walker) remains(s *checkedSegment, t stretch) (left *segment.Salvager, done func()) {
 	done = func() {}
 	if t.gap || t.end <= t.offset || !s.Readable {
 		return nil, done

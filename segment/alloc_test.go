@@ -108,7 +108,7 @@ func TestAllocation(t *testing.T) {
 			mendSums(b)
 			writeFile(t, path, b)
 			check(t, b, func() {
-				s, err := Stat(path)
+				s, err := statOf(path)
 				if err != nil || !s.Sealed() {
 					return
 				}
@@ -119,7 +119,6 @@ func TestAllocation(t *testing.T) {
 				defer r.Close()
 				for range len(b)/BatchHeaderSize + 2 {
 					if _, err := r.Next(); err != nil {
-						r.Raw(s.Header.First)
 						break
 					}
 				}
@@ -132,7 +131,7 @@ func TestAllocation(t *testing.T) {
 		for _, b := range mutations(corpus(t, "FuzzRecords")) {
 			writeFile(t, filepath.Join(dir, recordFile(1)), b)
 			check(t, b, func() {
-				r := NewRecordReader(dir)
+				r := newRecordReader(dir)
 				defer r.Close()
 				r.Read(1, dst)
 				wholeRecords(RecordFile{Path: filepath.Join(dir, recordFile(1)), First: 1, Size: int64(len(b))})

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -98,4 +99,45 @@ func names(t testing.TB, dir string) []string {
 		names = append(names, filepath.Base(e.Name()))
 	}
 	return names
+}
+
+// statOf is the segment in the file at path, as Capture finds it. An error is about its
+// header or its footer.
+func statOf(path string) (*Segment, error) {
+	first, ok := ParseName(filepath.Base(path))
+	if !ok {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		h, err := ParseHeader(b)
+		if err != nil {
+			return nil, err
+		}
+		first = h.First
+	}
+	f, err := captureFile(path, first, false)
+	if err != nil {
+		return nil, err
+	}
+	d, _ := errors.AsType[*DamageError](f.Damage)
+	switch {
+	case f.Err != nil, f.HeaderErr != nil, d != nil && d.Offset == f.Size-FooterSize:
+		return nil, f.Check()
+	}
+	return f.Segment(), nil
+}
+
+// scanOf is what a scan of the whole file finds.
+func scanOf(s *Segment) (Scan, error) {
+	f, err := os.Open(s.Path)
+	if err != nil {
+		return Scan{}, err
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil {
+		return Scan{}, err
+	}
+	return ScanBatches(f, s.Path, fi.Size(), nil)
 }

@@ -99,6 +99,20 @@ func (f *File) Segment() *Segment {
 	}
 }
 
+// CaptureFile looks at the segment at path alone, as Capture does. The error wraps
+// fs.ErrNotExist where there is none; whatever is wrong with it is in the result.
+func CaptureFile(path string) (*File, error) {
+	first, ok := ParseName(filepath.Base(path))
+	if !ok {
+		return nil, fmt.Errorf("%s is not the name of a segment", path)
+	}
+	f, err := captureFile(path, first, false)
+	if errors.Is(err, errRemoved) {
+		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+	}
+	return f, err
+}
+
 // captureFile looks at one segment. The error is errRemoved.
 func captureFile(path string, first uint64, locked bool) (*File, error) {
 	f := &File{Path: path, First: first, Last: first - 1, End: HeaderSize}

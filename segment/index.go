@@ -16,7 +16,7 @@ import (
 // What tidwall/wal does not do is done here: records carry checksums, a torn
 // tail is trimmed before Open sees it, names are synced, and after any error
 // the object is dropped and reopened. All methods have one owner; reading
-// goes by RecordReader instead.
+// goes by recordReader instead.
 type Index struct {
 	dir  string
 	log  *wal.Log
@@ -44,10 +44,10 @@ func OpenIndex(dir string, need uint64) (x *Index, trimmed int64, err error) {
 	return x, trimmed, nil
 }
 
-// CheckRecordFiles verifies that files lie where arithmetic looks for them: the
+// checkRecordFiles verifies that files lie where arithmetic looks for them: the
 // first begins at index 1, each but the last is full, and the next begins right
 // after it. Errors wrap ErrDamaged.
-func CheckRecordFiles(files []RecordFile) error {
+func checkRecordFiles(files []RecordFile) error {
 	next := uint64(1)
 	for i, f := range files {
 		if f.First != next {
@@ -71,7 +71,7 @@ func (x *Index) open(need uint64) (trimmed int64, err error) {
 	if err := checkStrays(x.dir, strays); err != nil {
 		return 0, err
 	}
-	if err := CheckRecordFiles(files); err != nil {
+	if err := checkRecordFiles(files); err != nil {
 		return 0, err
 	}
 	if len(files) == 0 && need > 0 {
@@ -266,7 +266,7 @@ func LastRecord(dir string) (uint64, error) {
 	if err != nil || len(files) == 0 {
 		return 0, err
 	}
-	if err := CheckRecordFiles(files); err != nil {
+	if err := checkRecordFiles(files); err != nil {
 		return 0, err
 	}
 	tail := files[len(files)-1]

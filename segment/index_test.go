@@ -56,7 +56,7 @@ func openIndex(t *testing.T, dir string, need, last uint64, trimmed int64) *Inde
 // checkRecords reads the records from..through and compares each.
 func checkRecords(t *testing.T, dir string, from, through uint64) {
 	t.Helper()
-	r := NewRecordReader(dir)
+	r := newRecordReader(dir)
 	defer r.Close()
 	dst := make([]Record, 1000)
 	for next := from; next <= through; {
@@ -143,7 +143,7 @@ func TestIndexAcrossFiles(t *testing.T) {
 	}
 	checkRecords(t, dir, 1, full+3)
 	files, strays, err := ListRecordFiles(dir)
-	if err != nil || len(strays) > 0 || CheckRecordFiles(files) != nil || files[0].Size != full*recordStride {
+	if err != nil || len(strays) > 0 || checkRecordFiles(files) != nil || files[0].Size != full*recordStride {
 		t.Errorf("files are %+v, strays %q, %v", files, strays, err)
 	}
 }
@@ -322,10 +322,10 @@ func TestAppendAfterFailure(t *testing.T) {
 	}
 }
 
-func TestRecordReader(t *testing.T) {
+func TestReadRecords(t *testing.T) {
 	t.Parallel()
 	dir := newIndex(t, RecordsPerFile+10)
-	r := NewRecordReader(dir)
+	r := newRecordReader(dir)
 	defer r.Close()
 	dst := make([]Record, 20)
 	for _, tt := range []struct {

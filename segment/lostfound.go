@@ -28,9 +28,9 @@ type note struct {
 	Why  string    `json:"why"`
 }
 
-// Aside notes that the file at path comes to lie in data/lost+found because of
+// aside notes that the file at path comes to lie in data/lost+found because of
 // why, and returns the path it gets there, at which there is nothing yet.
-func Aside(data, path, why string) (now string, err error) {
+func aside(data, path, why string) (now string, err error) {
 	dir := filepath.Join(data, LostFound)
 	if err := MakeDir(dir); err != nil {
 		return "", err
@@ -63,7 +63,7 @@ func Aside(data, path, why string) (now string, err error) {
 // MoveAside moves the file at path to data/lost+found, durably, and returns its
 // path there.
 func MoveAside(data, path, why string) (now string, err error) {
-	if now, err = Aside(data, path, why); err != nil {
+	if now, err = aside(data, path, why); err != nil {
 		return "", err
 	}
 	if err := Rename(path, now); err != nil {
@@ -83,7 +83,7 @@ func MoveAside(data, path, why string) (now string, err error) {
 // LinkAside makes a second link to the regular file at path in data/lost+found, or
 // a copy where the file system has no links, durably, and returns its path there.
 func LinkAside(data, path, why string) (now string, err error) {
-	if now, err = Aside(data, path, why); err != nil {
+	if now, err = aside(data, path, why); err != nil {
 		return "", err
 	}
 	link := func() error { return os.Link(path, now) }
@@ -100,7 +100,7 @@ func LinkAside(data, path, why string) (now string, err error) {
 // CopyAside copies n bytes of the file at path from offset off on to a file in
 // data/lost+found, durably, and returns that file's path.
 func CopyAside(data, path string, off, n int64, why string) (now string, err error) {
-	if now, err = Aside(data, path, why); err != nil {
+	if now, err = aside(data, path, why); err != nil {
 		return "", err
 	}
 	if err := copyPart(path, off, n, now); err != nil {

@@ -122,21 +122,5 @@ func (r *Reader) advance() (b Batch, last uint64, err error) {
 	return b, d.Last, d
 }
 
-// Raw returns the bytes that lie between the header of the batch that holds
-// index and the batch after it, not verified: what is left to look for
-// entries in after a *DamageError. It returns the first index of the batch.
-func (r *Reader) Raw(index uint64) (first uint64, body []byte, err error) {
-	off, next, first, _, err := r.seg.extent(r.f, index)
-	if err != nil {
-		return 0, nil, err
-	}
-	body = make([]byte, next-off-BatchHeaderSize)
-	n, err := r.f.ReadAt(body, off+BatchHeaderSize)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, nil, err
-	}
-	return first, body[:n], nil
-}
-
 // Close closes the file.
 func (r *Reader) Close() error { return r.f.Close() }

@@ -189,23 +189,23 @@ func (f RecordFile) LastRecord() (uint64, error) {
 	return 0, nil
 }
 
-// RecordReader reads records by their place, without tidwall/wal: its Read may
+// recordReader reads records by their place, without tidwall/wal: its Read may
 // not run beside itself. Not for concurrent use; make one for each reader.
-type RecordReader struct {
+type recordReader struct {
 	dir   string
 	f     *os.File
 	first uint64
 	buf   []byte
 }
 
-// NewRecordReader reads the index in dir.
-func NewRecordReader(dir string) *RecordReader { return &RecordReader{dir: dir} }
+// newRecordReader reads the index in dir.
+func newRecordReader(dir string) *recordReader { return &recordReader{dir: dir} }
 
 // Read reads the records of from, from+1, … into dst and returns how many it
 // has read: fewer than len(dst) where a file ends. A record that does not check
 // out is a *DamageError, one that is not there wraps ErrNotFound; the records
 // before it have been read.
-func (r *RecordReader) Read(from uint64, dst []Record) (int, error) {
+func (r *recordReader) Read(from uint64, dst []Record) (int, error) {
 	first, off := recordPlace(from)
 	path := filepath.Join(r.dir, recordFile(first))
 	if r.f == nil || r.first != first {
@@ -242,7 +242,7 @@ func (r *RecordReader) Read(from uint64, dst []Record) (int, error) {
 }
 
 // Close closes the file that is open.
-func (r *RecordReader) Close() error {
+func (r *recordReader) Close() error {
 	if r.f == nil {
 		return nil
 	}

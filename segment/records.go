@@ -8,7 +8,7 @@ const recordRun = 4096
 // Records looks up records of an index, best in ascending order: it reads them
 // many at a time. Not for concurrent use.
 type Records struct {
-	r       *RecordReader
+	r       *recordReader
 	through uint64
 	buf     []Record
 	first   uint64 // the index of buf[0]
@@ -21,7 +21,7 @@ func NewRecords(dir string, through uint64) *Records {
 	if dir == Memory {
 		return &Records{}
 	}
-	return &Records{r: NewRecordReader(dir), through: through}
+	return &Records{r: newRecordReader(dir), through: through}
 }
 
 // Through is the last index that At looks for.
@@ -67,4 +67,20 @@ func (c *Records) Close() error {
 		return nil
 	}
 	return c.r.Close()
+}
+
+// ReadRecords reads the records of first to last of the index in dir. Errors are those
+// of Records.At.
+func ReadRecords(dir string, first, last uint64) ([]Record, error) {
+	r := NewRecords(dir, last)
+	defer r.Close()
+	recs := make([]Record, 0, last-first+1)
+	for index := first; index <= last; index++ {
+		rec, err := r.At(index)
+		if err != nil {
+			return nil, err
+		}
+		recs = append(recs, rec)
+	}
+	return recs, nil
 }

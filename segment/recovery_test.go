@@ -129,17 +129,17 @@ func checkScan(t *testing.T, x *built, b []byte, tt recovery) {
 	if int(scan.End) != x.starts[tt.whole] || scan.Last != x.firsts[tt.whole]-1 || len(scan.Rows) != tt.whole || scan.Header != x.header {
 		t.Errorf("scan is %+v, want %d batches through %d, end %d", scan, tt.whole, x.firsts[tt.whole]-1, x.starts[tt.whole])
 	}
-	s, err2 := Stat(x.path)
+	s, err2 := statOf(x.path)
 	if err2 != nil || s.Sealed() {
-		t.Fatalf("Stat: %v, sealed %v", err2, err2 == nil && s.Sealed())
+		t.Fatalf("captured: %v, sealed %v", err2, err2 == nil && s.Sealed())
 	}
-	again, err3 := s.Scan()
+	again, err3 := scanOf(s)
 	if d := scan.Damage; (again.Damage != nil) != (d != nil) {
-		t.Errorf("Segment.Scan finds %v, ScanBatches %v", again.Damage, d)
+		t.Errorf("a scan of the file finds %v, ScanBatches %v", again.Damage, d)
 	}
 	again.Damage = scan.Damage // except for the path
 	if fmt.Sprint(again, err3 != nil) != fmt.Sprint(scan, err != nil) {
-		t.Errorf("Segment.Scan returns %+v, %v; ScanBatches %+v, %v", again, err3, scan, err)
+		t.Errorf("a scan of the file returns %+v, %v; ScanBatches %+v, %v", again, err3, scan, err)
 	}
 	if tt.says != "" {
 		var d *DamageError
@@ -290,8 +290,8 @@ func TestScanStopsAtError(t *testing.T) {
 	}
 }
 
-// TestStat is the table of what a sealed segment's file may look like.
-func TestStat(t *testing.T) {
+// TestCaptureFile is the table of what a sealed segment's file may look like.
+func TestCaptureFile(t *testing.T) {
 	t.Parallel()
 	footer := func(change func(f *Footer)) func(*built, []byte) []byte {
 		return func(_ *built, b []byte) []byte {
@@ -340,7 +340,7 @@ func TestStat(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			x := build(t, true, 2, 1, 3)
 			x.store(t, tt.spoil(x, bytes.Clone(x.bytes)))
-			s, err := Stat(x.path)
+			s, err := statOf(x.path)
 			if tt.is != nil {
 				if !errors.Is(err, tt.is) || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), x.path) {
 					t.Fatalf("error is %v, want %v with %q and the path", err, tt.is, tt.says)
@@ -354,7 +354,7 @@ func TestStat(t *testing.T) {
 				t.Fatalf("%v, sealed %v, want %v", err, err == nil && s.Sealed(), tt.sealed)
 			}
 			if !tt.sealed {
-				scan, err := s.Scan()
+				scan, err := scanOf(s)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -371,7 +371,7 @@ func TestStat(t *testing.T) {
 				if err := w.Seal(); err != nil {
 					t.Fatal(err)
 				}
-				if s, err = Stat(x.path); err != nil || !s.Sealed() {
+				if s, err = statOf(x.path); err != nil || !s.Sealed() {
 					t.Fatalf("sealed again: %v", err)
 				}
 			}
@@ -385,16 +385,16 @@ func TestStat(t *testing.T) {
 	}
 }
 
-func TestStatOfWhatIsNoFile(t *testing.T) {
+func TestCaptureFileOfWhatIsNoFile(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), Name(1))
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Stat(dir); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "not a regular file") {
+	if _, err := statOf(dir); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("a directory: %v", err)
 	}
-	if _, err := Stat(filepath.Join(dir, "gone.seg")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := statOf(filepath.Join(dir, "gone.seg")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
 }
@@ -404,7 +404,7 @@ func TestStatOfWhatIsNoFile(t *testing.T) {
 func TestFooterSum(t *testing.T) {
 	t.Parallel()
 	x := build(t, true, 2, 2)
-	s, err := Stat(x.path)
+	s, err := statOf(x.path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 )
@@ -24,61 +23,6 @@ type Segment struct {
 	last   uint64 // index of the last durable entry, Header.First-1 when empty
 	end    int64  // end of the last durable batch
 	sum    uint32 // checksum of the last durable batch, or of the header
-}
-
-// Stat reads the header of the file at path and, where it is sealed, the
-// footer, and checks them against its name. It does not read any batch: a
-// segment that is not sealed must be scanned before it can be used. A footer
-// whose checksum is wrong counts as none: a crash while the segment was being
-// sealed can leave a part of it, and the scan finds all that it said. The error
-// is a *DamageError, or wraps ErrVersion, or is the file system's.
-func Stat(path string) (*Segment, error) {
-	// Before it is opened: opening a pipe waits for its other end.
-	fi, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !fi.Mode().IsRegular() {
-		return nil, &DamageError{Path: path, Err: fmt.Errorf("%w: not a regular file but %s", ErrDamaged, fi.Mode().Type())}
-	}
-	f, err := openFile(path, os.O_RDONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b := make([]byte, HeaderSize)
-	n, err := f.ReadAt(b, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	s := &Segment{Path: path}
-	if s.Header, err = ParseHeader(b[:n]); err != nil {
-		return nil, headerError(path, err)
-	}
-	if first, ok := ParseName(filepath.Base(path)); ok && first != s.Header.First {
-		return nil, &DamageError{Path: path, Err: fmt.Errorf("%w: header has first index %d, the name says %d", ErrDamaged, s.Header.First, first)}
-	}
-	s.last, s.end, s.sum = s.Header.First-1, HeaderSize, Checksum(b[:60])
-	size, err := readEnd(f, b[:FooterSize])
-	if err != nil {
-		return nil, err
-	}
-	if size < HeaderSize+FooterSize {
-		return s, nil
-	}
-	at := size - FooterSize
-	s.footer, s.sealed, err = ParseFooter(b[:FooterSize], size)
-	if !s.sealed {
-		return s, nil
-	}
-	if err == nil && s.footer.First != s.Header.First {
-		err = fmt.Errorf("%w: footer has first index %d, the header %d", ErrDamaged, s.footer.First, s.Header.First)
-	}
-	if err != nil {
-		return nil, &DamageError{Path: path, Offset: at, First: s.Header.First, Err: err}
-	}
-	s.last, s.end, s.sum = s.footer.Last, int64(s.footer.Table), s.footer.Sum
-	return s, nil
 }
 
 // readEnd reads the last len(b) bytes of a segment, unless it is too short to
@@ -104,30 +48,6 @@ func readEnd(f *os.File, b []byte) (size int64, err error) {
 			return 0, &DamageError{Path: f.Name(), Offset: size - int64(len(b)), Err: fmt.Errorf("%w: the file has %d bytes and ends before: %w", ErrDamaged, size, io.ErrUnexpectedEOF)}
 		}
 	}
-}
-
-// Scan reads the whole of a segment that is not sealed, from the disk and not
-// from the page cache, and takes what it finds for the segment's contents. See
-// ScanBatches for what it returns.
-func (s *Segment) Scan() (Scan, error) {
-	f, err := openFile(s.Path, os.O_RDONLY, 0)
-	if err != nil {
-		return Scan{}, err
-	}
-	defer f.Close()
-	dropCache(f)
-	fi, err := f.Stat()
-	if err != nil {
-		return Scan{}, err
-	}
-	scan, err := ScanBatches(f, s.Path, fi.Size(), nil)
-	if err != nil {
-		return scan, err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.rows, s.last, s.end, s.sum = scan.Rows, scan.Last, scan.End, scan.Sum
-	return scan, nil
 }
 
 // Sealed reports whether the segment takes no more appends.

@@ -158,11 +158,11 @@ func TestProve(t *testing.T) {
 	end := w.End()
 	scan := func(path string) Scan {
 		t.Helper()
-		s, err := Stat(path)
+		s, err := statOf(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		scan, err := s.Scan()
+		scan, err := scanOf(s)
 		if err != nil || scan.Torn != 0 {
 			t.Fatalf("scan is %+v, %v", scan, err)
 		}
@@ -192,11 +192,11 @@ func TestProve(t *testing.T) {
 	if err := w.Close(); err != nil || !scan(w.Path).Proved {
 		t.Errorf("close: %v, proved %v", err, scan(w.Path).Proved)
 	}
-	s, err := Stat(w.Path)
+	s, err := statOf(w.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := s.Scan()
+	found, err := scanOf(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestProve(t *testing.T) {
 	if err := w.Seal(); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := Stat(w.Path); err != nil || !s.Sealed() || s.Last() != 103 {
+	if s, err := statOf(w.Path); err != nil || !s.Sealed() || s.Last() != 103 {
 		t.Errorf("the sealed segment: %v", err)
 	}
 

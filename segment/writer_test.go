@@ -132,7 +132,7 @@ func TestFailedWriteIsUndone(t *testing.T) {
 		if err := w.Seal(); err != nil {
 			t.Error(err)
 		}
-		if s, err := Stat(w.Path); err != nil || !s.Sealed() || s.Last() != 101 {
+		if s, err := statOf(w.Path); err != nil || !s.Sealed() || s.Last() != 101 {
 			t.Errorf("%d bytes landed: the sealed segment: %v", landed, err)
 		}
 	}
@@ -172,11 +172,11 @@ func TestFailedSyncIsForGood(t *testing.T) {
 	b, n := frame(`{"unknown":1}`)
 	refused(t, w, f, w.Commit(b, n, testTime))
 	// The next process finds the batch, or does not: here it is on the disk.
-	s, err := Stat(w.Path)
+	s, err := statOf(w.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if scan, err := s.Scan(); err != nil || scan.Last != 101 {
+	if scan, err := scanOf(s); err != nil || scan.Last != 101 {
 		t.Errorf("scan: %+v, %v, want last 101", scan, err)
 	}
 }
@@ -214,11 +214,11 @@ func TestFailedFillIsNoFailure(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		s, err := Stat(w.Path)
+		s, err := statOf(w.Path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if scan, err := s.Scan(); err != nil || scan.Last != 102 || scan.Torn != 0 {
+		if scan, err := scanOf(s); err != nil || scan.Last != 102 || scan.Torn != 0 {
 			t.Errorf("scan: %+v, %v, want last 102", scan, err)
 		}
 	}
@@ -247,14 +247,14 @@ func TestFailedSeal(t *testing.T) {
 			if got := entriesOf(t, w.Segment); got != `{"durable":1} ` {
 				t.Errorf("entries are %q, want the durable one", got)
 			}
-			s, err := Stat(w.Path)
+			s, err := statOf(w.Path)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if s.Sealed() {
 				return // all of it landed before the sync failed
 			}
-			scan, err := s.Scan()
+			scan, err := scanOf(s)
 			if err != nil || scan.Last != 100 {
 				t.Fatalf("scan: %+v, %v, want last 100", scan, err)
 			}
@@ -265,7 +265,7 @@ func TestFailedSeal(t *testing.T) {
 			if err := again.Seal(); err != nil {
 				t.Fatal(err)
 			}
-			if s, err := Stat(w.Path); err != nil || !s.Sealed() || s.Last() != 100 {
+			if s, err := statOf(w.Path); err != nil || !s.Sealed() || s.Last() != 100 {
 				t.Errorf("sealed again: %v", err)
 			}
 		})

@@ -311,12 +311,8 @@ func TestForeignEntry(t *testing.T) {
 // TestDisagreement: a batch that checks out, and a record that has another hash.
 func TestDisagreement(t *testing.T) {
 	dir := build(t, 0, false)
-	records := segment.NewRecordReader(filepath.Join(dir, "wal"))
-	defer records.Close()
-	recs := make([]segment.Record, entries)
-	if n, err := records.Read(1, recs); n != entries {
-		t.Fatal(n, err)
-	}
+	recs, err := segment.ReadRecords(filepath.Join(dir, "wal"), 1, entries)
+	must(t, err)
 	recs[41].Hash[0] ^= 1
 	path := filepath.Join(dir, "wal", "00000000000000000001")
 	must(t, os.Remove(path))

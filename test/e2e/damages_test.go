@@ -132,9 +132,9 @@ func (s damagedStore) batches(path string) []int {
 	scan, err := segment.ScanBatches(bytes.NewReader(b), path, int64(len(b)), nil)
 	if err != nil || len(scan.Rows) == 0 {
 		// It is sealed: the table looks like what a write left.
-		seg, serr := segment.Stat(path)
+		f, serr := segment.CaptureFile(path)
 		s.must(serr)
-		scan, err = segment.ScanBatches(bytes.NewReader(b), path, seg.End(), nil)
+		scan, err = segment.ScanBatches(bytes.NewReader(b), path, f.End, nil)
 		s.must(err)
 	}
 	for _, row := range scan.Rows {

@@ -44,9 +44,7 @@ func (r *repairer) restoreBlobs() error {
 			r.gone[f.Hash] = r.gone[f.Hash] || f.Needed
 			if f.Exists && !f.Needed {
 				// No entry needs it: without it the store is whole.
-				if err := r.do(Step{Action: "move", File: path, First: f.Index, Last: f.Index, Message: "to lost+found: it is damaged"}, func() error {
-					return r.move(path, "damaged")
-				}); err != nil {
+				if err := r.moveAway(Step{File: path, First: f.Index, Last: f.Index, Message: "it is damaged"}, "damaged"); err != nil {
 					return err
 				}
 			}
@@ -138,10 +136,7 @@ func (r *repairer) prune() error {
 		return nil
 	}
 	for _, path := range r.plan.Orphans {
-		err := r.do(Step{Action: "move", File: path, Message: "to lost+found: no entry has this hash"}, func() error {
-			return r.move(path, "no entry has this hash")
-		})
-		if err != nil {
+		if err := r.moveAway(Step{File: path, Message: "no entry has this hash"}, "no entry has this hash"); err != nil {
 			return err
 		}
 	}

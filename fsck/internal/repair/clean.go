@@ -37,18 +37,12 @@ func (r *repairer) clean() error {
 			}
 			continue
 		}
-		err := r.do(Step{Action: "move", File: path, Message: "to lost+found: it does not belong to the log"}, func() error {
-			return r.move(path, "does not belong to the log")
-		})
-		if err != nil {
+		if err := r.moveAway(Step{File: path, Message: "it does not belong to the log"}, "does not belong to the log"); err != nil {
 			return err
 		}
 	}
 	for _, path := range r.plan.Residues {
-		err := r.do(Step{Action: "move", File: path, Message: "to lost+found: it is empty, and the segment before it has its indices"}, func() error {
-			return r.move(path, "a segment that was begun and never used")
-		})
-		if err != nil {
+		if err := r.moveAway(Step{File: path, Message: "it is empty, and the segment before it has its indices"}, "a segment that was begun and never used"); err != nil {
 			return err
 		}
 	}
@@ -57,10 +51,7 @@ func (r *repairer) clean() error {
 		if r.GivenUp > 0 {
 			message, why = "no entry can be read after it", "remains of entries that were given up"
 		}
-		err := r.do(Step{Action: "cut", File: path, Message: fmt.Sprintf("at offset %d: %s", end, message)}, func() error {
-			return r.cut(path, end, why)
-		})
-		if err != nil {
+		if err := r.cutOff(Step{File: path, Message: fmt.Sprintf("at offset %d: %s", end, message)}, end, why); err != nil {
 			return err
 		}
 	}
@@ -76,9 +67,8 @@ func (r *repairer) takeAway(path string) error {
 	}
 	to, err := os.Stat(path)
 	if fi.Mode()&fs.ModeSymlink == 0 || err != nil || !to.Mode().IsRegular() {
-		return r.do(Step{Action: "move", File: path, Message: "to lost+found: it is " + plan.TypeName(fi.Mode())}, func() error {
-			return r.move(path, "was "+plan.TypeName(fi.Mode()))
-		})
+		what := plan.TypeName(fi.Mode())
+		return r.moveAway(Step{File: path, Message: "it is " + what}, "was "+what)
 	}
 	target, _ := os.Readlink(path)
 	return r.do(Step{Action: "copy", File: path, Message: "in place of the link to " + target}, func() error {
@@ -120,9 +110,8 @@ func (r *repairer) rightName(path string, first uint64) error {
 			return r.rename(path, path+".misplaced")
 		})
 	}
-	return r.do(Step{Action: "move", File: path, First: first, Message: "to lost+found: its header says " + segment.Name(first) + ", which exists"}, func() error {
-		return r.move(path, "the header says that it is "+segment.Name(first))
-	})
+	name := segment.Name(first)
+	return r.moveAway(Step{File: path, First: first, Message: "its header says " + name + ", which exists"}, "the header says that it is "+name)
 }
 
 // readHeader reads the header of a file that may be a segment.

@@ -9,14 +9,14 @@ import (
 // where there was none: the size at which the daemon seals one.
 const newSegmentMax = 64 << 20
 
-// pieceEnd is the last index of a segment that begins at first and is to hold
+// newSegmentEnd is the last index of a segment that begins at first and is to hold
 // entries through last at most: the other copy's segment that has first, or as
 // much as a segment has room for.
 func (r *repairer) newSegmentEnd(first, last uint64) uint64 {
 	if r.other != nil {
 		if h := r.other.segmentOf(first); h != nil {
-			end := h.last()
-			if h == r.other.segs[len(r.other.segs)-1] {
+			end := h.last
+			if end == r.other.end {
 				end = max(end, r.other.head) // entries may be left after its last batch
 			}
 			return min(last, end)
@@ -54,7 +54,7 @@ func (r *repairer) fillGap(first, last uint64) error {
 // have to become blobs, more of them than the log has room for, or where there
 // are no segments at all.
 func (r *repairer) adopt() error {
-	if r.other == nil || len(r.other.segs) == 0 || r.other.first > r.copyEnd() {
+	if r.other == nil || r.other.end == 0 || r.other.first > r.copyEnd() {
 		return nil
 	}
 	missing, lowest := int64(0), uint64(0)
@@ -71,7 +71,7 @@ func (r *repairer) adopt() error {
 	case len(r.segs) == 0 && missing > 0:
 		return r.grow(r.other.first, r.copyEnd())
 	case len(r.segs) > 0 && missing > 0 && none && r.copyEnd() >= r.first-1:
-		first := max(r.other.segmentOf(lowest).batches[0].first, 1)
+		first := max(r.other.segmentOf(lowest).first, 1)
 		return r.fillGap(first, r.first-1)
 	}
 	return nil
@@ -96,7 +96,7 @@ func (r *repairer) extend() error {
 		return nil
 	}
 	last := r.other.first - 1
-	if len(r.other.segs) == 0 {
+	if r.other.end == 0 {
 		last = through
 	}
 	for first := plan.FileOf(r.index.Last + 1); first <= last; first += segment.RecordsPerFile {

@@ -63,10 +63,10 @@ func (r *repairer) findGone(files map[uint64]bool) error {
 }
 
 // reindex writes the file of the index with the records first..last again. Each
-// comes from the segments, or stays as it is, or is taken from another copy. put
-// gets every entry from the segments whose record is new. Nothing is done where
+// comes from the segments, or stays as it is, or is taken from another copy. s, unless
+// nil, gets every entry from the segments whose record is new. Nothing is done where
 // a record is to be found nowhere and loss is not accepted.
-func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segment.Hash) error) error {
+func (r *repairer) reindex(first, last uint64, s *settler) error {
 	recs := make([]segment.Record, last-first+1)
 	from := make([]bool, last-first+1) // a segment has the entry
 	err := r.entries(max(first, r.first), last, func(index uint64, at int64, text []byte, lost bool) error {
@@ -74,8 +74,8 @@ func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segmen
 		old, err := r.index.At(index)
 		if !lost {
 			rec = segment.Record{Hash: segment.Sum(text), Time: at, Size: uint32(len(text))}
-			if put != nil && err != nil {
-				if err := put(text, rec.Hash); err != nil {
+			if err != nil {
+				if err := s.put(text, rec.Hash); err != nil {
 					return err
 				}
 			}
@@ -90,7 +90,7 @@ func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segmen
 	}
 	var lost plan.Ranges
 	n := uint64(0)
-	changed := r.plan.Records[first] || put != nil
+	changed := r.plan.Records[first] || s != nil
 	for i := range recs {
 		if from[i] {
 			continue
@@ -121,22 +121,28 @@ func (r *repairer) reindex(first, last uint64, put func(text []byte, hash segmen
 	if n > 0 && !r.AcceptLoss {
 		return nil
 	}
-	path, _, _ := segment.RecordPath(r.WAL, first)
 	if !changed && n == 0 {
 		return nil
 	}
-	message := fmt.Sprintf("write it again, with %d records", len(recs))
+	note := ""
 	if n > 0 {
-		message += fmt.Sprintf(", of them %d of entries recorded as lost: %s", n, lost)
+		note = fmt.Sprintf(", of them %d of entries recorded as lost: %s", n, lost)
 	}
+	return r.writeRecords(first, recs, note, s.sync)
+}
+
+// writeRecords makes the step of writing the file of the index that begins at first,
+// with recs. blobs makes the blobs durable that the records name.
+func (r *repairer) writeRecords(first uint64, recs []segment.Record, note string, blobs func() error) error {
+	path, _, _ := segment.RecordPath(r.WAL, first)
+	last := first + uint64(len(recs)) - 1
+	message := fmt.Sprintf("write it again, with %d records", len(recs)) + note
 	return r.do(Step{Action: "reindex", File: path, First: first, Last: last, Message: message}, func() error {
 		if err := segment.MakeDir(r.WAL); err != nil {
 			return err
 		}
-		if r.sync != nil {
-			if err := r.sync(); err != nil {
-				return err
-			}
+		if err := blobs(); err != nil {
+			return err
 		}
 		if err := r.change(); err != nil {
 			return err
@@ -196,51 +202,61 @@ func (r *repairer) settle() error {
 	if len(r.plan.Gaps)+len(r.plan.Damaged) > 0 {
 		return nil // not all entries that the segments should have are there
 	}
-	var blobs *segment.Blobs
-	loose := 0
-	put := func(text []byte, hash segment.Hash) error {
-		if r.DryRun || r.Blobs == segment.Memory || r.LooseMax >= 0 && loose >= r.LooseMax {
-			return nil
-		}
-		if blobs == nil {
-			var err error
-			if blobs, err = segment.OpenBlobs(r.Blobs); err != nil {
-				return err
-			}
-			if loose, err = blobs.Count(); err != nil {
-				return err
-			}
-			if r.LooseMax >= 0 && loose >= r.LooseMax {
-				return nil
-			}
-		}
-		if err := r.change(); err != nil {
-			return err
-		}
-		created, err := blobs.Put(hash, text)
-		if created {
-			loose++
-		}
-		return err
-	}
-	defer func() {
-		if blobs != nil {
-			blobs.Close()
-		}
-	}()
-	r.sync = func() error {
-		if blobs == nil {
-			return nil
-		}
-		return blobs.Sync()
-	}
-	defer func() { r.sync = nil }()
+	s := &settler{repairer: r}
+	defer s.close()
 	for first := plan.FileOf(r.index.Last + 1); first <= r.head; first += segment.RecordsPerFile {
-		if err := r.reindex(first, min(first+segment.RecordsPerFile-1, r.head), put); err != nil {
+		if err := r.reindex(first, min(first+segment.RecordsPerFile-1, r.head), s); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// settler writes blobs of entries that the index lacks. A nil *settler writes none.
+type settler struct {
+	*repairer
+	blobs *segment.Blobs // once it is open
+	loose int            // how many there are
+}
+
+// put writes the blob of an entry while there is room for it.
+func (s *settler) put(text []byte, hash segment.Hash) (err error) {
+	if s == nil || s.DryRun || s.Blobs == segment.Memory || s.LooseMax == 0 {
+		return nil
+	}
+	if s.blobs == nil {
+		if s.blobs, err = segment.OpenBlobs(s.Blobs); err != nil {
+			return err
+		}
+		if s.loose, err = s.blobs.Count(); err != nil {
+			return err
+		}
+	}
+	if s.LooseMax >= 0 && s.loose >= s.LooseMax {
+		return nil
+	}
+	if err := s.change(); err != nil {
+		return err
+	}
+	created, err := s.blobs.Put(hash, text)
+	if created {
+		s.loose++
+	}
+	return err
+}
+
+// sync makes the blobs durable.
+func (s *settler) sync() error {
+	if s == nil || s.blobs == nil {
+		return nil
+	}
+	return s.blobs.Sync()
+}
+
+func (s *settler) close() {
+	if s.blobs != nil {
+		s.blobs.Close()
+	}
 }
 
 // cutAhead deals with an index that goes on after the last segment: entries that are
@@ -283,18 +299,12 @@ func (r *repairer) cutAhead() error {
 		path := r.index.Files[first].Path
 		switch {
 		case first > file:
-			err := r.do(Step{Action: "move", File: path, First: first, Message: "to lost+found: records without content"}, func() error {
-				return r.move(path, "records without content")
-			})
-			if err != nil {
+			if err := r.moveAway(Step{File: path, First: first, Message: "records without content"}, "records without content"); err != nil {
 				return err
 			}
 		case first == file:
 			size := int64(r.head+1-first) * (segment.RecordSize + 1)
-			err := r.do(Step{Action: "cut", File: path, First: r.head + 1, Last: ahead, Message: "records without content"}, func() error {
-				return r.cut(path, size, "records without content")
-			})
-			if err != nil {
+			if err := r.cutOff(Step{File: path, First: r.head + 1, Last: ahead, Message: "records without content"}, size, "records without content"); err != nil {
 				return err
 			}
 		}

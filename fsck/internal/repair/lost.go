@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 
 	"tcp-log-server/fsck/internal/plan"
@@ -15,21 +14,19 @@ import (
 // restoreLost brings back entries that have been recorded as lost and are found
 // now: in another copy, or in a blob that has been put back.
 func (r *repairer) restoreLost() error {
-	for _, first := range slices.Sorted(maps.Keys(r.plan.Lost)) {
-		for _, s := range r.segs {
-			if s.First != first || !s.Readable {
-				continue
-			}
-			b := &rebuilder{repairer: r, seg: s, last: r.wantedLast(s), header: s.Header}
-			if err := b.build(""); err != nil {
-				return err
-			}
-			if b.lost > 0 || b.stillLost >= r.plan.Lost[first] {
-				continue
-			}
-			if _, err := r.rebuild(first, b.last, b.last, s); err != nil {
-				return err
-			}
+	for _, s := range r.segs {
+		if r.plan.Lost[s.First] == 0 || !s.Readable {
+			continue
+		}
+		b := &rebuilder{repairer: r, seg: s, last: r.wantedLast(s), header: s.Header}
+		if err := b.build(""); err != nil {
+			return err
+		}
+		if b.lost > 0 || b.stillLost >= r.plan.Lost[s.First] {
+			continue
+		}
+		if _, err := r.rebuild(s.First, b.last, b.last, s); err != nil {
+			return err
 		}
 	}
 	for _, first := range slices.Sorted(maps.Keys(r.plan.LostFiles)) {
@@ -64,24 +61,11 @@ func (r *repairer) restoreLoose(first uint64) error {
 	if len(back) == 0 {
 		return nil
 	}
-	path, _, _ := segment.RecordPath(r.WAL, first)
-	message := fmt.Sprintf("write it again, with %d records, of them %d of entries that had been recorded as lost and are found again: %s", len(recs), len(back), which)
-	return r.do(Step{Action: "reindex", File: path, First: first, Last: last, Message: message}, func() error {
-		if err := r.putBlobs(back); err != nil {
-			return err
-		}
-		tmp := filepath.Join(r.WAL, segment.RepairName)
-		if err := r.change(); err != nil {
-			return err
-		}
-		if err := segment.WriteRecords(tmp, first, recs); err != nil {
-			return err
-		}
-		return r.replace(tmp, path, "written again")
-	})
+	note := fmt.Sprintf(", of them %d of entries that had been recorded as lost and are found again: %s", len(back), which)
+	return r.writeRecords(first, recs, note, func() error { return r.putBlobs(back) })
 }
 
-// again finds the entry at index, whose record is that of a lost one.
+// findLost finds the entry at index, whose record is that of a lost one.
 func (r *repairer) findLost(index uint64, rec segment.Record) (found, bool) {
 	known := rec.Hash != segment.Hash{}
 	b := &rebuilder{repairer: r}
@@ -92,7 +76,7 @@ func (r *repairer) findLost(index uint64, rec segment.Record) (found, bool) {
 	return e, ok
 }
 
-// putAgain writes the blobs of entries that have been found again. They are
+// putBlobs writes the blobs of entries that have been found again. They are
 // durable before the records that name them.
 func (r *repairer) putBlobs(back map[uint64]segment.Record) error {
 	blobs, err := segment.OpenBlobs(r.Blobs)

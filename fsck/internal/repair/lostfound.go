@@ -8,6 +8,18 @@ import (
 	"tcp-log-server/segment"
 )
 
+// moveAway makes the step of moving s.File to lost+found.
+func (r *repairer) moveAway(s Step, why string) error {
+	s.Action, s.Message = "move", "to lost+found: "+s.Message
+	return r.do(s, func() error { return r.move(s.File, why) })
+}
+
+// cutOff makes the step of cutting s.File to size.
+func (r *repairer) cutOff(s Step, size int64, why string) error {
+	s.Action = "cut"
+	return r.do(s, func() error { return r.cut(s.File, size, why) })
+}
+
 // move moves the file or directory at path to lost+found.
 func (r *repairer) move(path, why string) error {
 	if err := r.change(); err != nil {

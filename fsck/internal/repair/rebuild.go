@@ -24,19 +24,18 @@ func (r *repairer) restoreSegments() error {
 	for first := range r.plan.Reseal {
 		r.plan.Damaged[first] = true
 	}
-	for _, first := range slices.Sorted(maps.Keys(r.plan.Damaged)) {
-		for _, s := range r.segs {
-			if s.First == first && !r.isWrong(s.Path) {
-				// The last one may go further, as far as the other copy knows.
-				end := r.wantedLast(s)
-				may := end
-				if s == r.segs[len(r.segs)-1] && !s.Sealed {
-					may = max(end, r.newSegmentEnd(s.First, max(end, r.copyEnd())))
-				}
-				if _, err := r.rebuild(s.First, end, may, s); err != nil {
-					return err
-				}
-			}
+	for _, s := range r.segs {
+		if !r.plan.Damaged[s.First] || r.isWrong(s.Path) {
+			continue
+		}
+		// The last one may go further, as far as the other copy knows.
+		end := r.wantedLast(s)
+		may := end
+		if s == r.segs[len(r.segs)-1] && !s.Sealed {
+			may = max(end, r.newSegmentEnd(s.First, max(end, r.copyEnd())))
+		}
+		if _, err := r.rebuild(s.First, end, may, s); err != nil {
+			return err
 		}
 	}
 	for _, first := range slices.Sorted(maps.Keys(r.plan.Gaps)) {
@@ -53,7 +52,7 @@ func (r *repairer) isWrong(path string) bool {
 	return err != nil || !fi.Mode().IsRegular()
 }
 
-// should is the last index that the segment should hold.
+// wantedLast is the last index that the segment should hold.
 func (r *repairer) wantedLast(s *plan.Segment) uint64 {
 	switch {
 	case s.Sealed && s.HeaderOK:
@@ -280,17 +279,9 @@ func (r *repairer) sumBefore(first uint64) uint32 {
 	if i < 0 {
 		return 0
 	}
-	before, err := segment.Stat(r.segs[i].Path)
-	if err != nil {
+	before, err := segment.CaptureFile(r.segs[i].Path)
+	if err != nil || before.Check() != nil || before.Last+1 != first {
 		return 0
 	}
-	if !before.Sealed() {
-		if _, err := before.Scan(); err != nil {
-			return 0
-		}
-	}
-	if before.Last()+1 != first {
-		return 0
-	}
-	return before.Sum()
+	return before.Sum
 }

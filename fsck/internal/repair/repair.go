@@ -81,7 +81,6 @@ type repairer struct {
 	other    *source                 // the other copy, or nil
 	trust    uint64                  // through where it holds the same log
 	own      *source                 // the log's own segments, once they have been needed
-	sync     func() error            // makes blobs durable before the records that name them
 	salvaged map[segment.Hash]string // blobs under another name or moved away, by the hash of their bytes
 	searched bool                    // lost+found has been looked through for them
 	gone     map[segment.Hash]bool   // entries that are to be recorded as lost

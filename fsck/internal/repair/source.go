@@ -21,76 +21,68 @@ type found struct {
 	batch uint64 // the first index of the batch that it was in, 0 if not known
 }
 
-// source is another copy of the log, from which entries are taken. It is not
+// source is a copy of the log, or the log itself, from which entries are taken. It is not
 // trusted: batches are verified as they are read, blobs by their hashes, and so
 // are entries in the remains of batches.
 type source struct {
 	dir     string
 	segs    []*sourceSegment // ascending
-	records *segment.RecordReader
-	// first is the first index that its segments hold, one after its head if
-	// it has none; head is its last entry.
-	first, head uint64
+	records *segment.Records
+	// first is the first index that its whole batches hold, one after its head if it
+	// has none; end is the last one, or 0; head is its last entry.
+	first, end, head uint64
 
 	of   *sourceSegment // the segment that was read last
 	file *os.File       // it
-	at   int            // the row of the batch that was read last
-	body []byte         // of that batch
+	at   *stretch       // of it
+	body []byte         // of at, if that is a whole batch
 	next uint64         // the entry that rest begins with
 	rest []byte         // of body
-
-	damaged     []damagedRange // ascending
-	in          int            // the one that was looked into last
-	damagedFile *os.File
-	left        *segment.Salvager // of it
+	left *segment.Salvager
 }
 
 // sourceSegment is one segment of a source: its whole batches, and the bytes in place
 // of others.
 type sourceSegment struct {
-	path    string
-	header  segment.Header
-	known   bool // the header checks out
-	batches []batch
-	damaged []damagedRange
-}
-
-// damagedRange is bytes in place of whole batches, in which some of the entries
-// first..last may be left.
-type damagedRange struct {
 	path        string
-	first, last uint64
-	offset, end int64
+	header      segment.Header
+	known       bool // the header checks out
+	stretches   []stretch
+	first, last uint64 // of the whole batches; both are 0 if there are none
 }
 
-// batch is a whole batch.
-type batch struct {
+// stretch is a whole batch, or bytes in place of some in which entries may be left.
+type stretch struct {
 	first, last uint64
 	offset, end int64
 	time        int64
+	whole       bool
 }
 
-func (h *sourceSegment) last() uint64 { return h.batches[len(h.batches)-1].last }
-
-// readSourceSegment lists the whole batches of a segment, and the damaged ranges that
-// may hold entries. It returns nil if there are none. Bytes after the last batch are
-// the last damaged range: how many entries an open segment has there is not known.
+// readSourceSegment lists the stretches of a segment that may hold entries. It returns
+// nil if there are none. Bytes after the last batch are the last stretch: how many
+// entries an open segment has there is not known.
 func readSourceSegment(file *segment.File) *sourceSegment {
-	s, path, first := plan.NewSegment(file), file.Path, file.First
-	f, err := segment.OpenRegular(path)
+	s := plan.NewSegment(file)
+	f, err := segment.OpenRegular(file.Path)
 	if err != nil || !s.Readable {
 		return nil
 	}
 	defer f.Close()
-	h := &sourceSegment{path: path, header: s.Header, known: s.HeaderOK}
+	h := &sourceSegment{path: file.Path, header: s.Header, known: s.HeaderOK}
 	// What cannot be read any further ends the list: that is no error here.
-	w, _ := segment.Walk(f, first, s.HeaderSum, s.HeaderOK, s.BatchesEnd(), func(p segment.Piece) error {
-		switch {
-		case p.Damage != nil && p.Last >= p.First:
-			h.damaged = append(h.damaged, damagedRange{path, p.First, p.Last, p.Offset, p.End})
-		case p.Damage == nil && !p.Lost && len(p.Entries) > 0:
-			h.batches = append(h.batches, batch{p.First, p.Last, p.Offset, p.End, p.Time})
+	w, _ := segment.Walk(f, file.First, s.HeaderSum, s.HeaderOK, s.BatchesEnd(), func(p segment.Piece) error {
+		whole := p.Damage == nil
+		if p.Last < p.First || whole && len(p.Entries) == 0 {
+			return nil
 		}
+		if whole {
+			if h.last == 0 {
+				h.first = p.First
+			}
+			h.last = p.Last
+		}
+		h.stretches = append(h.stretches, stretch{p.First, p.Last, p.Offset, p.End, p.Time, whole})
 		return nil
 	})
 	last := uint64(math.MaxUint64)
@@ -98,9 +90,9 @@ func readSourceSegment(file *segment.File) *sourceSegment {
 		last = s.Footer.Last
 	}
 	if w.Torn > 0 && last > w.Last {
-		h.damaged = append(h.damaged, damagedRange{path, w.Last + 1, last, w.End, w.End + w.Torn})
+		h.stretches = append(h.stretches, stretch{first: w.Last + 1, last: last, offset: w.End, end: w.End + w.Torn})
 	}
-	if len(h.batches)+len(h.damaged) == 0 {
+	if len(h.stretches) == 0 {
 		return nil
 	}
 	return h
@@ -109,7 +101,7 @@ func readSourceSegment(file *segment.File) *sourceSegment {
 // openSource opens the copy of the store id in dir. What of it is damaged is not
 // used. An error says that it is no copy of this store.
 func openSource(dir string, id segment.StoreID) (*source, error) {
-	o := &source{dir: dir, records: segment.NewRecordReader(filepath.Join(dir, "wal"))}
+	o := &source{dir: dir, records: segment.NewRecords(filepath.Join(dir, "wal"), math.MaxUint64)}
 	proof := false
 	for _, part := range []string{"wal", "blobs"} {
 		if fi, err := os.Stat(filepath.Join(dir, part)); err == nil && !fi.IsDir() {
@@ -134,13 +126,12 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 			return nil, fmt.Errorf("%s belongs to store %s, want %s: it is a copy of another log", h.path, h.header.Store, id)
 		}
 		proof = proof || h.known
-		if len(h.batches) > 0 {
-			o.segs = append(o.segs, h)
+		if n := len(o.segs); n > 0 {
+			before := &o.segs[n-1].stretches
+			last := &(*before)[len(*before)-1]
+			last.last = min(last.last, f.First-1)
 		}
-		if n := len(o.damaged); n > 0 {
-			o.damaged[n-1].last = min(o.damaged[n-1].last, f.First-1)
-		}
-		o.damaged = append(o.damaged, h.damaged...)
+		o.segs = append(o.segs, h)
 	}
 	if !proof {
 		return nil, fmt.Errorf("%s %w that could be told to be a copy of store %s", dir, ErrNoLog, id)
@@ -151,9 +142,14 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 
 // extent notes how far the copy goes.
 func (o *source) extent() {
-	if n := len(o.segs); n > 0 {
-		o.first, o.head = o.segs[0].batches[0].first, o.segs[n-1].last()
-		o.head = max(o.head, o.reached())
+	for _, h := range o.segs {
+		if h.last > 0 && o.end == 0 {
+			o.first = h.first
+		}
+		o.end = max(o.end, h.last)
+	}
+	if o.end > 0 {
+		o.head = max(o.end, o.reached())
 		return
 	}
 	o.head = o.indexed()
@@ -188,12 +184,12 @@ func (o *source) entry(index uint64) (found, bool) {
 // reached is the last entry that the index of the copy proves in the bytes after its
 // last batch, 0 if there is none.
 func (o *source) reached() uint64 {
-	n := len(o.damaged)
-	if n == 0 || !o.openDamaged(n-1) {
+	h := o.segs[len(o.segs)-1]
+	t := h.stretches[len(h.stretches)-1]
+	if t.whole || !o.read(t.first) {
 		return 0
 	}
-	b := o.damaged[n-1]
-	if last := o.left.Reach(b.first, min(b.last, o.indexed()), o.record); last >= b.first {
+	if last := o.left.Reach(t.first, min(t.last, o.indexed()), o.record); last >= t.first {
 		return last
 	}
 	return 0
@@ -201,40 +197,16 @@ func (o *source) reached() uint64 {
 
 // salvage is the entry at index, whose record is rec, from the remains of a batch.
 func (o *source) salvage(index uint64, rec segment.Record) ([]byte, bool) {
-	at := sort.Search(len(o.damaged), func(i int) bool { return o.damaged[i].last >= index })
-	if at == len(o.damaged) || o.damaged[at].first > index || !o.openDamaged(at) {
+	if !o.read(index) || o.at.whole {
 		return nil, false
 	}
 	return o.left.Find(rec)
 }
 
-// openDamaged opens the damaged range of that number.
-func (o *source) openDamaged(at int) bool {
-	if o.left != nil && o.in == at {
-		return true
-	}
-	o.closeDamaged()
-	b := o.damaged[at]
-	f, err := segment.OpenRegular(b.path)
-	if err != nil {
-		return false
-	}
-	o.in, o.damagedFile, o.left = at, f, segment.NewSalvager(f, b.offset, b.end)
-	return true
-}
-
-func (o *source) closeDamaged() {
-	if o.damagedFile != nil {
-		o.damagedFile.Close()
-	}
-	o.damagedFile, o.left = nil, nil
-}
-
 // record is the record of index.
 func (o *source) record(index uint64) (segment.Record, bool) {
-	var one [1]segment.Record
-	n, _ := o.records.Read(index, one[:])
-	return one[0], n == 1
+	rec, err := o.records.At(index)
+	return rec, err == nil
 }
 
 // known is the record of index: made from the entry if there is one, else that of the
@@ -268,89 +240,101 @@ func wholeBlob(dir string, hash segment.Hash) ([]byte, bool) {
 	return entry, err == nil && segment.Sum(entry) == hash
 }
 
-// segmentOf is the segment that holds index, or nil.
+// segmentOf is the segment between whose first and last whole batch index lies, or nil.
 func (o *source) segmentOf(index uint64) *sourceSegment {
-	i := sort.Search(len(o.segs), func(i int) bool { return o.segs[i].batches[0].first > index }) - 1
-	if i < 0 || index > o.segs[i].last() {
+	if h := o.segmentAt(index); h != nil && h.first <= index && index <= h.last {
+		return h
+	}
+	return nil
+}
+
+// segmentAt is the last segment that begins at index or before, or nil.
+func (o *source) segmentAt(index uint64) *sourceSegment {
+	i := sort.Search(len(o.segs), func(i int) bool { return o.segs[i].stretches[0].first > index }) - 1
+	if i < 0 {
 		return nil
 	}
 	return o.segs[i]
 }
 
-// fromSegment is the entry at index, from a segment. Its text is valid until the next
-// call.
+// fromSegment is the entry at index, from a whole batch. Its text is valid until the
+// next call.
 func (o *source) fromSegment(index uint64) (found, bool) {
-	if o.of == nil || o.body == nil || index < o.of.batches[o.at].first || index > o.of.batches[o.at].last {
-		if !o.seek(index) {
-			return found{}, false
-		}
+	if !o.read(index) || !o.at.whole {
+		return found{}, false
 	}
-	r := o.of.batches[o.at]
 	if index < o.next {
-		o.next, o.rest = r.first, o.body
+		o.next, o.rest = o.at.first, o.body
 	}
 	for len(o.rest) > 0 {
 		line, rest, _ := bytes.Cut(o.rest, []byte{'\n'})
 		if o.next == index {
-			return found{text: line, time: r.time, batch: r.first}, true
+			return found{text: line, time: o.at.time, batch: o.at.first}, true
 		}
 		o.next, o.rest = o.next+1, rest
 	}
 	return found{}, false
 }
 
-// seek reads the batch that holds index.
-func (o *source) seek(index uint64) bool {
-	h := o.segmentOf(index)
+// read goes to the stretch that holds index, or may hold it, and reads it if it is a
+// whole batch.
+func (o *source) read(index uint64) bool {
+	if t := o.at; t != nil && t.first <= index && index <= t.last {
+		return true
+	}
+	h := o.segmentAt(index)
 	if h == nil {
 		return false
 	}
-	at := sort.Search(len(h.batches), func(i int) bool { return h.batches[i].last >= index })
-	if h.batches[at].first > index {
+	i := sort.Search(len(h.stretches), func(i int) bool { return h.stretches[i].last >= index })
+	if i == len(h.stretches) || h.stretches[i].first > index {
 		return false
 	}
 	if h != o.of {
-		o.closeSegment()
+		o.closeFile()
 		f, err := segment.OpenRegular(h.path)
 		if err != nil {
 			return false
 		}
 		o.of, o.file = h, f
 	}
-	r := h.batches[at]
-	o.body = nil
-	b := make([]byte, r.end-r.offset)
-	if _, err := o.file.ReadAt(b, r.offset); err != nil {
+	t := &h.stretches[i]
+	o.at = nil
+	if !t.whole {
+		o.at, o.left = t, segment.NewSalvager(o.file, t.offset, t.end)
+		return true
+	}
+	b := make([]byte, t.end-t.offset)
+	if _, err := o.file.ReadAt(b, t.offset); err != nil {
 		return false
 	}
 	head, err := segment.ParseBatchHeader(b)
 	body := b[segment.BatchHeaderSize:]
-	if err != nil || head.First != r.first || head.Last() != r.last || segment.Checksum(body) != head.Body {
+	if err != nil || head.First != t.first || head.Last() != t.last || segment.Checksum(body) != head.Body {
 		return false // it has changed since it was listed
 	}
-	o.at, o.body, o.next, o.rest = at, body, r.first, body
+	o.at, o.body, o.next, o.rest = t, body, t.first, body
 	return true
 }
 
-func (o *source) closeSegment() {
+func (o *source) closeFile() {
 	if o.file != nil {
 		o.file.Close()
 	}
-	o.of, o.file, o.body = nil, nil, nil
+	o.of, o.file, o.at = nil, nil, nil
 }
 
 func (o *source) close() {
-	o.closeSegment()
-	o.closeDamaged()
+	o.closeFile()
 	o.records.Close()
 }
 
 // ownEntry is the entry at index, from a segment of the log itself.
 func (r *repairer) ownEntry(index uint64) (found, bool) {
 	if r.own == nil {
-		r.own = &source{dir: r.Data, records: segment.NewRecordReader(r.WAL)}
+		r.own = &source{dir: r.Data, records: segment.NewRecords(r.WAL, math.MaxUint64)}
 		for _, s := range r.segs {
-			if h := readSourceSegment(s.File); h != nil && len(h.batches) > 0 && (!h.known || h.header.Store == r.id) {
+			if h := readSourceSegment(s.File); h != nil && (!h.known || h.header.Store == r.id) {
 				r.own.segs = append(r.own.segs, h)
 			}
 		}

@@ -67,9 +67,9 @@ func (c *checker) marks() error {
 	return nil
 }
 
-// agree sets the extent of the log from the captured files, and makes the findings
+// extent sets the extent of the log from the captured files, and makes the findings
 // on the segment files and on index and segments that end at different entries.
-func (c *checker) agree() error {
+func (c *checker) extent() error {
 	if c.foreignIndex {
 		c.index.Close()
 		c.index = c.listIndex(false) // nothing
@@ -119,7 +119,7 @@ func (c *checker) agree() error {
 }
 
 // reached is the last entry that the index proves in the bytes after the last batch of s, the last segment, or the head.
-func (c *checker) reached(s *seg) uint64 {
+func (c *checker) reached(s *checkedSegment) uint64 {
 	if s.Walked.Torn == 0 {
 		return c.head
 	}
@@ -145,7 +145,7 @@ func (c *checker) anyBlobs() bool {
 }
 
 // judge makes the findings on a segment's file and header.
-func (c *checker) judge(s *seg) {
+func (c *checker) judge(s *checkedSegment) {
 	fi, err := os.Lstat(s.Path)
 	if err == nil && !fi.Mode().IsRegular() {
 		c.wrongType(s.Path, fi.Mode(), "a file")
@@ -182,7 +182,7 @@ func (c *checker) judge(s *seg) {
 
 // torn makes the finding of bytes after the last batch, unless the file has changed by
 // the end of the check: then a daemon was writing them.
-func (c *checker) torn(s *seg, w segment.Walked) {
+func (c *checker) torn(s *checkedSegment, w segment.Walked) {
 	size, mtime := s.Size, s.Modified
 	c.later = append(c.later, func() {
 		fi, err := os.Stat(s.Path)

@@ -1,0 +1,266 @@
+package fsck
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sort"
+
+	"tcp-log-server/segment"
+)
+
+// chainEnd is where a segment ends and the next should begin.
+type chainEnd struct {
+	last  uint64
+	sum   uint32
+	known bool // sum is
+	path  string
+}
+
+// segment reads one segment that should follow what ended at before.
+func (p *pipeline) segment(s *checkedSegment, before chainEnd) chainEnd {
+	switch {
+	case s.First > before.last+1:
+		before.known = false
+		p.add(s, stretch{first: before.last + 1, last: s.First - 1, gap: true, damage: fmt.Errorf("no segment holds these entries: %s begins at %d", segment.Name(s.First), s.First)}, nil)
+	case s.First <= before.last:
+		p.c.find(Finding{Kind: SegmentOverlap, File: s.Path, First: s.First, Last: before.last,
+			Message: fmt.Sprintf("begins at index %d, and %s ends at %d", s.First, before.path, before.last)})
+		p.c.plan.Update(func() { p.c.plan.Manual = append(p.c.plan.Manual, s.Path) })
+	}
+	if before.known && s.HeaderOK && s.Header.Prev != before.sum {
+		p.c.plan.Rebuild(s.First)
+		p.c.find(Finding{Kind: SegmentChain, File: s.Path, First: s.First, Want: hex32(before.sum), Got: hex32(s.Header.Prev),
+			Message: fmt.Sprintf("follows checksum %08x, want %08x: that of %s", s.Header.Prev, before.sum, before.path)})
+	}
+	// should is where the segment should end, as far as others know.
+	should := p.c.head
+	if s.Next > 0 {
+		should = s.Next - 1
+	}
+	if s.Sealed && s.HeaderOK {
+		should = s.Footer.Last
+	}
+	if !s.Readable {
+		return p.inPlaceOf(s, should, stretch{end: s.Size, damage: errors.New("the segment cannot be read")})
+	}
+	f, err := segment.OpenRegular(s.Path)
+	switch {
+	case gone(err) && p.c.goneOn(s):
+		// Removed since the start: its entries are in blobs now.
+		return p.inPlaceOf(s, should, stretch{missing: true})
+	case err != nil:
+		p.unreadable(s, s.First, should, err)
+		return p.inPlaceOf(s, should, stretch{damage: err})
+	}
+	defer f.Close()
+	if p.c.Quick && s.Sealed && s.HeaderOK {
+		p.table(s, f, nil)
+		end := p.inPlaceOf(s, should, stretch{unread: true})
+		end.sum, end.known = s.Footer.Sum, true
+		return end
+	}
+	return p.batches(s, f, should)
+}
+
+// inPlaceOf adds t in place of the batches of a segment through last.
+func (p *pipeline) inPlaceOf(s *checkedSegment, last uint64, t stretch) chainEnd {
+	s.Last = max(last, s.First-1)
+	if t.first, t.last = s.First, s.Last; t.last >= t.first {
+		p.add(s, t, nil)
+	}
+	return chainEnd{last: s.Last, path: s.Path}
+}
+
+// batches reads the batches of a segment, which should end at the index should.
+func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) chainEnd {
+	if s.Next > 0 && !s.Sealed {
+		// It may have been sealed since.
+		if fi, err := f.Stat(); err == nil {
+			s.Modified = fi.ModTime()
+		}
+		if s.Footer, s.Size, s.Sealed, _ = readFooter(f); s.Sealed {
+			should = s.Footer.Last
+		}
+	}
+	limit := s.BatchesEnd()
+	if s.Next == 0 && !s.Sealed {
+		limit = s.Walked.End // the check has judged the rest when it began
+		if at := s.Walked.Proved; at > 0 {
+			limit = at + segment.BatchHeaderSize
+		}
+	}
+	found := &batchList{}
+	w, err := segment.Walk(f, s.First, s.HeaderSum, s.HeaderOK, limit, func(piece segment.Piece) error {
+		if piece.Fault != nil {
+			p.c.plan.Rebuild(s.First)
+			p.c.find(Finding{Kind: SegmentChain, File: s.Path, Offset: piece.Offset, First: piece.First, Last: piece.Last, Message: piece.Fault.Error()})
+		}
+		found.add(s, piece)
+		p.add(s, stretch{
+			first: piece.First, last: piece.Last, time: piece.Time, offset: piece.Offset, end: piece.End,
+			lost: piece.Lost, damage: piece.Damage,
+		}, piece.Entries)
+		return p.c.ctx.Err()
+	})
+	if p.c.ctx.Err() != nil {
+		return chainEnd{}
+	}
+	if err != nil {
+		p.unreadable(s, w.Last+1, should, err)
+		w.Why = err
+	}
+	s.Last = w.Last
+	end := chainEnd{last: w.Last, sum: w.Sum, known: err == nil, path: s.Path}
+	if s.Sealed {
+		end.sum = s.Footer.Sum
+	}
+	if !s.Sealed && s.Next > 0 {
+		if footer, size, ok, bad := readFooter(f); ok && int64(footer.Table) == w.End {
+			s.Sealed, s.Footer, s.Size, w.Torn = true, footer, size, 0 // sealed meanwhile
+		} else {
+			p.unsealed(s, bad, w)
+		}
+	}
+	if should > w.Last && (err != nil || w.Torn > 0 || s.Sealed || s.Next == 0) {
+		if w.Why == nil {
+			w.Why = fmt.Errorf("the batches end at index %d, want %d", w.Last, should)
+		}
+		p.add(s, stretch{first: w.Last + 1, last: should, offset: w.End, end: max(limit, w.End+s.Walked.Torn), damage: w.Why}, nil)
+		s.Last, end.last, end.known = should, should, s.Sealed
+		found.partial = true
+	} else if s.Sealed && s.HeaderOK {
+		switch want := s.Footer.Chain(); {
+		case w.Batches > 0 && w.Sum != want && err == nil:
+			found.why = fmt.Errorf("the last batch has checksum %08x, the footer says %08x", w.Sum, want)
+		case w.Torn > 0:
+			found.why = fmt.Errorf("%d bytes between the last batch and the table", w.Torn)
+		}
+	}
+	if s.Sealed {
+		p.table(s, f, found)
+	}
+	return end
+}
+
+// readFooter reads the footer of a segment, and the size of the file. err says why what
+// lies in its place is none, unless that is what a crash can leave of writing it.
+func readFooter(f *os.File) (footer segment.Footer, size int64, ok bool, err error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return footer, 0, false, nil
+	}
+	b := make([]byte, segment.FooterSize)
+	size = fi.Size()
+	if size < segment.HeaderSize+segment.FooterSize {
+		return footer, size, false, nil
+	}
+	if _, err := f.ReadAt(b, size-segment.FooterSize); err != nil {
+		return footer, size, false, nil
+	}
+	footer, ok, err = segment.ParseFooter(b, size)
+	switch {
+	case err == nil && ok:
+		return footer, size, true, nil
+	case binary.LittleEndian.Uint32(b[60:]) == 0:
+		err = nil
+	}
+	return segment.Footer{}, size, false, err
+}
+
+// goneOn reports whether the segment can have been removed by a daemon since the
+// start: then there are later ones, and none before them.
+func (c *checker) goneOn(s *checkedSegment) bool {
+	firsts, err := segment.List(segmentDir(c.Data))
+	return err == nil && len(firsts) > 0 && firsts[0] > s.First
+}
+
+// unsealed makes the findings on a segment that others follow and that has no
+// footer, because of bad if there is something like one. The next start seals it.
+func (p *pipeline) unsealed(s *checkedSegment, bad error, w segment.Walked) {
+	switch {
+	case bad != nil:
+		p.tableFinding(s, s.Size-segment.FooterSize, s.Next-1, bad)
+	case w.Last == s.Next-1 && !s.Oversized():
+		p.later(s, Finding{Kind: Unsealed, File: s.Path, Offset: w.End, First: s.First, Last: w.Last, Message: "is full and not sealed: the daemon does that, or the next start"})
+		if w.Torn > 0 {
+			p.c.mu.Lock()
+			p.c.torn(s, w)
+			p.c.mu.Unlock()
+		}
+	}
+}
+
+// later makes the finding at the end, unless the file has changed by then.
+func (p *pipeline) later(s *checkedSegment, f Finding) {
+	c := p.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.later = append(c.later, func() {
+		if fi, err := os.Stat(s.Path); err == nil && fi.Size() == s.Size {
+			c.find(f)
+		}
+	})
+}
+
+// unreadable makes the finding that a segment cannot be read.
+func (p *pipeline) unreadable(s *checkedSegment, first, last uint64, err error) {
+	p.c.plan.Rebuild(s.First)
+	p.c.unreadable(s.Path, first, last, err)
+}
+
+// batchList is where the batches of a segment lie, to compare its table with them.
+type batchList struct {
+	rows    []segment.Row // of whole batches
+	partial bool          // others are damaged or missing, which is said elsewhere
+	why     error         // what is wrong with the end of the batches
+}
+
+func (l *batchList) add(s *checkedSegment, piece segment.Piece) {
+	if piece.Damage != nil {
+		l.partial = true
+		return
+	}
+	l.rows = append(l.rows, segment.Row{Delta: uint32(piece.First - s.First), Offset: uint32(piece.Offset)})
+}
+
+// table makes the finding on the table of a sealed segment. Without found it is not
+// compared with the batches, and its checksum tells.
+func (p *pipeline) table(s *checkedSegment, f *os.File, found *batchList) {
+	if err := compareTable(s, f, found); err != nil {
+		p.tableFinding(s, int64(s.Footer.Table), s.Footer.Last, err)
+	}
+}
+
+func (p *pipeline) tableFinding(s *checkedSegment, offset int64, last uint64, err error) {
+	p.c.plan.Update(func() { p.c.plan.Reseal[s.First] = true })
+	p.c.find(Finding{Kind: SegmentTable, File: s.Path, Offset: offset, First: s.First, Last: last, Message: err.Error()})
+}
+
+func compareTable(s *checkedSegment, f *os.File, found *batchList) error {
+	n := int(s.Footer.Batches)
+	b := make([]byte, n*segment.RowSize)
+	if _, err := f.ReadAt(b, int64(s.Footer.Table)); err != nil {
+		return err
+	}
+	if sum := segment.Checksum(b); sum != s.Footer.Rows {
+		return fmt.Errorf("the table has checksum %08x, the footer says %08x", sum, s.Footer.Rows)
+	}
+	if found == nil {
+		return nil
+	}
+	row := func(i int) segment.Row { return segment.ParseRow(b[i*segment.RowSize:]) }
+	for _, want := range found.rows {
+		at := sort.Search(n, func(i int) bool { return row(i).Delta >= want.Delta })
+		if at == n || row(at) != want {
+			return fmt.Errorf("the table has no row for the batch of index %d at offset %d", s.First+uint64(want.Delta), want.Offset)
+		}
+	}
+	if len(found.rows) != n && !found.partial {
+		return fmt.Errorf("the table has %d rows, and there are %d batches", n, len(found.rows))
+	}
+	return found.why
+}
+
+func hex32(sum uint32) string { return fmt.Sprintf("%08x", sum) }
