@@ -101,7 +101,7 @@ func (d *dest) checkOwn(id segment.StoreID) error {
 	}
 	if len(firsts) > 0 {
 		seg, err := segment.CaptureFile(filepath.Join(d.segments(), segment.Name(firsts[0])))
-		if err == nil {
+		if err == nil && !seg.Known() {
 			err = seg.Check()
 		}
 		if err != nil {
