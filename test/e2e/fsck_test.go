@@ -131,7 +131,7 @@ func TestFsckRefuses(t *testing.T) {
 		says string
 	}{
 		{[]string{""}, "directory is empty"},
-		{[]string{"--through", "0", dir}, "--through is 0"},
+		{[]string{"--through", "0", dir}, "through is 0"},
 		{[]string{"--repair", "--from", "", dir}, "--from is empty"},
 		{[]string{"--repair", "--from", dir, dir}, "is the directory that is to be repaired"},
 		{[]string{"--repair", "--from", link, dir}, "is the directory that is to be repaired"},
