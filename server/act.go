@@ -1,0 +1,221 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+)
+
+// badLogged is how many bad messages of one connection have a line each in the log, so that a
+// peer cannot fill it.
+const badLogged = 10
+
+// line acts on one line. A write joins the group g. Before anything else takes effect,
+// the writes before it are submitted; but a read's snapshot is taken before that, so that
+// what arrived with the read is not yet history. line returns the group for the next
+// line.
+func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) {
+	c := r.conn
+	if blank(line) {
+		return g, false, nil
+	}
+	if len(line) >= largeLine { // which may have to wait: the writes before it do not
+		if err := c.flush(g); err != nil {
+			return nil, true, err
+		}
+		g = newGroup(c)
+	}
+	before := len(g.entries)
+	m, entries, bad, cut := c.server.parsing.parse(c.ctx, line, g.entries)
+	if cut != nil {
+		return nil, true, cut
+	}
+	g.entries = entries
+	if bad == nil && m.kind == token && r.greeted {
+		m.kind, m.fault = invalid, "invalid message: a token is accepted only as the first message"
+	}
+	if bad == nil && (m.kind == write || m.kind == invalid) {
+		r.greeted = true
+		if m.kind == write {
+			c.addWrite(g, m, before)
+		} else {
+			r.refuse(g, m.id, m.fault)
+		}
+		if len(g.entries) < groupMax {
+			return g, false, nil
+		}
+	}
+	if bad == nil && m.kind == read && c.rights.Read {
+		if err := r.prepareRead(m); err != nil {
+			return nil, true, err
+		}
+	}
+	if err := c.flush(g); err != nil {
+		return nil, true, err
+	}
+	if bad != nil {
+		c.server.counts.invalid.Add(1)
+		r.logInvalid(bad.Error())
+		c.outbox.reject(bad)
+		return nil, true, nil
+	}
+	r.other, r.greeted = r.other || m.kind != write, true
+	switch {
+	case (m.kind == stat || m.kind == read) && !c.rights.Read:
+		c.server.counts.unauthorized.Add(1)
+		if r.mayLog() {
+			c.log.Warn().Str("event", "unauthorized").Msg("a read without the right to it")
+		}
+		err = c.fault(m.id, "unauthorized: this token may not read")
+	case m.kind == stat:
+		err = r.stat()
+	}
+	if err != nil {
+		return nil, true, err
+	}
+	return newGroup(c), false, nil
+}
+
+// refuse answers a message that is no write, or none that is acceptable, after the writes
+// before it.
+func (r *reader) refuse(g *group, id []byte, text string) {
+	g.refuse(id, text)
+	r.other = true
+	r.conn.server.counts.invalid.Add(1)
+	r.logInvalid(text)
+}
+
+// tooLong answers a line that is over the limit, of which start has arrived, at least
+// as many bytes as the limit. Its id is known if it came before the entry. The error says
+// why the connection was cut.
+func (r *reader) tooLong(start []byte) error {
+	c := r.conn
+	limit := c.server.cfg.MaxEntry + lineSlack
+	g := newGroup(c)
+	r.refuse(g, leadingID(start[:limit]), fmt.Sprintf("not stored: the line is over the limit of %d bytes", limit))
+	return c.submit(g)
+}
+
+// mayLog reports whether one more bad message of this connection may have a line in the
+// log; those that may not are counted, for the line about its close.
+func (r *reader) mayLog() bool {
+	if r.logged == badLogged {
+		r.unlogged++
+		return false
+	}
+	r.logged++
+	return true
+}
+
+// logInvalid logs a line of the peer that is invalid.
+func (r *reader) logInvalid(text string) {
+	if r.mayLog() {
+		r.conn.log.Warn().Str("event", "invalid").Str("error", text).Send()
+	}
+}
+
+// stat answers with the server's status.
+func (r *reader) stat() error {
+	var status any
+	if stat := r.conn.server.cfg.Stat; stat != nil {
+		status = stat()
+	} else {
+		head, err := r.conn.server.log.Head(r.conn.ctx)
+		if err != nil {
+			return err
+		}
+		status = map[string]uint64{"head": head}
+	}
+	text, err := json.Marshal(status)
+	if err != nil {
+		return r.conn.fault(nil, "stat: "+r.conn.server.failures.forPeer(err).Error())
+	}
+	return r.conn.aside(append(append([]byte(`{"stat":`), text...), "}\n"...))
+}
+
+// prepareRead prepares a read with the head of this moment as its snapshot, unless one is
+// running already.
+func (r *reader) prepareRead(m message) error {
+	c := r.conn
+	c.outbox.mu.Lock()
+	busy := c.outbox.reading
+	c.outbox.reading = true
+	c.outbox.mu.Unlock()
+	if busy {
+		return c.fault(m.id, "already reading")
+	}
+	head, err := c.server.log.Head(c.ctx)
+	if err != nil {
+		return err
+	}
+	req := &request{next: m.from, through: math.MaxUint64, snapshot: head}
+	if m.count > 0 && m.count-1 <= math.MaxUint64-m.from {
+		req.through = m.from + (m.count - 1)
+	}
+	c.outbox.prepare(req)
+	return nil
+}
+
+// blank reports whether the line holds nothing but JSON's white space.
+func blank(line []byte) bool {
+	for _, c := range line {
+		if c != ' ' && c != '\t' && c != '\r' {
+			return false
+		}
+	}
+	return true
+}
+
+// addWrite adds a write to the group. Its entry, unless it was refused, lies in entries
+// from before on.
+func (c *conn) addWrite(g *group, m message, before int) {
+	size := len(g.entries) - before - 1
+	why := ""
+	switch limit := c.server.cfg.MaxEntry; {
+	case !c.rights.Write:
+		why = "unauthorized: this token may not write"
+	case m.refused != nil:
+		why = m.refused.Error()
+	case size > limit:
+		why = fmt.Sprintf("the entry is %d bytes long, over the limit of %d", size, limit)
+	default:
+		g.add(m.id)
+		return
+	}
+	g.entries = g.entries[:before]
+	g.refuse(m.id, "not stored: "+why)
+	c.server.counts.refused.Add(1)
+}
+
+// takeWrites submits what a gatherer has read, if it is nothing but writes with acceptable
+// entries, in whole lines, and there is room for them. Otherwise the reader deals with it.
+func (c *conn) takeWrites(b []byte, full bool) bool {
+	c.server.counts.received.Add(uint64(len(b)))
+	if full || b[len(b)-1] != '\n' || !c.rights.Write {
+		return false
+	}
+	limit := c.server.cfg.MaxEntry
+	g := newGroup(c)
+	for len(b) > 0 {
+		i := bytes.IndexByte(b, '\n')
+		line := b[:i]
+		b = b[i+1:]
+		if blank(line) {
+			continue
+		}
+		before := len(g.entries)
+		m, entries, err := parse(line, g.entries)
+		g.entries = entries
+		if err != nil || m.kind != write || m.refused != nil || len(entries)-before-1 > limit || len(line) >= limit+lineSlack {
+			g.release()
+			return false
+		}
+		g.add(m.id)
+	}
+	if len(g.ends) == 0 || c.trySubmit(g) {
+		return true
+	}
+	g.release()
+	return false
+}
