@@ -42,7 +42,7 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 		} else {
 			r.refuse(g, m.id, m.fault)
 		}
-		if len(g.entries) < groupMax {
+		if !g.full() {
 			return g, false, nil
 		}
 	}

@@ -18,8 +18,8 @@ type group struct {
 	// none.
 	ids  []byte
 	ends []int
-	// refusals are the writes that are refused, in order, and refused the length of their
-	// texts.
+	// refusals are the writes that are refused, in order, and refused about how much memory
+	// they take.
 	refusals []refusal
 	refused  int64
 
@@ -84,8 +84,15 @@ func (g *group) refuse(id []byte, why string) {
 	g.ids = append(g.ids, id...)
 	g.ends = append(g.ends, len(g.ids))
 	g.refusals = append(g.refusals, refusal{len(g.ends) - 1, why})
-	g.refused += int64(len(why))
+	g.refused += int64(len(why)) + 64
 }
+
+// refusedMax is how many bytes of refusals one group collects: a message of one byte can cause
+// a hundred.
+const refusedMax = 16 << 10
+
+// full reports whether the group is to be submitted before it grows further.
+func (g *group) full() bool { return len(g.entries) >= groupMax || g.refused >= refusedMax }
 
 // size is about how much memory the group's replies take.
 func (g *group) size() int64 { return int64(len(g.ids)+16*len(g.ends)+64) + g.refused }

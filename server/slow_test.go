@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,6 +103,29 @@ func TestPeersThatTakeNothing(t *testing.T) {
 			}
 			c.nc.Close()
 		})
+	}
+}
+
+// Many of them together, with messages far shorter than their answers, cost no more than
+// what replies may take.
+func TestManyPeersThatTakeNothing(t *testing.T) {
+	noLeaks(t)
+	h := start(t, openMemory(t), Config{})
+	const peers = 60
+	before := heap()
+	input := []byte(strings.Repeat("1\n", 128<<10))
+	var sending sync.WaitGroup
+	for range peers {
+		c := h.dial()
+		c.nc.(*net.TCPConn).SetReadBuffer(4 << 10)
+		sending.Go(func() {
+			c.nc.SetWriteDeadline(time.Now().Add(2 * time.Second))
+			c.nc.Write(input)
+		})
+	}
+	sending.Wait()
+	if grown := heap() - before; grown > 3*allUnsent {
+		t.Errorf("%d peers cost %d MB of memory", peers, grown>>20)
 	}
 }
 
