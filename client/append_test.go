@@ -279,7 +279,7 @@ func TestAppendStalled(t *testing.T) {
 		first int // the size of the first append, which is under way before the others begin
 		until func(c *client.Client) bool
 	}{
-		"in line behind one that no socket takes whole": {12 << 20, func(c *client.Client) bool { return c.InLine() == count-1 }},
+		"in line after one that no socket takes whole": {12 << 20, func(c *client.Client) bool { return c.InLine() == count-1 }},
 		"at any moment": {30_000, func(c *client.Client) bool { return c.Written()+c.InLine() > count/2 }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -485,7 +485,7 @@ func TestClose(t *testing.T) {
 		t.Errorf("the follower ends with %v, want ErrClosed", err)
 	}
 	if _, more := <-followed; more {
-		t.Error("there is more behind the error")
+		t.Error("unexpected data after the error")
 	}
 	_, err = c.Append(patient(t), []byte("{}"))
 	outcome(t, err, client.ErrNotSent)

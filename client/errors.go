@@ -46,7 +46,7 @@ var (
 )
 
 // EntryError takes the place, in a read, of an entry that the server cannot read from its
-// disk. The read goes on with the next entry.
+// disk. The read continues with the next entry.
 type EntryError struct {
 	Index uint64
 	Text  string // why, in the server's words

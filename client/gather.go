@@ -20,7 +20,7 @@ const (
 	// dueRounds is how often the reading goroutine lets others run after the last append
 	// that came: some microseconds, if no other goroutine is ready.
 	dueRounds = 20
-	// writeRounds is how many writes a goroutine makes for others before it goes on with its
+	// writeRounds is how many writes a goroutine makes for others before it continues with its
 	// own work.
 	writeRounds = 4
 )

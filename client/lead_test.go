@@ -18,7 +18,7 @@ func poll(t testing.TB, what string, happened func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !happened(); time.Sleep(50 * time.Microsecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }
@@ -185,7 +185,7 @@ func TestLeadFault(t *testing.T) {
 }
 
 // TestLeadContextEnded: an append that leads waits no longer than its context, and what
-// it has begun goes on without it.
+// it has begun continues without it.
 func TestLeadContextEnded(t *testing.T) {
 	noLeaks(t)
 	begun, read, answer := make(chan struct{}), make(chan struct{}), make(chan struct{})
@@ -312,7 +312,7 @@ func TestLeadUnsentAtClose(t *testing.T) {
 	outcome(t, err, client.ErrNotSent)
 }
 
-// TestCloseStalled: Close waits for no answer, whoever is stuck in a write.
+// TestCloseStalled: Close waits for no answer, even while a goroutine is stuck in a write.
 func TestCloseStalled(t *testing.T) {
 	large := []byte(`["` + strings.Repeat("x", 12<<20) + `"]`)
 	noLeaks(t)

@@ -43,7 +43,7 @@ func (c *Client) Read(ctx context.Context, from, count uint64) iter.Seq2[Entry, 
 // ends, the client is closed, or one of the errors below occurs.
 //
 // If the connection is lost, or the server stops, Follow reconnects, as often as it takes,
-// and goes on with the entry after the last one it has yielded: none is missed and none
+// and continues with the entry after the last one it has yielded: none is missed and none
 // comes twice. Options.OnRetry hears of it.
 //
 // An *EntryError takes the place of an entry that the server cannot read, and Follow goes
@@ -100,7 +100,7 @@ func lasting(err error) bool {
 	return false
 }
 
-// backoff returns how long to wait after so many failed attempts.
+// backoff returns how long to wait after the given number of failed attempts.
 func (c *Client) backoff(attempt int) time.Duration {
 	most := c.opts.MaxBackoff
 	if attempt < 32 {
@@ -116,7 +116,7 @@ type cursor struct {
 	client *Client
 	next   uint64 // index of the next entry to yield
 
-	// The last entry that was yielded, if any: a read that goes on over another connection
+	// The last entry that was yielded, if any: a read that continues over another connection
 	// starts with it, which shows that the log is the same.
 	last    json.RawMessage
 	seen    bool
@@ -195,7 +195,7 @@ func (r *cursor) resumed() {
 	}
 }
 
-// compare checks the first line of a read that goes on: the last entry again.
+// compare checks the first line of a resumed read: the last entry again.
 func (r *cursor) compare(ctx context.Context, s *stream) error {
 	m, err := s.next(ctx)
 	switch {

@@ -167,7 +167,7 @@ func TestReadAnswers(t *testing.T) {
 		err  error
 	}{
 		{"other form", `{ "entry": {"b" : 1}, "new":true,"index":1}` + "\n" + `{"current":true,"x":{}}`, []string{`1 {"b" : 1}`}, nil},
-		{"more behind the entry", `{"index":1,"entry":{"a":1},"new":{"x":2}}` + "\n" + `{"index":2,"entry":{"a":2},"new":{"x":2}}` + "\n" + `{"current":true}`, []string{`1 {"a":1}`, `2 {"a":2}`}, nil},
+		{"more after the entry", `{"index":1,"entry":{"a":1},"new":{"x":2}}` + "\n" + `{"index":2,"entry":{"a":2},"new":{"x":2}}` + "\n" + `{"current":true}`, []string{`1 {"a":1}`, `2 {"a":2}`}, nil},
 		{"other index", `{"index":2,"entry":{}}`, nil, client.ErrProtocol},
 		{"gap", `{"index":1,"entry":{}}` + "\n" + `{"index":3,"entry":{}}`, []string{"1 {}"}, client.ErrProtocol},
 		{"again", `{"index":1,"entry":{}}` + "\n" + `{"index":1,"entry":{}}`, []string{"1 {}"}, client.ErrProtocol},
@@ -198,7 +198,7 @@ func TestReadAnswers(t *testing.T) {
 			var last error
 			for e, err := range c.Read(patient(t), 1, 0) {
 				if last != nil {
-					t.Errorf("%v comes behind the error %v", e, last)
+					t.Errorf("%v comes after the error %v", e, last)
 				}
 				if last = err; err == nil {
 					got = append(got, fmt.Sprintf("%d %s", e.Index, e.Value))
