@@ -182,7 +182,7 @@ func (b *backup) run() error {
 	return b.prune()
 }
 
-// checkApart refuses a destination that is, holds, or lies in one of the
+// checkApart refuses a destination that is, contains, or is inside one of the
 // directories of the log.
 func checkApart(config Config) error {
 	if config.Data == Memory || config.Data == "" {
@@ -202,7 +202,7 @@ func checkApart(config Config) error {
 	return nil
 }
 
-// within reports whether path is dir or lies below it, by the identity of the
+// within reports whether path is dir or is below it, by the identity of the
 // directories that exist, so whatever the ways that lead to them.
 func within(path, dir string) bool {
 	want, err := os.Stat(dir)

@@ -223,7 +223,7 @@ func TestRefused(t *testing.T) {
 	})
 }
 
-// list names the files below dir and their sizes, but for LOCK.
+// list names the files below dir and their sizes, except LOCK.
 func list(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder

@@ -204,7 +204,7 @@ func readBack(t testing.TB, dir string, want [][]byte) uint64 {
 	next := uint64(1)
 	err := l.Read(context.Background(), 1, head, func(first uint64, count int, lines []byte, err error) error {
 		if errors.Is(err, engine.ErrLost) && next > uint64(len(want)) {
-			next += uint64(count) // what nobody has been told is stored may be lost
+			next += uint64(count) // an entry that was not acknowledged may be lost
 			return nil
 		}
 		if err != nil {

@@ -186,7 +186,7 @@ func repair(t *testing.T, dir string, seen map[string]int) {
 
 // tellsNothing reports whether zeros from a batch at offset on may be lost
 // sectors as well as a copy of space that was not written yet: where they begin
-// says which, unless the batch begins with a sector or its header lies in two.
+// says which, unless the batch begins with a sector or its header spans two.
 func tellsNothing(offset int64) bool {
 	const sector = 512
 	return offset%sector == 0 || offset%sector > sector-segment.BatchHeaderSize
@@ -246,7 +246,7 @@ func TestCopiedWhileItGrows(t *testing.T) {
 }
 
 // TestCopiedWhileItGrew: as before, but what came in the meantime is one batch,
-// so that no header of another one lies behind the zeros. The index proves some
+// so that no header of another one follows the zeros. The index proves some
 // of its entries, and those in the place of the zeros are lost to the copy.
 func TestCopiedWhileItGrew(t *testing.T) {
 	for _, test := range []struct {
@@ -277,7 +277,7 @@ func TestCopiedWhileItGrew(t *testing.T) {
 			}
 			appendAll(t, l, e, 0, test.batches, 20)
 			if test.zeros == 1 {
-				// One more, so that the next header lies across a multiple of 512.
+				// One more, so that the next header spans a multiple of 512.
 				pad := 512 + 490 - (end()+segment.BatchHeaderSize+len("[\"\"]\n"))%512
 				appendLines(t, l, e, []byte("[\""+strings.Repeat("x", pad)+"\"]\n"), 1)
 			}

@@ -8,7 +8,7 @@ import (
 
 // TestBesideLoad backs up a log that appends, seals, settles and removes as fast
 // as it can, into new directories and into one that grows along: each time the
-// backup holds all that was acknowledged before.
+// backup holds everything acknowledged before.
 func TestBesideLoad(t *testing.T) {
 	t.Parallel()
 	for name, loose := range map[string]int{"loose": -1, "packed": 2000} {

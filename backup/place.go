@@ -9,7 +9,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// filePerm is that of the log's own files: nobody else reads them.
+// filePerm is the mode of the log's own files: only their owner may read them.
 const filePerm = 0o600
 
 // syncEach is whether each file has to be synced by itself, where there is no
@@ -39,7 +39,7 @@ func (b *backup) link(from, to string) (linked bool, err error) {
 	return false, nil
 }
 
-// sync makes durable all that was written, and the names in dirs.
+// sync makes durable everything written, and the names in dirs.
 func (b *backup) sync(dirs ...string) error {
 	if !syncEach {
 		return segment.SyncFS(b.dest.dir)

@@ -14,7 +14,7 @@ MAINTAINER ?= The maintainers of tcp-log-server <maintainers@tcp-log-server.inva
 .PHONY: dist dist-check vet-all deb deb-check systemd-check image
 
 # dist and deb may run in either order: each keeps what the other has made of this version,
-# removes what is of another, and writes the checksums of all that is there.
+# removes what is of another, and writes the checksums of every file there.
 TIDY = mkdir -p dist && find dist -maxdepth 1 -type f ! -name 'tcp-log-server-$(VERSION)-*' \
 	! -name 'tcp-log-server-$(VERSION).cdx.json' ! -name 'tcp-log-server_$(DEBVERSION)_*.deb' ! -name LICENCES.txt -exec rm -f {} +
 SUMS = cd dist && find . -maxdepth 1 -type f ! -name SHA256SUMS | sed 's|^\./||' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS

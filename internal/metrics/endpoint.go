@@ -108,7 +108,7 @@ func (e *Endpoint) handler(profiles bool) http.Handler {
 	return mux
 }
 
-// answer answers with one line of text that nobody is to keep.
+// answer answers with one line of text that must not be cached.
 func answer(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")

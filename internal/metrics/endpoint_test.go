@@ -166,7 +166,7 @@ func TestStalledWatchers(t *testing.T) {
 	}
 }
 
-// TestWatcherLimit: only so many connections are served at once, and the next one is served as soon as
+// TestWatcherLimit: the number of connections served at once is limited, and the next one is served as soon as
 // one of them has gone.
 func TestWatcherLimit(t *testing.T) {
 	e, err := Listen("127.0.0.1:0", New(Build{}), false)

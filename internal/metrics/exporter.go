@@ -13,7 +13,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// Exporter gathers what there is to show. All methods may be called from any
+// Exporter collects the metrics. All methods may be called from any
 // goroutine.
 type Exporter struct {
 	build   Build
@@ -61,7 +61,7 @@ func (e *Exporter) Ack(took time.Duration) { e.ack.observeTime(took) }
 // Show shows these sources from now on.
 func (e *Exporter) Show(s Sources) { e.sources.Store(&s) }
 
-// page is all that there is to show, in Prometheus's text format. ready is what
+// page is every metric, in Prometheus's text format. ready is what
 // the endpoint says of that.
 func (e *Exporter) page(ready bool) []byte {
 	p := &page{b: make([]byte, 0, 16<<10)}

@@ -78,7 +78,7 @@ func TestValues(t *testing.T) {
 	}
 	log.Loose = -1
 	if _, ok := scrape(t, log, srv).Samples["tcp_log_server_loose_blobs"]; ok {
-		t.Error("blobs that nobody counts are shown")
+		t.Error("uncounted blobs are shown")
 	}
 }
 

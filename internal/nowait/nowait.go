@@ -58,7 +58,7 @@ func (r *Reader) Read(raw syscall.RawConn, b []byte) (n int, err error) {
 	return r.read(raw, b, r.wait)
 }
 
-// Try is Read for what there is at the moment: n is 0 and err nil if that is nothing.
+// Try reads what is available without waiting: n is 0 and err nil if nothing is.
 func (r *Reader) Try(raw syscall.RawConn, b []byte) (n int, err error) {
 	return r.read(raw, b, r.try)
 }

@@ -17,7 +17,7 @@ type EntryFunc func(index uint64, entry []byte, err error) error
 // Read hands fn the entries from..through in order, as far as the head goes; a
 // from of 0 counts as 1. Each is verified first: by the checksum of its batch,
 // and by the hash that the index has of it. One that cannot be read is handed on
-// with an error, which wraps ErrDamaged or ErrLost, and the read goes on.
+// with an error, which wraps ErrDamaged or ErrLost, and the read continues.
 //
 // Read returns fn's error, that of ctx, or nil. Any number of reads may run at
 // once.

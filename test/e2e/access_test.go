@@ -196,7 +196,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestTokenFlood: those who guess tokens get in nobody's way.
+// TestTokenFlood: clients that guess tokens do not disturb the others.
 func TestTokenFlood(t *testing.T) {
 	tokens := filepath.Join(t.TempDir(), "tokens")
 	writeTokens(t, tokens, "both")

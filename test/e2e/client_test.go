@@ -248,7 +248,7 @@ func TestAppendCommandHints(t *testing.T) {
 		{"an alert with a newline", "\x15\x03\x01\x00\x02\x02\n", tls, cli.ExitFailure},
 		{"a handshake", "\x16\x03\x03\x00\x04\x0e\x00\n\x00", tls, cli.ExitFailure},
 		{"another protocol", "HTTP/1.1 400 Bad Request\r\n", "; is it a tcp-log-server?; unknown: lines 1-3", cli.ExitUnknown},
-		{"an end behind an answer", `{"id":"0","index":1}` + "\n", "append: connection lost: closed by the server; stored: line 1 (index 1); unknown: lines 2-3; read the log from 2", cli.ExitUnknown},
+		{"an end after an answer", `{"id":"0","index":1}` + "\n", "append: connection lost: closed by the server; stored: line 1 (index 1); unknown: lines 2-3; read the log from 2", cli.ExitUnknown},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			answer := func(nc net.Conn, lines *bufio.Reader) {
@@ -486,7 +486,7 @@ func TestTailFollow(t *testing.T) {
 	}
 }
 
-// TestReaderGone: a command ends quietly, and soon, when nobody reads what it
+// TestReaderGone: a command ends quietly, and soon, when no process reads what it
 // prints any more, though there may be nothing to print.
 func TestReaderGone(t *testing.T) {
 	d := start(t, "DATA=memory")

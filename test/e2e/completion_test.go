@@ -100,7 +100,7 @@ func shellRun(t *testing.T, env string, command ...string) []string {
 }
 
 // completionCases: what is typed, with the cursor at the end, and what must be
-// offered, or must not be (behind a minus).
+// offered, or must not be (after a minus).
 var completionCases = []struct {
 	typed string
 	want  []string

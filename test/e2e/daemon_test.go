@@ -30,7 +30,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// scratch is where it lies.
+// scratch is where it is.
 var scratch string
 
 // root is the directory of the module, with a slash at its end. Files of the tree are named by it:

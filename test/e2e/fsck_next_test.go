@@ -21,7 +21,7 @@ func TestFsckNext(t *testing.T) {
 	if err := os.CopyFS(other, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []string{dir, other} { // nobody has the second entry
+	for _, d := range []string{dir, other} { // neither has the second entry
 		path := filepath.Join(d, "segments", "00000000000000000001.seg")
 		b, err := os.ReadFile(path)
 		if err != nil {

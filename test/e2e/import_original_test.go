@@ -33,7 +33,7 @@ var originals = sync.OnceValues(func() (string, error) {
 	}
 	installed, err := os.ReadFile(filepath.Join(dir, "node_modules", ".package-lock.json"))
 	if err != nil || !bytes.Contains(installed, []byte("tcp-log-server-6")) {
-		// Their own LevelDB bindings would be compiled, in vain.
+		// Their own LevelDB bindings would be compiled for nothing.
 		install := exec.Command("npm", "ci", "--ignore-scripts", "--silent", "--no-audit", "--no-fund")
 		install.Dir = dir
 		if out, err := install.CombinedOutput(); err != nil {

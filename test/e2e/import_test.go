@@ -80,8 +80,8 @@ func TestImportRefused(t *testing.T) {
 	}
 }
 
-// TestImportResumes: an import goes on behind what an earlier one has brought, and
-// not behind anything else.
+// TestImportResumes: an import continues after what an earlier one stored, and
+// not after anything else.
 func TestImportResumes(t *testing.T) {
 	var entries []string
 	for n := range 3000 {
@@ -115,7 +115,7 @@ func TestImportResumes(t *testing.T) {
 
 // TestImportBesideAWriter: an entry that lands in another place ends the import.
 func TestImportBesideAWriter(t *testing.T) {
-	// The target answers as if somebody else had appended before index 2.
+	// The target answers as if another client had appended before index 2.
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

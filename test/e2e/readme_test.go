@@ -148,7 +148,7 @@ func TestNetcats(t *testing.T) {
 }
 
 // copySources copies what `go build .` needs to dir: the sources of the packages that it builds, and
-// nothing else that lies in the clone.
+// nothing else in the clone.
 func copySources(dir string) error {
 	const files = `{{with .Module}}{{if .Main}}{{range $.GoFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`
 	out, err := exec.Command("go", "list", "-deps", "-f", files, ".").Output()
@@ -194,7 +194,7 @@ func waitFor(t *testing.T, what string, ok func() bool, printed *lockedBuffer) {
 	t.Helper()
 	for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s; printed was\n%s", what, printed.String())
+			t.Fatalf("timed out waiting for %s; printed was\n%s", what, printed.String())
 		}
 	}
 }

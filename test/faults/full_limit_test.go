@@ -22,7 +22,7 @@ func TestFileSizeLimit(t *testing.T) {
 	writers.halt()
 	p.await("refused")
 	if head := verify(t, p.addr, h); head < 1000 {
-		t.Errorf("the log has %d entries, want all that the limit allows", head)
+		t.Errorf("the log has %d entries, want as many as the limit allows", head)
 	}
 	for text := range h.errors() {
 		if !strings.HasPrefix(text, "not stored: not written to ") || !strings.HasSuffix(text, "file too large") {

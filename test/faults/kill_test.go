@@ -125,7 +125,7 @@ func killBackup(t *testing.T, n int) {
 		p := server(t, options{Data: data, Env: env})
 		h.write(t, p.addr, load{Writers: 16, Depth: 64, Entries: 100})
 		l := killLoad
-		l.Entries = 400 // goes on for a while
+		l.Entries = 400 // runs for a while
 		r := h.start(t, p.addr, l)
 		for range 2 {
 			b := exec.Command(program(t), "backup", "--data", data, dest)

@@ -29,7 +29,7 @@ type request struct {
 type answer struct {
 	index   uint64 // of an append
 	entries []string
-	whole   bool   // the read got all that it wanted, rather than {"current":true}
+	whole   bool   // the read got everything it wanted, rather than {"current":true}
 	head    uint64 // if it asked for that
 }
 

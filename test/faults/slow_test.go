@@ -91,7 +91,7 @@ func TestSlowDisk(t *testing.T) {
 			most = max(most, now)
 			time.Sleep(50 * time.Millisecond)
 		}
-		t.Logf("%d MiB before, %d MiB with all that it lets wait", quiet, most)
+		t.Logf("%d MiB before, %d MiB with everything it holds waiting", quiet, most)
 		if most >= memoryBoundMiB {
 			t.Errorf("the server takes %d MiB, want less than %d", most, memoryBoundMiB)
 		}
