@@ -72,13 +72,16 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 			return res, err
 		}
 		defer lock.Close()
+		var claimed os.FileInfo
 		for _, dir := range []string{options.WAL, options.Blobs} {
-			if fi, err := os.Stat(dir); dir == segment.Memory || err != nil || !fi.IsDir() {
+			fi, err := os.Stat(dir)
+			if dir == segment.Memory || err != nil || !fi.IsDir() || os.SameFile(fi, claimed) {
 				continue // the check says what is wrong with it
 			}
 			if err := lock.Claim(dir); err != nil {
 				return res, err
 			}
+			claimed = fi
 		}
 	}
 	o.Quick = false
