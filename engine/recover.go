@@ -43,16 +43,8 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 		return nil, 0, errors.Join(err, d.open.Close(), d.release())
 	}
 	d.warnOfBackup()
+	d.warnOfAccess()
 	return d, d.open.Last(), nil
-}
-
-// warnOfBackup logs that the directory is a backup.
-func (d *disk) warnOfBackup() {
-	mark := filepath.Join(d.cfg.Data, segment.BackupMark)
-	if _, err := os.Lstat(mark); err == nil {
-		d.log.Warn().Str("event", "backup").Str("data", d.cfg.Data).
-			Msg("this directory is a backup, or a copy of one: once entries are appended here, backup refuses it; to make it a log of its own, remove " + mark)
-	}
 }
 
 // explain adds to what is wrong with the store what to do about it.
@@ -303,9 +295,15 @@ func (d *disk) openBlobs() error {
 	d.blobs = blobs
 	d.looseN.Store(-1)
 	if d.cfg.LooseMax >= 0 {
-		if d.loose, err = blobs.Count(); err != nil {
+		loose, obstructed, err := blobs.Count()
+		if err != nil {
 			return err
 		}
+		if obstructed != nil {
+			d.log.Warn().Err(obstructed).Str("event", "obstructed").
+				Msg("entries whose blobs belong there stay packed in segments: move it away")
+		}
+		d.loose = loose
 		d.looseN.Store(int64(d.loose))
 	}
 	return nil

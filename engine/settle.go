@@ -60,6 +60,8 @@ type settler struct {
 	// by the process before this one, or before a sync failed.
 	doubt uint64
 
+	noted [256]bool // by shard: obstructed has said so
+
 	seen map[uint64]time.Time // by first index: when a segment was first found settled
 }
 
@@ -226,14 +228,18 @@ func (s *settler) entry(entry []byte, at int64) error {
 	if s.writesBlobs() || doubt && s.d.blobs != nil && s.d.blobs.Has(hash) {
 		s.d.blobs.Trust(!doubt)
 		created, err := s.d.blobs.Put(hash, entry)
-		if err != nil {
+		switch {
+		case errors.Is(err, segment.ErrObstructed):
+			s.obstructed(hash, err)
+		case err != nil:
 			return err
+		default:
+			if created {
+				s.d.loose++
+			}
+			s.puts++
+			s.size += len(entry)
 		}
-		if created {
-			s.d.loose++
-		}
-		s.puts++
-		s.size += len(entry)
 	}
 	s.recs = append(s.recs, segment.Record{Hash: hash, Time: at, Size: uint32(len(entry))})
 	if len(s.recs)%settleYield == 0 {
@@ -245,6 +251,17 @@ func (s *settler) entry(entry []byte, at int64) error {
 		return s.flush()
 	}
 	return nil
+}
+
+// obstructed notes, once for each shard, that an entry gets no blob because of err. It is
+// settled without: it stays packed, and its segment with it, see remove.
+func (s *settler) obstructed(hash segment.Hash, err error) {
+	if s.noted[hash[0]] {
+		return
+	}
+	s.noted[hash[0]] = true
+	s.d.log.Error().Err(err).Str("event", "obstructed").Uint64("index", s.next()).
+		Msg("the entry gets no blob and stays packed in its segment, as do others like it: move it away")
 }
 
 // flush makes what was settled durable and moves the mark.

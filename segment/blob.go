@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 )
 
 // tmpBlob is where a blob is written before it is renamed to its place. There
@@ -70,7 +71,33 @@ func ParseBlobPath(shard, name string) (h Hash, ok bool) {
 // A file that is there already is in doubt unless Trust says otherwise: where the
 // sync of it failed, or never came, the page cache may show what the disk has
 // lost. What counts then is what the disk gives back.
+//
+// An error wraps ErrObstructed where it is of this blob, or of its shard, alone.
 func (b *Blobs) Put(h Hash, entry []byte) (created bool, err error) {
+	if created, err = b.put(h, entry); err != nil {
+		err = b.obstructed(h, err)
+	}
+	return created, err
+}
+
+// obstructed says what lies in the place of the blob or its shard, which could not be
+// written because of err, and otherwise returns err.
+func (b *Blobs) obstructed(h Hash, err error) error {
+	path := filepath.Join(b.dir, BlobPath(h))
+	shard := filepath.Dir(path)
+	if fi, lerr := os.Lstat(shard); lerr == nil {
+		// A link may lead to a directory.
+		if to, serr := os.Stat(shard); errors.Is(serr, fs.ErrNotExist) || serr == nil && !to.IsDir() {
+			return fmt.Errorf("%w: %s is not a directory (%s)", ErrObstructed, shard, fi.Mode())
+		}
+	}
+	if fi, lerr := os.Lstat(path); lerr == nil && fi.IsDir() {
+		return fmt.Errorf("%w: %s is a directory", ErrObstructed, path)
+	}
+	return err
+}
+
+func (b *Blobs) put(h Hash, entry []byte) (created bool, err error) {
 	path := filepath.Join(b.dir, BlobPath(h))
 	if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() && fi.Size() == int64(len(entry)) {
 		if b.holds(path, entry) {
@@ -241,10 +268,24 @@ func readBlob(dir string, r Record, disk bool) ([]byte, error) {
 	return entry, nil
 }
 
-// Count counts the blobs, by their names alone.
-func (b *Blobs) Count() (n int, err error) {
-	err = EachBlob(b.dir, func(Hash) error { n++; return nil })
-	return n, err
+// Count counts the blobs, by their names alone. What lies in the place of a shard
+// directory holds none; obstructed says what the first such is.
+func (b *Blobs) Count() (n int, obstructed, err error) {
+	err = EachShard(b.dir, func(shard string, names []string, err error) error {
+		if errors.Is(err, syscall.ENOTDIR) {
+			if obstructed == nil {
+				obstructed = fmt.Errorf("%w: %w", ErrObstructed, err)
+			}
+			return nil
+		}
+		for _, name := range names {
+			if _, ok := ParseBlobPath(shard, name); ok {
+				n++
+			}
+		}
+		return err
+	})
+	return n, obstructed, err
 }
 
 // Close closes the directory.

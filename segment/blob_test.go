@@ -48,7 +48,7 @@ func TestBlobs(t *testing.T) {
 				t.Errorf("file %s holds %.20s, want %.20s", path, got, e)
 			}
 		}
-		if n, err := b.Count(); err != nil || n != len(entries) {
+		if n, _, err := b.Count(); err != nil || n != len(entries) {
 			t.Errorf("Count is %d, %v, want %d", n, err, len(entries))
 		}
 	}
@@ -78,7 +78,7 @@ func TestDamagedBlob(t *testing.T) {
 			if got, err := b.Get(r); err != nil || string(got) != entry {
 				t.Errorf("after Put: %q, %v", got, err)
 			}
-			if n, err := b.Count(); err != nil || n != 1 {
+			if n, _, err := b.Count(); err != nil || n != 1 {
 				t.Errorf("Count is %d, %v, want 1", n, err)
 			}
 		})

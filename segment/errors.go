@@ -17,6 +17,11 @@ var (
 	ErrNotFound = errors.New("not found")
 )
 
+// ErrObstructed: something else lies in the place of one blob, or of its shard
+// directory: a directory for a file, or the other way round. Other blobs can be
+// written all the same.
+var ErrObstructed = errors.New("something else lies in its place")
+
 // ErrLocked: another process has the store open for writing.
 var ErrLocked = errors.New("locked by another process")
 

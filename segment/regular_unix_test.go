@@ -23,8 +23,8 @@ func TestOpenPipe(t *testing.T) {
 	if _, err := OpenDir(pipe); !errors.Is(err, syscall.ENOTDIR) {
 		t.Errorf("as a directory: %v, want %v", err, syscall.ENOTDIR)
 	}
-	if n, err := b.Count(); !errors.Is(err, syscall.ENOTDIR) {
-		t.Errorf("counted %d, %v, want %v", n, err, syscall.ENOTDIR)
+	if n, obstructed, err := b.Count(); n != 0 || err != nil || !errors.Is(obstructed, ErrObstructed) || !errors.Is(obstructed, syscall.ENOTDIR) {
+		t.Errorf("counted %d, %v, %v, want none and %v", n, obstructed, err, syscall.ENOTDIR)
 	}
 	if f, err := OpenRegular(b.dir); err == nil {
 		t.Errorf("opened %s as a file", f.Name())

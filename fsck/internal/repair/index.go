@@ -228,7 +228,7 @@ func (s *settler) put(text []byte, hash segment.Hash) (err error) {
 		if s.blobs, err = segment.OpenBlobs(s.Blobs); err != nil {
 			return err
 		}
-		if s.loose, err = s.blobs.Count(); err != nil {
+		if s.loose, _, err = s.blobs.Count(); err != nil {
 			return err
 		}
 	}
@@ -241,6 +241,9 @@ func (s *settler) put(text []byte, hash segment.Hash) (err error) {
 	created, err := s.blobs.Put(hash, text)
 	if created {
 		s.loose++
+	}
+	if errors.Is(err, segment.ErrObstructed) {
+		return nil // the entry stays packed
 	}
 	return err
 }
