@@ -38,7 +38,8 @@ type disk struct {
 	leftover []*segment.Segment // during recovery: see leftover.go
 	gap      error              // and what is wrong after the first of them
 
-	parked parking
+	parked  parking
+	reserve reserve
 
 	full chan *segment.Writer // segments to seal
 	work sync.WaitGroup       // the sealer and the settler
@@ -56,6 +57,7 @@ type disk struct {
 
 // start runs the sealer and the settler for the log l.
 func (d *disk) start(l *Log) {
+	d.reserve.fill()
 	d.work.Go(d.seal)
 	d.startWatch(l)
 	if d.index != nil {
@@ -94,6 +96,8 @@ func (d *disk) rotate(now time.Time) error {
 	if err := d.inPlace(); err != nil {
 		return err
 	}
+	d.reserve.release()
+	defer d.reserve.fill()
 	next, err := d.create(d.dir, segment.Header{
 		Store: d.id, First: d.open.Last() + 1, Created: now.UnixMicro(), Prev: d.open.Sum(),
 	})
@@ -112,7 +116,9 @@ func (d *disk) rotate(now time.Time) error {
 // seal is the sealer: off the way of appends it ends the segments that are full.
 func (d *disk) seal() {
 	for w := range d.full {
-		if err := w.Seal(); err != nil {
+		err := w.Seal()
+		d.reserve.fill() // its file is closed
+		if err != nil {
 			// Nothing is lost: it reads as it did, and the next start seals it.
 			d.log.Error().Err(err).Str("event", "seal").Msg("a segment stays unsealed until the next start")
 			continue
@@ -158,6 +164,7 @@ func (d *disk) close() error {
 	close(d.full)
 	close(d.stop)
 	d.work.Wait()
+	d.reserve.release()
 	d.parked.clear()
 	return errors.Join(d.open.Close(), d.release())
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"tcp-log-server/segment"
@@ -321,7 +322,10 @@ func (d *disk) openTail(store *segment.Store) error {
 		if err != nil {
 			return err
 		}
-		if err := w.Seal(); err != nil {
+		switch err := w.Seal(); {
+		case lacksRoom(err):
+			d.log.Error().Err(err).Str("event", "seal").Msg("a segment stays unsealed until the next start")
+		case err != nil:
 			return err
 		}
 	}
@@ -352,4 +356,9 @@ func (d *disk) openTail(store *segment.Store) error {
 	d.open = w
 	d.segments = append(d.segments, w.Segment)
 	return nil
+}
+
+// lacksRoom reports whether err says that there is no room for what was to be written.
+func lacksRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }

@@ -60,6 +60,12 @@ func Create(dir string, h Header) (*Writer, error) { return create(osDirNames{},
 
 func create(n dirNames, dir string, h Header) (*Writer, error) {
 	tmp, path := filepath.Join(dir, NextName), filepath.Join(dir, Name(h.First))
+	// Both are opened at once, so that no other goroutine takes the last descriptor between.
+	d, err := openNames(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.close()
 	f, err := openFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, filePerm)
 	if err != nil {
 		return nil, err
@@ -87,11 +93,6 @@ func create(n dirNames, dir string, h Header) (*Writer, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return fail(err)
 	}
-	d, err := openNames(dir)
-	if err != nil {
-		return fail(err)
-	}
-	defer d.close()
 	err = n.Rename(tmp, path)
 	if err == nil {
 		err = n.Sync(d)

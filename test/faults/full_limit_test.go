@@ -49,7 +49,7 @@ func TestNoDescriptors(t *testing.T) {
 	h.write(t, p.addr, load{Depth: 16, Entries: 800})
 	eventually(t, "the first entries are in blobs alone", func() bool { return firstIndex(t, p.data) > 1 })
 	p.clean()
-	p = server(t, options{Data: p.data, Env: []string{"LOG_LEVEL=debug", "FAULT_SETTLE_EVERY=10ms"}})
+	p = server(t, options{Data: p.data, Env: []string{"LOG_LEVEL=debug", "FAULT_SETTLE_EVERY=10ms", "FAULT_SEGMENT_SIZE=4096"}})
 	run(t, "prlimit", "--pid", strconv.Itoa(p.pid), "--nofile=48:4096")
 	writer, replies := dial(t, p.addr)
 	reader, lines := dial(t, p.addr)
@@ -60,10 +60,11 @@ func TestNoDescriptors(t *testing.T) {
 		dial(t, p.addr) // the kernel takes what the server does not
 	}
 	p.await("accept")
-	for i := range 100 {
+	for i := range 600 { // through many segments
 		fmt.Fprintf(writer, "{\"id\":\"%d\",\"entry\":{\"n\":%d}}\n", i, i)
 		want(t, replies, fmt.Sprintf(`{"id":"%d","index":%d}`, i, 802+i))
 	}
+	p.await("sealed")
 	p.await("settle") // blobs are files
 	// A read that has to open a file fails, and reports nothing about the entries.
 	fmt.Fprintln(reader, `{"from":1,"read":1}`)
@@ -72,12 +73,12 @@ func TestNoDescriptors(t *testing.T) {
 	}
 
 	run(t, "prlimit", "--pid", strconv.Itoa(p.pid), "--nofile=4096:4096")
-	settledAll(t, p, 901)
-	if n := served(t, p.addr); n != 901 {
-		t.Errorf("the log has %d entries, want 901", n)
+	settledAll(t, p, 1401)
+	if n := served(t, p.addr); n != 1401 {
+		t.Errorf("the log has %d entries, want 1401", n)
 	}
 	p.clean()
-	fsckSettled(t, p.data, 901)
+	fsckSettled(t, p.data, 1401)
 }
 
 // dial opens a connection for the duration of the test.

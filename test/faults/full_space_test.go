@@ -1,6 +1,8 @@
 package faults
 
 import (
+	"encoding/binary"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -100,6 +102,37 @@ func TestFullDisk(t *testing.T) {
 		p.clean()
 		recovered(t, p.data, h)
 	})
+	t.Run("start-without-room-for-a-table", func(t *testing.T) {
+		h := newHistory(nil)
+		dir := newTmpfs(t, "size=32m")
+		p := server(t, options{Data: filepath.Join(dir, "data"), Env: []string{"LOG_LEVEL=debug", "FAULT_SEGMENT_SIZE=131072"}})
+		h.write(t, p.addr, load{Depth: 1, Entries: 3000}) // a table of several pages
+		settledAll(t, p, 3000)
+		p.clean()
+		noTable(t, segmentFiles(t, p.data)[0])
+
+		fill(t, dir)
+		p = server(t, options{Data: p.data})
+		p.await("seal")
+		verify(t, p.addr, h)
+		makeRoom(t, dir)
+		accepted(t, p.addr, h, 10)
+		p.clean()
+		recovered(t, p.data, h)
+	})
+}
+
+// noTable takes the table and the footer off a segment, as a crash before they were written.
+func noTable(t testing.TB, path string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	footer := b[len(b)-64:]
+	if err := os.Truncate(path, int64(binary.LittleEndian.Uint64(footer[8:]))); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // newTmpfs mounts a tmpfs for the duration of the test and returns its path.
