@@ -70,7 +70,7 @@ func (c *conn) admit() (rest []byte, err error) {
 		}
 	}
 	c.server.mu.Lock()
-	c.server.know(c)
+	c.server.admitted(c)
 	c.server.mu.Unlock()
 	c.setReadDeadline(time.Time{})
 	return rest, nil

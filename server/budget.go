@@ -23,13 +23,12 @@ const (
 )
 
 // budget bounds the memory that connections hold for as long as their peers like: lines
-// that have begun to arrive, and output that a peer does not take. Small amounts, which
-// are all that nearly any connection ever holds, are not counted.
+// that have begun to arrive, and output that a peer does not take. Small amounts are not
+// counted: few connections ever hold more.
 //
-// Where the budget is used up, those connections are cut whose peers have been slowest.
-// A peer that sends or takes at stallRate is as quick as any; each second at no progress
-// at all makes it a second slower. Peers that keep pace are never cut for a line that
-// waits for memory.
+// When the budget is used up, the connections with the slowest peers are cut. A peer that
+// sends or takes at stallRate is as quick as any; each second without progress makes it a
+// second slower. A peer that keeps that rate is never cut for a line that waits for memory.
 type budget struct {
 	max int64
 
@@ -37,7 +36,7 @@ type budget struct {
 	used   int64
 	shares map[*share]struct{} // those with bytes
 	queue  []*share            // those that wait, in order
-	over   *share              // one that was given memory beyond max
+	over   *share              // the one that was given memory beyond max, or nil
 }
 
 // share is what one half of a connection holds of the budget.

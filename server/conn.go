@@ -16,9 +16,8 @@ import (
 	"tcp-log-server/server/internal/gather"
 )
 
-// conn is one connection: its socket, and its life from admission to close. What it
-// receives is the reader's affair, what it sends the writer's, and the outbox lies
-// between them.
+// conn is one connection: its socket, and its life from admission to close. The reader
+// acts on what it receives, the writer sends, and the outbox is between them.
 type conn struct {
 	server *Server
 	raw    net.Conn       // the socket

@@ -40,7 +40,7 @@ type request struct {
 	current  bool   // {"current":true} has been sent: the read follows
 }
 
-// poke makes the writer look.
+// poke wakes the writer.
 func (o *outbox) poke() {
 	select {
 	case o.wake <- struct{}{}:
@@ -48,7 +48,7 @@ func (o *outbox) poke() {
 	}
 }
 
-// freeRoom makes the reader look whether there is room again.
+// freeRoom wakes the reader to check for room.
 func (o *outbox) freeRoom() {
 	select {
 	case o.room <- struct{}{}:
@@ -112,10 +112,10 @@ func (o *outbox) close() {
 	o.acked = nil
 }
 
-// prepare makes r the read that startRead will start, unless a read is running. It starts
-// once everything that arrived with it has been looked at, so that its lines come after
-// the errors of what did. Until then acknowledgements wait: those of writes that arrived
-// with the read, and so are beyond its snapshot, come after {"current":true}.
+// prepare makes r the read that startRead will start. The caller has checked that no read
+// is running. The read starts after everything that arrived with it has been acted on, so
+// that its lines come after the errors of that. Until then acknowledgements wait: those of
+// writes that arrived with the read are beyond its snapshot, and come after {"current":true}.
 func (o *outbox) prepare(r *request) {
 	o.mu.Lock()
 	o.prepared = r

@@ -257,8 +257,8 @@ func (s *Server) register(nc net.Conn) *conn {
 var errOutdone = errors.New("cut off to make room: it was the oldest of too many connections that had not sent a token")
 
 // makeRoom cuts the connection that has waited longest to be admitted, if such connections
-// have half of all places, or the next one would find none: peers that send no token cannot
-// keep out those that do. The caller holds mu.
+// take half of all places or the next connection would find none, so that peers that send
+// no token cannot keep out those that do. The caller holds mu.
 func (s *Server) makeRoom() {
 	if n := len(s.unknown); n > 0 && (n >= (s.cfg.MaxConnections+1)/2 || len(s.conns) >= s.cfg.MaxConnections) {
 		c := s.unknown[0]
@@ -275,11 +275,11 @@ func (s *Server) remove(c *conn) {
 		delete(s.conns, c)
 		s.open.Add(-1)
 	}
-	s.know(c)
+	s.admitted(c)
 }
 
-// know removes a connection from those that wait to be admitted. The caller holds mu.
-func (s *Server) know(c *conn) {
+// admitted removes a connection from those that wait to be admitted. The caller holds mu.
+func (s *Server) admitted(c *conn) {
 	if i := slices.Index(s.unknown, c); i >= 0 {
 		s.unknown = slices.Delete(s.unknown, i, i+1)
 	}
