@@ -83,6 +83,9 @@ func (d *disk) recover() error {
 	if err := d.checkIndex(need, head, store); err != nil {
 		return err
 	}
+	if err := d.checkLastRecord(store.Records); err != nil {
+		return err
+	}
 	if err := d.checkBlobs(need); err != nil {
 		return err
 	}
