@@ -165,7 +165,7 @@ func (d *disk) close() error {
 	close(d.stop)
 	d.work.Wait()
 	d.reserve.release()
-	d.parked.clear()
+	d.parked.close()
 	return errors.Join(d.open.Close(), d.release())
 }
 

@@ -289,11 +289,18 @@ func (p *parking) put(r *reader) {
 	p.readers = append(p.readers, r)
 }
 
-// clear closes all that are parked, and those that come later.
+// close closes all that are parked, and those that come later.
+func (p *parking) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.clear()
+}
+
+// clear closes all that are parked.
 func (p *parking) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
 	for _, r := range p.readers {
 		r.close()
 	}
