@@ -168,7 +168,8 @@ func runDaemon(ctx context.Context, config daemon.Config, closeLog func()) error
 		signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	}
 	go func() {
-		var began time.Time // when the first signal came
+		var began time.Time     // when the first signal came
+		var overdue *time.Timer // ends the process stopMax after it
 		for sig := range signals {
 			switch {
 			case sig == syscall.SIGHUP && !isatty.IsTerminal(os.Stdout.Fd()):
@@ -180,17 +181,19 @@ func runDaemon(ctx context.Context, config daemon.Config, closeLog func()) error
 				began = time.Now()
 				config.Logger.Info().Str("event", "stopping").Stringer("signal", sig).Send()
 				cancel()
-				timer := time.AfterFunc(stopMax, func() {
+				overdue = time.AfterFunc(stopMax, func() {
 					config.Logger.Warn().Str("event", "stopped").Msg("at once: the disk takes too long for an orderly end")
 					closeLog()
 					os.Exit(ExitFailure)
 				})
-				defer timer.Stop()
 			case time.Since(began) > signalGap:
 				config.Logger.Warn().Str("event", "stopped").Stringer("signal", sig).Msg("at once, by a second signal")
 				closeLog()
 				os.Exit(ExitFailure)
 			}
+		}
+		if overdue != nil {
+			overdue.Stop()
 		}
 	}()
 	return daemon.Run(ctx, config)
