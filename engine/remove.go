@@ -41,7 +41,7 @@ func (s *settler) removeFirst() (removed bool) {
 		return false // the next round is soon enough
 	}
 	defer end()
-	err = s.proved(seg)
+	err = s.proved(first, seg.Last())
 	if err == nil {
 		err = s.d.inBlobs(first, seg.Last())
 	}
@@ -67,12 +67,13 @@ func (s *settler) removeFirst() (removed bool) {
 	return true
 }
 
-// proved checks that the records of the segment's entries are those of what it
-// holds, so that what is in the blobs by them is the same.
-func (s *settler) proved(seg *segment.Segment) error {
-	records := segment.NewRecords(s.d.cfg.WAL, seg.Last())
+// proved checks that the records of the entries first..last are those of what the segments
+// hold, so that what is in the blobs by them is the same. The error wraps errRecord where
+// one is not.
+func (s *settler) proved(first, last uint64) error {
+	records := segment.NewRecords(s.d.cfg.WAL, last)
 	defer records.Close()
-	r := &reader{disk: s.d, ctx: context.Background(), next: seg.Header.First, through: seg.Last()}
+	r := &reader{disk: s.d, ctx: context.Background(), next: first, through: last}
 	defer r.close()
 	r.fn = func(first uint64, count int, entries []byte, err error) error {
 		for i := range count {
@@ -84,8 +85,11 @@ func (s *settler) proved(seg *segment.Segment) error {
 			if err != nil {
 				return err
 			}
+			if rec.Lost() {
+				return fmt.Errorf("%w: index %d", ErrLost, first+uint64(i))
+			}
 			if rec.Hash != segment.Sum(entries[:n-1]) {
-				return fmt.Errorf("%w: index %d: the record is not that of the entry", ErrDamaged, first+uint64(i))
+				return fmt.Errorf("%w: index %d", errRecord, first+uint64(i))
 			}
 			entries = entries[n:]
 		}

@@ -63,6 +63,8 @@ type settler struct {
 	noted [256]bool // by shard: obstructed has said so
 
 	seen map[uint64]time.Time // by first index: when a segment was first found settled
+
+	compared compared
 }
 
 // run settles until the store closes.
@@ -70,6 +72,7 @@ func (s *settler) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	s.last = time.Now()
+	s.compared = compared{next: 1, last: s.d.settled.Load()}
 	retry := settleRetryMin
 	for closing := false; !closing; {
 		if s.l.isRefusing() {
@@ -78,9 +81,14 @@ func (s *settler) run() {
 		head, moved := s.l.Acked()
 		if head <= s.d.settled.Load() {
 			s.remove()
+			wait := max(s.d.cfg.RemoveAfter, s.d.cfg.SettleEvery, time.Millisecond)
+			if s.compared.due() {
+				s.compare()
+				wait = min(wait, compareEvery)
+			}
 			select {
 			case <-moved:
-			case <-time.After(max(s.d.cfg.RemoveAfter, s.d.cfg.SettleEvery, time.Millisecond)):
+			case <-time.After(wait):
 			case <-s.d.stop:
 				closing = true
 			case <-s.l.refuses:
