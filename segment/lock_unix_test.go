@@ -72,8 +72,8 @@ func TestLockRemoved(t *testing.T) {
 	}
 }
 
-// TestEmptyRemoved: nothing of a log is empty, so `find DATA -empty -delete` removes nothing
-// that it needs.
+// TestEmptyRemoved: neither LOCK nor a mark is empty, so `find DATA -empty -delete` leaves
+// them alone.
 func TestEmptyRemoved(t *testing.T) {
 	dir := t.TempDir()
 	l, err := LockStore(dir)
