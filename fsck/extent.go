@@ -191,7 +191,7 @@ func (c *checker) torn(s *checkedSegment, w segment.Walked) {
 		}
 		c.plan.Tails[s.Path] = w.End
 		c.find(Finding{Kind: TornTail, File: s.Path, Offset: w.End, First: w.Last + 1,
-			Message: fmt.Sprintf("%d bytes of a write that was cut short before it was acknowledged: %v", w.Torn, w.Why)})
+			Message: fmt.Sprintf("%d bytes of what looks like a write that was cut short before it was acknowledged: %v", w.Torn, w.Why)})
 	})
 }
 
