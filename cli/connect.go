@@ -259,7 +259,7 @@ func advice(cmd *cli.Command, err error) string {
 	case errors.Is(err, client.ErrUnauthorized) && strings.Contains(err.Error(), "certificate"):
 		return "; name a certificate that it accepts with --tls-cert and --tls-key"
 	case errors.Is(err, client.ErrUnauthorized) && given != "":
-		return "; the server does not know this token: name another with --token-file or TOKEN"
+		return "; the server does not know this token: name another with --token-file or TOKEN, or have the server read a new one (SIGHUP)"
 	case errors.Is(err, client.ErrUnauthorized):
 		return "; the server requires a token: name one with --token-file or TOKEN, or a certificate with --tls-cert"
 	case lacksRight(err):

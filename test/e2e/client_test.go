@@ -583,7 +583,7 @@ func TestMismatch(t *testing.T) {
 		needsTLS = "the server requires TLS; add --tls, or --tls-ca FILE with its authority or its certificate"
 		speaksNo = "cannot connect: TLS handshake: tls: first record does not look like a TLS handshake; it does not speak TLS: remove --tls and the TLS_ settings"
 		missing  = "unauthorized; the server requires a token: name one with --token-file or TOKEN, or a certificate with --tls-cert"
-		wrong    = "unauthorized; the server does not know this token: name another with --token-file or TOKEN"
+		wrong    = "unauthorized; the server does not know this token: name another with --token-file or TOKEN, or have the server read a new one (SIGHUP)"
 		noCert   = "unauthorized: tls: certificate required; name a certificate that it accepts with --tls-cert and --tls-key"
 	)
 	for _, tt := range []struct {
