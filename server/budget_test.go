@@ -199,7 +199,7 @@ func TestSteadyLinesAreNotCut(t *testing.T) {
 		all.Go(func() {
 			line := longLine(fmt.Sprint(n), 1<<20)
 			for len(line) > 0 {
-				piece := min(len(line), 64<<10)
+				piece := min(len(line), 24<<10) // in all longer than stallMax
 				if _, err := io.WriteString(c.nc, line[:piece]); err != nil {
 					t.Errorf("line %d was cut: %v", n, err)
 					return
