@@ -50,9 +50,9 @@ func levelName(level zerolog.Level) string {
 	return level.String()
 }
 
-// logBuffer is how many lines may wait for the reader of the log; half as many more if
-// they say who has connected, and twice as many if they are errors. Others are dropped and counted: the
-// server does not wait for that reader.
+// logBuffer is how many lines may wait for the reader of the log; half as many more if they
+// say who has connected, and twice as many if they are errors. What has no room is dropped
+// and counted: the server does not wait for that reader.
 const logBuffer = 4096
 
 // NewLogger returns a logger that writes events of a level or above to out: on a terminal in a

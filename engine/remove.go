@@ -41,7 +41,7 @@ func (s *settler) removeFirst() (removed bool) {
 		return false // the next round is soon enough
 	}
 	defer end()
-	err = s.proved(first, seg.Last())
+	err = s.d.proved(first, seg.Last())
 	if err == nil {
 		err = s.d.inBlobs(first, seg.Last())
 	}
@@ -70,10 +70,10 @@ func (s *settler) removeFirst() (removed bool) {
 // proved checks that the records of the entries first..last are those of what the segments
 // hold, so that what is in the blobs by them is the same. The error wraps errRecord where
 // one is not.
-func (s *settler) proved(first, last uint64) error {
-	records := segment.NewRecords(s.d.cfg.WAL, last)
+func (d *disk) proved(first, last uint64) error {
+	records := segment.NewRecords(d.cfg.WAL, last)
 	defer records.Close()
-	r := &reader{disk: s.d, ctx: context.Background(), next: first, through: last}
+	r := &reader{disk: d, ctx: context.Background(), next: first, through: last}
 	defer r.close()
 	r.fn = func(first uint64, count int, entries []byte, err error) error {
 		for i := range count {

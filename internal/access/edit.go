@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"tcp-log-server/segment"
 )
 
 // AddToken makes a random token and adds a line for it to the file at path, which it creates
@@ -124,8 +126,5 @@ func edit(path string, change func(text []byte, tokens []token) ([]byte, error))
 	if err := errors.Join(next.Sync(), next.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(next.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return segment.Rename(next.Name(), path)
 }

@@ -3,7 +3,6 @@
 package access
 
 import (
-	"errors"
 	"os"
 	"syscall"
 )
@@ -19,13 +18,4 @@ func keepOwner(f *os.File, info os.FileInfo) error {
 		return nil
 	}
 	return f.Chown(int(was.Uid), int(was.Gid))
-}
-
-// syncDir makes the names in dir durable.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
