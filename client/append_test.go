@@ -112,7 +112,7 @@ func TestAppendInvalid(t *testing.T) {
 	}
 }
 
-// TestAppendOutcomes: what the server says, and what it does, is told apart.
+// TestAppendOutcomes: each answer and each failure of the server has its own outcome.
 func TestAppendOutcomes(t *testing.T) {
 	entry := `{"id":"0","entry":{}}`
 	for _, tt := range []struct {
@@ -158,8 +158,8 @@ func TestAppendOutcomes(t *testing.T) {
 	}
 }
 
-// TestTurnedAwayLater: only a server that has answered nothing has looked at
-// nothing.
+// TestTurnedAwayLater: once a server has answered an append, a refusal of the connection
+// leaves the outcome of the others unknown.
 func TestTurnedAwayLater(t *testing.T) {
 	noLeaks(t)
 	addr := peer(t, func(p *conversation) {
@@ -231,7 +231,7 @@ func TestAppendLost(t *testing.T) {
 	}
 }
 
-// TestAppendNoServer: what cannot be sent says so, and why.
+// TestAppendNoServer: the error of an append that cannot be sent says so, and why.
 func TestAppendNoServer(t *testing.T) {
 	noLeaks(t)
 	addr := peer(t, func(p *conversation) {}) // one connection, which ends at once
@@ -250,12 +250,12 @@ func TestAppendNoServer(t *testing.T) {
 	}
 }
 
-// stalled is a peer that takes nothing until told to, and then everything, and
+// stalled is a peer that reads nothing until told to, then reads everything, and
 // answers nothing.
 func stalled(t *testing.T) (addr string, take func() (lines []string)) {
 	begin, lines := make(chan struct{}), make(chan []string, 1)
 	addr = peer(t, func(p *conversation) {
-		p.nc.(*net.TCPConn).SetReadBuffer(64 << 10) // else it grows to more than a test wants to send
+		p.nc.(*net.TCPConn).SetReadBuffer(64 << 10) // otherwise it grows to more than a test wants to send
 		<-begin
 		b, _ := io.ReadAll(p.r)
 		lines <- strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
@@ -302,7 +302,7 @@ func TestAppendStalled(t *testing.T) {
 			poll(t, "the others to be in line", func() bool { return test.until(c) })
 			cancel()
 			wg.Wait()
-			for _, err := range errs { // those that were not sent leave their room to others
+			for _, err := range errs { // those that were not sent release their room
 				if errors.Is(err, client.ErrNotSent) {
 					outcome(t, c.AppendAsync(patient(t), entry(9999, 30_000), func(uint64, error) {}), nil)
 				}
@@ -566,8 +566,8 @@ func TestAppendCut(t *testing.T) {
 	}
 }
 
-// TestOrderOverConnections: a later append goes out over another connection only
-// when what has become of those before is known.
+// TestOrderOverConnections: a later append is sent over another connection only
+// when the outcomes of those before are known.
 func TestOrderOverConnections(t *testing.T) {
 	noLeaks(t)
 	var settled atomic.Bool
@@ -633,8 +633,8 @@ func TestCloseWhileACallbackWaits(t *testing.T) {
 	}
 }
 
-// TestAppendOneByOne: appends that come one by one, small and large, while others
-// begin to come beside them.
+// TestAppendOneByOne: appends one after the other, small and large, while other goroutines
+// begin to append too.
 func TestAppendOneByOne(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, serve(t).addr, client.Options{})

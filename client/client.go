@@ -97,7 +97,7 @@ type Client struct {
 	closed  bool
 }
 
-// dialedMax is how long Dial's connection may lie unused: nothing watches it.
+// dialedMax is how long Dial's connection may stay unused: nothing watches it.
 const dialedMax = 10 * time.Second
 
 // dialing is the connecting of a pipeline; done is closed at its end.

@@ -83,8 +83,8 @@ func replyError(text string) error {
 // without TLS, is an alert or handshake of TLS: no line begins like this.
 func answersTLS(b []byte) bool { return len(b) > 1 && (b[0] == 0x15 || b[0] == 0x16) && b[1] == 3 }
 
-// turnedAway reports whether a server that has answered nothing else but err has taken
-// nothing from the connection.
+// turnedAway reports whether a server whose only answer is err has taken nothing from the
+// connection.
 func turnedAway(err error) bool {
 	return errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrNeedsTLS) || errors.Is(err, errTooMany)
 }

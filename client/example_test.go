@@ -98,7 +98,7 @@ func ExampleClient_Append_errors() {
 	// stored
 }
 
-// Many appends on their way at once, from one goroutine, in order.
+// Many appends in flight at once, from one goroutine, in order.
 func ExampleClient_AppendAsync() {
 	addr, stop := startServer()
 	defer stop()
@@ -143,7 +143,7 @@ func ExampleClient_Follow() {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	next := uint64(1) // keep this, to go on there after a restart
+	next := uint64(1) // keep this, to continue there after a restart
 	for e, err := range c.Follow(ctx, next) {
 		var damaged *client.EntryError
 		switch {

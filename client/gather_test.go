@@ -153,8 +153,8 @@ func TestGatherSlowCallback(t *testing.T) {
 	}
 }
 
-// TestGatherMuch: what the connection does not take at once is written all the same,
-// in order.
+// TestGatherMuch: what the connection does not take at once is still written, in
+// order.
 func TestGatherMuch(t *testing.T) {
 	noLeaks(t)
 	const k, size = 24, 600 << 10

@@ -265,7 +265,7 @@ func proxy(t testing.TB, addr func() string, cut func() (down, up int64)) string
 	return ln.Addr().String()
 }
 
-// outcome checks that err says exactly one thing of an append.
+// outcome checks that err names exactly one outcome of an append.
 func outcome(t testing.TB, err, want error) {
 	t.Helper()
 	for _, sentinel := range []error{client.ErrRefused, client.ErrNotSent, client.ErrUnknown} {

@@ -45,8 +45,8 @@ func (p *conversation) answerLone() {
 	}
 }
 
-// TestLeadStays: appends that come one at a time go on leading, those of another kind
-// or of many bring the reading goroutine back, and so does a while without any.
+// TestLeadStays: appends that come one at a time keep leading; those of another kind
+// or from many goroutines bring the reading goroutine back, and so does an idle while.
 func TestLeadStays(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, serve(t).addr, client.Options{})
@@ -84,8 +84,8 @@ func TestLeadStays(t *testing.T) {
 	}
 }
 
-// TestLeadMixed: whoever appends, however many and with whatever breaks, each gets his
-// own answer.
+// TestLeadMixed: each append gets its own answer, however many goroutines append and
+// whether by Append or by AppendAsync.
 func TestLeadMixed(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, serve(t).addr, client.Options{})
@@ -343,7 +343,7 @@ func TestCloseStalled(t *testing.T) {
 			if took := time.Since(began); took > time.Second {
 				t.Errorf("Close took %v", took)
 			}
-			if until := c.ReadsUntil(); until.After(began) { // that nobody waited for it was chance
+			if until := c.ReadsUntil(); until.After(began) { // that nothing waited for it was chance
 				t.Errorf("after Close the connection is read until %v", until)
 			}
 			close(closed)

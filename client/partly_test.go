@@ -11,8 +11,8 @@ import (
 )
 
 // TestPartlyWritten: an append of which the connection takes only a part waits no longer
-// than its context; the rest of it is written all the same, as soon as it can be, and
-// then what has come meanwhile.
+// than its context; the rest of it is still written, as soon as possible, before what was
+// appended meanwhile.
 func TestPartlyWritten(t *testing.T) {
 	noLeaks(t)
 	begun, read := make(chan struct{}), make(chan struct{})

@@ -20,11 +20,11 @@ type Entry struct {
 }
 
 // Read yields the entries from index from on, at most count of them or, if count is 0, all
-// through the head. It does not wait for new entries: it ends at the head of the moment in
-// which the server takes the request.
+// through the head. It does not wait for new entries: it ends at the head that the log has
+// when the server receives the request.
 //
-// An *EntryError takes the place of an entry that the server cannot read, and the read goes
-// on. Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrLost,
+// An *EntryError takes the place of an entry that the server cannot read, and the read
+// continues. Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrLost,
 // ErrUnauthorized, ErrNeedsTLS, ErrServer, ErrProtocol, or the error of a dial.
 func (c *Client) Read(ctx context.Context, from, count uint64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
@@ -44,10 +44,10 @@ func (c *Client) Read(ctx context.Context, from, count uint64) iter.Seq2[Entry, 
 //
 // If the connection is lost, or the server stops, Follow reconnects, as often as it takes,
 // and continues with the entry after the last one it has yielded: none is missed and none
-// comes twice. Options.OnRetry hears of it.
+// comes twice. Options.OnRetry is called then.
 //
-// An *EntryError takes the place of an entry that the server cannot read, and Follow goes
-// on. Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrUnauthorized,
+// An *EntryError takes the place of an entry that the server cannot read, and Follow
+// continues. Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrUnauthorized,
 // ErrNeedsTLS, ErrServer, ErrProtocol, or ErrDiverged.
 func (c *Client) Follow(ctx context.Context, from uint64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
@@ -127,7 +127,7 @@ type cursor struct {
 
 var errFrom = errors.New("a read begins at index 1 or later, not at 0")
 
-// begin starts a read where the cursor is.
+// begin starts a read at the cursor.
 func (r *cursor) begin(ctx context.Context, count uint64) (*stream, error) {
 	if r.next == 0 {
 		return nil, errFrom

@@ -136,8 +136,8 @@ func TestConnections(t *testing.T) {
 	want(7, "after a restart")
 }
 
-// TestReadDamaged: an entry that cannot be read stands in its place, and the read
-// goes on.
+// TestReadDamaged: an entry that cannot be read is reported in its place, and the read
+// continues.
 func TestReadDamaged(t *testing.T) {
 	noLeaks(t)
 	addr := peer(t, func(p *conversation) {
@@ -158,7 +158,7 @@ func TestReadDamaged(t *testing.T) {
 	}
 }
 
-// TestReadAnswers: what a server may send instead of what is asked for.
+// TestReadAnswers: what a server may send instead of what was requested.
 func TestReadAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -292,7 +292,7 @@ func TestFollowCut(t *testing.T) {
 }
 
 // TestFollowResumes: what each connection is asked for, and that entries that came
-// but not whole are asked for again.
+// incomplete are requested again.
 func TestFollowResumes(t *testing.T) {
 	noLeaks(t)
 	addr := peer(t,
@@ -333,7 +333,7 @@ func TestFollowResumes(t *testing.T) {
 	expect(t, "entries", got, `7 ["a"]<nil>`, `8 entry 8: damaged`, `9 ["c"]<nil>`)
 }
 
-// TestFollowDiverged: a log that is not the one followed before is not gone on with.
+// TestFollowDiverged: a log that is not the one followed before is not followed further.
 func TestFollowDiverged(t *testing.T) {
 	for name, says := range map[string]string{
 		"another entry": `{"index":1,"entry":["other"]}`,
@@ -358,7 +358,7 @@ func TestFollowDiverged(t *testing.T) {
 	}
 }
 
-// TestFollowLasting: errors that a reconnect does not help end it.
+// TestFollowLasting: errors that a reconnect would not mend end it.
 func TestFollowLasting(t *testing.T) {
 	for says, want := range map[string]error{
 		`{"error":"unauthorized"}`:        client.ErrUnauthorized,

@@ -13,7 +13,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// tokens lets three tokens in, each with the rights that it names.
+// tokens admits three tokens, each with the rights that it names.
 func tokens(hash [32]byte) (string, server.Rights) {
 	for token, rights := range map[string]server.Rights{"read": {Read: true}, "write": {Write: true}, "both": {Read: true, Write: true}} {
 		if hash == sha256.Sum256([]byte(token)) {
@@ -65,7 +65,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestTokenIgnored: a server without tokens takes one as no message.
+// TestTokenIgnored: a server without tokens ignores one.
 func TestTokenIgnored(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, serve(t).addr, client.Options{Token: "any\n\"thing"})
