@@ -26,7 +26,7 @@ func importCommand() *cli.Command {
 			"server, of any version, or the directory in which it ran, with its .tcp-log-server.leveldb\n" +
 			"and .tcp-log-server.blobs; stop it first. The source is not changed.\n\n" +
 			"Every entry keeps its index, so the log must be empty or hold what an earlier import\n" +
-			"stored; that is compared, and the import continues after it. Nobody else may append\n" +
+			"stored; that is compared, and the import continues after it. No other client may append\n" +
 			"during an import.\n\n" +
 			"Entries that this server refuses, or that the original has lost, are listed on standard\n" +
 			"output: {\"index\":7,\"error\":\"lone surrogate at byte 9 of the entry\"}. The import stops\n" +

@@ -89,7 +89,7 @@ func (i *importer) refuse(e legacy.Entry, why error, kept bool) error {
 	return err
 }
 
-// run imports into the log behind c.
+// run imports into the log of c's server.
 func (i *importer) run(ctx context.Context, c *client.Client) error {
 	head, err := c.Head(ctx)
 	if err != nil {
@@ -244,7 +244,7 @@ func (i *importer) done(index, got uint64, err error) {
 	case err != nil:
 		i.failed = fmt.Errorf("index %d: %w: run it again to continue", index, err)
 	case got != index:
-		i.failed = fmt.Errorf("the entry of index %d was stored at %d, because somebody else appends, or a full disk made the server refuse one: import again into an empty log", index, got)
+		i.failed = fmt.Errorf("the entry of index %d was stored at %d, because another client appends, or a full disk made the server refuse one: import again into an empty log", index, got)
 	default:
 		i.acked = index
 	}

@@ -116,7 +116,7 @@ func (w *lineWriter) close() error {
 	return w.err
 }
 
-// isReaderGone recognizes the error of a write to a pipe that nobody reads.
+// isReaderGone recognizes the error of a write to a pipe without a reader.
 func isReaderGone(err error) bool {
 	const brokenPipe, noData = syscall.Errno(109), syscall.Errno(232) // Windows's errors for that
 	return errors.Is(err, syscall.EPIPE) ||

@@ -68,7 +68,7 @@ func TestDefaultsFile(t *testing.T) {
 	}
 	head, got, ok := strings.Cut(string(b), begin)
 	if !ok {
-		t.Fatalf("%s has no line %q, behind which the settings stand", name, begin)
+		t.Fatalf("%s has no line %q, which begins the settings", name, begin)
 	}
 	var want strings.Builder
 	for _, f := range settings() {
@@ -86,7 +86,7 @@ func TestDefaultsFile(t *testing.T) {
 		return
 	}
 	if !*update {
-		t.Fatalf("%s is not what the flags say; run `go test ./cli -run DefaultsFile -update`; want behind its head\n%s", name, want.String())
+		t.Fatalf("%s differs from the flags; run `go test ./cli -run DefaultsFile -update`; want after its head\n%s", name, want.String())
 	}
 	if err := os.WriteFile(name, []byte(head+begin+want.String()), 0o644); err != nil {
 		t.Fatal(err)
