@@ -89,23 +89,23 @@ func appendEntries(ctx context.Context, cmd *cli.Command) error {
 		case <-dial.Done():
 		}
 	}()
-	c, err := connect(dial, cmd, addr, client.Options{})
-	if err != nil {
+	c, err := dialServer(dial, cmd, addr, client.Options{})
+	cancel()
+	if _, coded := errors.AsType[cli.ExitCoder](err); coded {
 		return err
 	}
-	cancel()
-	defer c.Close()
-
 	out := newLineWriter(os.Stdout)
-	a := &appender{client: c, values: &argValues{args: args}, tally: newTally(cmd, out, len(args) > 0)}
-	if len(args) == 0 {
-		a.values = newValueReader(&countingReader{r: os.Stdin, n: &a.taken}, cmd.Bool("array"))
-		a.progress = newAppendProgress(out.terminal && !cmd.Bool("quiet"))
-		if isatty.IsTerminal(os.Stdin.Fd()) && isatty.IsTerminal(os.Stderr.Fd()) {
-			fmt.Fprintln(os.Stderr, "tcp-log-server: append: type JSON values; end with Ctrl-D")
+	a := &appender{client: c, values: &argValues{args: args}, tally: newTally(cmd, out, len(args))}
+	if err != nil {
+		a.tally.fail(fmt.Errorf("%s: %w", addr, err))
+		err = a.tally.report()
+	} else {
+		defer c.Close()
+		if len(args) == 0 {
+			a.readInput(cmd, out.terminal)
 		}
+		err = a.run(ctx, signals, out.failed)
 	}
-	err = a.run(ctx, signals, out.failed)
 	if werr := out.close(); err == nil && werr != nil {
 		err = cli.Exit(fmt.Sprintf("append: standard output: %v", werr), ExitFailure)
 	}
@@ -152,8 +152,17 @@ type appender struct {
 	progress *appendProgress // nil for arguments
 }
 
+// readInput takes the values from standard input. terminal says whether the output is one.
+func (a *appender) readInput(cmd *cli.Command, terminal bool) {
+	a.values = newValueReader(&countingReader{r: os.Stdin, n: &a.taken}, cmd.Bool("array"))
+	a.progress = newAppendProgress(terminal && !cmd.Bool("quiet"))
+	if isatty.IsTerminal(os.Stdin.Fd()) && isatty.IsTerminal(os.Stderr.Fd()) {
+		fmt.Fprintln(os.Stderr, "tcp-log-server: append: type JSON values; end with Ctrl-D")
+	}
+}
+
 // run appends and waits for the outcome of everything that was sent. The first signal stops it;
-// the second does not wait. outputGone is closed when nobody reads the indices any more.
+// the second does not wait. outputGone is closed when the reader of the indices has gone away.
 func (a *appender) run(ctx context.Context, signals <-chan os.Signal, outputGone <-chan struct{}) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -52,14 +53,27 @@ func isHost(s string) bool {
 	return strings.Trim(last, "0123456789") != "" || isIP(s) || strings.HasSuffix(s, ".")
 }
 
-// errFile: a file, or standard input, is named in the place of an address.
-var errFile = errors.New("not an address")
+// What may be named in the place of an address.
+var (
+	errFile      = errors.New("not an address") // a file, or standard input
+	errDirectory = errors.New("is a directory, not an address")
+)
+
+// link matches the beginning of a URL.
+var link = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
 
 // serverAddress completes an address, which may be empty, from HOST and PORT.
 func serverAddress(arg string) (string, error) {
 	host, port, named := "", "", false
-	if info, err := os.Stat(arg); err == nil && info.Mode().IsRegular() {
+	switch info, err := os.Stat(arg); {
+	case err == nil && info.Mode().IsRegular():
 		return "", fmt.Errorf("%q is %w but a file", arg, errFile)
+	case err == nil && info.IsDir():
+		return "", fmt.Errorf("%q %w", arg, errDirectory)
+	}
+	if scheme := link.FindString(arg); scheme != "" {
+		host, _, _ := strings.Cut(arg[len(scheme):], "/")
+		return "", fmt.Errorf("%q is a URL, not an address; write %s", arg, host)
 	}
 	if arg == "-" {
 		return "", fmt.Errorf("%q is %w", arg, errFile)
@@ -89,7 +103,11 @@ func serverAddress(arg string) (string, error) {
 		return "", fmt.Errorf("%q is %w", arg, errAddress)
 	}
 	if host == "" {
-		if host = hostSetting.value(); host != "" && !isHost(host) {
+		host = hostSetting.value()
+		if name, port, err := net.SplitHostPort(host); err == nil {
+			return "", fmt.Errorf("%s is %q, want a host without a port: set it to %s and %s to %s", hostSetting.key(), host, name, portSetting.key(), port)
+		}
+		if host != "" && !isHost(host) {
 			return "", fmt.Errorf("%q is not an address%s", host, hostOrigin(host))
 		}
 	}
@@ -137,6 +155,12 @@ func onlyAddress(cmd *cli.Command) (string, error) {
 		return "", err
 	}
 	addr, err := serverAddress(arg)
+	if errors.Is(err, errDirectory) {
+		err = fmt.Errorf("%w; to print the log in it: tcp-log-server cat %s", err, arg)
+		if isHost(strings.Trim(arg, ".")) {
+			err = fmt.Errorf("%w; for a host of that name write %s:8089", err, arg)
+		}
+	}
 	if err != nil {
 		return "", usageError(cmd, err.Error())
 	}
@@ -146,6 +170,15 @@ func onlyAddress(cmd *cli.Command) (string, error) {
 // connect dials the server at addr as the flags of cmd say. Its errors say what to do and have an
 // exit code.
 func connect(ctx context.Context, cmd *cli.Command, addr string, options client.Options) (*client.Client, error) {
+	c, err := dialServer(ctx, cmd, addr, options)
+	if _, coded := errors.AsType[cli.ExitCoder](err); err != nil && !coded {
+		return nil, failure(cmd, addr, err)
+	}
+	return c, err
+}
+
+// dialServer is connect without advice: only its errors of wrong usage have an exit code.
+func dialServer(ctx context.Context, cmd *cli.Command, addr string, options client.Options) (*client.Client, error) {
 	var err error
 	if options.TLS, err = tlsConfig(cmd); err != nil {
 		return nil, usageError(cmd, err.Error())
@@ -155,7 +188,7 @@ func connect(ctx context.Context, cmd *cli.Command, addr string, options client.
 	}
 	c, err := client.Dial(ctx, addr, options)
 	if err != nil {
-		return nil, failure(cmd, addr, fmt.Errorf("cannot connect: %w", err))
+		return nil, fmt.Errorf("cannot connect: %w", err)
 	}
 	return c, nil
 }
@@ -218,7 +251,7 @@ func failure(cmd *cli.Command, addr string, err error) error {
 	return cli.Exit(fmt.Sprintf("%s: %s: %v%s", cmd.Name, addr, plainly(err), advice(cmd, err)), ExitFailure)
 }
 
-// plainly is the text of err without the names of sockets and system calls, which help nobody.
+// plainly is the text of err without the names of sockets and system calls, which do not help users.
 func plainly(err error) string {
 	text := err.Error()
 	var op *net.OpError

@@ -27,6 +27,9 @@ func directoryFlags(data, parent string) []cli.Flag {
 
 // isDirectory tells a directory from an address.
 func isDirectory(arg string) bool {
+	if link.MatchString(arg) {
+		return false
+	}
 	if strings.ContainsAny(arg, `/\`) || arg == "." || arg == ".." {
 		return true
 	}

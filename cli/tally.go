@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,6 +55,7 @@ type tally struct {
 	quiet     bool
 	json      bool
 	keepGoing bool // after a refused value
+	arguments int  // how many arguments are values; 0 if they come from standard input
 	stopped   chan struct{}
 	settled   chan struct{} // closed once it is stopped and nothing is in flight
 
@@ -72,13 +74,14 @@ type tally struct {
 	highest  uint64
 }
 
-func newTally(cmd *cli.Command, out *lineWriter, arguments bool) *tally {
+// newTally returns the tally of so many arguments, or of standard input if there are none.
+func newTally(cmd *cli.Command, out *lineWriter, arguments int) *tally {
 	l := &tally{
 		cmd: cmd, out: out, noun: "line", quiet: cmd.Bool("quiet"), json: cmd.Bool("json"), keepGoing: cmd.String("on-error") == "continue",
-		stopped: make(chan struct{}), settled: make(chan struct{}),
+		arguments: arguments, stopped: make(chan struct{}), settled: make(chan struct{}),
 	}
 	switch {
-	case arguments:
+	case arguments > 0:
 		l.noun = "argument"
 	case cmd.Bool("array"):
 		l.noun = "element"
@@ -113,6 +116,14 @@ func (l *tally) stop(reason error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.halt(reason)
+}
+
+// fail notes why no value can be begun.
+func (l *tally) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cause = err
+	l.halt(nil)
 }
 
 func (l *tally) halt(reason error) {
@@ -168,7 +179,7 @@ func (l *tally) print(place int, index uint64, o outcome, err error) {
 		})
 	case o == stored && !l.quiet:
 		l.out.add(func(b []byte) []byte { return append(strconv.AppendUint(b, index, 10), '\n') })
-	case o == refused && !lacksRight(err): // the report says that once for all
+	case o == refused && !lacksRight(err): // the report says that, once
 		warn("append: %s %d: not stored: %s", l.noun, place, bare(err))
 	}
 }
@@ -194,6 +205,7 @@ func (l *tally) count(o outcome) int {
 func (l *tally) report() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.endArguments()
 	code := 0
 	switch {
 	case l.counts[unknown] > 0:
@@ -246,6 +258,20 @@ func (l *tally) report() error {
 		parts = append(parts, fmt.Sprintf("read the log from %d to see which of the unknown it has", l.highest+1))
 	}
 	return cli.Exit("append: "+strings.Join(parts, "; "), code)
+}
+
+// endArguments counts the arguments that were not begun as not sent. How many values there still are
+// on standard input is not known.
+func (l *tally) endArguments() {
+	reason := cmp.Or(l.cause, l.reason, errors.New("an argument before it is refused"))
+	for l.last < l.arguments {
+		l.begun++
+		l.last++
+		l.print(l.last, 0, unsent, reason)
+		l.counts[unsent]++
+		l.spans[unsent].add(value{number: l.begun, place: l.last})
+	}
+	l.ended = l.ended || l.arguments > 0
 }
 
 // spansMax is how many spans of values are kept. A report with more would be useless, and each

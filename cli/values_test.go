@@ -217,6 +217,10 @@ func TestServerAddress(t *testing.T) {
 		{"", "", "1.2.3", `"1.2.3" is not an address, want host:port, host or :port`},
 		{"", "", "a b:80", `"a b:80" is not an address, want host:port, host or :port`},
 		{"", "", "8089", `"8089" is not an address; for a port write :8089`},
+		{"", "", "http://h:1/x", `"http://h:1/x" is a URL, not an address; write h:1`},
+		{"h:9", "", "", "HOST is \"h:9\", want a host without a port: set it to h and PORT to 9"},
+		{"h:9", "", "i", "i:8089"},
+		{"", "", ".", `"." is a directory, not an address`},
 	} {
 		t.Setenv("HOST", tt.host)
 		t.Setenv("PORT", tt.port)
@@ -229,7 +233,7 @@ func TestServerAddress(t *testing.T) {
 		}
 	}
 	for arg, want := range map[string]bool{`{"a":1}`: true, "[1]": true, "null": true, "{": true, "[]": true, "[::1]:80": false, "[::1]": false, "[1]:80": true, "localhost": false, ":80": false, "null:80": false,
-		"": true, `"text"`: true, "true": true, "two words": true, "1.5": true, "8089": false, "hello": false, "a:b": false} {
+		"": true, `"text"`: true, "true": true, "two words": true, "1.5": true, "8089": false, "hello": false, "a:b": false, "http://h": false, `{"u":"http://h"}`: true} {
 		if got := looksLikeEntry(arg); got != want {
 			t.Errorf("%s looks like an entry: %v", arg, got)
 		}

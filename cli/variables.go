@@ -43,7 +43,7 @@ const (
 )
 
 // hostOrigin says after a semicolon which variable the name of a host is from, or "" if from
-// none, and what to do if the name is of no use.
+// none, and what to do if the name is useless.
 func hostOrigin(host string) string {
 	switch key := hostSetting.key(); {
 	case host == "" || host != hostSetting.value():

@@ -55,7 +55,7 @@ func TestVariables(t *testing.T) {
 	}
 }
 
-// TestHostOrigin: a host that is of no use is named with the variable that it is from.
+// TestHostOrigin: a useless host is named with the variable that it is from.
 func TestHostOrigin(t *testing.T) {
 	t.Setenv("HOST", "x86_64-conda-linux-gnu")
 	if got, want := hostOrigin("x86_64-conda-linux-gnu"), "; it is from the variable HOST, which other programs set too: set TCP_LOG_HOST, which wins"; got != want {

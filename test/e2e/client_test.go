@@ -223,11 +223,44 @@ func TestAppendCommandLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	ln.Close()
-	r = play(t, nil, "{}", "append", ln.Addr().String())
-	if r.code != cli.ExitFailure {
-		t.Errorf("exit code is %d, want %d", r.code, cli.ExitFailure)
+	addr := ln.Addr().String()
+	refused := "append: " + addr + ": cannot connect: connection refused; is the server running there?"
+	for args, says := range map[string]struct{ out, err string }{
+		"":                    {"", "; nothing was sent"},
+		"[1]":                 {"", "; not sent: argument 1"},
+		"[1] 5 [3]":           {"", "; not sent: arguments 1-3"},
+		"--json [1] [2]":      {`{"argument":1,"outcome":"not sent","error":"ADDR: cannot connect: connection refused"}` + "\n" + `{"argument":2,"outcome":"not sent","error":"ADDR: cannot connect: connection refused"}` + "\n", "; not sent: arguments 1-2"},
+		"--json --array":      {"", "; nothing was sent"},
+		"--on-error continue": {"", "; nothing was sent"},
+	} {
+		words := strings.Fields(args)
+		if !strings.HasPrefix(args, "--") {
+			words = append([]string{addr}, words...)
+		}
+		r := play(t, at(addr), "{}", append([]string{"append"}, words...)...)
+		if out := strings.ReplaceAll(says.out, "ADDR", addr); r.code != cli.ExitFailure || r.out != out {
+			t.Errorf("append %s: %+v, want code %d and %s", args, r, cli.ExitFailure, out)
+		}
+		checkErrors(t, r.err, []string{refused + says.err})
 	}
-	checkErrors(t, r.err, []string{"connection refused; is the server running there?"})
+
+	// Each argument has its outcome, also those after the one that is refused.
+	d := start(t, "DATA=memory")
+	r = play(t, at(d.addr), "", "append", "--json", "[1]", "7", "[3]", "[4]")
+	for _, want := range []string{
+		`{"argument":1,"outcome":"stored","index":1}`,
+		`{"argument":2,"outcome":"refused","error":"not a JSON object, array or null: it is a number"}`,
+		`{"argument":3,"outcome":"not sent","error":"an argument before it is refused"}`,
+		`{"argument":4,"outcome":"not sent","error":"an argument before it is refused"}`,
+	} {
+		if !strings.Contains(r.out, want+"\n") || strings.Count(r.out, "\n") != 4 {
+			t.Errorf("of a refused argument append prints\n%swant %s", r.out, want)
+		}
+	}
+	if r.code != cli.ExitRefused {
+		t.Errorf("exit code is %d, want %d", r.code, cli.ExitRefused)
+	}
+	checkErrors(t, r.err, []string{"append: stored: argument 1 (index 1); refused: argument 2; not sent: arguments 3-4"})
 }
 
 // TestAppendCommandHints: what a server that does not serve says is printed once,

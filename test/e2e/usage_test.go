@@ -19,6 +19,9 @@ func TestWrongUsage(t *testing.T) {
 	if err := os.WriteFile(file, []byte("{}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		setting, args, says string
 	}{
@@ -39,6 +42,13 @@ func TestWrongUsage(t *testing.T) {
 		{"", "stat f.ndjson", `"f.ndjson" is a file, not an address or the directory of a log; see`},
 		{"", "read f.ndjson", `"f.ndjson" is not an address but a file; see`},
 		{"", "append f.ndjson", `"f.ndjson" is not an address but a file; entries of a file come from standard input: < FILE; see`},
+		{"", "read ./sub", `"./sub" is a directory, not an address; to print the log in it: tcp-log-server cat ./sub; see`},
+		{"", "tail sub", `"sub" is a directory, not an address; to print the log in it: tcp-log-server cat sub; for a host of that name write sub:8089; see`},
+		{"", "append sub [1]", `"sub" is a directory, not an address; an entry is an object, an array or null; see`},
+		{"", "append https://log.example:1/ [1]", `"https://log.example:1/" is a URL, not an address; write log.example:1; an entry is`},
+		{"", "stat http://log.example", `"http://log.example" is a URL, not an address; write log.example; see`},
+		{"HOST=localhost:9", "read", `HOST is "localhost:9", want a host without a port: set it to localhost and PORT to 9; see`},
+		{"TCP_LOG_HOST=localhost:9", "read", `TCP_LOG_HOST is "localhost:9", want a host without a port: set it to localhost and PORT to 9; see`},
 		{"", "append -", `"-" is not an address; entries of a file come from standard input: < FILE; see`},
 		{"", "apend {}", "there is no command \"apend\" (did you mean append?); see"},
 		{"", "fcsk", "there is no command \"fcsk\" (did you mean fsck?); see"},
@@ -70,7 +80,7 @@ func TestWrongUsage(t *testing.T) {
 	conda := []string{"HOST=x86_64-conda-linux-gnu.invalid", "DATA=memory"}
 	for _, args := range [][]string{{}, {"read"}, {"append", "[1]"}} {
 		r := play(t, conda, "", args...)
-		if r.code != cli.ExitFailure || !strings.Contains(r.err, "x86_64-conda-linux-gnu.invalid") || !strings.HasSuffix(r.err, "; it is from the variable HOST, which other programs set too: set TCP_LOG_HOST, which wins\n") {
+		if r.code != cli.ExitFailure || !strings.Contains(r.err, "x86_64-conda-linux-gnu.invalid") || !strings.Contains(r.err, "; it is from the variable HOST, which other programs set too: set TCP_LOG_HOST, which wins") {
 			t.Errorf("%q with the HOST of conda: %+v", args, r)
 		}
 	}
