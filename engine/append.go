@@ -191,7 +191,7 @@ func (l *Log) commitBatch(batch []byte, count int) error {
 	since := now.Sub(l.opened)
 	l.lastStart.Store(int64(since))
 	l.counts.pace.note(since, l.head.Load())
-	err := l.store.commit(batch, count, now)
+	err := l.store.commit(batch, count, l.clock.stamp())
 	if err == nil {
 		l.counts.stored(size)
 		if l.onBatch != nil {

@@ -97,6 +97,9 @@ func (c *storeCheck) batches(s *segment.Segment) {
 		size = s.End()
 	}
 	scan, err := segment.ScanBatches(bytes.NewReader(b), s.Path, size, func(_ int64, h segment.BatchHeader, body []byte) error {
+		if n := len(c.batch); n > 0 && h.Time < c.batch[n-1] {
+			c.Errorf("check: %s: the batch of index %d is from %d µs, the one before it from %d µs", s.Path, h.First, h.Time, c.batch[n-1])
+		}
 		if h.Lost() {
 			c.entry = append(c.entry, make([][]byte, h.Count)...)
 			c.batch = append(c.batch, slices.Repeat([]int64{h.Time}, int(h.Count))...)

@@ -132,6 +132,7 @@ type Log struct {
 	inline  [1]submission
 	refused time.Time // when a refused batch was last logged
 	opened  time.Time
+	clock   clock
 	log     zerolog.Logger
 	counts  counts
 	onBatch func(entries, bytes int, took time.Duration)
@@ -165,6 +166,7 @@ func Open(config Config) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{opened: time.Now(), log: config.Logger, onBatch: config.OnBatch, failed: make(chan struct{}), refuses: make(chan struct{})}
+	l.clock.now = time.Now
 	l.queue.wake = make(chan struct{}, 1)
 	l.prover.timer = time.NewTimer(proveAfter)
 	l.prover.armed = true
@@ -177,6 +179,7 @@ func Open(config Config) (*Log, error) {
 			return nil, err
 		}
 		l.store = d
+		l.clock.last = d.lastTime()
 		l.head.Store(head)
 		l.publish(head)
 		d.start(l)

@@ -38,6 +38,7 @@ func TestMovedAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			mustAppend(t, l, "{}")
+			settled(t, l) // nothing is written while it is copied
 			if err := move(t, config.Data); err != nil {
 				t.Fatal(err)
 			}
