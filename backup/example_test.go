@@ -25,7 +25,7 @@ func ExampleRun() {
 	defer log.Close()
 	for _, entry := range []string{`{"n":1}`, `{"n":2}`} {
 		stored := make(chan error, 1)
-		log.Append([]byte(entry+"\n"), 1, func(_ uint64, err error) { stored <- err })
+		log.Append([]byte(entry+"\n"), 1, engine.Condition{}, func(_ engine.Result, err error) { stored <- err })
 		if err := <-stored; err != nil {
 			panic(err)
 		}

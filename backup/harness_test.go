@@ -104,9 +104,9 @@ func appendAll(t testing.TB, l *engine.Log, e *entries, from, rounds, n int) {
 func appendLines(t testing.TB, l *engine.Log, e *entries, lines []byte, n int) {
 	t.Helper()
 	done := make(chan error, 1)
-	l.Append(lines, n, func(first uint64, err error) {
+	l.Append(lines, n, engine.Condition{}, func(stored engine.Result, err error) {
 		if err == nil {
-			e.add(t, first, lines)
+			e.add(t, stored.First, lines)
 		}
 		done <- err
 	})
@@ -139,11 +139,11 @@ func load(t testing.TB, l *engine.Log, e *entries) (more, stop func()) {
 			case slots <- struct{}{}:
 			}
 			b := batch(round, n)
-			l.Append(b, n, func(first uint64, err error) {
+			l.Append(b, n, engine.Condition{}, func(stored engine.Result, err error) {
 				if err != nil {
 					t.Error(err)
 				} else {
-					e.add(t, first, b)
+					e.add(t, stored.First, b)
 				}
 				<-slots
 			})
@@ -202,7 +202,7 @@ func readBack(t testing.TB, dir string, want [][]byte) uint64 {
 	defer l.Close()
 	head, _ := l.Head(t.Context())
 	next := uint64(1)
-	err := l.Read(context.Background(), 1, head, func(first uint64, count int, lines []byte, err error) error {
+	err := l.Read(context.Background(), 1, head, func(first uint64, count int, lines []byte, _ int64, err error) error {
 		if errors.Is(err, engine.ErrLost) && next > uint64(len(want)) {
 			next += uint64(count) // an entry that was not acknowledged may be lost
 			return nil

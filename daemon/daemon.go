@@ -270,6 +270,6 @@ func answers(log *engine.Log) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		return log.Read(ctx, head, head, func(uint64, int, []byte, error) error { return nil })
+		return log.Read(ctx, head, head, func(uint64, int, []byte, int64, error) error { return nil })
 	}
 }

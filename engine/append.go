@@ -18,17 +18,20 @@ const batchMax = 512 << 10
 // newline. Entries of all calls take effect in the order of the calls, those of one
 // call side by side and in one batch, so either all of them or none.
 //
+// on says whether the entries are stored; see Condition. With Once the entries that are
+// stored still lie side by side.
+//
 // done runs once, in the order of the calls. It must not block, since all others
-// wait for it. When err is nil the entries are durable at first, first+1, …;
-// otherwise err wraps ErrNotStored or ErrUnknown. An append of no entries is in
+// wait for it. When err is nil the entries are durable, and Result says where; otherwise err
+// is a *ConditionError, or wraps ErrNotStored or ErrUnknown. An append of no entries is in
 // order: its done runs when its turn has come.
 //
 // Append does not wait for others. But while nothing else is under way it
 // commits a small append itself, since a sync is quicker than waking another
 // goroutine for it and being woken: then done has run when it returns. Otherwise
 // done runs on a goroutine of the log's own.
-func (l *Log) Append(entries []byte, count int, done func(first uint64, err error)) {
-	s := newSubmission(entries, count, done)
+func (l *Log) Append(entries []byte, count int, on Condition, done func(Result, error)) {
+	s := newSubmission(entries, count, on, done)
 	if l.submit(s, true) {
 		l.inline[0] = s
 		c := l.commitGroup(l.inline[:])
@@ -45,14 +48,14 @@ func (l *Log) Append(entries []byte, count int, done func(first uint64, err erro
 // Submit is Append for a caller that has other things to do than to wait for a
 // sync: done always runs on a goroutine of the log's own, unless the log has been
 // closed.
-func (l *Log) Submit(entries []byte, count int, done func(first uint64, err error)) {
-	l.submit(newSubmission(entries, count, done), false)
+func (l *Log) Submit(entries []byte, count int, on Condition, done func(Result, error)) {
+	l.submit(newSubmission(entries, count, on, done), false)
 }
 
 // newSubmission refuses, in its turn, what could not be read back: a batch in which a
 // reader finds another number of entries must not be acknowledged.
-func newSubmission(entries []byte, count int, done func(first uint64, err error)) submission {
-	s := submission{entries: entries, count: count, done: done}
+func newSubmission(entries []byte, count int, on Condition, done func(Result, error)) submission {
+	s := submission{entries: entries, count: count, on: on, done: done}
 	switch size := len(entries); {
 	case size > segment.MaxBody:
 		s.err = fmt.Errorf("%w: an append of %d bytes is larger than a batch may be: %d", ErrNotStored, size, segment.MaxBody)
@@ -67,7 +70,7 @@ func newSubmission(entries []byte, count int, done func(first uint64, err error)
 func (l *Log) submit(s submission, willing bool) (lead bool) {
 	lead, ok := l.queue.push(s, willing)
 	if !ok {
-		s.done(0, fmt.Errorf("%w: %w", ErrNotStored, ErrClosed))
+		s.done(Result{}, fmt.Errorf("%w: %w", ErrNotStored, ErrClosed))
 	}
 	return lead
 }
@@ -116,6 +119,7 @@ type committed struct {
 	group []submission
 	first uint64 // the index of its first entry
 	count int    // its entries
+	time  int64  // when they were stored, in µs since 1970 UTC
 	err   error
 }
 
@@ -135,14 +139,15 @@ func (l *Log) commitGroup(group []submission) committed {
 		return c
 	}
 	batch := append(l.batch[:0], make([]byte, segment.BatchHeaderSize)...)
-	for _, s := range group {
-		batch = append(batch, s.entries...)
-		c.count += s.count
+	for i := range group {
+		s := &group[i]
+		batch = l.take(s, batch, c.first+uint64(c.count))
+		c.count += s.stored
 	}
 	if cap(batch) <= 4*batchMax {
 		l.batch = batch
 	}
-	c.err = l.commitBatch(batch, c.count)
+	c.time, c.err = l.commitBatch(batch, c.count)
 	if c.err == nil {
 		l.head.Store(c.first + uint64(c.count) - 1)
 	}
@@ -153,15 +158,12 @@ func (l *Log) commitGroup(group []submission) committed {
 // followers. One goroutine at a time calls it, in the order of the commits.
 func (l *Log) complete(c committed) {
 	next := c.first
-	for _, s := range c.group {
-		if c.err != nil {
-			s.done(0, c.err)
-			continue
-		}
-		s.done(next, nil)
-		next += uint64(s.count)
+	for i := range c.group {
+		s := &c.group[i]
+		s.done(s.outcome(c, next))
+		next += uint64(s.stored)
 	}
-	if next > c.first {
+	if c.err == nil && next > c.first {
 		l.publish(next - 1)
 	}
 }
@@ -177,41 +179,43 @@ func (l *Log) prepare(c committed, waiting func()) {
 	l.store.prepare()
 }
 
-// commitBatch makes one batch durable. Its errors are what completions get.
-func (l *Log) commitBatch(batch []byte, count int) error {
+// commitBatch makes one batch durable, and returns when, in µs since 1970 UTC. Its errors
+// are what completions get.
+func (l *Log) commitBatch(batch []byte, count int) (at int64, err error) {
 	if count == 0 {
-		return nil
+		return 0, nil
 	}
 	if err := l.Err(); err != nil {
 		l.counts.refused.Add(1)
-		return fmt.Errorf("%w: %w: %w", ErrNotStored, ErrFailed, err)
+		return 0, fmt.Errorf("%w: %w: %w", ErrNotStored, ErrFailed, err)
 	}
 	size := len(batch) - segment.BatchHeaderSize
 	now := time.Now()
 	since := now.Sub(l.opened)
 	l.lastStart.Store(int64(since))
 	l.counts.pace.note(since, l.head.Load())
-	err := l.store.commit(batch, count, l.clock.stamp())
+	stamp := l.clock.stamp()
+	err = l.store.commit(batch, count, stamp)
 	if err == nil {
 		l.counts.stored(size)
 		if l.onBatch != nil {
 			l.onBatch(count, size, time.Since(now))
 		}
-		return nil
+		return stamp.UnixMicro(), nil
 	}
 	l.counts.refuse(err, now)
 	switch {
 	case errors.Is(err, segment.ErrSync):
 		l.fail(err)
-		return fmt.Errorf("%w: %w", ErrUnknown, err)
+		return 0, fmt.Errorf("%w: %w", ErrUnknown, err)
 	case errors.Is(err, ErrMoved):
 		l.fail(err)
-		return fmt.Errorf("%w: %w: %w", ErrNotStored, ErrFailed, err)
+		return 0, fmt.Errorf("%w: %w: %w", ErrNotStored, ErrFailed, err)
 	}
 	// Once a second is enough to know of a full disk.
 	if now.Sub(l.refused) > time.Second {
 		l.refused = now
 		l.log.Error().Err(err).Str("event", "refused").Int("entries", count).Msg("a batch was refused; appends are accepted again once it can be written")
 	}
-	return fmt.Errorf("%w: %w", ErrNotStored, err)
+	return 0, fmt.Errorf("%w: %w", ErrNotStored, err)
 }

@@ -69,12 +69,12 @@ func TestReadStops(t *testing.T) {
 		mustAppend(t, l, numbered(1, 300)...)
 		stop := errors.New("stop")
 		calls := 0
-		err := l.Read(t.Context(), 1, math.MaxUint64, func(uint64, int, []byte, error) error { calls++; return stop })
+		err := l.Read(t.Context(), 1, math.MaxUint64, func(uint64, int, []byte, int64, error) error { calls++; return stop })
 		if err != stop || calls != 1 {
 			t.Errorf("error is %v after %d calls, want the function's after 1", err, calls)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		err = l.Read(ctx, 1, math.MaxUint64, func(_ uint64, _ int, _ []byte, err error) error { cancel(); return err })
+		err = l.Read(ctx, 1, math.MaxUint64, func(_ uint64, _ int, _ []byte, _ int64, err error) error { cancel(); return err })
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("error is %v, want the context's", err)
 		}
@@ -165,7 +165,8 @@ func TestDoneRunsInOrder(t *testing.T) {
 			if i%5 < 2 {
 				give = l.Submit
 			}
-			give(entries, count, func(first uint64, err error) {
+			give(entries, count, Condition{}, func(stored Result, err error) {
+				first := stored.First
 				defer wg.Done()
 				if !mu.TryLock() {
 					t.Error("two completions run at once")
@@ -176,7 +177,7 @@ func TestDoneRunsInOrder(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				if head, _ := l.Head(t.Context()); head < first+uint64(count)-1 {
+				if head, _ := l.Head(t.Context()); count > 0 && head < first+uint64(count)-1 {
 					t.Errorf("head is %d in the completion of %d entries at %d", head, count, first)
 				}
 				if acked, _ := l.Acked(); count > 0 && acked >= first {
@@ -201,12 +202,12 @@ func TestSubmit(t *testing.T) {
 	for n := range uint64(20) {
 		mustAppend(t, l, "[]")
 		may, done := make(chan struct{}), make(chan uint64)
-		l.Submit([]byte("{}\n"), 1, func(first uint64, err error) {
+		l.Submit([]byte("{}\n"), 1, Condition{}, func(stored Result, err error) {
 			if err != nil {
 				t.Error(err)
 			}
 			<-may // would wait for ever if it ran before Submit returns
-			done <- first
+			done <- stored.First
 		})
 		close(may)
 		if first := <-done; first != 2*n+2 {
@@ -216,7 +217,7 @@ func TestSubmit(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l.Submit([]byte("{}\n"), 1, func(_ uint64, err error) {
+	l.Submit([]byte("{}\n"), 1, Condition{}, func(_ Result, err error) {
 		if !errors.Is(err, ErrNotStored) || !errors.Is(err, ErrClosed) {
 			t.Errorf("after Close: %v, want %v and %v", err, ErrNotStored, ErrClosed)
 		}
@@ -241,7 +242,7 @@ func TestFollow(t *testing.T) {
 				if acked < uint64(len(got)) {
 					t.Errorf("acked went back from %d to %d", len(got), acked)
 				}
-				err := l.Read(context.Background(), uint64(len(got)+1), acked, func(_ uint64, _ int, entries []byte, err error) error {
+				err := l.Read(context.Background(), uint64(len(got)+1), acked, func(_ uint64, _ int, entries []byte, _ int64, err error) error {
 					got = append(got, strings.Fields(string(entries))...)
 					return err
 				})

@@ -26,7 +26,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.SetBytes(int64(len(run)))
 			b.ReportAllocs()
 			for b.Loop() {
-				l.Append(run, count, func(_ uint64, err error) { done <- err })
+				l.Append(run, count, Condition{}, func(_ Result, err error) { done <- err })
 				if err := <-done; err != nil {
 					b.Fatal(err)
 				}
@@ -47,7 +47,7 @@ func BenchmarkRead(b *testing.B) {
 	const batches, count = 100, 1000
 	done := make(chan error, batches)
 	for range batches {
-		l.Append(run200(count), count, func(_ uint64, err error) { done <- err })
+		l.Append(run200(count), count, Condition{}, func(_ Result, err error) { done <- err })
 	}
 	for range batches {
 		if err := <-done; err != nil {
@@ -58,7 +58,7 @@ func BenchmarkRead(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		got := 0
-		err := l.Read(b.Context(), 1, batches*count, func(_ uint64, n int, _ []byte, err error) error {
+		err := l.Read(b.Context(), 1, batches*count, func(_ uint64, n int, _ []byte, _ int64, err error) error {
 			got += n
 			return err
 		})

@@ -3,8 +3,6 @@ package engine
 import (
 	"context"
 	"time"
-
-	"tcp-log-server/segment"
 )
 
 // clock gives batches their times. None is before that of the batch before it, so that a
@@ -21,26 +19,15 @@ func (c *clock) stamp() time.Time {
 	return time.UnixMicro(c.last)
 }
 
-// lastTime is the time of the last batch of a store that has just been recovered, in µs
-// since 1970 UTC, or that of the last record where no segment has a batch; 0 in an empty
-// log, and where it cannot be read.
+// lastTime is the time of the last entry of a store that has just been recovered, in µs
+// since 1970 UTC; 0 in an empty log, and where it cannot be read.
 func (d *disk) lastTime() (at int64) {
 	last := d.open.Last()
 	if last == 0 {
 		return 0
 	}
-	if last < d.segments[0].Header.First {
-		if recs, err := segment.ReadRecords(d.cfg.WAL, last, last); err == nil {
-			at = recs[0].Time
-		}
-	} else {
-		r := &reader{disk: d, ctx: context.Background(), next: last, through: last}
-		defer r.close()
-		r.fn = func(uint64, int, []byte, error) error {
-			at = r.time
-			return nil
-		}
-		_ = r.run() // what is wrong with the entry is for reads to say
-	}
+	timeAt, done := d.times(context.Background())
+	defer done()
+	at, _ = timeAt(last) // what is wrong with the entry is for reads to say
 	return at
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"tcp-log-server/appends"
 	"tcp-log-server/segment"
 )
 
@@ -108,16 +109,28 @@ type store interface {
 	// while the log is idle. Errors are those of commit.
 	prove() error
 	read(ctx context.Context, from, through uint64, fn ReadFunc) error
+	// times returns a function for the time at which an entry was stored, in µs since 1970
+	// UTC, 0 if that is not known, and one that ends its use.
+	times(ctx context.Context) (timeAt func(index uint64) (int64, error), done func())
 	stats(*Stats)
 	// close is called once the committer has ended.
 	close() error
 }
 
-// ReadFunc gets a run of entries: count of them from index first on, each in
-// canonical form and followed by a newline in entries, which is valid only
-// during the call. If err is not nil, those count entries cannot be read; the
-// read goes on after them unless the function returns an error.
-type ReadFunc = func(first uint64, count int, entries []byte, err error) error
+// ReadFunc gets a run of entries that were stored at time, in µs since 1970 UTC, 0 where
+// that is not known: count of them from index first on, each in canonical form and followed
+// by a newline in entries, which is valid only during the call. If err is not nil, those
+// count entries cannot be read; the read goes on after them unless the function returns an
+// error.
+type ReadFunc = func(first uint64, count int, entries []byte, time int64, err error) error
+
+// What an append is given and gives back.
+type (
+	Condition      = appends.Condition
+	Result         = appends.Result
+	Place          = appends.Place
+	ConditionError = appends.ConditionError
+)
 
 // Log is an append-only log of canonical JSON entries in local storage. All
 // methods may be called from any goroutine.

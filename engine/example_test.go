@@ -33,11 +33,11 @@ func Example() {
 		entries = append(entries, '\n')
 	}
 	done := make(chan uint64, 1) // done must not make the log wait
-	log.Append(entries, 2, func(first uint64, err error) {
+	log.Append(entries, 2, engine.Condition{}, func(stored engine.Result, err error) {
 		if err != nil {
 			panic(err) // errors.Is(err, engine.ErrNotStored): safe to append again
 		}
-		done <- first
+		done <- stored.First
 	})
 	fmt.Println("stored from index", <-done)
 
@@ -49,7 +49,7 @@ func Example() {
 			<-moved // there is nothing to read yet
 			continue
 		}
-		err := log.Read(ctx, next, head, func(first uint64, count int, entries []byte, err error) error {
+		err := log.Read(ctx, next, head, func(first uint64, count int, entries []byte, _ int64, err error) error {
 			if err != nil {
 				fmt.Println(count, "entries from", first, "cannot be read:", err)
 			} else {

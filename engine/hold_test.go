@@ -26,7 +26,7 @@ func appendHeld(t *testing.T, l *Log, n int) {
 	for range n {
 		head, _ := l.Head(t.Context())
 		done := make(chan error, 1)
-		l.Append(fmt.Appendf(nil, "{\"n\":%d,\"pad\":\"%0100d\"}\n", head, 0), 1, func(_ uint64, err error) { done <- err })
+		l.Append(fmt.Appendf(nil, "{\"n\":%d,\"pad\":\"%0100d\"}\n", head, 0), 1, Condition{}, func(_ Result, err error) { done <- err })
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}

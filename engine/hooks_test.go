@@ -23,7 +23,7 @@ func TestHooks(t *testing.T) {
 	config.OnBatch = func(entries, _ int, _ time.Duration) { say(fmt.Sprint("batch of ", entries)) }
 	l := openLog(t, config)
 	var late func()
-	done := func(uint64, error) { say("done") }
+	done := func(Result, error) { say("done") }
 	remove := l.SetHooks(func() {
 		say("before batch")
 		if late != nil {
@@ -31,9 +31,9 @@ func TestHooks(t *testing.T) {
 			late = nil
 		}
 	}, func() { say("before wait") }, func() { say("before replies") })
-	l.Submit([]byte("{\"n\":1}\n"), 1, func(uint64, error) {
+	l.Submit([]byte("{\"n\":1}\n"), 1, Condition{}, func(Result, error) {
 		say("done")
-		late = func() { l.Submit([]byte("{\"n\":2}\n{\"n\":3}\n"), 2, done) }
+		late = func() { l.Submit([]byte("{\"n\":2}\n{\"n\":3}\n"), 2, Condition{}, done) }
 	})
 	for deadline := time.Now().Add(10 * time.Second); l.head.Load() < 3; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -63,7 +63,7 @@ func TestHooks(t *testing.T) {
 	remove = l.SetHooks(func() { say("before batch") }, func() { say("before wait") }, func() { say("before replies") })
 	remove()
 	stored := make(chan error)
-	l.Submit([]byte("{\"n\":1}\n"), 1, func(_ uint64, err error) { stored <- err })
+	l.Submit([]byte("{\"n\":1}\n"), 1, Condition{}, func(_ Result, err error) { stored <- err })
 	if err := <-stored; err != nil || len(said) > 0 {
 		t.Errorf("after the hooks were removed: %v, and still %q", err, said)
 	}

@@ -20,13 +20,14 @@ type memoryBatch struct {
 	first   uint64
 	count   int
 	entries []byte
+	time    int64
 }
 
-func (m *memory) commit(batch []byte, count int, _ time.Time) error {
+func (m *memory) commit(batch []byte, count int, now time.Time) error {
 	entries := append([]byte(nil), batch[segment.BatchHeaderSize:]...)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.batches = append(m.batches, memoryBatch{first: m.last + 1, count: count, entries: entries})
+	m.batches = append(m.batches, memoryBatch{first: m.last + 1, count: count, entries: entries, time: now.UnixMicro()})
 	m.last += uint64(count)
 	return nil
 }
@@ -49,7 +50,7 @@ func (m *memory) read(ctx context.Context, from, through uint64, fn ReadFunc) er
 		}
 		b := batches[at]
 		first, count, entries := clip(b.first, b.count, b.entries, from, through)
-		if err := fn(first, count, entries, nil); err != nil {
+		if err := fn(first, count, entries, b.time, nil); err != nil {
 			return err
 		}
 		from = first + uint64(count)

@@ -166,9 +166,9 @@ func TestShownAfterItsCompletion(t *testing.T) {
 	done := make(chan struct{}, appends)
 	for n := range appends {
 		entry := []byte(fmt.Sprintf("[%d]\n", n))
-		l.Append(entry, 1, func(first uint64, err error) {
-			if shown, _ := l.Acked(); err != nil || shown >= first {
-				t.Errorf("the completion of index %d runs (%v) when followers see %d", first, err, shown)
+		l.Append(entry, 1, Condition{}, func(stored Result, err error) {
+			if shown, _ := l.Acked(); err != nil || shown >= stored.First {
+				t.Errorf("the completion of index %d runs (%v) when followers see %d", stored.First, err, shown)
 			}
 			done <- struct{}{}
 		})

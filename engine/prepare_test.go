@@ -72,13 +72,13 @@ func (s *stepsStore) waitIdle(t *testing.T, l *Log, want string) {
 func TestPreparedOnceAnswered(t *testing.T) {
 	t.Parallel()
 	for name, by := range map[string]struct {
-		give func(*Log, []byte, func(uint64, error))
+		give func(*Log, []byte, func(Result, error))
 		want string
 	}{
 		"committed by its caller": {
-			func(l *Log, b []byte, done func(uint64, error)) { l.Append(b, 1, done) }, "commit done prepare"},
+			func(l *Log, b []byte, done func(Result, error)) { l.Append(b, 1, Condition{}, done) }, "commit done prepare"},
 		"committed by the committer": {
-			func(l *Log, b []byte, done func(uint64, error)) { l.Submit(b, 1, done) }, "waiting commit answering done waiting prepare"},
+			func(l *Log, b []byte, done func(Result, error)) { l.Submit(b, 1, Condition{}, done) }, "waiting commit answering done waiting prepare"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := openLog(t, testConfig(t))
@@ -88,7 +88,7 @@ func TestPreparedOnceAnswered(t *testing.T) {
 			defer l.SetHooks(func() {}, func() { s.note("waiting") }, func() { s.note("answering") })()
 			for round, try := 0, 0; round < 3; {
 				s.forget()
-				by.give(l, []byte("[1]\n"), func(uint64, error) { s.note("done") })
+				by.give(l, []byte("[1]\n"), func(Result, error) { s.note("done") })
 				s.waitIdle(t, l, "prepare")
 				if !strings.Contains(s.String(), by.want) {
 					// While the committer proves the last batch it commits the next one too.
@@ -112,12 +112,12 @@ func TestNotPreparedAfterFailure(t *testing.T) {
 	s := &stepsStore{store: l.store, steps: new(steps)}
 	swapStore(l, s)
 	s.waitIdle(t, l, "prepare")
-	for name, give := range map[string]func([]byte, func(uint64, error)){
-		"caller":    func(b []byte, done func(uint64, error)) { l.Append(b, 1, done) },
-		"committer": func(b []byte, done func(uint64, error)) { l.Submit(b, 1, done) },
+	for name, give := range map[string]func([]byte, func(Result, error)){
+		"caller":    func(b []byte, done func(Result, error)) { l.Append(b, 1, Condition{}, done) },
+		"committer": func(b []byte, done func(Result, error)) { l.Submit(b, 1, Condition{}, done) },
 	} {
 		done := make(chan error)
-		answered := func(_ uint64, err error) {
+		answered := func(_ Result, err error) {
 			s.note("done")
 			go func() { done <- err }()
 		}

@@ -51,7 +51,7 @@ func TestProvedWhenIdle(t *testing.T) {
 		}
 		eventually(t, "the last batch is proved", func() bool { return proved(t, config) })
 		done := make(chan struct{})
-		l.Submit([]byte("{}\n"), 1, func(uint64, error) { close(done) })
+		l.Submit([]byte("{}\n"), 1, Condition{}, func(Result, error) { close(done) })
 		<-done
 		eventually(t, "the last batch of the committer is proved", func() bool { return proved(t, config) })
 		before, _ := os.Stat(l.store.(*disk).open.Path)

@@ -11,8 +11,10 @@ import (
 type submission struct {
 	entries []byte
 	count   int
-	done    func(first uint64, err error)
+	on      Condition
+	done    func(Result, error)
 	err     error // why it is refused, in its turn; nil if it is not
+	stored  int   // how many of its entries are in the batch, once that has been made
 }
 
 // inlineMax is how many bytes of entries a caller of Append may commit itself. A

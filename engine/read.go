@@ -123,7 +123,7 @@ func (r *reader) leave() {
 // emit hands on the run of count entries that begins at the cursor or before.
 func (r *reader) emit(first uint64, count int, entries []byte) error {
 	first, count, entries = clip(first, count, entries, r.next, r.through)
-	if err := r.fn(first, count, entries, nil); err != nil {
+	if err := r.fn(first, count, entries, r.time, nil); err != nil {
 		return err
 	}
 	r.next = first + uint64(count)
@@ -133,7 +133,7 @@ func (r *reader) emit(first uint64, count int, entries []byte) error {
 // damaged hands on that the entries from the cursor through last cannot be read.
 func (r *reader) damaged(last uint64, err error) error {
 	last = min(last, r.through)
-	if err := r.fn(r.next, int(last-r.next+1), nil, err); err != nil {
+	if err := r.fn(r.next, int(last-r.next+1), nil, r.time, err); err != nil {
 		return err
 	}
 	r.next = last + 1
@@ -221,10 +221,11 @@ func (r *reader) readLoose(last uint64) error {
 		if lacksFiles(err) {
 			return err
 		}
-		if err != nil || len(r.buf) > looseRun {
+		if err != nil || len(r.buf) > looseRun || rec.Time != r.time {
 			if err := flush(); err != nil {
 				return err
 			}
+			r.time = rec.Time
 		}
 		if err != nil {
 			if err := r.damaged(index, err); err != nil {

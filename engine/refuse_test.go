@@ -40,15 +40,15 @@ func TestRefuse(t *testing.T) {
 		var order, stored []int
 		began := time.Now()
 		submit := func(i int) {
-			l.Submit(entry, 1, func(first uint64, err error) {
+			l.Submit(entry, 1, Condition{}, func(r Result, err error) {
 				mu.Lock()
 				defer mu.Unlock()
 				order = append(order, i)
 				switch {
 				case err == nil:
 					stored = append(stored, i)
-					if first != uint64(len(stored)) {
-						t.Errorf("append %d is at index %d, want %d", i, first, len(stored))
+					if r.First != uint64(len(stored)) {
+						t.Errorf("append %d is at index %d, want %d", i, r.First, len(stored))
 					}
 				case !errors.Is(err, ErrNotStored) || !errors.Is(err, ErrClosed) || errors.Is(err, ErrUnknown):
 					t.Errorf("append %d: %v, want ErrNotStored and ErrClosed", i, err)
@@ -138,7 +138,7 @@ func TestUnreadableAppend(t *testing.T) {
 		}
 		results := make(chan result, len(appends))
 		for _, a := range appends {
-			l.Submit([]byte(a.entries), a.count, func(first uint64, err error) { results <- result{first, err} })
+			l.Submit([]byte(a.entries), a.count, Condition{}, func(stored Result, err error) { results <- result{stored.First, err} })
 		}
 		for i, a := range appends {
 			r := <-results

@@ -75,7 +75,7 @@ func (d *disk) proved(first, last uint64) error {
 	defer records.Close()
 	r := &reader{disk: d, ctx: context.Background(), next: first, through: last}
 	defer r.close()
-	r.fn = func(first uint64, count int, entries []byte, err error) error {
+	r.fn = func(first uint64, count int, entries []byte, _ int64, err error) error {
 		for i := range count {
 			if err != nil {
 				return err

@@ -197,16 +197,16 @@ func (s *settler) settle(ctx context.Context, head uint64) error {
 	}
 	r := &reader{disk: s.d, ctx: ctx, next: from, through: head}
 	defer r.close()
-	r.fn = func(first uint64, count int, entries []byte, err error) error {
+	r.fn = func(first uint64, count int, entries []byte, time int64, err error) error {
 		if errors.Is(err, ErrLost) {
-			return s.lost(count, r.time)
+			return s.lost(count, time)
 		}
 		if err != nil {
 			return fmt.Errorf("index %d: %w", first, err)
 		}
 		for range count {
 			n := lineEnd(entries)
-			if err := s.entry(entries[:n-1], r.time); err != nil {
+			if err := s.entry(entries[:n-1], time); err != nil {
 				return err
 			}
 			if err := ctx.Err(); err != nil {

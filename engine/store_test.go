@@ -38,7 +38,7 @@ func openLog(t testing.TB, config Config) *Log {
 // store while nothing is read.
 func swapStore(l *Log, s store) {
 	done := make(chan struct{})
-	l.Submit(nil, 0, func(uint64, error) {
+	l.Submit(nil, 0, Condition{}, func(Result, error) {
 		l.store = s
 		close(done)
 	})
@@ -58,7 +58,7 @@ func submit(l *Log, entries ...string) <-chan result {
 	for _, e := range entries {
 		b = append(append(b, e...), '\n')
 	}
-	l.Append(b, len(entries), func(first uint64, err error) { ch <- result{first, err} })
+	l.Append(b, len(entries), Condition{}, func(stored Result, err error) { ch <- result{stored.First, err} })
 	return ch
 }
 
@@ -90,7 +90,7 @@ func readRange(t testing.TB, l *Log, from, through uint64) []string {
 	t.Helper()
 	var got []string
 	next := max(from, 1)
-	err := l.Read(context.Background(), from, through, func(first uint64, count int, entries []byte, err error) error {
+	err := l.Read(context.Background(), from, through, func(first uint64, count int, entries []byte, _ int64, err error) error {
 		if first != next || count < 1 {
 			t.Fatalf("run of %d entries from %d, want it from %d", count, first, next)
 		}

@@ -48,7 +48,7 @@ func benchStore(b *testing.B, n, looseMax int) string {
 			body = append(benchText(body, at+i), '\n')
 		}
 		pending.Add(1)
-		l.Append(body, run, func(_ uint64, err error) {
+		l.Append(body, run, engine.Condition{}, func(_ engine.Result, err error) {
 			if err != nil {
 				b.Error(err)
 			}

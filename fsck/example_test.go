@@ -20,7 +20,7 @@ func makeLog() string {
 		panic(err)
 	}
 	stored := make(chan error, 1)
-	log.Append([]byte("[1]\n[2]\n[3]\n"), 3, func(_ uint64, err error) { stored <- err })
+	log.Append([]byte("[1]\n[2]\n[3]\n"), 3, engine.Condition{}, func(_ engine.Result, err error) { stored <- err })
 	if err := <-stored; err != nil {
 		panic(err)
 	}

@@ -220,7 +220,7 @@ func TestPartedCopy(t *testing.T) {
 			must(t, err)
 			for i := range 40 + 40*n {
 				done := make(chan error, 1)
-				l.Append([]byte(fmt.Sprintf("[%d,%d]\n", n, i)), 1, func(_ uint64, err error) { done <- err })
+				l.Append([]byte(fmt.Sprintf("[%d,%d]\n", n, i)), 1, engine.Condition{}, func(_ engine.Result, err error) { done <- err })
 				must(t, <-done)
 			}
 			await(t, "the store to settle", func() bool { return l.Stats().Settled == l.Stats().Head })

@@ -38,7 +38,7 @@ func TestLargeBlob(t *testing.T) {
 	l := openFor(t, config)
 	entry := append(append([]byte{'"'}, bytes.Repeat([]byte{'x'}, largeBlob)...), '"', '\n')
 	done := make(chan error, 1)
-	l.Append(entry, 1, func(_ uint64, err error) { done <- err })
+	l.Append(entry, 1, engine.Condition{}, func(_ engine.Result, err error) { done <- err })
 	must(t, <-done)
 	await(t, "the log to settle", func() bool { return l.Stats().Settled == 4 })
 	must(t, l.Close())

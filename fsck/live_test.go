@@ -21,7 +21,7 @@ func appendAgain(t testing.TB, l *engine.Log, from uint64) {
 	}
 	body = append(append(body, entryText(1_000_001+5*from)...), '\n')
 	done := make(chan error, 1)
-	l.Append(body, 8, func(_ uint64, err error) { done <- err })
+	l.Append(body, 8, engine.Condition{}, func(_ engine.Result, err error) { done <- err })
 	if err := <-done; err != nil {
 		t.Error(err)
 	}

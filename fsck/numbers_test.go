@@ -26,7 +26,7 @@ func TestNumbersOfEarlierVersions(t *testing.T) {
 			l, err := engine.Open(c)
 			must(t, err)
 			done := make(chan error, 1)
-			l.Append([]byte(test.entry+"\n"), 1, func(_ uint64, err error) { done <- err })
+			l.Append([]byte(test.entry+"\n"), 1, engine.Condition{}, func(_ engine.Result, err error) { done <- err })
 			must(t, <-done)
 			await(t, "the entry to settle", func() bool { return l.Stats().Settled == 1 })
 			must(t, l.Close())

@@ -30,7 +30,7 @@ func newOpen(t testing.TB, dir string) engine.Config {
 		body = append(append(body, entryText(index)...), '\n')
 	}
 	done := make(chan error, 1)
-	l.Append(body, storeEntries+1-lastBatch, func(_ uint64, err error) { done <- err })
+	l.Append(body, storeEntries+1-lastBatch, engine.Condition{}, func(_ engine.Result, err error) { done <- err })
 	must(t, <-done)
 	await(t, "the index", func() bool { return l.Stats().Settled == storeEntries })
 	must(t, l.Close())

@@ -51,9 +51,9 @@ func appendEntries(t testing.TB, l *engine.Log, from, through uint64) {
 			body = append(append(body, entryText(from+i)...), '\n')
 		}
 		done := make(chan error, 1)
-		l.Append(body, int(n), func(first uint64, err error) {
-			if err == nil && first != from {
-				err = fmt.Errorf("appended at %d, want %d", first, from)
+		l.Append(body, int(n), engine.Condition{}, func(stored engine.Result, err error) {
+			if err == nil && stored.First != from {
+				err = fmt.Errorf("appended at %d, want %d", stored.First, from)
 			}
 			done <- err
 		})
@@ -246,7 +246,7 @@ func served(t testing.TB, c engine.Config) (entries map[uint64]string, errs map[
 	defer l.Close()
 	entries, errs = map[uint64]string{}, map[uint64]error{}
 	head, _ := l.Head(context.Background())
-	err = l.Read(context.Background(), 1, head, func(first uint64, count int, run []byte, err error) error {
+	err = l.Read(context.Background(), 1, head, func(first uint64, count int, run []byte, _ int64, err error) error {
 		for i := range uint64(count) {
 			if err != nil {
 				errs[first+i] = err

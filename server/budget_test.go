@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tcp-log-server/appends"
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/access"
 	"tcp-log-server/internal/access/accesstest"
@@ -27,7 +28,7 @@ func mixed(t *testing.T, log *engine.Log, count int) (lines []string) {
 			size = 700_000
 		}
 		entry := fmt.Sprintf(`{"n":%d,"pad":"%s"}`, n, strings.Repeat(string(rune('a'+n%26)), size))
-		log.Append([]byte(entry+"\n"), 1, func(_ uint64, err error) { done <- err })
+		log.Append([]byte(entry+"\n"), 1, appends.Condition{}, func(_ appends.Result, err error) { done <- err })
 		lines = append(lines, fmt.Sprintf(`{"index":%d,"entry":%s}`, n, entry))
 	}
 	for range count {

@@ -188,7 +188,7 @@ func (c *conn) submit(g *group) error {
 		return context.Cause(c.ctx)
 	}
 	c.server.throttle.appended()
-	c.server.log.Append(g.entries, g.count, g.done)
+	c.server.log.Append(g.entries, g.count, g.on, g.done)
 	return nil
 }
 
@@ -210,7 +210,7 @@ func (c *conn) trySubmit(g *group) (ok bool) {
 		return false
 	}
 	c.server.throttle.appended()
-	c.server.log.Submit(g.entries, g.count, g.done)
+	c.server.log.Submit(g.entries, g.count, g.on, g.done)
 	return true
 }
 

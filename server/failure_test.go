@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"tcp-log-server/appends"
+
 	"github.com/rs/zerolog"
 )
 
@@ -21,10 +23,16 @@ type brokenLog struct {
 	err error
 }
 
-func (l brokenLog) Append(_ []byte, _ int, done func(uint64, error)) { done(0, l.err) }
-func (l brokenLog) Submit(_ []byte, _ int, done func(uint64, error)) { done(0, l.err) }
-func (l brokenLog) Read(_ context.Context, from, through uint64, fn func(uint64, int, []byte, error) error) error {
-	return fn(from, int(through-from)+1, nil, l.err)
+func (l brokenLog) Append(_ []byte, _ int, _ appends.Condition, done func(appends.Result, error)) {
+	done(appends.Result{}, l.err)
+}
+
+func (l brokenLog) Submit(entries []byte, count int, on appends.Condition, done func(appends.Result, error)) {
+	l.Append(entries, count, on, done)
+}
+
+func (l brokenLog) Read(_ context.Context, from, through uint64, fn readFunc) error {
+	return fn(from, int(through-from)+1, nil, 0, l.err)
 }
 
 // TestErrorsNameNoDirectories: a client is told what is wrong with which file, and the

@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
+	"sort"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"tcp-log-server/appends"
 )
 
 // fakeLog is a second implementation of Log: a slice in memory. An append is
@@ -33,20 +37,27 @@ type fakeLog struct {
 type fakeAppend struct {
 	entries []byte
 	count   int
-	done    func(uint64, error)
+	on      appends.Condition
+	done    func(appends.Result, error)
 }
+
+// readFunc is what Read hands entries to.
+type readFunc = func(first uint64, count int, entries []byte, time int64, err error) error
+
+// fakeTime is when the entry of that index was stored: one each second.
+func fakeTime(index uint64) int64 { return 1_764_000_000_000_000 + int64(index)*1_000_000 }
 
 func newFakeLog() *fakeLog { return &fakeLog{moved: make(chan struct{})} }
 
-func (l *fakeLog) Submit(entries []byte, count int, done func(uint64, error)) {
+func (l *fakeLog) Submit(entries []byte, count int, on appends.Condition, done func(appends.Result, error)) {
 	l.submitted.Add(1)
-	l.Append(entries, count, done)
+	l.Append(entries, count, on, done)
 }
 
-func (l *fakeLog) Append(entries []byte, count int, done func(uint64, error)) {
+func (l *fakeLog) Append(entries []byte, count int, on appends.Condition, done func(appends.Result, error)) {
 	l.order.Lock()
 	defer l.order.Unlock()
-	a := fakeAppend{entries, count, done}
+	a := fakeAppend{entries, count, on, done}
 	l.mu.Lock()
 	held := l.held
 	if held {
@@ -62,23 +73,20 @@ func (l *fakeLog) Append(entries []byte, count int, done func(uint64, error)) {
 // are shown the head. The caller holds order.
 func (l *fakeLog) finish(a fakeAppend, err error) {
 	if err != nil {
-		a.done(0, err)
+		a.done(appends.Result{}, err)
 		return
 	}
 	if n := bytes.Count(a.entries, []byte("\n")); n != a.count {
 		panic("an append's count is not that of its entries")
 	}
 	l.mu.Lock()
-	first := uint64(len(l.entries)) + 1
-	for _, e := range bytes.SplitAfter(a.entries, []byte("\n"))[:a.count] {
-		l.entries = append(l.entries, bytes.Clone(e[:len(e)-1]))
-	}
+	stored, err := l.take(a)
 	last := uint64(len(l.entries))
 	l.mu.Unlock()
 	if l.gate != nil {
 		<-l.gate
 	}
-	a.done(first, nil)
+	a.done(stored, err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if last > l.acked {
@@ -86,6 +94,43 @@ func (l *fakeLog) finish(a fakeAppend, err error) {
 		close(l.moved)
 		l.moved = make(chan struct{})
 	}
+}
+
+// take stores what the condition of a lets it. The caller holds mu.
+func (l *fakeLog) take(a fakeAppend) (stored appends.Result, err error) {
+	head := uint64(len(l.entries))
+	if a.on.Kind == appends.Expect && a.on.Head != head {
+		return stored, &appends.ConditionError{Head: head, Want: a.on.Head}
+	}
+	for _, e := range bytes.SplitAfter(a.entries, []byte("\n"))[:a.count] {
+		e = bytes.Clone(e[:len(e)-1])
+		if a.on.Kind == appends.Once {
+			at := slices.IndexFunc(l.entries, func(old []byte) bool { return bytes.Equal(old, e) })
+			if at >= 0 {
+				index := uint64(at) + 1
+				stored.Once = append(stored.Once, appends.Place{Index: index, Seen: true, Time: fakeTime(index)})
+				continue
+			}
+		}
+		l.entries = append(l.entries, e)
+		index := uint64(len(l.entries))
+		if stored.First == 0 {
+			stored.First, stored.Time = index, fakeTime(index)
+		}
+		if a.on.Kind == appends.Once {
+			stored.Once = append(stored.Once, appends.Place{Index: index, Time: fakeTime(index)})
+		}
+	}
+	return stored, nil
+}
+
+// AwaitOnce does not wait: the log is looked through.
+func (l *fakeLog) AwaitOnce(ctx context.Context) error { return ctx.Err() }
+
+func (l *fakeLog) Since(_ context.Context, time int64) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return uint64(sort.Search(len(l.entries), func(i int) bool { return fakeTime(uint64(i)+1) >= time })) + 1, nil
 }
 
 // hold makes later appends wait.
@@ -151,7 +196,7 @@ func (l *fakeLog) Acked() (uint64, <-chan struct{}) {
 	return l.acked, l.moved
 }
 
-func (l *fakeLog) Read(ctx context.Context, from, through uint64, fn func(uint64, int, []byte, error) error) error {
+func (l *fakeLog) Read(ctx context.Context, from, through uint64, fn readFunc) error {
 	l.mu.Lock()
 	entries := l.entries
 	l.reads = append(l.reads, from)
@@ -171,7 +216,7 @@ func (l *fakeLog) Read(ctx context.Context, from, through uint64, fn func(uint64
 			}
 			from++
 		}
-		if err := fn(first, int(from-first), run, err); err != nil {
+		if err := fn(first, int(from-first), run, fakeTime(first), err); err != nil {
 			return err
 		}
 	}
@@ -186,7 +231,7 @@ func (l *fakeLog) put(t *testing.T, entries ...string) {
 	for _, e := range entries {
 		run = append(append(run, e...), '\n')
 	}
-	l.Append(run, len(entries), func(_ uint64, err error) { done <- err })
+	l.Append(run, len(entries), appends.Condition{}, func(_ appends.Result, err error) { done <- err })
 	select {
 	case err := <-done:
 		if err != nil {

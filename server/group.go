@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"tcp-log-server/appends"
 )
 
 // group is the writes that arrived together on a connection: their entries, for one
@@ -12,6 +14,7 @@ import (
 type group struct {
 	entries []byte
 	count   int // entries in it
+	on      appends.Condition
 
 	// The ids of all writes, including refused ones, one after the other, as JSON text,
 	// and where each ends. An invalid message counts as a write, without an id if it has
@@ -30,8 +33,8 @@ type group struct {
 	// How far the replies have been appended, see appendReply.
 	replied, repliedID, repliedRefusals int
 
-	out     []byte                        // room for the replies
-	done    func(first uint64, err error) // complete, bound once
+	out     []byte                      // room for the replies
+	done    func(appends.Result, error) // complete, bound once
 	conn    *conn
 	arrived time.Time // for Config.OnAck, if that is set
 	cost    int64     // bytes of Config.MaxInFlight that it holds until done
@@ -98,8 +101,8 @@ func (g *group) full() bool { return len(g.entries) >= groupMax || g.refused >= 
 func (g *group) size() int64 { return int64(len(g.ids)+16*len(g.ends)+64) + g.refused }
 
 // complete is the log's done.
-func (g *group) complete(first uint64, err error) {
-	g.first, g.err = first, g.conn.server.failures.forPeer(err)
+func (g *group) complete(stored appends.Result, err error) {
+	g.first, g.err = stored.First, g.conn.server.failures.forPeer(err)
 	c, cost, count, arrived := g.conn, g.cost, g.count, g.arrived
 	c.acknowledge(g)
 	c.server.inFlight.Release(cost)

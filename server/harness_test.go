@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"tcp-log-server/appends"
 	"tcp-log-server/engine"
 )
 
@@ -111,7 +112,7 @@ func fill(t *testing.T, log *engine.Log, count, size int) {
 		for ; n < count && n-first < 100; n++ {
 			run = fmt.Appendf(run, `{"n":%d,"pad":"%s"}`+"\n", n+1, pad)
 		}
-		log.Append(run, n-first, func(_ uint64, err error) { done <- err })
+		log.Append(run, n-first, appends.Condition{}, func(_ appends.Result, err error) { done <- err })
 	}
 	for range calls {
 		if err := <-done; err != nil {

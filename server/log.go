@@ -1,26 +1,36 @@
 package server
 
-import "context"
+import (
+	"context"
+
+	"tcp-log-server/appends"
+)
 
 // Log is what a server needs of an append-only log; engine.Log is the local one. Entries
 // go in and come out as runs: canonical JSON, each entry followed by a newline. All
 // methods may be called from any goroutine.
 //
-// It uses built-in types only, so that an implementation need not import this package.
+// Its types are built in or from package appends, so that an implementation need not
+// import this package.
 type Log interface {
 	// Append gives count entries to the log. It waits for no other call, but may take the
 	// time of one sync, and done may have run when it returns. The bytes belong to the log
 	// until done has run. Calls take effect in their order, and the entries of one call
-	// stay together, all of them or none.
+	// stay together, all of them or none. on says whether they are stored.
 	//
 	// done runs once, in the order of the calls, and must not block. If err is nil, the
-	// entries are durable at first, first+1, …. Otherwise its text goes to the client: it
+	// entries are durable where the result says. Otherwise its text goes to the client: it
 	// must say whether the entries are "not stored" and may be sent again, or whether the
-	// outcome is unknown.
-	Append(entries []byte, count int, done func(first uint64, err error))
+	// outcome is unknown. An *appends.ConditionError says that on was not met. With
+	// appends.Once an entry whose Place has an index has it whatever the error.
+	Append(entries []byte, count int, on appends.Condition, done func(stored appends.Result, err error))
 
 	// Submit is Append for a caller that must not wait: done runs later.
-	Submit(entries []byte, count int, done func(first uint64, err error))
+	Submit(entries []byte, count int, on appends.Condition, done func(stored appends.Result, err error))
+
+	// AwaitOnce waits until the log can tell of any entry whether it holds it already,
+	// which appends with appends.Once need.
+	AwaitOnce(ctx context.Context) error
 
 	// Head returns the index of the last durable entry, 0 in an empty log. An entry whose
 	// done has run is not beyond any later Head.
@@ -33,8 +43,13 @@ type Log interface {
 	// Read passes the entries from..through, none of them beyond the head, to fn in order
 	// and in runs of any length. The bytes are valid during the call only. If err is not
 	// nil, the count entries from first on cannot be read. Read ends early with fn's error
-	// or ctx's.
-	Read(ctx context.Context, from, through uint64, fn func(first uint64, count int, entries []byte, err error) error) error
+	// or ctx's. The entries were stored at time, in µs since 1970 UTC, 0 where that is not
+	// known.
+	Read(ctx context.Context, from, through uint64, fn func(first uint64, count int, entries []byte, time int64, err error) error) error
+
+	// Since returns the index of the first entry that was stored at time or later, in µs
+	// since 1970 UTC: that after the head if there is none.
+	Since(ctx context.Context, time int64) (index uint64, err error)
 }
 
 // hookedLog is a Log that commits in rounds and says what it is about to do next. A Log

@@ -65,7 +65,7 @@ func (w *writer) replay(last uint64) error {
 	}
 	turn.reading = true
 	var stop error
-	err := c.server.log.Read(c.ctx, r.next, last, func(first uint64, count int, entries []byte, err error) error {
+	err := c.server.log.Read(c.ctx, r.next, last, func(first uint64, count int, entries []byte, _ int64, err error) error {
 		w.grow()
 		if err != nil {
 			c.server.counts.damaged.Add(uint64(count))

@@ -117,7 +117,7 @@ var errEnough = errors.New("enough")
 // readBlock reads and encodes a block from next on, up to head at most.
 func readBlock(ctx context.Context, log Log, failures *failures, next, head uint64) (*block, error) {
 	b := &block{first: next, last: next - 1}
-	err := log.Read(ctx, next, head, func(first uint64, count int, entries []byte, err error) error {
+	err := log.Read(ctx, next, head, func(first uint64, count int, entries []byte, _ int64, err error) error {
 		if b.lines == nil {
 			b.lines = make([]byte, 0, len(entries)+count*40)
 		}

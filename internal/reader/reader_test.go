@@ -35,7 +35,7 @@ func appendEntries(t testing.TB, l *engine.Log, from, through uint64) {
 			body = append(append(body, entryText(from+i)...), '\n')
 		}
 		done := make(chan error, 1)
-		l.Append(body, int(n), func(_ uint64, err error) { done <- err })
+		l.Append(body, int(n), engine.Condition{}, func(_ engine.Result, err error) { done <- err })
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
@@ -361,7 +361,7 @@ func TestLive(t *testing.T) {
 			}
 			body := entryText(next) + "\n" + entryText(next+1) + "\n"
 			stored := make(chan error, 1)
-			log.Append([]byte(body), 2, func(_ uint64, err error) { stored <- err })
+			log.Append([]byte(body), 2, engine.Condition{}, func(_ engine.Result, err error) { stored <- err })
 			if <-stored != nil {
 				return
 			}

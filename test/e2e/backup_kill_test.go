@@ -122,7 +122,7 @@ func growLog(t *testing.T, dir string, round int) {
 		for n := range size {
 			fmt.Fprintf(&lines, "{\"i\":%d,\"pad\":\"%0*d\",\"round\":%d}\n", i*size+n, n*9, 0, round)
 		}
-		l.Append([]byte(lines.String()), size, func(_ uint64, err error) { done <- err })
+		l.Append([]byte(lines.String()), size, engine.Condition{}, func(_ engine.Result, err error) { done <- err })
 	}
 	for range batches {
 		if err := <-done; err != nil {

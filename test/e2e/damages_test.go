@@ -51,7 +51,7 @@ func makeDamageStore(t *testing.T, change func(c *engine.Config)) damagedStore {
 			body = append(append(body, damageEntry(next+i)...), '\n')
 		}
 		done := make(chan error, 1)
-		l.Append(body, int(n), func(_ uint64, err error) { done <- err })
+		l.Append(body, int(n), engine.Condition{}, func(_ engine.Result, err error) { done <- err })
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
@@ -390,7 +390,7 @@ func daemonView(t *testing.T, dir string) (v view, ok bool) {
 	defer l.Close()
 	read := func(from, through uint64) map[uint64]bool {
 		v := view{entries: map[uint64]bool{}}
-		err := l.Read(context.Background(), from, through, func(first uint64, count int, entries []byte, err error) error {
+		err := l.Read(context.Background(), from, through, func(first uint64, count int, entries []byte, _ int64, err error) error {
 			for i := range uint64(count) {
 				if err != nil {
 					continue

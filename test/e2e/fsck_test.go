@@ -34,7 +34,7 @@ func TestFsckCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
-	log.Append([]byte("{\"a\":1}\n{\"a\":2}\n"), 2, func(_ uint64, err error) { done <- err })
+	log.Append([]byte("{\"a\":1}\n{\"a\":2}\n"), 2, engine.Condition{}, func(_ engine.Result, err error) { done <- err })
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestFsckCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	err = log.Read(context.Background(), 1, 2, func(_ uint64, count int, _ []byte, err error) error {
+	err = log.Read(context.Background(), 1, 2, func(_ uint64, count int, _ []byte, _ int64, err error) error {
 		if err != nil {
 			lost += count
 		}
@@ -160,7 +160,7 @@ func appendTo(t *testing.T, dir, lines string) {
 	defer log.Close()
 	done := make(chan error, 1)
 	n := strings.Count(lines, "\n")
-	log.Append([]byte(lines), n, func(_ uint64, err error) { done <- err })
+	log.Append([]byte(lines), n, engine.Condition{}, func(_ engine.Result, err error) { done <- err })
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}

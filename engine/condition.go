@@ -1,0 +1,40 @@
+package engine
+
+import (
+	"fmt"
+
+	"tcp-log-server/appends"
+)
+
+// take decides whether a submission, whose turn has come, is stored, with the index next for
+// its first entry. It appends to batch what is, and returns it. Only the leader calls it.
+func (l *Log) take(s *submission, batch []byte, next uint64) []byte {
+	switch s.on.Kind {
+	case appends.Expect:
+		if head := next - 1; head != s.on.Head {
+			s.err = &ConditionError{Head: head, Want: s.on.Head}
+			return batch
+		}
+	case appends.Once:
+		return l.takeNew(s, batch, next)
+	}
+	s.stored = s.count
+	return append(batch, s.entries...)
+}
+
+// outcome is what done of the submission is given after its batch, in which its first entry
+// has the index first.
+func (s *submission) outcome(c committed, first uint64) (Result, error) {
+	switch {
+	case s.err != nil && c.err != nil && s.on.Kind == appends.Expect:
+		// It is not known whether the head that it was compared with has come to be.
+		return Result{}, fmt.Errorf("%w: what was to be stored before it was not: %w", ErrNotStored, c.err)
+	case s.err != nil:
+		return Result{}, s.err
+	case s.on.Kind == appends.Once:
+		return s.onceOutcome(c, first)
+	case c.err != nil:
+		return Result{}, c.err
+	}
+	return Result{First: first, Time: c.time}, nil
+}

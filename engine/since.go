@@ -1,0 +1,62 @@
+package engine
+
+import "context"
+
+// Since returns the index of the first entry that was stored at time or later, in µs since
+// 1970 UTC, or that after the head if there is none. The times of a log never decrease,
+// except in one that an earlier version wrote while the clock was set back: there it is one
+// of those indices before which an earlier time lies. The time of an entry that is damaged,
+// in its segment and in the index, counts as that of the next.
+func (l *Log) Since(ctx context.Context, time int64) (index uint64, err error) {
+	timeAt, done := l.store.times(ctx)
+	defer done()
+	low, high := uint64(1), l.head.Load()+1 // the first lies in low..high
+	for low < high {
+		middle := low + (high-low)/2
+		known := middle // the first from middle on whose time is known
+		at := int64(0)
+		for ; known < high; known++ {
+			if at, err = timeAt(known); err != nil {
+				return 0, err
+			}
+			if at != 0 {
+				break
+			}
+		}
+		if known < high && at < time {
+			low = known + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
+}
+
+// times returns a function for the time of an entry, 0 if it is not known, and one that
+// ends its use.
+func (d *disk) times(ctx context.Context) (timeAt func(index uint64) (int64, error), done func()) {
+	r := &reader{disk: d, ctx: ctx}
+	return func(index uint64) (int64, error) {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		if rec, err := r.settledRecords().At(index); err == nil {
+			return rec.Time, nil
+		}
+		return readTime(ctx, d, index)
+	}, r.close
+}
+
+// times is that of a log in memory.
+func (m *memory) times(ctx context.Context) (timeAt func(index uint64) (int64, error), done func()) {
+	return func(index uint64) (int64, error) { return readTime(ctx, m, index) }, func() {}
+}
+
+// readTime reads an entry for its time.
+func readTime(ctx context.Context, s store, index uint64) (at int64, err error) {
+	err = s.read(ctx, index, index, func(_ uint64, _ int, _ []byte, time int64, _ error) error {
+		at = time
+		return nil
+	})
+	return at, err
+}
