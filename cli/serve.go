@@ -179,15 +179,15 @@ func runDaemon(ctx context.Context, config daemon.Config, closeLog func()) error
 				}
 			case began.IsZero():
 				began = time.Now()
-				config.Logger.Info().Str("event", "stopping").Stringer("signal", sig).Send()
+				config.Logger.Info().Str("event", "stopping").Stringer("signal", sig).Msg("server stopping")
 				cancel()
 				overdue = time.AfterFunc(stopMax, func() {
-					config.Logger.Warn().Str("event", "stopped").Msg("at once: the disk takes too long for an orderly end")
+					config.Logger.Warn().Str("event", "stopped").Msg("server stopped at once: the disk takes too long for an orderly end")
 					closeLog()
 					os.Exit(ExitFailure)
 				})
 			case time.Since(began) > signalGap:
-				config.Logger.Warn().Str("event", "stopped").Stringer("signal", sig).Msg("at once, by a second signal")
+				config.Logger.Warn().Str("event", "stopped").Stringer("signal", sig).Msg("server stopped at once, by a second signal")
 				closeLog()
 				os.Exit(ExitFailure)
 			}

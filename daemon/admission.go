@@ -87,6 +87,6 @@ func (a *admission) reload(srv *server.Server, addr net.Addr) {
 		a.logger.Error().Err(err).Str("event", "reload").Msg("the files that were read before stay in force")
 		return
 	}
-	a.logger.Info().Str("event", "reloaded").Send()
+	a.logger.Info().Str("event", "reloaded").Msg("certificates and tokens reloaded")
 	a.warn(addr)
 }

@@ -102,7 +102,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if err != nil {
 		return err
 	}
-	d.logger.Info().Str("event", "stopped").Send()
+	d.logger.Info().Str("event", "stopped").Msg("server stopped")
 	return nil
 }
 
@@ -117,7 +117,7 @@ func (d *daemon) monitor() (err error) {
 	if err := d.config.checkMetricsExposure(d.endpoint.Addr()); err != nil {
 		return errors.Join(err, d.endpoint.Close())
 	}
-	d.logger.Info().Str("event", "metrics").Func(address(d.endpoint.Addr())).Send()
+	d.logger.Info().Str("event", "metrics").Func(address(d.endpoint.Addr())).Msg("serving metrics and health")
 	if !isLoopback(d.endpoint.Addr()) {
 		d.logger.Warn().Str("event", "insecure").Msg("anyone who can reach the address for metrics may read " + d.config.metricsShow())
 	}
@@ -191,7 +191,7 @@ func (d *daemon) prepare() {
 	}
 	head, _ := d.log.Head(context.Background())
 	d.logger.Info().Str("event", "listening").Func(address(d.ln.Addr())).
-		Str("data", d.config.Data).Uint64("head", head).Send()
+		Str("data", d.config.Data).Uint64("head", head).Msg("ready for clients")
 	d.admission.warn(d.ln.Addr())
 }
 

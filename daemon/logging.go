@@ -76,13 +76,10 @@ func NewLogger(out *os.File, level zerolog.Level) (logger zerolog.Logger, closeL
 	return pinoLogger(w, level), closeLog
 }
 
-// headline puts the event, which people look for, into the message.
+// headline makes the event the message of a line that has none.
 func headline(fields map[string]any) error {
-	if event, ok := fields["event"].(string); ok {
-		if msg, ok := fields[zerolog.MessageFieldName].(string); ok {
-			event += ": " + msg
-		}
-		fields[zerolog.MessageFieldName] = event
+	if fields[zerolog.MessageFieldName] == nil {
+		fields[zerolog.MessageFieldName] = fields["event"]
 		delete(fields, "event")
 	}
 	return nil

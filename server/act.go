@@ -115,7 +115,7 @@ func (r *reader) mayLog() bool {
 // logInvalid logs a line of the peer that is invalid.
 func (r *reader) logInvalid(text string) {
 	if r.mayLog() {
-		r.conn.log.Warn().Str("event", "invalid").Str("error", text).Send()
+		r.conn.log.Warn().Str("event", "invalid").Str("error", text).Msg("message refused")
 	}
 }
 

@@ -155,7 +155,7 @@ func (c *conn) authorized(token *[32]byte, rights Rights, round uint64) (ok bool
 // turnAway tells the peer over nc that it is not admitted. Only the log tells more of why a
 // token is not.
 func (c *conn) turnAway(nc net.Conn, why error) {
-	c.log.Warn().Str("event", "unauthorized").AnErr("error", why).Send()
+	c.log.Warn().Str("event", "unauthorized").AnErr("error", why).Msg("client turned away")
 	c.server.counts.unauthorized.Add(1)
 	if errors.Is(why, errUnauthorized) {
 		why = errUnauthorized

@@ -78,16 +78,26 @@ func (c *conn) serve() {
 	}
 	c.linger(nc)
 	c.nc.Close()
-	level, cause := zerolog.InfoLevel, closeCause(c.ctx)
-	if errors.Is(cause, errLog) {
-		level = zerolog.ErrorLevel
+	c.logClose()
+	c.cancel(nil)
+}
+
+// logClose logs the end of the connection: at debug level unless there is something to tell.
+func (c *conn) logClose() {
+	level, text, cause, unlogged := zerolog.DebugLevel, "connection closed", closeCause(c.ctx), c.reader.unlogged
+	switch {
+	case errors.Is(cause, errLog):
+		level, text = zerolog.ErrorLevel, "connection closed by an error of the log"
+	case cause != nil:
+		level, text = zerolog.InfoLevel, "connection closed by an error"
+	case unlogged > 0:
+		level, text = zerolog.InfoLevel, "connection closed after bad messages"
 	}
 	event := c.log.WithLevel(level).Str("event", "close").AnErr("error", cause)
-	if n := c.reader.unlogged; n > 0 {
-		event = event.Uint64("unlogged", n) // bad messages without a line of their own
+	if unlogged > 0 {
+		event = event.Uint64("unlogged", unlogged) // bad messages without a line of their own
 	}
-	event.Send()
-	c.cancel(nil)
+	event.Msg(text)
 }
 
 // converse exchanges messages until there are no more: it reads here and writes on
@@ -116,7 +126,7 @@ func (c *conn) greet() {
 	if addr, ok := c.raw.RemoteAddr().(*net.TCPAddr); ok {
 		event = event.Str("address", addr.IP.String()).Int("port", addr.Port)
 	}
-	event.Send()
+	event.Msg("client connected")
 	if tcp, ok := c.raw.(*net.TCPConn); ok {
 		tcp.SetKeepAliveConfig(keepAlive)
 	}

@@ -146,7 +146,7 @@ func (r *reader) act(b []byte, err error) (end bool, _ error) {
 // endOfInput treats what came after the last newline as a line.
 func (r *reader) endOfInput() error {
 	c := r.conn
-	c.log.Info().Str("event", "end").Send()
+	c.log.Debug().Str("event", "end").Msg("end of the client's input")
 	if len(r.part) > 0 {
 		if end, err := r.input([]byte("\n")); end || err != nil {
 			return err

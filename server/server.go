@@ -197,7 +197,7 @@ func (s *Server) Serve(ln net.Listener) error {
 			}
 			s.counts.accepts.Add(1)
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			s.cfg.Logger.Error().Err(err).Str("event", "accept").Stringer("retry", wait).Send()
+			s.cfg.Logger.Error().Err(err).Str("event", "accept").Stringer("retry", wait).Msg("cannot accept a connection; trying again")
 			time.Sleep(wait)
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -214,13 +215,21 @@ func TestFirstMinute(t *testing.T) {
 }
 
 func TestLogLines(t *testing.T) {
-	d := start(t, "DATA=memory", "LEVELDB=/somewhere")
+	d := start(t, "DATA=memory", "LEVELDB=/somewhere", "LOG_LEVEL=debug")
 	talk(t, d.addr, "[]\n")
-	for _, name := range []string{"connected", "invalid", "end", "close"} {
+	for _, want := range []struct {
+		name, msg string
+		level     float64
+	}{
+		{"connected", "client connected", 30},
+		{"invalid", "message refused", 40},
+		{"end", "end of the client's input", 20},
+		{"close", "connection closed", 20},
+	} {
+		name := want.name
 		e := d.event(t, name)
-		level, isNumber := e["level"].(float64)
-		if _, ok := e["connection"].(string); !ok || !isNumber || level < 10 || level > 60 || e["pid"] == nil || e["hostname"] == nil || e["time"] == nil {
-			t.Errorf("event %q lacks a field of pino's, or the connection: %v", name, e)
+		if _, ok := e["connection"].(string); !ok || e["level"] != want.level || e["msg"] != want.msg || e["pid"] == nil || e["hostname"] == nil || e["time"] == nil {
+			t.Errorf("event %q lacks a field of pino's, or the connection, or is not %v: %v", name, want, e)
 		}
 		if name == "connected" && (e["address"] != "127.0.0.1" || e["port"] == nil) {
 			t.Errorf("event %q lacks address or port: %v", name, e)
@@ -230,6 +239,41 @@ func TestLogLines(t *testing.T) {
 	d.event(t, "stopped")
 	if code := d.wait(t); code != 0 {
 		t.Errorf("exit code is %d, want 0", code)
+	}
+}
+
+// TestConnectionLines: of a connection without faults one line is logged, and a second one if there
+// is something to tell of its end.
+func TestConnectionLines(t *testing.T) {
+	d := start(t, "DATA=memory")
+	connect := func() *net.TCPConn {
+		c, err := net.Dial("tcp", d.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.(*net.TCPConn)
+	}
+	talk(t, d.addr, `{"id":"1","entry":[1]}`+"\n")
+	talk(t, d.addr, strings.Repeat("[]\n", 13))
+	reset := connect()
+	line(t, reset, `{"id":"2","entry":[2]}`)
+	reset.SetLinger(0)
+	reset.Close()
+	var lines []string
+	for range 3 + 1 + 10 + 1 {
+		e := <-d.events
+		lines = append(lines, fmt.Sprintf("%v %v %v %v", e["level"], e["event"], e["msg"], e["unlogged"]))
+	}
+	want := slices.Concat([]string{"30 connected client connected <nil>", "30 connected client connected <nil>"},
+		slices.Repeat([]string{"40 invalid message refused <nil>"}, 10),
+		[]string{"30 close connection closed after bad messages 3", "30 connected client connected <nil>", "30 close connection closed by an error <nil>"})
+	slices.Sort(lines) // a line about a close may come after the next connection's first
+	slices.Sort(want)
+	if !slices.Equal(lines, want) {
+		t.Errorf("the server logs\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	}
+	if code := d.stop(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code is %d", code)
 	}
 }
 
