@@ -253,7 +253,7 @@ func newAppendProgress(indices bool) *appendProgress {
 
 func (p *appendProgress) show(stored int, taken int64) {
 	p.bar.describe(fmt.Sprintf("%d stored, %.0f/s", stored, float64(stored)/time.Since(p.began).Seconds()))
-	p.bar.show("append", taken, p.size, true)
+	p.bar.show("append", taken, p.size, inBytes)
 }
 
 // end replaces the bar by a summary.

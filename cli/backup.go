@@ -51,7 +51,7 @@ func backUp(ctx context.Context, cmd *cli.Command) error {
 	}
 	bar := newProgress()
 	config.Progress = func(phase backup.Phase, done, total int64) {
-		bar.show(string(phase), done, total, phase == backup.PhaseSegments)
+		bar.show(string(phase), done, total, map[backup.Phase]string{backup.PhaseBlobs: "entries", backup.PhaseSegments: inBytes}[phase])
 	}
 	res, err := backup.Run(ctx, config)
 	bar.clear()

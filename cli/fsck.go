@@ -60,7 +60,8 @@ func runFsck(ctx context.Context, cmd *cli.Command) error {
 	printer := fsck.NewPrinter(os.Stdout, cmd.Bool("json"))
 	bar := newProgress()
 	bar.terminal = bar.terminal && !cmd.Bool("json")
-	o.OnProgress = func(p fsck.Progress) { bar.show(p.Phase, p.Done, max(p.Total, 1), p.Phase == "log") }
+	units := map[string]string{"blobs": "blobs", "log": inBytes}
+	o.OnProgress = func(p fsck.Progress) { bar.show(p.Phase, p.Done, max(p.Total, 1), units[p.Phase]) }
 	o.OnFinding = func(f fsck.Finding) {
 		bar.clear()
 		printer.Finding(f)

@@ -68,7 +68,7 @@ func (i *importer) check(ctx context.Context) error {
 
 // step shows that a phase has reached an index.
 func (i *importer) step(phase string, index uint64) {
-	i.progress.show(phase, int64(index), i.total, false)
+	i.progress.show(phase, int64(index), i.total, "entries")
 }
 
 // refuse lists an entry that is refused. kept says that a placeholder stands for it.

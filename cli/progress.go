@@ -18,18 +18,27 @@ type progress struct {
 
 func newProgress() *progress { return &progress{terminal: isatty.IsTerminal(os.Stderr.Fd())} }
 
-// show draws that done of total is done in a phase, in bytes or in things. total is -1 if it is not
+// inBytes is the unit of what is counted in bytes.
+const inBytes = "bytes"
+
+// show draws that done of total is done in a phase, in the plural of a unit. total is -1 if it is not
 // known. What cannot be drawn is not an error.
-func (p *progress) show(phase string, done, total int64, inBytes bool) {
+func (p *progress) show(phase string, done, total int64, unit string) {
 	if !p.terminal {
 		return
 	}
 	if phase != p.phase {
 		p.clear()
 		p.phase = phase
+		rate := progressbar.OptionShowBytes(true)
+		if unit != inBytes {
+			rate = func(bar *progressbar.ProgressBar) {
+				progressbar.OptionShowIts()(bar)
+				progressbar.OptionSetItsString(unit)(bar)
+			}
+		}
 		p.bar = progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(phase),
-			progressbar.OptionShowBytes(inBytes), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
+			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(phase), rate, progressbar.OptionShowCount(),
 			progressbar.OptionSetPredictTime(total > 0), progressbar.OptionThrottle(100*time.Millisecond),
 			progressbar.OptionFullWidth(), progressbar.OptionSpinnerType(14), progressbar.OptionClearOnFinish())
 	}

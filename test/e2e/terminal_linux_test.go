@@ -116,6 +116,9 @@ func TestTerminalBar(t *testing.T) {
 	in.Close()
 	rest, _ := io.ReadAll(screen)
 	cmd.Wait()
+	if strings.Contains(shown+string(rest), "it/") {
+		t.Errorf("the bar counts bytes in iterations: %q", shown+string(rest))
+	}
 	if code := cmd.ProcessState.ExitCode(); code != 0 || !strings.Contains(string(rest), "2 stored in ") {
 		t.Errorf("exit code is %d, at the end it shows %q", code, rest)
 	}
