@@ -117,18 +117,32 @@ func argument(cmd *cli.Command, what string) (string, error) {
 // longFlag finds a flag that package cli names with one hyphen and the help with two.
 var longFlag = regexp.MustCompile(`(for flag |not defined: )-([a-z0-9][^ :,=]+)`)
 
+// ofVariable finds what package cli says of a variable with a value that cannot be parsed.
+var ofVariable = regexp.MustCompile(`could not parse ("(?:[^"\\]|\\.)*") as \S+ value from environment variable "([^"]*)" for flag [^ :]+:`)
+
+// parsing finds where Go's functions say why they cannot parse a value.
+var parsing = regexp.MustCompile(`: (parse error|time: .*|strconv\.(\w+): .*)$`)
+
 // worded is the text of an error of package cli, without the names of Go's functions.
 func worded(err error) string {
 	text := longFlag.ReplaceAllString(err.Error(), "$1--$2")
-	before, parsing, ok := strings.Cut(text, ": strconv.")
-	switch {
-	case !ok:
-		return strings.ReplaceAll(before, ": parse error", ", which it does not take")
-	case strings.HasPrefix(parsing, "ParseUint"):
-		return before + ", want a whole number, 0 or more"
-	default:
-		return before + ", want a whole number"
+	text = ofVariable.ReplaceAllString(text, "invalid value $1 for the variable $2:")
+	at := parsing.FindStringSubmatchIndex(text)
+	if at == nil {
+		return text
 	}
+	want := "a whole number"
+	switch why := text[at[2]:at[3]]; {
+	case strings.HasPrefix(why, "time: "):
+		want = "a number and its unit, such as 90s or 5m"
+	case why == "parse error":
+		want = "true or false"
+	case strings.HasSuffix(why, "value out of range"):
+		want = "a number that is not so large"
+	case strings.HasPrefix(why, "strconv.ParseUint"):
+		want = "a whole number, 0 or more"
+	}
+	return text[:at[0]] + ", want " + want
 }
 
 // commandNames are the names of the commands, in the order of the help.

@@ -299,10 +299,15 @@ func TestRefusedSettings(t *testing.T) {
 		code          int
 		says          string
 	}{
-		{"PORT=x", "", cli.ExitUsage, "PORT"},
+		{"PORT=x", "", cli.ExitUsage, `invalid value "x" for the variable PORT, want a whole number; see`},
+		{"TCP_LOG_PORT=x", "", cli.ExitUsage, `invalid value "x" for the variable TCP_LOG_PORT, want a whole number; see`},
+		{"", "--port 99999999999999999999", cli.ExitUsage, `for flag --port, want a number that is not so large; see`},
+		{"WRITE_TIMEOUT=5", "", cli.ExitUsage, `invalid value "5" for the variable WRITE_TIMEOUT, want a number and its unit, such as 90s or 5m; see`},
+		{"", "--write-timeout 1y", cli.ExitUsage, `invalid value "1y" for flag --write-timeout, want a number and its unit, such as 90s or 5m; see`},
+		{"INSECURE=maybe", "", cli.ExitUsage, `invalid value "maybe" for the variable INSECURE, want true or false; see`},
 		{"PORT=65536", "", cli.ExitUsage, "65536"},
 		{"LOOSE_MAX=-2", "", cli.ExitUsage, "loose-max is -2"},
-		{"LOOSE_MAX=x", "", cli.ExitUsage, "for flag loose-max, want a whole number; see"},
+		{"LOOSE_MAX=x", "", cli.ExitUsage, `invalid value "x" for the variable LOOSE_MAX, want a whole number; see`},
 		{"", "fsck --through -1", cli.ExitUsage, "want a whole number, 1 or more; see `tcp-log-server fsck --help`"},
 		{"", "append --port 1 {}", cli.ExitUsage, "`append` has no --port: name the server as an address, host:port or :port"},
 		{"", "append go.mod", cli.ExitUsage, "\"go.mod\" is not an address but a file; entries of a file come from standard input"},
