@@ -23,10 +23,10 @@ func fdatasync(f *os.File) error {
 	}
 }
 
-// beginWriting has the kernel write n bytes of f from off on, without waiting for that
+// BeginWriting has the kernel write n bytes of f from off on, without waiting for that
 // to end; it waits while the disk takes no more. It is advice, and makes nothing
 // durable: of an error that comes of it the next fdatasync tells.
-func beginWriting(f *os.File, off, n int64) {
+func BeginWriting(f *os.File, off, n int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
 

@@ -14,8 +14,8 @@ const noWait = 0
 // FlushFileBuffers on Windows.
 func fdatasync(f *os.File) error { return f.Sync() }
 
-// beginWriting has no portable form: the next sync writes what there is.
-func beginWriting(*os.File, int64, int64) {}
+// BeginWriting has no portable form: the next sync writes what there is.
+func BeginWriting(*os.File, int64, int64) {}
 
 // dropCache has no portable form; see sys_linux.go for what it protects from.
 func dropCache(*os.File) {}

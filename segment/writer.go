@@ -23,7 +23,7 @@ type file interface {
 type osFile struct{ *os.File }
 
 func (f osFile) Datasync() error           { return fdatasync(f.File) }
-func (f osFile) BeginWriting(off, n int64) { beginWriting(f.File, off, n) }
+func (f osFile) BeginWriting(off, n int64) { BeginWriting(f.File, off, n) }
 
 // Writer appends batches to the open segment. It has one owner: no two of its
 // methods may run at once. Readers use the Segment.

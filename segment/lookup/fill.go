@@ -1,0 +1,35 @@
+package lookup
+
+import "context"
+
+// TableRows is how many entries a new table should have: few enough to keep in memory
+// until then, and enough to make a file worth it.
+const TableRows = 1 << 18
+
+// Fill adds tables of the entries of log that have none, through log.Head, and merges
+// them. It calls log.Hash with ascending indices. What is done when ctx ends, or an error
+// occurs, stays.
+func (s *Set) Fill(ctx context.Context, log Log) error {
+	rows := make([]Row, 0, min(TableRows, log.Head-min(log.Head, s.Through())))
+	for s.Through() < log.Head {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		first := s.Through() + 1
+		last := min(log.Head, first+TableRows-1)
+		rows = rows[:0]
+		for i := first; i <= last; i++ {
+			if hash, ok := log.Hash(i); ok {
+				rows = append(rows, Row{Prefix: Prefix(hash), Delta: uint32(i - first)})
+			}
+		}
+		hash, _ := log.Hash(last) // zero if it is lost
+		if err := s.Add(first, last, hash, rows); err != nil {
+			return err
+		}
+		if err := s.Merge(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,52 @@
+// Package lookup finds the indices of entries by their hash: tables on disk that map
+// hashes to indices, each for a contiguous range of a log. They are what a write that is
+// to be stored only once is looked up in.
+//
+// Everything here is derived from the log. A table that is damaged, missing or not of this
+// log is made again, so nothing is repaired, and a Set removes what it cannot use. But a
+// damaged table never answers "not there": what does not check out is an error that wraps
+// segment.ErrDamaged.
+//
+// A table holds 8 of the 32 bytes of a hash. Two entries with equal prefixes are possible, so
+// what Find hands out are candidates: the caller compares the whole hash with the index
+// record or the entry.
+//
+// A log's tables form a Set. New entries make a table of their own, and Merge joins
+// tables until each covers at least twice as many indices as the next one, so their
+// number grows with the logarithm of the log. Each table has a filter that keeps most
+// lookups of absent hashes from reading any page.
+//
+// docs/FORMAT.md has the bytes.
+package lookup
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"tcp-log-server/segment"
+)
+
+// ErrStale: the table is whole, but not of this log: it belongs to another store, to
+// another history of it, or to entries that the log does not have.
+var ErrStale = errors.New("not of this log")
+
+// Row says that the hash of an entry begins with Prefix. Rows are sorted by Prefix, and
+// those with equal ones by Delta.
+type Row struct {
+	// Prefix is the first 8 bytes of the hash as a big-endian number.
+	Prefix uint64
+	// Delta is the index of the entry minus the first index of its table.
+	Delta uint32
+}
+
+// Prefix is the part of a hash that a Row holds.
+func Prefix(h segment.Hash) uint64 { return binary.BigEndian.Uint64(h[:]) }
+
+// Log is the log that tables are of.
+type Log struct {
+	Store segment.StoreID
+	// Head is the last index of the log. A table that goes further is stale.
+	Head uint64
+	// Hash returns the hash of the entry of index; ok is false if the entry is lost.
+	Hash func(index uint64) (hash segment.Hash, ok bool)
+}
