@@ -32,6 +32,7 @@ const batchMax = 512 << 10
 // done runs on a goroutine of the log's own.
 func (l *Log) Append(entries []byte, count int, on Condition, done func(Result, error)) {
 	s := newSubmission(entries, count, on, done)
+	l.prepareHashes(&s)
 	if l.submit(s, true) {
 		l.inline[0] = s
 		c := l.commitGroup(l.inline[:])
@@ -49,7 +50,9 @@ func (l *Log) Append(entries []byte, count int, on Condition, done func(Result, 
 // sync: done always runs on a goroutine of the log's own, unless the log has been
 // closed.
 func (l *Log) Submit(entries []byte, count int, on Condition, done func(Result, error)) {
-	l.submit(newSubmission(entries, count, on, done), false)
+	s := newSubmission(entries, count, on, done)
+	l.prepareHashes(&s)
+	l.submit(s, false)
 }
 
 // newSubmission refuses, in its turn, what could not be read back: a batch in which a
@@ -148,6 +151,9 @@ func (l *Log) commitGroup(group []submission) committed {
 		l.batch = batch
 	}
 	c.time, c.err = l.commitBatch(batch, c.count)
+	if h := l.hashes.Load(); h != nil && h.recent.collecting {
+		h.committed(c)
+	}
 	if c.err == nil {
 		l.head.Store(c.first + uint64(c.count) - 1)
 	}

@@ -19,6 +19,9 @@ func (l *Log) take(s *submission, batch []byte, next uint64) []byte {
 		return l.takeNew(s, batch, next)
 	}
 	s.stored = s.count
+	if h := l.hashes.Load(); h != nil && h.recent.collecting {
+		h.recent.addAll(s, next)
+	}
 	return append(batch, s.entries...)
 }
 
@@ -26,13 +29,13 @@ func (l *Log) take(s *submission, batch []byte, next uint64) []byte {
 // has the index first.
 func (s *submission) outcome(c committed, first uint64) (Result, error) {
 	switch {
+	case s.on.Kind == appends.Once:
+		return s.onceOutcome(c, first)
 	case s.err != nil && c.err != nil && s.on.Kind == appends.Expect:
 		// It is not known whether the head that it was compared with has come to be.
 		return Result{}, fmt.Errorf("%w: what was to be stored before it was not: %w", ErrNotStored, c.err)
 	case s.err != nil:
 		return Result{}, s.err
-	case s.on.Kind == appends.Once:
-		return s.onceOutcome(c, first)
 	case c.err != nil:
 		return Result{}, c.err
 	}

@@ -61,6 +61,8 @@ type Config struct {
 	OnBatch func(entries, bytes int, took time.Duration)
 	// Logger gets the events of the log's own life; the zero Logger drops them.
 	Logger zerolog.Logger
+
+	tableRows int // the rows of a new table of hashes; 0 for the default
 }
 
 // NewConfig is a Config with the defaults for a log in the directory data.
@@ -136,6 +138,7 @@ type (
 // methods may be called from any goroutine.
 type Log struct {
 	store  store
+	disk   *disk // store as it was opened; nil in memory
 	queue  queue
 	hooks  hookList
 	prover prover
@@ -145,14 +148,19 @@ type Log struct {
 	inline  [1]submission
 	refused time.Time // when a refused batch was last logged
 	opened  time.Time
-	clock   clock
-	log     zerolog.Logger
-	counts  counts
-	onBatch func(entries, bytes int, took time.Duration)
+	// tableRows is Config's.
+	tableRows int
+	clock     clock
+	log       zerolog.Logger
+	counts    counts
+	onBatch   func(entries, bytes int, took time.Duration)
 
 	head      atomic.Uint64        // the last durable entry
 	lastStart atomic.Int64         // when the commit of the last batch began, in ns since opened
 	acked     atomic.Pointer[mark] // what followers may see
+
+	hashes  atomic.Pointer[hashes] // which entries the log holds; nil until that is asked
+	hashing hashing                // what keeps them
 
 	failure atomic.Pointer[error] // why appends are refused
 	failed  chan struct{}         // closed with it
@@ -178,7 +186,7 @@ func Open(config Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{opened: time.Now(), log: config.Logger, onBatch: config.OnBatch, failed: make(chan struct{}), refuses: make(chan struct{})}
+	l := &Log{opened: time.Now(), log: config.Logger, onBatch: config.OnBatch, tableRows: config.tableRows, failed: make(chan struct{}), refuses: make(chan struct{})}
 	l.clock.now = time.Now
 	l.queue.wake = make(chan struct{}, 1)
 	l.prover.timer = time.NewTimer(proveAfter)
@@ -196,10 +204,14 @@ func Open(config Config) (*Log, error) {
 		l.head.Store(head)
 		l.publish(head)
 		d.start(l)
+		l.disk = d
 	}
 	l.counts.begin(l.head.Load())
 	l.prover.head = l.head.Load()
 	l.committer.Go(l.commit)
+	if err := l.resumeHashes(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
 	return l, nil
 }
 
@@ -286,6 +298,7 @@ func (l *Log) Close() error {
 		l.queue.close()
 		l.committer.Wait()
 		l.prover.timer.Stop()
+		l.endHashes()
 		l.closeErr = errors.Join(l.Err(), l.store.close())
 	})
 	return l.closeErr

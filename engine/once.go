@@ -1,19 +1,111 @@
 package engine
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
+
+	"tcp-log-server/appends"
+	"tcp-log-server/segment"
 )
 
-// AwaitOnce waits until the log can tell of any entry whether it holds it already.
+// An append with appends.Once needs to know which entries the log holds. That is looked up
+// by their hashes, in two places: what the log held some time ago is in tables on disk
+// (package lookup), what has come since in maps in memory. The goroutine that appends
+// hashes the entries and looks into the tables; the leader, when their turn has come, looks
+// into the maps, adds to them what it stores, and takes that back if the batch fails. All
+// of this is begun by the first append with Once (hashes.go); until then appends only find
+// out that there is nothing to do.
+
+// errNotReady: appends with Once were not waited for, or what they need has failed since.
+var errNotReady = fmt.Errorf("%w: the log does not know yet which entries it holds: send it again", ErrNotStored)
+
+// AwaitOnce waits until the log can tell of any entry whether it holds it, which takes a
+// moment in a log that has never been asked, a second for some million entries. The error
+// wraps ErrNotStored, and ErrClosed or that of ctx where it is one of these.
 func (l *Log) AwaitOnce(ctx context.Context) error {
-	return fmt.Errorf("%w: %w", ErrNotStored, errors.ErrUnsupported)
+	h, err := l.startHashes()
+	if err == nil {
+		err = h.await(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotStored, err)
+	}
+	return nil
 }
 
+// prepareHashes makes the hashes of the entries of s, if they are needed, and looks those
+// of an append with Once up in the tables.
+func (l *Log) prepareHashes(s *submission) {
+	h := l.hashes.Load()
+	if s.err != nil || h == nil || s.count == 0 {
+		return
+	}
+	s.hashes = hashEntries(make([]segment.Hash, 0, s.count), s.entries)
+	if s.on.Kind != appends.Once || !h.ready.Load() {
+		return
+	}
+	s.places = make([]Place, s.count)
+	s.through, s.err = h.find(s.hashes, s.places)
+}
+
+// hashEntries appends the hash of each entry of a run to dst.
+func hashEntries(dst []segment.Hash, run []byte) []segment.Hash {
+	for len(run) > 0 {
+		n := lineEnd(run)
+		dst = append(dst, segment.Sum(run[:n-1]))
+		run = run[n:]
+	}
+	return dst
+}
+
+// takeNew is take for an append with Once: the entries that the log does not hold go into
+// the batch.
 func (l *Log) takeNew(s *submission, batch []byte, next uint64) []byte {
-	s.err = fmt.Errorf("%w: %w", ErrNotStored, errors.ErrUnsupported)
+	h := l.hashes.Load()
+	if h == nil || !h.ready.Load() || s.places == nil {
+		if s.err == nil && s.count > 0 {
+			s.err = errNotReady
+		}
+		return batch
+	}
+	entries := s.entries
+	for i, hash := range s.hashes {
+		n := lineEnd(entries)
+		entry := entries[:n]
+		entries = entries[n:]
+		if s.places[i].Index != 0 {
+			continue
+		}
+		place, err := h.recently(hash, s.through)
+		if err != nil {
+			// What is in the batch already stays there, and has its place.
+			s.err = err
+			return batch
+		}
+		if place.Index == 0 {
+			place.Index = next + uint64(s.stored)
+			h.recent.add(hash, place.Index)
+			batch = append(batch, entry...)
+			s.stored++
+		}
+		s.places[i] = place
+	}
 	return batch
 }
 
-func (s *submission) onceOutcome(c committed, first uint64) (Result, error) { return Result{}, c.err }
+// onceOutcome is outcome for an append with Once. A place that the log had before the batch
+// is known whatever has become of that.
+func (s *submission) onceOutcome(c committed, first uint64) (Result, error) {
+	r := Result{First: first, Time: c.time, Once: s.places}
+	for i := range s.places {
+		switch p := &s.places[i]; {
+		case p.Index < c.first:
+		case c.err != nil:
+			*p = Place{}
+		default:
+			p.Time = c.time
+		}
+	}
+	return r, cmp.Or(s.err, c.err)
+}

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"tcp-log-server/segment"
 )
 
 // submission is what one call of Append gave.
@@ -15,6 +17,13 @@ type submission struct {
 	done    func(Result, error)
 	err     error // why it is refused, in its turn; nil if it is not
 	stored  int   // how many of its entries are in the batch, once that has been made
+
+	// Once the log keeps hashes, see once.go: those of the entries; and with appends.Once
+	// where the entries lie, as far as the tables tell, which have been looked through up
+	// to an index.
+	hashes  []segment.Hash
+	places  []Place
+	through uint64
 }
 
 // inlineMax is how many bytes of entries a caller of Append may commit itself. A

@@ -1,0 +1,276 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tcp-log-server/segment"
+	"tcp-log-server/segment/lookup"
+)
+
+// hashes tells which entries the log holds. One is kept until the log closes or something
+// goes wrong with it; then the next AwaitOnce begins another.
+type hashes struct {
+	log    *Log
+	ctx    context.Context // done when the hashes are of no use any more, because of its cause
+	cancel context.CancelCauseFunc
+	known  chan struct{} // closed when everything is known
+	ready  atomic.Bool   // it is closed
+
+	// Set before known is closed. A log in memory has no tables, but one map of what it
+	// held when the hashes were begun.
+	tables *lookup.Set
+	old    *hashMap
+
+	verifying sync.Mutex
+	verifier  hashSource // for candidates of the tables; under verifying
+
+	rows   int // what makes a map full
+	recent recentHashes
+	queue  tableQueue
+}
+
+// filterMemory bounds the memory for the filters of tables, in bytes: those of some
+// 40,000,000 entries. Others are read from their files.
+const filterMemory = 64 << 20
+
+// startHashes returns the hashes of the log, which it begins to keep unless that has been
+// done. The error is ErrClosed.
+func (l *Log) startHashes() (*hashes, error) {
+	l.hashing.mu.Lock()
+	defer l.hashing.mu.Unlock()
+	if h := l.hashes.Load(); h != nil {
+		return h, nil
+	}
+	if l.hashing.closed {
+		return nil, ErrClosed
+	}
+	h := &hashes{log: l, known: make(chan struct{}), rows: cmp.Or(l.tableRows, lookup.TableRows), queue: newTableQueue()}
+	h.ctx, h.cancel = context.WithCancelCause(context.Background())
+	h.verifier = hashSource{log: l, ctx: h.ctx}
+	l.hashes.Store(h)
+	before := l.hashing.ended
+	ended := make(chan struct{})
+	l.hashing.ended = ended
+	go func() {
+		defer close(ended)
+		if before != nil {
+			<-before // the tables belong to one at a time
+		}
+		h.run()
+	}()
+	return h, nil
+}
+
+// hashing is what keeps the hashes of a log.
+type hashing struct {
+	mu     sync.Mutex
+	closed bool
+	ended  chan struct{} // closed when what was begun last has ended; nil before that
+}
+
+// endHashes ends what startHashes began, for good.
+func (l *Log) endHashes() {
+	l.hashing.mu.Lock()
+	l.hashing.closed = true
+	ended := l.hashing.ended
+	l.hashing.mu.Unlock()
+	if h := l.hashes.Load(); h != nil {
+		h.stop(ErrClosed)
+	}
+	if ended != nil {
+		<-ended
+	}
+}
+
+// stop gives the hashes up because of err.
+func (h *hashes) stop(err error) {
+	h.log.hashes.CompareAndSwap(h, nil)
+	h.cancel(err)
+}
+
+// await waits until everything is known.
+func (h *hashes) await(ctx context.Context) error {
+	if h.ready.Load() {
+		return nil
+	}
+	select {
+	case <-h.known:
+		return nil
+	case <-h.ctx.Done():
+		return context.Cause(h.ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run keeps the hashes until they are given up.
+func (h *hashes) run() {
+	began := time.Now()
+	err := h.open()
+	if err == nil {
+		err = h.catchUp()
+	}
+	if err == nil {
+		h.ready.Store(true)
+		close(h.known)
+		h.log.log.Debug().Str("event", "lookup").Stringer("took", time.Since(began)).Msg("the log knows which entries it holds")
+		err = h.makeTables()
+	}
+	if h.ctx.Err() == nil {
+		h.log.log.Error().Err(err).Str("event", "lookup").Msg("the log does not know any more which entries it holds; it finds out again when that is asked")
+	}
+	h.stop(err)
+	if h.tables != nil {
+		h.tables.Close()
+	}
+	h.verifying.Lock()
+	h.verifier.close()
+	h.verifying.Unlock()
+}
+
+// open opens the tables.
+func (h *hashes) open() error {
+	d := h.log.disk
+	if d == nil {
+		return nil
+	}
+	source := hashSource{log: h.log, ctx: h.ctx}
+	defer source.close()
+	tables, dropped, err := lookup.OpenDir(lookupDir(d.cfg), source.view(d.id, h.log.head.Load()), lookup.NewBudget(filterMemory))
+	if err != nil {
+		return err
+	}
+	h.tables = tables
+	for _, f := range dropped {
+		d.log.Warn().Err(f.Err).Str("event", "lookup").Msg("a table of hashes is made again")
+	}
+	return source.err
+}
+
+// catchUp adds what the log holds to the tables, up to where the leader goes on.
+func (h *hashes) catchUp() error {
+	if h.tables != nil {
+		// Until little is left, which is then done while the leader collects.
+		for h.tables.Through()+lookup.TableRows < h.log.head.Load() {
+			if err := h.fill(h.log.head.Load()); err != nil {
+				return err
+			}
+		}
+	}
+	through, err := h.collect()
+	if err != nil {
+		return err
+	}
+	return h.fill(through)
+}
+
+// fill adds tables through an index, or makes the map of a log in memory.
+func (h *hashes) fill(through uint64) error {
+	source := hashSource{log: h.log, ctx: h.ctx}
+	defer source.close()
+	if h.tables != nil {
+		err := h.tables.Fill(h.ctx, source.view(h.log.disk.id, through))
+		return errors.Join(source.err, h.damage(err))
+	}
+	h.old = newHashMap(1)
+	for index := uint64(1); index <= through; index++ {
+		hash, time, ok, err := source.at(index, through)
+		if err != nil {
+			return err
+		}
+		if ok {
+			h.old.add(hash, index)
+		}
+		h.old.extend(index, index, hash, time)
+	}
+	return nil
+}
+
+// collect has the leader begin to collect the hashes of what is stored after through.
+func (h *hashes) collect() (through uint64, err error) {
+	done := make(chan error, 1)
+	h.log.Submit(nil, 0, Condition{}, func(_ Result, err error) {
+		if err == nil { // so the leader is calling
+			through = h.log.head.Load()
+			h.recent.begin(through + 1)
+		}
+		done <- err
+	})
+	return through, <-done
+}
+
+// find looks the entries with these hashes up in the tables, and sets the places of those
+// that are in one. The tables have told about all entries through an index.
+func (h *hashes) find(hashes []segment.Hash, places []Place) (through uint64, err error) {
+	if h.tables == nil {
+		return 0, nil
+	}
+	through = h.tables.Through()
+	for i, hash := range hashes {
+		if places[i], err = h.findOne(hash); err != nil {
+			return 0, err
+		}
+	}
+	return through, nil
+}
+
+// findOne looks one entry up in the tables. The error wraps ErrNotStored.
+func (h *hashes) findOne(hash segment.Hash) (place Place, err error) {
+	err = h.tables.Find(hash, func(index uint64) (stop bool, err error) {
+		got, time, ok, err := h.verify(index)
+		if stop = ok && got == hash; stop {
+			place = Place{Index: index, Seen: true, Time: time}
+		}
+		return stop, err
+	})
+	if err != nil {
+		return Place{}, fmt.Errorf("%w: it cannot be looked up: %w", ErrNotStored, h.damage(err))
+	}
+	return place, nil
+}
+
+// verify returns the hash and the time of an entry.
+func (h *hashes) verify(index uint64) (hash segment.Hash, time int64, ok bool, err error) {
+	h.verifying.Lock()
+	defer h.verifying.Unlock()
+	return h.verifier.at(index, index)
+}
+
+// damage gives the hashes up if err is damage to a table, which is removed, to be made
+// again. It returns err.
+func (h *hashes) damage(err error) error {
+	var damaged *lookup.TableError
+	if errors.As(err, &damaged) {
+		h.log.log.Error().Err(err).Str("event", "lookup").Msg("a table of hashes is damaged, and is made again")
+		h.stop(errors.Join(err, h.tables.Drop(damaged.Table)))
+	}
+	return err
+}
+
+// resumeHashes begins to keep hashes in a log that has tables: so it has been asked before
+// which entries it holds.
+func (l *Log) resumeHashes() error {
+	if l.disk == nil {
+		return nil
+	}
+	switch _, err := os.Stat(lookupDir(l.disk.cfg)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	}
+	_, err := l.startHashes()
+	return err
+}
+
+// lookupDir is the directory of the tables.
+func lookupDir(config Config) string { return filepath.Join(config.Data, "lookup") }

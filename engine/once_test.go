@@ -1,0 +1,393 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tcp-log-server/appends"
+	"tcp-log-server/segment"
+)
+
+// outcome is what the completion of an append got.
+type outcome struct {
+	Result
+	err error
+}
+
+// give appends entries on a condition.
+func give(l *Log, on Condition, entries ...string) <-chan outcome {
+	ch := make(chan outcome, 1)
+	l.Append([]byte(strings.Join(entries, "\n")+"\n"), len(entries), on, func(r Result, err error) { ch <- outcome{r, err} })
+	return ch
+}
+
+var once = Condition{Kind: appends.Once}
+
+func expect(head uint64) Condition { return Condition{Kind: appends.Expect, Head: head} }
+
+// places are the places of entries, without their times.
+func places(o outcome) (all []string) {
+	for _, p := range o.Once {
+		s := fmt.Sprint(p.Index)
+		if p.Seen {
+			s += " seen"
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// onceConfigs are logs that keep their entries, and what is looked up, in different places.
+func onceConfigs(t *testing.T) map[string]Config {
+	memory := NewConfig(Memory)
+	noIndex, noBlobs, small := testConfig(t), testConfig(t), testConfig(t)
+	noIndex.WAL, noBlobs.Blobs, small.tableRows = Memory, Memory, 3
+	return map[string]Config{"disk": testConfig(t), "memory": memory, "no index": noIndex, "no blobs": noBlobs, "small tables": small}
+}
+
+// TestOnce: an entry is stored once, whether the equal one was written with Once or without,
+// long before, just before, or by the same append; and each gets the place of the first.
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	for name, config := range onceConfigs(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := openLog(t, config)
+			began := time.Now().UnixMicro()
+			mustAppend(t, l, "[1]", "[2]", "[1]", "[3]")
+			if o := <-give(l, once, "[1]"); !errors.Is(o.err, ErrNotStored) {
+				t.Errorf("before AwaitOnce: %v", o.err)
+			}
+			if err := l.AwaitOnce(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for _, step := range []struct {
+				on      Condition
+				entries string
+				want    string
+			}{
+				{once, "[1]", "1 seen"},
+				{once, "[3] [2] [1]", "4 seen,2 seen,1 seen"},
+				{once, "[4]", "5"},
+				{once, "[4] [5] [5] [6] [1]", "5 seen,6,6 seen,7,1 seen"},
+				{Condition{}, "[7] [7]", ""},
+				{once, "[7] [8]", "8 seen,10"},
+				{Condition{}, "[8]", ""},
+				{once, "[8] [9]", "10 seen,12"},
+			} {
+				o := <-give(l, step.on, strings.Fields(step.entries)...)
+				if got := strings.Join(places(o), ","); o.err != nil || got != step.want {
+					t.Errorf("%s: %q, %v, want %q", step.entries, got, o.err, step.want)
+				}
+				for _, p := range o.Once {
+					if p.Time < began || p.Time > time.Now().UnixMicro() {
+						t.Errorf("%s: index %d was stored at %d", step.entries, p.Index, p.Time)
+					}
+				}
+			}
+			sameEntries(t, readAll(t, l), strings.Fields("[1] [2] [1] [3] [4] [5] [6] [7] [7] [8] [8] [9]"))
+		})
+	}
+}
+
+// TestExpect: an append is stored only if the head is the one that it names when its turn
+// comes, after what was given before it.
+func TestExpect(t *testing.T) {
+	t.Parallel()
+	for name, config := range onceConfigs(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := openLog(t, config)
+			for _, step := range []struct {
+				head  uint64
+				first uint64 // 0 if it is refused
+				now   uint64
+			}{{1, 0, 0}, {0, 1, 1}, {0, 0, 1}, {1, 2, 2}, {9, 0, 2}, {2, 3, 3}} {
+				o := <-give(l, expect(step.head), "[1]")
+				var refused *ConditionError
+				switch {
+				case step.first > 0 && (o.err != nil || o.First != step.first || o.Time == 0):
+					t.Errorf("with head %d: %+v, want index %d", step.head, o, step.first)
+				case step.first == 0 && (!errors.As(o.err, &refused) || *refused != ConditionError{Head: step.now, Want: step.head}):
+					t.Errorf("with head %d: %v, want it refused at head %d", step.head, o.err, step.now)
+				}
+			}
+			// Given together, in one batch or more: each finds the head that those before it make.
+			var all []<-chan outcome
+			for i := range uint64(50) {
+				all = append(all, give(l, expect(3+i), "[2]"), give(l, expect(3+i), "[3]"))
+			}
+			for i, ch := range all {
+				o := <-ch
+				if stored := o.err == nil; stored != (i%2 == 0) || stored && o.First != uint64(4+i/2) {
+					t.Errorf("append %d: %+v", i, o)
+				}
+			}
+		})
+	}
+}
+
+// TestConditionsOnFailure: in a batch that is not stored, what was in the log before is
+// still found, and nothing else is taken to be there.
+func TestConditionsOnFailure(t *testing.T) {
+	t.Parallel()
+	l := openLog(t, testConfig(t))
+	mustAppend(t, l, "[1]")
+	if err := l.AwaitOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f := &faultyStore{store: l.store}
+	swapStore(l, f)
+	f.err = fmt.Errorf("%w: no space left", segment.ErrNotWritten)
+	for range 2 {
+		o := <-give(l, once, "[2]", "[1]", "[2]")
+		if !errors.Is(o.err, ErrNotStored) || !reflect.DeepEqual(places(o), []string{"0", "1 seen", "0"}) {
+			t.Errorf("places are %v, %v", places(o), o.err)
+		}
+	}
+	if o := <-give(l, once, "[1]"); o.err != nil || places(o)[0] != "1 seen" {
+		t.Errorf("only old entries: %v, %v", places(o), o.err)
+	}
+	if o := <-give(l, Condition{}, "[3]"); !errors.Is(o.err, ErrNotStored) {
+		t.Error(o.err)
+	}
+	f.err = nil
+	if o := <-give(l, once, "[3]", "[2]", "[2]"); o.err != nil || !reflect.DeepEqual(places(o), []string{"2", "3", "3 seen"}) {
+		t.Errorf("once there is room: %v, %v", places(o), o.err)
+	}
+}
+
+// TestOnceModel does at random what may happen to a log, and compares what appends with a
+// condition are answered with a map in memory.
+func TestOnceModel(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			runOnceModel(t, rand.New(rand.NewPCG(seed, uint64(time.Now().UnixNano()))))
+		})
+	}
+}
+
+func runOnceModel(t *testing.T, rnd *rand.Rand) {
+	config := testConfig(t)
+	config.tableRows = 1 + rnd.IntN(40)
+	switch rnd.IntN(4) {
+	case 0:
+		config.WAL = Memory
+	case 1:
+		config.LooseMax = -1
+	}
+	l, err := Open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { l.Close() }()
+	first := map[string]uint64{}
+	head := uint64(0)
+	store := func(entry string) (index uint64, seen bool) {
+		head++
+		if at := first[entry]; at > 0 {
+			return at, true
+		}
+		first[entry] = head
+		return head, false
+	}
+	for range 60 {
+		switch rnd.IntN(20) {
+		case 0:
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			spoilt := rnd.IntN(3) == 0
+			if spoilt {
+				spoilTable(t, rnd, lookupDir(config))
+			}
+			if l, err = Open(config); err != nil {
+				t.Fatal(err)
+			}
+			if spoilt {
+				findAll(t, l, first)
+			}
+			continue
+		case 1:
+			if h := l.hashes.Load(); h != nil {
+				h.stop(errors.New("the test says so"))
+			}
+		}
+		if err := l.AwaitOnce(t.Context()); err != nil {
+			if rnd.IntN(2) == 0 || !strings.Contains(err.Error(), "the test says so") {
+				t.Fatal(err)
+			}
+			continue
+		}
+		// Several at once, of which some end up in one batch.
+		var checks []func()
+		for range 1 + rnd.IntN(8) {
+			var entries, want []string
+			for range 1 + rnd.IntN(6) {
+				entries = append(entries, fmt.Sprintf("[%d]", rnd.IntN(300)))
+			}
+			switch rnd.IntN(3) {
+			case 0:
+				for _, e := range entries {
+					store(e)
+				}
+				ch := give(l, Condition{}, entries...)
+				checks = append(checks, func() {
+					if o := <-ch; o.err != nil {
+						t.Error(o.err)
+					}
+				})
+			case 1:
+				wrong := rnd.IntN(2)
+				on := expect(head + uint64(wrong))
+				if wrong == 0 {
+					for _, e := range entries {
+						store(e)
+					}
+				}
+				ch := give(l, on, entries...)
+				checks = append(checks, func() {
+					if o := <-ch; (o.err != nil) != (wrong > 0) {
+						t.Errorf("with head %d: %v", on.Head, o.err)
+					}
+				})
+			default:
+				for _, e := range entries {
+					index, seen := store(e)
+					if seen {
+						head--
+						want = append(want, fmt.Sprint(index, " seen"))
+					} else {
+						want = append(want, fmt.Sprint(index))
+					}
+				}
+				ch := give(l, once, entries...)
+				checks = append(checks, func() {
+					if o := <-ch; o.err != nil || !reflect.DeepEqual(places(o), want) {
+						t.Errorf("once %v: %v, %v, want %v", entries, places(o), o.err, want)
+					}
+				})
+			}
+		}
+		for _, check := range checks {
+			check()
+		}
+		if t.Failed() {
+			t.FailNow()
+		}
+	}
+	if got, _ := l.Head(context.Background()); got != head {
+		t.Errorf("head is %d, want %d", got, head)
+	}
+}
+
+// findAll looks up all entries that a log has. Where a table is damaged, that is refused
+// until the table has been made again.
+func findAll(t *testing.T, l *Log, first map[string]uint64) {
+	t.Helper()
+	for entry, index := range first {
+		for tries := 0; ; tries++ {
+			err := l.AwaitOnce(t.Context())
+			if err == nil {
+				o := <-give(l, once, entry)
+				if o.err == nil && places(o)[0] == fmt.Sprint(index, " seen") {
+					break
+				}
+				if err = o.err; err == nil {
+					t.Fatalf("%s is at %s, want %d", entry, places(o)[0], index)
+				}
+			}
+			if !errors.Is(err, ErrNotStored) || tries == 10 {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// spoilTable damages or removes one of the tables in dir.
+func spoilTable(t *testing.T, rnd *rand.Rand, dir string) {
+	paths, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil || len(paths) == 0 {
+		return
+	}
+	path := paths[rnd.IntN(len(paths))]
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch rnd.IntN(3) {
+	case 0:
+		err = os.Remove(path)
+	case 1:
+		err = os.WriteFile(path, b[:rnd.IntN(len(b))], 0o600)
+	default:
+		b[rnd.IntN(len(b))] ^= 1 << rnd.IntN(8)
+		err = os.WriteFile(path, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestOnceAtTheSameMoment: of many that append the same entries at the same moment, while
+// others write plainly and the log is asked for the first time, one stores each.
+func TestOnceAtTheSameMoment(t *testing.T) {
+	t.Parallel()
+	config := testConfig(t)
+	config.tableRows = 50
+	l := openLog(t, config)
+	mustAppend(t, l, numbered(1, 100)...)
+	var mu sync.Mutex
+	at := map[string]uint64{}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for i := range 300 {
+				if err := l.AwaitOnce(t.Context()); err != nil {
+					t.Error(err)
+					return
+				}
+				entry := fmt.Sprintf(`{"n":%d}`, i)
+				o := <-give(l, once, entry)
+				if o.err != nil {
+					t.Error(o.err)
+					return
+				}
+				mu.Lock()
+				if old, ok := at[entry]; ok && old != o.Once[0].Index {
+					t.Errorf("%s is at %d and at %d", entry, old, o.Once[0].Index)
+				}
+				at[entry] = o.Once[0].Index
+				mu.Unlock()
+			}
+		})
+		all.Go(func() {
+			for i := range 100 {
+				if o := <-give(l, Condition{}, fmt.Sprintf(`{"n":%d}`, 250+i)); o.err != nil {
+					t.Error(o.err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	count := map[string]int{}
+	for _, e := range readAll(t, l) {
+		count[e]++
+	}
+	for i := range 250 {
+		if entry := fmt.Sprintf(`{"n":%d}`, i); count[entry] != 1 {
+			t.Errorf("%s is stored %d times", entry, count[entry])
+		}
+	}
+}

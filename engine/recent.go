@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"context"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"tcp-log-server/segment"
+	"tcp-log-server/segment/lookup"
+)
+
+const (
+	// hashSpan is how many indices one map has at most, as a multiple of the entries in
+	// it that make it full. It bounds what a start has to hash again.
+	hashSpan = 4
+	// hashMapsMax is how many maps there may be before appends wait for tables to be made
+	// of them.
+	hashMapsMax = 8
+)
+
+// hashMap has the first places of the entries of a range of indices.
+type hashMap struct {
+	first, last uint64 // last grows
+	hash        segment.Hash
+	deltas      map[segment.Hash]uint32 // the index minus first
+	times       []hashTime
+	tabled      atomic.Bool // there is a table of it
+}
+
+// hashTime is the time of the entries from an index on.
+type hashTime struct {
+	first uint64
+	time  int64
+}
+
+func newHashMap(first uint64) *hashMap {
+	return &hashMap{first: first, last: first - 1, deltas: make(map[segment.Hash]uint32)}
+}
+
+// add adds an entry, unless there is an equal one, and reports whether it has.
+func (m *hashMap) add(hash segment.Hash, index uint64) bool {
+	if _, ok := m.deltas[hash]; ok {
+		return false
+	}
+	m.deltas[hash] = uint32(index - m.first)
+	return true
+}
+
+// extend notes that the entries from first to last were stored at time. hash is that of
+// the last.
+func (m *hashMap) extend(first, last uint64, hash segment.Hash, time int64) {
+	m.last, m.hash = last, hash
+	if n := len(m.times); n == 0 || m.times[n-1].time != time {
+		m.times = append(m.times, hashTime{first, time})
+	}
+}
+
+// find returns the place of an entry, the zero Place if it is not there.
+func (m *hashMap) find(hash segment.Hash) Place {
+	delta, ok := m.deltas[hash]
+	if !ok {
+		return Place{}
+	}
+	p := Place{Index: m.first + uint64(delta), Seen: true}
+	if i := sort.Search(len(m.times), func(i int) bool { return m.times[i].first > p.Index }); i > 0 {
+		p.Time = m.times[i-1].time
+	}
+	return p
+}
+
+// rows are those of the table of the map.
+func (m *hashMap) rows() []lookup.Row {
+	rows := make([]lookup.Row, 0, len(m.deltas))
+	for hash, delta := range m.deltas {
+		rows = append(rows, lookup.Row{Prefix: lookup.Prefix(hash), Delta: delta})
+	}
+	return rows
+}
+
+// recentHashes are the entries that are in no table yet, in maps, oldest first; the last
+// one takes what is added. They belong to the leader.
+type recentHashes struct {
+	collecting bool // there is a map
+	maps       []*hashMap
+	added      []segment.Hash // by the batch under way
+	last       segment.Hash   // of the last entry of that
+}
+
+// begin begins to collect with the entry of an index.
+func (r *recentHashes) begin(first uint64) {
+	r.collecting, r.maps = true, []*hashMap{newHashMap(first)}
+}
+
+// add adds an entry of the batch under way.
+func (r *recentHashes) add(hash segment.Hash, index uint64) {
+	if r.maps[len(r.maps)-1].add(hash, index) {
+		r.added = append(r.added, hash)
+	}
+	r.last = hash
+}
+
+// addAll adds the entries of a submission, from the index first on, to the batch under way.
+func (r *recentHashes) addAll(s *submission, first uint64) {
+	if s.hashes == nil { // it came before they were collected
+		s.hashes = hashEntries(nil, s.entries)
+	}
+	for i, hash := range s.hashes {
+		r.add(hash, first+uint64(i))
+	}
+}
+
+// find returns the place of an entry, the zero Place if it is not there.
+func (r *recentHashes) find(hash segment.Hash) Place {
+	for _, m := range r.maps {
+		if p := m.find(hash); p.Index != 0 {
+			return p
+		}
+	}
+	return Place{}
+}
+
+// recently looks an entry up that the tables do not have through an index.
+func (h *hashes) recently(hash segment.Hash, through uint64) (Place, error) {
+	switch {
+	case h.tables == nil:
+		if p := h.old.find(hash); p.Index != 0 {
+			return p, nil
+		}
+	case through+1 < h.recent.maps[0].first: // there are more tables than there were
+		if p, err := h.findOne(hash); err != nil || p.Index != 0 {
+			return p, err
+		}
+	}
+	return h.recent.find(hash), nil
+}
+
+// committed ends a batch: what it has added stays if it was stored. It waits if tables are
+// not made as fast as appends come in.
+func (h *hashes) committed(c committed) {
+	r := &h.recent
+	m := r.maps[len(r.maps)-1]
+	switch {
+	case c.err != nil:
+		for _, hash := range r.added {
+			delete(m.deltas, hash)
+		}
+	case c.count > 0:
+		m.extend(c.first, c.first+uint64(c.count)-1, r.last, c.time)
+		if h.tables == nil || len(m.deltas) < h.rows && m.last-m.first < uint64(hashSpan*h.rows) {
+			break
+		}
+		h.queue.push(m)
+		r.maps = append(r.maps, newHashMap(m.last+1))
+		for r.dropTabled(); len(r.maps) > hashMapsMax && h.queue.await(h.ctx); {
+			r.dropTabled()
+		}
+	}
+	r.added = r.added[:0]
+}
+
+// dropTabled drops the maps that are in tables.
+func (r *recentHashes) dropTabled() {
+	for len(r.maps) > 1 && r.maps[0].tabled.Load() {
+		r.maps[0] = nil
+		r.maps = r.maps[1:]
+	}
+}
+
+// tableQueue is the maps that wait to become tables.
+type tableQueue struct {
+	mu   sync.Mutex
+	full []*hashMap
+	more chan struct{} // holds a token when there is one
+	made chan struct{} // holds a token when a table has been made
+}
+
+func newTableQueue() tableQueue {
+	return tableQueue{more: make(chan struct{}, 1), made: make(chan struct{}, 1)}
+}
+
+func (q *tableQueue) push(m *hashMap) {
+	q.mu.Lock()
+	q.full = append(q.full, m)
+	q.mu.Unlock()
+	notify(q.more)
+}
+
+// pop returns nil if there is none.
+func (q *tableQueue) pop() (m *hashMap) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.full) > 0 {
+		m, q.full = q.full[0], q.full[1:]
+	}
+	return m
+}
+
+// await waits until a table has been made. It returns false if none will be.
+func (q *tableQueue) await(ctx context.Context) bool {
+	select {
+	case <-q.made:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// notify leaves a token.
+func notify(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// makeTables makes tables of the maps that are full, until it fails or the hashes are given
+// up.
+func (h *hashes) makeTables() error {
+	for {
+		m := h.queue.pop()
+		if m == nil {
+			select {
+			case <-h.queue.more:
+				continue
+			case <-h.ctx.Done():
+				return context.Cause(h.ctx)
+			}
+		}
+		if err := h.tables.Add(m.first, m.last, m.hash, m.rows()); err != nil {
+			return err
+		}
+		m.tabled.Store(true)
+		notify(h.queue.made)
+		if err := h.tables.Merge(h.ctx); err != nil {
+			return h.damage(err)
+		}
+	}
+}
