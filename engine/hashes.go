@@ -33,7 +33,6 @@ type hashes struct {
 	verifying sync.Mutex
 	verifier  hashSource // for candidates of the tables; under verifying
 
-	rows   int // what makes a map full
 	recent recentHashes
 	queue  tableQueue
 }
@@ -53,7 +52,7 @@ func (l *Log) startHashes() (*hashes, error) {
 	if l.hashing.closed {
 		return nil, ErrClosed
 	}
-	h := &hashes{log: l, known: make(chan struct{}), rows: cmp.Or(l.tableRows, lookup.TableRows), queue: newTableQueue()}
+	h := &hashes{log: l, known: make(chan struct{}), queue: newTableQueue()}
 	h.ctx, h.cancel = context.WithCancelCause(context.Background())
 	h.verifier = hashSource{log: l, ctx: h.ctx}
 	l.hashes.Store(h)
@@ -197,11 +196,15 @@ func (h *hashes) fill(through uint64) error {
 
 // collect has the leader begin to collect the hashes of what is stored after through.
 func (h *hashes) collect() (through uint64, err error) {
+	rows := 0
+	if h.tables != nil {
+		rows = cmp.Or(h.log.tableRows, lookup.TableRows)
+	}
 	done := make(chan error, 1)
 	h.log.Submit(nil, 0, Condition{}, func(_ Result, err error) {
 		if err == nil { // so the leader is calling
 			through = h.log.head.Load()
-			h.recent.begin(through + 1)
+			h.recent.begin(through+1, rows)
 		}
 		done <- err
 	})

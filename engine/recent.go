@@ -10,20 +10,16 @@ import (
 	"tcp-log-server/segment/lookup"
 )
 
-const (
-	// hashSpan is how many indices one map has at most, as a multiple of the entries in
-	// it that make it full. It bounds what a start has to hash again.
-	hashSpan = 4
-	// hashMapsMax is how many maps there may be before appends wait for tables to be made
-	// of them.
-	hashMapsMax = 8
-)
+// hashMapsMax is how many maps there may be before appends wait for tables to be made of
+// them.
+const hashMapsMax = 8
 
 // hashMap has the first places of the entries of a range of indices.
 type hashMap struct {
 	first, last uint64 // last grows
 	hash        segment.Hash
 	deltas      map[segment.Hash]uint32 // the index minus first
+	rows        []lookup.Row            // of all entries, for the table
 	times       []hashTime
 	tabled      atomic.Bool // there is a table of it
 }
@@ -69,33 +65,29 @@ func (m *hashMap) find(hash segment.Hash) Place {
 	return p
 }
 
-// rows are those of the table of the map.
-func (m *hashMap) rows() []lookup.Row {
-	rows := make([]lookup.Row, 0, len(m.deltas))
-	for hash, delta := range m.deltas {
-		rows = append(rows, lookup.Row{Prefix: lookup.Prefix(hash), Delta: delta})
-	}
-	return rows
-}
-
 // recentHashes are the entries that are in no table yet, in maps, oldest first; the last
 // one takes what is added. They belong to the leader.
 type recentHashes struct {
 	collecting bool // there is a map
+	rows       int  // what makes one full; 0 for a log in memory, which has one only
 	maps       []*hashMap
 	added      []segment.Hash // by the batch under way
 	last       segment.Hash   // of the last entry of that
 }
 
 // begin begins to collect with the entry of an index.
-func (r *recentHashes) begin(first uint64) {
-	r.collecting, r.maps = true, []*hashMap{newHashMap(first)}
+func (r *recentHashes) begin(first uint64, rows int) {
+	r.collecting, r.rows, r.maps = true, rows, []*hashMap{newHashMap(first)}
 }
 
 // add adds an entry of the batch under way.
 func (r *recentHashes) add(hash segment.Hash, index uint64) {
-	if r.maps[len(r.maps)-1].add(hash, index) {
+	m := r.maps[len(r.maps)-1]
+	if m.add(hash, index) {
 		r.added = append(r.added, hash)
+	}
+	if r.rows > 0 {
+		m.rows = append(m.rows, lookup.Row{Prefix: lookup.Prefix(hash), Delta: uint32(index - m.first)})
 	}
 	r.last = hash
 }
@@ -145,9 +137,10 @@ func (h *hashes) committed(c committed) {
 		for _, hash := range r.added {
 			delete(m.deltas, hash)
 		}
+		m.rows = m.rows[:min(len(m.rows), int(m.last+1-m.first))]
 	case c.count > 0:
 		m.extend(c.first, c.first+uint64(c.count)-1, r.last, c.time)
-		if h.tables == nil || len(m.deltas) < h.rows && m.last-m.first < uint64(hashSpan*h.rows) {
+		if r.rows == 0 || len(m.rows) < r.rows {
 			break
 		}
 		h.queue.push(m)
@@ -227,7 +220,7 @@ func (h *hashes) makeTables() error {
 				return context.Cause(h.ctx)
 			}
 		}
-		if err := h.tables.Add(m.first, m.last, m.hash, m.rows()); err != nil {
+		if err := h.tables.Add(m.first, m.last, m.hash, m.rows); err != nil {
 			return err
 		}
 		m.tabled.Store(true)
