@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-
-	"tcp-log-server/segment"
 )
 
 // errRecord: a record of the index is not that of the entry in the segments.
@@ -42,19 +40,3 @@ func (s *settler) compare() {
 
 // due reports whether there is something left to compare.
 func (c *compared) due() bool { return c.next <= c.last }
-
-// checkLastRecord refuses an index whose last record is not that of the entry in the
-// segments: the index of a copy of this log that went on by itself. It reads one batch.
-// A record or an entry that cannot be read is for fsck, and for reads, to say.
-func (d *disk) checkLastRecord(last uint64) error {
-	if last == 0 || d.cfg.WAL == Memory || len(d.segments) == 0 || last < d.segments[0].Header.First {
-		return nil
-	}
-	err := d.proved(last, last)
-	if !errors.Is(err, errRecord) {
-		return nil
-	}
-	path, _, off := segment.RecordPath(d.cfg.WAL, last)
-	return &segment.DamageError{Path: path, Offset: off, First: last, Last: last,
-		Err: fmt.Errorf("%w: is it the index of another copy of this log?", err)}
-}

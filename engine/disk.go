@@ -140,10 +140,15 @@ func (d *disk) find(index uint64) (s *segment.Segment, first uint64) {
 	return d.segments[i-1], d.segments[0].Header.First
 }
 
-func (d *disk) stats(s *Stats) {
+// list are the segments that there are now, in order.
+func (d *disk) list() []*segment.Segment {
 	d.mu.RLock()
-	segments := d.segments
-	d.mu.RUnlock()
+	defer d.mu.RUnlock()
+	return d.segments
+}
+
+func (d *disk) stats(s *Stats) {
+	segments := d.list()
 	s.Segments, s.First = len(segments), segments[0].Header.First
 	for _, seg := range segments {
 		s.Bytes += seg.End()

@@ -83,9 +83,6 @@ func (d *disk) recover() error {
 	if err := d.checkIndex(need, head, store); err != nil {
 		return err
 	}
-	if err := d.checkLastRecord(store.Records); err != nil {
-		return err
-	}
 	if err := d.checkBlobs(need); err != nil {
 		return err
 	}
@@ -166,72 +163,13 @@ func (d *disk) moveResidues(residues []*segment.File) error {
 	return nil
 }
 
-// checkIndex checks the index against the segments.
-func (d *disk) checkIndex(need, head uint64, store *segment.Store) error {
-	if d.cfg.WAL == Memory {
-		if need > 0 {
-			return fmt.Errorf("WAL=memory: entries 1 to %d have no segment, so they need the index on disk", need)
-		}
-		return nil
-	}
-	if len(d.segments) == 0 {
-		files, _, err := segment.ListRecordFiles(d.cfg.WAL)
-		if err != nil {
-			return err
-		}
-		if len(files) > 1 || len(files) == 1 && files[0].Size > 0 {
-			return &segment.DamageError{Path: d.dir, First: 1, Err: fmt.Errorf("%w: there are index records in %s but no segments", ErrDamaged, d.cfg.WAL)}
-		}
-	}
-	if err := d.checkMark(d.cfg.WAL); err != nil {
-		return err
-	}
-	if store.IndexErr != nil {
-		return store.IndexErr
-	}
-	if last := store.Records; last > head {
-		where := &segment.DamageError{Path: d.dir, First: head + 1, Last: last, Err: fmt.Errorf("%w: the index has records through %d, the segments end at %d", ErrDamaged, last, head)}
-		if n := len(store.Files); n > 0 {
-			where.Path, where.Offset = store.Files[n-1].Path, store.Files[n-1].End
-		}
-		return where
-	}
-	return nil
-}
-
-// openIndex opens the index: the last check, and then what it changes.
-func (d *disk) openIndex(need uint64) error {
-	if d.cfg.WAL == Memory {
-		return nil
-	}
-	if need == 0 {
-		if err := segment.MakeDir(d.cfg.WAL); err != nil {
-			return err
-		}
-	}
-	if err := d.lock.Claim(d.cfg.WAL); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	index, trimmed, err := segment.OpenIndex(d.cfg.WAL, need)
-	if err != nil {
-		return err
-	}
-	d.index = index
-	d.settled.Store(index.Last())
-	if trimmed > 0 {
-		d.log.Warn().Str("event", "trimmed").Int64("bytes", trimmed).Uint64("last", index.Last()).
-			Msg("cut records off the end of the index that did not check out; they are written again from the segments")
-	}
-	return nil
-}
-
 // checkMark refuses a directory that is marked as another store's. A store that
 // has no segments yet has marked none.
 func (d *disk) checkMark(dir string) error {
 	found, ok, err := segment.FindMark(dir)
 	switch {
 	case err != nil || !ok:
-	case len(d.segments) == 0:
+	case len(d.list()) == 0:
 		err = &segment.DamageError{Path: d.dir, First: 1, Err: fmt.Errorf("%w: there are no segments, but %s belongs to store %s: is %s the directory of that log?", ErrDamaged, dir, found, d.cfg.Data)}
 	case found != d.id:
 		err = fmt.Errorf("%w: %s belongs to store %s, the segments to %s: is it the directory of another log?", ErrDamaged, dir, found, d.id)

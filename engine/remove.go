@@ -41,6 +41,9 @@ func (s *settler) removeFirst() (removed bool) {
 		return false // the next round is soon enough
 	}
 	defer end()
+	if s.d.index.Check() != nil {
+		return false // it is opened again before anything more is settled
+	}
 	err = s.d.proved(first, seg.Last())
 	if err == nil {
 		err = s.d.inBlobs(first, seg.Last())
@@ -102,9 +105,7 @@ func (d *disk) proved(first, last uint64) error {
 // lookAround notes the time for each segment that is settled by now: each waits
 // for itself, not for those before it.
 func (s *settler) lookAround() {
-	s.d.mu.RLock()
-	segments := s.d.segments
-	s.d.mu.RUnlock()
+	segments := s.d.list()
 	if s.seen == nil {
 		s.seen = make(map[uint64]time.Time)
 	}
@@ -133,8 +134,4 @@ func (s *settler) putBack(seg *segment.Segment) {
 }
 
 // firstIndex is the first index that segments hold.
-func (d *disk) firstIndex() uint64 {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.segments[0].Header.First
-}
+func (d *disk) firstIndex() uint64 { return d.list()[0].Header.First }

@@ -96,9 +96,12 @@ func (s *settler) run() {
 			}
 			continue
 		}
+		err := s.reopen()
 		busy := s.l.busy()
 		entries, rest := s.dose(busy, head)
-		err := s.settle(ctx, min(head, s.next()-1+entries))
+		if err == nil {
+			err = s.settle(ctx, min(head, s.next()-1+entries))
+		}
 		if err == nil && (!busy || time.Since(s.last) > settleSync*s.d.cfg.SettleEvery) {
 			err = s.flush()
 		}
@@ -125,7 +128,10 @@ func (s *settler) run() {
 		}
 		cancel()
 	}()
-	err := s.settle(ctx, s.l.head.Load())
+	err := s.reopen()
+	if err == nil {
+		err = s.settle(ctx, s.l.head.Load())
+	}
 	if s.l.isRefusing() {
 		return
 	}

@@ -131,7 +131,6 @@ func (d *disk) openInPlace(open *segment.Segment, seen *place) (err error) {
 
 // last is the open segment.
 func (d *disk) last() *segment.Segment {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	return d.segments[len(d.segments)-1]
+	segments := d.list()
+	return segments[len(segments)-1]
 }

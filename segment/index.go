@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tidwall/wal"
 )
@@ -14,16 +15,20 @@ import (
 // log in a directory of its own. This file is the only one that imports it.
 //
 // What tidwall/wal does not do is done here: records carry checksums, a torn
-// tail is trimmed before Open sees it, names are synced, and after any error
-// the object is dropped and reopened. All methods have one owner; reading
-// goes by recordReader instead.
+// tail is trimmed before Open sees it, names are synced, files that something else
+// has removed or replaced are noticed, and after any error the index is closed
+// until Reopen. All methods have one owner; reading goes by recordReader instead.
 type Index struct {
 	dir  string
-	log  *wal.Log
-	last uint64 // the record of last, and all before it, are durable
-	file uint64 // the last record in the files: past last where a failed Append left some
+	log  *wal.Log // nil while it is closed
+	last uint64   // the record of last, and all before it, are durable
 	recs wal.Batch
 	buf  []byte
+
+	// tail is the file that is written to, and changed when the names in the directory
+	// last did, as far as is known: see Check.
+	tail    os.FileInfo
+	changed time.Time
 }
 
 // OpenIndex opens the index in dir, creating it if there is none. It returns
@@ -36,11 +41,10 @@ type Index struct {
 // and nothing has been changed then.
 func OpenIndex(dir string, need uint64) (x *Index, trimmed int64, err error) {
 	x = &Index{dir: dir}
-	trimmed, err = x.open(need)
+	trimmed, err = x.Reopen(need)
 	if err != nil {
 		return nil, 0, err
 	}
-	x.last = x.file
 	return x, trimmed, nil
 }
 
@@ -62,8 +66,9 @@ func checkRecordFiles(files []RecordFile) error {
 	return nil
 }
 
-// open is the preflight and then tidwall/wal's Open.
-func (x *Index) open(need uint64) (trimmed int64, err error) {
+// Reopen is OpenIndex for an index that an error has closed: Last is then what the disk
+// has. It is the preflight and then tidwall/wal's Open.
+func (x *Index) Reopen(need uint64) (trimmed int64, err error) {
 	files, strays, err := ListRecordFiles(x.dir)
 	if err != nil {
 		return 0, err
@@ -107,8 +112,57 @@ func (x *Index) open(need uint64) (trimmed int64, err error) {
 	if got, err := x.log.LastIndex(); err != nil || got != last {
 		return 0, x.drop(fmt.Errorf("last index is %d (%v), want %d", got, err, last))
 	}
-	x.file = last
-	return trimmed, nil
+	x.last = last
+	return trimmed, x.remember()
+}
+
+// remember notes what Check compares with.
+func (x *Index) remember() error {
+	path, _, _ := RecordPath(x.dir, x.last+1)
+	tail, err := os.Lstat(path)
+	if err != nil {
+		return x.drop(err)
+	}
+	dir, err := os.Stat(x.dir)
+	if err != nil {
+		return x.drop(err)
+	}
+	x.tail, x.changed = tail, dir.ModTime()
+	return nil
+}
+
+// Check says that the index is closed, or that something else has removed, replaced, cut
+// or lengthened its files, as far as their names and lengths show: what is written to
+// them may be nowhere. It closes the index then.
+func (x *Index) Check() error {
+	if x.Closed() {
+		return fmt.Errorf("index %s is closed", x.dir)
+	}
+	path, _, size := RecordPath(x.dir, x.last+1)
+	switch fi, err := os.Lstat(path); {
+	case err != nil:
+		return x.drop(err)
+	case !os.SameFile(fi, x.tail):
+		return x.drop(fmt.Errorf("%s is another file than the one that was opened", path))
+	case fi.Size() != size:
+		return x.drop(fmt.Errorf("%s has %d bytes, want %d", path, fi.Size(), size))
+	}
+	dir, err := os.Stat(x.dir)
+	if err != nil {
+		return x.drop(err)
+	}
+	if dir.ModTime().Equal(x.changed) {
+		return nil
+	}
+	files, _, err := ListRecordFiles(x.dir)
+	if err == nil {
+		err = checkRecordFiles(files)
+	}
+	if err != nil {
+		return x.drop(err)
+	}
+	x.changed = dir.ModTime()
+	return nil
 }
 
 // openLog is tidwall/wal's Open, which creates the first file.
@@ -192,40 +246,38 @@ func (x *Index) settleTail(tail RecordFile, whole int64, full bool) error {
 	return err
 }
 
-// Last is the index of the last record that is durable, 0 if there is none.
+// Last is the index of the last record that is durable, 0 if there is none; while the
+// index is closed, of the last that was.
 func (x *Index) Last() uint64 { return x.last }
 
-// Append appends the records of Last()+1, Last()+2, … and makes them durable.
-// After an error Last is what it was; a later Append first opens the index
-// again, and the same records may be given again.
+// Append appends the records of Last()+1, Last()+2, … and makes them durable. After an
+// error the index is closed, and Reopen tells how far it goes.
 func (x *Index) Append(recs []Record) error {
-	if x.log == nil {
-		if _, err := x.open(x.last); err != nil {
-			return err
-		}
+	if err := x.Check(); err != nil {
+		return err
 	}
-	through := x.last + uint64(len(recs))
-	// Whole records that a failed call left stay in the file: the next call gets the
-	// same entries again, if not as many.
-	recs = recs[min(x.file-x.last, uint64(len(recs))):]
 	x.recs.Clear()
 	for i, r := range recs {
-		index := x.file + uint64(i) + 1
+		index := x.last + uint64(i) + 1
 		x.buf = r.appendTo(x.buf[:0], index)
 		x.recs.Write(index, x.buf)
 	}
-	file := x.file + uint64(len(recs))
+	through := x.last + uint64(len(recs))
+	begins := x.last/RecordsPerFile != through/RecordsPerFile
 	var err error
-	if x.file/RecordsPerFile == file/RecordsPerFile {
-		err = x.write()
-	} else {
+	if begins {
 		// The name of the file that is begun must last as well.
 		err = ChangeNames(x.write, x.dir)
+	} else {
+		err = x.write()
 	}
 	if err != nil {
 		return x.drop(err)
 	}
-	x.last, x.file = through, file
+	x.last = through
+	if begins {
+		return x.remember()
+	}
 	return nil
 }
 
@@ -237,8 +289,8 @@ func (x *Index) write() error {
 	return x.log.Sync()
 }
 
-// drop gives up the open object after an error: what it holds in memory may be
-// ahead of, or other than, what the files hold.
+// drop closes the index after an error: what it holds in memory may be ahead of, or
+// other than, what the files hold.
 func (x *Index) drop(err error) error {
 	if x.log != nil {
 		x.log.Close()
@@ -246,6 +298,9 @@ func (x *Index) drop(err error) error {
 	}
 	return fmt.Errorf("index %s: %w", x.dir, err)
 }
+
+// Closed reports whether the index is closed.
+func (x *Index) Closed() bool { return x.log == nil }
 
 // Close closes the index.
 func (x *Index) Close() error {

@@ -285,43 +285,6 @@ func tree(t testing.TB, dir string) string {
 	return b.String()
 }
 
-// TestAppendAfterFailure: a failed Append leaves Last where it was; the next one
-// reopens the index and keeps the whole records that the failed one left,
-// whether it is given as many entries again, or fewer, or more.
-func TestAppendAfterFailure(t *testing.T) {
-	t.Parallel()
-	for _, landed := range []uint64{0, 1, 5, 7} {
-		for _, again := range []uint64{1, 5, 9} {
-			dir := newIndex(t, 10)
-			x := openIndex(t, dir, 0, 10, 0)
-			// What a failing write can do: some records land, and one in part.
-			path := filepath.Join(dir, recordFile(1))
-			b := readFile(t, path)
-			for i := range landed {
-				b = testRecord(11+i).appendTo(append(b, RecordSize), 11+i)
-			}
-			writeFile(t, path, append(b, RecordSize, 1, 2, 3))
-			x.log.Close()
-			if err := x.Append(testRecords(11, 17)); err == nil || x.Last() != 10 {
-				t.Fatalf("error is %v, last %d, want one, and 10", err, x.Last())
-			}
-			for last := uint64(10); last < 30; last += again {
-				if err := x.Append(testRecords(last+1, last+again)); err != nil {
-					t.Fatalf("%d landed, %d again: %v", landed, again, err)
-				}
-				if x.Last() != last+again {
-					t.Fatalf("%d landed, %d again: last is %d, want %d", landed, again, x.Last(), last+again)
-				}
-			}
-			last := x.Last()
-			if err := x.Close(); err != nil {
-				t.Fatal(err)
-			}
-			checkRecords(t, dir, 1, last)
-		}
-	}
-}
-
 func TestReadRecords(t *testing.T) {
 	t.Parallel()
 	dir := newIndex(t, RecordsPerFile+10)

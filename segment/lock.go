@@ -19,7 +19,7 @@ const lockText = "While a process works on this log it holds a lock, flock(2), o
 // removed while there are files in it, and the file LOCK in it, which says so to programs
 // that do not know the first, and where directories cannot be locked.
 //
-// Its methods are not for concurrent use.
+// Its methods are not for concurrent use, except that Renew may run beside Claim.
 type Lock struct {
 	path      string
 	dir, file *os.File
@@ -46,11 +46,13 @@ func LockStore(dir string) (*Lock, error) {
 }
 
 // Claim locks another directory of the log, which another log may have been given by
-// mistake: that of the index or of the blobs. It does nothing if that is the log's own.
+// mistake: that of the index or of the blobs. It does nothing if that is locked already.
 func (l *Lock) Claim(dir string) error {
-	if data, err := l.dir.Stat(); err == nil {
-		if fi, err := os.Stat(dir); err == nil && os.SameFile(fi, data) {
-			return nil
+	if fi, err := os.Stat(dir); err == nil {
+		for _, held := range append([]*os.File{l.dir}, l.claims...) {
+			if had, err := held.Stat(); err == nil && os.SameFile(fi, had) {
+				return nil
+			}
 		}
 	}
 	f, err := LockDir(dir)
