@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"runtime"
 
 	"golang.org/x/sync/semaphore"
@@ -153,11 +152,12 @@ func (r *reader) prepareRead(m message) error {
 	if err != nil {
 		return err
 	}
-	req := &request{next: m.from, through: math.MaxUint64, snapshot: head}
-	if m.count > 0 && m.count-1 <= math.MaxUint64-m.from {
-		req.through = m.from + (m.count - 1)
+	first, err := m.query.first(c.ctx, c.server.log, head)
+	if err != nil {
+		return c.readError(err)
 	}
-	c.outbox.prepare(req)
+	c.holdFilter(m.query.where)
+	c.outbox.prepare(newRequest(m.query, first, head))
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -36,6 +37,7 @@ type conn struct {
 	shared *gather.Conn // for reading together with other connections; nil if direct is
 	outbox outbox
 	writer writer
+	filter share // what a read's filter takes; see holdFilter
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -43,6 +45,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.reader.conn, c.reader.arriving = c, share{conn: c, epoch: s.began}
 	c.writer.conn, c.writer.stuck = c, share{conn: c, epoch: s.began}
+	c.filter = share{conn: c, epoch: s.began}
 	c.outbox.wake, c.outbox.room = make(chan struct{}, 1), make(chan struct{}, 1)
 	if s.cfg.TLS == nil {
 		if c.direct = gather.NewSocket(nc, keepAlive); c.direct != nil {
@@ -115,6 +118,7 @@ func (c *conn) converse(received []byte) {
 		c.cut(err)
 	}
 	writing.Wait()
+	c.dropFilter() // that of a read which was not to end
 }
 
 // keepAlive has the kernel give up a silent peer after two minutes.
@@ -134,6 +138,14 @@ func (c *conn) greet() {
 
 // errLog: the log, not the peer, ended the connection.
 var errLog = errors.New("the log cannot be read")
+
+// readError returns the error of a connection for which the log could not be read.
+func (c *conn) readError(err error) error {
+	if c.ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errLog, err)
+}
 
 // closeCause is the error that ended the connection, nil for an orderly end.
 func closeCause(ctx context.Context) error {

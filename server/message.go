@@ -38,9 +38,7 @@ type message struct {
 	refused error
 	// fault is why the message is invalid, for the peer.
 	fault string
-	// from is the first index of a read; count is the most entries it wants, 0 for all there
-	// will ever be.
-	from, count uint64
+	query *query // what a read asks for
 	// token is the JSON text of the token.
 	token []byte
 }
@@ -109,8 +107,9 @@ type parser struct {
 	refused error // why the entry is not acceptable
 
 	id, entry, from, read, token, stat field
-	first, count                       uint64 // the numbers in from and read
-	twice                              string // the name of a field that has come twice
+	first, count                       uint64   // the numbers in from and read
+	twice                              string   // the name of a field that has come twice
+	options                            *options // of a read; nil if there are none
 }
 
 // member parses the value of the member with the given name, a JSON string.
@@ -131,7 +130,7 @@ func (p *parser) member(name []byte) error {
 	case `"stat"`:
 		return p.field(&p.stat, "stat", func(text []byte) bool { return string(text) == "true" })
 	}
-	return p.skip()
+	return p.option(name)
 }
 
 // field parses the value of f. ok says whether it can be that of a message.
@@ -177,7 +176,7 @@ func (p *parser) value() error {
 
 // message returns the message that the members make together.
 func (p *parser) message() message {
-	m := message{refused: p.refused, from: p.first, count: p.count, token: p.token.text}
+	m := message{refused: p.refused, token: p.token.text}
 	if p.twice != "id" && len(p.id.text) <= maxID {
 		m.id = p.id.text
 	}
@@ -186,13 +185,11 @@ func (p *parser) message() message {
 		m.fault = fmt.Sprintf("%q occurs twice, want it once", p.twice)
 	case p.entry.seen != absent && p.from.seen != absent:
 		m.fault = `it has both "entry" and "from", want one of them`
-	case p.entry.seen != absent || p.id.seen != absent && p.from.seen == absent:
+	case p.entry.seen != absent || p.id.seen != absent && !p.begins():
 		m.kind, m.fault = write, cmp.Or(p.fault(&p.id, "id", "a string that is not empty"), p.fault(&p.entry, "entry", "an object, an array or null"))
-	case p.from.seen != absent || p.read.seen != absent:
-		m.kind, m.fault = read, p.fault(&p.from, "from", "a whole number from 1 on")
-		if m.fault == "" && p.read.seen == bad {
-			m.fault = p.fault(&p.read, "read", "a whole number from 1 on")
-		}
+	case p.begins() || p.read.seen != absent:
+		m.kind = read
+		m.query, m.fault = p.query()
 	case p.token.seen != absent && p.stat.seen != absent:
 		m.fault = `it has both "token" and "stat", want one of them`
 	case p.token.seen != absent:
@@ -206,7 +203,7 @@ func (p *parser) message() message {
 		return m
 	}
 	m.kind, m.fault = invalid, "invalid message: "+m.fault
-	if isRead := p.from.seen != absent && p.entry.seen == absent; m.id != nil && !isRead {
+	if isRead := p.begins() && p.entry.seen == absent; m.id != nil && !isRead {
 		m.fault = "not stored: " + m.fault
 	}
 	return m

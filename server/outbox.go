@@ -32,14 +32,6 @@ type outbox struct {
 	closed   bool  // nothing more will be sent
 }
 
-// request is a read as it was parsed.
-type request struct {
-	next     uint64 // the cursor: the next index to send
-	through  uint64 // the last index to send, MaxUint64 if there is none
-	snapshot uint64 // the head when the read was parsed
-	current  bool   // {"current":true} has been sent: the read follows
-}
-
 // poke wakes the writer.
 func (o *outbox) poke() {
 	select {

@@ -188,12 +188,12 @@ func FuzzParse(f *testing.F) {
 		for _, member := range members {
 			switch {
 			case m.kind == readKind && member.name == "from":
-				if n, _ := wholeNumber(string(member.raw)); n != m.from {
-					t.Fatalf("from %d, want %d", m.from, n)
+				if n, _ := wholeNumber(string(member.raw)); n != m.query.from {
+					t.Fatalf("from %d, want %d", m.query.from, n)
 				}
 			case m.kind == readKind && member.name == "read":
-				if n, _ := wholeNumber(string(member.raw)); n != m.count {
-					t.Fatalf("read %d, want %d", m.count, n)
+				if n, _ := wholeNumber(string(member.raw)); n != m.query.count {
+					t.Fatalf("read %d, want %d", m.query.count, n)
 				}
 			case m.kind == write && member.name == "id":
 				if !bytes.Equal(m.id, member.raw) {

@@ -9,6 +9,10 @@ import (
 	"time"
 )
 
+// lookAt is how many bytes of entries one turn of a replay looks at, which may find none to
+// send: that takes about as long as flushAt bytes that are sent.
+const lookAt = 512 << 10
+
 // errStopped ends the reading of history when the connection is ending.
 var errStopped = errors.New("stopped")
 
@@ -65,7 +69,8 @@ func (w *writer) replay(last uint64) error {
 	}
 	turn.reading = true
 	var stop error
-	err := c.server.log.Read(c.ctx, r.next, last, func(first uint64, count int, entries []byte, _ int64, err error) error {
+	looked := 0 // bytes of entries since the turn began
+	err := c.server.log.Read(c.ctx, r.next, last, func(first uint64, count int, entries []byte, at int64, err error) error {
 		w.grow()
 		if err != nil {
 			c.server.counts.damaged.Add(uint64(count))
@@ -73,21 +78,30 @@ func (w *writer) replay(last uint64) error {
 		}
 		kept := len(entries)
 		for count > 0 {
+			if r.next > r.through {
+				stop = errEnough // all that it may send, which a filter tells only now
+				return stop
+			}
 			var n int
-			w.out, n, entries = appendRun(w.out, first, count, entries, err, flushAt)
+			before := len(entries)
+			w.out, n, entries = r.appendRun(w.out, first, count, entries, at, err, flushAt)
 			first, count = first+uint64(n), count-n
 			r.next = first
-			if len(w.out) < flushAt {
+			if looked += before - len(entries); len(w.out) < flushAt && looked < lookAt {
 				continue
 			}
+			looked = 0
 			if stop = w.flushReplay(&turn, kept); stop != nil {
 				return stop
 			}
 		}
 		return nil
 	})
-	if err != nil && stop == nil {
-		err = w.readError(err)
+	switch {
+	case errors.Is(stop, errEnough):
+		return nil
+	case err != nil && stop == nil:
+		return c.readError(err)
 	}
 	return err
 }
@@ -96,11 +110,14 @@ func (w *writer) replay(last uint64) error {
 // meanwhile. The turn is over before it waits for the peer, during which the log keeps
 // kept bytes; it returns with the next turn.
 func (w *writer) flushReplay(turn *replayTurn, kept int) error {
-	n, err := w.conn.tryWrite(w.out)
-	if err != nil {
-		return err
+	w.tellAt()
+	if len(w.out) > 0 {
+		n, err := w.conn.tryWrite(w.out)
+		if err != nil {
+			return err
+		}
+		w.out = w.out[:copy(w.out, w.out[n:])]
 	}
-	w.out = w.out[:copy(w.out, w.out[n:])]
 	turn.end()
 	if err := w.flush(kept); err != nil {
 		return err
@@ -198,6 +215,17 @@ func (t *replayTurn) startReading(ctx context.Context) error {
 	select {
 	case t.reads <- struct{}{}:
 		t.reading = true
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// start waits for a turn. The error says why the connection was cut.
+func (t *replayTurn) start(ctx context.Context) error {
+	select {
+	case t.slots <- struct{}{}:
+		t.started = time.Now()
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -116,6 +116,7 @@ type Server struct {
 	failures *failures
 	tail     tail
 	began    time.Time
+	atAfter  time.Duration // for how long a filter finds nothing before {"at":N}; tests change it
 
 	inFlight *semaphore.Weighted // MaxInFlight
 	memory   *budget             // MaxHeld
@@ -155,6 +156,7 @@ func New(log Log, config Config) *Server {
 		failures: failed,
 		tail:     tail{log: log, failures: failed, max: config.TailCache},
 		began:    time.Now(),
+		atAfter:  time.Second,
 		inFlight: semaphore.NewWeighted(config.MaxInFlight),
 		memory:   memory,
 		parsing:  newParseTurns(memory),

@@ -34,8 +34,19 @@ type tail struct {
 type block struct {
 	first, last uint64
 	lines       []byte
-	damaged     uint64 // entries in it that could not be read
+	times       []runTime // in order, the first from first on
+	damaged     uint64    // entries in it that could not be read
 }
+
+// runTime is when the entries from an index on were stored, in µs since 1970 UTC, up to the
+// next of its kind.
+type runTime struct {
+	first uint64
+	time  int64
+}
+
+// size is how many bytes of the cache the block takes.
+func (b *block) size() int { return len(b.lines) + 16*len(b.times) }
 
 // join adds a follower.
 func (t *tail) join() {
@@ -56,18 +67,18 @@ func (t *tail) leave() {
 }
 
 // lines returns the lines from index next through last, which is at least next and at most
-// head. They stay valid and must not be changed. Lines older than the cache are read for
-// this caller alone.
-func (t *tail) lines(ctx context.Context, next, head uint64) (lines []byte, last uint64, err error) {
+// head, and the times of their entries. They stay valid and must not be changed. Lines older
+// than the cache are read for this caller alone.
+func (t *tail) lines(ctx context.Context, next, head uint64) (lines []byte, times []runTime, last uint64, err error) {
 	b, err := t.block(ctx, next, head)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, 0, err
 	}
 	lines = b.lines
 	for first := b.first; first < next; first++ {
 		_, lines = cutLine(lines)
 	}
-	return lines, b.last, nil
+	return lines, b.times, b.last, nil
 }
 
 // block returns a block that holds next.
@@ -91,9 +102,9 @@ func (t *tail) block(ctx context.Context, next, head uint64) (*block, error) {
 		return nil, err
 	}
 	t.blocks = append(t.blocks, b)
-	t.size += len(b.lines)
+	t.size += b.size()
 	for t.size > t.max && len(t.blocks) > 1 {
-		t.size -= len(t.blocks[0].lines)
+		t.size -= t.blocks[0].size()
 		t.blocks[0] = nil
 		t.blocks = t.blocks[1:]
 	}
@@ -117,11 +128,14 @@ var errEnough = errors.New("enough")
 // readBlock reads and encodes a block from next on, up to head at most.
 func readBlock(ctx context.Context, log Log, failures *failures, next, head uint64) (*block, error) {
 	b := &block{first: next, last: next - 1}
-	err := log.Read(ctx, next, head, func(first uint64, count int, entries []byte, _ int64, err error) error {
+	err := log.Read(ctx, next, head, func(first uint64, count int, entries []byte, time int64, err error) error {
 		if b.lines == nil {
 			b.lines = make([]byte, 0, len(entries)+count*40)
 		}
 		b.lines, _, _ = appendRun(b.lines, first, count, entries, failures.forPeer(err), math.MaxInt)
+		if n := len(b.times); n == 0 || b.times[n-1].time != time {
+			b.times = append(b.times, runTime{first, time})
+		}
 		b.last = first + uint64(count) - 1
 		if err != nil {
 			b.damaged += uint64(count)

@@ -116,7 +116,7 @@ func TestTailKeepsToItsSize(t *testing.T) {
 	var head uint64
 	check := func(next uint64) (last uint64) {
 		t.Helper()
-		lines, last, err := tail.lines(context.Background(), next, head)
+		lines, _, last, err := tail.lines(context.Background(), next, head)
 		if err != nil || last < next || last > head {
 			t.Fatalf("lines from %d to a head of %d: last %d, %v", next, head, last, err)
 		}
@@ -147,7 +147,7 @@ func TestTailKeepsToItsSize(t *testing.T) {
 		}
 		sum := 0
 		for i, b := range tail.blocks {
-			if sum += len(b.lines); i > 0 && b.first != tail.blocks[i-1].last+1 {
+			if sum += b.size(); i > 0 && b.first != tail.blocks[i-1].last+1 {
 				t.Fatalf("block %d begins at %d after one that ends at %d", i, b.first, tail.blocks[i-1].last)
 			}
 		}
@@ -176,10 +176,10 @@ func TestTailPassesErrorsOn(t *testing.T) {
 	tail.join()
 	cut, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, _, err := tail.lines(cut, 1, 2); !errors.Is(err, context.Canceled) {
+	if _, _, _, err := tail.lines(cut, 1, 2); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want Canceled", err)
 	}
-	lines, last, err := tail.lines(context.Background(), 1, 2)
+	lines, _, last, err := tail.lines(context.Background(), 1, 2)
 	if want := "{\"index\":1,\"entry\":[1]}\n{\"index\":2,\"entry\":[2]}\n"; string(lines) != want || last != 2 || err != nil {
 		t.Errorf("got %q, %d, %v", lines, last, err)
 	}

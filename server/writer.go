@@ -2,10 +2,10 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"strconv"
 	"sync"
+	"time"
 )
 
 const (
@@ -49,6 +49,7 @@ type writer struct {
 	moved   <-chan struct{} // closed once the head that was followed to has moved on
 	feed    []byte          // lines from read.next through feedEnd
 	feedEnd uint64
+	times   []runTime // of feed
 }
 
 // run sends what there is to send until the connection's end.
@@ -80,11 +81,18 @@ func (w *writer) run() error {
 func (w *writer) wait() error {
 	w.shrink()
 	w.repliesOnly = w.read == nil && len(w.acks) == 0
+	var quiet <-chan time.Time
+	if w.read != nil && w.read.owesAt() {
+		timer := time.NewTimer(time.Until(w.read.toldAt.Add(w.conn.server.atAfter)))
+		defer timer.Stop()
+		quiet = timer.C
+	}
 	w.send.Unlock()
 	defer w.send.Lock()
 	select {
 	case <-w.conn.outbox.wake:
 	case <-w.moved:
+	case <-quiet:
 	case <-w.conn.ctx.Done():
 		return context.Cause(w.conn.ctx)
 	}
@@ -189,7 +197,11 @@ func (w *writer) follow() error {
 		}
 		w.dropAck()
 	}
-	return w.stream(head, head)
+	if err := w.stream(head, head); err != nil || w.read == nil {
+		return err
+	}
+	w.tellAt()
+	return nil
 }
 
 // stream gathers the entries from the cursor through last, which is at most head, and
@@ -198,13 +210,14 @@ func (w *writer) stream(last, head uint64) error {
 	for w.read != nil && w.read.next <= min(last, w.read.through) {
 		r := w.read
 		last := min(last, r.through)
-		if len(w.feed) == 0 {
-			var err error
-			if w.feed, w.feedEnd, err = w.conn.server.tail.lines(w.conn.ctx, r.next, head); err != nil {
-				return w.readError(err)
-			}
+		if err := w.load(head); err != nil {
+			return err
 		}
-		if w.feedEnd <= last && len(w.feed) >= heldMin {
+		if !r.plain() {
+			if err := w.derive(last, head); err != nil || w.read == nil {
+				return err
+			}
+		} else if w.feedEnd <= last && len(w.feed) >= heldMin {
 			// As it is: nobody needs a copy.
 			if err := w.flush(0); err != nil {
 				return err
@@ -233,12 +246,15 @@ func (w *writer) stream(last, head uint64) error {
 	return nil
 }
 
-// readError returns the error of a connection for which the log could not be read.
-func (w *writer) readError(err error) error {
-	if w.conn.ctx.Err() != nil {
-		return err
+// load gets lines for feed if it has none.
+func (w *writer) load(head uint64) (err error) {
+	if len(w.feed) == 0 {
+		w.feed, w.times, w.feedEnd, err = w.conn.server.tail.lines(w.conn.ctx, w.read.next, head)
 	}
-	return fmt.Errorf("%w: %w", errLog, err)
+	if err != nil {
+		return w.conn.readError(err)
+	}
+	return nil
 }
 
 // head ends a read that has all its entries.
@@ -249,6 +265,10 @@ func (w *writer) head() error {
 	}
 	w.out = append(w.out, `{"head":`...)
 	w.out = strconv.AppendUint(w.out, head, 10)
+	if w.read.scans {
+		w.out = append(w.out, `,"next":`...)
+		w.out = strconv.AppendUint(w.out, w.read.next, 10)
+	}
 	w.out = append(w.out, "}\n"...)
 	w.endRead()
 	return nil
@@ -257,6 +277,9 @@ func (w *writer) head() error {
 // endRead ends the read, so that the connection may read again.
 func (w *writer) endRead() {
 	w.endFollow()
+	if w.read.where != nil {
+		w.conn.dropFilter()
+	}
 	w.read = nil
 	o := &w.conn.outbox
 	o.mu.Lock()
@@ -272,7 +295,7 @@ func (w *writer) endFollow() {
 	if w.read != nil && w.read.current {
 		w.conn.server.tail.leave()
 	}
-	w.feed, w.moved = nil, nil
+	w.feed, w.times, w.moved = nil, nil, nil
 }
 
 // flushFull sends what has been gathered if it is worth a write.

@@ -100,6 +100,9 @@ func kind(first byte) string {
 	return "a number"
 }
 
+// Size returns about how many bytes of memory the filter takes.
+func (f *Filter) Size() int { return len(f.form) }
+
 // Next returns the first line of run that matches, without its newline, and what follows
 // that newline. passed is the number of lines before the one that matches. If there is
 // none, passed is the number of all lines, and line and rest are nil.
