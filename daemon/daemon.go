@@ -141,6 +141,9 @@ func address(addr net.Addr) func(*zerolog.Event) {
 
 // open opens the log and recovers it.
 func (d *daemon) open() (err error) {
+	if err := d.config.checkDirectories(); err != nil {
+		return err
+	}
 	config := engine.NewConfig(d.config.Data)
 	config.WAL, config.Blobs, config.LooseMax = d.config.WAL, d.config.Blobs, d.config.LooseMax
 	config.Logger = d.logger

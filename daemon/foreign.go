@@ -1,0 +1,69 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"tcp-log-server/engine"
+)
+
+// storeNames matches the names that a log gives to what is in its directories, now or in any
+// version before.
+var storeNames = regexp.MustCompile(`^(LOCK|BACKUP|segments|wal|blobs|lookup|incoming|store-[0-9a-f]{32}|[0-9]{20}.*|[0-9a-f]{2}|(next|blob|repair)\.tmp)$`)
+
+// checkDirectories refuses a directory that holds other files and no part of a log: the log's
+// files would be mixed with them.
+func (c *Config) checkDirectories() error {
+	for _, dir := range []struct{ name, path string }{{"data", c.Data}, {"wal", c.WAL}, {"blobs", c.Blobs}} {
+		if dir.path == "" || dir.path == engine.Memory {
+			continue
+		}
+		if found := c.foreign(dir.path); len(found) > 0 {
+			shown := found[:min(len(found), 3)]
+			text := strings.Join(shown, ", ")
+			if more := len(found) - len(shown); more > 0 {
+				text += fmt.Sprintf(" and %d more", more)
+			}
+			return fmt.Errorf("%s: %s holds other files (%s) and no part of a log; name an empty directory or a new one, such as %s",
+				dir.name, dir.path, text, filepath.Join(dir.path, "tcp-log-server.data"))
+		}
+	}
+	return nil
+}
+
+// foreign returns what dir holds if nothing of that belongs to a log. It leaves out hidden files,
+// lost+found, and the files and directories that other settings name. A directory that cannot be
+// read has nothing here: opening the log says why.
+func (c *Config) foreign(dir string) (names []string) {
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case storeNames.MatchString(name):
+			return nil
+		case strings.HasPrefix(name, "."), name == "lost+found", c.uses(filepath.Join(dir, name)):
+		default:
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// uses reports whether a setting names path, or something in it.
+func (c *Config) uses(path string) bool {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return false
+	}
+	for _, named := range []string{c.Data, c.WAL, c.Blobs, c.Tokens, c.TLSCert, c.TLSKey, c.TLSClientCA} {
+		if named == "" || named == engine.Memory {
+			continue
+		}
+		if named, err = filepath.Abs(named); err == nil && (named == path || strings.HasPrefix(named, path+string(filepath.Separator))) {
+			return true
+		}
+	}
+	return false
+}
