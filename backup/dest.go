@@ -51,7 +51,7 @@ func openDest(config Config, src *source) (*dest, error) {
 	}
 	var err error
 	if d.lock, err = segment.LockStore(d.dir); err != nil {
-		return nil, fmt.Errorf("destination %s: %w", d.dir, err)
+		return nil, err
 	}
 	if err := d.load(src); err != nil {
 		d.close()

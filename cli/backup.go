@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -49,6 +51,12 @@ func backUp(ctx context.Context, cmd *cli.Command) error {
 		Data: cmd.String("data"), WAL: cmd.String("wal"), Blobs: cmd.String("blobs"),
 		Dest: cmd.Args().First(), Copy: cmd.Bool("copy"),
 	}
+	if config.Data == "" {
+		return usageError(cmd, errNoName.Error())
+	}
+	if err := checkParent(config.Dest); err != nil {
+		return cli.Exit(fmt.Sprintf("backup: %v", err), ExitFailure)
+	}
 	bar := newProgress()
 	config.Progress = func(phase backup.Phase, done, total int64) {
 		bar.show(string(phase), done, total, map[backup.Phase]string{backup.PhaseBlobs: "entries", backup.PhaseSegments: inBytes}[phase])
@@ -57,7 +65,7 @@ func backUp(ctx context.Context, cmd *cli.Command) error {
 	bar.clear()
 	switch {
 	case errors.Is(err, backup.ErrUsage):
-		return cli.Exit(err.Error(), ExitUsage)
+		return usageError(cmd, err.Error())
 	case errors.Is(err, backup.ErrNoLog):
 		return cli.Exit(fmt.Sprintf("backup: %v; name its directory with --data", err), ExitFailure)
 	case err != nil:
@@ -68,6 +76,19 @@ func backUp(ctx context.Context, cmd *cli.Command) error {
 		printable.Bytes(res.Copied), printable.Bytes(res.Linked), printable.Bytes(res.Kept), res.Took.Round(time.Millisecond))
 	if cmd.Bool("verify") {
 		return verifyBackup(ctx, config.Dest)
+	}
+	return nil
+}
+
+// checkParent refuses to make a directory in one that does not exist: a disk may not be mounted, or
+// the name is wrong.
+func checkParent(dir string) error {
+	if dir == "" {
+		return nil // a backup has its own error for that
+	}
+	parent := filepath.Dir(filepath.Clean(dir))
+	if _, err := os.Stat(parent); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s cannot be made, because %s does not exist: make that directory, or correct the name", dir, parent)
 	}
 	return nil
 }

@@ -15,6 +15,9 @@ import (
 // defaultData is the directory of the log where none is named.
 const defaultData = "./tcp-log-server.data"
 
+// errNoName: the directory of the log is named by an empty text.
+var errNoName = errors.New("the name of the directory is empty: is a variable not set?")
+
 // directoryFlags are the flags that name the directories of the log that a command reads: data
 // says what it does with them, parent is what the help calls the log's directory.
 func directoryFlags(data, parent string) []cli.Flag {
@@ -41,6 +44,9 @@ func isDirectory(arg string) bool {
 func openDirectories(cmd *cli.Command, dir string) (*reader.Log, string, error) {
 	if dir == "" {
 		dir = cmd.String("data")
+	}
+	if dir == "" {
+		return nil, dir, usageError(cmd, errNoName.Error())
 	}
 	if dir == engine.Memory {
 		return nil, dir, usageError(cmd, "a log in memory has no directories: ask its server")

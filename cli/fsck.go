@@ -175,7 +175,7 @@ func fsckOptions(cmd *cli.Command) (o fsck.RepairOptions, err error) {
 		return o, errors.New("--quick does not go with --repair, which needs a full check")
 	}
 	if o.Data == "" {
-		return o, errors.New("the name of the directory is empty: is a variable not set?")
+		return o, errNoName
 	}
 	if cmd.IsSet("from") && o.From == "" {
 		return o, errors.New("--from is empty: is a variable not set?")

@@ -101,10 +101,20 @@ func (c *Config) Validate() error {
 			return err
 		}
 	}
-	_, _, metricsErr := net.SplitHostPort(c.Metrics)
+	host, port, hostErr := net.SplitHostPort(c.Host)
+	_, metricsPort, metricsErr := net.SplitHostPort(c.Metrics)
+	if metricsErr == nil {
+		_, metricsErr = net.LookupPort("tcp", metricsPort)
+	}
 	switch {
+	case c.Data == "":
+		return ConfigError(`data is empty, want a directory, or "memory" to keep nothing`)
 	case c.Host == "" && c.Listener == nil:
 		return ConfigError("host is empty, want an address: 127.0.0.1, or 0.0.0.0 for all")
+	case c.Listener == nil && (strings.Contains(c.Host, "/") || hostErr != nil && strings.ContainsAny(c.Host, "[]")):
+		return ConfigError(fmt.Sprintf("host is %q, want an address alone, such as 127.0.0.1 or ::1", c.Host))
+	case c.Listener == nil && hostErr == nil:
+		return ConfigError(fmt.Sprintf("host is %q, want a host without a port: set host to %s and port to %s", c.Host, host, port))
 	case c.WriteTimeout < time.Second:
 		return ConfigError(fmt.Sprintf("write-timeout is %v, want 1s or more", c.WriteTimeout))
 	case c.TLSMinVersion != tls.VersionTLS12 && c.TLSMinVersion != tls.VersionTLS13:

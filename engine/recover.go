@@ -31,7 +31,7 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 		unlink: segment.Remove,
 	}
 	if d.lock, err = segment.LockStore(config.Data); err != nil {
-		return nil, 0, fmt.Errorf("data directory %s: %w", config.Data, err)
+		return nil, 0, err
 	}
 	if err := d.recover(); err != nil {
 		err = d.explain(err)

@@ -304,6 +304,13 @@ func TestRefusedSettings(t *testing.T) {
 		{"", "--port 99999999999999999999", cli.ExitUsage, `for flag --port, want a number that is not so large; see`},
 		{"WRITE_TIMEOUT=5", "", cli.ExitUsage, `invalid value "5" for the variable WRITE_TIMEOUT, want a number and its unit, such as 90s or 5m; see`},
 		{"", "--write-timeout 1y", cli.ExitUsage, `invalid value "1y" for flag --write-timeout, want a number and its unit, such as 90s or 5m; see`},
+		{"DATA=", "", cli.ExitUsage, `data is empty, want a directory, or "memory" to keep nothing; see`},
+		{"HOST=localhost:9", "", cli.ExitUsage, `host is "localhost:9", want a host without a port: set host to localhost and port to 9; see`},
+		{"", "cat --data=", cli.ExitUsage, "the name of the directory is empty: is a variable not set?; see"},
+		{"", "fsck --data=", cli.ExitUsage, "the name of the directory is empty: is a variable not set?; see"},
+		{"", "backup --data= x", cli.ExitUsage, "the name of the directory is empty: is a variable not set?; see"},
+		{"", "backup /nosuch/parent/x", cli.ExitFailure, "backup: /nosuch/parent/x cannot be made, because /nosuch/parent does not exist: make that directory, or correct the name\n"},
+		{"DATA=" + root + "docs", "", cli.ExitFailure, "docs holds other files (ARCHITECTURE.md, CLI.md, FORMAT.md and "},
 		{"INSECURE=maybe", "", cli.ExitUsage, `invalid value "maybe" for the variable INSECURE, want true or false; see`},
 		{"PORT=65536", "", cli.ExitUsage, "65536"},
 		{"LOOSE_MAX=-2", "", cli.ExitUsage, "loose-max is -2"},
@@ -345,7 +352,7 @@ func TestSecondDaemon(t *testing.T) {
 	data := t.TempDir()
 	start(t, "DATA="+data)
 	second := launch(t, "DATA="+data)
-	if code := second.wait(t); code != cli.ExitFailure || !strings.Contains(second.stderr.String(), "locked by another process") {
+	if code := second.wait(t); code != cli.ExitFailure || !strings.HasSuffix(second.stderr.String(), ": "+data+": locked by another process: stop the other one, or name another directory\n") {
 		t.Errorf("exit code is %d, error %q", code, second.stderr.String())
 	}
 }
