@@ -42,15 +42,18 @@ type hashes struct {
 const filterMemory = 64 << 20
 
 // startHashes returns the hashes of the log, which it begins to keep unless that has been
-// done. The error is ErrClosed.
+// done. The error is ErrClosed, or why it failed a moment ago.
 func (l *Log) startHashes() (*hashes, error) {
 	l.hashing.mu.Lock()
 	defer l.hashing.mu.Unlock()
 	if h := l.hashes.Load(); h != nil {
 		return h, nil
 	}
-	if l.hashing.closed {
+	switch {
+	case l.hashing.closed:
 		return nil, ErrClosed
+	case time.Since(l.hashing.failed) < hashesAgain:
+		return nil, l.hashing.why
 	}
 	h := &hashes{log: l, known: make(chan struct{}), queue: newTableQueue()}
 	h.ctx, h.cancel = context.WithCancelCause(context.Background())
@@ -74,6 +77,19 @@ type hashing struct {
 	mu     sync.Mutex
 	closed bool
 	ended  chan struct{} // closed when what was begun last has ended; nil before that
+	failed time.Time     // when that last failed by itself, and why
+	why    error
+}
+
+// hashesAgain is how long after a failure the hashes are not begun again, so that a disk
+// without room is not asked all the time.
+const hashesAgain = time.Second
+
+// note notes that keeping the hashes has failed because of err.
+func (k *hashing) note(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.failed, k.why = time.Now(), err
 }
 
 // endHashes ends what startHashes began, for good.
@@ -125,6 +141,7 @@ func (h *hashes) run() {
 		err = h.makeTables()
 	}
 	if h.ctx.Err() == nil {
+		h.log.hashing.note(err)
 		h.log.log.Error().Err(err).Str("event", "lookup").Msg("the log does not know any more which entries it holds; it finds out again when that is asked")
 	}
 	h.stop(err)
