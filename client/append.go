@@ -39,10 +39,20 @@ func newWaiter() *waiter {
 // lost connection the next Append connects again.
 func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err error) {
 	w := c.waiters.Get().(*waiter)
-	p, id, err := c.send(ctx, entry, call{done: w.done, waits: true}, w)
-	if err != nil {
+	index, answered, err := c.await(ctx, &line{value: entry}, nil, w)
+	if answered {
 		c.waiters.Put(w)
-		return 0, err
+	}
+	return index, err
+}
+
+// await sends a line with one entry or several and waits for the answer, which sets w, and
+// more where it has more than an index. answered is false if ctx has ended before, and the
+// answer may still come.
+func (c *Client) await(ctx context.Context, l *line, more *Result, w *waiter) (index uint64, answered bool, err error) {
+	p, id, err := c.send(ctx, l, call{done: w.done, waits: true, more: more}, w)
+	if err != nil {
+		return 0, true, err
 	}
 	if ends := ctx.Done(); ends == nil {
 		<-w.answered // a select takes twice the time
@@ -51,18 +61,16 @@ func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err er
 		case <-w.answered:
 		case <-ends:
 			if p.withdraw(id) {
-				return 0, notSent(context.Cause(ctx))
+				return 0, false, notSent(context.Cause(ctx))
 			}
 			select {
 			case <-w.answered: // at the same moment
 			default:
-				return 0, unknown(context.Cause(ctx))
+				return 0, false, unknown(context.Cause(ctx))
 			}
 		}
 	}
-	index, err = w.index, w.err
-	c.waiters.Put(w)
-	return index, err
+	return w.index, true, w.err
 }
 
 // AppendAsync is Append for a caller that sends more before it knows the outcome: it
@@ -77,21 +85,25 @@ func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err er
 // may wait for room that only further answers make, or for a connection that is not made
 // before done has returned. Use another goroutine for that.
 func (c *Client) AppendAsync(ctx context.Context, entry []byte, done func(index uint64, err error)) error {
-	_, _, err := c.send(ctx, entry, call{done: done}, nil)
+	_, _, err := c.send(ctx, &line{value: entry}, call{done: done}, nil)
 	return err
 }
 
-// send queues an append. With w, which waits for it, the append may lead: then w has its
-// answer when send returns, unless ctx or the pipeline has ended.
-func (c *Client) send(ctx context.Context, entry []byte, call call, w *waiter) (*pipeline, uint64, error) {
-	entry, err := check(entry)
-	if err != nil {
-		return nil, 0, notSent(err)
+// send queues an append, once the server is known to have the features that it needs. With
+// w, which waits for it, the append may lead: then w has its answer when send returns, unless
+// ctx or the pipeline has ended.
+func (c *Client) send(ctx context.Context, l *line, call call, w *waiter) (*pipeline, uint64, error) {
+	if !l.checked {
+		value, err := check(l.value)
+		if err != nil {
+			return nil, 0, notSent(err)
+		}
+		l.value = value
 	}
 	if ctx.Err() != nil {
 		return nil, 0, notSent(context.Cause(ctx))
 	}
-	call.cost = min(int64(len(entry))+callCost, c.opts.MaxInFlight)
+	call.cost = c.cost(l)
 	if err := c.makeRoom(ctx, call.cost); err != nil {
 		return nil, 0, notSent(err)
 	}
@@ -101,8 +113,14 @@ func (c *Client) send(ctx context.Context, entry []byte, call call, w *waiter) (
 			c.room.Release(call.cost)
 			return nil, 0, notSent(err)
 		}
+		if len(l.needs) > 0 {
+			if err := p.has(ctx, l.needs); err != nil {
+				c.room.Release(call.cost)
+				return nil, 0, notSent(err)
+			}
+		}
 		leads := w != nil && p.tryLead()
-		id, writes, ok := p.add(entry, call, leads)
+		id, writes, ok := p.add(l, call, leads)
 		switch {
 		case ok && leads:
 			p.lead(ctx, w, writes)
@@ -116,6 +134,11 @@ func (c *Client) send(ctx context.Context, entry []byte, call call, w *waiter) (
 			p.endLead()
 		}
 	}
+}
+
+// cost is how much of MaxInFlight a line takes.
+func (c *Client) cost(l *line) int64 {
+	return min(int64(len(l.value))+callCost, c.opts.MaxInFlight)
 }
 
 // makeRoom waits until cost more bytes may be under way.

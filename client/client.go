@@ -87,6 +87,7 @@ type Client struct {
 	cancel  context.CancelCauseFunc
 	running sync.WaitGroup // every goroutine of the client
 
+	once     *once
 	room     *semaphore.Weighted // MaxInFlight
 	waiters  sync.Pool           // of *waiter
 	pipeline atomic.Pointer[pipeline]
@@ -112,6 +113,7 @@ type dialing struct {
 func Dial(ctx context.Context, addr string, options Options) (*Client, error) {
 	options = options.withDefaults(addr)
 	c := &Client{addr: addr, opts: options, room: semaphore.NewWeighted(options.MaxInFlight)}
+	c.once = newOnce(c)
 	c.waiters.New = func() any { return newWaiter() }
 	if options.Token != "" {
 		line, err := json.Marshal(map[string]string{"token": options.Token})

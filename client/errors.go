@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// The outcomes of an append. An error of Append or AppendAsync wraps exactly one of these
-// three.
+// The outcomes of a write. An error of Append, Put and the other methods that write wraps
+// exactly one of these three.
 var (
 	// ErrRefused: the server has answered that the entry is not stored, and why. It is not
 	// in the log and will not be.
@@ -22,6 +22,19 @@ var (
 	// it again may store it twice. Only reading the log tells.
 	ErrUnknown = errors.New("outcome unknown")
 )
+
+// ConditionError refuses a write with If: the head was not the one that it asked for. It
+// wraps ErrRefused.
+type ConditionError struct {
+	Head uint64 // the head when its turn came
+	Want uint64
+}
+
+func (e *ConditionError) Error() string {
+	return fmt.Sprintf("%v: the head is %d, not %d", ErrRefused, e.Head, e.Want)
+}
+
+func (e *ConditionError) Unwrap() error { return ErrRefused }
 
 // Why something could not be done.
 var (
@@ -38,12 +51,22 @@ var (
 	ErrLost = errors.New("connection lost")
 	// ErrServer: the server has answered a read with an error.
 	ErrServer = errors.New("the server says")
+	// ErrUnsupported: the server is too old for what was asked of it, or does not tell
+	// whether it is. It was asked nothing.
+	ErrUnsupported = errors.New("not supported")
 	// ErrProtocol: the server does not follow the protocol.
 	ErrProtocol = errors.New("not the protocol of tcp-log-server")
 	// ErrDiverged: after a reconnect the server's log is not the one followed before: the
 	// last entry seen is missing or different.
 	ErrDiverged = errors.New("the log is not the one that was followed before")
 )
+
+// usageError says what is wrong with the options of a call, which has sent nothing.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
+func usage(format string, values ...any) error { return usageError(fmt.Sprintf(format, values...)) }
 
 // EntryError takes the place, in a read, of an entry that the server cannot read from its
 // disk. The read continues with the next entry.

@@ -108,7 +108,7 @@ func (p *pipeline) writeNow() {
 			break
 		}
 		p.keep(out)
-		over := len(p.out) == 0
+		over := len(p.out) == 0 && p.asked != toAsk
 		if over {
 			p.busy = false
 		}

@@ -46,7 +46,11 @@ func (p *pipeline) received(n int, err error) error {
 		}
 		r, ok := parseReply(in.buf[lo : lo+i])
 		lo += i + 1
-		if !ok {
+		if ok && (r.stat != nil || r.fault != "") && p.tells(&r) {
+			in.answered = true
+			continue
+		}
+		if !ok || r.stat != nil {
 			p.answer(in.replies)
 			return fmt.Errorf("%w: the answer to an append is %.100q", ErrProtocol, in.buf[lo-i-1:lo])
 		}
@@ -105,13 +109,16 @@ func (p *pipeline) answer(replies []reply) error {
 			return fmt.Errorf("%w: an answer has id %d, want %d", ErrProtocol, replies[i].id, c.id)
 		}
 		replies[i].done, replies[i].waits = c.done, c.waits
+		if c.more != nil && replies[i].more != nil {
+			*c.more = *replies[i].more
+		}
 		cost += c.cost
 		if c.waits {
 			waiting++
 		}
 	}
 	p.first += len(replies)
-	if p.lone++; waiting != 1 || len(replies) > 1 || p.first < len(p.calls) {
+	if p.lone++; waiting != 1 || len(replies) > 1 || !p.answeredAll() {
 		p.lone = 0
 	}
 	if p.first > len(p.calls)/2 {

@@ -37,7 +37,7 @@ const (
 // tryLead reports whether the caller may lead. If so, it alone reads until endLead.
 func (p *pipeline) tryLead() bool {
 	p.mu.Lock()
-	if p.reads != byNone || p.first < len(p.calls) || p.cause != nil {
+	if p.reads != byNone || !p.answeredAll() || p.cause != nil {
 		p.mu.Unlock()
 		return false
 	}
@@ -58,7 +58,7 @@ func (p *pipeline) tryLead() bool {
 // endLead lets the next append lead, or gives the reading back to the reading goroutine.
 func (p *pipeline) endLead() {
 	p.mu.Lock()
-	again := p.lone > 0 && p.first == len(p.calls) && p.in.hi == 0 && p.in.err == nil && p.cause == nil
+	again := p.lone > 0 && p.answeredAll() && p.in.hi == 0 && p.in.err == nil && p.cause == nil
 	p.reads = byReader
 	if again {
 		p.reads = byNone
@@ -114,7 +114,7 @@ func (p *pipeline) handOff() bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lone < leadAfter || p.first < len(p.calls) || p.in.hi > 0 || p.cause != nil {
+	if p.lone < leadAfter || !p.answeredAll() || p.in.hi > 0 || p.cause != nil {
 		return false
 	}
 	p.reads = byNone

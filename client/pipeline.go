@@ -19,7 +19,19 @@ type call struct {
 	id    uint64
 	cost  int64 // bytes of MaxInFlight that it holds
 	done  func(index uint64, err error)
-	waits bool // done wakes a goroutine that waits for it
+	waits bool    // done wakes a goroutine that waits for it
+	more  *Result // gets what the answer says beyond the index, before done runs
+}
+
+// line is what an append sends, except its id.
+type line struct {
+	value   []byte // the entry, or the array of several
+	several bool
+	checked bool     // value can be sent as it is
+	rest    string   // its further members, each after a comma
+	needs   []string // the features that the server must have
+	count   int      // how many entries there are, where that matters
+	head    uint64   // what the head must be, if needs says so
 }
 
 // pipeline is the connection that carries appends. One goroutine writes what has gathered, as
@@ -39,6 +51,9 @@ type pipeline struct {
 	over    chan struct{} // closed once the pipeline has ended
 	done    chan struct{} // closed once every call has been completed, and nothing runs
 
+	features atomic.Pointer[features] // of the server, once it has told them
+	told     chan struct{}            // closed then
+
 	in inbox
 
 	mu     sync.Mutex
@@ -54,6 +69,7 @@ type pipeline struct {
 	reads  reads // which goroutine reads
 	lone   int   // how many answers in a row have come one at a time, with nothing else under way
 	cause  error // why the pipeline has ended
+	asked  asked // how far the question for the server's features is
 
 	deadline    time.Time // of reading, except while a leader is being interrupted
 	interrupted bool      // the read deadline is set in order to interrupt a leader
@@ -63,7 +79,7 @@ type pipeline struct {
 // nothing waits for it yet.
 func (c *Client) newPipeline(nc net.Conn) *pipeline {
 	p := &pipeline{client: c, nc: nc, source: nc, direct: nowait.NewConn(nc), in: inbox{buf: make([]byte, replyBuffer)},
-		wake: make(chan struct{}, 1), reclaim: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{})}
+		wake: make(chan struct{}, 1), reclaim: make(chan struct{}, 1), over: make(chan struct{}), done: make(chan struct{}), told: make(chan struct{})}
 	if p.direct != nil {
 		p.source = p.direct
 	}
@@ -85,7 +101,7 @@ func (c *Client) newPipeline(nc net.Conn) *pipeline {
 
 // add queues an append; ok is false once the pipeline has ended. If writes is true, the caller
 // must have the queue written.
-func (p *pipeline) add(entry []byte, c call, leads bool) (id uint64, writes, ok bool) {
+func (p *pipeline) add(l *line, c call, leads bool) (id uint64, writes, ok bool) {
 	p.mu.Lock()
 	if p.cause != nil {
 		p.mu.Unlock()
@@ -96,9 +112,14 @@ func (p *pipeline) add(entry []byte, c call, leads bool) (id uint64, writes, ok 
 	p.calls = append(p.calls, c)
 	p.out = append(p.out, `{"id":"`...)
 	p.out = strconv.AppendUint(p.out, c.id, 10)
-	p.out = append(p.out, `","entry":`...)
-	p.out = append(p.out, entry...)
-	p.out = append(p.out, "}\n"...)
+	if l.several {
+		p.out = append(p.out, `","entries":`...)
+	} else {
+		p.out = append(p.out, `","entry":`...)
+	}
+	p.out = append(p.out, l.value...)
+	p.out = append(p.out, l.rest...)
+	p.out = append(p.out, lineEnd...)
 	idle, reclaim := !p.busy, p.reads == byNone
 	p.busy = true
 	writes = idle && leads
@@ -139,6 +160,9 @@ func (p *pipeline) withdraw(id uint64) bool {
 // take takes what has gathered, to be written. If there is nothing, the pipeline is no longer
 // busy. The caller holds mu.
 func (p *pipeline) take() []byte {
+	if p.asked == toAsk {
+		p.out, p.asked = append(p.out, askLine...), asking
+	}
 	out := p.out
 	if len(out) == 0 || p.cause != nil {
 		p.busy = false
@@ -218,11 +242,12 @@ func (p *pipeline) writeAll(b []byte) (n int, err error) {
 // drainTime is how long answers may still come after a failed write.
 const drainTime = 2 * time.Second
 
-// unwritten returns how many of the lines in out cannot have an effect if only the first n
+// lineEnd ends each line that carries an append, and occurs in it nowhere else.
+const lineEnd = "}\n"
+
+// unwritten returns how many of the appends in out cannot have an effect if only the first n
 // bytes were written. A line that lacks only its newline can.
-func unwritten(out []byte, n int) int {
-	return bytes.Count(out[min(n+1, len(out)):], []byte("\n"))
-}
+func unwritten(out []byte, n int) int { return bytes.Count(out[n:], []byte(lineEnd)) }
 
 // end refuses further appends and tells the writing goroutine to end. The first err says
 // why.

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -8,8 +9,8 @@ import (
 // TestUnwritten: a line without its newline may have an effect, one that lacks
 // more cannot.
 func TestUnwritten(t *testing.T) {
-	const out = "ab\ncd\nef\n"
-	for n, want := range []int{3, 3, 2, 2, 2, 1, 1, 1, 0, 0} {
+	const out = "a}\nb}\n" + askLine + "c}\n"
+	for n, want := range slices.Concat([]int{3, 3, 2, 2, 2}, slices.Repeat([]int{1}, 3+len(askLine)), []int{0, 0}) {
 		if got := unwritten([]byte(out), n); got != want {
 			t.Errorf("of %q with %d bytes written, %d lines have no effect, want %d", out, n, got, want)
 		}

@@ -17,19 +17,29 @@ type Entry struct {
 	// Value is the entry's JSON in canonical form. It does not change, but shares memory
 	// with its neighbours, up to 64 KiB: clone a value that you keep for long.
 	Value json.RawMessage
+	// Time is when the entry was stored, by the server's clock, in a read WithTime.
+	Time time.Time
+	// Hash is the BLAKE3 hash of the entry in hexadecimal, in a read WithHash.
+	Hash string
 }
 
 // Read yields the entries from index from on, at most count of them or, if count is 0, all
 // through the head. It does not wait for new entries: it ends at the head that the log has
-// when the server receives the request.
+// when the server receives the request. With Since or Last, which say where it begins, from
+// is 0.
 //
 // An *EntryError takes the place of an entry that the server cannot read, and the read
 // continues. Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrLost,
-// ErrUnauthorized, ErrNeedsTLS, ErrServer, ErrProtocol, or the error of a dial.
-func (c *Client) Read(ctx context.Context, from, count uint64) iter.Seq2[Entry, error] {
+// ErrUnauthorized, ErrNeedsTLS, ErrServer, ErrProtocol, ErrUnsupported, the error of a
+// dial, or one that says what is wrong with the options.
+func (c *Client) Read(ctx context.Context, from, count uint64, options ...ReadOption) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		r := cursor{client: c, next: from}
-		s, err := r.begin(ctx, count)
+		q, err := newQuery(from, count, options)
+		r := cursor{client: c, query: q, next: from}
+		var s *stream
+		if err == nil {
+			s, err = r.begin(ctx)
+		}
 		if err == nil {
 			_, err = r.run(ctx, s, true, yield)
 		}
@@ -40,7 +50,8 @@ func (c *Client) Read(ctx context.Context, from, count uint64) iter.Seq2[Entry, 
 }
 
 // Follow yields the entries from index from on, and then each as it is appended, until ctx
-// ends, the client is closed, or one of the errors below occurs.
+// ends, the client is closed, or one of the errors below occurs. With Since or Last, which say
+// where it begins, from is 0.
 //
 // If the connection is lost, or the server stops, Follow reconnects, as often as it takes,
 // and continues with the entry after the last one it has yielded: none is missed and none
@@ -48,13 +59,19 @@ func (c *Client) Read(ctx context.Context, from, count uint64) iter.Seq2[Entry, 
 //
 // An *EntryError takes the place of an entry that the server cannot read, and Follow
 // continues. Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrUnauthorized,
-// ErrNeedsTLS, ErrServer, ErrProtocol, or ErrDiverged.
-func (c *Client) Follow(ctx context.Context, from uint64) iter.Seq2[Entry, error] {
+// ErrNeedsTLS, ErrServer, ErrProtocol, ErrUnsupported, ErrDiverged,
+// or one that says what is wrong with the options.
+func (c *Client) Follow(ctx context.Context, from uint64, options ...ReadOption) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		r := cursor{client: c, next: from}
-		for attempt := 0; ; attempt++ {
+		q, err := newQuery(from, 0, options)
+		if err != nil {
+			yield(Entry{}, err)
+			return
+		}
+		r := cursor{client: c, query: q, next: from}
+		for attempt := 0; !r.complete(); attempt++ {
 			before := r.next
-			s, err := r.begin(ctx, 0)
+			s, err := r.begin(ctx)
 			if err == nil {
 				var stopped bool
 				if stopped, err = r.run(ctx, s, false, yield); stopped {
@@ -73,17 +90,22 @@ func (c *Client) Follow(ctx context.Context, from uint64) iter.Seq2[Entry, error
 			}
 			wait := c.backoff(attempt)
 			r.lost = true
-			if c.opts.OnRetry != nil {
-				c.opts.OnRetry(err, wait)
-			}
-			pause := time.NewTimer(wait)
-			select {
-			case <-pause.C:
-			case <-ctx.Done():
-			case <-c.ctx.Done():
-			}
-			pause.Stop()
+			c.pause(ctx, err, wait)
 		}
+	}
+}
+
+// pause tells OnRetry of err, and waits, but not beyond the end of ctx or the client.
+func (c *Client) pause(ctx context.Context, err error, wait time.Duration) {
+	if c.opts.OnRetry != nil {
+		c.opts.OnRetry(err, wait)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	case <-c.ctx.Done():
 	}
 }
 
@@ -92,7 +114,7 @@ func lasting(err error) bool {
 	if errors.Is(err, errTooMany) {
 		return false
 	}
-	for _, target := range []error{ErrClosed, ErrUnauthorized, ErrNeedsTLS, ErrServer, ErrProtocol, ErrDiverged, errFrom} {
+	for _, target := range []error{ErrClosed, ErrUnauthorized, ErrNeedsTLS, ErrServer, ErrProtocol, ErrDiverged, ErrUnsupported} {
 		if errors.Is(err, target) {
 			return true
 		}
@@ -114,38 +136,88 @@ func (c *Client) backoff(attempt int) time.Duration {
 // cursor is the position of a read, over as many connections as it takes.
 type cursor struct {
 	client *Client
-	next   uint64 // index of the next entry to yield
+	query  query
+	// next is the index of the next entry to yield, or a lower one; 0 while it is not known
+	// where the read begins.
+	next uint64
 
 	// The last entry that was yielded, if any: a read that continues over another connection
-	// starts with it, which shows that the log is the same.
+	// looks at it first, which shows that the log is the same.
 	last    json.RawMessage
-	seen    bool
-	damaged bool // it could not be read
+	lastAt  uint64 // its index, 0 if there is none
+	damaged bool   // it could not be read
 
 	lost bool // OnRetry has been told, OnResume not yet
 }
 
-var errFrom = errors.New("a read begins at index 1 or later, not at 0")
+// complete reports whether there is nothing left to read.
+func (r *cursor) complete() bool { return r.query.through > 0 && r.next > r.query.through }
 
-// begin starts a read at the cursor.
-func (r *cursor) begin(ctx context.Context, count uint64) (*stream, error) {
-	if r.next == 0 {
-		return nil, errFrom
+// begin starts a read at the cursor. A read that resumes starts with the last entry.
+func (r *cursor) begin(ctx context.Context) (*stream, error) {
+	s, err := r.client.open(ctx)
+	if err == nil {
+		if err = r.request(ctx, s); err != nil {
+			s.close()
+		}
 	}
+	return s, err
+}
+
+// request sends over s what starts the read.
+func (r *cursor) request(ctx context.Context, s *stream) error {
 	from := r.next
-	if r.seen {
-		from--
+	switch {
+	case r.lastAt == 0:
+	case r.query.where == nil:
+		from = r.lastAt
+	default: // many may have been looked at since
+		s.write(readRequest(r.lastAt, 1))
+		if err := r.compare(ctx, s); err != nil {
+			return err
+		}
+		if m, err := s.next(ctx); err != nil {
+			return err
+		} else if m.kind != headLine {
+			return errUnasked
+		}
 	}
-	return r.client.open(ctx, readRequest(from, count))
+	// The server could find the last entries itself, but a read that loses its connection before
+	// the first entry must not begin elsewhere after that.
+	last := r.next == 0 && r.query.last > 0
+	if len(r.query.needs) == 0 && !last {
+		s.write(r.query.request(from))
+		return nil
+	}
+	ask := []byte(askLine)
+	if !last {
+		ask = append(ask, r.query.request(from)...)
+	}
+	s.write(ask)
+	f, err := s.features(ctx)
+	if err == nil {
+		err = f.check(r.query.needs)
+	}
+	if err != nil || !last {
+		return err
+	}
+	if f.head == nil {
+		return fmt.Errorf("%w: the server does not tell its head, which Last needs", ErrUnsupported)
+	}
+	r.next = *f.head + 1 - min(r.query.last, *f.head)
+	s.write(r.query.request(r.next))
+	return nil
 }
 
 // run yields what comes over s until the read ends. stopped means that yield wants no more
 // or the read is complete, which with toHead it is at the snapshot.
 func (r *cursor) run(ctx context.Context, s *stream, toHead bool, yield func(Entry, error) bool) (stopped bool, err error) {
 	defer s.close()
-	if r.seen {
-		if err := r.compare(ctx, s); err != nil {
-			return false, err
+	if r.lastAt > 0 {
+		if r.query.where == nil {
+			if err := r.compare(ctx, s); err != nil {
+				return false, err
+			}
 		}
 		r.resumed()
 	}
@@ -157,20 +229,27 @@ func (r *cursor) run(ctx context.Context, s *stream, toHead bool, yield func(Ent
 		r.resumed()
 		switch m.kind {
 		case entryLine, damagedLine:
-			if m.index != r.next {
+			if m.index != r.next && !(m.index > r.next && r.query.skips(r.next)) {
 				return false, fmt.Errorf("%w: entry %d came where %d should", ErrProtocol, m.index, r.next)
 			}
-			r.next++
+			r.next, r.lastAt = m.index+1, m.index
 			if m.kind == damagedLine {
-				r.last, r.seen, r.damaged = nil, true, true
+				r.last, r.damaged = nil, true
 				if !yield(Entry{Index: m.index}, &EntryError{Index: m.index, Text: m.text}) {
 					return true, nil
 				}
 				continue
 			}
-			r.last, r.seen, r.damaged = m.value, true, false
-			if !yield(Entry{Index: m.index, Value: m.value}, nil) {
+			r.last, r.damaged = m.value, false
+			if !yield(Entry{Index: m.index, Value: m.value, Time: m.time, Hash: m.hash}, nil) {
 				return true, nil
+			}
+		case atLine:
+			if m.index >= r.next {
+				r.next = m.index + 1
+			}
+			if r.query.progress != nil {
+				r.query.progress(r.next)
 			}
 		case currentLine:
 			if toHead {
@@ -179,7 +258,7 @@ func (r *cursor) run(ctx context.Context, s *stream, toHead bool, yield func(Ent
 		case headLine:
 			return true, nil
 		default:
-			return false, fmt.Errorf("%w: an answer to a read that was not asked for", ErrProtocol)
+			return false, errUnasked
 		}
 	}
 }
@@ -202,11 +281,11 @@ func (r *cursor) compare(ctx context.Context, s *stream) error {
 	case err != nil:
 		return err
 	case m.kind == currentLine:
-		return fmt.Errorf("%w: it ends before entry %d", ErrDiverged, r.next-1)
-	case m.kind != entryLine && m.kind != damagedLine || m.index != r.next-1:
-		return fmt.Errorf("%w: entry %d did not come first", ErrProtocol, r.next-1)
+		return fmt.Errorf("%w: it ends before entry %d", ErrDiverged, r.lastAt)
+	case m.kind != entryLine && m.kind != damagedLine || m.index != r.lastAt:
+		return fmt.Errorf("%w: entry %d did not come first", ErrProtocol, r.lastAt)
 	case m.kind == entryLine && !r.damaged && !bytes.Equal(m.value, r.last):
-		return fmt.Errorf("%w: entry %d is different", ErrDiverged, r.next-1)
+		return fmt.Errorf("%w: entry %d is different", ErrDiverged, r.lastAt)
 	}
 	return nil
 }
@@ -228,7 +307,7 @@ func (c *Client) Stat(ctx context.Context) (json.RawMessage, error) {
 	var stat json.RawMessage
 	err := c.ask(ctx, []byte("{\"stat\":true}\n"), func(m message) (bool, error) {
 		if m.kind != statLine {
-			return false, fmt.Errorf("%w: an answer to a read that was not asked for", ErrProtocol)
+			return false, errUnasked
 		}
 		stat = m.value
 		return true, nil
@@ -241,11 +320,12 @@ func (c *Client) Stat(ctx context.Context) (json.RawMessage, error) {
 
 // ask sends a request and passes the lines that answer it to take, until take is done.
 func (c *Client) ask(ctx context.Context, request []byte, take func(message) (done bool, err error)) error {
-	s, err := c.open(ctx, request)
+	s, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer s.close()
+	s.write(request)
 	for done := false; err == nil && !done; {
 		var m message
 		if m, err = s.next(ctx); err == nil {

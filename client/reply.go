@@ -3,7 +3,9 @@ package client
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strconv"
+	"time"
 )
 
 // reply is an answer to an append, or a fault, which answers none.
@@ -11,6 +13,8 @@ type reply struct {
 	id    uint64
 	index uint64
 	err   error
+	more  *Result         // what it says beyond the index, if it does
+	stat  json.RawMessage // the answer to the question for features, if it is that
 	fault string
 	done  func(index uint64, err error) // of its call
 	waits bool                          // of its call
@@ -31,14 +35,24 @@ func parseReply(line []byte) (r reply, ok bool) {
 	}
 	// The members may come in any order, and there may be others.
 	var m struct {
-		ID    *string
-		Index uint64
-		Error *string
+		ID     *string
+		Index  uint64
+		Error  *string
+		Head   *uint64
+		Seen   bool
+		Count  uint64
+		Hash   string
+		Hashes []string
+		Time   time.Time
+		Stat   json.RawMessage
 	}
 	if json.Unmarshal(line, &m) != nil {
 		return r, false
 	}
 	if m.ID == nil {
+		if m.Stat != nil && m.Error == nil {
+			return reply{stat: m.Stat}, true
+		}
 		if m.Error == nil || *m.Error == "" {
 			return r, false
 		}
@@ -49,9 +63,17 @@ func parseReply(line []byte) (r reply, ok bool) {
 		return r, false
 	}
 	if m.Error != nil {
-		return reply{id: id, err: replyError(*m.Error)}, true
+		err := replyError(*m.Error)
+		if m.Head != nil && errors.Is(err, ErrRefused) {
+			err = &ConditionError{Head: *m.Head}
+		}
+		return reply{id: id, err: err}, true
 	}
-	return reply{id: id, index: m.Index}, true
+	more := &Result{Index: m.Index, Seen: m.Seen, Hashes: m.Hashes, Time: m.Time, count: m.Count}
+	if m.Hash != "" {
+		more.Hashes = []string{m.Hash}
+	}
+	return reply{id: id, index: m.Index, more: more}, true
 }
 
 // digits parses the number at the beginning of b; n is the number of its digits, at most

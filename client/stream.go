@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"time"
 
 	"tcp-log-server/canonical"
@@ -36,8 +35,8 @@ const (
 	streamMax = 64 << 10
 )
 
-// open sends request over a new connection. The stream ends when ctx does.
-func (c *Client) open(ctx context.Context, request []byte) (*stream, error) {
+// open opens a connection for a read. The stream ends when ctx does.
+func (c *Client) open(ctx context.Context) (*stream, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -54,9 +53,11 @@ func (c *Client) open(ctx context.Context, request []byte) (*stream, error) {
 	}
 	stop := func() { s.nc.SetDeadline(time.Unix(1, 0)) }
 	s.closed = []func() bool{context.AfterFunc(ctx, stop), context.AfterFunc(c.ctx, stop)}
-	s.nc.Write(request) // what is wrong with the connection shows when the answer is read
 	return s, nil
 }
+
+// write sends a request. What is wrong with the connection shows when the answer is read.
+func (s *stream) write(request []byte) { s.nc.Write(request) }
 
 // dialStream is connect, which Close ends too.
 func (c *Client) dialStream(ctx context.Context) (net.Conn, error) {
@@ -136,16 +137,22 @@ const (
 	damagedLine             // {"index":N,"error":"…"}
 	currentLine             // {"current":true}
 	headLine                // {"head":N}
+	atLine                  // {"at":N}
 	statLine                // {"stat":{…}}
 )
 
 // message is a line from the server that answers a read.
 type message struct {
 	kind  kind
-	index uint64 // of an entry, or the head
+	index uint64 // of an entry, or the head, or how far a read is
 	value []byte // an entry or a stat
 	text  string // of damage
+	time  time.Time
+	hash  string
 }
+
+// errUnasked ends a read on an answer to something else.
+var errUnasked = fmt.Errorf("%w: an answer to a read that was not asked for", ErrProtocol)
 
 // next returns the next message, or the error that ends the stream.
 func (s *stream) next(ctx context.Context) (message, error) {
@@ -195,7 +202,10 @@ func (s *stream) parse(line []byte) (message, error) {
 		Error   *string
 		Current bool
 		Head    *uint64
+		At      *uint64
 		Stat    json.RawMessage
+		Time    time.Time
+		Hash    string
 	}
 	if err := json.Unmarshal(line, &m); err != nil {
 		return message{}, fmt.Errorf("%w: the answer to a read is %.100q", ErrProtocol, line)
@@ -204,24 +214,17 @@ func (s *stream) parse(line []byte) (message, error) {
 	case m.Index != nil && m.Error != nil:
 		return message{kind: damagedLine, index: *m.Index, text: *m.Error}, nil
 	case m.Index != nil && m.Entry != nil:
-		return message{kind: entryLine, index: *m.Index, value: m.Entry}, nil
+		return message{kind: entryLine, index: *m.Index, value: m.Entry, time: m.Time, hash: m.Hash}, nil
 	case m.Error != nil:
 		return message{}, faultError(*m.Error)
 	case m.Current:
 		return message{kind: currentLine}, nil
 	case m.Head != nil:
 		return message{kind: headLine, index: *m.Head}, nil
+	case m.At != nil:
+		return message{kind: atLine, index: *m.At}, nil
 	case m.Stat != nil:
 		return message{kind: statLine, value: m.Stat}, nil
 	}
 	return message{}, fmt.Errorf("%w: the answer to a read is %.100q", ErrProtocol, line)
-}
-
-// readRequest returns the message for a read of count entries, or of all if count is 0.
-func readRequest(from, count uint64) []byte {
-	b := strconv.AppendUint([]byte(`{"from":`), from, 10)
-	if count > 0 {
-		b = strconv.AppendUint(append(b, `,"read":`...), count, 10)
-	}
-	return append(b, "}\n"...)
 }

@@ -1,0 +1,168 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// ReadOption says more about what a Read or a Follow yields. A server must have the feature
+// of its name for each that is used, but for Last; else the read ends with ErrUnsupported, before
+// it has yielded anything.
+type ReadOption func(*query)
+
+// Since begins at the first entry that was stored at t or later, by the server's clock.
+func Since(t time.Time) ReadOption { return func(q *query) { q.since = &t } }
+
+// Last begins with the last n entries that the log has now, or all if it has fewer.
+func Last(n uint64) ReadOption {
+	return func(q *query) {
+		if q.last = n; n == 0 {
+			q.fault(usage("Last is 0, want 1 or more"))
+		}
+	}
+}
+
+// Through ends after the entry with the given index. A Follow waits for it if the log has not
+// got that far; a Read ends at the head in any case.
+func Through(index uint64) ReadOption {
+	return func(q *query) {
+		if q.through = index; index == 0 {
+			q.fault(usage("Through is 0, want an index"))
+		}
+	}
+}
+
+// Where yields only the entries that contain all that object does: an object contains another
+// one if it has each of its members, and a value for it that contains the other's; arrays and
+// everything else must be equal in canonical form. The count of a Read is then that of the
+// entries it yields.
+func Where(object json.RawMessage) ReadOption {
+	return func(q *query) {
+		where, err := check(object)
+		switch {
+		case err != nil:
+			q.fault(usage("Where: %v", err))
+		case where[0] != '{':
+			q.fault(usage("Where is %.40s, want an object", where))
+		default:
+			q.where = bytes.Clone(where)
+		}
+	}
+}
+
+// WithTime asks for the Time of entries.
+func WithTime() ReadOption { return func(q *query) { q.time = true } }
+
+// WithHash asks for the Hash of entries.
+func WithHash() ReadOption { return func(q *query) { q.hash = true } }
+
+// WithProgress has f called from time to time while a read with Where finds nothing: all
+// entries before next have been looked at, so a later read may begin there. It runs on the
+// goroutine that reads.
+func WithProgress(f func(next uint64)) ReadOption { return func(q *query) { q.progress = f } }
+
+// query is what a read asks for, but for the index at which it begins.
+type query struct {
+	count      uint64
+	since      *time.Time
+	last       uint64
+	through    uint64
+	where      []byte
+	time, hash bool
+	progress   func(next uint64)
+
+	needs []string // the features that the server must have
+	err   error    // the first fault of an option
+}
+
+func (q *query) fault(err error) {
+	if q.err == nil {
+		q.err = err
+	}
+}
+
+// newQuery returns the query for a read from index from on, which is 0 if an option says where
+// it begins.
+func newQuery(from, count uint64, options []ReadOption) (query, error) {
+	q := query{count: count}
+	for _, option := range options {
+		option(&q)
+	}
+	switch {
+	case q.since != nil && q.last > 0:
+		q.fault(usage("a read has both Since and Last, want one of them"))
+	case from > 0 && (q.since != nil || q.last > 0):
+		q.fault(usage("a read begins at index %d, and has Since or Last, want one of them", from))
+	case from == 0 && q.since == nil && q.last == 0:
+		q.fault(usage("a read begins at index 1 or later, not at 0"))
+	}
+	for _, feature := range []struct {
+		name  string
+		asked bool
+	}{{"since", q.since != nil}, {"through", q.through > 0}, {"where", q.where != nil}, {"time", q.time}, {"hash", q.hash}} {
+		if feature.asked {
+			q.needs = append(q.needs, feature.name)
+		}
+	}
+	return q, q.err
+}
+
+// skips reports whether entries from next on may be missing in the answer.
+func (q *query) skips(next uint64) bool { return q.where != nil || next == 0 }
+
+// request returns the message for the query, which begins at from, or where since says if that
+// is 0.
+func (q *query) request(from uint64) []byte {
+	b := []byte(`{"from":`)
+	if from > 0 {
+		b = strconv.AppendUint(b, from, 10)
+	} else {
+		// The server's times are whole microseconds.
+		t := q.since.Add(time.Microsecond - 1).Truncate(time.Microsecond).UTC()
+		b = append(t.AppendFormat([]byte(`{"since":"`), time.RFC3339Nano), '"')
+	}
+	if q.count > 0 {
+		b = strconv.AppendUint(append(b, `,"read":`...), q.count, 10)
+	}
+	if q.through > 0 {
+		b = strconv.AppendUint(append(b, `,"through":`...), q.through, 10)
+	}
+	if q.time {
+		b = append(b, `,"time":true`...)
+	}
+	if q.hash {
+		b = append(b, `,"hash":true`...)
+	}
+	if q.where != nil {
+		b = append(append(b, `,"where":`...), q.where...)
+	}
+	return append(b, "}\n"...)
+}
+
+// readRequest returns the message for a read of count entries.
+func readRequest(from, count uint64) []byte {
+	q := query{count: count}
+	return q.request(from)
+}
+
+// features receives the answer to the question for the server's features.
+func (s *stream) features(ctx context.Context) (*features, error) {
+	line, err := s.line(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, ok := parseReply(line)
+	switch {
+	case ok && r.stat != nil:
+		return parseFeatures(r.stat), nil
+	case ok && tooOldToTell(r.fault):
+		return &features{}, nil
+	case ok && r.fault != "":
+		return nil, faultError(r.fault)
+	}
+	return nil, fmt.Errorf("%w: the answer to {\"stat\":true} is %.100q", ErrProtocol, line)
+}
