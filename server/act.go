@@ -59,7 +59,7 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 	}
 	if bad != nil {
 		c.server.counts.invalid.Add(1)
-		r.logInvalid(bad.Error())
+		r.logInvalid(located(bad, line))
 		c.outbox.reject(bad)
 		return nil, true, nil
 	}

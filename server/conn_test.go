@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 func TestServeConnOverAPipe(t *testing.T) {
@@ -160,3 +163,27 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 func (l *listener) Close() error   { l.closed = true; return nil }
 func (l *listener) Addr() net.Addr { return nil }
+
+// TestInvalidJSONLogged: the log says where a line stops being JSON; the peer is told that it is not.
+func TestInvalidJSONLogged(t *testing.T) {
+	for line, says := range map[string]string{
+		`no`:                             "invalid JSON: found 'o' at byte 1, want null",
+		`  {"id":"a","entry":{},}`:       "invalid JSON: found '}' at byte 23, want a member name",
+		`{"id":"a","entry":{}`:           "invalid JSON: ends at byte 20, want ',' or '}'",
+		`{"from":1} {"from":2}`:          "invalid JSON: unexpected data after the value, at byte 10",
+		"{\"id\":\"\xff\",\"entry\":{}}": "invalid JSON: found 0xff at byte 7, want UTF-8",
+		"\xef\xbb\xbf{}":                 "invalid JSON: the line begins with a byte order mark, want none",
+		"\x16\x03\x01":                   "invalid JSON: found 0x16 at byte 0, want a value",
+	} {
+		var logged strings.Builder
+		s := New(openMemory(t), Config{Logger: zerolog.New(&logged)})
+		s.ServeConn(&script{pieces: []string{line + "\n"}})
+		text, err := json.Marshal(says)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(logged.String(), `"error":`+string(text)+`,`) {
+			t.Errorf("of %q the server logs\n%swant %s", line, logged.String(), text)
+		}
+	}
+}
