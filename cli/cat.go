@@ -21,7 +21,7 @@ func catCommand() *cli.Command {
 		Name:  "cat",
 		Usage: "print the entries in the directories of a log, without a server",
 		Description: "Reads the log in DIR (default: the one of --data): a stopped log, a backup, a copy on\n" +
-			"read-only media, or the log of a running daemon, through its head at that time. It\n" +
+			"read-only media, or the log of a running server, through its head at that time. It\n" +
 			"changes nothing and takes no lock. Every entry is verified before it is printed; a\n" +
 			"damaged one is printed as {\"index\":45,\"error\":\"…\"} in its place.\n\n" +
 			"Examples:\n" +

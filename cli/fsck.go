@@ -21,7 +21,7 @@ func fsckCommand() *cli.Command {
 		Usage:     "verify the directories of a log, or repair them",
 		ArgsUsage: "[DIR]",
 		Description: "Verifies the log in DIR (default: the one of --data) without changing it: a copy, one\n" +
-			"on read-only media, or the log of a running daemon. Prints every finding, then a\n" +
+			"on read-only media, or the log of a running server. Prints every finding, then a\n" +
 			"summary with a digest: two copies with equal digests hold the same log.\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server fsck                          # the log of --data\n" +
@@ -40,12 +40,12 @@ func fsckCommand() *cli.Command {
 			&cli.BoolFlag{Name: "quick", Usage: "do not read contents: only the index, names, sizes, and how the segments join"},
 			&cli.Uint64Flag{Name: "through", Usage: "compute the digest through this `index`", DefaultText: "the head", Validator: positive("through")},
 			&cli.BoolFlag{Name: "json", Usage: "print one JSON object a line"},
-			&cli.BoolFlag{Name: "repair", Usage: "repair what can be repaired without loss; the daemon must be stopped"},
+			&cli.BoolFlag{Name: "repair", Usage: "repair what can be repaired without loss; the server must be stopped"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "with --repair: print the steps, but change nothing"},
 			&cli.StringFlag{Name: "from", Usage: "with --repair: `directory` of another copy to restore from"},
 			&cli.BoolFlag{Name: "prune", Usage: "with --repair: move blobs that belong to no entry to lost+found"},
 			&cli.BoolFlag{Name: "accept-loss", Usage: "with --repair: record what cannot be restored as lost"},
-			&cli.IntFlag{Name: "loose-max", Sources: variable("LOOSE_MAX"), Value: engine.DefaultLooseMax, Usage: "with --repair: the daemon's limit on the `number` of blob files", Validator: between("loose-max", -1, 1<<40)},
+			&cli.IntFlag{Name: "loose-max", Sources: variable("LOOSE_MAX"), Value: engine.DefaultLooseMax, Usage: "with --repair: the server's limit on the `number` of blob files", Validator: between("loose-max", -1, 1<<40)},
 		),
 		Action: action(runFsck),
 	}

@@ -35,6 +35,9 @@ func tokenCommand() *cli.Command {
 	}
 }
 
+// tokensRead says when a change of the file takes effect.
+const tokensRead = "a running server reads it at SIGHUP (systemctl reload tcp-log-server)"
+
 // editTokens does what the first argument says.
 func editTokens(_ context.Context, cmd *cli.Command) error {
 	verb, name := cmd.Args().First(), cmd.Args().Get(1)
@@ -59,11 +62,13 @@ func editTokens(_ context.Context, cmd *cli.Command) error {
 		if err != nil {
 			return fmt.Errorf("token: %w", err)
 		}
+		warn("token: %s is added to %s; %s", name, path, tokensRead)
 		return printLine(os.Stdout, "%s", token)
 	case "remove":
 		if err := access.RemoveToken(path, name); err != nil {
 			return fmt.Errorf("token: %w", err)
 		}
+		warn("token: %s is removed from %s; %s", name, path, tokensRead)
 		return nil
 	}
 	list, err := access.ListTokens(path)

@@ -226,7 +226,7 @@ func (s *blobSet) damaged(b blob) {
 	}
 	if b.first > s.c.index.Last && !b.needed {
 		f.Kind = BlobTorn
-		f.Message += "; the index does not have the entry yet, so a crash may have come before the sync of the blob: the daemon writes it again from the segment"
+		f.Message += "; the index does not have the entry yet, so a crash may have come before the sync of the blob: the server writes it again from the segment"
 	}
 	if b.scattered {
 		f.Message += fmt.Sprintf("; other entries have this blob too, the last of them at index %d", b.last)

@@ -215,7 +215,7 @@ func (c *checker) leftovers() {
 		}
 		if left {
 			g.Kind = Leftover
-			g.Message = "no segment holds these entries, and none is needed: they, and all before them, are in the index and in blobs; the daemon removes the segments before them"
+			g.Message = "no segment holds these entries, and none is needed: they, and all before them, are in the index and in blobs; the server removes the segments before them"
 		} else {
 			c.plan.Gaps[g.first] = g.last
 		}
@@ -230,6 +230,6 @@ func (c *checker) settledSegments() {
 			return
 		}
 		c.find(Finding{Kind: Settled, File: s.Path, First: s.First, Last: s.Last,
-			Message: "all its entries are in the index and in blobs: the daemon removes it in time"})
+			Message: "all its entries are in the index and in blobs: the server removes it in time"})
 	}
 }

@@ -176,7 +176,7 @@ func (r *records) judge(c *checker) {
 	} else if r.Last < c.head && !unreadable {
 		c.plan.Lag = true
 		c.find(Finding{Kind: IndexLag, File: r.dir, First: r.Last + 1, Last: c.head,
-			Message: fmt.Sprintf("the index ends at %d, the log at %d: the daemon adds the records from the segments", r.Last, c.head)})
+			Message: fmt.Sprintf("the index ends at %d, the log at %d: the server adds the records from the segments", r.Last, c.head)})
 	}
 	if f := r.tail; f.Path != "" && r.unreadable[f.First] == nil {
 		r.tornTail(c, f)
@@ -200,7 +200,7 @@ func (r *records) tornTail(c *checker, f segment.RecordFile) {
 		}
 		c.plan.Reindex(f.First)
 		c.find(Finding{Kind: IndexTorn, File: f.Path, Offset: whole, First: max(r.Last+1, f.First),
-			Message: fmt.Sprintf("%d bytes after the last whole record: the daemon cuts them off", r.torn)})
+			Message: fmt.Sprintf("%d bytes after the last whole record: the server cuts them off", r.torn)})
 	})
 }
 

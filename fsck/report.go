@@ -105,7 +105,11 @@ func (p *Printer) Summary(s Summary) {
 	if s.Quick {
 		note = ", by the index alone"
 	}
-	p.line("digest    %s (entries 1 to %d%s)", digest, s.Through, note)
+	entries := "no entries"
+	if s.Through > 0 {
+		entries = fmt.Sprintf("entries 1 to %d%s", s.Through, note)
+	}
+	p.line("digest    %s (%s)", digest, entries)
 	p.line("time      %v", time.Duration(s.Seconds*float64(time.Second)).Round(time.Millisecond))
 	switch {
 	case s.Errors > 0:

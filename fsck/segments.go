@@ -183,7 +183,7 @@ func (p *pipeline) unsealed(s *checkedSegment, bad error, w segment.Walked) {
 	case bad != nil:
 		p.tableFinding(s, s.Size-segment.FooterSize, s.Next-1, bad)
 	case w.Last == s.Next-1 && !s.Oversized():
-		p.later(s, Finding{Kind: Unsealed, File: s.Path, Offset: w.End, First: s.First, Last: w.Last, Message: "is full and not sealed: the daemon does that, or the next start"})
+		p.later(s, Finding{Kind: Unsealed, File: s.Path, Offset: w.End, First: s.First, Last: w.Last, Message: "is full and not sealed: the server does that, or the next start"})
 		if w.Torn > 0 {
 			p.c.mu.Lock()
 			p.c.torn(s, w)

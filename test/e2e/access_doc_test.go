@@ -71,7 +71,9 @@ func TestDocumentedAccess(t *testing.T) {
 	}
 	tokens := shell(block("`token` edits the file.*?") + "tcp-log-server token list")
 	out, err = tokens.CombinedOutput()
-	if want := "alice  both\nbob    read\nalice  both\n"; err != nil || string(out) != want {
+	const read = "tokens.txt; a running server reads it at SIGHUP (systemctl reload tcp-log-server)\n"
+	if want := "tcp-log-server: token: bob is added to " + read + "alice  both\nbob    read\n" +
+		"tcp-log-server: token: bob is removed from " + read + "alice  both\n"; err != nil || string(out) != want {
 		t.Errorf("editing the tokens prints %q, %v, want %q", out, err, want)
 	}
 }

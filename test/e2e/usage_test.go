@@ -151,6 +151,15 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+// TestEmptyLog: the digest of an empty log names no entries.
+func TestEmptyLog(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	start(t, "DATA="+data).stop(t, os.Interrupt)
+	if r := play(t, nil, "", "fsck", data); r.code != 0 || !strings.Contains(r.out, " (no entries)\n") {
+		t.Errorf("fsck of an empty log: %+v", r)
+	}
+}
+
 // TestNoLog: where there is no log, a command says so in few words, and what to name.
 func TestNoLog(t *testing.T) {
 	for args, says := range map[string]string{
