@@ -113,7 +113,7 @@ func TestNetcats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, block, _ := strings.Cut(string(b), "\nEach of these appends too")
+	_, block, _ := strings.Cut(string(b), "\nEach of these lines appends an entry")
 	_, block, _ = strings.Cut(block, "```sh\n")
 	block, _, _ = strings.Cut(block, "```")
 	lines := strings.Split(strings.TrimSpace(block), "\n")
