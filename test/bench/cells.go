@@ -32,6 +32,7 @@ func allCells(s settings) []cell {
 	}
 	cells = append(cells, clientCells(s)...)
 	cells = append(cells, settlingCells()...)
+	cells = append(cells, safeCells(s)...)
 	return append(cells, ownCells(s)...)
 }
 
@@ -105,10 +106,15 @@ func fullCell(conns, inFlight int, f fill) cell {
 
 // appends measures a load of appends against a running server.
 func (r *runner) appends(t *target, p *process, conns, inFlight int) (measurement, error) {
+	return r.load(p, conns, inFlight, t.writers(r.entrySize))
+}
+
+// load is appends by some codec.
+func (r *runner) load(p *process, conns, inFlight int, appender func(lane int) appender) (measurement, error) {
 	var cpu []time.Duration
 	load := writerLoad{
 		addr: p.addr, conns: conns, inFlight: inFlight,
-		warmup: r.warmup, duration: r.duration, appender: t.writers(r.entrySize),
+		warmup: r.warmup, duration: r.duration, appender: appender,
 	}
 	res, err := load.run(func() { cpu = append(cpu, p.cpu()) })
 	if err != nil {

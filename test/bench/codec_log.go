@@ -9,15 +9,26 @@ import (
 
 // logAppender appends over this project's protocol: one JSON message a line.
 type logAppender struct {
-	entries *entrySource
+	entries source
 	nextID  uint32
 	wantID  uint32
+
+	together int    // how many entries each message has, as an array; 0 for one alone
+	members  string // further members of each message, with a comma before each
+	expect   bool   // each message has the head after those before it; the log is empty
+}
+
+// A source writes the entries of one connection.
+type source interface {
+	// put appends the next entry to dst, with sent as the time of sending.
+	put(dst []byte, sent int64) []byte
 }
 
 const (
-	writeHead = `{"id":"`
-	writeMid  = `","entry":`
-	ackMid    = `","index":`
+	writeHead  = `{"id":"`
+	writeMid   = `","entry":`
+	entriesMid = `","entries":[`
+	ackMid     = `","index":`
 )
 
 func (*logAppender) greeting() ([]byte, string) { return nil, "" }
@@ -27,8 +38,21 @@ func (a *logAppender) requests(dst []byte, n int, now int64) []byte {
 		dst = append(dst, writeHead...)
 		dst = binary.LittleEndian.AppendUint64(dst, hex8(a.nextID))
 		a.nextID++
-		dst = append(dst, writeMid...)
-		dst = a.entries.put(dst, now)
+		if a.together == 0 {
+			dst = append(dst, writeMid...)
+			dst = a.entries.put(dst, now)
+		} else {
+			dst = append(dst, entriesMid...)
+			for range a.together {
+				dst = append(a.entries.put(dst, now), ',')
+			}
+			dst[len(dst)-1] = ']'
+		}
+		if a.expect {
+			dst = append(dst, `,"if":`...)
+			dst = strconv.AppendUint(dst, uint64(a.nextID-1), 10)
+		}
+		dst = append(dst, a.members...)
 		dst = append(dst, '}', '\n')
 	}
 	return dst
