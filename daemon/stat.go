@@ -5,23 +5,25 @@ import (
 	"time"
 
 	"tcp-log-server/internal/build"
+	"tcp-log-server/server"
 )
 
 // Stat is the answer of a daemon to {"stat":true}. docs/CLI.md explains its members.
 type Stat struct {
-	Version     string         `json:"version"`
-	Uptime      float64        `json:"uptime"` // s
-	Head        uint64         `json:"head"`
-	Settled     uint64         `json:"settled"`
-	Loose       int            `json:"loose"` // blob files, -1 where they are not counted
-	Packed      uint64         `json:"packed"`
-	Segments    int            `json:"segments"`
-	Bytes       int64          `json:"bytes"`
-	Appends     Appends        `json:"appends"`
-	Connections int            `json:"connections"`
-	Readers     int            `json:"readers"`
-	Failed      string         `json:"failed,omitempty"` // why appends are refused
-	Settings    map[string]any `json:"settings"`
+	Version     string  `json:"version"`
+	Uptime      float64 `json:"uptime"` // s
+	Head        uint64  `json:"head"`
+	Settled     uint64  `json:"settled"`
+	Loose       int     `json:"loose"` // blob files, -1 where they are not counted
+	Packed      uint64  `json:"packed"`
+	Segments    int     `json:"segments"`
+	Bytes       int64   `json:"bytes"`
+	Appends     Appends `json:"appends"`
+	Connections int     `json:"connections"`
+	Readers     int     `json:"readers"`
+	Failed      string  `json:"failed,omitempty"` // why appends are refused
+	server.Capabilities
+	Settings map[string]any `json:"settings"`
 }
 
 // Appends counts what has been appended since the start.
@@ -42,7 +44,8 @@ func newStat(d *daemon) func() any {
 			Head: l.Head, Settled: l.Settled, Loose: l.Loose, Packed: l.Packed, Segments: l.Segments, Bytes: l.Bytes,
 			Appends:     Appends{Entries: l.Entries, Bytes: l.Written, Rate: math.Round(l.Rate*10) / 10},
 			Connections: s.Connections, Readers: s.Replays + s.Followers,
-			Settings: settings,
+			Capabilities: d.srv.Capabilities(),
+			Settings:     settings,
 		}
 		if err := d.log.Refusing(); err != nil {
 			answer.Failed = err.Error()

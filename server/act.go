@@ -41,7 +41,10 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 	if bad == nil && (m.kind == write || m.kind == invalid) {
 		r.greeted = true
 		if m.kind == write {
-			c.addWrite(g, m, before)
+			r.other = r.other || !m.terms.plain()
+			if g, err = c.addWrite(g, &m, before); err != nil {
+				return nil, true, err
+			}
 		} else {
 			r.refuse(g, m.id, m.fault)
 		}
@@ -128,7 +131,10 @@ func (r *reader) stat() error {
 		if err != nil {
 			return err
 		}
-		status = map[string]uint64{"head": head}
+		status = struct {
+			Head uint64 `json:"head"`
+			Capabilities
+		}{head, r.conn.server.Capabilities()}
 	}
 	text, err := json.Marshal(status)
 	if err != nil {
@@ -171,28 +177,46 @@ func blank(line []byte) bool {
 	return true
 }
 
-// addWrite adds a write to the group. Its entry, unless it was refused, lies in entries
-// from before on.
-func (c *conn) addWrite(g *group, m message, before int) {
-	size := len(g.entries) - before - 1
-	why := ""
+// addWrite adds a write to the group, or, after g has been submitted, to a new one, which it
+// returns. Its entries, unless they were refused, lie in those of g from before on. The error
+// says why the connection was cut meanwhile.
+func (c *conn) addWrite(g *group, m *message, before int) (*group, error) {
+	size, count, why := len(g.entries)-before, 0, ""
+	if m.terms != nil {
+		count = m.terms.count
+	}
 	switch limit := c.server.cfg.MaxEntry; {
 	case !c.rights.Write:
 		why = "unauthorized: this token may not write"
 	case m.refused != nil:
 		why = m.refused.Error()
-	case size > limit:
-		why = fmt.Sprintf("the entry is %d bytes long, over the limit of %d", size, limit)
+	case count > 0 && size > c.server.maxBatch():
+		why = fmt.Sprintf("the entries are %d bytes long together, over the limit of %d", size, c.server.maxBatch())
+	case count > maxHashes && m.terms.receipt:
+		why = fmt.Sprintf("there are %d entries, over the limit of %d with a receipt", count, maxHashes)
+	case count == 0 && size-1 > limit:
+		why = fmt.Sprintf("the entry is %d bytes long, over the limit of %d", size-1, limit)
+	case g.takes(m):
+		g.addWrite(m, before)
+		return g, nil
 	default:
-		g.add(m.id)
-		return
+		next := newGroup(c)
+		next.entries = append(next.entries, g.entries[before:]...)
+		g.entries = g.entries[:before]
+		next.addWrite(m, 0)
+		return next, c.submit(g)
 	}
 	g.entries = g.entries[:before]
 	g.refuse(m.id, "not stored: "+why)
 	c.server.counts.refused.Add(1)
+	return g, nil
 }
 
-// takeWrites submits what a gatherer has read, if it is nothing but writes with acceptable
+// maxHashes is how many hashes one receipt holds at most: an entry of three bytes causes 67 in
+// the reply.
+const maxHashes = 16 << 10
+
+// takeWrites submits what a gatherer has read, if it is nothing but plain writes with acceptable
 // entries, in whole lines, and there is room for them. Otherwise the reader deals with it.
 func (c *conn) takeWrites(b []byte, full bool) bool {
 	c.server.counts.received.Add(uint64(len(b)))
@@ -211,7 +235,7 @@ func (c *conn) takeWrites(b []byte, full bool) bool {
 		before := len(g.entries)
 		m, entries, err := parse(line, g.entries)
 		g.entries = entries
-		if err != nil || m.kind != write || m.refused != nil || len(entries)-before-1 > limit || len(line) >= limit+lineSlack {
+		if err != nil || m.kind != write || !m.terms.plain() || m.refused != nil || len(entries)-before-1 > limit || len(line) >= limit+lineSlack {
 			g.release()
 			return false
 		}

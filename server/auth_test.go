@@ -3,6 +3,7 @@ package server
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -163,14 +164,18 @@ func TestTokenNobodyAskedFor(t *testing.T) {
 
 // TestStatUnset: a server without Config.Stat answers with what its log knows.
 func TestStatUnset(t *testing.T) {
-	h := start(t, openMemory(t), Config{})
+	h := start(t, openMemory(t), Config{MaxEntry: 5000})
 	c := h.dial()
 	c.send(`{"stat":true}`)
-	c.want(`{"stat":{"head":0}}`)
+	status := func(head int) string {
+		features, _ := json.Marshal(Features())
+		return fmt.Sprintf(`{"stat":{"head":%d,"features":%s,"max_entry":5000,"max_batch":5000}}`, head, features)
+	}
+	c.want(status(0))
 	c.send(`{"id":"1","entry":[]}`)
 	c.want(ack(1, 1))
 	c.send(`{"stat":true}`)
-	c.want(`{"stat":{"head":1}}`)
+	c.want(status(1))
 }
 
 func TestReauthorize(t *testing.T) {

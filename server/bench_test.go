@@ -40,7 +40,7 @@ func BenchmarkReplies(b *testing.B) {
 	for i := range 100 {
 		g.add(fmt.Appendf(nil, `"%d"`, i))
 	}
-	g.first = 1_000_000
+	g.stored.First = 1_000_000
 	b.ReportAllocs()
 	var out []byte
 	for b.Loop() {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"tcp-log-server/appends"
 	"tcp-log-server/server/internal/gather"
 )
 
@@ -38,6 +39,8 @@ type conn struct {
 	outbox outbox
 	writer writer
 	filter share // what a read's filter takes; see holdFilter
+
+	awaiting context.Context // for the reader's waits that end with Shutdown too; nil until one is due
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -195,6 +198,14 @@ func (c *conn) linger(nc net.Conn) {
 // submit gives the group's entries to the log, once there is room for them and for their
 // replies. The error says why the connection was cut meanwhile.
 func (c *conn) submit(g *group) error {
+	if g.on.Kind == appends.Once {
+		if err := c.awaitOnce(); err != nil {
+			if c.ctx.Err() != nil {
+				return context.Cause(c.ctx)
+			}
+			g.deny(err)
+		}
+	}
 	if err := c.lockWithRoom(); err != nil {
 		return err
 	}
@@ -202,7 +213,7 @@ func (c *conn) submit(g *group) error {
 	o.pending++
 	o.unsent += g.size()
 	o.mu.Unlock()
-	g.cost = min(int64(len(g.entries)), c.server.cfg.MaxInFlight)
+	g.cost = min(int64(len(g.entries)+len(g.hashes)), c.server.cfg.MaxInFlight)
 	if err := c.server.inFlight.Acquire(c.ctx, g.cost); err != nil {
 		o.mu.Lock()
 		o.pending--
@@ -214,9 +225,37 @@ func (c *conn) submit(g *group) error {
 	return nil
 }
 
+// awaitOnce waits until the log can tell whether it holds an entry. Everything before has been
+// submitted. The error refuses the writes that need to know.
+func (c *conn) awaitOnce() error {
+	if c.awaiting == nil {
+		ctx, stop := context.WithCancel(c.ctx)
+		c.outbox.mu.Lock()
+		if c.outbox.stopped {
+			stop()
+		}
+		c.awaiting, c.outbox.unwait = ctx, stop
+		c.outbox.mu.Unlock()
+	}
+	if !c.server.onceKnown.Load() {
+		c.outbox.startRead() // which may come with what waits here
+	}
+	err := c.server.log.AwaitOnce(c.awaiting)
+	switch {
+	case err == nil:
+		c.server.onceKnown.Store(true)
+	case c.awaiting.Err() != nil:
+		err = errStopping
+	}
+	return err
+}
+
+// errStopping: a write would have had to wait for the log, but the server is shutting down.
+var errStopping = errors.New("not stored: the server is shutting down")
+
 // trySubmit is submit if there is room; otherwise ok is false. It never waits.
 func (c *conn) trySubmit(g *group) (ok bool) {
-	g.cost = min(int64(len(g.entries)), c.server.cfg.MaxInFlight)
+	g.cost = min(int64(len(g.entries)+len(g.hashes)), c.server.cfg.MaxInFlight)
 	if !c.server.inFlight.TryAcquire(g.cost) {
 		return false
 	}

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"errors"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/zeebo/blake3"
 
 	"tcp-log-server/appends"
 )
@@ -11,10 +14,16 @@ import (
 // group is the writes that arrived together on a connection: their entries, for one
 // Append, and what their replies need. It belongs to the reader until Append, to the log
 // until done, and then to the writer.
+//
+// Writes with a condition are in a group of their kind: those with "once" by themselves, one
+// with "if" alone. So is one of "entries", which is the only write in its group.
 type group struct {
 	entries []byte
 	count   int // entries in it
 	on      appends.Condition
+	alone   bool  // takes no other write
+	batch   bool  // the write is one of "entries"
+	denied  error // why the log was not asked to store them
 
 	// The ids of all writes, including refused ones, one after the other, as JSON text,
 	// and where each ends. An invalid message counts as a write, without an id if it has
@@ -25,13 +34,18 @@ type group struct {
 	// they take.
 	refusals []refusal
 	refused  int64
+	// receipts are the places of the writes that are to have a receipt, in order, and
+	// hashes the hashes of their entries.
+	receipts []int
+	hashes   []byte
 
-	// first and err are what done was given.
-	first uint64
-	err   error
+	// stored and err are what done was given, and last the greatest index, 0 if there is none.
+	stored appends.Result
+	err    error
+	last   uint64
 
 	// How far the replies have been appended, see appendReply.
-	replied, repliedID, repliedRefusals int
+	replied, repliedID, repliedRefusals, repliedReceipts int
 
 	out     []byte                      // room for the replies
 	done    func(appends.Result, error) // complete, bound once
@@ -67,11 +81,14 @@ const keepGroup = 256 << 10
 
 // release gives the group back to be used again.
 func (g *group) release() {
-	if cap(g.entries)+cap(g.ids)+cap(g.out) > keepGroup {
+	if cap(g.entries)+cap(g.ids)+cap(g.hashes)+cap(g.out) > keepGroup {
 		return
 	}
 	clear(g.refusals)
-	*g = group{entries: g.entries[:0], ids: g.ids[:0], ends: g.ends[:0], refusals: g.refusals[:0], out: g.out[:0], done: g.done}
+	*g = group{
+		entries: g.entries[:0], ids: g.ids[:0], ends: g.ends[:0], refusals: g.refusals[:0],
+		receipts: g.receipts[:0], hashes: g.hashes[:0], out: g.out[:0], done: g.done,
+	}
 	groups.Put(g)
 }
 
@@ -80,6 +97,33 @@ func (g *group) add(id []byte) {
 	g.ids = append(g.ids, id...)
 	g.ends = append(g.ends, len(g.ids))
 	g.count++
+}
+
+// takes reports whether the write m, which is acceptable, may join the group.
+func (g *group) takes(m *message) bool {
+	return g.count == 0 || !g.alone && !m.terms.alone() && g.on == m.terms.condition()
+}
+
+// addWrite notes any write that the group takes, whose entries, from before on, were just
+// appended to entries.
+func (g *group) addWrite(m *message, before int) {
+	g.add(m.id)
+	t := m.terms
+	if t == nil {
+		return
+	}
+	if g.on, g.alone = t.on, t.alone(); t.count > 0 {
+		g.batch, g.count = true, t.count
+	}
+	if t.receipt {
+		g.receipts = append(g.receipts, len(g.ends)-1)
+		for entries := g.entries[before:]; len(entries) > 0; {
+			var line []byte
+			line, entries = cutLine(entries)
+			hash := blake3.Sum256(line[:len(line)-1])
+			g.hashes = append(g.hashes, hash[:]...)
+		}
+	}
 }
 
 // refuse notes a write that is refused, and why, or an invalid message.
@@ -95,31 +139,55 @@ func (g *group) refuse(id []byte, why string) {
 const refusedMax = 16 << 10
 
 // full reports whether the group is to be submitted before it grows further.
-func (g *group) full() bool { return len(g.entries) >= groupMax || g.refused >= refusedMax }
+func (g *group) full() bool {
+	return g.alone || len(g.entries)+len(g.hashes) >= groupMax || g.refused >= refusedMax
+}
 
 // size is about how much memory the group's replies take.
-func (g *group) size() int64 { return int64(len(g.ids)+16*len(g.ends)+64) + g.refused }
+func (g *group) size() int64 {
+	n := len(g.ids) + 16*len(g.ends) + 64 + 8*len(g.receipts) + len(g.hashes)
+	if g.on.Kind == appends.Once {
+		n += placeSize * len(g.ends)
+	}
+	return int64(n) + g.refused
+}
+
+// placeSize is how many bytes an appends.Place takes.
+const placeSize = 24
+
+// deny has the log store nothing of the group, whose writes are answered with err.
+func (g *group) deny(err error) {
+	g.conn.server.counts.unstored.Add(uint64(g.count))
+	g.entries, g.count, g.denied = g.entries[:0], 0, err
+}
 
 // complete is the log's done.
 func (g *group) complete(stored appends.Result, err error) {
-	g.first, g.err = stored.First, g.conn.server.failures.forPeer(err)
+	if g.denied != nil {
+		err = g.denied
+	}
 	c, cost, count, arrived := g.conn, g.cost, g.count, g.arrived
-	c.acknowledge(g)
+	_, unmet := errors.AsType[*appends.ConditionError](err)
+	unstored := count
+	if g.stored = stored; g.on.Kind == appends.Once {
+		for _, p := range stored.Once {
+			if p.Index > 0 {
+				g.last = max(g.last, p.Index)
+				unstored--
+			}
+		}
+	} else if err == nil && count > 0 {
+		g.last = stored.First + uint64(count) - 1
+	}
+	g.err = c.server.failures.forPeer(err)
+	c.acknowledge(g) // which gives g away
 	c.server.inFlight.Release(cost)
 	switch {
-	case err != nil:
-		c.server.counts.unstored.Add(uint64(count))
-	case count > 0 && c.server.cfg.OnAck != nil:
+	case err != nil && !unmet:
+		c.server.counts.unstored.Add(uint64(unstored))
+	case err == nil && count > 0 && c.server.cfg.OnAck != nil:
 		c.server.cfg.OnAck(time.Since(arrived))
 	}
-}
-
-// last returns the greatest index in the group, 0 if it has none.
-func (g *group) last() uint64 {
-	if g.err != nil || g.count == 0 {
-		return 0
-	}
-	return g.first + uint64(g.count) - 1
 }
 
 // more reports whether there are replies that have not been appended.
@@ -130,29 +198,85 @@ func (g *group) refuses() bool {
 	return g.repliedRefusals < len(g.refusals) && g.refusals[g.repliedRefusals].at == g.replied
 }
 
-// nextIndex returns the index that the next reply acknowledges, 0 if it is an error.
-func (g *group) nextIndex() uint64 {
-	if g.err != nil || g.refuses() {
-		return 0
+// next returns where the entries of the next write lie, which its reply acknowledges; the
+// index is 0 if the reply is an error.
+func (g *group) next() (at appends.Place) {
+	if g.refuses() {
+		return at
 	}
-	return g.first + uint64(g.replied-g.repliedRefusals)
+	n := g.replied - g.repliedRefusals
+	switch {
+	case g.on.Kind == appends.Once && n < len(g.stored.Once):
+		return g.stored.Once[n]
+	case g.err == nil:
+		return appends.Place{Index: g.stored.First + uint64(n), Time: g.stored.Time}
+	}
+	return at
 }
 
 // appendReply appends the next reply. The replies come in the order of the writes.
 func (g *group) appendReply(dst []byte) []byte {
 	id := g.ids[g.repliedID:g.ends[g.replied]]
-	switch index := g.nextIndex(); {
+	switch at := g.next(); {
 	case g.refuses():
 		dst = appendFault(dst, id, g.refusals[g.repliedRefusals].text)
 		g.repliedRefusals++
-	case g.err != nil:
-		dst = appendFault(dst, id, g.err.Error())
+	case at.Index == 0:
+		dst = g.appendError(dst, id)
 	default:
 		dst = append(append(dst, `{"id":`...), id...)
 		dst = append(dst, `,"index":`...)
-		dst = append(strconv.AppendUint(dst, index, 10), "}\n"...)
+		dst = strconv.AppendUint(dst, at.Index, 10)
+		if g.batch {
+			dst = append(dst, `,"count":`...)
+			dst = strconv.AppendInt(dst, int64(g.count), 10)
+		}
+		if at.Seen {
+			dst = append(dst, `,"seen":true`...)
+		}
+		if len(g.receipts) > 0 {
+			dst = g.appendReceipt(dst, at.Time)
+		}
+		dst = append(dst, "}\n"...)
 	}
 	g.repliedID = g.ends[g.replied]
 	g.replied++
 	return dst
+}
+
+// appendError appends the reply to a write that the log has not stored.
+func (g *group) appendError(dst, id []byte) []byte {
+	dst = appendFault(dst, id, g.err.Error())
+	if unmet, ok := errors.AsType[*appends.ConditionError](g.err); ok {
+		dst = append(dst[:len(dst)-len("}\n")], `,"head":`...)
+		dst = append(strconv.AppendUint(dst, unmet.Head, 10), "}\n"...)
+	}
+	return dst
+}
+
+// hashSize is how many bytes a hash takes.
+const hashSize = 32
+
+// appendReceipt appends the receipt of the next write, if it is to have one; its entries were
+// stored at that time.
+func (g *group) appendReceipt(dst []byte, at int64) []byte {
+	for g.repliedReceipts < len(g.receipts) && g.receipts[g.repliedReceipts] < g.replied {
+		g.repliedReceipts++ // of one that was not stored
+	}
+	if g.repliedReceipts == len(g.receipts) || g.receipts[g.repliedReceipts] > g.replied {
+		return dst
+	}
+	hashes := g.hashes[hashSize*g.repliedReceipts:]
+	g.repliedReceipts++
+	if g.batch {
+		dst = append(dst, `,"hashes":[`...)
+		for i := 0; i < len(hashes); i += hashSize {
+			dst = appendHash(dst, hashes[i:i+hashSize])
+			dst = append(dst, ',')
+		}
+		dst[len(dst)-1] = ']'
+	} else {
+		dst = appendHash(append(dst, `,"hash":`...), hashes[:hashSize])
+	}
+	return appendTime(append(dst, `,"time":`...), at)
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,6 +57,11 @@ func appendString(dst []byte, s string) []byte {
 		return append(dst, `""`...)
 	}
 	return dst
+}
+
+// appendHash appends a hash as a JSON string.
+func appendHash(dst, hash []byte) []byte {
+	return append(hex.AppendEncode(append(dst, '"'), hash), '"')
 }
 
 // cutLine splits b after its first newline.

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,6 +35,7 @@ type message struct {
 	id []byte
 	// refused is why the entry of a write is not acceptable, nil if it is.
 	refused error
+	terms   *terms // what a write asks for besides being stored, nil for a plain write
 	// fault is why the message is invalid, for the peer.
 	fault string
 	query *query // what a read asks for
@@ -109,6 +109,7 @@ type parser struct {
 	id, entry, from, read, token, stat field
 	first, count                       uint64   // the numbers in from and read
 	twice                              string   // the name of a field that has come twice
+	terms                              *terms   // of a write; nil if there are none
 	options                            *options // of a read; nil if there are none
 }
 
@@ -121,6 +122,14 @@ func (p *parser) member(name []byte) error {
 		})
 	case `"entry"`:
 		return p.value()
+	case `"entries"`:
+		return p.values()
+	case `"if"`:
+		return p.expect()
+	case `"once"`:
+		return p.flag(comeOnce, "once", func(t *terms) *bool { return &t.once })
+	case `"receipt"`:
+		return p.flag(comeReceipt, "receipt", func(t *terms) *bool { return &t.receipt })
 	case `"from"`:
 		return p.field(&p.from, "from", func(text []byte) (ok bool) { p.first, ok = positive(text); return ok })
 	case `"read"`:
@@ -150,30 +159,6 @@ func (p *parser) field(f *field, name string, ok func(text []byte) bool) error {
 	return nil
 }
 
-// value parses the entry and appends its canonical form.
-func (p *parser) value() error {
-	if p.at == len(p.line) {
-		return errNotJSON
-	}
-	if c := p.line[p.at]; c != '{' && c != '[' && c != 'n' {
-		return p.field(&p.entry, "entry", func([]byte) bool { return false })
-	}
-	if p.entry.seen != absent {
-		p.twice = "entry"
-	}
-	p.entry.seen = good
-	out, n, err := canonical.Append(p.entries, p.line[p.at:])
-	if err == nil {
-		p.entries = append(out, '\n')
-	} else if _, refused := errors.AsType[*canonical.RefusedError](err); refused {
-		p.refused = err
-	} else {
-		return err
-	}
-	p.at += n
-	return nil
-}
-
 // message returns the message that the members make together.
 func (p *parser) message() message {
 	m := message{refused: p.refused, token: p.token.text}
@@ -185,8 +170,11 @@ func (p *parser) message() message {
 		m.fault = fmt.Sprintf("%q occurs twice, want it once", p.twice)
 	case p.entry.seen != absent && p.from.seen != absent:
 		m.fault = `it has both "entry" and "from", want one of them`
-	case p.entry.seen != absent || p.id.seen != absent && !p.begins():
-		m.kind, m.fault = write, cmp.Or(p.fault(&p.id, "id", "a string that is not empty"), p.fault(&p.entry, "entry", "an object, an array or null"))
+	case p.batched() && p.from.seen != absent:
+		m.fault = `it has both "entries" and "from", want one of them`
+	case p.entry.seen != absent || p.batched() || p.id.seen != absent && !p.begins():
+		m.kind = write
+		m.terms, m.fault = p.write()
 	case p.begins() || p.read.seen != absent:
 		m.kind = read
 		m.query, m.fault = p.query()
@@ -203,7 +191,7 @@ func (p *parser) message() message {
 		return m
 	}
 	m.kind, m.fault = invalid, "invalid message: "+m.fault
-	if isRead := p.begins() && p.entry.seen == absent; m.id != nil && !isRead {
+	if isRead := p.begins() && p.entry.seen == absent && !p.batched(); m.id != nil && !isRead {
 		m.fault = "not stored: " + m.fault
 	}
 	return m
@@ -240,15 +228,21 @@ func describe(value []byte) string {
 	return string(value)
 }
 
-// positive parses a positive whole number, however it is written. A number beyond the
-// greatest index counts as the greatest, which no log reaches.
+// positive parses a whole number from 1 on.
 func positive(text []byte) (n uint64, ok bool) {
-	if c := text[0]; c < '0' || c > '9' {
+	n, ok = whole(text)
+	return n, ok && n > 0
+}
+
+// whole parses a whole number from 0 on, however it is written. A number beyond the
+// greatest index counts as the greatest, which no log reaches.
+func whole(text []byte) (n uint64, ok bool) {
+	if c := text[0]; c != '-' && (c < '0' || c > '9') {
 		return 0, false
 	}
-	// In its canonical form a whole number below 1e21 has digits only.
+	// In its canonical form a whole number below 1e21 has digits only, and -0 is 0.
 	form, _, err := canonical.Append(nil, text)
-	if err != nil {
+	if err != nil || form[0] == '-' {
 		return 0, false
 	}
 	digits, exponent, large := strings.Cut(string(form), "e+")
@@ -261,7 +255,7 @@ func positive(text []byte) (n uint64, ok bool) {
 	if errors.Is(err, strconv.ErrRange) {
 		return math.MaxInt64, true
 	}
-	return n, err == nil && n > 0
+	return n, err == nil
 }
 
 // leadingID finds the id in the beginning of a write that is too long to be received, and

@@ -27,9 +27,10 @@ type outbox struct {
 	request  *request // a read that the writer has not yet taken
 	reading  bool     // from the parsing of a read until its last line
 	end      ending
-	why      error // with endInvalid
-	stopped  bool  // by Shutdown
-	closed   bool  // nothing more will be sent
+	why      error  // with endInvalid
+	stopped  bool   // by Shutdown
+	unwait   func() // ends awaiting of the connection, nil while there is none
+	closed   bool   // nothing more will be sent
 }
 
 // poke wakes the writer.
@@ -80,6 +81,9 @@ func (o *outbox) reject(err error) {
 func (o *outbox) interrupt() {
 	o.mu.Lock()
 	o.stopped = true
+	if o.unwait != nil {
+		o.unwait()
+	}
 	if o.end == endInput {
 		o.end = endShutdown
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -314,8 +313,7 @@ func (r *request) appendLine(dst []byte, index uint64, at int64, entry []byte) [
 	}
 	if r.hash {
 		sum := blake3.Sum256(entry)
-		dst = append(dst, `,"hash":"`...)
-		dst = append(hex.AppendEncode(dst, sum[:]), '"')
+		dst = appendHash(append(dst, `,"hash":`...), sum[:])
 	}
 	dst = append(dst, `,"entry":`...)
 	dst = append(dst, entry...)

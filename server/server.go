@@ -59,7 +59,7 @@ type Config struct {
 	// and must take the same time for every hash.
 	Tokens func(hash [32]byte) (name string, rights Rights)
 	// Stat returns the answer to {"stat":true}, which is sent as JSON. It is called from
-	// many goroutines. If it is nil, the answer is {"head":N}.
+	// many goroutines. If it is nil, the answer has the head and Capabilities.
 	Stat func() any
 	// TailCache is how many bytes of the newest lines are kept for followers; 64 MiB by
 	// default.
@@ -127,6 +127,8 @@ type Server struct {
 	open    atomic.Int64 // connections
 	counts  counts
 	readers readers
+
+	onceKnown atomic.Bool // the log's AwaitOnce has returned nil
 
 	reauthorized atomic.Uint64 // rounds of Reauthorize; changes under mu
 

@@ -147,7 +147,7 @@ func (w *writer) advance() error {
 
 // reply gathers the replies of all groups up to the first that goes beyond index last.
 func (w *writer) reply(last uint64) error {
-	for len(w.acks) > 0 && w.acks[0].last() <= last {
+	for len(w.acks) > 0 && w.acks[0].last <= last {
 		for g := w.acks[0]; g.more(); {
 			w.out = g.appendReply(w.out)
 		}
@@ -180,9 +180,9 @@ func (w *writer) follow() error {
 	head, moved := w.conn.server.log.Acked()
 	w.moved = moved
 	w.collect()
-	for w.read != nil && len(w.acks) > 0 && w.acks[0].last() <= head {
+	for w.read != nil && len(w.acks) > 0 && w.acks[0].last <= head {
 		for g := w.acks[0]; g.more(); {
-			index := g.nextIndex()
+			index := g.next().Index
 			if index > 0 {
 				if err := w.stream(index-1, head); err != nil {
 					return err

@@ -1,0 +1,220 @@
+package server
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+
+	"tcp-log-server/appends"
+	"tcp-log-server/canonical"
+)
+
+// terms are what a write asks for besides being stored, by its members "entries", "if", "once"
+// and "receipt". In other messages the last three are ignored, whatever they are.
+type terms struct {
+	on      appends.Condition
+	count   int  // of the entries in "entries"; 0 for a write with "entry"
+	receipt bool // the reply also tells hash and time
+
+	come    come // the members that have come
+	expects bool // "if" has a value, head
+	once    bool
+	head    uint64
+	batch   string // what is wrong with "entries"
+	fault   string // what is wrong with the first of the others that is wrong
+}
+
+// come is a set of members.
+type come uint8
+
+const (
+	comeEntries come = 1 << iota
+	comeIf
+	comeOnce
+	comeReceipt
+)
+
+// plain reports whether a write asks for nothing besides being stored.
+func (t *terms) plain() bool {
+	return t == nil || t.count == 0 && !t.receipt && t.on.Kind == appends.Always
+}
+
+// alone reports whether a write has an append for itself.
+func (t *terms) alone() bool { return t != nil && (t.count > 0 || t.on.Kind == appends.Expect) }
+
+// condition is that of a write.
+func (t *terms) condition() (on appends.Condition) {
+	if t != nil {
+		on = t.on
+	}
+	return on
+}
+
+// has notes that the member has come, and reports whether it had come before.
+func (p *parser) has(m come) (t *terms, twice bool) {
+	if p.terms == nil {
+		p.terms = new(terms)
+	}
+	t = p.terms
+	twice = t.come&m != 0
+	t.come |= m
+	return t, twice
+}
+
+// batched reports whether the message has "entries".
+func (p *parser) batched() bool { return p.terms != nil && p.terms.come&comeEntries != 0 }
+
+// expect parses the value of "if".
+func (p *parser) expect() error {
+	t, twice := p.has(comeIf)
+	text, err := p.text()
+	if err == nil {
+		t.head, t.expects = whole(text)
+		t.check("if", twice, t.expects, text, "a whole number from 0 on")
+	}
+	return err
+}
+
+// flag parses the value of "once" or "receipt". False is as if it were absent.
+func (p *parser) flag(m come, name string, flag func(t *terms) *bool) error {
+	t, twice := p.has(m)
+	text, err := p.text()
+	if err == nil {
+		value, ok := boolean(text)
+		*flag(t) = value
+		t.check(name, twice, ok, text, "true or false")
+	}
+	return err
+}
+
+// check notes what is wrong with a member, if anything is.
+func (t *terms) check(name string, twice, ok bool, text []byte, want string) {
+	switch {
+	case twice:
+		t.fault = cmp.Or(t.fault, fmt.Sprintf("%q occurs twice, want it once", name))
+	case !ok:
+		t.fault = cmp.Or(t.fault, fmt.Sprintf("%q is %s, want %s", name, describe(text), want))
+	}
+}
+
+// write returns the terms of a write, or what is wrong with it.
+func (p *parser) write() (t *terms, fault string) {
+	fault = p.fault(&p.id, "id", "a string that is not empty")
+	if t = p.terms; t == nil {
+		return nil, cmp.Or(fault, p.fault(&p.entry, "entry", wantEntry))
+	}
+	batched := p.batched()
+	switch {
+	case fault != "":
+		return t, fault
+	case batched && p.entry.seen != absent:
+		return t, `it has both "entry" and "entries", want one of them`
+	case batched && t.batch != "":
+		return t, t.batch
+	case !batched && p.entry.seen != good:
+		return t, p.fault(&p.entry, "entry", wantEntry)
+	case t.fault != "":
+		return t, t.fault
+	case t.expects && t.once:
+		return t, `it has both "if" and "once", want one of them`
+	case batched && t.once:
+		return t, `it has both "entries" and "once", want one of them`
+	case t.expects:
+		t.on = appends.Condition{Kind: appends.Expect, Head: t.head}
+	case t.once:
+		t.on = appends.Condition{Kind: appends.Once}
+	}
+	return t, ""
+}
+
+const wantEntry = "an object, an array or null"
+
+// beginsEntry reports whether an entry may begin with c.
+func beginsEntry(c byte) bool { return c == '{' || c == '[' || c == 'n' }
+
+// value parses the value of "entry" and appends its canonical form.
+func (p *parser) value() (err error) {
+	if p.at == len(p.line) {
+		return errNotJSON
+	}
+	if !beginsEntry(p.line[p.at]) {
+		return p.field(&p.entry, "entry", func([]byte) bool { return false })
+	}
+	if p.entry.seen != absent {
+		p.twice = "entry"
+	}
+	p.entry.seen = good
+	refused, err := p.store()
+	if refused != nil {
+		p.refused = refused
+	}
+	return err
+}
+
+// store parses the object, array or null that comes next as an entry, and appends its
+// canonical form and a newline. refused says why it is not acceptable.
+func (p *parser) store() (refused, err error) {
+	out, n, err := canonical.Append(p.entries, p.line[p.at:])
+	if err == nil {
+		p.entries = append(out, '\n')
+	} else if _, ok := errors.AsType[*canonical.RefusedError](err); ok {
+		refused = err
+	} else {
+		return nil, err
+	}
+	p.at += n
+	return refused, nil
+}
+
+// values parses the value of "entries" and appends the canonical form of each. One that is
+// not acceptable refuses all of them.
+func (p *parser) values() error {
+	t, twice := p.has(comeEntries)
+	if twice {
+		p.twice = "entries"
+	}
+	if p.at == len(p.line) || p.line[p.at] != '[' {
+		text, err := p.text()
+		if err == nil {
+			t.batch = `"entries" is ` + describe(text) + ", want an array of entries"
+		}
+		return err
+	}
+	first, why := 0, error(nil)
+	p.at++
+	p.space()
+	t.count = 0
+	for end := p.take(']'); !end; {
+		p.space()
+		refused, err := p.element()
+		if err != nil {
+			return err
+		}
+		if t.count++; refused != nil && why == nil {
+			first, why = t.count, refused
+		}
+		p.space()
+		if end = p.take(']'); !end && !p.take(',') {
+			return errNotJSON
+		}
+	}
+	switch {
+	case t.count == 0:
+		t.batch = `"entries" is an empty array, want at least one entry in it`
+	case why != nil:
+		p.refused = fmt.Errorf("entry %d of %d: %w", first, t.count, why)
+	}
+	return nil
+}
+
+// element parses the next value in "entries" as an entry.
+func (p *parser) element() (refused, err error) {
+	if p.at < len(p.line) && beginsEntry(p.line[p.at]) {
+		return p.store()
+	}
+	text, err := p.text()
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Errorf("it is %s, want %s", describe(text), wantEntry), nil
+}
