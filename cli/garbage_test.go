@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 
 	"tcp-log-server/server"
@@ -10,7 +13,34 @@ import (
 // below the limit of the heap, or the collector would run without end.
 func TestGarbageLimit(t *testing.T) {
 	c := server.NewConfig()
-	if bound := c.MemoryBound(); bound+gcRoom > gcLimit {
+	if bound := c.MemoryBound(0); bound+gcRoom > gcLimit {
 		t.Errorf("the server may hold %d MiB, and %d MiB of room are over the limit of %d MiB", bound>>20, gcRoom>>20, gcLimit>>20)
+	}
+}
+
+// TestMemoryPage: the bounds in docs/OPERATIONS.md are those of the default settings.
+func TestMemoryPage(t *testing.T) {
+	b, err := os.ReadFile("../docs/OPERATIONS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, page, _ := strings.Cut(string(b), "\n## Memory\n")
+	page, _, _ = strings.Cut(page, "\n## ")
+	page = strings.Join(strings.Fields(page), " ")
+	c := server.NewConfig()
+	together := c.MemoryBound(0)
+	for _, want := range []string{
+		fmt.Sprintf("| lines that are arriving, output that is not read, and filters | %d MiB |", c.MaxHeld>>20),
+		fmt.Sprintf("| entries that wait for the disk | %d MiB |", c.MaxInFlight>>20),
+		fmt.Sprintf("| replies that wait | %d MiB;", (together-c.MaxHeld-c.MaxInFlight-int64(c.TailCache))>>20),
+		fmt.Sprintf("| the newest lines, for followers | %d MiB |", c.TailCache>>20),
+		fmt.Sprintf("| **together** | **%d MiB** |", together>>20),
+		fmt.Sprintf("in addition at most %d KiB for each connection", server.ConnectionBound>>10),
+		fmt.Sprintf("below %d MiB", gcLimit>>20),
+		fmt.Sprintf("%s of them can hold %s MiB", grouped(uint64(c.MaxConnections)), grouped(uint64(c.MemoryBound(c.MaxConnections)>>20))),
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("docs/OPERATIONS.md does not say %q", want)
+		}
 	}
 }

@@ -180,8 +180,8 @@ const (
 	// for the peer, where there are few connections; minUnsent is the same where there
 	// are many. At the bound the connection is not read.
 	maxUnsent, minUnsent = 4 << 20, 16 << 10
-	// allUnsent is how many bytes of replies of all connections may wait, in addition to
-	// minUnsent each.
+	// allUnsent is how many bytes of replies of all connections may wait, where minUnsent
+	// each is not more.
 	allUnsent = 64 << 20
 )
 

@@ -97,14 +97,19 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// MemoryBound returns how many bytes peers can make a server hold that connections share:
-// what MaxHeld, MaxInFlight and TailCache bound, and replies that wait. Each connection
-// may hold 48 KiB in addition: the beginning of a line, output and replies that are
-// too small to count.
-func (c Config) MemoryBound() int64 {
+// MemoryBound returns how many bytes the peers of so many connections can make a server hold:
+// what MaxHeld, MaxInFlight and TailCache bound, replies that wait, and for each connection
+// ConnectionBound. This is the only place where they are added up; docs/OPERATIONS.md explains
+// them, and a test compares it.
+func (c Config) MemoryBound(connections int) int64 {
 	c = c.withDefaults()
-	return c.MaxHeld + c.MaxInFlight + int64(c.TailCache) + allUnsent
+	unsent := max(allUnsent, minUnsent*int64(connections))
+	return c.MaxHeld + c.MaxInFlight + int64(c.TailCache) + unsent + ConnectionBound*int64(connections)
 }
+
+// ConnectionBound is how many bytes each connection may hold in addition to what MaxHeld bounds: the
+// beginning of a line, output and a filter that are too small to count there.
+const ConnectionBound = lineFree + heldMin + filterFree
 
 // lineSlack is how much longer than the largest entry a line may be.
 const lineSlack = 64 << 10
