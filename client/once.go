@@ -43,6 +43,7 @@ type onceWrite struct {
 	more    *Result
 	err     error // of the last attempt
 	unknown bool  // an attempt may have stored the entry
+	holds   bool  // it was abandoned before the end of an attempt, and holds its cost until then
 }
 
 func newOnce(c *Client) *once {
@@ -130,6 +131,7 @@ func (o *once) answered(w *onceWrite, index uint64, err error) {
 	switch {
 	case w.place == nil: // abandoned
 		o.mu.Unlock()
+		o.client.room.Release(w.cost)
 		return
 	case err == nil:
 		w.more.Index = index
@@ -166,6 +168,7 @@ func (o *once) abandon(w *onceWrite, cause error) {
 		o.endAttempt(w)
 	default:
 		w.unknown = true
+		w.holds = true
 	}
 	o.remove(w)
 	err := w.given(cause)
@@ -192,7 +195,9 @@ func (o *once) finish(w *onceWrite, err error) {
 	if w.stop != nil {
 		w.stop()
 	}
-	o.client.room.Release(w.cost)
+	if !w.holds {
+		o.client.room.Release(w.cost)
+	}
 	if err != nil {
 		w.done(Result{}, err)
 		return

@@ -28,8 +28,13 @@ func parseReply(line []byte) (r reply, ok bool) {
 		if rest = rest[n:]; n > 0 && bytes.HasPrefix(rest, []byte(mid)) {
 			rest = rest[len(mid):]
 			index, n := digits(rest)
-			if n > 0 && index > 0 && len(rest) == n+1 && rest[n] == '}' {
-				return reply{id: id, index: index}, true
+			if n > 0 && index > 0 {
+				switch string(rest[n:]) {
+				case "}":
+					return reply{id: id, index: index}, true
+				case `,"seen":true}`:
+					return reply{id: id, index: index, more: &Result{Seen: true}}, true
+				}
 			}
 		}
 	}
