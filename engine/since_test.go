@@ -203,4 +203,3 @@ func TestSinceOlderStore(t *testing.T) {
 		}
 	})
 }
-
