@@ -38,7 +38,7 @@ func (c *cursor) next() (r Row, ok bool, err error) {
 	r = parseRow(c.buf[c.at:])
 	switch page := c.page - uint64(len(c.buf)-c.at+PageSize-1)/PageSize; {
 	case uint64(r.Delta) >= c.t.Span():
-		return r, false, c.t.damage(page, fmt.Errorf("%w: row of index %d in a table of indices %d to %d", segment.ErrDamaged, c.t.First+uint64(r.Delta), c.t.First, c.t.Last))
+		return r, false, c.t.damage(page, c.t.beyond(r))
 	case !first && compareRows(c.prev, r) >= 0:
 		return r, false, c.t.damage(page, fmt.Errorf("%w: row of index %d is not in its order", segment.ErrDamaged, c.t.First+uint64(r.Delta)))
 	case c.at%PageSize == 0 && c.t.fences[page-c.t.l.rows] != r.Prefix:

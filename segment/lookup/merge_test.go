@@ -15,7 +15,7 @@ import (
 // TestFindDuringMerge looks up hashes while tables are added, merged and dropped: a lookup
 // finds all that was in the tables before it began.
 func TestFindDuringMerge(t *testing.T) {
-	const n, tables = 30_000, 60
+	const n, tables = 15_000, 30
 	h := makeHashes(n)
 	dir := t.TempDir()
 	s, _ := openSet(t, dir, h)

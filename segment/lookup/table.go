@@ -19,7 +19,7 @@ import (
 // has none.
 type Budget struct{ left atomic.Int64 }
 
-// DefaultBudget is enough for the filters of about 43 million entries, in bytes.
+// DefaultBudget is enough for the filters of about 44 million entries, in bytes.
 const DefaultBudget = 64 << 20
 
 // NewBudget returns a Budget of so many bytes.
@@ -173,8 +173,11 @@ func (t *Table) find(prefix uint64, fn func(index uint64) (bool, error)) (stop b
 		i := sort.Search(n, func(i int) bool { return parseRow(page[i*RowSize:]).Prefix >= prefix })
 		for ; i < n; i++ {
 			r := parseRow(page[i*RowSize:])
-			if r.Prefix != prefix {
+			switch {
+			case r.Prefix != prefix:
 				return false, nil
+			case uint64(r.Delta) >= t.Span():
+				return false, t.damage(t.l.rows+p, t.beyond(r))
 			}
 			if stop, err := fn(t.First + uint64(r.Delta)); stop || err != nil {
 				return true, err
@@ -226,6 +229,11 @@ func (t *Table) readAt(b []byte, first uint64) error {
 		err = fmt.Errorf("%w: the file ends after %d of %d bytes", segment.ErrDamaged, n, len(b))
 	}
 	return t.damage(first, err)
+}
+
+// beyond says that the table has a row of an index that it does not cover.
+func (t *Table) beyond(r Row) error {
+	return fmt.Errorf("%w: row of index %d in a table of indices %d to %d", segment.ErrDamaged, t.First+uint64(r.Delta), t.First, t.Last)
 }
 
 // damage is err as what is wrong with page number n.
