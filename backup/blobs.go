@@ -25,7 +25,7 @@ const (
 
 // blobSet is what the source has of blobs, by name, as of after the records
 // were captured: 33 bytes of memory for each file. done marks those that
-// somebody has seen to.
+// a worker has handled.
 type blobSet struct {
 	hashes []segment.Hash // ascending
 	done   []atomic.Bool

@@ -12,12 +12,11 @@
 // the fewest and shortest escapes, numbers as ECMAScript writes them (ECMA-262,
 // Number::toString).
 //
-// RFC 8785 rounds every number to an IEEE 754 double. Here a number keeps all its significant digits, and
-// ECMAScript's rules say only where the point and the exponent go:
-// 9007199254740993.0 becomes 9007199254740993, 10E399 becomes 1e+400. So
-// numbers of equal value have one form, and numbers of different value have
-// different ones. For numbers that a double holds, the form is that of RFC 8785
-// to the letter.
+// RFC 8785 rounds every number to an IEEE 754 double. Here a number keeps all its
+// significant digits, and ECMAScript's rules say only where the point and the exponent
+// go: 9007199254740993.0 becomes 9007199254740993, 10E399 becomes 1e+400. So numbers of
+// equal value have one form, and numbers of different value have different ones. For
+// numbers that a double holds, the form is exactly that of RFC 8785.
 //
 // The canonical form of a canonical form is the same bytes.
 //

@@ -107,7 +107,7 @@ type store interface {
 	// do, to make the next commit quicker; it may have to wait for the disk then.
 	due() bool
 	prepare()
-	// prove has the store say that its last batch is durable. It is called by who leads,
+	// prove has the store say that its last batch is durable. It is called by the leader,
 	// while the log is idle. Errors are those of commit.
 	prove() error
 	read(ctx context.Context, from, through uint64, fn ReadFunc) error

@@ -36,7 +36,7 @@ type queue struct {
 	mu      sync.Mutex
 	waiting []submission
 	spare   []submission // for waiting, once that is taken
-	leading bool         // somebody leads,
+	leading bool         // there is a leader,
 	since   time.Time    // from this time on,
 	mine    bool         // and it is the committer
 	closed  bool
@@ -44,7 +44,7 @@ type queue struct {
 	wake    chan struct{} // holds a token when the committer may have something to do
 }
 
-// push adds a submission, unless the caller is willing to lead, nobody does, and
+// push adds a submission, unless the caller is willing to lead, there is no leader, and
 // nothing is under way: then lead is true, and the caller has to commit it and to
 // call yield. ok is false if the queue is closed.
 func (q *queue) push(s submission, willing bool) (lead, ok bool) {
@@ -102,8 +102,8 @@ func (q *queue) take(h *hookList, wait func()) []submission {
 	}
 }
 
-// lead makes the committer lead although it has nothing to commit, unless somebody
-// else leads or something waits. Then it has to call rest.
+// lead makes the committer lead although it has nothing to commit, unless there is
+// another leader or something waits. Then it has to call rest.
 func (q *queue) lead() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

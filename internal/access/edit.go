@@ -41,7 +41,7 @@ func AddToken(path, name, rights string) (string, error) {
 }
 
 // RemoveToken removes the line of a token from the file at path. It refuses to remove the last
-// one: a server would not read such a file, and go on admitting it.
+// one: a server would not accept such a file, and would keep admitting it.
 func RemoveToken(path, name string) error {
 	return edit(path, func(text []byte, tokens []token) ([]byte, error) {
 		switch found := slices.ContainsFunc(tokens, func(t token) bool { return t.name == name }); {
@@ -83,8 +83,8 @@ func ListTokens(path string) (list [][2]string, err error) {
 	return list, nil
 }
 
-// edit replaces the content of the file at path by what change makes of it, at once: whoever
-// reads the file, also after a crash, sees the old content or the new. Its mode and its owner
+// edit replaces the content of the file at path by what change makes of it, atomically: every
+// reader of the file, also after a crash, sees the old content or the new. Its mode and its owner
 // stay; a new file is readable by its owner alone. Two edits at a time do not mix: the second
 // fails.
 func edit(path string, change func(text []byte, tokens []token) ([]byte, error)) error {

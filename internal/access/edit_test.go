@@ -106,7 +106,7 @@ func TestEditTokens(t *testing.T) {
 		t.Error("a token is added to another file")
 	}
 	if names, _ := filepath.Glob(filepath.Join(dir, "*.new")); len(names) > 0 {
-		t.Errorf("left behind: %q", names)
+		t.Errorf("left over: %q", names)
 	}
 }
 

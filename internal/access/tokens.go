@@ -48,7 +48,7 @@ func (t *Tokens) Reload() error {
 	}
 	list, err := parseTokens(text)
 	if err == nil && len(list) == 0 {
-		err = fmt.Errorf("%w: it has no tokens, so nobody would be admitted; want lines `name sha256-of-token rights`, as `tcp-log-server token add` writes them", ErrTokens)
+		err = fmt.Errorf("%w: it has no tokens, so no client would be admitted; want lines `name sha256-of-token rights`, as `tcp-log-server token add` writes them", ErrTokens)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", t.path, err)

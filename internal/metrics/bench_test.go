@@ -8,7 +8,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// BenchmarkBatch and BenchmarkAck are what being watched costs a batch, and a
+// BenchmarkBatch and BenchmarkAck measure what metrics cost a batch, and a
 // group of writes that arrived together, without the clock.
 func BenchmarkBatch(b *testing.B) {
 	e := New(Build{})

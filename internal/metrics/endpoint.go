@@ -17,7 +17,7 @@ import (
 
 const (
 	// requestTime is how long a request may take to arrive, and its answer to be
-	// taken: those who watch come by every few seconds.
+	// read: monitoring asks every few seconds.
 	requestTime = 10 * time.Second
 	// idleTime is how long a connection may send nothing, before its first request or
 	// between two, so that idle ones cannot take all places for long.
@@ -29,8 +29,8 @@ const (
 )
 
 // Endpoint serves what an exporter shows over HTTP: /metrics, /healthz, /readyz
-// and, where that is wanted, /debug/pprof. It shares nothing with the log's own
-// connections, and whoever asks and does not take the answer holds up nobody.
+// and, if configured, /debug/pprof. It shares nothing with the log's own
+// connections, and a client that does not read its answer delays no other.
 type Endpoint struct {
 	exporter *Exporter
 	server   http.Server
@@ -84,7 +84,7 @@ func (e *Endpoint) Close() error {
 func (e *Endpoint) handler(profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		// All of it is gathered before any is sent: nothing waits for the peer.
+		// All of it is gathered before any is sent, so that nothing waits for the peer.
 		page := e.exporter.page(e.Refusing() == nil)
 		w.Header().Set("Content-Type", contentType)
 		w.Header().Set("Content-Length", fmt.Sprint(len(page)))

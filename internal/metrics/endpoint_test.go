@@ -129,8 +129,8 @@ func TestListenRefused(t *testing.T) {
 	}
 }
 
-// TestStalledWatchers: those that ask for half, or do not take what they asked
-// for, hold up neither others nor the end.
+// TestStalledWatchers: clients that send half a request, or do not read the answer,
+// delay neither others nor the end.
 func TestStalledWatchers(t *testing.T) {
 	e := New(Build{})
 	e.Show(fixed(engine.Stats{}, server.Stats{}))

@@ -1,7 +1,7 @@
-// Package metrics shows a running server to those who watch it: what it counts as
-// Prometheus metrics, whether it is alive, and whether it is ready. It takes all
-// that it shows from snapshots that the log and the server give, and from a few
-// histograms that their hooks feed.
+// Package metrics shows a running server to monitoring: its counters as Prometheus
+// metrics, whether it is alive, and whether it is ready. It takes everything from
+// snapshots that the log and the server give, and from a few histograms that their
+// hooks feed.
 package metrics
 
 import (
@@ -36,7 +36,7 @@ type Sources struct {
 	Refusing func() error
 }
 
-// New is an exporter that has nothing to show yet but the process.
+// New returns an exporter that shows only the process yet.
 func New(build Build) *Exporter {
 	return &Exporter{
 		build:        build,

@@ -82,8 +82,8 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestNothingLeftOut: whatever the log or the server comes to count is shown, but
-// for what these names say.
+// TestNothingLeftOut: every counter of the log and of the server is shown, except
+// those named here.
 func TestNothingLeftOut(t *testing.T) {
 	hidden := []string{
 		"First",   // where the segments begin says little: store_bytes says how much there is

@@ -20,7 +20,7 @@ func newHistogram(unit float64, bounds ...uint64) *histogram {
 }
 
 // newDurations is a histogram of durations, from 50 µs, which is a good disk's
-// sync, to 10 s, at which everybody has given up.
+// sync, to 10 s, by which every client has given up.
 func newDurations() *histogram {
 	var bounds []uint64
 	for _, d := range []time.Duration{

@@ -4,7 +4,7 @@
 // first call after the program has been idle then wakes the runtime thread that watches
 // over such calls, and that thread comes back every 20 µs for a while. A program that
 // waits for a message, handles it, and waits again pays for that with each message. A
-// call that does not wait needs no watching over.
+// call that does not wait needs no watching.
 //
 // Except on Linux, and under the race detector, the calls are the usual ones.
 package nowait

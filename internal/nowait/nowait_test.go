@@ -30,7 +30,7 @@ func pair(t *testing.T) (near, far uintptr) {
 	return uintptr(fds[0]), uintptr(fds[1])
 }
 
-// TestTransfer: all arrives, in as many writes and reads as it takes, and none of them
+// TestTransfer: everything arrives, in as many writes and reads as it takes, and none of them
 // waits.
 func TestTransfer(t *testing.T) {
 	near, far := pair(t)
@@ -63,7 +63,7 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
-// TestEnds: what there is to say beside bytes.
+// TestEnds: the end of the input, and errors.
 func TestEnds(t *testing.T) {
 	near, far := pair(t)
 	b := make([]byte, 10)
@@ -206,8 +206,8 @@ func TestResetConnection(t *testing.T) {
 	}
 }
 
-// TestWriter: it writes what the socket takes, which ends at some time where nobody
-// reads.
+// TestWriter: it writes what the socket takes, which becomes nothing if the peer does not
+// read.
 func TestWriter(t *testing.T) {
 	nc, peer := connected(t)
 	w, raw, b := NewWriter(), raw(t, nc), make([]byte, 1<<20)

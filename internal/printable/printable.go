@@ -12,7 +12,7 @@ import (
 	"unicode/utf8"
 )
 
-// Text is s with all that is not printable escaped, as JSON does it: `\u001b`. So JSON
+// Text is s with everything that is not printable escaped, as JSON does it: `\u001b`. So JSON
 // text stays JSON text with the same value. A byte that is no UTF-8 comes out as `\xff`.
 func Text(s string) string {
 	if strings.IndexFunc(s, unprintable) < 0 {

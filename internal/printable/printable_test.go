@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestText: what is printable stays as it is, and all else is escaped.
+// TestText: printable text stays as it is, and everything else is escaped.
 func TestText(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                       "",

@@ -17,7 +17,7 @@ import (
 )
 
 // Memory in place of a directory means that the log keeps that part in memory, so
-// there is nothing of it to read.
+// it cannot be read.
 const Memory = segment.Memory
 
 var (

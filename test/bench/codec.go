@@ -14,7 +14,7 @@ type appender interface {
 	greeting() (send []byte, until string)
 	// requests appends n append requests to dst, stamped as sent at now.
 	requests(dst []byte, n int, now int64) []byte
-	// replies counts the whole acknowledgements at the start of b, and their
+	// replies counts the complete acknowledgements at the start of b, and their
 	// bytes. A refusal by the server is an error.
 	replies(b []byte) (used, n int, err error)
 }
@@ -25,7 +25,7 @@ type reader interface {
 	// ask appends the reader's next message to dst, if there is one: the first
 	// request, the next pull, or an answer to the server's flow control.
 	ask(dst []byte) []byte
-	// scan consumes the whole messages at the start of b, checks that no entry is
+	// scan consumes the complete messages at the start of b, checks that no entry is
 	// missing or repeated, and calls visit, if not nil, with the stored bytes of
 	// each.
 	scan(b []byte, visit func(entry []byte)) (used, entries int, err error)

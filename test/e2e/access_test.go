@@ -89,7 +89,7 @@ func TestMutualTLS(t *testing.T) {
 	oldCert, oldKey := authority.Issue(t, "alice", time.Now().Add(-time.Minute))
 	refused("expired certificate", authority.Client(t, oldCert, oldKey))
 
-	// New certificates are taken up, and nobody who is in notices.
+	// New certificates are loaded, and clients that are connected do not notice.
 	other.IssueTo(t, "server", later, cert, key)
 	d.cmd.Process.Signal(syscall.SIGHUP)
 	d.event(t, "reloaded")

@@ -136,8 +136,8 @@ func growLog(t *testing.T, dir string, round int) {
 	}
 }
 
-// runKilled runs cmd, kills it after the delay, which begins once what lies at
-// path has changed, at once if that is "", and reports whether that ended it.
+// runKilled runs cmd, kills it after the delay, which begins once the file at path has
+// changed, at once if path is "", and reports whether that ended it.
 func runKilled(t *testing.T, cmd *exec.Cmd, path string, delay time.Duration) bool {
 	t.Helper()
 	was, _ := os.Stat(path)
@@ -167,8 +167,8 @@ func runKilled(t *testing.T, cmd *exec.Cmd, path string, delay time.Duration) bo
 	}
 }
 
-// changed reports whether a file is another one than it was, or has been written
-// to; nil stands for none.
+// changed reports whether a file was replaced or has been written to; nil means that
+// there is none.
 func changed(was, is os.FileInfo) bool {
 	if was == nil || is == nil {
 		return (was == nil) != (is == nil)

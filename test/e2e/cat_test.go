@@ -71,7 +71,7 @@ func TestCatCommand(t *testing.T) {
 		t.Error("cat has changed the directory")
 	}
 
-	// Beside the daemon: the same, and the daemon's lock is no matter.
+	// Beside the daemon: the same, whatever the daemon has locked.
 	d := start(t, "DATA="+data, "LOOSE_MAX=0")
 	if code, out, errs := runBinary(t, "cat", data); code != 0 || out != all.String() {
 		t.Errorf("beside the daemon: exit code %d, %.200q, %q", code, out, errs)
@@ -106,7 +106,7 @@ func TestCatCommand(t *testing.T) {
 	}
 }
 
-// TestCatPipe: a reader that goes away ends it, and nothing is said.
+// TestCatPipe: a reader that goes away ends it, without an error.
 func TestCatPipe(t *testing.T) {
 	data := filledStore(t, 20000)
 	path, err := binary()

@@ -128,7 +128,7 @@ func TestAppendCommand(t *testing.T) {
 	}
 }
 
-// checkErrors holds the lines of standard error to what they shall say.
+// checkErrors compares the lines of standard error with what they must contain.
 func checkErrors(t *testing.T, got string, want []string) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSuffix(got, "\n"), "\n")
@@ -168,8 +168,8 @@ func fakeServer(t *testing.T, scripts ...func(nc net.Conn, lines *bufio.Reader))
 	return ln.Addr().String()
 }
 
-// TestAppendCommandLost: a connection that is lost leaves no doubt about what is
-// in doubt.
+// TestAppendCommandLost: after a lost connection the report names the entries whose
+// outcome is unknown.
 func TestAppendCommandLost(t *testing.T) {
 	lost := func(nc net.Conn, lines *bufio.Reader) {
 		for n := range 10 {
@@ -263,8 +263,8 @@ func TestAppendCommandLost(t *testing.T) {
 	checkErrors(t, r.err, []string{"append: stored: argument 1 (index 1); refused: argument 2; not sent: arguments 3-4"})
 }
 
-// TestAppendCommandHints: what a server that does not serve says is printed once,
-// with what to do, and not one entry that may be stored counts as not stored.
+// TestAppendCommandHints: the answer of a server that turns the client away is printed
+// once, with what to do, and no entry that may be stored counts as not stored.
 func TestAppendCommandHints(t *testing.T) {
 	const lost = "connection lost: closed by the server; has it been stopped? if it speaks TLS, add --tls; unknown: lines 1-3; read the log from 1"
 	const tls = "append: the server requires TLS; add --tls, or --tls-ca FILE with its authority or its certificate; not sent: lines 1-3"
@@ -389,7 +389,7 @@ func TestReadCommand(t *testing.T) {
 	}
 }
 
-// TestReadCommandDamaged: an entry that the server cannot give has its place.
+// TestReadCommandDamaged: an entry that the server cannot read is reported in its place.
 func TestReadCommandDamaged(t *testing.T) {
 	script := func(nc net.Conn, lines *bufio.Reader) {
 		lines.ReadString('\n')
@@ -408,7 +408,7 @@ func TestReadCommandDamaged(t *testing.T) {
 	checkErrors(t, r.err, []string{`entry 2: its "disk"`, "could not read 1 of the entries"})
 }
 
-// follower is a command that follows, its lines handed on as they come.
+// follower is a command that follows, and the lines that it prints.
 type follower struct {
 	cmd   *exec.Cmd
 	lines chan string // closed at its end
@@ -449,7 +449,7 @@ func (f *follower) want(t *testing.T, want string) {
 	}
 }
 
-// TestFollowKilled: a follower stays through kill -9 and restarts of the server, and
+// TestFollowKilled: a follower survives kill -9 and restarts of the server, and
 // misses and repeats nothing.
 func TestFollowKilled(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
@@ -499,7 +499,7 @@ func TestTailFollow(t *testing.T) {
 	all.want(t, "1")
 	all.want(t, "2")
 	all.want(t, "3")
-	// When the one that prints nothing has begun does not show, so it gets more and
+	// It does not show when the one that prints nothing has begun, so it gets more and
 	// more until it prints the first of them.
 	for n := 4; ; n++ {
 		talk(t, d.addr, fmt.Sprintf(`{"id":"x","entry":[%d]}`+"\n", n))

@@ -118,7 +118,7 @@ var completionCases = []struct {
 	{"cat --from ", []string{"-store", "-notes", "---from"}},
 }
 
-// unwanted tells the words of completionCases that must not be offered.
+// unwanted returns the words of completionCases that must not be offered.
 func unwanted(word string) (string, bool) {
 	if rest, cut := strings.CutPrefix(word, "-"); cut && (!strings.HasPrefix(rest, "-") || strings.HasPrefix(rest, "--")) {
 		return rest, true
@@ -150,7 +150,7 @@ func TestBashCompletion(t *testing.T) {
 	}
 	checkOffered(t, "cat --data=", offered("cat", "--data", "="), []string{"store", "-notes"})
 	checkOffered(t, "cat --data=st", offered("cat", "--data", "=", "st"), []string{"store"})
-	// All that the help shows, and nothing else.
+	// Everything that the help shows, and nothing else.
 	for command, flags := range helped(t) {
 		words := []string{command, "-"}
 		if command == "" {

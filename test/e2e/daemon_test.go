@@ -106,7 +106,7 @@ func launchBy(t *testing.T, cmd *exec.Cmd, settings ...string) *daemon {
 			}
 			select {
 			case d.events <- e:
-			default: // nobody looks at this one
+			default: // no test looks at this one
 			}
 		}
 	}()
@@ -411,7 +411,7 @@ func TestSecondSignal(t *testing.T) {
 	}
 	defer c.Close()
 	d.event(t, "connected")
-	// A client that stays is waited for, for a moment; the second signal is not.
+	// The server waits a moment for a client that stays, until the second signal.
 	d.cmd.Process.Signal(syscall.SIGTERM)
 	d.event(t, "stopping")
 	ended := make(chan int)
@@ -429,8 +429,8 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// TestSharedIndex: two logs that were given one directory by mistake would write
-// over each other's records.
+// TestSharedIndex: two logs that were given one directory by mistake would
+// overwrite each other's records.
 func TestSharedIndex(t *testing.T) {
 	dir := t.TempDir()
 	start(t, "DATA="+filepath.Join(dir, "a"), "WAL="+filepath.Join(dir, "wal"))
@@ -459,8 +459,8 @@ func TestSharedIndexOfOneStore(t *testing.T) {
 	}
 }
 
-// TestLogReader: whoever reads the log may go away, or stop reading, and the
-// server serves on and ends in good order.
+// TestLogReader: if the reader of the log goes away, or stops reading, the server
+// continues to serve, and ends in good order.
 func TestLogReader(t *testing.T) {
 	path, err := binary()
 	if err != nil {

@@ -152,7 +152,7 @@ type damage struct {
 // segmentDamages are the ways to damage the nth of the store's segments.
 func segmentDamages(n int) []damage {
 	const head = segment.BatchHeaderSize
-	// in edits the bytes of a segment of which it knows where its batches begin.
+	// in edits the bytes of a segment whose batches begin at the given offsets.
 	in := func(name string, fn func(b []byte, at []int) []byte) damage {
 		return damage{fmt.Sprintf("segment %d: %s", n, name), func(s damagedStore) {
 			paths := s.segments()
@@ -258,7 +258,7 @@ func segmentDamages(n int) []damage {
 	return ds
 }
 
-// otherDamages are the ways to damage index and blobs, and both with segments.
+// otherDamages are the ways to damage the index and the blobs, alone or with segments.
 func otherDamages() []damage {
 	const stride = segment.RecordSize + 1
 	records := func(name string, fn func(b []byte) []byte) damage {
@@ -342,8 +342,8 @@ func otherDamages() []damage {
 	return ds
 }
 
-// view is what one way of reading says of a store: the entries that it can read,
-// and how far the log goes.
+// view is what one way of reading finds in a store: the entries that it can read,
+// and the head.
 type view struct {
 	head    uint64
 	entries map[uint64]bool
@@ -378,7 +378,7 @@ func catView(t *testing.T, dir string) view {
 }
 
 // daemonView is what the daemon reads, from the first entry on, and one by one.
-// ok says that it starts.
+// ok reports whether it starts.
 func daemonView(t *testing.T, dir string) (v view, ok bool) {
 	t.Helper()
 	c := engine.NewConfig(dir)

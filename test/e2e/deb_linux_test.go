@@ -30,7 +30,7 @@ func TestDeb(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer os.RemoveAll(root)
-		// The server runs as a user of its own, who must get to it.
+		// The server runs as a user of its own, which must be able to reach it.
 		if err := os.Chmod(root, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +42,7 @@ func TestDeb(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(root, "var/lib/dpkg/status"), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		// Nothing else is installed there, and so nothing that is depended on.
+		// Nothing else is installed there, so no dependency is either.
 		packageLife(t, deb, root, "--root="+root, "--force-script-chrootless", "--force-depends", "--log="+filepath.Join(root, "log"))
 	})
 	t.Run("machine", func(t *testing.T) {
@@ -88,7 +88,7 @@ func packageLife(t *testing.T, deb, root string, options ...string) {
 		enabled  = "etc/systemd/system/multi-user.target.wants/tcp-log-server.service"
 	)
 
-	// Purged before its first start, the package leaves no directory behind.
+	// Purged before its first start, the package leaves no directory.
 	dpkg("-i", deb)
 	dpkg("--purge", "tcp-log-server")
 	for _, path := range []string{data, defaults, enabled} {

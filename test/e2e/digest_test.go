@@ -81,7 +81,7 @@ func TestDigestElsewhere(t *testing.T) {
 	if out := cron(m[2]); !strings.Contains(out, "entries 1 to 3 of "+data+" do not have the digest ") {
 		t.Errorf("of an older copy the check prints\n%s", out)
 	}
-	// A copy that has gone another way has the entries, but not the same ones.
+	// A copy that has diverged has as many entries, but not the same ones.
 	d = start(t, "DATA="+data)
 	add("[5][6]", "4")
 	if out := cron(m[2]); !strings.Contains(out, "do not have the digest ") {

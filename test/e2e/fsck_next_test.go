@@ -48,7 +48,7 @@ func TestFsckNext(t *testing.T) {
 	}
 }
 
-// TestFsckOtherLog: a copy of another log is wrong usage, as no copy at all is.
+// TestFsckOtherLog: a copy of another log is wrong usage, and so is a directory without a log.
 func TestFsckOtherLog(t *testing.T) {
 	dir, other := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "data")
 	appendTo(t, dir, "[1]\n")

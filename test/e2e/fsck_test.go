@@ -114,7 +114,7 @@ func TestFsckCommand(t *testing.T) {
 	}
 }
 
-// TestFsckRefuses: what cannot have been meant is refused by name.
+// TestFsckRefuses: flags that cannot be meant are refused by name.
 func TestFsckRefuses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	appendTo(t, dir, "[1]\n")

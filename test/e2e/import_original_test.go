@@ -141,7 +141,7 @@ func TestImportOriginal(t *testing.T) {
 			if _, got, _ := runBinary(t, "read", server.addr); got != want.String() {
 				t.Errorf("from the server: %.200q, want %.200q", got, want.String())
 			}
-			// Again, and with nothing more to bring.
+			// Again, with nothing left to import.
 			if code, _, errs := runBinary(t, "import", addr, "--into", server.addr); code != 0 || !strings.Contains(errs, "0 imported and read back, 600 already there") {
 				t.Errorf("a second time: exit code %d, %q", code, errs)
 			}
@@ -183,7 +183,7 @@ func TestOriginalGeneration(t *testing.T) {
 	}
 }
 
-// treeOf is every name and every byte below dir but LevelDB's diary.
+// treeOf is every name and every byte below dir except LevelDB's own log.
 func treeOf(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder

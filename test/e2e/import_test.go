@@ -45,8 +45,8 @@ func oldServer(t *testing.T, entries ...string) (addr string) {
 	return ln.Addr().String()
 }
 
-// TestImportRefused: what this log does not take stops the import, which goes on
-// with placeholders, and does not mind them when it is run again.
+// TestImportRefused: an entry that this log does not accept stops the import; with
+// placeholders it continues, and accepts them when it is run again.
 func TestImportRefused(t *testing.T) {
 	large := `["` + strings.Repeat("x", 3000) + `"]`
 	old := oldServer(t, `{"n":1}`, `["\ud83d"]`, `{"n":3}`, large, `{"n":5}`, `{"a":1,"a":2}`)

@@ -18,7 +18,7 @@ import (
 	"tcp-log-server/internal/metrics/metricstest"
 )
 
-// watched is a running server that shows itself.
+// watched is a running server with an endpoint for metrics.
 type watched struct {
 	*daemon
 	metrics string // where
@@ -202,7 +202,7 @@ func TestErrorsByKind(t *testing.T) {
 	}
 }
 
-// TestMetricsBeforeRecovery: the endpoint listens before the log is looked at, so
+// TestMetricsBeforeRecovery: the endpoint listens before the log is opened, so
 // that a start that takes long, or fails, can be seen.
 func TestMetricsBeforeRecovery(t *testing.T) {
 	data := t.TempDir()
@@ -220,7 +220,7 @@ func TestMetricsBeforeRecovery(t *testing.T) {
 }
 
 // TestMetricsAtTheEnd: while connections are waited for the server is alive and
-// not ready; then it ends, whoever still waits for an answer of the endpoint's.
+// not ready; then it ends, even if clients of the endpoint still wait for an answer.
 func TestMetricsAtTheEnd(t *testing.T) {
 	w := startWatched(t, "DATA=memory", "PPROF=1")
 	stays, err := net.Dial("tcp", w.addr)

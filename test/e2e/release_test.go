@@ -21,7 +21,7 @@ done
 `
 
 // TestReleaseOrder: make dist and make deb, in either order, leave the same files, with a checksum
-// of each, and nothing of an earlier version.
+// of each, and nothing from an earlier version.
 func TestReleaseOrder(t *testing.T) {
 	for _, tool := range []string{"make", "sha256sum", "find"} {
 		if _, err := exec.LookPath(tool); err != nil {

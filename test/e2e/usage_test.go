@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/cli"
 )
 
-// TestWrongUsage: what is wrong with a command line is said in one line, with the
-// names that the help has, and the exit code is the one for it.
+// TestWrongUsage: the error of a wrong command line is one line, with the names of the
+// help, and the exit code is ExitUsage.
 func TestWrongUsage(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "f.ndjson")
@@ -97,7 +97,7 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
-// TestSingular: of one thing the commands speak in the singular.
+// TestSingular: the commands use the singular for one thing.
 func TestSingular(t *testing.T) {
 	work := t.TempDir()
 	data, copied := filepath.Join(work, "data"), filepath.Join(work, "copy")
