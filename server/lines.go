@@ -64,6 +64,14 @@ func appendHash(dst, hash []byte) []byte {
 	return append(hex.AppendEncode(append(dst, '"'), hash), '"')
 }
 
+// appendTime appends a time in µs since 1970 UTC as JSON text, null for one that is not known.
+func appendTime(dst []byte, at int64) []byte {
+	if at == 0 {
+		return append(dst, "null"...)
+	}
+	return time.UnixMicro(at).UTC().AppendFormat(dst, `"2006-01-02T15:04:05.000000Z"`)
+}
+
 // cutLine splits b after its first newline.
 func cutLine(b []byte) (line, rest []byte) {
 	if i := bytes.IndexByte(b, '\n'); i >= 0 {

@@ -43,7 +43,7 @@ const (
 	optionCount
 )
 
-// option is a name and what its value has to be.
+// optionNames are their names, and what their values have to be.
 var optionNames = [optionCount]struct{ name, want string }{
 	optionHash:    {"hash", "true or false"},
 	optionLast:    {"last", wantIndex},
@@ -318,14 +318,6 @@ func (r *request) appendLine(dst []byte, index uint64, at int64, entry []byte) [
 	dst = append(dst, `,"entry":`...)
 	dst = append(dst, entry...)
 	return append(dst, "}\n"...)
-}
-
-// appendTime appends a time in µs since 1970 UTC as JSON text, null for one that is not known.
-func appendTime(dst []byte, at int64) []byte {
-	if at == 0 {
-		return append(dst, "null"...)
-	}
-	return time.UnixMicro(at).UTC().AppendFormat(dst, `"2006-01-02T15:04:05.000000Z"`)
 }
 
 // sent notes that n lines were gathered, the last of them for index. If those were all that
