@@ -255,7 +255,7 @@ var errStopping = errors.New("not stored: the server is shutting down")
 
 // trySubmit is submit if there is room; otherwise ok is false. It never waits.
 func (c *conn) trySubmit(g *group) (ok bool) {
-	g.cost = min(int64(len(g.entries)+len(g.hashes)), c.server.cfg.MaxInFlight)
+	g.cost = min(int64(len(g.entries)), c.server.cfg.MaxInFlight)
 	if !c.server.inFlight.TryAcquire(g.cost) {
 		return false
 	}
