@@ -169,7 +169,7 @@ func (h *hashes) open() error {
 	for _, f := range dropped {
 		d.log.Warn().Err(f.Err).Str("event", "lookup").Msg("a table of hashes is made again")
 	}
-	return source.err
+	return nil
 }
 
 // catchUp adds what the log holds to the tables, up to where the leader goes on.
@@ -194,8 +194,7 @@ func (h *hashes) fill(through uint64) error {
 	source := hashSource{log: h.log, ctx: h.ctx}
 	defer source.close()
 	if h.tables != nil {
-		err := h.tables.Fill(h.ctx, source.view(h.log.disk.id, through))
-		return errors.Join(source.err, h.damage(err))
+		return h.damage(h.tables.Fill(h.ctx, source.view(h.log.disk.id, through)))
 	}
 	h.old = newHashMap(1)
 	for index := uint64(1); index <= through; index++ {

@@ -16,7 +16,6 @@ const hashAhead = 4096
 type hashSource struct {
 	log *Log
 	ctx context.Context
-	err error // of view's Hash
 
 	records *reader // for its records; nil in memory
 	ahead   []hashed
@@ -30,15 +29,11 @@ type hashed struct {
 	ok   bool
 }
 
-// view is the log through an index for package lookup. What goes wrong is left in err, and
-// then the hashes are not to be used.
+// view is the log through an index for package lookup.
 func (s *hashSource) view(store segment.StoreID, through uint64) lookup.Log {
-	return lookup.Log{Store: store, Head: through, Hash: func(index uint64) (segment.Hash, bool) {
+	return lookup.Log{Store: store, Head: through, Hash: func(index uint64) (segment.Hash, bool, error) {
 		hash, _, ok, err := s.at(index, through)
-		if err != nil && s.err == nil {
-			s.err = err
-		}
-		return hash, ok
+		return hash, ok, err
 	}}
 }
 

@@ -309,8 +309,8 @@ func checkTables(t *testing.T, dir string, entries []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		log := lookup.Log{Store: segment.StoreID(b[16:32]), Head: uint64(len(entries)), Hash: func(index uint64) (segment.Hash, bool) {
-			return segment.Sum([]byte(entries[index-1])), true
+		log := lookup.Log{Store: segment.StoreID(b[16:32]), Head: uint64(len(entries)), Hash: func(index uint64) (segment.Hash, bool, error) {
+			return segment.Sum([]byte(entries[index-1])), true, nil
 		}}
 		if err := lookup.Check(path, log); err != nil {
 			t.Error(err)

@@ -9,87 +9,133 @@ import (
 )
 
 // Check checks the table at path: every page, and that its rows are those of the entries
-// of log. The error wraps segment.ErrDamaged, segment.ErrVersion or ErrStale, or is that
-// of opening the file. It calls log.Hash with ascending indices, and once more only to
-// say what is wrong.
+// of log. The error wraps segment.ErrDamaged, segment.ErrVersion, ErrStale or ErrRows, or
+// is that of opening the file or of log.Hash, which gets ascending indices.
 func Check(path string, log Log) error {
-	first, last, ok := ParseName(filepath.Base(path))
-	if !ok {
-		return fmt.Errorf("%s is not the name of a lookup table", path)
-	}
-	t, err := openOf(file{path, first, last}, log)
+	c, err := NewChecker(path, log.Store)
 	if err != nil {
 		return err
 	}
-	defer t.Close()
-	// The rows are in the order of their hashes, the log in that of its indices. To compare
-	// them without holding all in memory, the sums of a random function of each are compared.
-	seed := maphash.MakeSeed()
-	var rows, want uint64
-	sum, err := t.checkRows(func(r Row) uint64 { return maphash.Comparable(seed, r) })
-	if err != nil {
+	defer c.Close()
+	if c.Last > log.Head {
+		return c.beyondHead(log.Head)
+	}
+	if err := c.Pages(); err != nil {
 		return err
 	}
-	for i := first; i <= last; i++ {
-		if hash, ok := log.Hash(i); ok {
-			sum -= maphash.Comparable(seed, Row{Prefix: Prefix(hash), Delta: uint32(i - first)})
-			want++
+	for i := c.First; i <= c.Last; i++ {
+		hash, ok, err := log.Hash(i)
+		if err != nil {
+			return err
 		}
+		c.Entry(i, hash, ok)
 	}
-	if rows = t.Rows; rows == want && sum == 0 {
-		return nil
-	}
-	return t.mismatch(log, want)
+	return c.Done()
 }
 
-// checkRows reads all pages, looks each row up in the filter, and adds up f of the rows.
-func (t *Table) checkRows(f func(Row) uint64) (sum uint64, err error) {
+// Checker checks a table against a log whose entries it gets one by one, so that a log
+// is read once for all that is checked. Call Pages, then Entry for each entry, then Done.
+type Checker struct {
+	*Table
+	// The rows are in the order of their hashes, the entries in that of their indices. To
+	// compare them without holding either in memory, a random function of each is added
+	// up for the rows and subtracted for the entries.
+	seed maphash.Seed
+	sum  uint64
+	seen uint64 // entries, and those of them that are not lost
+	kept uint64
+	last segment.Hash
+}
+
+// NewChecker opens the table at path. Errors are those of Open, and damage if the name is
+// of other indices than the header.
+func NewChecker(path string, store segment.StoreID) (*Checker, error) {
+	t, err := Open(path, store, nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.named(); err != nil {
+		t.Close()
+		return nil, err
+	}
+	return &Checker{Table: t, seed: maphash.MakeSeed()}, nil
+}
+
+// Pages checks every page, that the rows are in their order, and that the filter and the
+// fences have them. Errors wrap segment.ErrDamaged.
+func (c *Checker) Pages() error {
+	t := c.Table
 	filter := make([]byte, PageSize)
 	page := t.l.filter // the next one to read
 	rows := newCursor(t)
 	for {
 		r, ok, err := rows.next()
 		if err != nil {
-			return 0, err
+			return err
 		}
-		through := t.l.end
-		block := blockOf(r.Prefix, t.l.blocks)
+		block, through := blockOf(r.Prefix, t.l.blocks), t.l.end
 		if ok {
 			through = t.l.filter + block/blocksPage + 1
 		}
 		for ; page < through; page++ {
 			if err := t.readPages(filter, page); err != nil {
-				return 0, err
+				return err
 			}
 		}
 		if !ok {
-			return sum, nil
+			return nil
 		}
 		if !hasBits(filter[block%blocksPage*blockSize:][:blockSize], r.Prefix) {
-			return 0, t.damage(page-1, fmt.Errorf("%w: the filter lacks the row of index %d", segment.ErrDamaged, t.First+uint64(r.Delta)))
+			return t.damage(page-1, fmt.Errorf("%w: the filter lacks the row of index %d", segment.ErrDamaged, t.First+uint64(r.Delta)))
 		}
-		sum += f(r)
+		c.sum += maphash.Comparable(c.seed, r)
 	}
 }
 
-// mismatch says which row is not of log, or that rows are missing of the number that the
-// log has.
-func (t *Table) mismatch(log Log, want uint64) error {
-	rows := newCursor(t)
-	for {
-		r, ok, err := rows.next()
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return fmt.Errorf("%s: %w: it has %d rows, the log has %d entries from index %d to %d", t.Path, ErrStale, t.Rows, want, t.First, t.Last)
-		}
-		index := t.First + uint64(r.Delta)
-		switch hash, ok := log.Hash(index); {
-		case !ok:
-			return fmt.Errorf("%s: %w: it has a row of index %d, which is lost", t.Path, ErrStale, index)
-		case Prefix(hash) != r.Prefix:
-			return fmt.Errorf("%s: %w: the hash of index %d begins with %016x, in the log with %016x", t.Path, ErrStale, index, r.Prefix, Prefix(hash))
+// Entry notes the entry of an index of the log; ok is false if it is lost. Indices may be
+// in any order, and those that the table does not cover are ignored.
+func (c *Checker) Entry(index uint64, hash segment.Hash, ok bool) {
+	if index < c.First || index > c.Last {
+		return
+	}
+	c.seen++
+	if ok {
+		c.kept++
+		c.sum -= maphash.Comparable(c.seed, Row{Prefix: Prefix(hash), Delta: uint32(index - c.First)})
+		if index == c.Last {
+			c.last = hash
 		}
 	}
+}
+
+// Done says whether the rows are those of the entries: the error wraps ErrStale or ErrRows.
+// It is nil unless every entry of the table has been noted: then nothing is known.
+func (c *Checker) Done() error {
+	switch {
+	case c.seen < c.Span():
+		return nil
+	case c.last != c.Hash:
+		return c.otherHistory(c.last)
+	case c.kept != c.Rows, c.sum != 0:
+		return fmt.Errorf("%s: %w: it has %d rows, the log has %d entries from index %d to %d that are not lost", c.Path, ErrRows, c.Rows, c.kept, c.First, c.Last)
+	}
+	return nil
+}
+
+// The ways in which a whole table can be none of a log's.
+
+// named compares the header with the name of the file.
+func (t *Table) named() error {
+	if name := filepath.Base(t.Path); name != Name(t.First, t.Last) {
+		return t.damage(0, fmt.Errorf("%w: the header has indices %d to %d, the name says otherwise", segment.ErrDamaged, t.First, t.Last))
+	}
+	return nil
+}
+
+func (t *Table) beyondHead(head uint64) error {
+	return fmt.Errorf("%s: %w: its last index is %d, that of the log is %d", t.Path, ErrStale, t.Last, head)
+}
+
+func (t *Table) otherHistory(hash segment.Hash) error {
+	return fmt.Errorf("%s: %w: the entry of index %d had hash %s, in the log it has %s", t.Path, ErrStale, t.Last, t.Hash, hash)
 }

@@ -221,13 +221,13 @@ func TestWrongButSummed(t *testing.T) {
 		{"last index beyond the log", func(b []byte) { b[42] = 2 }, nil, segment.ErrDamaged},
 		{"more rows than indices", func(b []byte) { b[50] = 1 }, segment.ErrDamaged, segment.ErrDamaged},
 		{"more rows than pages", func(b []byte) { binary.LittleEndian.PutUint64(b[48:], 100) }, segment.ErrDamaged, segment.ErrDamaged},
-		{"one row less", func(b []byte) { binary.LittleEndian.PutUint64(b[48:], n-3) }, nil, ErrStale},
+		{"one row less", func(b []byte) { binary.LittleEndian.PutUint64(b[48:], n-3) }, nil, ErrRows},
 		{"hash of the last", func(b []byte) { b[56]++ }, nil, ErrStale},
 		{"fences not in order", func(b []byte) { b[pages(l.fences)] = 255 }, segment.ErrDamaged, segment.ErrDamaged},
 		{"a fence", func(b []byte) { b[pages(l.fences)+7]++ }, nil, segment.ErrDamaged},
 		{"rows not in order", func(b []byte) { b[pages(l.rows)+5*RowSize] = 255 }, nil, segment.ErrDamaged},
 		{"a row that the filter lacks", func(b []byte) { b[pages(l.rows)+5*RowSize+7] ^= 1 }, nil, segment.ErrDamaged},
-		{"a row of another index", func(b []byte) { b[pages(l.rows)+5*RowSize+8] ^= 1 }, nil, ErrStale},
+		{"a row of another index", func(b []byte) { b[pages(l.rows)+5*RowSize+8] ^= 1 }, nil, ErrRows},
 		{"a row beyond the last index", func(b []byte) { b[pages(l.rows)+5*RowSize+10] = 1 }, nil, segment.ErrDamaged},
 		{"an empty filter", func(b []byte) { clear(b[pages(l.filter):]) }, nil, segment.ErrDamaged},
 	}
@@ -268,20 +268,22 @@ func TestCheckStale(t *testing.T) {
 	cases := []struct {
 		name string
 		log  Log
+		want error
 	}{
-		{"another hash", change(func(h hashes) { h[3] = numbered(1000) }).log()},
-		{"a lost entry", change(func(h hashes) { h[3] = segment.Hash{} }).log()},
-		{"an entry that the table lacks", change(func(h hashes) { h[6] = numbered(1000) }).log()},
-		{"two entries exchanged", change(func(h hashes) { h[3], h[4] = h[4], h[3] }).log()},
-		{"another last entry", change(func(h hashes) { h[49] = numbered(1000) }).log()},
-		{"a lost last entry", change(func(h hashes) { h[49] = segment.Hash{} }).log()},
-		{"a shorter log", h[:49].log()},
-		{"another store", Log{Store: segment.StoreID{1}, Head: 50, Hash: h.hash}},
+		{"another hash", change(func(h hashes) { h[3] = numbered(1000) }).log(), ErrRows},
+		{"a lost entry", change(func(h hashes) { h[3] = segment.Hash{} }).log(), ErrRows},
+		{"an entry that the table lacks", change(func(h hashes) { h[6] = numbered(1000) }).log(), ErrRows},
+		{"a lost entry and another that is not any more", change(func(h hashes) { h[3], h[6] = segment.Hash{}, numbered(1000) }).log(), ErrRows},
+		{"two entries exchanged", change(func(h hashes) { h[3], h[4] = h[4], h[3] }).log(), ErrRows},
+		{"another last entry", change(func(h hashes) { h[49] = numbered(1000) }).log(), ErrStale},
+		{"a lost last entry", change(func(h hashes) { h[49] = segment.Hash{} }).log(), ErrStale},
+		{"a shorter log", h[:49].log(), ErrStale},
+		{"another store", Log{Store: segment.StoreID{1}, Head: 50, Hash: h.hash}, ErrStale},
 	}
 	path := h.write(t, t.TempDir(), 1, 50)
 	for _, c := range cases {
-		if err := Check(path, c.log); !errors.Is(err, ErrStale) || errors.Is(err, segment.ErrDamaged) {
-			t.Errorf("%s: %v, want a stale table", c.name, err)
+		if err := Check(path, c.log); !errors.Is(err, c.want) || errors.Is(err, segment.ErrDamaged) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		} else {
 			t.Log(err)
 		}

@@ -1,6 +1,10 @@
 package lookup
 
-import "context"
+import (
+	"context"
+
+	"tcp-log-server/segment"
+)
 
 // TableRows is how many entries a new table should have: few enough to keep in memory
 // until then, and enough to make a file worth it.
@@ -18,13 +22,19 @@ func (s *Set) Fill(ctx context.Context, log Log) error {
 		first := s.Through() + 1
 		last := min(log.Head, first+TableRows-1)
 		rows = rows[:0]
+		var of segment.Hash // the last of them, zero if that is lost
 		for i := first; i <= last; i++ {
-			if hash, ok := log.Hash(i); ok {
+			hash, ok, err := log.Hash(i)
+			if err != nil {
+				return err
+			}
+			of = segment.Hash{}
+			if ok {
+				of = hash
 				rows = append(rows, Row{Prefix: Prefix(hash), Delta: uint32(i - first)})
 			}
 		}
-		hash, _ := log.Hash(last) // zero if it is lost
-		if err := s.Add(first, last, hash, rows); err != nil {
+		if err := s.Add(first, last, of, rows); err != nil {
 			return err
 		}
 		if err := s.Merge(ctx); err != nil {

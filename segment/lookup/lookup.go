@@ -26,9 +26,14 @@ import (
 	"tcp-log-server/segment"
 )
 
-// ErrStale: the table is whole, but not of this log: it belongs to another store, to
-// another history of it, or to entries that the log does not have.
-var ErrStale = errors.New("not of this log")
+var (
+	// ErrStale: the table is whole, but not of this log: it belongs to another store, to
+	// another history of it, or to entries that the log does not have.
+	ErrStale = errors.New("not of this log")
+	// ErrRows: the table is whole and of this log, but its rows are not those of its
+	// entries, as when entries were lost or restored since. Only a check finds that.
+	ErrRows = errors.New("rows differ from the entries of the log")
+)
 
 // Row says that the hash of an entry begins with Prefix. Rows are sorted by Prefix, and
 // those with equal ones by Delta.
@@ -47,6 +52,7 @@ type Log struct {
 	Store segment.StoreID
 	// Head is the last index of the log. A table that goes further is stale.
 	Head uint64
-	// Hash returns the hash of the entry of index; ok is false if the entry is lost.
-	Hash func(index uint64) (hash segment.Hash, ok bool)
+	// Hash returns the hash of the entry of index; ok is false if the entry is lost. With
+	// an error it is not known, so whatever needed it fails and leaves no trace.
+	Hash func(index uint64) (hash segment.Hash, ok bool, err error)
 }

@@ -39,11 +39,12 @@ func withPrefix(prefix uint64, n byte) (h segment.Hash) {
 	return h
 }
 
-func (h hashes) hash(index uint64) (segment.Hash, bool) {
-	if index == 0 || index > uint64(len(h)) || h[index-1] == (segment.Hash{}) {
-		return segment.Hash{}, false
+func (h hashes) hash(index uint64) (hash segment.Hash, ok bool, err error) {
+	if index == 0 || index > uint64(len(h)) {
+		return hash, false, fmt.Errorf("asked for the hash of index %d of %d", index, len(h))
 	}
-	return h[index-1], true
+	hash = h[index-1]
+	return hash, hash != segment.Hash{}, nil
 }
 
 func (h hashes) log() Log { return Log{Store: testStore, Head: uint64(len(h)), Hash: h.hash} }
@@ -51,7 +52,7 @@ func (h hashes) log() Log { return Log{Store: testStore, Head: uint64(len(h)), H
 // rows are those of a table of the indices first to last, and the hash of the last.
 func (h hashes) rows(first, last uint64) (rows []Row, of segment.Hash) {
 	for i := first; i <= last; i++ {
-		if hash, ok := h.hash(i); ok {
+		if hash, ok, _ := h.hash(i); ok {
 			rows = append(rows, Row{Prefix: Prefix(hash), Delta: uint32(i - first)})
 		}
 	}
@@ -62,7 +63,7 @@ func (h hashes) rows(first, last uint64) (rows []Row, of segment.Hash) {
 func (h hashes) byPrefix(first, last uint64) map[uint64][]uint64 {
 	found := make(map[uint64][]uint64)
 	for i := first; i <= last; i++ {
-		if hash, ok := h.hash(i); ok {
+		if hash, ok, _ := h.hash(i); ok {
 			found[Prefix(hash)] = append(found[Prefix(hash)], i)
 		}
 	}

@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"tcp-log-server/segment"
 )
 
 // TestFindDuringMerge looks up hashes while tables are added, merged and dropped: a lookup
@@ -145,6 +148,36 @@ func TestMergedBytes(t *testing.T) {
 	if want := readFile(t, h.write(t, t.TempDir(), 1, 5000)); !slices.Equal(got, want) {
 		t.Errorf("the merged table of %d bytes differs from the written one of %d", len(got), len(want))
 	}
+}
+
+// Where a hash cannot be had, no table says that the entry is lost, and none is removed.
+func TestUnknownHash(t *testing.T) {
+	h := makeHashes(100)
+	failed := errors.New("failed")
+	log := h.log()
+	log.Hash = func(index uint64) (segment.Hash, bool, error) {
+		if index == 50 {
+			return segment.Hash{}, false, failed
+		}
+		return h.hash(index)
+	}
+	dir := t.TempDir()
+	s, _ := openSet(t, dir, h)
+	h.add(t, s, 30)
+	if err := s.Fill(context.Background(), log); !errors.Is(err, failed) {
+		t.Errorf("fill: %v, want the error of the log", err)
+	}
+	wantSet(t, s, h, "1-30")
+	h.add(t, s, 50)
+	s.Close()
+	if _, _, err := OpenDir(dir, log, nil); !errors.Is(err, failed) {
+		t.Errorf("open: %v, want the error of the log", err)
+	}
+	if err := Check(filepath.Join(dir, Name(31, 50)), log); !errors.Is(err, failed) {
+		t.Errorf("check: %v, want the error of the log", err)
+	}
+	s, _ = openSet(t, dir, h)
+	wantSet(t, s, h, "1-30 31-50")
 }
 
 func TestFill(t *testing.T) {

@@ -144,22 +144,31 @@ func (f file) follows(through uint64) error {
 
 // openOf opens the table f of log, without memory for its filter.
 func openOf(f file, log Log) (*Table, error) {
-	if f.last > log.Head {
-		return nil, fmt.Errorf("%s: %w: its last index is %d, that of the log is %d", f.path, ErrStale, f.last, log.Head)
-	}
 	t, err := Open(f.path, log.Store, nil)
 	if err != nil {
 		return nil, err
 	}
-	hash, _ := log.Hash(f.last) // zero if it is lost
-	switch {
-	case t.First != f.first || t.Last != f.last:
-		err = t.damage(0, fmt.Errorf("%w: header has indices %d to %d, the name says otherwise", segment.ErrDamaged, t.First, t.Last))
-	case t.Hash != hash:
-		err = fmt.Errorf("%s: %w: the entry of index %d had hash %s, in the log it has %s", f.path, ErrStale, t.Last, t.Hash, hash)
-	default:
-		return t, nil
+	if err := t.belongs(log); err != nil {
+		t.Close()
+		return nil, err
 	}
-	t.Close()
-	return nil, err
+	return t, nil
+}
+
+// belongs says why the table is none of log's.
+func (t *Table) belongs(log Log) error {
+	if err := t.named(); err != nil {
+		return err
+	}
+	if t.Last > log.Head {
+		return t.beyondHead(log.Head)
+	}
+	hash, ok, err := log.Hash(t.Last)
+	if !ok {
+		hash = segment.Hash{}
+	}
+	if err == nil && t.Hash != hash {
+		err = t.otherHistory(hash)
+	}
+	return err
 }
