@@ -222,7 +222,7 @@ func listenError(err error, port string) error {
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Errorf("%w: set %s to 1024 or more, or have systemd listen by its socket unit", err, port)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%w: this machine does not have that address; 0.0.0.0 or :: is all that it has", err)
+		return fmt.Errorf("%w: this machine does not have that address; 0.0.0.0 or :: stands for every address that it has", err)
 	}
 	return err
 }

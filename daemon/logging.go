@@ -66,7 +66,7 @@ func NewLogger(out *os.File, level zerolog.Level) (logger zerolog.Logger, closeL
 	zerolog.MessageFieldName = "msg"
 	zerolog.ErrorHandler = func(error) {} // losing the reader of the log is no reason to end
 	w := newLogQueue(out, logBuffer, func(lines uint64) {
-		fmt.Fprintf(os.Stderr, "tcp-log-server: %d log lines were dropped: nobody reads them\n", lines)
+		fmt.Fprintf(os.Stderr, "tcp-log-server: %d log lines were dropped, because their reader is too slow or gone\n", lines)
 	})
 	closeLog = func() { w.close(time.Second) }
 	if isatty.IsTerminal(out.Fd()) {

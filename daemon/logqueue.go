@@ -10,7 +10,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// logQueue writes log lines to a writer that may be slow or stuck: a pipe that nobody reads, a
+// logQueue writes log lines to a writer that may be slow or stuck: a pipe without a reader, a
 // terminal that is held. Logging never waits for it. When the queue is full a line is dropped
 // and counted. It has room of its own for lines that say who has connected, and more for
 // errors: a peer that provokes many lines cannot hide either.

@@ -28,8 +28,8 @@ func TestLogQueueLastLine(t *testing.T) {
 	q.close(time.Minute)
 }
 
-// TestLogQueueFull: what logs does not wait for a reader that is stuck; what found
-// no room is counted, and what found some comes in order once it goes on.
+// TestLogQueueFull: logging does not wait for a reader that is stuck; lines without room
+// are counted, and the others come in order once it reads again.
 func TestLogQueueFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := stuck{let: make(chan struct{})}
@@ -45,7 +45,7 @@ func TestLogQueueFull(t *testing.T) {
 		begun := time.Now()
 		q.close(time.Second)
 		if took := time.Since(begun); took != time.Second {
-			t.Errorf("closing took %v while nobody reads, want 1s", took)
+			t.Errorf("closing took %v without a reader, want 1s", took)
 		}
 		close(out.let)
 		q.close(time.Second)
@@ -58,7 +58,7 @@ func TestLogQueueFull(t *testing.T) {
 	})
 }
 
-// TestLogQueueRoom: while nobody reads, lines that a peer can provoke without end do not
+// TestLogQueueRoom: without a reader, lines that a peer can provoke without end do not
 // displace those that say who has connected, and neither displaces errors.
 func TestLogQueueRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

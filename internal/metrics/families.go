@@ -17,7 +17,7 @@ func (e *Exporter) writeLog(p *page, s engine.Stats) {
 	p.gauge("tcp_log_server_settled", "Index of the last entry whose index record, and whose blob where it has one, are on disk.", float64(s.Settled))
 	p.gauge("tcp_log_server_settle_backlog_entries", "Entries that wait to be settled.", float64(s.Unsettled))
 	if s.Loose >= 0 {
-		p.gauge("tcp_log_server_loose_blobs", "Blob files; missing where their number has no limit, so that nobody counts them.", float64(s.Loose))
+		p.gauge("tcp_log_server_loose_blobs", "Blob files; missing if their number has no limit, because then they are not counted.", float64(s.Loose))
 	}
 	p.gauge("tcp_log_server_packed_entries", "Entries in segments that stay, as far as is known.", float64(s.Packed))
 	p.gauge("tcp_log_server_segments", "Segment files, the open one included.", float64(s.Segments))

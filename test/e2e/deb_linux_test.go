@@ -162,7 +162,7 @@ func packageLife(t *testing.T, deb, root string, options ...string) {
 	exists(defaults, false)
 	exists(enabled, false)
 	exists(data+"/segments/00000000000000000001.seg", true)
-	if !strings.Contains(out, "has been left") {
+	if !strings.Contains(out, "is still there") {
 		t.Errorf("a purge leaves the log without a word: %s", out)
 	}
 }

@@ -151,8 +151,8 @@ func TestConfinement(t *testing.T) {
 	}
 }
 
-// TestDockerfile checks what can be without an engine: that the image runs what
-// there is, as nobody of importance, and that what is built is in its context.
+// TestDockerfile checks what can be checked without an engine: that the image runs the
+// program as an unprivileged user, and that its context has the files to build it from.
 func TestDockerfile(t *testing.T) {
 	b, err := os.ReadFile(root + "packaging/Dockerfile")
 	if err != nil {
