@@ -21,16 +21,19 @@ import (
 
 // request is a client's request, and answer the result.
 type request struct {
-	entry string // to append, "" for a read
-	from  uint64 // the first index of a read
-	count uint64 // how many entries it wants; 0 asks for the head alone
+	entry  string // to append, "" for a read
+	once   bool   // only if the log does not hold it
+	expect int    // only if this is the head, -1 for any
+	from   uint64 // the first index of a read
+	count  uint64 // how many entries it wants; 0 asks for the head alone
 }
 
 type answer struct {
-	index   uint64 // of an append
+	index   uint64 // of an append; 0 if the head was not the one expected, but head
 	entries []string
 	whole   bool   // the read got everything it wanted, rather than {"current":true}
 	head    uint64 // if it asked for that
+	lost    bool   // there is no answer
 }
 
 // logModel is the model of the log: a list to which appends add, at the index in their
@@ -41,6 +44,12 @@ var logModel = porcupine.Model{
 		log, q, a := state.([]string), in.(request), out.(answer)
 		n := uint64(len(log))
 		switch {
+		case q.entry != "" && a.index == 0:
+			return a.head == n && q.expect >= 0 && n != uint64(q.expect), log
+		case q.once && slices.Contains(log, q.entry):
+			return a.index == uint64(slices.Index(log, q.entry))+1, log
+		case q.entry != "" && q.expect >= 0 && n != uint64(q.expect):
+			return false, log
 		case q.entry != "":
 			// A shared list is never changed.
 			return a.index == n+1, append(log[:n:n], q.entry)
@@ -77,7 +86,7 @@ func (r *recorder) add(client int, call int64, q request, a answer) {
 	op := porcupine.Operation{ClientId: client, Input: q, Call: call, Output: a, Return: r.now()}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if q.entry != "" && a.index == 0 {
+	if a.index == 0 && a.lost {
 		op.Return = math.MaxInt64
 		r.lost = append(r.lost, op)
 		return
@@ -95,26 +104,39 @@ func (r *recorder) append(client int, addr string, run, count int) error {
 	defer c.Close()
 	replies := bufio.NewReader(c)
 	for n := range count {
-		entry := fmt.Sprintf(`{"by":%d,"n":%d,"run":%d}`, client, n, run)
+		q := request{entry: fmt.Sprintf(`{"by":%d,"n":%d,"run":%d}`, client, n, run), expect: -1}
+		with := ""
+		switch n % 4 {
+		case 1: // the other clients append the same at about the same time
+			q.entry, q.once, with = fmt.Sprintf(`{"n":%d,"run":%d}`, n, run), true, `,"once":true`
+		case 3: // which is met now and then, since others do the same
+			q.expect = int(r.known.Load())
+			with = fmt.Sprintf(`,"if":%d`, q.expect)
+		}
 		call := r.now()
-		if _, err := fmt.Fprintf(c, "{\"id\":\"x\",\"entry\":%s}\n", entry); err != nil {
-			r.add(client, call, request{entry: entry}, answer{})
+		if _, err := fmt.Fprintf(c, "{\"id\":\"x\",\"entry\":%s%s}\n", q.entry, with); err != nil {
+			r.add(client, call, q, answer{lost: true})
 			return nil
 		}
 		c.SetReadDeadline(time.Now().Add(patience))
 		line, err := replies.ReadBytes('\n')
 		if err != nil {
-			r.add(client, call, request{entry: entry}, answer{})
+			r.add(client, call, q, answer{lost: true})
 			return nil
 		}
 		var reply struct {
 			Index uint64
+			Head  *uint64
 			Error string
 		}
-		if err := json.Unmarshal(line, &reply); err != nil || reply.Index == 0 {
+		switch err := json.Unmarshal(line, &reply); {
+		case err == nil && reply.Index == 0 && reply.Head != nil && q.expect >= 0:
+			r.add(client, call, q, answer{head: *reply.Head})
+			continue
+		case err != nil || reply.Index == 0:
 			return fmt.Errorf("reply is %q, %v", line, err)
 		}
-		r.add(client, call, request{entry: entry}, answer{index: reply.Index})
+		r.add(client, call, q, answer{index: reply.Index})
 		for {
 			known := r.known.Load()
 			if reply.Index <= known || r.known.CompareAndSwap(known, reply.Index) {
@@ -276,13 +298,17 @@ func (r *recorder) close(t *testing.T, addr string) []porcupine.Operation {
 		if !ok {
 			return fmt.Errorf("line is %q, want index %d", line, index)
 		}
-		at[strings.TrimSuffix(entry, "}\n")] = index
+		entry = strings.TrimSuffix(entry, "}\n")
+		if at[entry] == 0 {
+			at[entry] = index
+		}
 		return nil
 	}); err != nil {
 		t.Fatal(err)
 	}
 	ops := slices.Clone(r.ops)
 	for _, op := range r.lost {
+		// With once it may have been stored by another client; its answer would be the same.
 		if index := at[op.Input.(request).entry]; index > 0 {
 			op.Output = answer{index: index}
 			ops = append(ops, op)
@@ -358,14 +384,15 @@ func doctoredHistories(ops []porcupine.Operation) map[string][]porcupine.Operati
 		end = max(end, op.Output.(answer).index)
 	}
 	last := slices.MaxFunc(ops, func(a, b porcupine.Operation) int { return int(a.Return - b.Return) }).Return
-	appends := func(q request, a answer) bool { return q.entry != "" }
+	appends := func(q request, a answer) bool { return q.entry != "" && a.index > 0 && !q.once }
+	unique := func(q request, a answer) bool { return appends(q, a) && q.expect < 0 }
 	return map[string][]porcupine.Operation{
 		"a read that came late and saw the log as it was earlier": change(
 			func(q request, a answer) bool {
 				return q.count > 0 && !a.whole && len(a.entries) > 0 && q.from-1+uint64(len(a.entries)) < end
 			},
 			func(op *porcupine.Operation) { op.Call, op.Return = last+1, last+2 }),
-		"two appends at one index": change(appends, func(op *porcupine.Operation) {
+		"two appends at one index": change(unique, func(op *porcupine.Operation) {
 			op.Output = answer{index: op.Output.(answer).index - 1}
 		}),
 		"a read of what was not written": change(
@@ -378,8 +405,25 @@ func doctoredHistories(ops []porcupine.Operation) map[string][]porcupine.Operati
 		"an append that was acknowledged before it took effect": change(appends, func(op *porcupine.Operation) {
 			op.Call, op.Return = -2, -1
 		}),
+		"an append that did not find the head it expects": change(
+			func(q request, a answer) bool { return appends(q, a) && q.expect > 0 },
+			func(op *porcupine.Operation) {
+				q := op.Input.(request)
+				q.expect--
+				op.Input = q
+			}),
+		"an append that was refused with the head it expects": change(
+			func(q request, a answer) bool { return q.entry != "" && a.index == 0 },
+			func(op *porcupine.Operation) {
+				q := op.Input.(request)
+				q.expect = int(op.Output.(answer).head)
+				op.Input = q
+			}),
+		"an entry that was stored once, at another index": change(
+			func(q request, a answer) bool { return q.once && a.index > 1 },
+			func(op *porcupine.Operation) { op.Output = answer{index: op.Output.(answer).index - 1} }),
 		"a head that lags": change(
-			func(q request, a answer) bool { return a.head > 10 && a.head < end },
+			func(q request, a answer) bool { return q.entry == "" && a.head > 10 && a.head < end },
 			func(op *porcupine.Operation) { op.Call, op.Return = last+1, last+2 }),
 	}
 }
