@@ -4,8 +4,11 @@
 // connection, and those that are waiting go out in one write, so concurrent appends are
 // cheap. Each read has its own connection.
 //
-// An append is never sent twice: if its outcome is unknown, it ends with ErrUnknown. A
-// Follow reconnects by itself and resumes after the last entry it returned.
+// An append is never sent twice: if its outcome is unknown, it ends with ErrUnknown. AppendOnce
+// is the exception: the server stores an entry only if the log does not hold it, so it is
+// sent again until it is answered. AppendIf stores an entry only at the index that it is meant
+// for, and AppendAll several or none. A Follow reconnects by itself and resumes after the last
+// entry it returned.
 package client
 
 import (
@@ -35,14 +38,17 @@ type Options struct {
 	// MaxInFlight is how many bytes of appends may be under way; 4 MiB by default. Further
 	// appends wait. Each counts as its length plus 256 bytes.
 	MaxInFlight int64
-	// MinBackoff and MaxBackoff bound how long a Follow waits before it reconnects:
-	// MinBackoff the first time, twice as long each further time, less a random part of up
-	// to a half; 100 ms and 5 s by default.
+	// MinBackoff and MaxBackoff bound how long a Follow waits before it reconnects, and writes
+	// with Once before they are sent again: MinBackoff the first time, twice as long each
+	// further time, less a random part of up to a half; 100 ms and 5 s by default.
 	MinBackoff, MaxBackoff time.Duration
 	// OnRetry is told why a Follow has lost its connection, or could not connect, and how
-	// long it waits now. It runs on the goroutine that follows.
+	// long it waits now. It runs on the goroutine that follows. For writes with Once it is
+	// told the same, and why one was not stored, once for all that wait. That runs on a
+	// goroutine of the client.
 	OnRetry func(err error, wait time.Duration)
-	// OnResume is called, on the same goroutine, when the Follow has resumed.
+	// OnResume is called when the Follow has resumed, on its goroutine, and when a write with
+	// Once has been answered again, on one of the client.
 	OnResume func()
 	// DialContext replaces the default net.Dialer, which uses TCP keep-alive so that it
 	// notices within a minute that a server is gone.

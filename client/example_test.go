@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"tcp-log-server/client"
 	"tcp-log-server/engine"
@@ -128,6 +129,111 @@ func ExampleClient_AppendAsync() {
 	fmt.Println("the last is at", last)
 	// Output:
 	// the last is at 10000
+}
+
+// Append what may have been appended before: by an earlier run, or by an attempt without an
+// answer.
+func ExampleClient_AppendOnce() {
+	addr, stop := startServer()
+	defer stop()
+	c, err := client.Dial(context.Background(), addr, client.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+
+	// It is sent again for as long as this lasts.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	// The identifier makes this payment another one than any of the same amount.
+	for range 2 {
+		index, seen, err := c.AppendOnce(ctx, []byte(`{"payment":"7f3a","amount":12}`))
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(index, seen)
+	}
+	// Output:
+	// 1 false
+	// 1 true
+}
+
+// Append only if nothing has been appended since one looked: here, to give out seats.
+func ExampleClient_AppendIf() {
+	addr, stop := startServer()
+	defer stop()
+	ctx := context.Background()
+	c, err := client.Dial(ctx, addr, client.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+
+	head, err := c.Head(ctx) // and read through it which seats are taken
+	if err != nil {
+		panic(err)
+	}
+	for _, who := range []string{"ann", "bob"} {
+		_, err := c.AppendIf(ctx, head, fmt.Appendf(nil, `{"seat":1,"who":%q}`, who))
+		var condition *client.ConditionError
+		switch {
+		case errors.As(err, &condition):
+			fmt.Printf("%s: look again through entry %d\n", who, condition.Head)
+		case err != nil:
+			panic(err)
+		default:
+			fmt.Printf("%s has the seat\n", who)
+		}
+	}
+	// Output:
+	// ann has the seat
+	// bob: look again through entry 1
+}
+
+// Append entries that only make sense together.
+func ExampleClient_AppendAll() {
+	addr, stop := startServer()
+	defer stop()
+	ctx := context.Background()
+	c, err := client.Dial(ctx, addr, client.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+
+	first, err := c.AppendAll(ctx, []byte(`{"from":"ann","amount":-12}`), []byte(`{"to":"bob","amount":12}`))
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("stored from", first, "on")
+	// Output:
+	// stored from 1 on
+}
+
+// Ask for more than one thing at a time, and for a receipt.
+func ExampleClient_Put() {
+	addr, stop := startServer()
+	defer stop()
+	ctx := context.Background()
+	c, err := client.Dial(ctx, addr, client.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+
+	r, err := c.Put(ctx, client.Write{
+		Entries: [][]byte{[]byte(`{"b":2,"a":1}`), []byte(`[]`)},
+		If:      new(uint64(0)), // the log is empty
+		Receipt: true,
+	})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("stored from", r.Index, "on, less than a minute ago:", time.Since(r.Time) < time.Minute)
+	fmt.Println(`the BLAKE3 hash of {"a":1,"b":2} is`, r.Hashes[0])
+	// Output:
+	// stored from 1 on, less than a minute ago: true
+	// the BLAKE3 hash of {"a":1,"b":2} is 8e80439b77ac62d4194499edd46684c479da3aa1ac80dd5511468efae049166e
 }
 
 // Follow a log for as long as the context lasts, whatever becomes of connections.
