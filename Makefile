@@ -38,8 +38,8 @@ interop: build
 		echo "interop: skipped, there is no node and npm here"; \
 	else cd test/interop && npm ci --silent --no-audit --no-fund && TCP_LOG_SERVER=../../$(BINARY) node --test; fi
 
-# faults breaks what is around the built server and looks what becomes of the log:
-# see docs/RELIABILITY.md. It needs Linux, and for most of it root, strace and loop
+# faults makes disks, networks and peers of the built server fail, and checks the log
+# afterwards: see docs/RELIABILITY.md. It needs Linux, and for most of it root, strace and loop
 # devices; what is missing is named where a test is skipped. FAULT_ROUNDS=200 is the
 # long run, FAULTS=Kill that of the tests with such names.
 FAULTS ?= .
@@ -47,7 +47,7 @@ faults:
 	@cd test/faults && $(GO) vet ./... && $(GO) test -count=1 ./report ./mutations && \
 	{ $(GO) test -count=1 -timeout 12h -json -run '$(FAULTS)' . 2>&1; true; } | $(GO) run ./report
 
-# mutations breaks the server on purpose, one line at a time, and looks whether a test
+# mutations breaks the server on purpose, one line at a time, and checks that a test
 # fails: see test/faults/mutations. It takes about ten minutes; MUTATIONS=sync runs those
 # with such names.
 MUTATIONS ?=

@@ -62,9 +62,10 @@ var (
 // every append that it was given.
 //
 // It returns a ConfigError where Config.Validate does; errors of files that the settings name
-// wrap ErrTokens or ErrCertificates; errors of listening are net.Listen's, and
-// those of opening the log are engine.Open's, which comes last: whatever else fails, nothing
-// on disk has changed. The server's own failure is an error too.
+// wrap ErrTokens or ErrCertificates; errors of listening are net.Listen's. A directory that
+// holds other files and no part of a log is an error. Those of opening the log are
+// engine.Open's, which comes last: whatever else fails, nothing on disk has changed. The
+// server's own failure is an error too.
 func Run(ctx context.Context, config Config) (err error) {
 	if config.Listener != nil {
 		defer config.Listener.Close()

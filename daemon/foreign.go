@@ -10,8 +10,7 @@ import (
 	"tcp-log-server/engine"
 )
 
-// storeNames matches the names that a log gives to what is in its directories, now or in any
-// version before.
+// storeNames matches the names of a log's own files and directories, in every version.
 var storeNames = regexp.MustCompile(`^(LOCK|BACKUP|segments|wal|blobs|lookup|incoming|store-[0-9a-f]{32}|[0-9]{20}.*|[0-9a-f]{2}|(next|blob|repair)\.tmp)$`)
 
 // checkDirectories refuses a directory that holds other files and no part of a log: the log's
@@ -34,9 +33,9 @@ func (c *Config) checkDirectories() error {
 	return nil
 }
 
-// foreign returns what dir holds if nothing of that belongs to a log. It leaves out hidden files,
-// lost+found, and the files and directories that other settings name. A directory that cannot be
-// read has nothing here: opening the log says why.
+// foreign returns the names in dir if none of them is a log's own. It leaves out hidden files,
+// lost+found, and the files and directories that other settings name. If dir cannot be read there
+// are none; opening the log says why.
 func (c *Config) foreign(dir string) (names []string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {

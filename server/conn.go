@@ -88,7 +88,8 @@ func (c *conn) serve() {
 	c.cancel(nil)
 }
 
-// logClose logs the end of the connection: at debug level unless there is something to tell.
+// logClose logs the end of the connection: at debug level, unless an error ended it or bad
+// messages have not been logged.
 func (c *conn) logClose() {
 	level, text, cause, unlogged := zerolog.DebugLevel, "connection closed", closeCause(c.ctx), c.reader.unlogged
 	switch {

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Boots the machine's systemd in namespaces of its own, on an overlay of the
 # machine's files, and runs the units there as they are: with the real
-# notifications, watchdog, sockets and confinement. Nothing outside is changed, but
+# notifications, watchdog, sockets and confinement. Nothing outside is changed, except
 # for empty control groups. It takes root, a kernel that lets root do so, and a
 # machine that is not itself run by systemd, such as a container; `make systemd-check` runs it:
 #
@@ -45,7 +45,7 @@ case ${1-} in
 		StandardError=inherit
 	E
 	printf '[Unit]\nDefaultDependencies=no\nRequires=check.service\nAllowIsolate=yes\n' >etc/systemd/system/check.target
-	cat report >&3 & # to who has started all this
+	cat report >&3 & # to the process that started this
 	pivot_root . old && umount -l /old
 	exec env -i container=other PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --system --unit=check.target --log-target=journal 3>&-
 	;;
