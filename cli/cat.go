@@ -1,18 +1,18 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"math"
-	"os"
-	"syscall"
+	"iter"
+	"slices"
+	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/client"
+	"tcp-log-server/internal/reader"
+	"tcp-log-server/internal/where"
 )
 
 // catCommand is `tcp-log-server cat`.
@@ -25,18 +25,18 @@ func catCommand() *cli.Command {
 			"changes nothing and takes no lock. Every entry is verified before it is printed; a\n" +
 			"damaged one is printed as {\"index\":45,\"error\":\"…\"} in its place.\n\n" +
 			"Examples:\n" +
-			"   tcp-log-server cat backup                       # every entry, one a line\n" +
-			"   tcp-log-server cat --from 1000 --count 10 backup   # ten of them\n" +
-			"   tcp-log-server cat --entry backup | jq .name       # only the entries\n" +
-			"   tcp-log-server cat --index backup | tail -n 1      # the index of the last\n\n" +
+			"   tcp-log-server cat backup                      # every entry, one a line\n" +
+			"   tcp-log-server cat --from 1000 --count 10 backup\n" +
+			"   tcp-log-server cat --last 10 --reverse backup  # newest first\n" +
+			"   tcp-log-server cat --since 2d --where user.name=ann backup\n" +
+			"   tcp-log-server cat --entry backup | jq .name   # only the entries\n\n" +
 			"Exit codes: 0 done, 1 the log could not be read, 2 some entries are damaged,\n" +
 			"16 wrong usage.",
 		ArgsUsage: "[DIR]",
-		Flags: append(append(directoryFlags("", "DIR"),
-			&cli.Uint64Flag{Name: "from", Value: 1, Usage: "`index` to start at", Validator: positive("from")},
-			&cli.Uint64Flag{Name: "count", Usage: "`number` of entries to print at most (default: all)", Validator: positive("count"), HideDefault: true},
-		), lineFlags()...),
-		Action: action(cat),
+		Flags:     slices.Concat(directoryFlags("", "DIR"), rangeFlags(), selectionFlags(), lineFlags()),
+		Action:    action(cat),
+
+		DisableSliceFlagSeparator: true,
 	}
 }
 
@@ -50,52 +50,66 @@ func cat(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return usageError(cmd, err.Error())
 	}
-	form.pretty = isatty.IsTerminal(os.Stdout.Fd())
+	chosen, err := newSelection(cmd, time.Now())
+	if err != nil {
+		return usageError(cmd, err.Error())
+	}
 	log, dir, err := openDirectories(cmd, dir)
 	if err != nil {
 		return err
 	}
-	out := &entryPrinter{w: bufio.NewWriterSize(os.Stdout, 64<<10), form: form}
-	from, through := cmd.Uint64("from"), uint64(math.MaxUint64)
-	if n := cmd.Uint64("count"); n > 0 && n <= through-from {
-		through = from + n - 1
-	}
-	err = log.Read(ctx, from, through, out.print)
-	if err == nil {
-		err = out.w.Flush()
-	}
-	switch {
-	case errors.Is(err, syscall.EPIPE):
-		return nil // the reader of the pipe has enough
-	case ctx.Err() != nil:
-		_ = out.w.Flush()
-		return cli.Exit("", ExitFailure)
-	case err != nil:
-		return fmt.Errorf("cat: %w", err)
-	case out.damaged > 0:
-		return cli.Exit(fmt.Sprintf("cat: %s cannot be read: run `tcp-log-server fsck %s` for details", counted(out.damaged, "entry", "entries"), dir), ExitDamaged)
-	}
-	return nil
+	return show(ctx, cmd, directorySource{log, dir}, chosen, form)
 }
 
-// entryPrinter prints entries as `read` does.
-type entryPrinter struct {
-	w       *bufio.Writer
-	form    lineForm
-	damaged int
-	line    []byte
+// directorySource is the log in a directory.
+type directorySource struct {
+	log *reader.Log
+	dir string
 }
 
-func (p *entryPrinter) print(index uint64, entry []byte, err error) error {
-	var bad *client.EntryError
-	if err != nil {
-		p.damaged++
-		bad = &client.EntryError{Index: index, Text: err.Error()}
-		if p.form.only != "" {
-			warn("cat: index %d: %v", index, err)
+func (d directorySource) head(context.Context) (uint64, error) { return d.log.Head(), nil }
+
+func (d directorySource) since(ctx context.Context, t time.Time) (uint64, error) {
+	return d.log.Since(ctx, t)
+}
+
+func (d directorySource) read(ctx context.Context, s extent) iter.Seq2[client.Entry, error] {
+	return func(yield func(client.Entry, error) bool) {
+		var filter *where.Filter
+		if s.where != nil {
+			var err error
+			if filter, err = where.Compile(s.where); err != nil {
+				yield(client.Entry{}, err)
+				return
+			}
+		}
+		if s.count > 0 && filter == nil && s.count <= s.through-s.from {
+			s.through = s.from + s.count - 1
+		}
+		stopped := errors.New("stopped")
+		err := d.log.Read(ctx, s.from, s.through, func(index uint64, entry []byte, at int64, err error) error {
+			e := client.Entry{Index: index, Value: entry}
+			switch {
+			case err != nil:
+				err = &client.EntryError{Index: index, Text: err.Error()}
+			case filter != nil && !filter.Match(entry):
+				return nil
+			case at != 0:
+				e.Time = time.UnixMicro(at)
+			}
+			if !yield(e, err) {
+				return stopped
+			}
+			return nil
+		})
+		if err != nil && err != stopped {
+			yield(client.Entry{}, err)
 		}
 	}
-	p.line = p.form.line(p.line[:0], client.Entry{Index: index, Value: entry}, bad)
-	_, err = p.w.Write(p.line)
-	return err
+}
+
+func (d directorySource) failure(err error) error { return fmt.Errorf("cat: %w", err) }
+
+func (d directorySource) damage(count int) error {
+	return cli.Exit(fmt.Sprintf("cat: %s cannot be read: run `tcp-log-server fsck %s` for details", counted(count, "entry", "entries"), d.dir), ExitDamaged)
 }

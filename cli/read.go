@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"iter"
-	"os"
-	"strconv"
+	"math"
+	"slices"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -29,24 +31,15 @@ func readCommand() *cli.Command {
 			"   tcp-log-server read                            # all entries\n" +
 			"   tcp-log-server read --from 1000 --count 10     # ten entries\n" +
 			"   tcp-log-server read --entry | jq .amount       # only the entries\n" +
+			"   tcp-log-server read --since 2h --where user.name=ann\n" +
 			"   tcp-log-server read :9000 --from 5 --follow    # and later ones\n\n" +
 			"With --follow a lost connection is restored, and no entry is missed or repeated.\n\n" +
 			readExits,
 		ArgsUsage: "[ADDR]",
-		Flags: append([]cli.Flag{
-			&cli.Uint64Flag{Name: "from", Value: 1, Usage: "`index` of the first entry", Validator: positive("from")},
-			&cli.Uint64Flag{Name: "count", Usage: "`number` of entries to print at most (default: all)", Validator: positive("count"), HideDefault: true},
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "wait for entries and print them as they are appended"},
-		}, append(lineFlags(), connectFlags()...)...),
-		Action: action(func(ctx context.Context, cmd *cli.Command) error {
-			from, count := cmd.Uint64("from"), cmd.Uint64("count")
-			return show(ctx, cmd, func(ctx context.Context, c *client.Client) (iter.Seq2[client.Entry, error], uint64, error) {
-				if cmd.Bool("follow") {
-					return c.Follow(ctx, from), count, nil
-				}
-				return c.Read(ctx, from, count), count, nil
-			})
-		}),
+		Flags:     slices.Concat(rangeFlags(), selectionFlags(), followFlags(), lineFlags(), connectFlags()),
+		Action:    action(read),
+
+		DisableSliceFlagSeparator: true,
 	}
 }
 
@@ -60,50 +53,39 @@ func tailCommand() *cli.Command {
 			"Examples:\n" +
 			"   tcp-log-server tail                  # the last ten\n" +
 			"   tcp-log-server tail -n 1 --index     # the head\n" +
+			"   tcp-log-server tail --since 1h       # those of the last hour\n" +
+			"   tcp-log-server tail --reverse        # the last ten, newest first\n" +
 			"   tcp-log-server tail -f | jq .entry   # the last ten, and later ones\n" +
 			"   tcp-log-server tail -f -n 0          # only later ones\n\n" +
 			"With -f a lost connection is restored, and no entry is missed or repeated.\n\n" +
 			readExits,
 		ArgsUsage: "[ADDR]",
-		Flags: append([]cli.Flag{
-			&cli.Uint64Flag{Name: "count", Aliases: []string{"n"}, Value: 10, Usage: "`number` of entries to start with"},
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "wait for entries and print them as they are appended"},
-		}, append(lineFlags(), connectFlags()...)...),
-		Action: action(func(ctx context.Context, cmd *cli.Command) error {
-			n, follow := cmd.Uint64("count"), cmd.Bool("follow")
-			return show(ctx, cmd, func(ctx context.Context, c *client.Client) (iter.Seq2[client.Entry, error], uint64, error) {
-				head, err := c.Head(ctx)
-				if err != nil {
-					return nil, 0, err
-				}
-				n := min(n, head)
-				switch from := head - n + 1; {
-				case follow:
-					return c.Follow(ctx, from), 0, nil
-				case n == 0:
-					return func(func(client.Entry, error) bool) {}, 0, nil
-				default:
-					return c.Read(ctx, from, n), n, nil
-				}
-			})
-		}),
+		Flags: slices.Concat([]cli.Flag{
+			&cli.Uint64Flag{Name: "last", Aliases: []string{"n", "count"}, Value: tailLast, Usage: "`number` of entries to begin with; with --since all from there on are the default"},
+		}, selectionFlags(), followFlags(), lineFlags(), connectFlags()),
+		Action: action(read),
+
+		DisableSliceFlagSeparator: true,
 	}
 }
 
-// lineFlags choose what is printed of an entry.
-func lineFlags() []cli.Flag {
+// tailLast is how many entries `tail` begins with.
+const tailLast = 10
+
+// followFlags are those of the commands that can wait for entries.
+func followFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "entry", Usage: "print only the entry"},
-		&cli.BoolFlag{Name: "index", Usage: "print only the index"},
+		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "wait for entries and print them as they are appended"},
 	}
 }
 
-// A reading starts a read over c: it returns the entries and how many of them to print, 0 for all.
-type reading func(ctx context.Context, c *client.Client) (entries iter.Seq2[client.Entry, error], count uint64, err error)
-
-// show connects and prints the entries of a reading.
-func show(ctx context.Context, cmd *cli.Command, start reading) error {
+// read is `tcp-log-server read` and `tcp-log-server tail`.
+func read(ctx context.Context, cmd *cli.Command) error {
 	form, err := newLineForm(cmd)
+	if err != nil {
+		return usageError(cmd, err.Error())
+	}
+	chosen, err := newSelection(cmd, time.Now())
 	if err != nil {
 		return usageError(cmd, err.Error())
 	}
@@ -117,115 +99,58 @@ func show(ctx context.Context, cmd *cli.Command, start reading) error {
 		return err
 	}
 	defer c.Close()
-	out := newLineWriter(os.Stdout)
-	ctx, end := context.WithCancel(ctx)
-	defer end()
-	go func() {
-		select {
-		case <-out.failed:
-			end()
-		case <-ctx.Done():
-		}
-	}()
-	form.pretty = out.terminal
-	damaged, err := printEntries(ctx, cmd, out, form, c, start)
-	if werr := out.close(); werr != nil {
-		return cli.Exit(fmt.Sprintf("%s: standard output: %v", cmd.Name, werr), ExitFailure)
-	}
-	select {
-	case <-out.failed: // the reader of the output has enough
-		return nil
-	default:
-	}
-	switch {
-	case errors.Is(err, context.Canceled) && cmd.Bool("follow"):
-		return nil // the only end there is
-	case errors.Is(err, context.Canceled):
-		return cli.Exit(cmd.Name+": interrupted before the end", ExitFailure)
-	case err != nil:
-		return failure(cmd, addr, err)
-	case damaged > 0:
-		return cli.Exit(fmt.Sprintf("%s: %s could not read %d of the entries; run `tcp-log-server fsck` there", cmd.Name, addr, damaged), ExitDamaged)
-	}
-	return nil
+	return show(ctx, cmd, serverSource{cmd, addr, c}, chosen, form)
 }
 
-// printEntries prints the entries of a reading, and counts those that the server could not read.
-func printEntries(ctx context.Context, cmd *cli.Command, out *lineWriter, form lineForm, c *client.Client, start reading) (damaged int, err error) {
-	entries, count, err := start(ctx, c)
-	if err != nil {
-		return 0, err
-	}
-	var e client.Entry
-	var bad *client.EntryError
-	fill := func(b []byte) []byte { return form.line(b, e, bad) }
-	printed := uint64(0)
-	for e, err = range entries {
-		bad = nil
-		if err != nil {
-			if !errors.As(err, &bad) {
-				return damaged, err
-			}
-			damaged++
-			if form.only != "" {
-				warn("%s: %v", cmd.Name, bad)
-			}
+// serverSource is a server's log.
+type serverSource struct {
+	cmd    *cli.Command
+	addr   string
+	client *client.Client
+}
+
+func (s serverSource) head(ctx context.Context) (uint64, error) { return s.client.Head(ctx) }
+
+func (s serverSource) since(ctx context.Context, t time.Time) (uint64, error) {
+	for e, err := range s.client.Read(ctx, 0, 1, client.Since(t)) {
+		if bad, ok := errors.AsType[*client.EntryError](err); ok {
+			return bad.Index, nil
 		}
-		out.add(fill)
-		if printed++; printed == count {
-			break
+		return e.Index, err
+	}
+	return math.MaxUint64, nil
+}
+
+func (s serverSource) read(ctx context.Context, of extent) iter.Seq2[client.Entry, error] {
+	if of.from > of.through {
+		return func(func(client.Entry, error) bool) {}
+	}
+	var options []client.ReadOption
+	if of.time {
+		options = append(options, client.WithTime())
+	}
+	if of.where != nil {
+		options = append(options, client.Where(of.where))
+		if of.passed != nil {
+			options = append(options, client.WithProgress(of.passed))
 		}
 	}
-	return damaged, nil
-}
-
-// lineForm is how an entry is printed.
-type lineForm struct {
-	only   string // "entry", "index", or "" for both
-	pretty bool   // for a terminal
-	color  bool   // and it may be coloured
-}
-
-func newLineForm(cmd *cli.Command) (lineForm, error) {
-	f := lineForm{color: os.Getenv("NO_COLOR") == ""}
-	switch entry, index := cmd.Bool("entry"), cmd.Bool("index"); {
-	case entry && index:
-		return f, errors.New("--entry and --index do not go together")
-	case entry:
-		f.only = "entry"
-	case index:
-		f.only = "index"
+	if of.through < math.MaxUint64 {
+		if of.where == nil && !of.follow { // a count does, which older servers have too
+			n := of.through - of.from + 1
+			of.count = min(cmp.Or(of.count, n), n)
+		} else {
+			options = append(options, client.Through(of.through))
+		}
 	}
-	return f, nil
+	if of.follow {
+		return s.client.Follow(ctx, of.from, options...)
+	}
+	return s.client.Read(ctx, of.from, of.count, options...)
 }
 
-// line appends the line of the entry e. If it could not be read, bad says why.
-func (f lineForm) line(b []byte, e client.Entry, bad *client.EntryError) []byte {
-	switch {
-	case f.only != "" && bad != nil:
-		return b // it is reported on standard error
-	case f.only == "index":
-		b = strconv.AppendUint(b, e.Index, 10)
-	case f.only == "entry":
-		b = f.json(b, e.Value)
-	case bad != nil:
-		b = f.json(b, appendJSON(nil, "index", e.Index, "error", bad.Text))
-	case f.pretty:
-		b = f.json(b, appendJSON(nil, "index", e.Index, "entry", e.Value))
-	default:
-		b = append(b, `{"index":`...)
-		b = strconv.AppendUint(b, e.Index, 10)
-		b = append(b, `,"entry":`...)
-		b = append(b, e.Value...)
-		b = append(b, '}')
-	}
-	return append(b, '\n')
-}
+func (s serverSource) failure(err error) error { return failure(s.cmd, s.addr, err) }
 
-// json appends JSON text, on a terminal in the form for it.
-func (f lineForm) json(b, text []byte) []byte {
-	if !f.pretty {
-		return append(b, text...)
-	}
-	return appendForTerminal(b, text, f.color)
+func (s serverSource) damage(count int) error {
+	return cli.Exit(fmt.Sprintf("%s: %s could not read %d of the entries; run `tcp-log-server fsck` there", s.cmd.Name, s.addr, count), ExitDamaged)
 }

@@ -34,8 +34,8 @@ const (
 	colorEnd    = "\x1b[0m"
 )
 
-// appendForTerminal appends JSON text, which must have no white space, in a form that is safe on a
-// terminal: it escapes the control characters that JSON allows in strings, since they could move
+// appendForTerminal appends JSON text, with or without white space around its values, in a form that
+// is safe on a terminal: it escapes the control characters that JSON allows in strings, since they could move
 // the cursor or worse. Without color the result is JSON with the same value.
 func appendForTerminal(b, text []byte, color bool) []byte {
 	paint := func(code string, part []byte) {
@@ -60,7 +60,7 @@ func appendForTerminal(b, text []byte, color bool) []byte {
 	for i := 0; i < len(text); {
 		end := i + 1
 		switch c := text[i]; c {
-		case '{', '}', '[', ']', ',', ':':
+		case '{', '}', '[', ']', ',', ':', ' ', '\n':
 			b = append(b, c)
 		case '"':
 			for end < len(text) && text[end] != '"' {
@@ -76,7 +76,7 @@ func appendForTerminal(b, text []byte, color bool) []byte {
 				paint(colorString, text[i:end])
 			}
 		default:
-			for end < len(text) && !bytes.ContainsRune([]byte(",]}"), rune(text[end])) {
+			for end < len(text) && !bytes.ContainsRune([]byte(",]}\n"), rune(text[end])) {
 				end++
 			}
 			paint(colorOther, text[i:end])

@@ -11,8 +11,9 @@ import (
 )
 
 // EntryFunc gets one entry: its canonical JSON, which is valid during the call
-// only, or why it cannot be read. An error that it returns ends the read.
-type EntryFunc func(index uint64, entry []byte, err error) error
+// only, and when it was stored, in µs since 1970 UTC, 0 if that is not known; or why it
+// cannot be read. An error that it returns ends the read.
+type EntryFunc func(index uint64, entry []byte, time int64, err error) error
 
 // Read hands fn the entries from..through in order, as far as the head goes; a
 // from of 0 counts as 1. Each is verified first: by the checksum of its batch,
@@ -25,14 +26,14 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn EntryFunc) erro
 	records := segment.NewRecords(l.Dirs.WAL, l.Records)
 	defer records.Close()
 	witnesses := segment.Witnesses{Records: records, Blobs: l.Dirs.Blobs}
-	each := func(index uint64, count int, entries []byte, _ int64, err error) error {
+	each := func(index uint64, count int, entries []byte, time int64, err error) error {
 		for range count {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			var entry []byte
 			entry, entries, _ = bytes.Cut(entries, []byte{'\n'})
-			if err := fn(index, entry, err); err != nil {
+			if err := fn(index, entry, time, err); err != nil {
 				return err
 			}
 			index++

@@ -110,7 +110,7 @@ func contents(t testing.TB, c reader.Config, from, through uint64) (head uint64,
 		t.Fatal(err)
 	}
 	next := from
-	err = l.Read(context.Background(), from, through, func(index uint64, entry []byte, err error) error {
+	err = l.Read(context.Background(), from, through, func(index uint64, entry []byte, _ int64, err error) error {
 		if index != next {
 			t.Fatalf("index %d came where %d should", index, next)
 		}
@@ -376,7 +376,7 @@ func TestLive(t *testing.T) {
 			t.Fatalf("head is %d, %d had been acknowledged", head, acked)
 		}
 		next := uint64(1)
-		err = l.Read(context.Background(), 1, head, func(index uint64, entry []byte, err error) error {
+		err = l.Read(context.Background(), 1, head, func(index uint64, entry []byte, _ int64, err error) error {
 			if index != next || err != nil || string(entry) != entryText(index) {
 				return fmt.Errorf("index %d, want %d: %s, %v", index, next, entry, err)
 			}

@@ -98,7 +98,7 @@ func TestCatCommand(t *testing.T) {
 		lines[28] != `{"index":29,"entry":{"n":29}}` || lines[30] != `{"index":31,"entry":{"n":31}}` || !strings.Contains(errs, "1 entry cannot be read: run `tcp-log-server fsck "+data) {
 		t.Errorf("damaged: exit code %d, %q, %s", code, errs, lines[29])
 	}
-	if code, out, errs := runBinary(t, "cat", "--entry", data); code != cli.ExitDamaged || strings.Count(out, "\n") != 49 || !strings.Contains(errs, "index 30: ") {
+	if code, out, errs := runBinary(t, "cat", "--entry", data); code != cli.ExitDamaged || strings.Count(out, "\n") != 49 || !strings.Contains(errs, "entry 30: ") {
 		t.Errorf("damaged, --entry: exit code %d, %q", code, errs)
 	}
 	if after := treeOf(t, data); after != before {

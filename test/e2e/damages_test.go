@@ -365,7 +365,7 @@ func catView(t *testing.T, dir string) view {
 		return v
 	}
 	v.head = l.Head()
-	err = l.Read(context.Background(), 1, v.head, func(index uint64, entry []byte, err error) error {
+	err = l.Read(context.Background(), 1, v.head, func(index uint64, entry []byte, _ int64, err error) error {
 		if err == nil {
 			v.seen(t, "cat", index, entry)
 		}

@@ -1,0 +1,94 @@
+package reader
+
+import (
+	"context"
+	"errors"
+	"sort"
+	"time"
+
+	"tcp-log-server/segment"
+)
+
+// Since returns the index of the first entry that was stored at t or later, or that after
+// the head if there is none. The times of a log never decrease, except in one that an
+// earlier version wrote while the clock was set back: there it is one of those indices
+// before which an earlier time lies. The time of an entry that is damaged counts as that
+// of the next.
+func (l *Log) Since(ctx context.Context, t time.Time) (index uint64, err error) {
+	at := t.UnixMicro()
+	if t.Nanosecond()%int(time.Microsecond) > 0 {
+		at++
+	}
+	if index, err = l.sinceRecords(ctx, at); err != nil || index <= l.Records {
+		return index, err
+	}
+	return l.sinceSegments(ctx, index, at)
+}
+
+// sinceRecords is Since for the entries that have a record in the index.
+func (l *Log) sinceRecords(ctx context.Context, at int64) (index uint64, err error) {
+	records := segment.NewRecords(l.Dirs.WAL, l.Records)
+	defer records.Close()
+	low, high := uint64(1), l.Records+1 // it is in low..high
+	for low < high {
+		middle := low + (high-low)/2
+		known := middle // the first from middle on with a record that checks out
+		var rec segment.Record
+		for ; known < high; known++ {
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+			if rec, err = records.At(known); err == nil {
+				break
+			}
+		}
+		if known < high && rec.Time < at {
+			low = known + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
+}
+
+// sinceSegments is Since for the entries from index from on, which have no record. The first
+// entries of the segments, which are read quickly, say which segment to read through.
+func (l *Log) sinceSegments(ctx context.Context, from uint64, at int64) (index uint64, err error) {
+	through := l.Head()
+	later := sort.Search(len(l.Files), func(i int) bool {
+		first := l.Files[i].First
+		if err != nil || first <= from {
+			return false
+		}
+		var found uint64
+		found, err = l.findTime(ctx, first, first, at)
+		return found == first
+	})
+	if err != nil {
+		return 0, err
+	}
+	if later < len(l.Files) {
+		through = l.Files[later].First - 1
+	}
+	if later > 0 {
+		from = max(from, l.Files[later-1].First)
+	}
+	return l.findTime(ctx, from, through, at)
+}
+
+// findTime reads the entries from..through until one was stored at the time at or later.
+func (l *Log) findTime(ctx context.Context, from, through uint64, at int64) (index uint64, err error) {
+	found := errors.New("found")
+	index = through + 1
+	err = l.Read(ctx, from, through, func(i uint64, _ []byte, time int64, _ error) error {
+		if time != 0 && time >= at {
+			index = i
+			return found
+		}
+		return nil
+	})
+	if errors.Is(err, found) {
+		err = nil
+	}
+	return index, err
+}
