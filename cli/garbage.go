@@ -9,9 +9,9 @@ const (
 	// gcPercent is how much the heap grows between two collections, in percent.
 	gcPercent = 400
 	// gcLimit is the size in bytes up to which the heap grows that much. It exceeds
-	// server.Config.MemoryBound, without connections, by gcRoom: at a limit below what is in
-	// use the collector would never stop.
-	gcLimit = 640 << 20
+	// server.Config.MemoryBound, without connections, and engine.HashMemory by gcRoom: at a
+	// limit below what is in use the collector would never stop.
+	gcLimit = 768 << 20
 	// gcRoom is room for garbage, and for what connections hold by themselves.
 	gcRoom = 128 << 20
 )

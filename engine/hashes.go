@@ -38,8 +38,12 @@ type hashes struct {
 }
 
 // filterMemory bounds the memory for the filters of tables, in bytes: those of some
-// 40,000,000 entries. Others are read from their files.
-const filterMemory = 64 << 20
+// 20,000,000 entries. Others are read from their files.
+const filterMemory = 32 << 20
+
+// HashMemory is about how much memory a log on disk takes at most, in bytes, to know which
+// entries it holds, once it has been asked for that by AwaitOnce.
+const HashMemory = filterMemory + hashMapsMax*hashMapMemory
 
 // startHashes returns the hashes of the log, which it begins to keep unless that has been
 // done. The error is ErrClosed, or why it failed a moment ago.

@@ -318,25 +318,30 @@ func checkTables(t *testing.T, dir string, entries []string) {
 	}
 }
 
-// findAll looks up all entries that a log has. Where a table is damaged, that is refused
-// until the table has been made again.
+// sendOnce appends an entry until it is not refused: while the log does not know which
+// entries it holds, because something was wrong with a table, it is.
+func sendOnce(t *testing.T, l *Log, entry string) outcome {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := l.AwaitOnce(t.Context())
+		if err == nil {
+			o := <-give(l, once, entry)
+			if err = o.err; err == nil {
+				return o
+			}
+		}
+		if !errors.Is(err, ErrNotStored) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// findAll looks up all entries that a log has.
 func findAll(t *testing.T, l *Log, first map[string]uint64) {
 	t.Helper()
 	for entry, index := range first {
-		for tries := 0; ; tries++ {
-			err := l.AwaitOnce(t.Context())
-			if err == nil {
-				o := <-give(l, once, entry)
-				if o.err == nil && places(o)[0] == fmt.Sprint(index, " seen") {
-					break
-				}
-				if err = o.err; err == nil {
-					t.Fatalf("%s is at %s, want %d", entry, places(o)[0], index)
-				}
-			}
-			if !errors.Is(err, ErrNotStored) || tries == 10 {
-				t.Fatal(err)
-			}
+		if got := places(sendOnce(t, l, entry))[0]; got != fmt.Sprint(index, " seen") {
+			t.Fatalf("%s is at %s, want %d", entry, got, index)
 		}
 	}
 }
@@ -363,6 +368,37 @@ func spoilTable(t *testing.T, rnd *rand.Rand, dir string) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestLookupRemoved: without the directory of the tables, which something has removed, the
+// log still finds its entries, and makes the tables again.
+func TestLookupRemoved(t *testing.T) {
+	t.Parallel()
+	config := testConfig(t)
+	config.tableRows = 5
+	first := map[string]uint64{}
+	for round := range uint64(3) {
+		l, err := Open(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		findAll(t, l, first)
+		for n := range uint64(40) {
+			index := round*40 + n + 1
+			entry := fmt.Sprintf("[%d]", index)
+			if o := sendOnce(t, l, entry); o.First != index {
+				t.Fatalf("%s: %+v", entry, o)
+			}
+			if first[entry] = index; n == 20 {
+				for os.RemoveAll(lookupDir(config)) != nil { // while a table is added
+				}
+			}
+		}
+		findAll(t, l, first)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -10,9 +10,13 @@ import (
 	"tcp-log-server/segment/lookup"
 )
 
-// hashMapsMax is how many maps there may be before appends wait for tables to be made of
-// them.
-const hashMapsMax = 8
+const (
+	// hashMapsMax is how many maps there may be before appends wait for tables to be made
+	// of them.
+	hashMapsMax = 4
+	// hashMapMemory is how much memory a map takes that is full, in bytes, as measured.
+	hashMapMemory = 20 << 20
+)
 
 // hashMap has the first places of the entries of a range of indices.
 type hashMap struct {
