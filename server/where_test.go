@@ -283,3 +283,43 @@ func TestWhereEnds(t *testing.T) {
 		})
 	}
 }
+
+// TestFiltersAreBounded: filters that peers keep count among the memory of Config.MaxHeld. Where
+// that is short, the connections that have kept theirs for longest are cut.
+func TestFiltersAreBounded(t *testing.T) {
+	noLeaks(t)
+	const size, most, peers = 100 << 10, 1 << 20, 40
+	log := newFakeLog()
+	h := start(t, log, Config{MaxHeld: most})
+	read := fmt.Sprintf(`{"from":1%%s,"where":{"pad":"%s"}}`, strings.Repeat("x", size))
+	var clients []*client
+	for n := range peers {
+		c := h.dial()
+		clients = append(clients, c)
+		c.send(fmt.Sprintf(read, ""))
+		c.want(current)
+		if got := h.memory.inUse(); got > most || got < min(int64(n+1)*size, most/3) {
+			t.Fatalf("%d bytes are held by %d filters of %d, want %d at most", got, n+1, size, most)
+		}
+	}
+	// The last ones are served, the first are not.
+	evens(t, log, 1, 1)
+	last := clients[peers-1]
+	last.append(2, 1)
+	last.want(ack(2, 2))
+	if line, err := clients[0].r.ReadString('\n'); err == nil {
+		t.Errorf("the first still has %s", line)
+	}
+	for _, c := range clients {
+		c.nc.Close()
+	}
+	poll(t, "all memory to be free", func() bool { return h.memory.inUse() == 0 })
+
+	// A read that has ended holds none.
+	c := h.dial()
+	for range 3 {
+		c.send(fmt.Sprintf(read, `,"through":1`))
+		c.want(head(2))
+	}
+	poll(t, "all memory to be free", func() bool { return h.memory.inUse() == 0 })
+}
