@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -71,13 +72,6 @@ func decide(members []member, object bool) kind {
 		}
 		return values
 	}
-	positive := func(values [][]byte) bool {
-		if len(values) != 1 {
-			return false
-		}
-		_, ok := wholeNumber(string(values[0]))
-		return ok
-	}
 	id, entry, from, read, tok, sta := of("id"), of("entry"), of("from"), of("read"), of("token"), of("stat")
 	for _, values := range [][][]byte{id, entry, from, read, tok, sta} {
 		if len(values) > 1 {
@@ -86,13 +80,13 @@ func decide(members []member, object bool) kind {
 	}
 	isWrite := len(id) == 1 && id[0][0] == '"' && string(id[0]) != `""` && len(id[0]) <= maxID &&
 		len(entry) == 1 && strings.ContainsAny(string(entry[0][:1]), "{[n")
-	isRead := positive(from) && (len(read) == 0 || positive(read))
+	begins := len(from) > 0 || len(tok)+len(sta) == 0 && len(of("last"))+len(of("since")) > 0
 	switch {
 	case isWrite && len(from) == 0:
 		return write
-	case isRead && len(entry) == 0:
+	case begins && asksWell(of) && len(entry) == 0:
 		return readKind
-	case len(id)+len(entry)+len(from)+len(read) > 0:
+	case begins || len(id)+len(entry)+len(from)+len(read) > 0:
 		return invalid
 	case len(tok) == 1 && tok[0][0] == '"' && len(sta) == 0:
 		return token
@@ -100,6 +94,63 @@ func decide(members []member, object bool) kind {
 		return stat
 	}
 	return invalid
+}
+
+// asksWell reports whether the members of a read, of which of returns the values, are those that the
+// protocol allows.
+func asksWell(of func(name string) [][]byte) bool {
+	for name, ok := range map[string]func(raw []byte) bool{
+		"from": isPositive, "read": isPositive, "last": isPositive, "through": isPositive, "scan": isPositive,
+		"time": isBoolean, "hash": isBoolean,
+		"since": func(raw []byte) bool { _, ok := wholeTime(raw); return ok },
+		"where": func(raw []byte) bool { return raw[0] == '{' && !refused(raw) },
+	} {
+		if values := of(name); len(values) > 1 || len(values) == 1 && !ok(values[0]) {
+			return false
+		}
+	}
+	return len(of("from"))+len(of("last"))+len(of("since")) == 1 && (len(of("scan")) == 0 || len(of("where")) == 1)
+}
+
+func isPositive(raw []byte) bool { _, ok := wholeNumber(string(raw)); return ok }
+
+func isBoolean(raw []byte) bool { return string(raw) == "true" || string(raw) == "false" }
+
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\d[Tt]([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+// wholeTime reads a time of RFC 3339 in a JSON string, in whole microseconds, rounded up.
+func wholeTime(raw []byte) (µs int64, ok bool) {
+	var text string
+	if raw[0] != '"' || json.Unmarshal(raw, &text) != nil || !rfc3339.MatchString(text) {
+		return 0, false
+	}
+	at, err := time.Parse(time.RFC3339, strings.ToUpper(text))
+	return at.Add(999 * time.Nanosecond).UnixMicro(), err == nil
+}
+
+// checkOption checks what became of an option of a read.
+func checkOption(t *testing.T, q *query, name string, raw []byte) {
+	t.Helper()
+	numbers := map[string]uint64{"from": q.from, "read": q.count, "last": q.last, "through": q.through, "scan": q.scan}
+	if got, ok := numbers[name]; ok {
+		if want, _ := wholeNumber(string(raw)); got != want {
+			t.Fatalf("%s is %d, want %d", name, got, want)
+		}
+	}
+	flags := map[string]bool{"time": q.time, "hash": q.hash}
+	if got, ok := flags[name]; ok && got != (string(raw) == "true") {
+		t.Fatalf("%s is %v, want %s", name, got, raw)
+	}
+	switch name {
+	case "since":
+		if want, _ := wholeTime(raw); q.since != want {
+			t.Fatalf("since is %d, want %d", q.since, want)
+		}
+	case "where":
+		if form, _, err := canonical.Append(nil, raw); err != nil || !q.where.Match(form) {
+			t.Fatalf("%s does not contain itself: %v", form, err)
+		}
+	}
 }
 
 // readKind is the kind read where a variable hides that name.
@@ -147,6 +198,9 @@ func FuzzParse(f *testing.F) {
 		`{"from":1e400,"read":0}`, `{"id":"x","entry":` + strings.Repeat("[", 129) + strings.Repeat("]", 129) + `}`, `{"from":-1}`, `{"from":"1"}`,
 		`{"token":"x"}`, `{"token":"x","token":"y"}`, `{"TOKEN":"x"}`, `{"stat":true}`, `{"stat":true,"stat":true}`, `{"from":0.9999999999999999999}`,
 		`{"from":1.00000000000000000000001e21}`, `{"from":1.2e22}`, `{"id":"x","entry":[],"stat":1,"stat":2}`, `{"id":[1, "é"],"entry":1}`,
+		`{"since":"2026-11-28T09:00:00.0000001+08:00","through":5,"hash":true}`, `{"since":"2026-02-30T09:00:00Z"}`, `{"last":10,"time":false,"stat":true}`,
+		`{"from":1,"where":{"a":{"b":1.0}},"scan":10,"read":2}`, `{"last":1,"where":{"a":1,"a":1}}`, `{"scan":1,"last":1}`, `{"last":1,"since":"x"}`,
+		`{"id":"x","last":1,"time":true,"time":true}`, `{"id":"x","entry":[],"where":[],"since":1}`,
 	} {
 		f.Add([]byte(line))
 	}
@@ -187,14 +241,8 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, member := range members {
 			switch {
-			case m.kind == readKind && member.name == "from":
-				if n, _ := wholeNumber(string(member.raw)); n != m.query.from {
-					t.Fatalf("from %d, want %d", m.query.from, n)
-				}
-			case m.kind == readKind && member.name == "read":
-				if n, _ := wholeNumber(string(member.raw)); n != m.query.count {
-					t.Fatalf("read %d, want %d", m.query.count, n)
-				}
+			case m.kind == readKind:
+				checkOption(t, m.query, member.name, member.raw)
 			case m.kind == write && member.name == "id":
 				if !bytes.Equal(m.id, member.raw) {
 					t.Fatalf("id %s, want %s", m.id, member.raw)
