@@ -273,3 +273,37 @@ func ExampleClient_Follow() {
 	// 2 {"n":2}
 	// the end: context canceled
 }
+
+// Read what a time and a content have in common: the orders of today that are paid.
+func ExampleClient_Read_options() {
+	addr, stop := startServer()
+	defer stop()
+	ctx := context.Background()
+	c, err := client.Dial(ctx, addr, client.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer c.Close()
+	today := time.Now().Truncate(24 * time.Hour)
+	c.Append(ctx, []byte(`{"user":"ann","order":{"state":"paid","total":20}}`))
+	c.Append(ctx, []byte(`{"user":"bob","order":{"state":"open","total":12}}`))
+	c.Append(ctx, []byte(`{"user":"ann","order":{"state":"open","total":7}}`))
+
+	paid := client.Where([]byte(`{"order":{"state":"paid"}}`))
+	for e, err := range c.Read(ctx, 0, 0, client.Since(today), paid, client.WithTime()) {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(e.Index, string(e.Value), !e.Time.Before(today))
+	}
+	for e, err := range c.Read(ctx, 0, 0, client.Last(2)) {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(e.Index, string(e.Value))
+	}
+	// Output:
+	// 1 {"order":{"state":"paid","total":20},"user":"ann"} true
+	// 2 {"order":{"state":"open","total":12},"user":"bob"}
+	// 3 {"order":{"state":"open","total":7},"user":"ann"}
+}

@@ -14,7 +14,9 @@ import (
 // it has yielded anything.
 type ReadOption func(*query)
 
-// Since begins at the first entry that was stored at t or later, by the server's clock.
+// Since begins at the first entry that was stored at t or later, by the server's clock. If
+// there is none yet, a Follow begins with the next entry that is appended, or, when it has had
+// to reconnect before that, again with the first at t or later.
 func Since(t time.Time) ReadOption { return func(q *query) { q.since = &t } }
 
 // Last begins with the last n entries that the log has now, or all if it has fewer.
@@ -54,7 +56,7 @@ func Where(object json.RawMessage) ReadOption {
 	}
 }
 
-// WithTime asks for the Time of entries.
+// WithTime asks for the Time of entries. It is zero where the server does not know it.
 func WithTime() ReadOption { return func(q *query) { q.time = true } }
 
 // WithHash asks for the Hash of entries.

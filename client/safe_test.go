@@ -211,3 +211,75 @@ func TestAppendAll(t *testing.T) {
 		t.Errorf("result is %+v", r)
 	}
 }
+
+// TestFollowOptionsCut: with options too, a Follow over connections that are cut at random
+// bytes, to a server that is stopped and started, yields what it should, each once, in order.
+func TestFollowOptionsCut(t *testing.T) {
+	noLeaks(t)
+	h := serve(t)
+	const count = 1500
+	writer := dial(t, h.addr, client.Options{})
+	fill(t, writer, 1, count/3)
+	r, err := writer.Put(patient(t), client.Write{Entries: [][]byte{numbered(count/3 + 1)}, Receipt: true})
+	outcome(t, err, nil)
+	addr := cutting(t, h, 3000, 1<<30)
+	where := client.Where([]byte(`{"kind":"rare"}`))
+	var wg sync.WaitGroup
+	for name, c := range map[string]struct {
+		from     uint64
+		options  []client.ReadOption
+		first    uint64 // index, 0 if others may append before the read begins
+		rareOnly bool
+	}{
+		"since":           {options: []client.ReadOption{client.Since(r.Time)}},
+		"last":            {options: []client.ReadOption{client.Last(100)}},
+		"time and hash":   {from: 2, options: []client.ReadOption{client.WithTime(), client.WithHash()}, first: 2},
+		"where":           {from: 1, options: []client.ReadOption{where}, first: 600, rareOnly: true},
+		"last with where": {options: []client.ReadOption{client.Last(100), where, client.WithHash()}, rareOnly: true},
+	} {
+		options := append(c.options, client.Through(count))
+		cl := dial(t, addr, quick)
+		wg.Go(func() {
+			next, step := c.first, uint64(1)
+			if c.rareOnly {
+				step = 100
+			}
+			for e, err := range cl.Follow(patient(t), c.from, options...) {
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+					return
+				}
+				if next == 0 && e.Index%step == 0 {
+					next = e.Index
+				}
+				if e.Index != next || !slices.Equal(e.Value, entryAt(e.Index)) {
+					t.Errorf("%s: entry %d is %s, want entry %d", name, e.Index, e.Value, next)
+					return
+				}
+				next += step
+			}
+			if next != count+step {
+				t.Errorf("%s: ended before entry %d", name, next)
+			}
+		})
+	}
+	for n := uint64(count/3 + 2); n <= count; n++ {
+		if index, err := writer.Append(patient(t), entryAt(n)); index != n || err != nil {
+			t.Errorf("append %d: index %d, error %v", n, index, err)
+			break
+		}
+		if n%500 == 0 {
+			h.stop()
+			h.start()
+		}
+	}
+	wg.Wait()
+}
+
+// entryAt is what TestFollowOptionsCut appends at an index.
+func entryAt(n uint64) []byte {
+	if n > 500 && n%100 == 0 {
+		return fmt.Appendf(nil, `{"kind":"rare","n":%d}`, n)
+	}
+	return numbered(int(n))
+}

@@ -161,15 +161,15 @@ func (s *stream) next(ctx context.Context) (message, error) {
 		return message{}, err
 	}
 	if !s.odd {
-		if index, value, ok := plainEntry(line); ok {
+		if m, ok := plainEntry(line); ok {
 			if s.known {
-				return message{kind: entryLine, index: index, value: value}, nil
+				return m, nil
 			}
 			// If a server puts more members after the entry, they pass for a part of it.
 			// The first line shows whether it does.
-			n, err := canonical.Skip(value)
-			if s.known = err == nil && n == len(value); s.known {
-				return message{kind: entryLine, index: index, value: value}, nil
+			n, err := canonical.Skip(m.value)
+			if s.known = err == nil && n == len(m.value); s.known {
+				return m, nil
 			}
 			s.odd = true
 		}
@@ -179,19 +179,43 @@ func (s *stream) next(ctx context.Context) (message, error) {
 
 // plainEntry parses a line of the form in which the server writes entries. It takes
 // everything up to the last brace for the entry.
-func plainEntry(line []byte) (index uint64, value []byte, ok bool) {
+func plainEntry(line []byte) (m message, ok bool) {
 	const head, mid = `{"index":`, `,"entry":`
 	if len(line) < len(head)+len(mid)+2 || string(line[:len(head)]) != head {
-		return 0, nil, false
+		return m, false
 	}
 	index, n := digits(line[len(head):])
 	rest := line[len(head)+n:]
+	if stamp, after, found := text(rest, `,"time":"`); found {
+		at, err := time.Parse(time.RFC3339Nano, string(stamp))
+		if err != nil {
+			return m, false
+		}
+		m.time, rest = at, after
+	}
+	if hash, after, found := text(rest, `,"hash":"`); found {
+		m.hash, rest = string(hash), after
+	}
 	if n == 0 || len(rest) < len(mid)+2 || string(rest[:len(mid)]) != mid || rest[len(rest)-1] != '}' {
-		return 0, nil, false
+		return m, false
 	}
 	end := len(rest) - 1
 	// The capacity ends here too, so that appending to the value does not overwrite the next line.
-	return index, rest[len(mid):end:end], true
+	m.index, m.value = index, rest[len(mid):end:end]
+	return m, true
+}
+
+// text parses the string without escapes that comes after prefix, which has its first quote.
+func text(line []byte, prefix string) (text, after []byte, ok bool) {
+	if len(line) < len(prefix) || string(line[:len(prefix)]) != prefix {
+		return nil, line, false
+	}
+	line = line[len(prefix):]
+	end := bytes.IndexByte(line, '"')
+	if end < 0 {
+		return nil, line, false
+	}
+	return line[:end], line[end+1:], true
 }
 
 // parse parses a line of any form.
