@@ -120,9 +120,9 @@ func TestSafeWrites(t *testing.T) {
 	}
 }
 
-// TestBadOptions: a write that asks for something in a way that means nothing is refused, and
+// TestBadTerms: a write that asks for something in a way that means nothing is refused, and
 // a message that is no write may have any members.
-func TestBadOptions(t *testing.T) {
+func TestBadTerms(t *testing.T) {
 	noLeaks(t)
 	log := newFakeLog()
 	c := start(t, log, Config{MaxEntry: 100}).dial()
