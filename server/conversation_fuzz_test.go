@@ -34,7 +34,9 @@ func oneRead(input []byte) (_ string, q *query) {
 }
 
 var (
-	replyTo   = regexp.MustCompile(`^\{"id":.*,"(index":\d+|error":".*")\}$`)
+	stored    = regexp.MustCompile(`^\{"id":.*,"index":(\d+)(,"count":\d+)?(,"seen":true)?(,"hash(es)?":.*,"time":".*")?\}$`)
+	unmet     = regexp.MustCompile(`^\{"id":.*,"error":"not stored: the head is (\d+), not \d+","head":(\d+)\}$`)
+	notStored = regexp.MustCompile(`^\{"id":.*,"error":".*"\}$`)
 	entryLine = regexp.MustCompile(`^\{"index":(\d+)(,"time":"[^"]*")?(,"hash":"[0-9a-f]*")?,"entry":.*\}$`)
 )
 
@@ -60,10 +62,24 @@ func sortOut(t *testing.T, output string) (c conversation) {
 			}
 			index = n
 			c.read = append(c.read, line)
-		case replyTo.MatchString(line):
-			if ackLine.MatchString(line) {
-				acked++
+		case stored.MatchString(line):
+			m := stored.FindStringSubmatch(line)
+			count := uint64(1)
+			fmt.Sscan(m[1], &n)
+			fmt.Sscanf(m[2], `,"count":%d`, &count)
+			switch seen := m[3] != ""; {
+			case seen && n > acked || !seen && n != acked+1:
+				t.Fatalf("%s comes when %d entries are stored", line, acked)
+			case !seen:
+				acked += count
 			}
+			c.replies = append(c.replies, line)
+		case unmet.MatchString(line):
+			if m, head := unmet.FindStringSubmatch(line), fmt.Sprint(acked); m[1] != head || m[2] != head {
+				t.Fatalf("%s comes when %d entries are stored", line, acked)
+			}
+			c.replies = append(c.replies, line)
+		case notStored.MatchString(line):
 			c.replies = append(c.replies, line)
 		case line == current:
 			c.read = append(c.read, line)
@@ -137,6 +153,8 @@ func FuzzConversation(f *testing.F) {
 		"{\"id\":\"1\",\"entry\":[1]}\n{\"from\":1}\n{\"id\":\"2\",\"entry\":[2]}\n{\"id\":\"3\",\"entry\":{\"a\":1,\"a\":1}}\n",
 		"{\"from\":2,\"read\":2}\n{}\n{\"id\":\"1\",\"entry\":{\"b\":1,\"a\":2}}\r\n\n \n{\"id\":\"2\",\"entry\":null}",
 		"{\"id\":\"1\",\"entry\":[]}\n{\"id\":\"2\",\"entry\":[\"\x7f\x7f\x7f\"]}\n{\"id\":\"3\",\"entry\":[]}\n\x7f\x7f\x7f\n{\"id\":\"4\",\"entry\":[]}\n",
+		"{\"id\":\"1\",\"entry\":[]}\n{\"id\":\"2\",\"entry\":[],\"once\":true}\n{\"id\":\"3\",\"entry\":[3],\"once\":true,\"receipt\":true}\n{\"id\":\"4\",\"entry\":[4],\"if\":2}\n{\"id\":\"5\",\"entry\":[5],\"if\":2}\n",
+		"{\"from\":1}\n{\"id\":\"1\",\"entries\":[[1],[2]],\"if\":0,\"receipt\":true}\n{\"id\":\"2\",\"entries\":[[3],{\"a\":1,\"a\":1}]}\n{\"id\":\"3\",\"entry\":[1],\"once\":true}\n{\"id\":\"4\",\"entries\":[[4]]}\n",
 		"{\"id\":\"1\",\"entry\":[]}\noops\n{\"id\":\"2\",\"entry\":[]}\n",
 		"{\"id\":\"1\",\"entry\":[",
 		"{\"entry\":[\"\x7f\"],\"id\":\"1\"}\n{\"from\":1,\"read\":1}\n",

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
+	"tcp-log-server/appends"
 	"tcp-log-server/canonical"
 )
 
@@ -51,12 +53,45 @@ func membersOf(line []byte) (members []member, object, ok, known bool) {
 			return nil, false, false, true
 		}
 		// Of an entry invalid UTF-8 is refused; anywhere else it is no JSON.
-		if storable := name == "entry" && strings.ContainsAny(string(raw[:1]), "{[n"); !storable && !utf8.Valid(raw) {
-			return nil, false, false, true
+		var parts []json.RawMessage
+		if name != "entries" || raw[0] != '[' || json.Unmarshal(raw, &parts) != nil {
+			parts = []json.RawMessage{raw}
+		}
+		for _, part := range parts {
+			storable := (name == "entry" || name == "entries" && raw[0] == '[') && isStorable(part)
+			if !storable && !utf8.Valid(part) {
+				return nil, false, false, true
+			}
 		}
 		members = append(members, member{name.(string), raw})
 	}
 	return members, true, true, true
+}
+
+// isStorable reports whether the value is of a kind that an entry may be.
+func isStorable(raw []byte) bool { return strings.ContainsAny(string(raw[:1]), "{[n") }
+
+// writesWell reports whether the members of a write, besides its id, are those that the
+// protocol allows.
+func writesWell(of func(name string) [][]byte) bool {
+	entry, entries := of("entry"), of("entries")
+	isEntries := func(raw []byte) bool {
+		var all []json.RawMessage
+		return raw[0] == '[' && json.Unmarshal(raw, &all) == nil && len(all) > 0
+	}
+	isHead := func(raw []byte) bool {
+		zero, _ := new(big.Rat).SetString(string(raw))
+		return isPositive(raw) || zero != nil && zero.Sign() == 0
+	}
+	for name, ok := range map[string]func(raw []byte) bool{
+		"entry": isStorable, "entries": isEntries, "if": isHead, "once": isBoolean, "receipt": isBoolean,
+	} {
+		if values := of(name); len(values) > 1 || len(values) == 1 && !ok(values[0]) {
+			return false
+		}
+	}
+	once := len(of("once")) == 1 && string(of("once")[0]) == "true"
+	return len(entry)+len(entries) == 1 && !(once && len(of("if"))+len(entries) > 0)
 }
 
 // decide says what a message is, straight from the protocol's words.
@@ -73,13 +108,13 @@ func decide(members []member, object bool) kind {
 		return values
 	}
 	id, entry, from, read, tok, sta := of("id"), of("entry"), of("from"), of("read"), of("token"), of("stat")
-	for _, values := range [][][]byte{id, entry, from, read, tok, sta} {
+	for _, values := range [][][]byte{id, entry, of("entries"), from, read, tok, sta} {
 		if len(values) > 1 {
 			return invalid
 		}
 	}
-	isWrite := len(id) == 1 && id[0][0] == '"' && string(id[0]) != `""` && len(id[0]) <= maxID &&
-		len(entry) == 1 && strings.ContainsAny(string(entry[0][:1]), "{[n")
+	entry = append(entry, of("entries")...)
+	isWrite := len(id) == 1 && id[0][0] == '"' && string(id[0]) != `""` && len(id[0]) <= maxID && writesWell(of)
 	begins := len(from) > 0 || len(tok)+len(sta) == 0 && len(of("last"))+len(of("since")) > 0
 	switch {
 	case isWrite && len(from) == 0:
@@ -192,6 +227,9 @@ func refused(raw []byte) bool {
 
 func FuzzParse(f *testing.F) {
 	for _, line := range []string{
+		`{"id":"x","entries":[[1],{"b":1,"a":2},null],"if":2}`, `{"id":"x","entries":[[],7,{"a":1,"a":1}]}`, `{"id":"x","entry":[],"if":-0,"receipt":true}`,
+		`{"id":"x","entry":[],"once":true,"receipt":false}`, `{"id":"x","entry":[],"once":true,"if":0.5}`, `{"from":1,"if":-1,"if":2,"once":7}`, `{"id":"x","entries":[]}`,
+		"{\"id\":\"x\",\"entries\":[[\"\xff\"],\"a\"]}", `{"entries":[1],"entries":1,"id":"x"}`, `{"id":"x","entries":[[],],"entry":[]}`, `{"stat":true,"once":true}`,
 		`{"id":"x","entry":{"b":1,"a":[1.0,"\u0041"]}}`, `{"from":1}`, `{"from":10e-1,"read":5}`, `{"entry":null,"id":"\ud800"}`,
 		`{"id":"x","entry":{"a":1,"a":2}}`, `{"\u0069d":"x","entry":[]}`, `{"id":"x","id":"y","entry":[]}`, ` [ ] `, `nul`, `{"from":1,"entry":{}}`,
 		"{\"id\":\"x\",\"entry\":[\"\xff\"]}", "{\"id\":\"\xff\",\"entry\":[]}", `{"id":"x","entry":"text","note":{"entry":{}}}`, `{"id":"x","entry":[}`,
@@ -227,7 +265,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if longNumber(line) && m.kind != write {
+		if longNumber(line) && (m.kind != write || m.terms != nil) {
 			return
 		}
 		if want := decide(members, object); m.kind != want {
@@ -249,9 +287,51 @@ func FuzzParse(f *testing.F) {
 				}
 			case m.kind == write && member.name == "entry":
 				checkEntry(t, m, member.raw, entry)
+			case m.kind == write && member.name == "entries":
+				checkEntries(t, m, member.raw, entry)
+			case m.kind == write && member.name == "if":
+				if n, _ := wholeNumber(string(member.raw)); m.terms.on != (appends.Condition{Kind: appends.Expect, Head: n}) {
+					t.Fatalf("the condition is %v, want the head to be %d", m.terms.on, n)
+				}
+			case m.kind == write && member.name == "once":
+				if got, want := m.terms.condition().Kind == appends.Once, string(member.raw) == "true"; got != want {
+					t.Fatalf("once is %v, want %v", got, want)
+				}
+			case m.kind == write && member.name == "receipt":
+				if want := string(member.raw) == "true"; m.terms.receipt != want {
+					t.Fatalf("receipt is %v, want %v", m.terms.receipt, want)
+				}
 			}
 		}
 	})
+}
+
+// checkEntries checks what became of the array of entries raw.
+func checkEntries(t *testing.T, m message, raw, run []byte) {
+	t.Helper()
+	var all []json.RawMessage
+	if err := json.Unmarshal(raw, &all); err != nil || len(all) != m.terms.count {
+		t.Fatalf("there are %d entries, want %d: %v", m.terms.count, len(all), err)
+	}
+	var want []byte
+	bad := 0
+	for i, e := range all {
+		form, _, err := canonical.Append(nil, e)
+		if bad == 0 && (!isStorable(e) || refused(e)) {
+			bad = i + 1
+		} else if bad == 0 && err != nil {
+			t.Fatal(err)
+		}
+		want = append(append(want, form...), '\n')
+	}
+	switch {
+	case bad > 0:
+		if prefix := fmt.Sprintf("entry %d of %d: ", bad, len(all)); m.refused == nil || !strings.HasPrefix(m.refused.Error(), prefix) || len(run) > 0 {
+			t.Fatalf("refused with %v, and left %q, want %q", m.refused, run, prefix)
+		}
+	case m.refused != nil || !bytes.Equal(run, want):
+		t.Fatalf("the entries are %q, want %q: %v", run, want, m.refused)
+	}
 }
 
 // checkEntry checks what became of the entry raw.
