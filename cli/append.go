@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -29,13 +30,16 @@ func appendCommand() *cli.Command {
 			"   tcp-log-server append '{\"event\":\"start\"}'\n" +
 			"   tcp-log-server append --quiet < entries.ndjson\n" +
 			"   jq -c '.items' export.json | tcp-log-server append --array\n" +
-			"   tcp-log-server append --on-error continue log.example:8089 < in.ndjson\n\n" +
+			"   tcp-log-server append --once < in.ndjson            # may be repeated\n" +
+			"   tcp-log-server append --if 41 '{\"seat\":\"12A\"}'  # if 41 is the last\n\n" +
 			"Many entries are in flight at a time. If not all of them are stored, the last line on\n" +
 			"standard error says which are stored, which are not, and which have an unknown outcome\n" +
-			"because the connection was lost: those may be in the log or not. Nothing is sent twice.\n" +
+			"because the connection was lost: those may be in the log or not. Nothing is sent twice,\n" +
+			"except with --once, for which a lost connection is no end, and no outcome is unknown.\n" +
 			"A token that may not write, or a server that is full, is reported there, once.\n\n" +
 			"Exit codes: 0 all stored; 1 failed, and what was not sent is not stored; 2 some entries\n" +
-			"were refused; 3 the outcome of some is unknown; 16 wrong usage.",
+			"were refused; 3 the outcome of some is unknown; 4 the head was not that of --if; 16 wrong\n" +
+			"usage.",
 		ArgsUsage: "[ADDR] [JSON…]",
 		Flags: append([]cli.Flag{
 			&cli.BoolFlag{Name: "array", Usage: "standard input is one array, and its elements are the entries"},
@@ -45,6 +49,10 @@ func appendCommand() *cli.Command {
 				}
 				return nil
 			}},
+			&cli.Uint64Flag{Name: "if", Usage: "only if `head` is the index of the last entry: the entries get the indices after it", HideDefault: true},
+			&cli.BoolFlag{Name: "once", Usage: "store no entry that the log holds already; send it again until it is answered"},
+			&cli.BoolFlag{Name: "batch", Usage: "store all entries side by side, or none"},
+			&cli.BoolFlag{Name: "receipt", Usage: "print also when each entry was stored, and its BLAKE3 hash"},
 			&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "do not print indices"},
 			&cli.BoolFlag{Name: "json", Usage: "print the outcome of each entry, one JSON object a line"},
 		}, connectFlags()...),
@@ -70,8 +78,8 @@ func appendEntries(ctx context.Context, cmd *cli.Command) error {
 		err = fmt.Errorf("%w; %s", err, entryHelp)
 	case cmd.Bool("array") && len(args) > 0:
 		err = errors.New("--array is for standard input, not for arguments")
-	case cmd.Bool("quiet") && cmd.Bool("json"):
-		err = errors.New("--quiet and --json do not go together")
+	default:
+		err = contradiction(cmd)
 	}
 	if err != nil {
 		return usageError(cmd, err.Error())
@@ -89,13 +97,19 @@ func appendEntries(ctx context.Context, cmd *cli.Command) error {
 		case <-dial.Done():
 		}
 	}()
-	c, err := dialServer(dial, cmd, addr, client.Options{})
+	retries := &retries{name: "append: " + addr} // which only --once makes
+	c, err := dialServer(dial, cmd, addr, client.Options{OnRetry: retries.failed, OnResume: retries.resumed})
 	cancel()
 	if _, coded := errors.AsType[cli.ExitCoder](err); coded {
 		return err
 	}
 	out := newLineWriter(os.Stdout)
 	a := &appender{client: c, values: &argValues{args: args}, tally: newTally(cmd, out, len(args))}
+	a.write.Once, a.write.Receipt = a.tally.once, a.tally.receipt
+	if cmd.IsSet("if") {
+		head := cmd.Uint64("if")
+		a.write.If = &head
+	}
 	if err != nil {
 		a.tally.fail(fmt.Errorf("%s: %w", addr, err))
 		err = a.tally.report()
@@ -110,6 +124,29 @@ func appendEntries(ctx context.Context, cmd *cli.Command) error {
 		err = cli.Exit(fmt.Sprintf("append: standard output: %v", werr), ExitFailure)
 	}
 	return err
+}
+
+// contradiction says which flags do not go together.
+func contradiction(cmd *cli.Command) error {
+	set := func(names ...string) bool {
+		return !slices.ContainsFunc(names, func(name string) bool { return !cmd.IsSet(name) || cmd.String(name) == "false" })
+	}
+	keepsGoing := cmd.String("on-error") == "continue"
+	switch {
+	case set("quiet", "json"):
+		return errors.New("--quiet and --json do not go together")
+	case set("quiet", "receipt"):
+		return errors.New("--quiet prints nothing, so --receipt does not go with it")
+	case set("once", "if"):
+		return errors.New("--once stores an entry wherever the head is, and --if only at one: leave one of them out")
+	case set("once", "batch"):
+		return errors.New("--once stores each entry unless the log holds it, and --batch all or none: leave one of them out")
+	case cmd.IsSet("if") && keepsGoing:
+		return errors.New("with --if each entry follows the one before, so `--on-error continue` does not go with it")
+	case set("batch") && keepsGoing:
+		return errors.New("--batch stores all entries or none, so `--on-error continue` does not go with it")
+	}
+	return nil
 }
 
 // valueSource returns values and where each begins, and io.EOF at the end.
@@ -147,6 +184,7 @@ func (c *countingReader) Read(b []byte) (int, error) {
 type appender struct {
 	client   *client.Client
 	values   valueSource
+	write    client.Write // what each write asks for, with the head for the first
 	tally    *tally
 	taken    atomic.Int64    // bytes of standard input
 	progress *appendProgress // nil for arguments
@@ -164,11 +202,20 @@ func (a *appender) readInput(cmd *cli.Command, terminal bool) {
 // run appends and waits for the outcome of everything that was sent. The first signal stops it;
 // the second does not wait. outputGone is closed when the reader of the indices has gone away.
 func (a *appender) run(ctx context.Context, signals <-chan os.Signal, outputGone <-chan struct{}) error {
-	ctx, cancel := context.WithCancel(ctx)
+	retried, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	ctx, cancel := context.WithCancel(retried)
 	defer cancel()
+	if a.write.Once {
+		ctx = retried // which ends attempts, and those of what was begun go on after a stop
+	}
 	// Nothing can interrupt a read of standard input, so pump is not waited for: once the tally
 	// has stopped it sends nothing.
-	go a.pump(ctx)
+	if a.tally.batch {
+		go a.pumpBatch(ctx)
+	} else {
+		go a.pump(ctx)
+	}
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	for stopped := a.tally.stopped; ; {
@@ -186,6 +233,7 @@ func (a *appender) run(ctx context.Context, signals <-chan os.Signal, outputGone
 			a.tally.stop(nil)
 		case s := <-signals:
 			if stopped == nil {
+				giveUp()
 				a.client.Close() // which ends every append in flight
 			} else {
 				a.tally.stop(fmt.Errorf("stopped by a signal: %v", s))
@@ -194,40 +242,6 @@ func (a *appender) run(ctx context.Context, signals <-chan os.Signal, outputGone
 			if a.progress != nil {
 				a.progress.show(a.tally.count(stored), a.taken.Load())
 			}
-		}
-	}
-}
-
-// pump passes the values to the client.
-func (a *appender) pump(ctx context.Context) {
-	for {
-		text, place, err := a.values.next()
-		var bad *valueError
-		switch {
-		case err == nil:
-			v, ok := a.tally.begin(place)
-			if !ok {
-				return
-			}
-			if err := a.client.AppendAsync(ctx, text, func(index uint64, err error) { a.tally.settle(v, index, err) }); err != nil {
-				a.tally.settle(v, 0, err)
-			}
-		case errors.Is(err, io.EOF):
-			a.tally.end()
-			return
-		case errors.As(err, &bad):
-			v, ok := a.tally.begin(place)
-			if !ok {
-				return
-			}
-			a.tally.settle(v, 0, fmt.Errorf("%w: %w", client.ErrInvalid, err))
-			if bad.fatal {
-				a.tally.stop(errors.New("the values after it cannot be told apart"))
-				return
-			}
-		default:
-			a.tally.stop(fmt.Errorf("standard input: %w", err))
-			return
 		}
 	}
 }

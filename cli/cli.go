@@ -19,11 +19,12 @@ import (
 
 // The exit codes. fsck has those of fsck(8), which package fsck names.
 const (
-	ExitFailure = 1
-	ExitDamaged = 2 // cat, read and tail: some entries cannot be read
-	ExitRefused = 2 // append and import: some entries are refused
-	ExitUnknown = 3 // append: the outcome of some entries is unknown
-	ExitUsage   = 16
+	ExitFailure   = 1
+	ExitDamaged   = 2 // cat, read and tail: some entries cannot be read
+	ExitRefused   = 2 // append and import: some entries are refused
+	ExitUnknown   = 3 // append: the outcome of some entries is unknown
+	ExitCondition = 4 // append: the head was not that of --if
+	ExitUsage     = 16
 )
 
 // Main runs the command that args name, which are os.Args, and returns the exit code of the process.

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -339,22 +340,28 @@ func notAdmitted(err error) bool {
 	return errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrNeedsTLS) || tooMany(err) || lacksRight(err)
 }
 
-// retries reports on standard error that a connection is lost, once for each time.
+// retries reports on standard error that a connection is lost, once for each time. Its methods may
+// be called from any goroutine.
 type retries struct {
 	name  string
+	mu    sync.Mutex
 	since time.Time // of the first failed attempt, zero while connected
 }
 
 // failed is client.Options.OnRetry.
 func (r *retries) failed(err error, _ time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.since.IsZero() {
 		r.since = time.Now()
-		warn("%s: %s; trying again until it is back", r.name, plainly(err))
+		warn("%s: %s; trying again until it is back", r.name, bare(err))
 	}
 }
 
 // resumed is client.Options.OnResume.
 func (r *retries) resumed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !r.since.IsZero() {
 		warn("%s: connected again after %v", r.name, time.Since(r.since).Round(100*time.Millisecond))
 		r.since = time.Time{}

@@ -94,8 +94,11 @@ func appendTime(b []byte, t time.Time) []byte {
 	if t.IsZero() {
 		return append(b, "null"...)
 	}
-	return t.UTC().AppendFormat(b, `"2006-01-02T15:04:05.000000Z"`)
+	return append(append(append(b, '"'), timeText(t)...), '"')
 }
+
+// timeText is a time as the server writes it: of RFC 3339, in UTC and microseconds.
+func timeText(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
 
 // json appends JSON text, indented if that is wanted, and on a terminal in the form for it.
 func (f lineForm) json(b, text []byte) []byte {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -54,6 +55,9 @@ type tally struct {
 	noun      string // of a place: line, element or argument
 	quiet     bool
 	json      bool
+	receipt   bool
+	once      bool
+	batch     bool // all values are one write
 	keepGoing bool // after a refused value
 	arguments int  // how many arguments are values; 0 if they come from standard input
 	stopped   chan struct{}
@@ -70,7 +74,8 @@ type tally struct {
 	cause    error // of the first value that was not sent, is unknown, or may not be written with this token
 	counts   [outcomes]int
 	spans    [outcomes]spans
-	lowest   uint64 // index of the first that was stored
+	unmet    bool   // the condition of the first value that was refused did not hold
+	lowest   uint64 // the lowest index of those that are stored, and the highest
 	highest  uint64
 }
 
@@ -78,6 +83,7 @@ type tally struct {
 func newTally(cmd *cli.Command, out *lineWriter, arguments int) *tally {
 	l := &tally{
 		cmd: cmd, out: out, noun: "line", quiet: cmd.Bool("quiet"), json: cmd.Bool("json"), keepGoing: cmd.String("on-error") == "continue",
+		receipt: cmd.Bool("receipt"), once: cmd.Bool("once"), batch: cmd.Bool("batch"),
 		arguments: arguments, stopped: make(chan struct{}), settled: make(chan struct{}),
 	}
 	switch {
@@ -137,24 +143,27 @@ func (l *tally) halt(reason error) {
 }
 
 // settle notes the outcome of a value that was begun.
-func (l *tally) settle(v value, index uint64, err error) {
+func (l *tally) settle(v value, r receipt, err error) {
 	o := outcomeOf(err)
-	l.print(v.place, index, o, err)
+	l.print(v.place, r, o, err)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if unmet(err) && l.counts[refused] == 0 { // else it is a consequence
+		l.unmet, l.cause = true, err
+	}
 	l.counts[o]++
 	l.spans[o].add(v)
 	l.answered = l.answered || o == stored || o == refused && errors.Is(err, client.ErrRefused)
 	barred := lacksRight(err) // and so will the next ones be
 	switch {
 	case o == stored:
-		if l.lowest == 0 {
-			l.lowest = index
+		if l.lowest == 0 || r.index < l.lowest {
+			l.lowest = r.index
 		}
-		l.highest = max(l.highest, index)
+		l.highest = max(l.highest, r.index)
 	case o == refused && l.keepGoing && !barred:
 	default:
-		if (o != refused || barred) && l.cause == nil && !errors.Is(err, context.Canceled) && !errors.Is(err, client.ErrClosed) {
+		if (o != refused || barred || l.reportsOnce(err)) && !unmet(err) && l.cause == nil && !errors.Is(err, context.Canceled) && !errors.Is(err, client.ErrClosed) {
 			l.cause = err // and not a consequence of stop, or of a second signal
 		}
 		l.halt(nil)
@@ -164,24 +173,73 @@ func (l *tally) settle(v value, index uint64, err error) {
 	}
 }
 
+// receipt is where a value is stored.
+type receipt struct {
+	index uint64
+	seen  bool // the log held it before
+	time  time.Time
+	hash  string
+}
+
+// unmet reports whether err says that the head was not the one of --if.
+func unmet(err error) bool {
+	_, ok := errors.AsType[*client.ConditionError](err)
+	return ok
+}
+
+// reportsOnce reports whether only the report tells of err, which concerns more than one value.
+func (l *tally) reportsOnce(err error) bool {
+	return lacksRight(err) || unmet(err) || l.batch
+}
+
 // print prints the outcome of one value.
-func (l *tally) print(place int, index uint64, o outcome, err error) {
+func (l *tally) print(place int, r receipt, o outcome, err error) {
 	switch {
-	case l.json && o == stored:
-		l.out.add(func(b []byte) []byte {
-			b = append(append(append(b, `{"`...), l.noun...), `":`...)
-			b = append(strconv.AppendInt(b, int64(place), 10), `,"outcome":"stored","index":`...)
-			return append(strconv.AppendUint(b, index, 10), "}\n"...)
-		})
 	case l.json:
+		l.out.add(func(b []byte) []byte { return append(l.appendOutcome(b, place, r, o, err), '\n') })
+	case o == stored && l.receipt:
 		l.out.add(func(b []byte) []byte {
-			return append(appendJSON(b, l.noun, place, "outcome", o.String(), "error", bare(err)), '\n')
+			b = append(strconv.AppendUint(b, r.index, 10), ' ')
+			b = append(append(b, timeText(r.time)...), ' ')
+			return append(append(b, r.hash...), '\n')
 		})
 	case o == stored && !l.quiet:
-		l.out.add(func(b []byte) []byte { return append(strconv.AppendUint(b, index, 10), '\n') })
-	case o == refused && !lacksRight(err): // the report says that, once
+		l.out.add(func(b []byte) []byte { return append(strconv.AppendUint(b, r.index, 10), '\n') })
+	case o == refused && !l.reportsOnce(err):
 		warn("append: %s %d: not stored: %s", l.noun, place, bare(err))
 	}
+}
+
+// appendOutcome appends the outcome of one value as JSON.
+func (l *tally) appendOutcome(b []byte, place int, r receipt, o outcome, err error) []byte {
+	if o != stored {
+		members := []any{l.noun, place, "outcome", l.name(o), "error", bare(err)}
+		if c, ok := errors.AsType[*client.ConditionError](err); ok {
+			members = append(members, "head", c.Head)
+		}
+		return appendJSON(b, members...)
+	}
+	b = append(append(append(b, `{"`...), l.noun...), `":`...)
+	b = append(strconv.AppendInt(b, int64(place), 10), `,"outcome":"stored","index":`...)
+	b = strconv.AppendUint(b, r.index, 10)
+	if l.once {
+		b = strconv.AppendBool(append(b, `,"seen":`...), r.seen)
+	}
+	if l.receipt {
+		b = append(append(b, `,"time":"`...), timeText(r.time)...)
+		b = append(append(b, `","hash":"`...), r.hash...)
+		b = append(b, '"')
+	}
+	return append(b, '}')
+}
+
+// name is the name of an outcome. What is not known of a value with --once does not matter: it may
+// be sent again.
+func (l *tally) name(o outcome) string {
+	if l.once && o == unknown {
+		return "not answered"
+	}
+	return o.String()
 }
 
 // bare is the text of err without what it says about the outcome.
@@ -210,6 +268,8 @@ func (l *tally) report() error {
 	switch {
 	case l.counts[unknown] > 0:
 		code = ExitUnknown
+	case l.unmet:
+		code = ExitCondition
 	case l.counts[refused] > 0:
 		code = ExitRefused
 	case !l.ended:
@@ -218,6 +278,9 @@ func (l *tally) report() error {
 		code = ExitFailure
 	default:
 		return nil
+	}
+	if l.ended && l.begun == 1 && l.counts[refused] == 1 && l.cause == nil && l.reason == nil {
+		return cli.Exit("", code) // its line says it all
 	}
 	var parts []string
 	if l.cause != nil {
@@ -234,7 +297,7 @@ func (l *tally) report() error {
 		if l.counts[o] == 0 {
 			continue
 		}
-		part := fmt.Sprintf("%v: %s", o, l.spans[o].text(l.noun, l.counts[o]))
+		part := fmt.Sprintf("%s: %s", l.name(o), l.spans[o].text(l.noun, l.counts[o]))
 		if o == stored {
 			part += fmt.Sprintf(" (index %d", l.lowest)
 			if l.highest > l.lowest {
@@ -254,7 +317,10 @@ func (l *tally) report() error {
 	case l.counts[unsent] == 0:
 		parts = append(parts, fmt.Sprintf("not sent: all after %s %d", l.noun, l.last))
 	}
-	if code == ExitUnknown {
+	switch {
+	case code == ExitUnknown && l.once:
+		parts = append(parts, "append them again: with --once none is stored twice")
+	case code == ExitUnknown:
 		parts = append(parts, fmt.Sprintf("read the log from %d to see which of the unknown it has", l.highest+1))
 	}
 	return cli.Exit("append: "+strings.Join(parts, "; "), code)
@@ -267,7 +333,7 @@ func (l *tally) endArguments() {
 	for l.last < l.arguments {
 		l.begun++
 		l.last++
-		l.print(l.last, 0, unsent, reason)
+		l.print(l.last, receipt{}, unsent, reason)
 		l.counts[unsent]++
 		l.spans[unsent].add(value{number: l.begun, place: l.last})
 	}

@@ -49,7 +49,7 @@ func selectable(t *testing.T) (d *daemon, data, early, late string) {
 // TestSelection: which entries the flags of the reading commands choose together, and in which order.
 func TestSelection(t *testing.T) {
 	d, data, early, late := selectable(t)
-	sources := map[string][]string{"cat": {data}}
+	sources := map[string][]string{"cat": {data}, "read": {d.addr}}
 	times := strings.NewReplacer("EARLY", early, "LATE", late)
 	for _, tt := range []struct{ args, want string }{
 		{"--from 39", "39 40"},
@@ -101,6 +101,27 @@ func TestSelection(t *testing.T) {
 			}
 		}
 	}
+	for _, tt := range []struct{ args, want string }{
+		{"", "31 32 33 34 35 36 37 38 39 40"},
+		{"-n 2", "39 40"},
+		{"--last 2", "39 40"},
+		{"--count 2", "39 40"},
+		{"-n 0", ""},
+		{"-n 2 --reverse", "40 39"},
+		{"-n 1 --through 20", "20"},
+		{"-n 1 --until LATE", "20"},
+		{"--since LATE --through 32", "21 22 23 24 25 26 27 28 29 30 31 32"},
+		{"--since LATE -n 1", "40"},
+		{"-n 2 --where user.name=ann", "36 40"},
+		{"-f -n 2 --through 40", "39 40"},
+		{"-f -n 1 --through 5 --where user.name=ann", "4"},
+		{"-f -n 0 --through 30", ""},
+	} {
+		args := append(append([]string{"tail", "--index"}, strings.Fields(times.Replace(tt.args))...), d.addr)
+		if r := play(t, nil, "", args...); r.code != 0 || r.err != "" || strings.Join(strings.Fields(r.out), " ") != tt.want {
+			t.Errorf("tail %s: %+v, want %s", tt.args, r, tt.want)
+		}
+	}
 	if code := d.stop(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("the server ended with %d", code)
 	}
@@ -108,7 +129,7 @@ func TestSelection(t *testing.T) {
 
 // TestLineForms: what is printed of an entry.
 func TestLineForms(t *testing.T) {
-	_, data, early, _ := selectable(t)
+	d, data, early, _ := selectable(t)
 	hash := segment.Sum([]byte(`{"n":1,"text":"a,b","user":{"name":"bob"}}`)).String()
 	for _, tt := range []struct{ args, want string }{
 		{"", `{"index":1,"entry":{"n":1,"text":"a,b","user":{"name":"bob"}}}`},
@@ -121,7 +142,7 @@ func TestLineForms(t *testing.T) {
 		{"--pretty --time", "{\n  \"index\": 1,\n  \"time\": \"EARLY\",\n  \"entry\": {\n    \"n\": 1,\n    \"text\": \"a,b\",\n    \"user\": {\n      \"name\": \"bob\"\n    }\n  }\n}"},
 	} {
 		want := strings.NewReplacer("EARLY", early, "HASH", hash).Replace(tt.want) + "\n"
-		for command, where := range map[string]string{"cat": data} {
+		for command, where := range map[string]string{"cat": data, "read": d.addr} {
 			args := append(append([]string{command, "--count", "1"}, strings.Fields(tt.args)...), where)
 			if r := play(t, nil, "", args...); r.code != 0 || r.err != "" || r.out != want {
 				t.Errorf("%s %s: %+v, want %s", command, tt.args, r, want)
