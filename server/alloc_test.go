@@ -23,6 +23,9 @@ func TestAllocation(t *testing.T) {
 	lines := [][]byte{
 		[]byte(`{"id":"x","entry":[` + strings.Repeat("1e20,", 20_000) + `1]}`), // which canonical form writes out
 		[]byte(`{"id":"x","entry":` + strings.Repeat("[", 100_000)),
+		[]byte(`{"id":"x","entries":[` + strings.Repeat("[],", 20_000) + `[]]}`),
+		[]byte(`{"id":"x","entries":[` + strings.Repeat("7,", 20_000) + `[]]}`),
+		[]byte(`{"id":"x","entries":[` + strings.Repeat(`{"":1,"":1},`, 5_000) + `[]]}`),
 		[]byte(`{"id":"x","entry":{` + strings.Repeat(`"":{},`, 20_000) + `"a":1}}`),
 		[]byte(`{"id":"` + strings.Repeat(`\u0041`, 20_000) + `","entry":[]}`),
 		[]byte(`{"` + strings.Repeat(`\u0069`, 20_000) + `":1,"entry":[]}`),

@@ -22,7 +22,7 @@ import (
 )
 
 // A connection (conn.go) is admitted first (auth.go). Then its reader (reader.go) cuts the
-// input into lines, parses them (message.go; large ones in turns), acts on them
+// input into lines, parses them (message.go, with terms.go for writes; large ones in turns), acts on them
 // (act.go) and gives the writes to the log in groups (group.go). On a second goroutine its
 // writer (writer.go) sends the replies once the log has acknowledged them, and the entries of
 // a read, from a cursor (replay.go). What the log and the reader leave to be sent lies in the

@@ -186,7 +186,7 @@ func (p *parser) values() error {
 	t.count = 0
 	for end := p.take(']'); !end; {
 		p.space()
-		refused, err := p.element()
+		refused, err := p.element(why == nil)
 		if err != nil {
 			return err
 		}
@@ -207,13 +207,14 @@ func (p *parser) values() error {
 	return nil
 }
 
-// element parses the next value in "entries" as an entry.
-func (p *parser) element() (refused, err error) {
+// element parses the next value in "entries" as an entry. Unless the first that is refused is
+// looked for, it need not tell of another kind of value.
+func (p *parser) element(first bool) (refused, err error) {
 	if p.at < len(p.line) && beginsEntry(p.line[p.at]) {
 		return p.store()
 	}
 	text, err := p.text()
-	if err != nil {
+	if err != nil || !first {
 		return nil, err
 	}
 	return fmt.Errorf("it is %s, want %s", describe(text), wantEntry), nil
