@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -32,6 +31,8 @@ type disk struct {
 	// residue is a segment that could not be begun and whose name may still be
 	// there: nothing is stored until it is gone.
 	residue *segment.ResidueError
+	// torn are bytes after the last batch: nothing is stored until they are cut off.
+	torn *torn
 
 	mu       sync.RWMutex
 	segments []*segment.Segment // contiguous and ascending; the last one is open
@@ -75,6 +76,11 @@ func (d *disk) commit(batch []byte, count int, now time.Time) error {
 		}
 		d.residue = nil
 	}
+	if d.torn != nil {
+		if err := d.cutTorn(); err != nil {
+			return err
+		}
+	}
 	if !d.open.Room(len(batch), d.cfg.SegmentSize) {
 		if err := d.rotate(now); err != nil {
 			return err
@@ -98,19 +104,14 @@ func (d *disk) rotate(now time.Time) error {
 	}
 	d.reserve.release()
 	defer d.reserve.fill()
-	next, err := d.create(d.dir, segment.Header{
-		Store: d.id, First: d.open.Last() + 1, Created: now.UnixMicro(), Prev: d.open.Sum(),
+	full := d.open
+	err := d.begin(segment.Header{
+		Store: d.id, First: full.Last() + 1, Created: now.UnixMicro(), Prev: full.Sum(),
 	})
-	if err != nil {
-		errors.As(err, &d.residue)
-		return err
+	if err == nil {
+		d.full <- full
 	}
-	d.mu.Lock()
-	d.segments = append(slices.Clone(d.segments), next.Segment)
-	d.mu.Unlock()
-	d.full <- d.open
-	d.open = next
-	return nil
+	return err
 }
 
 // seal is the sealer: off the way of appends it ends the segments that are full.

@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
-	"time"
 
 	"tcp-log-server/segment"
 )
@@ -150,19 +148,6 @@ func (d *disk) loadSegments(store *segment.Store) error {
 	return nil
 }
 
-// moveResidues moves what beginning a segment left when it failed to lost+found.
-func (d *disk) moveResidues(residues []*segment.File) error {
-	for _, f := range residues {
-		now, err := segment.MoveAside(d.cfg.Data, f.Path, "a segment that was begun and never used: it is empty, and the one before has its indices")
-		if err != nil {
-			return err
-		}
-		d.log.Warn().Str("event", "residue").Str("segment", filepath.Base(f.Path)).Str("now", now).
-			Msg("an empty segment that overlaps the one before was left by a failure to begin it; it was moved to lost+found")
-	}
-	return nil
-}
-
 // checkMark refuses a directory that is marked as another store's. A store that
 // has no segments yet has marked none.
 func (d *disk) checkMark(dir string) error {
@@ -249,57 +234,4 @@ func (d *disk) openBlobs() error {
 		d.looseN.Store(int64(d.loose))
 	}
 	return nil
-}
-
-// openTail readies the segments for appending: it seals what should be sealed,
-// cuts what a crash left of a batch, and opens or creates the open segment.
-func (d *disk) openTail(store *segment.Store) error {
-	n := len(d.segments)
-	for i, s := range d.segments {
-		if s.Sealed() || i == n-1 {
-			continue
-		}
-		w, err := segment.Resume(s, 0)
-		if err != nil {
-			return err
-		}
-		switch err := w.Seal(); {
-		case lacksRoom(err):
-			d.log.Error().Err(err).Str("event", "seal").Msg("a segment stays unsealed until the next start")
-		case err != nil:
-			return err
-		}
-	}
-	if n > 0 && !d.segments[n-1].Sealed() {
-		last := d.segments[n-1]
-		torn := store.Files[len(store.Files)-1].Walked.Torn
-		if torn > 0 {
-			now, err := segment.CopyAside(d.cfg.Data, last.Path, last.End(), torn, fmt.Sprintf("the bytes from offset %d on, where no whole batch lies: cut off at a start", last.End()))
-			if err != nil {
-				return err
-			}
-			d.log.Warn().Str("event", "torn").Str("segment", filepath.Base(last.Path)).
-				Int64("offset", last.End()).Int64("bytes", torn).Str("now", now).
-				Msg("cut off what looks like a write that a crash cut short; a copy is in lost+found")
-		}
-		w, err := segment.Resume(last, torn)
-		d.open = w
-		return err
-	}
-	h := segment.Header{Store: d.id, First: 1, Created: time.Now().UnixMicro()}
-	if n > 0 {
-		h.First, h.Prev = d.segments[n-1].Last()+1, d.segments[n-1].Sum()
-	}
-	w, err := segment.Create(d.dir, h)
-	if err != nil {
-		return err
-	}
-	d.open = w
-	d.segments = append(d.segments, w.Segment)
-	return nil
-}
-
-// lacksRoom reports whether err says that there is no room for what was to be written.
-func lacksRoom(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }

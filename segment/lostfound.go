@@ -28,9 +28,10 @@ type note struct {
 	Why  string    `json:"why"`
 }
 
-// aside notes that the file at path comes to lie in data/lost+found because of
-// why, and returns the path it gets there, at which there is nothing yet.
-func aside(data, path, why string) (now string, err error) {
+// aside notes that the file at path comes to lie in data/lost+found because of why, has
+// put put it there, at a path at which there is nothing yet, and returns that path. After
+// an error there is neither the note nor a part of the file, so that it can be tried again.
+func aside(data, path, why string, put func(now string) error) (now string, err error) {
 	dir := filepath.Join(data, LostFound)
 	if err := MakeDir(dir); err != nil {
 		return "", err
@@ -53,64 +54,71 @@ func aside(data, path, why string) (now string, err error) {
 	if err != nil {
 		return "", err
 	}
+	defer f.Close()
+	before, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
 	line, err := json.Marshal(note{time.Now().UTC(), path, now, why})
 	if err == nil {
 		_, err = f.Write(append(line, '\n'))
 	}
-	return now, errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = put(now)
+	}
+	if err != nil {
+		return "", errors.Join(err, f.Truncate(before.Size()))
+	}
+	return now, nil
 }
 
 // MoveAside moves the file at path to data/lost+found, durably, and returns its
 // path there.
 func MoveAside(data, path, why string) (now string, err error) {
-	if now, err = aside(data, path, why); err != nil {
-		return "", err
-	}
-	if err := Rename(path, now); err != nil {
+	return aside(data, path, why, func(now string) error {
+		err := Rename(path, now)
+		if err == nil {
+			return nil
+		}
 		// It may lie on another file system.
 		fi, serr := os.Lstat(path)
 		if serr != nil || !fi.Mode().IsRegular() {
-			return "", err
+			return err
 		}
 		if err := copyPart(path, 0, fi.Size(), now); err != nil {
-			return "", err
+			return err
 		}
-		return now, Remove(path)
-	}
-	return now, nil
+		return Remove(path)
+	})
 }
 
 // LinkAside makes a second link to the regular file at path in data/lost+found, or
 // a copy where the file system has no links, durably, and returns its path there.
 func LinkAside(data, path, why string) (now string, err error) {
-	if now, err = aside(data, path, why); err != nil {
-		return "", err
-	}
-	link := func() error { return os.Link(path, now) }
-	if ChangeNames(link, filepath.Dir(now)) == nil {
-		return now, nil
-	}
-	fi, err := os.Lstat(path)
-	if err == nil {
-		err = copyPart(path, 0, fi.Size(), now)
-	}
-	return now, err
+	return aside(data, path, why, func(now string) error {
+		link := func() error { return os.Link(path, now) }
+		if ChangeNames(link, filepath.Dir(now)) == nil {
+			return nil
+		}
+		fi, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		return copyPart(path, 0, fi.Size(), now)
+	})
 }
 
 // CopyAside copies n bytes of the file at path from offset off on to a file in
 // data/lost+found, durably, and returns that file's path.
 func CopyAside(data, path string, off, n int64, why string) (now string, err error) {
-	if now, err = aside(data, path, why); err != nil {
-		return "", err
-	}
-	if err := copyPart(path, off, n, now); err != nil {
-		return "", err
-	}
-	return now, nil
+	return aside(data, path, why, func(now string) error { return copyPart(path, off, n, now) })
 }
 
 // copyPart makes the file at now of n bytes of that at path, from offset off on,
-// durably.
+// durably, or not at all.
 func copyPart(path string, off, n int64, now string) error {
 	return ChangeNames(func() error { return copyBytes(path, off, n, now) }, filepath.Dir(now))
 }
@@ -137,5 +145,8 @@ func copyBytes(path string, off, n int64, now string) error {
 	if err == nil {
 		err = to.Truncate(n)
 	}
-	return errors.Join(err, to.Sync(), to.Close())
+	if err = errors.Join(err, to.Sync(), to.Close()); err != nil {
+		os.Remove(now)
+	}
+	return err
 }

@@ -38,3 +38,28 @@ func TestLinkAside(t *testing.T) {
 		t.Error("a file that does not exist is linked")
 	}
 }
+
+// TestAsideThatFails: what cannot come to lost+found leaves no note and no part of it there.
+func TestAsideThatFails(t *testing.T) {
+	data := t.TempDir()
+	path := filepath.Join(data, "file")
+	writeFile(t, path, []byte("text"))
+	if _, err := CopyAside(data, path, 0, 4, "test"); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, data)
+	none := filepath.Join(data, "none")
+	for name, err := range map[string]error{
+		"copy of nothing":        func() error { _, err := CopyAside(data, none, 0, 4, "test"); return err }(),
+		"copy that cannot begin": func() error { _, err := CopyAside(data, data, 0, 4, "test"); return err }(),
+		"move of nothing":        func() error { _, err := MoveAside(data, none, "test"); return err }(),
+		"link to nothing":        func() error { _, err := LinkAside(data, none, "test"); return err }(),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if after := tree(t, data); after != before {
+		t.Errorf("there is now\n%swant\n%s", after, before)
+	}
+}

@@ -179,10 +179,19 @@ func checkDamage(t *testing.T, err error, path string, scan Scan) {
 	}
 }
 
+// resume resumes the segment, and cuts off its torn bytes if there are any.
+func resume(s *Segment, torn int64) (*Writer, error) {
+	w, err := Resume(s, torn)
+	if err == nil && torn > 0 {
+		err = w.Cut()
+	}
+	return w, err
+}
+
 // checkResume resumes the segment, appends one batch, and reads all of it.
 func checkResume(t *testing.T, x *built, s *Segment, scan Scan, whole int) {
 	t.Helper()
-	w, err := Resume(s, scan.Torn)
+	w, err := resume(s, scan.Torn)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -364,7 +373,7 @@ func TestCaptureFile(t *testing.T) {
 				if tt.whole == 0 {
 					return
 				}
-				w, err := Resume(s, scan.Torn)
+				w, err := resume(s, scan.Torn)
 				if err != nil {
 					t.Fatal(err)
 				}

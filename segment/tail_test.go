@@ -200,7 +200,7 @@ func TestProve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w, err = Resume(s, found.Torn); err != nil {
+	if w, err = resume(s, found.Torn); err != nil {
 		t.Fatal(err)
 	}
 	mustCommit(t, w, "[]")
@@ -224,5 +224,43 @@ func TestProve(t *testing.T) {
 	}
 	if err := errors.Join(empty.Prove(), empty.Close()); err != nil || len(readFile(t, empty.Path)) != HeaderSize {
 		t.Errorf("an empty segment has a proof, or %v", err)
+	}
+}
+
+// TestTornStaysUntilCut: a segment with torn bytes that is resumed changes in nothing, and
+// takes nothing, until they are cut off.
+func TestTornStaysUntilCut(t *testing.T) {
+	t.Parallel()
+	x := build(t, false, 2, 3)
+	torn := append(bytes.Clone(x.bytes), "torn"...)
+	x.store(t, torn)
+	open := func() *Writer {
+		s, err := statOf(x.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := Resume(s, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	w := open()
+	b, n := frame("[]")
+	for _, err := range []error{w.Commit(b, n, testTime), w.Prove()} {
+		if !errors.Is(err, ErrNotWritten) {
+			t.Errorf("error is %v, want ErrNotWritten", err)
+		}
+	}
+	if err := w.Close(); err != nil || !bytes.Equal(readFile(t, x.path), torn) {
+		t.Errorf("closed with %v; the file has %d bytes, want the %d that it had", err, len(readFile(t, x.path)), len(torn))
+	}
+	w = open()
+	if err := w.Cut(); err != nil || !bytes.Equal(readFile(t, x.path), x.bytes) {
+		t.Errorf("cut with %v; the file has %d bytes, want %d", err, len(readFile(t, x.path)), len(x.bytes))
+	}
+	mustCommit(t, w, "[]")
+	if err := w.Close(); err != nil {
+		t.Error(err)
 	}
 }

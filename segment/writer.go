@@ -152,25 +152,21 @@ func (e *ResidueError) Remove() error {
 	return e.names.Sync(d)
 }
 
-// Resume opens a segment for appending that is not sealed and has been read: it
-// cuts off the torn bytes after the last batch, if there are any, and makes what
-// remains durable, since what a crash left in the page cache may never have reached
-// the disk.
+// Resume opens a segment for appending that is not sealed and has been read, and makes
+// what it holds durable, since what a crash left in the page cache may never have reached
+// the disk. If there are torn bytes after the last batch, nothing is written until Cut.
 func Resume(s *Segment, torn int64) (*Writer, error) {
 	f, err := openFile(s.Path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
 	w := &Writer{Segment: s, f: osFile{f}}
+	if torn > 0 {
+		w.broken = fmt.Errorf("%w to %s: %d bytes after the last batch have not been cut off", ErrNotWritten, filepath.Base(s.Path), torn)
+	}
 	fi, err := f.Stat()
 	if err == nil {
 		w.filled = fi.Size()
-		if torn > 0 {
-			w.filled = s.end
-			err = f.Truncate(s.end)
-		}
-	}
-	if err == nil {
 		err = fdatasync(f)
 	}
 	if err != nil {
@@ -178,6 +174,20 @@ func Resume(s *Segment, torn int64) (*Writer, error) {
 		return nil, fmt.Errorf("resume segment %s: %w", s.Path, err)
 	}
 	return w, nil
+}
+
+// Cut cuts off the torn bytes that a segment had when it was resumed.
+func (w *Writer) Cut() error {
+	err := w.f.Truncate(w.end)
+	if err == nil {
+		err = w.f.Datasync()
+	}
+	if err != nil {
+		w.broken = fmt.Errorf("%w: cut torn bytes off segment %s: %w", ErrSync, w.Path, withoutPath(err))
+		return w.broken
+	}
+	w.filled, w.broken = w.end, nil
+	return nil
 }
 
 // Commit appends one batch and makes it durable: one write, one fdatasync. This

@@ -1,7 +1,12 @@
 package faults
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,6 +125,90 @@ func TestFullDisk(t *testing.T) {
 		p.clean()
 		recovered(t, p.data, h)
 	})
+	// What a crash has left after the last batch, and of beginning a segment, cannot be kept.
+	t.Run("start-without-room-for-what-a-crash-left", func(t *testing.T) {
+		h := newHistory(func(int) int { return 1000 })
+		dir := newTmpfs(t, "size=8m")
+		p := server(t, options{Data: filepath.Join(dir, "data"), Env: []string{"LOG_LEVEL=debug"}})
+		accepted(t, p.addr, h, 100)
+		settledAll(t, p, 100)
+		p.clean()
+		path := segmentFiles(t, p.data)[0]
+		torn := tear(t, path)
+		residue := overlap(t, path, 50)
+
+		fill(t, dir)
+		p = server(t, options{Data: p.data})
+		p.await("residue")
+		p.await("torn")
+		verify(t, p.addr, h)
+		writers := h.start(t, p.addr, load{Writers: 4, Depth: 16})
+		eventually(t, "an append is refused", func() bool { return h.failures() > 0 })
+		writers.halt()
+		verify(t, p.addr, h)
+		p.clean() // and the next start finds it as it was
+		if b, err := os.ReadFile(path); err != nil || !bytes.HasSuffix(b, torn) {
+			t.Errorf("the segment does not end with the torn bytes any more (%v)", err)
+		}
+
+		p = server(t, options{Data: p.data})
+		p.await("torn")
+		refused(t, p.addr, h, 10, "not stored: ")
+		makeRoom(t, dir)
+		eventually(t, "an append is accepted", func() bool {
+			before := h.acks.Load()
+			h.write(t, p.addr, load{Entries: 1})
+			return h.acks.Load() > before
+		})
+		accepted(t, p.addr, h, 10)
+		p.clean()
+		kept := files(t, p.data, "lost+found", "*")
+		if len(kept) != 2 {
+			t.Errorf("lost+found has %v, want the torn bytes and a note", kept)
+		}
+		for _, path := range kept {
+			if b, err := os.ReadFile(path); err != nil || filepath.Base(path) != "notes.jsonl" && !bytes.HasSuffix(b, torn) {
+				t.Errorf("%s holds %d bytes (%v), want the torn bytes", path, len(b), err)
+			}
+		}
+		recovered(t, p.data, h)
+		if _, err := os.Stat(residue); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the empty segment is still there (%v)", err)
+		}
+	})
+}
+
+// tear adds to a segment what a crash leaves of a write whose first sector is missing, and
+// returns that.
+func tear(t testing.TB, path string) []byte {
+	t.Helper()
+	torn := append(make([]byte, 512), bytes.Repeat([]byte("torn "), 500)...)
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, append(b, torn...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return torn
+}
+
+// overlap makes the empty segment of index first that is left where beginning it has failed,
+// with a header like that of the segment at path, and returns its path.
+func overlap(t testing.TB, path string, first uint64) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b = b[:64:64]
+	binary.LittleEndian.PutUint64(b[32:], first)
+	binary.LittleEndian.PutUint32(b[60:], crc32.Checksum(b[:60], crc32.MakeTable(crc32.Castagnoli)))
+	path = filepath.Join(filepath.Dir(path), fmt.Sprintf("%020d.seg", first))
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // noTable takes the table and the footer off a segment, as a crash before they were written.
