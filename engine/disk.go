@@ -102,11 +102,11 @@ func (d *disk) rotate(now time.Time) error {
 	if err := d.inPlace(); err != nil {
 		return err
 	}
-	d.reserve.release()
-	defer d.reserve.fill()
 	full := d.open
-	err := d.begin(segment.Header{
-		Store: d.id, First: full.Last() + 1, Created: now.UnixMicro(), Prev: full.Sum(),
+	err := d.reserve.lend(func() error {
+		return d.begin(segment.Header{
+			Store: d.id, First: full.Last() + 1, Created: now.UnixMicro(), Prev: full.Sum(),
+		})
 	})
 	if err == nil {
 		d.full <- full
@@ -170,7 +170,7 @@ func (d *disk) close() error {
 	close(d.full)
 	close(d.stop)
 	d.work.Wait()
-	d.reserve.release()
+	d.reserve.release(reserveFiles)
 	d.parked.close()
 	return errors.Join(d.open.Close(), d.release())
 }

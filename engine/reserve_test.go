@@ -1,0 +1,48 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"testing"
+)
+
+// TestReserve: whoever opens files for the log gets the descriptors that are kept, some at a
+// time, while others take those that it gives back, until there are none.
+func TestReserve(t *testing.T) {
+	t.Parallel()
+	other := errors.New("other")
+	for _, tt := range []struct {
+		lost  int   // how often others are quicker
+		then  error // what comes of the try after that
+		tries int
+		want  error
+	}{
+		{0, nil, 1, nil},
+		{0, other, 1, other},
+		{1, nil, 2, nil},
+		{2, other, 3, other},
+		{reserveFiles / reserveStep, nil, 1 + reserveFiles/reserveStep, nil},
+		{100, nil, 1 + reserveFiles/reserveStep, syscall.EMFILE},
+	} {
+		var r reserve
+		r.fill()
+		tries := 0
+		err := r.lend(func() error {
+			if want := reserveFiles - tries*reserveStep; len(r.files) != want {
+				t.Errorf("try %d with %d descriptors in reserve, want %d", tries+1, len(r.files), want)
+			}
+			if tries++; tries <= tt.lost {
+				return fmt.Errorf("open: %w", syscall.EMFILE)
+			}
+			return tt.then
+		})
+		if !errors.Is(err, tt.want) || tries != tt.tries {
+			t.Errorf("others are quicker %d times: %d tries, error %v, want %d and %v", tt.lost, tries, err, tt.tries, tt.want)
+		}
+		if len(r.files) != reserveFiles {
+			t.Errorf("%d descriptors are in reserve afterwards, want %d", len(r.files), reserveFiles)
+		}
+		r.release(reserveFiles)
+	}
+}
