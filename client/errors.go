@@ -51,8 +51,8 @@ var (
 	ErrLost = errors.New("connection lost")
 	// ErrServer: the server has answered a read with an error.
 	ErrServer = errors.New("the server says")
-	// ErrUnsupported: the server is too old for what was asked of it, or does not tell
-	// whether it is. It was asked nothing.
+	// ErrUnsupported: the server is too old for the write or the read, or does not tell
+	// whether it is. Nothing was stored or read.
 	ErrUnsupported = errors.New("not supported")
 	// ErrProtocol: the server does not follow the protocol.
 	ErrProtocol = errors.New("not the protocol of tcp-log-server")

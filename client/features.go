@@ -36,15 +36,15 @@ func parseFeatures(stat json.RawMessage) *features {
 
 // refusedFeatures is for a server that has answered {"stat":true} with an error.
 func refusedFeatures(text string) *features {
-	if strings.HasPrefix(text, "unauthorized") {
-		return &features{err: fmt.Errorf("%w: it does not tell what it supports without the right to read", ErrUnsupported)}
+	if tooOldToTell(text) {
+		return &features{}
 	}
-	return &features{} // it is too old to know the message
+	return &features{err: fmt.Errorf("%w: the server does not tell what it can do: %s", ErrUnsupported, text)}
 }
 
 // answersAsk reports whether the fault is an answer to {"stat":true}.
 func answersAsk(fault string) bool {
-	return tooOldToTell(fault) || strings.HasPrefix(fault, "unauthorized: ")
+	return tooOldToTell(fault) || strings.HasPrefix(fault, "unauthorized: ") || strings.HasPrefix(fault, "stat: ")
 }
 
 // tooOldToTell reports whether the fault is from a server that does not know {"stat":true}.
@@ -146,4 +146,22 @@ func (p *pipeline) tells(r *reply) bool {
 // answeredAll reports whether no answer is due. The caller holds mu.
 func (p *pipeline) answeredAll() bool {
 	return p.first == len(p.calls) && p.asked != toAsk && p.asked != asking
+}
+
+// features receives the answer to the question for the server's features.
+func (s *stream) features(ctx context.Context) (*features, error) {
+	line, err := s.line(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, ok := parseReply(line)
+	switch {
+	case ok && r.stat != nil:
+		return parseFeatures(r.stat), nil
+	case ok && tooOldToTell(r.fault):
+		return &features{}, nil
+	case ok && r.fault != "":
+		return nil, faultError(r.fault)
+	}
+	return nil, fmt.Errorf("%w: the answer to {\"stat\":true} is %.100q", ErrProtocol, line)
 }

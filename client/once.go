@@ -138,14 +138,14 @@ func (o *once) answered(w *onceWrite, index uint64, err error) {
 		resumed, o.told, o.attempts = o.told, false, 0
 	default:
 		w.note(err)
-		if w.passes(err) {
-			if o.startResend() {
-				o.mu.Unlock()
-				return
-			}
-			err = notSent(ErrClosed)
+		passes := w.passes(err)
+		if passes && o.startResend() {
+			o.mu.Unlock()
+			return
 		}
-		err = w.failure(err)
+		if err = w.failure(err); passes {
+			err = w.given(ErrClosed)
+		}
 	}
 	o.remove(w)
 	o.mu.Unlock()
@@ -280,22 +280,22 @@ func (o *once) fail(err error) {
 		}
 	}
 	o.mu.Unlock()
-	for _, w := range ended {
-		o.finish(w, w.failure(notSent(err)))
-	}
+	o.finishFailed(ended)
 }
 
-// sendAll sends all writes over p, and reports whether p takes further ones.
+// sendAll sends all writes over p, but for those that need a feature which its server lacks,
+// and reports whether p takes further ones.
 func (o *once) sendAll(p *pipeline) bool {
-	refused := make(map[*onceWrite]error)
+	var ended []*onceWrite
 	o.mu.Lock()
 	flush, sent := false, true
 	for e := o.writes.Front(); e != nil && sent; {
 		w := e.Value.(*onceWrite)
 		e = e.Next()
 		if err := p.features.Load().check(w.line.needs); err != nil {
-			refused[w] = w.failure(notSent(err))
+			w.note(notSent(err))
 			o.remove(w)
+			ended = append(ended, w)
 			continue
 		}
 		var writes bool
@@ -309,10 +309,15 @@ func (o *once) sendAll(p *pipeline) bool {
 	if flush {
 		p.flush()
 	}
-	for w, err := range refused {
-		o.finish(w, err)
-	}
+	o.finishFailed(ended)
 	return sent
+}
+
+// finishFailed tells the outcome of writes that have been removed after an attempt that failed.
+func (o *once) finishFailed(ended []*onceWrite) {
+	for _, w := range ended {
+		o.finish(w, w.failure(w.err))
+	}
 }
 
 // note notes how an attempt has failed.
@@ -366,7 +371,7 @@ func (w *onceWrite) given(cause error) error {
 	if w.err == nil {
 		return fmt.Errorf("%w: %w", outcome, cause)
 	}
-	return fmt.Errorf("%w: %w; the last attempt: %w", outcome, cause, reason{w.err})
+	return fmt.Errorf("%w: %w; an earlier attempt: %w", outcome, cause, reason{w.err})
 }
 
 // reason is an error of an attempt that does not count as the outcome of the write.

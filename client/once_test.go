@@ -150,14 +150,14 @@ func TestOnceContextEnded(t *testing.T) {
 	}{
 		{"asked", endThen(func(p *conversation) bool { return p.want(asks) }), 0, client.ErrNotSent, "not sent: ended by the test"},
 		{"sent", endThen(func(p *conversation) bool { return p.told() && p.want(line) }), 0, client.ErrUnknown, "outcome unknown: ended by the test"},
-		{"lost", func(p *conversation) { _ = p.told() && p.want(line) }, 2, client.ErrUnknown, "outcome unknown: ended by the test; the last attempt: not sent: dial"},
+		{"lost", func(p *conversation) { _ = p.told() && p.want(line) }, 2, client.ErrUnknown, "outcome unknown: ended by the test; an earlier attempt: not sent: dial"},
 		{"refused", func(p *conversation) {
 			if p.told() && p.want(line) {
 				p.say(`{"id":"0","error":"not stored: no space left on device"}`)
 			}
 			p.rest()
-		}, 1, client.ErrRefused, "not stored: ended by the test; the last attempt: not stored: no space left on device"},
-		{"not connected", func(*conversation) {}, 2, client.ErrNotSent, "not sent: ended by the test; the last attempt: not sent: dial"},
+		}, 1, client.ErrRefused, "not stored: ended by the test; an earlier attempt: not stored: no space left on device"},
+		{"not connected", func(*conversation) {}, 2, client.ErrNotSent, "not sent: ended by the test; an earlier attempt: not sent: dial"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			noLeaks(t)

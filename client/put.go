@@ -55,8 +55,8 @@ func (c *Client) AppendIf(ctx context.Context, head uint64, entry []byte) (index
 
 // AppendOnce appends entry as Append does, unless the log holds an equal entry already, whenever
 // and however that was written. Then it returns the index of the first such entry, and seen.
-// Entries are equal if their canonical forms are: the order of members and white space do
-// not count.
+// That may have been an attempt of this call which was not answered. Entries are equal if
+// their canonical forms are: the order of members and white space do not count.
 //
 // AppendOnce sends entry again until it is answered: over a new connection after a lost one,
 // and on the same one if the server says that it cannot store it now, as with a full disk.

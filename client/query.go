@@ -2,9 +2,7 @@ package client
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"fmt"
 	"strconv"
 	"time"
 )
@@ -149,22 +147,4 @@ func (q *query) request(from uint64) []byte {
 func readRequest(from, count uint64) []byte {
 	q := query{count: count}
 	return q.request(from)
-}
-
-// features receives the answer to the question for the server's features.
-func (s *stream) features(ctx context.Context) (*features, error) {
-	line, err := s.line(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r, ok := parseReply(line)
-	switch {
-	case ok && r.stat != nil:
-		return parseFeatures(r.stat), nil
-	case ok && tooOldToTell(r.fault):
-		return &features{}, nil
-	case ok && r.fault != "":
-		return nil, faultError(r.fault)
-	}
-	return nil, fmt.Errorf("%w: the answer to {\"stat\":true} is %.100q", ErrProtocol, line)
 }
