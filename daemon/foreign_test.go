@@ -3,6 +3,7 @@ package daemon
 import (
 	"archive/tar"
 	"compress/gzip"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // put makes files, and directories, whose names end in a slash, in dir.
@@ -88,7 +90,9 @@ func TestForeignDirectory(t *testing.T) {
 				return
 			}
 			before := listing(t, work)
-			err := Run(t.Context(), config)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // should it serve
+			defer cancel()
+			err := Run(ctx, config)
 			if err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), work) {
 				t.Errorf("error is %v, want one that names %s and says %q", err, work, tt.says)
 			}
