@@ -222,7 +222,11 @@ func (c *conn) submit(g *group) error {
 		return context.Cause(c.ctx)
 	}
 	c.server.throttle.appended()
-	c.server.log.Append(g.entries, g.count, g.on, g.done)
+	if c.reader.more { // which is to be in the same batch
+		c.server.log.Submit(g.entries, g.count, g.on, g.done)
+	} else {
+		c.server.log.Append(g.entries, g.count, g.on, g.done)
+	}
 	return nil
 }
 

@@ -179,6 +179,9 @@ func (g *group) complete(stored appends.Result, err error) {
 	} else if err == nil && count > 0 {
 		g.last = stored.First + uint64(count) - 1
 	}
+	if cap(g.entries) > keepGroup {
+		g.entries = nil // it waits for its replies to be sent, which may take as long as the peer likes
+	}
 	g.err = c.server.failures.forPeer(err)
 	c.acknowledge(g) // which gives g away
 	c.server.inFlight.Release(cost)

@@ -45,6 +45,7 @@ type reader struct {
 	conn *conn
 	own  []byte // readOwn, where the connection cannot do with a pooled buffer
 
+	more      bool   // what was read goes on after the line that is acted on
 	part      []byte // the beginning of a line whose end has not arrived
 	discards  bool   // the rest of a line that is over the limit is being discarded
 	arriving  share  // what part takes
@@ -165,11 +166,13 @@ func (r *reader) input(b []byte) (end bool, err error) {
 	for !end && err == nil {
 		i := bytes.IndexByte(b, '\n')
 		if i < 0 {
+			r.more = false
 			err = c.flush(g)
 			break
 		}
 		line := b[:i]
 		b = b[i+1:]
+		r.more = len(b) > 0
 		if len(r.part) > 0 { // g is empty
 			if err = r.keep(line); err != nil {
 				break
