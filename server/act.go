@@ -68,7 +68,7 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 	}
 	r.other, r.greeted = r.other || m.kind != write, true
 	switch {
-	case (m.kind == stat || m.kind == read) && !c.rights.Read:
+	case m.kind == read && !c.rights.Read:
 		c.server.counts.unauthorized.Add(1)
 		if r.mayLog() {
 			c.log.Warn().Str("event", "unauthorized").Msg("a read without the right to it")
@@ -121,10 +121,13 @@ func (r *reader) logInvalid(text string) {
 	}
 }
 
-// stat answers with the server's status.
+// stat answers with the server's status. A peer that may only write is told no more than
+// what it needs for that.
 func (r *reader) stat() error {
 	var status any
-	if stat := r.conn.server.cfg.Stat; stat != nil {
+	if stat := r.conn.server.cfg.Stat; !r.conn.rights.Read {
+		status = r.conn.server.Capabilities()
+	} else if stat != nil {
 		status = stat()
 	} else {
 		head, err := r.conn.server.log.Head(r.conn.ctx)

@@ -139,9 +139,15 @@ func TestRights(t *testing.T) {
 	writer := h.dial()
 	writer.send(tokenLine("write"), `{"id":"3","entry":{"n":3}}`)
 	writer.want(ack(3, 2))
-	for _, read := range []string{`{"from":1}`, `{"from":1,"read":1}`, `{"stat":true}`} {
+	for _, read := range []string{`{"from":1}`, `{"from":1,"read":1}`} {
 		writer.send(read)
 		writer.want(`{"error":"unauthorized: this token may not read"}`)
+	}
+	// It is told what the server knows of writes, but nothing of the log.
+	writer.send(`{"stat":true}`)
+	line := writer.line()
+	if !strings.HasPrefix(line, `{"stat":{"features":[`) || !strings.Contains(line, `"max_batch":`) || strings.Contains(line, `"head"`) {
+		t.Errorf("a peer that may only write gets the status %s", line)
 	}
 	writer.send(`{"id":"4","entry":{"n":4}}`)
 	writer.want(ack(4, 3))
