@@ -58,7 +58,7 @@ func cat(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
-	return show(ctx, cmd, directorySource{log, dir}, chosen, form)
+	return show(ctx, cmd, directorySource{log, dir}, chosen, form, nil)
 }
 
 // directorySource is the log in a directory.

@@ -26,8 +26,16 @@ type lineWriter struct {
 	change sync.Cond
 	buf    []byte
 	spare  []byte
+	ends   []lineEnd // of the entries in buf, for those who ask for written
+	done   uint64    // the last entry that has been written
 	closed bool
 	err    error
+}
+
+// lineEnd says where in a buffer the lines of an entry end, and of all before it.
+type lineEnd struct {
+	offset int
+	index  uint64
 }
 
 // newLineWriter starts one. If the reader of the output goes away, no signal ends the process: the
@@ -46,14 +54,21 @@ func newLineWriter(f *os.File) *lineWriter {
 }
 
 // add calls fill to append a line, once there is room for it.
-func (w *lineWriter) add(fill func(b []byte) []byte) {
+func (w *lineWriter) add(fill func(b []byte) []byte) { w.addEntry(0, fill) }
+
+// addEntry is add for the lines of an entry, of which there may be none. Once they and all before
+// them are written, written returns its index, unless that is 0.
+func (w *lineWriter) addEntry(index uint64, fill func(b []byte) []byte) {
 	w.mu.Lock()
 	for len(w.buf) > pendingMax && w.err == nil {
 		w.change.Wait()
 	}
 	if w.err == nil {
-		idle := len(w.buf) == 0
+		idle := w.idle()
 		w.buf = fill(w.buf)
+		if index > 0 {
+			w.ends = append(w.ends, lineEnd{len(w.buf), index})
+		}
 		if idle {
 			w.change.Broadcast()
 		}
@@ -61,28 +76,46 @@ func (w *lineWriter) add(fill func(b []byte) []byte) {
 	w.mu.Unlock()
 }
 
+// idle reports whether nothing waits to be written. The caller holds mu.
+func (w *lineWriter) idle() bool { return len(w.buf) == 0 && len(w.ends) == 0 }
+
+// written is the index of the last entry all of whose lines, and all before them, are written.
+func (w *lineWriter) written() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.done
+}
+
 func (w *lineWriter) run() {
 	defer close(w.ended)
 	for {
 		w.mu.Lock()
-		for len(w.buf) == 0 && !w.closed && w.err == nil {
+		for w.idle() && !w.closed && w.err == nil {
 			w.change.Wait()
 		}
-		if len(w.buf) == 0 || w.err != nil {
+		if w.idle() || w.err != nil {
 			w.mu.Unlock()
 			return
 		}
-		out := w.buf
-		w.buf, w.spare = w.spare[:0], nil
+		out, ends := w.buf, w.ends
+		w.buf, w.spare, w.ends = w.spare[:0], nil, nil
 		w.change.Broadcast()
 		w.mu.Unlock()
-		_, err := w.f.Write(out)
+		n, err := 0, error(nil)
+		if len(out) > 0 {
+			n, err = w.f.Write(out)
+		}
+		w.mu.Lock()
+		for _, e := range ends {
+			if e.offset <= n {
+				w.done = max(w.done, e.index)
+			}
+		}
+		w.spare = out
+		w.mu.Unlock()
 		if err != nil {
 			w.fail(err)
 		}
-		w.mu.Lock()
-		w.spare = out
-		w.mu.Unlock()
 	}
 }
 

@@ -72,9 +72,10 @@ func tailCommand() *cli.Command {
 // tailLast is how many entries `tail` begins with.
 const tailLast = 10
 
-// followFlags are those of the commands that can wait for entries.
+// followFlags are those of the commands that can wait for entries, and go on later.
 func followFlags() []cli.Flag {
 	return []cli.Flag{
+		&cli.StringFlag{Name: "state", Usage: "`file` that keeps which entries have been printed: begin after them, and keep it up to date"},
 		&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "wait for entries and print them as they are appended"},
 	}
 }
@@ -93,13 +94,29 @@ func read(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return err
 	}
+	var state *stateFile
+	if cmd.IsSet("state") {
+		if cmd.String("state") == "" {
+			return usageError(cmd, "--state is empty, want the name of a file")
+		}
+		state = &stateFile{path: cmd.String("state")}
+	}
 	retries := &retries{name: cmd.Name + ": " + addr}
-	c, err := connect(ctx, cmd, addr, client.Options{OnRetry: retries.failed, OnResume: retries.resumed})
+	resumed := func() {
+		retries.resumed()
+		if state != nil {
+			state.resumed.Store(true)
+		}
+	}
+	c, err := connect(ctx, cmd, addr, client.Options{OnRetry: retries.failed, OnResume: resumed})
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	return show(ctx, cmd, serverSource{cmd, addr, c}, chosen, form)
+	if state != nil {
+		state.client = c
+	}
+	return show(ctx, cmd, serverSource{cmd, addr, c}, chosen, form, state)
 }
 
 // serverSource is a server's log.

@@ -46,6 +46,15 @@ type selection struct {
 	lastSet       bool
 	reverse       bool
 	follow        bool
+	time          bool // with their times
+}
+
+// entries yields the entries of the extent, in the order of the selection.
+func (s selection) entries(ctx context.Context, from source, all extent) iter.Seq2[client.Entry, error] {
+	if s.reverse {
+		return backwards(ctx, from, all)
+	}
+	return from.read(ctx, all)
 }
 
 // selectionFlags are the flags that all reading commands have to choose entries.
@@ -64,7 +73,7 @@ func newSelection(cmd *cli.Command, now time.Time) (s selection, err error) {
 	s = selection{
 		from: max(cmd.Uint64("from"), 1), through: math.MaxUint64,
 		last: cmd.Uint64("last"), lastSet: cmd.IsSet("last"), count: cmd.Uint64("count"),
-		reverse: cmd.Bool("reverse"), follow: cmd.Bool("follow"),
+		reverse: cmd.Bool("reverse"), follow: cmd.Bool("follow"), time: cmd.Bool("time"),
 	}
 	if cmd.Name == "tail" {
 		s.count, s.lastSet = 0, s.lastSet || !cmd.IsSet("since")
@@ -84,6 +93,8 @@ func newSelection(cmd *cli.Command, now time.Time) (s selection, err error) {
 		return s, err
 	}
 	switch {
+	case s.reverse && cmd.IsSet("state"):
+		err = errors.New("--state goes forwards from where the last run ended, and --reverse backwards: leave one of them out")
 	case s.reverse && s.follow:
 		err = errors.New("--reverse begins with the last entry, and with --follow there is none: leave one of them out")
 	case !s.until.IsZero() && s.follow:
@@ -96,43 +107,32 @@ func newSelection(cmd *cli.Command, now time.Time) (s selection, err error) {
 	return s, err
 }
 
-// entries yields the selected entries of a source. Unless after is 0, they begin with the entry
-// after that index, wherever the flags would have them begin.
-func (s selection) entries(ctx context.Context, from source, after uint64, withTime bool, passed func(next uint64)) (iter.Seq2[client.Entry, error], error) {
-	all := extent{from: s.from, through: s.through, count: s.count, where: s.where, time: withTime, follow: s.follow, passed: passed}
-	if err := s.bound(ctx, from, after, &all); err != nil {
-		return nil, err
-	}
-	if s.reverse {
-		return backwards(ctx, from, all), nil
-	}
-	return from.read(ctx, all), nil
-}
-
-// bound sets where the extent begins and ends.
-func (s selection) bound(ctx context.Context, from source, after uint64, all *extent) error {
-	last := s.lastSet && after == 0
+// resolve says what is to be read of a source. Unless after is nil, it begins with the entry after that
+// index, wherever the flags would have it begin.
+func (s selection) resolve(ctx context.Context, from source, after *uint64) (extent, error) {
+	all := extent{from: s.from, through: s.through, count: s.count, where: s.where, time: s.time, follow: s.follow}
+	last := s.lastSet && after == nil
 	var head uint64
 	if last || s.reverse || !s.since.IsZero() {
 		// It comes first: what is stored meanwhile is then neither missed nor printed.
 		var err error
 		if head, err = from.head(ctx); err != nil {
-			return err
+			return all, err
 		}
 	}
-	if after > 0 {
-		all.from = after + 1
+	if after != nil {
+		all.from = *after + 1
 	} else if !s.since.IsZero() {
 		first, err := from.since(ctx, s.since)
 		if err != nil {
-			return err
+			return all, err
 		}
 		all.from = max(all.from, min(first, head+1))
 	}
 	if !s.until.IsZero() {
 		end, err := from.since(ctx, s.until)
 		if err != nil {
-			return err
+			return all, err
 		}
 		all.through = min(all.through, end-1)
 	}
@@ -140,11 +140,11 @@ func (s selection) bound(ctx context.Context, from source, after uint64, all *ex
 		all.through = min(all.through, head)
 	}
 	if !last {
-		return nil
+		return all, nil
 	}
 	first, err := s.first(ctx, from, extent{from: all.from, through: min(all.through, head), where: s.where})
 	all.from = first
-	return err
+	return all, err
 }
 
 // first returns the index of the first of the last entries of an extent.

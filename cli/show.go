@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/client"
 )
 
-// A shown source also says how its failures are reported.
+// shownSource also says how its failures are reported.
 type shownSource interface {
 	source
 	// failure is the error of a command that could not read on because of err.
@@ -20,22 +20,33 @@ type shownSource interface {
 	damage(count int) error
 }
 
-// show prints the entries of a source that the selection chooses.
-func show(ctx context.Context, cmd *cli.Command, from shownSource, chosen selection, form lineForm) error {
+// show prints the entries of a source that the selection chooses. state is nil without --state.
+func show(ctx context.Context, cmd *cli.Command, from shownSource, chosen selection, form lineForm, state *stateFile) error {
+	var after *uint64
+	var err error
+	if state != nil {
+		if after, err = state.open(ctx); err != nil {
+			return from.failure(err)
+		}
+	}
 	out := newLineWriter(os.Stdout)
-	ctx, end := context.WithCancel(ctx)
+	form.terminal = out.terminal
+	reading, end := context.WithCancel(ctx)
 	defer end()
 	go func() {
 		select {
 		case <-out.failed:
 			end()
-		case <-ctx.Done():
+		case <-reading.Done():
 		}
 	}()
-	form.terminal = out.terminal
-	damaged, err := printEntries(ctx, cmd, out, from, chosen, form)
-	if werr := out.close(); werr != nil {
-		return cli.Exit(fmt.Sprintf("%s: standard output: %v", cmd.Name, werr), ExitFailure)
+	p := &printer{cmd: cmd, out: out, from: from, chosen: chosen, form: form, state: state}
+	err = p.run(reading, end, after)
+	switch {
+	case p.writeErr != nil:
+		return cli.Exit(fmt.Sprintf("%s: standard output: %v", cmd.Name, p.writeErr), ExitFailure)
+	case p.stateErr != nil:
+		return from.failure(p.stateErr)
 	}
 	select {
 	case <-out.failed: // the reader of the output has enough
@@ -49,37 +60,95 @@ func show(ctx context.Context, cmd *cli.Command, from shownSource, chosen select
 		return cli.Exit(cmd.Name+": interrupted before the end", ExitFailure)
 	case err != nil:
 		return from.failure(err)
-	case damaged > 0:
-		return from.damage(damaged)
+	case p.damaged > 0:
+		return from.damage(p.damaged)
 	}
 	return nil
 }
 
-// printEntries prints the chosen entries, and counts those that could not be read.
-func printEntries(ctx context.Context, cmd *cli.Command, out *lineWriter, from source, chosen selection, form lineForm) (damaged int, err error) {
-	entries, err := chosen.entries(ctx, from, 0, form.time, nil)
+// printer prints entries.
+type printer struct {
+	cmd    *cli.Command
+	out    *lineWriter
+	from   source
+	chosen selection
+	form   lineForm
+	state  *stateFile
+
+	damaged            int   // entries that could not be read
+	writeErr, stateErr error // of standard output, and of the file of --state
+}
+
+// run prints, and saves the position meanwhile and at the end, whatever that is. end ends ctx.
+func (p *printer) run(ctx context.Context, end func(), after *uint64) error {
+	all, err := p.chosen.resolve(ctx, p.from, after)
 	if err != nil {
-		return 0, err
+		p.writeErr = p.out.close()
+		return err
 	}
+	if p.state == nil {
+		err = p.print(ctx, all)
+		p.writeErr = p.out.close()
+		return err
+	}
+	// Where the first run began is saved too: before it prints anything, the log may grow.
+	if p.stateErr = p.state.save(all.from - 1); p.stateErr != nil {
+		p.writeErr = p.out.close()
+		return nil
+	}
+	all.passed = func(next uint64) {
+		if !p.state.resumed.Load() { // else nobody has looked yet whether it is the same log
+			p.mark(next - 1)
+		}
+	}
+	saving := make(chan error, 1)
+	saved, stop := context.WithCancel(context.Background())
+	go func() { saving <- p.state.follow(saved, p.out, end) }()
+	if err = p.print(ctx, all); err == nil && !p.chosen.follow && all.count == 0 {
+		p.mark(min(all.through, p.state.head)) // all through that has been looked at
+	}
+	p.writeErr = p.out.close()
+	stop()
+	if p.stateErr = <-saving; p.stateErr == nil {
+		p.stateErr = p.state.save(p.out.written())
+	}
+	return err
+}
+
+// mark notes that all lines of entries through index have been printed.
+func (p *printer) mark(index uint64) {
+	p.out.addEntry(index, func(b []byte) []byte { return b })
+}
+
+// print prints the entries of an extent, and counts those that could not be read.
+func (p *printer) print(ctx context.Context, all extent) error {
 	var e client.Entry
 	var bad *client.EntryError
-	fill := func(b []byte) []byte { return form.line(b, e, bad) }
+	fill := func(b []byte) []byte { return p.form.line(b, e, bad) }
 	printed := uint64(0)
-	for e, err = range entries {
+	var err error
+	for e, err = range p.chosen.entries(ctx, p.from, all) {
 		bad = nil
 		if err != nil {
 			if !errors.As(err, &bad) {
-				return damaged, err
+				return err
 			}
-			damaged++
-			if form.only != "" {
-				warn("%s: %v", cmd.Name, bad)
+			p.damaged++
+			if p.form.only != "" {
+				warn("%s: %v", p.cmd.Name, bad)
 			}
 		}
-		out.add(fill)
-		if printed++; printed == chosen.count {
+		if p.state == nil {
+			p.out.add(fill)
+		} else {
+			if err := p.state.check(ctx); err != nil {
+				return err
+			}
+			p.out.addEntry(e.Index, fill)
+		}
+		if printed++; printed == all.count {
 			break
 		}
 	}
-	return damaged, nil
+	return nil
 }

@@ -149,6 +149,7 @@ func (d *disk) list() []*segment.Segment {
 }
 
 func (d *disk) stats(s *Stats) {
+	s.Store = d.id.String()
 	segments := d.list()
 	s.Segments, s.First = len(segments), segments[0].Header.First
 	for _, seg := range segments {

@@ -192,7 +192,7 @@ func Open(config Config) (*Log, error) {
 	l.prover.timer = time.NewTimer(proveAfter)
 	l.prover.armed = true
 	if config.Data == Memory {
-		l.store = &memory{}
+		l.store = newMemory()
 		l.publish(0)
 	} else {
 		d, head, err := openDisk(config)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"sort"
 	"sync"
 	"time"
@@ -11,9 +12,17 @@ import (
 
 // memory is the store of a log that ends with the process.
 type memory struct {
+	id      segment.StoreID // of this process only
 	mu      sync.RWMutex
 	batches []memoryBatch
 	last    uint64
+}
+
+// newMemory returns an empty log: another one each time.
+func newMemory() *memory {
+	m := new(memory)
+	_, _ = rand.Read(m.id[:]) // never fails
+	return m
 }
 
 type memoryBatch struct {
@@ -58,6 +67,6 @@ func (m *memory) read(ctx context.Context, from, through uint64, fn ReadFunc) er
 	return nil
 }
 
-func (m *memory) stats(*Stats) {}
+func (m *memory) stats(s *Stats) { s.Store = m.id.String() }
 
 func (m *memory) close() error { return nil }

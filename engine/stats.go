@@ -9,6 +9,7 @@ import (
 
 // Stats says what a log holds, and what it has done since it was opened.
 type Stats struct {
+	Store   string // the random name of the log, in hexadecimal
 	Head    uint64 // index of the last durable entry
 	Settled uint64 // index of the last entry with an index record on disk
 	First   uint64 // first index that is in a segment

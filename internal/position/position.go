@@ -1,0 +1,62 @@
+// Package position keeps in a file how far a reader of a log has got.
+package position
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"tcp-log-server/segment"
+)
+
+// Position is a place in a log.
+type Position struct {
+	Store string `json:"store"` // the name of the log
+	Index uint64 `json:"index"` // of the last entry that has been read, 0 for none
+}
+
+// Load reads the file at path. found is false if there is none.
+func Load(path string) (p Position, found bool, err error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, false, nil
+	}
+	if err != nil {
+		return p, false, err
+	}
+	var content struct {
+		Store *string
+		Index *uint64
+	}
+	if err := json.Unmarshal(text, &content); err != nil || content.Store == nil || content.Index == nil {
+		return p, false, fmt.Errorf(`%s holds %.60q, want {"store":"…","index":N}; remove it to begin again`, path, text)
+	}
+	return Position{*content.Store, *content.Index}, true, nil
+}
+
+// Save replaces the file at path, durably and at once: whoever reads it, also after a crash, finds
+// the old position or the new.
+func (p Position) Save(path string) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target // the link stays
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	next, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	defer next.Close()
+	if _, err := next.Write(append(text, '\n')); err != nil {
+		return err
+	}
+	if err := errors.Join(next.Sync(), next.Close()); err != nil {
+		return err
+	}
+	return segment.Rename(next.Name(), path)
+}
