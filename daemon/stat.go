@@ -42,7 +42,7 @@ func newStat(d *daemon) func() any {
 		l, s := d.log.Stats(), d.srv.Stats()
 		answer := Stat{
 			Version: version, Uptime: math.Round(time.Since(began).Seconds()*10) / 10,
-			Store: l.Store, Head: l.Head, Settled: l.Settled, Loose: l.Loose, Packed: l.Packed, Segments: l.Segments, Bytes: l.Bytes,
+			Store: d.log.Store(), Head: l.Head, Settled: l.Settled, Loose: l.Loose, Packed: l.Packed, Segments: l.Segments, Bytes: l.Bytes,
 			Appends:     Appends{Entries: l.Entries, Bytes: l.Written, Rate: math.Round(l.Rate*10) / 10},
 			Connections: s.Connections, Readers: s.Replays + s.Followers,
 			Capabilities: d.srv.Capabilities(),

@@ -148,8 +148,9 @@ func (d *disk) list() []*segment.Segment {
 	return d.segments
 }
 
+func (d *disk) name() segment.StoreID { return d.id }
+
 func (d *disk) stats(s *Stats) {
-	s.Store = d.id.String()
 	segments := d.list()
 	s.Segments, s.First = len(segments), segments[0].Header.First
 	for _, seg := range segments {

@@ -115,6 +115,7 @@ type store interface {
 	// UTC, 0 if that is not known, and one that ends its use.
 	times(ctx context.Context) (timeAt func(index uint64) (int64, error), done func())
 	stats(*Stats)
+	name() segment.StoreID
 	// close is called once the committer has ended.
 	close() error
 }

@@ -67,6 +67,8 @@ func (m *memory) read(ctx context.Context, from, through uint64, fn ReadFunc) er
 	return nil
 }
 
-func (m *memory) stats(s *Stats) { s.Store = m.id.String() }
+func (m *memory) stats(*Stats) {}
+
+func (m *memory) name() segment.StoreID { return m.id }
 
 func (m *memory) close() error { return nil }

@@ -9,7 +9,6 @@ import (
 
 // Stats says what a log holds, and what it has done since it was opened.
 type Stats struct {
-	Store   string // the random name of the log, in hexadecimal
 	Head    uint64 // index of the last durable entry
 	Settled uint64 // index of the last entry with an index record on disk
 	First   uint64 // first index that is in a segment
@@ -30,6 +29,10 @@ type Stats struct {
 	Refused uint64  // batches that were not stored, or whose outcome is unknown
 	Failed  bool    // a sync has failed: see Log.Err
 }
+
+// Store returns the random name of the log, in hexadecimal. One in memory has another each
+// time that it is opened.
+func (l *Log) Store() string { return l.store.name().String() }
 
 // Stats returns the counts as of now. An append whose completion has run is in
 // them. It takes a little for each segment there is.
