@@ -319,3 +319,42 @@ func TestOnceClosed(t *testing.T) {
 		})
 	}
 }
+
+// TestOnceAwaitsOthers: what was refused for a while is sent again when the others that were sent
+// with it have their outcomes, so that none is sent twice at a time.
+func TestOnceAwaitsOthers(t *testing.T) {
+	noLeaks(t)
+	again := make(chan struct{}, 1)
+	addr := peer(t, func(p *conversation) {
+		if !p.told() || !p.want(onceLine(0, "[1]"), onceLine(1, "[2]")) {
+			return
+		}
+		p.say(`{"id":"0","error":"not stored: no space left on device"}`)
+		select {
+		case <-again:
+			t.Error("the client tries again before all have been answered")
+		case <-time.After(100 * time.Millisecond):
+		}
+		p.say(`{"id":"1","index":1}`)
+		if p.want(onceLine(2, "[1]")) {
+			p.say(`{"id":"2","index":2}`)
+		}
+		p.rest()
+	})
+	options := quick
+	options.OnRetry = func(error, time.Duration) { again <- struct{}{} }
+	c := dial(t, addr, options)
+	var wg sync.WaitGroup
+	for n := 1; n <= 2; n++ {
+		wg.Add(1)
+		err := c.PutAsync(patient(t), client.Write{Entries: [][]byte{fmt.Appendf(nil, "[%d]", n)}, Once: true}, func(r client.Result, err error) {
+			outcome(t, err, nil)
+			if r.Index != uint64(3-n) {
+				t.Errorf("entry %d has index %d", n, r.Index)
+			}
+			wg.Done()
+		})
+		outcome(t, err, nil)
+	}
+	wg.Wait()
+}
