@@ -349,3 +349,37 @@ func TestLost(t *testing.T) {
 		t.Fatalf("into another directory: %v", err)
 	}
 }
+
+// TestLookupTables: a backup leaves the lookup tables out, and those of an earlier backup
+// that has been served alone.
+func TestLookupTables(t *testing.T) {
+	dir, dest := tempDir(t), tempDir(t)
+	c := fast(dir)
+	l := open(t, c)
+	e := &entries{}
+	appendAll(t, l, e, 0, 20, 30)
+	if err := l.AwaitOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if names, _ := filepath.Glob(filepath.Join(dir, "lookup", "*.tbl")); len(names) == 0 {
+		t.Fatal("the log has no lookup tables")
+	}
+	for round, want := range []uint64{600, 900} {
+		if res := backupTo(t, dir, dest); res.Head != want {
+			t.Errorf("the head of the backup is %d, want %d", res.Head, want)
+		}
+		if _, err := os.Lstat(filepath.Join(dest, "lookup")); (err == nil) != (round == 1) {
+			t.Errorf("round %d: lookup tables in the backup: %v", round, err)
+		}
+		appendAll(t, l, e, 20, 10, 30)
+		served := open(t, fast(dest))
+		if err := served.AwaitOnce(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := served.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	l.Close()
+	mustHold(t, dest, e.first(900))
+}

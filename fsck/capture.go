@@ -30,14 +30,14 @@ func (c *checker) top() error {
 	for _, e := range entries {
 		path := filepath.Join(c.Data, e.Name())
 		switch e.Name() {
-		case "LOCK", segment.BackupMark, segment.LostFound, "segments", "wal", "blobs":
+		case "LOCK", segment.BackupMark, segment.LostFound, "segments", "wal", "blobs", "lookup":
 		default:
 			if path != filepath.Clean(c.WAL) && path != filepath.Clean(c.Blobs) {
 				c.stray(path)
 			}
 		}
 	}
-	for _, dir := range []string{segmentDir(c.Data), c.WAL, c.Blobs} {
+	for _, dir := range []string{segmentDir(c.Data), c.WAL, c.Blobs, segment.Dirs{Data: c.Data}.Lookup()} {
 		if dir != segment.Memory {
 			c.directory(dir)
 		}
@@ -52,6 +52,7 @@ func (c *checker) directory(dir string) {
 	link, lerr := os.Lstat(dir)
 	switch {
 	case lerr != nil && gone(lerr), err == nil && fi.IsDir():
+	case gone(err) && lerr == nil && link.IsDir(): // a daemon has just made it
 	case err == nil:
 		c.wrongType(dir, fi.Mode(), "a directory")
 	case lerr == nil && link.Mode()&fs.ModeSymlink != 0:

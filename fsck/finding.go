@@ -52,6 +52,12 @@ const (
 	RecordMismatch Kind = "record-mismatch"
 )
 
+// The lookup tables, which are derived from the log.
+const (
+	LookupStale   Kind = "lookup-stale"
+	LookupDamaged Kind = "lookup-damaged"
+)
+
 // Entries and blobs.
 const (
 	BlobMissing  Kind = "blob-missing"
@@ -69,14 +75,14 @@ func Kinds() []Kind {
 		Unreadable, WrongType, Foreign, Version,
 		SegmentHeader, SegmentSize, SegmentGap, SegmentOverlap, SegmentChain, SegmentTable, BatchDamaged,
 		IndexFile, IndexShort, IndexAhead, RecordDamaged, RecordMismatch,
-		BlobMissing, BlobDamaged, NotCanonical,
-		StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobTorn, BlobAbsent, BlobOrphan, EntryLost,
+		BlobMissing, BlobDamaged, NotCanonical, LookupStale,
+		StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobTorn, BlobAbsent, BlobOrphan, LookupDamaged, EntryLost,
 	}
 }
 
 // Severity is how bad findings of the kind are.
 func (k Kind) Severity() Severity {
-	hints := []Kind{StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobTorn, BlobAbsent, BlobOrphan, EntryLost}
+	hints := []Kind{StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobTorn, BlobAbsent, BlobOrphan, LookupDamaged, EntryLost}
 	if slices.Contains(hints, k) {
 		return Hint
 	}

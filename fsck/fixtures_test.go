@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tcp-log-server/segment"
+	"tcp-log-server/segment/lookup"
 )
 
 // fixture is a good store and one named damage to it.
@@ -250,6 +251,13 @@ var fixtures = []fixture{
 	}},
 	{name: "an entry is recorded as lost", kind: EntryLost, shape: packed, lost: []uint64{61, 62}, through: 62, do: func(t testing.TB, dir string) {
 		copySegment(t, segmentFiles(t, dir)[2], func(h *segment.Header) {}, func(w *segment.Rewriter) { must(t, w.Lose(62, 1)) })
+	}},
+	{name: "a lookup table is altered", kind: LookupDamaged, shape: both, do: func(t testing.TB, dir string) {
+		flip(t, putTables(t, dir, storeEntries)[0], lookup.PageSize+20)
+	}},
+	{name: "a lookup table lacks an entry", kind: LookupStale, shape: packed, repair: ExitCorrected, do: func(t testing.TB, dir string) {
+		putTables(t, dir)
+		writeTable(t, dir, 1, storeEntries, 7)
 	}},
 }
 

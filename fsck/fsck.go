@@ -161,6 +161,8 @@ type checker struct {
 	index *records
 	gaps  []foundGap
 
+	lookups lookups
+
 	partial bool     // the digest lacks an entry
 	later   []func() // findings to make at the end, unless a running daemon has removed the cause
 
@@ -169,7 +171,8 @@ type checker struct {
 
 // run is the check.
 func (c *checker) run() error {
-	for _, step := range []func() error{c.top, c.capture, c.marks, c.extent} {
+	defer c.lookups.close()
+	for _, step := range []func() error{c.top, c.listTables, c.capture, c.marks, c.extent, c.openTables} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -59,10 +59,15 @@ func (w *walker) run() error {
 }
 
 // hash counts the entry at w.next, whose hash is known, and goes on.
-func (w *walker) hash(hash segment.Hash) {
+func (w *walker) hash(hash segment.Hash) { w.count(hash, hash) }
+
+// count counts the entry at w.next and goes on. Lookup tables have known, unless that is
+// zero.
+func (w *walker) count(hash, known segment.Hash) {
 	if w.next <= w.Through {
 		w.digest.Write(hash[:])
 	}
+	w.lookups.entry(w.next, known)
 	w.next++
 }
 
@@ -83,7 +88,11 @@ func (w *walker) lost(s *checkedSegment, offset int64, rec segment.Record) {
 		w.plan.Update(func() { w.plan.LostFiles[first] = true })
 	}
 	w.extend(Finding{Kind: EntryLost, File: file, Offset: offset, First: w.next, Last: w.next, Message: "recorded as lost: reads of it answer an error"})
-	w.hash(segment.Hash{})
+	known := rec.Hash
+	if rec.Lost() {
+		known = segment.Hash{} // at best what it was
+	}
+	w.count(segment.Hash{}, known)
 }
 
 // damaged counts entries from w.next through last as ones that cannot be read.

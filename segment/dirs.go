@@ -26,5 +26,8 @@ func (d Dirs) WithDefaults() Dirs {
 	return d
 }
 
+// Lookup is the directory of the lookup tables, which package segment/lookup keeps.
+func (d Dirs) Lookup() string { return filepath.Join(d.Data, "lookup") }
+
 // Segments is the directory of the segments.
 func (d Dirs) Segments() string { return filepath.Join(d.Data, string(SegmentsPart)) }

@@ -22,6 +22,7 @@ package lookup
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 
 	"tcp-log-server/segment"
 )
@@ -30,6 +31,9 @@ var (
 	// ErrStale: the table is whole, but not of this log: it belongs to another store, to
 	// another history of it, or to entries that the log does not have.
 	ErrStale = errors.New("not of this log")
+	// ErrLeftover: an interrupted write left the file, or one that is under way has not
+	// removed it yet. Nothing is missing without it. It wraps ErrStale.
+	ErrLeftover = fmt.Errorf("%w: left by an interrupted write", ErrStale)
 	// ErrRows: the table is whole and of this log, but its rows are not those of its
 	// entries, as when entries were lost or restored since. Only a check finds that.
 	ErrRows = errors.New("rows differ from the entries of the log")

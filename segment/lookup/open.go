@@ -18,33 +18,35 @@ type Dropped struct {
 	Err  error
 }
 
-// errLeftover: a crash left the file. Nothing is missing without it.
-var errLeftover = errors.New("left by an interrupted write")
-
 // OpenDir opens the tables in dir, which need not exist, that cover the indices of log
 // from 1 on. It removes all others, since they can be made again: those that are damaged,
 // stale or of another version, those after a gap, and what a crash left.
 // Errors are those of opening files; nothing is removed because of them.
 func OpenDir(dir string, log Log, budget *Budget) (*Set, []Dropped, error) {
-	files, dropped, err := list(dir)
+	files, others, err := List(dir)
 	if err != nil {
 		return nil, nil, err
+	}
+	var dropped []Dropped
+	for _, path := range others {
+		if name := filepath.Base(path); name == addName || name == mergeName {
+			dropped = append(dropped, Dropped{Path: path, Err: fmt.Errorf("%s: %w", path, ErrLeftover)})
+		}
 	}
 	var tables []*Table
 	through := uint64(0)
 	for _, f := range files {
 		var t *Table
-		err := f.follows(through)
+		err := f.Follows(through)
 		if err == nil {
-			// Memory for filters comes last.
-			t, err = openOf(f, log)
+			t, err = openOf(f.Path, log)
 		}
 		switch {
 		case err == nil:
 			tables = append(tables, t)
-			through = f.last
+			through = f.Last
 		case useless(err):
-			dropped = append(dropped, Dropped{Path: f.path, Err: err})
+			dropped = append(dropped, Dropped{Path: f.Path, Err: err})
 		default:
 			closeAll(tables)
 			return nil, nil, err
@@ -56,7 +58,7 @@ func OpenDir(dir string, log Log, budget *Budget) (*Set, []Dropped, error) {
 		if err := tables[i].keepFilter(); err != nil {
 			dropped = append(dropped, Dropped{Path: tables[i].Path, Err: err})
 			for _, t := range tables[i+1:] {
-				dropped = append(dropped, Dropped{Path: t.Path, Err: file{t.Path, t.First, t.Last}.follows(tables[i].First - 1)})
+				dropped = append(dropped, Dropped{Path: t.Path, Err: File{t.Path, t.First, t.Last}.Follows(tables[i].First - 1)})
 			}
 			closeAll(tables[i:])
 			tables = tables[:i]
@@ -90,18 +92,18 @@ func removeAll(dir string, dropped []Dropped) error {
 
 // useless reports whether a table with err is to be made again.
 func useless(err error) bool {
-	return errors.Is(err, segment.ErrDamaged) || errors.Is(err, segment.ErrVersion) || errors.Is(err, ErrStale) || errors.Is(err, errLeftover)
+	return errors.Is(err, segment.ErrDamaged) || errors.Is(err, segment.ErrVersion) || errors.Is(err, ErrStale)
 }
 
-// file is a table that was found, by its name.
-type file struct {
-	path        string
-	first, last uint64
+// File is a table that was found, by its name.
+type File struct {
+	Path        string
+	First, Last uint64
 }
 
-// list returns the tables in dir by their first indices, the longest of equal ones
-// first, and the temporary files.
-func list(dir string) (files []file, stray []Dropped, err error) {
+// List returns the tables in dir by their first indices, the longest of equal ones first,
+// and the paths of everything else. A directory that does not exist has none.
+func List(dir string) (files []File, others []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
@@ -111,40 +113,38 @@ func list(dir string) (files []file, stray []Dropped, err error) {
 	}
 	for _, e := range entries {
 		path := filepath.Join(dir, e.Name())
-		first, last, ok := ParseName(e.Name())
-		switch {
-		case !e.Type().IsRegular():
-		case ok:
-			files = append(files, file{path, first, last})
-		case e.Name() == addName, e.Name() == mergeName:
-			stray = append(stray, Dropped{Path: path, Err: errLeftover})
+		if first, last, ok := ParseName(e.Name()); ok && e.Type().IsRegular() {
+			files = append(files, File{path, first, last})
+		} else {
+			others = append(others, path)
 		}
 	}
-	slices.SortFunc(files, func(a, b file) int {
-		if c := cmp.Compare(a.first, b.first); c != 0 {
+	slices.SortFunc(files, func(a, b File) int {
+		if c := cmp.Compare(a.First, b.First); c != 0 {
 			return c
 		}
-		return cmp.Compare(b.last, a.last)
+		return cmp.Compare(b.Last, a.Last)
 	})
-	return files, stray, nil
+	return files, others, nil
 }
 
-// follows says why the table does not continue those through an index.
-func (f file) follows(through uint64) error {
+// Follows says why the table does not continue those through an index. The error wraps
+// ErrStale.
+func (f File) Follows(through uint64) error {
 	switch {
-	case f.last <= through:
-		return fmt.Errorf("%s: %w: another table has its indices", f.path, errLeftover)
-	case f.first <= through:
-		return fmt.Errorf("%s: %w: another table has its indices through %d", f.path, ErrStale, through)
-	case f.first > through+1:
-		return fmt.Errorf("%s: %w: no table has the indices %d to %d before it", f.path, ErrStale, through+1, f.first-1)
+	case f.Last <= through:
+		return fmt.Errorf("%s: %w: another table has its indices", f.Path, ErrLeftover)
+	case f.First <= through:
+		return fmt.Errorf("%s: %w: another table has its indices through %d", f.Path, ErrStale, through)
+	case f.First > through+1:
+		return fmt.Errorf("%s: %w: no table has the indices %d to %d before it", f.Path, ErrStale, through+1, f.First-1)
 	}
 	return nil
 }
 
-// openOf opens the table f of log, without memory for its filter.
-func openOf(f file, log Log) (*Table, error) {
-	t, err := Open(f.path, log.Store, nil)
+// openOf opens the table of log at path, without memory for its filter.
+func openOf(path string, log Log) (*Table, error) {
+	t, err := Open(path, log.Store, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -160,8 +160,8 @@ func (t *Table) belongs(log Log) error {
 	if err := t.named(); err != nil {
 		return err
 	}
-	if t.Last > log.Head {
-		return t.beyondHead(log.Head)
+	if err := t.Within(log.Head); err != nil {
+		return err
 	}
 	hash, ok, err := log.Hash(t.Last)
 	if !ok {

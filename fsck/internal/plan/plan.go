@@ -3,9 +3,11 @@
 package plan
 
 import (
+	"slices"
 	"sync"
 
 	"tcp-log-server/segment"
+	"tcp-log-server/segment/lookup"
 )
 
 // Plan is what a check found that a repair can act on. It is bounded by the number
@@ -41,6 +43,7 @@ type Plan struct {
 	Lost       map[uint64]uint64 // by first index of a segment: how many of its entries are recorded as lost
 	LostFiles  map[uint64]bool   // by first index: files of the index with records of loose entries that are lost
 	Orphans    []string
+	Tables     []lookup.File // lookup tables that are wrong, and those after them: to be made again
 	Blobs      []Blob
 }
 
@@ -69,6 +72,11 @@ func (p *Plan) Update(fn func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fn()
+}
+
+// IsWrong reports whether something else lies in place of the file or directory at path.
+func (p *Plan) IsWrong(path string) bool {
+	return slices.Contains(p.Wrong, path) || slices.Contains(p.Links, path)
 }
 
 // Rebuild plans to write the segment that begins at first again.

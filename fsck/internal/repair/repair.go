@@ -70,6 +70,8 @@ type repairer struct {
 	changes int // to the disk, so far
 	// copyHead is the head of the other copy, as found first: it may be growing.
 	copyHead uint64
+	// tablesMade says that the lookup tables have been made again. Once is enough.
+	tablesMade bool
 
 	// What follows is of one round.
 	plan     *plan.Plan
@@ -132,6 +134,7 @@ func (r *repairer) stages() []stage {
 		{"add missing records", r.settle, false},
 		{"restore lost entries", r.restoreLost, false},
 		{"prune blobs", r.prune, false},
+		{"rebuild lookup tables", r.rebuildTables, false},
 	}
 }
 

@@ -1,0 +1,163 @@
+package fsck
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+
+	"tcp-log-server/segment"
+	"tcp-log-server/segment/lookup"
+)
+
+// lookups are the lookup tables as a check sees them: compared with the log while the walk
+// goes through it.
+type lookups struct {
+	dir    string
+	files  []lookup.File
+	infos  []os.FileInfo  // of the files; nil for one that is not there any more
+	tables []checkedTable // of the files, in their order
+	at     int            // the table that the walk has come to
+}
+
+// checkedTable is a table that was opened, or why it is not used.
+type checkedTable struct {
+	lookup.File
+	check *lookup.Checker // nil with err
+	err   error
+}
+
+// listTables lists the tables, before the log is captured: so none that a running daemon
+// makes goes beyond that.
+func (c *checker) listTables() (err error) {
+	l := &c.lookups
+	l.dir = segment.Dirs{Data: c.Data}.Lookup()
+	files, others, err := lookup.List(l.dir)
+	if err != nil {
+		if !c.plan.IsWrong(l.dir) {
+			c.unreadable(l.dir, 0, 0, err)
+		}
+		return nil
+	}
+	l.files, l.infos = files, stat(files)
+	for _, path := range others {
+		c.stray(path)
+	}
+	return nil
+}
+
+func stat(files []lookup.File) (infos []os.FileInfo) {
+	for _, f := range files {
+		fi, _ := os.Lstat(f.Path)
+		infos = append(infos, fi)
+	}
+	return infos
+}
+
+// same reports whether a and b are of one file, which has not changed.
+func same(a, b os.FileInfo) bool {
+	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
+// openTables opens the tables, and reads them unless the check is quick.
+func (c *checker) openTables() error {
+	if !c.idKnown {
+		return nil
+	}
+	l := &c.lookups
+	through, reach := uint64(0), uint64(0) // of the whole tables, and of all
+	for _, f := range l.files {
+		if c.ctx.Err() != nil {
+			break
+		}
+		t := checkedTable{File: f}
+		before := through
+		if f.First > through+1 && f.First <= reach+1 {
+			before = f.First - 1 // said of the table before it
+		}
+		if t.err = f.Follows(before); t.err == nil {
+			t.check, t.err = c.openTable(f)
+			reach = max(reach, f.Last)
+		}
+		if t.err == nil {
+			through = f.Last
+		}
+		l.tables = append(l.tables, t)
+	}
+	c.later = append(c.later, c.judgeTables)
+	return c.ctx.Err()
+}
+
+func (c *checker) openTable(f lookup.File) (*lookup.Checker, error) {
+	t, err := lookup.NewChecker(f.Path, c.id)
+	if err != nil {
+		return nil, err
+	}
+	err = t.Within(c.head)
+	if err == nil && !c.Quick {
+		err = t.Pages()
+	}
+	if err != nil {
+		t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// entry notes the hash of the entry at index, zero if it is lost. Indices ascend.
+func (l *lookups) entry(index uint64, hash segment.Hash) {
+	for ; l.at < len(l.tables); l.at++ {
+		if t := l.tables[l.at]; t.check != nil && index <= t.Last {
+			t.check.Entry(index, hash, hash != segment.Hash{})
+			return
+		}
+	}
+}
+
+// close closes the tables.
+func (l *lookups) close() {
+	for _, t := range l.tables {
+		if t.check != nil {
+			t.check.Close()
+		}
+	}
+}
+
+// judgeTables makes the findings on the tables, and plans to make again what the server
+// would not use: what is wrong, and what comes after that. Where a daemon has changed
+// the tables meanwhile, nothing can be said of those that were.
+func (c *checker) judgeTables() {
+	l := &c.lookups
+	if now, _, err := lookup.List(l.dir); err != nil || !slices.Equal(now, l.files) || !slices.EqualFunc(stat(now), l.infos, same) {
+		return
+	}
+	through := uint64(0)
+	for _, t := range l.tables {
+		err := t.err
+		if t.check != nil {
+			err = t.check.Done()
+		}
+		if err == nil && t.First == through+1 {
+			through = t.Last
+			continue
+		}
+		if errors.Is(err, lookup.ErrLeftover) && !c.alone {
+			continue // a daemon's merge looks like that too
+		}
+		c.plan.Tables = append(c.plan.Tables, t.File)
+		f := Finding{Kind: LookupDamaged, File: t.Path, First: t.First, Last: t.Last}
+		var d *segment.DamageError
+		switch {
+		case err == nil:
+			continue // whole, but after one that is not
+		case errors.As(err, &d):
+			f.Offset, err = d.Offset, d.Err
+		case errors.Is(err, lookup.ErrRows):
+			f.Kind = LookupStale
+		case !errors.Is(err, segment.ErrVersion) && !errors.Is(err, lookup.ErrStale):
+			f.Kind = Unreadable
+		}
+		f.Message = strings.TrimPrefix(err.Error(), t.Path+": ")
+		c.find(f)
+	}
+}
