@@ -209,6 +209,31 @@ func TestState(t *testing.T) {
 	refused(cli.ExitFailure, state+` holds "", want {"store":"…","index":N}; remove it to begin again`, "tail -f --state STATE")
 }
 
+// TestStateUnwritable: a follower that cannot save its position any more ends.
+func TestStateUnwritable(t *testing.T) {
+	d := start(t, "DATA=memory")
+	dir := filepath.Join(t.TempDir(), "dir")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f := follow(t, "tail", "-f", "--index", "--state", filepath.Join(dir, "state"), d.addr)
+	if r := play(t, at(d.addr), "[1]", "append", "-q"); r.code != 0 {
+		t.Fatalf("append: %+v", r)
+	}
+	f.want(t, "1")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if r := play(t, at(d.addr), "[2]", "append", "-q"); r.code != 0 {
+		t.Fatalf("append: %+v", r)
+	}
+	f.want(t, "2")
+	f.cmd.Wait()
+	if code := f.cmd.ProcessState.ExitCode(); code != cli.ExitFailure || !strings.Contains(f.errs.String(), "--state: open ") || strings.Count(f.errs.String(), "\n") != 1 {
+		t.Errorf("exit code %d, %q", code, f.errs.String())
+	}
+}
+
 // TestStatePipeline: a pipeline that is killed as a whole goes on where it was.
 func TestStatePipeline(t *testing.T) {
 	d := start(t, "DATA=memory")

@@ -84,6 +84,12 @@ func TestTerminal(t *testing.T) {
 	if got := shown(nil, []string{"NO_COLOR=1"}, "read", "--count", "1"); got != `{"index":1,"entry":{"name":"text\u009b","number":1}}`+"\r\n" {
 		t.Errorf("with NO_COLOR an entry is shown as %q", got)
 	}
+	if got := shown(nil, []string{"NO_COLOR=1"}, "read", "--count", "1", "--pretty"); got != "{\r\n  \"name\": \"text\\u009b\",\r\n  \"number\": 1\r\n}\r\n" {
+		t.Errorf("an indented entry is shown as %q", got)
+	}
+	if got := shown(nil, nil, "read", "--count", "1", "--pretty"); !strings.Contains(got, "{\r\n  \x1b[34;1m\"name\"\x1b[0m: \x1b[32m\"text\\u009b\"\x1b[0m,\r\n  \x1b[34;1m\"number\"\x1b[0m: \x1b[33m1\x1b[0m\r\n}\r\n") {
+		t.Errorf("an indented entry in colour is shown as %q", got)
+	}
 	out.Reset()
 	if got := shown(&out, nil, "read", "--count", "1"); got != "" || out.String() != "{\"index\":1,\"entry\":{\"name\":\"text\u009b\",\"number\":1}}\n" {
 		t.Errorf("in a pipe an entry is %q, with %q on the terminal", out.String(), got)
