@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -296,4 +295,4 @@ func (l *Log) resumeHashes() error {
 }
 
 // lookupDir is the directory of the tables.
-func lookupDir(config Config) string { return filepath.Join(config.Data, "lookup") }
+func lookupDir(config Config) string { return segment.Dirs{Data: config.Data}.Lookup() }

@@ -23,7 +23,7 @@ func benchHash(i uint64) segment.Hash {
 // benchSet returns a Set of tables of so many rows.
 func benchSet(b *testing.B, sizes []int) *Set {
 	b.Helper()
-	s, _, err := OpenDir(b.TempDir(), Log{}, NewBudget(DefaultBudget))
+	s, _, err := OpenDir(b.TempDir(), Log{}, NewBudget(testBudget))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -15,6 +15,9 @@ import (
 
 var testStore = segment.StoreID([]byte("lookup-test-stor"))
 
+// testBudget is enough for all filters of a test, in bytes.
+const testBudget = 64 << 20
+
 // hashes are the hashes of a log's entries from index 1 on; the zero hash is that of a
 // lost entry.
 type hashes []segment.Hash
@@ -113,7 +116,7 @@ func wantFound(t *testing.T, f finder, hash segment.Hash, want []uint64) {
 }
 
 func budgets() map[string]*Budget {
-	return map[string]*Budget{"filter in memory": NewBudget(DefaultBudget), "filter on disk": nil}
+	return map[string]*Budget{"filter in memory": NewBudget(testBudget), "filter on disk": nil}
 }
 
 // lose makes the entries of the given indices lost.
@@ -204,7 +207,7 @@ func TestTableProperty(t *testing.T) {
 		}
 		first := uint64(1 + r.IntN(len(h)))
 		last := first + r.Uint64N(uint64(len(h))-first+1)
-		budget := NewBudget(int64(r.IntN(2)) * DefaultBudget)
+		budget := NewBudget(int64(r.IntN(2)) * testBudget)
 		dir := t.TempDir()
 		path := h.write(t, dir, first, last)
 		table := openTable(t, path, budget)
@@ -262,7 +265,7 @@ func TestTableSize(t *testing.T) {
 
 func TestFilter(t *testing.T) {
 	const n = 200_000
-	table := openTable(t, makeHashes(n).write(t, t.TempDir(), 1, n), NewBudget(DefaultBudget))
+	table := openTable(t, makeHashes(n).write(t, t.TempDir(), 1, n), NewBudget(testBudget))
 	hits := 0
 	for i := range n {
 		if may, err := table.mayHold(Prefix(numbered(n + i))); err != nil {

@@ -17,7 +17,7 @@ import (
 
 func openSet(t testing.TB, dir string, h hashes) (*Set, []Dropped) {
 	t.Helper()
-	s, dropped, err := OpenDir(dir, h.log(), NewBudget(DefaultBudget))
+	s, dropped, err := OpenDir(dir, h.log(), NewBudget(testBudget))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,13 +14,11 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Budget bounds the memory for the filters of the tables that share it. A filter for
+// Budget bounds the memory for the filters of the tables that share it: 1.53 bytes an
+// entry, so that 64 MiB are enough for 44 million entries. A filter for
 // which there is none is read from its table, one page for each lookup. A nil Budget
 // has none.
 type Budget struct{ left atomic.Int64 }
-
-// DefaultBudget is enough for the filters of about 44 million entries, in bytes.
-const DefaultBudget = 64 << 20
 
 // NewBudget returns a Budget of so many bytes.
 func NewBudget(bytes int64) *Budget {
