@@ -199,11 +199,14 @@ func (a *appender) readInput(cmd *cli.Command, terminal bool) {
 	}
 }
 
+// errGivenUp: a second signal has come.
+var errGivenUp = errors.New("a second signal has come before the answer")
+
 // run appends and waits for the outcome of everything that was sent. The first signal stops it;
 // the second does not wait. outputGone is closed when the reader of the indices has gone away.
 func (a *appender) run(ctx context.Context, signals <-chan os.Signal, outputGone <-chan struct{}) error {
-	retried, giveUp := context.WithCancel(ctx)
-	defer giveUp()
+	retried, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
 	ctx, cancel := context.WithCancel(retried)
 	defer cancel()
 	if a.write.Once {
@@ -233,7 +236,7 @@ func (a *appender) run(ctx context.Context, signals <-chan os.Signal, outputGone
 			a.tally.stop(nil)
 		case s := <-signals:
 			if stopped == nil {
-				giveUp()
+				giveUp(errGivenUp)
 				a.client.Close() // which ends every append in flight
 			} else {
 				a.tally.stop(fmt.Errorf("stopped by a signal: %v", s))

@@ -163,7 +163,7 @@ func (l *tally) settle(v value, r receipt, err error) {
 		l.highest = max(l.highest, r.index)
 	case o == refused && l.keepGoing && !barred:
 	default:
-		if (o != refused || barred || l.reportsOnce(err)) && !unmet(err) && l.cause == nil && !errors.Is(err, context.Canceled) && !errors.Is(err, client.ErrClosed) {
+		if (o != refused || barred || l.reportsOnce(err)) && !unmet(err) && l.cause == nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errGivenUp) && !errors.Is(err, client.ErrClosed) {
 			l.cause = err // and not a consequence of stop, or of a second signal
 		}
 		l.halt(nil)

@@ -85,6 +85,55 @@ func TestAppendReceipt(t *testing.T) {
 	}
 }
 
+// TestAppendOnceSignals: a second signal ends the wait for answers, and what has none is not
+// called unknown.
+func TestAppendOnceSignals(t *testing.T) {
+	d := start(t, "DATA=memory")
+	cmd := command(t, at(d.addr), "append", "--once", "--json")
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	lines := bufio.NewReader(out)
+	io.WriteString(in, "[]\n")
+	if line, err := lines.ReadString('\n'); line != `{"line":1,"outcome":"stored","index":1,"seen":false}`+"\n" {
+		t.Fatalf("it prints %q, %v", line, err)
+	}
+	d.cmd.Process.Kill()
+	d.cmd.Wait()
+	io.WriteString(in, "[2]\n")
+	ended := make(chan struct{})
+	go func() { // the first signals may come before the line has been read
+		for {
+			cmd.Process.Signal(os.Interrupt)
+			select {
+			case <-ended:
+				return
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	}()
+	text, _ := io.ReadAll(lines)
+	cmd.Wait()
+	close(ended)
+	if strings.Contains(string(text)+errs.String(), "unknown") || strings.Contains(string(text)+errs.String(), "context") {
+		t.Errorf("it prints %q and %q", text, errs.String())
+	}
+	if code := cmd.ProcessState.ExitCode(); code != cli.ExitUnknown && code != cli.ExitFailure {
+		t.Errorf("exit code %d: %s", code, errs.String())
+	}
+}
+
 // TestAppendOnceKilled: with --once a server that is killed again and again is no matter: each
 // entry is stored once, and none is unknown.
 func TestAppendOnceKilled(t *testing.T) {
