@@ -35,6 +35,8 @@ package canonical
 import (
 	"sync"
 	"unsafe"
+
+	"tcp-log-server/internal/pieces"
 )
 
 // maxDepth is how many levels arrays and objects may be nested. It bounds the
@@ -146,7 +148,7 @@ func (p *pass) release() {
 
 // flush copies what is missing of src[:pos] to out.
 func (p *pass) flush(pos int) {
-	p.out = append(p.out, p.src[p.copied:pos]...)
+	p.out = pieces.Append(p.out, p.src[p.copied:pos])
 	p.copied = pos
 }
 

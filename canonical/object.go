@@ -1,6 +1,8 @@
 package canonical
 
-import "slices"
+import (
+	"bytes"
+)
 
 // A member is one member of an object. Its span runs from the opening quote of
 // the name to the end of the value.
@@ -98,10 +100,29 @@ func (p *pass) object(pos, depth int) int {
 func (p *pass) addMember() *member {
 	n := len(p.members)
 	if n == cap(p.members) {
-		p.members = slices.Grow(p.members, max(n, 32))
+		p.members = grown(p.members, p.more(n, 32))
 	}
 	p.members = p.members[:n+1]
 	return &p.members[n]
+}
+
+// more returns for how many more members, at least need, to make room where there is room for
+// n. A text of many members is counted through once for that: to copy what there is again and
+// again would take more time, in steps that cannot be interrupted, see package pieces.
+func (p *pass) more(n, need int) int {
+	const few = 1024
+	if n < few {
+		return max(n, need)
+	}
+	return max(n/4, need, bytes.Count(p.src[p.copied:], afterName)+1)
+}
+
+// afterName comes after most names; after some comes white space.
+var afterName = []byte(`":`)
+
+// grown returns s with room for n more. slices.Grow would clear that, too, in one such step.
+func grown[T member | span](s []T, n int) []T {
+	return append(make([]T, 0, len(s)+n), s...)
 }
 
 // duplicate ends the pass: name, in canonical form, occurs again at pos.

@@ -3,6 +3,8 @@ package canonical
 import (
 	"cmp"
 	"slices"
+
+	"tcp-log-server/internal/pieces"
 )
 
 // A span is the text out[start:end]. sorts[sortsLo:sortsHi] are the objects in it
@@ -50,10 +52,16 @@ func (p *pass) sort(first, firstSort int) bool {
 	}
 
 	p.refs = p.refs[:0]
+	if len(members) > cap(p.refs) {
+		p.refs = make([]ref, 0, max(2*cap(p.refs), len(members)))
+	}
 	for i := range members {
 		p.refs = append(p.refs, ref{members[i].key, i})
 	}
 	p.sortRefs(members)
+	if s.spansHi > cap(p.spans) {
+		p.spans = grown(p.spans, p.more(len(p.spans), len(members)))
+	}
 
 	repeated := -1 // the first member that repeats a name
 	for i, r := range p.refs {
@@ -107,7 +115,7 @@ func (p *pass) compare(members []member, a, b ref) int {
 
 // rearrange sorts the objects in out[base:] that are out of order.
 func (p *pass) rearrange(base int) {
-	p.scratch = append(p.scratch[:0], p.out[base:]...)
+	p.scratch = pieces.Append(p.scratch[:0], p.out[base:])
 	for i := range p.sorts {
 		p.sorts[i].start -= base
 		p.sorts[i].end -= base

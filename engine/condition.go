@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"tcp-log-server/appends"
+	"tcp-log-server/internal/pieces"
 )
 
 // take decides whether a submission, whose turn has come, is stored, with the index next for
@@ -22,7 +23,7 @@ func (l *Log) take(s *submission, batch []byte, next uint64) []byte {
 	if h := l.hashes.Load(); h != nil && h.recent.collecting {
 		h.recent.addAll(s, next)
 	}
-	return append(batch, s.entries...)
+	return pieces.Append(batch, s.entries)
 }
 
 // outcome is what done of the submission is given after its batch, in which its first entry

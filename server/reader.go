@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"sync"
+
+	"tcp-log-server/internal/pieces"
 )
 
 const (
@@ -229,7 +231,7 @@ func (r *reader) keep(b []byte) error {
 			}
 			r.arrivingN = 2 * int64(size)
 		}
-		r.part = append(make([]byte, 0, size), r.part...)
+		r.part = pieces.Append(make([]byte, 0, size), r.part)
 	}
 	r.part = append(r.part, b[:n-len(r.part)]...)
 	if n < limit {
