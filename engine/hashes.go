@@ -260,10 +260,25 @@ func (h *hashes) findOne(hash segment.Hash) (place Place, err error) {
 	return place, nil
 }
 
-// verify returns the hash and the time of an entry.
+// verify returns the hash and the time of an entry; ok is false if it is lost. The index may
+// still have the hash of one that fsck has recorded as lost in its segment: that is lost
+// unless it can be read.
 func (h *hashes) verify(index uint64) (hash segment.Hash, time int64, ok bool, err error) {
+	lost := false
+	if seg, _ := h.log.disk.find(index); seg != nil {
+		if lost, err = seg.Lost(index); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return hash, 0, false, err
+		}
+	}
 	h.verifying.Lock()
 	defer h.verifying.Unlock()
+	if lost {
+		if err := h.verifier.read(index, index); err != nil {
+			return hash, 0, false, err
+		}
+		got := h.verifier.ahead[0]
+		return got.hash, got.time, got.ok, nil
+	}
 	return h.verifier.at(index, index)
 }
 

@@ -1,9 +1,12 @@
 package fsck
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
+	"tcp-log-server/appends"
+	"tcp-log-server/engine"
 	"tcp-log-server/segment"
 )
 
@@ -26,6 +29,38 @@ func TestLostWithBlob(t *testing.T) {
 	c := runCheck(t, Options{Data: dir})
 	if c.Lost > 0 || c.Damaged > 0 || c.Errors > 0 || c.Digest != digest {
 		t.Errorf("%d entries are lost and %d damaged, digest %s, want 0, 0, %s:\n%s", c.Lost, c.Damaged, c.Digest, digest, c)
+	}
+}
+
+// TestLostIsStoredAgain: an append that is to store an entry once does so if fsck has recorded
+// the equal one as lost, also where the index still has its hash.
+func TestLostIsStoredAgain(t *testing.T) {
+	t.Parallel()
+	dir := newStore(t, packed)
+	l := openFor(t, packed.config(dir))
+	must(t, l.AwaitOnce(t.Context())) // which makes tables
+	must(t, l.Close())
+	path := segmentFiles(t, dir)[0]
+	through := footer(t, path).Last
+	f, err := segment.CaptureFile(path)
+	must(t, err)
+	w, err := segment.NewRewriter(path, f.Header)
+	must(t, err)
+	must(t, w.Lose(through, 1))
+	must(t, w.Seal(f.Sum, true))
+	must(t, w.Close())
+	l = openFor(t, packed.config(dir))
+	defer l.Close()
+	must(t, l.AwaitOnce(t.Context()))
+	for _, test := range []struct{ entry, want uint64 }{{through + 1, through + 1}, {through, storeEntries + 1}, {through, storeEntries + 1}} {
+		done := make(chan error, 1)
+		l.Append([]byte(entryText(test.entry)+"\n"), 1, engine.Condition{Kind: appends.Once}, func(stored engine.Result, err error) {
+			if err == nil && stored.Once[0].Index != test.want {
+				err = fmt.Errorf("entry %d is at index %d, want %d", test.entry, stored.Once[0].Index, test.want)
+			}
+			done <- err
+		})
+		must(t, <-done)
 	}
 }
 

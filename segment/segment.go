@@ -80,6 +80,28 @@ func (s *Segment) End() int64 {
 	return s.end
 }
 
+// Lost reports whether fsck has recorded the entry of index, which must be one of the
+// segment's, as lost for good. An error that wraps fs.ErrNotExist means that the segment has
+// been removed.
+func (s *Segment) Lost(index uint64) (bool, error) {
+	s.mu.RLock()
+	inMemory, whole := s.rows != nil, s.sealed && !s.footer.Repaired
+	s.mu.RUnlock()
+	if whole {
+		return false, nil
+	}
+	var f *os.File
+	if !inMemory {
+		var err error
+		if f, err = openFile(s.Path, os.O_RDONLY, 0); err != nil {
+			return false, err
+		}
+		defer f.Close()
+	}
+	off, next, _, _, err := s.extent(f, index)
+	return next == off+BatchHeaderSize, err // a batch without a body
+}
+
 // extent returns where the batch that holds index lies and what it should hold:
 // its offset, the offset after it, its first and its last index. The caller
 // has checked that the segment holds index.
