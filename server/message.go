@@ -185,7 +185,7 @@ func (p *parser) message() message {
 	case p.stat.seen != absent:
 		m.kind, m.fault = stat, p.fault(&p.stat, "stat", "true")
 	default:
-		m.fault = `it has no member "entry", "from", "stat" or "token"`
+		m.fault = `it has no member "entries", "entry", "from", "last", "since", "stat" or "token"`
 	}
 	if m.fault == "" {
 		return m

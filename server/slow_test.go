@@ -233,7 +233,7 @@ func TestWriteTimeout(t *testing.T) {
 			s := New(newFakeLog(), Config{WriteTimeout: timeout})
 			closed := make(chan struct{})
 			go func() { defer close(closed); s.ServeConn(nc) }()
-			buf := make([]byte, 100)
+			buf := make([]byte, 2*len(notMessage))
 			for range 3 {
 				time.Sleep(100 * timeout)
 				io.WriteString(peer, "{}\n")
