@@ -63,7 +63,7 @@ bench:
 # working tree and compares the two.
 BASE      ?= HEAD~1
 BENCHSTAT  = golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
-INNER      = ./canonical ./server ./engine
+INNER      = ./canonical ./server/... ./engine
 bench-compare:
 	@dir=$$(mktemp -d) && git worktree add -q --detach $$dir/base $(BASE) && \
 	trap 'git worktree remove --force '$$dir'/base; rm -rf '$$dir EXIT && \

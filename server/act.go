@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"runtime"
 
+	"tcp-log-server/server/internal/message"
+
 	"golang.org/x/sync/semaphore"
 )
 
@@ -35,24 +37,24 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 		return nil, true, cut
 	}
 	g.entries = entries
-	if bad == nil && m.kind == token && r.greeted {
-		m.kind, m.fault = invalid, "invalid message: a token is accepted only as the first message"
+	if bad == nil && m.Kind == message.Token && r.greeted {
+		m.Kind, m.Fault = message.Invalid, "invalid message: a token is accepted only as the first message"
 	}
-	if bad == nil && (m.kind == write || m.kind == invalid) {
+	if bad == nil && (m.Kind == message.Write || m.Kind == message.Invalid) {
 		r.greeted = true
-		if m.kind == write {
-			r.other = r.other || !m.terms.plain()
+		if m.Kind == message.Write {
+			r.other = r.other || !m.Terms.Plain()
 			if g, err = c.addWrite(g, &m, before); err != nil {
 				return nil, true, err
 			}
 		} else {
-			r.refuse(g, m.id, m.fault)
+			r.refuse(g, m.ID, m.Fault)
 		}
 		if !g.full() {
 			return g, false, nil
 		}
 	}
-	if bad == nil && m.kind == read && c.rights.Read {
+	if bad == nil && m.Kind == message.Read && c.rights.Read {
 		if err := r.prepareRead(m); err != nil {
 			return nil, true, err
 		}
@@ -66,15 +68,15 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 		c.outbox.reject(bad)
 		return nil, true, nil
 	}
-	r.other, r.greeted = r.other || m.kind != write, true
+	r.other, r.greeted = r.other || m.Kind != message.Write, true
 	switch {
-	case m.kind == read && !c.rights.Read:
+	case m.Kind == message.Read && !c.rights.Read:
 		c.server.counts.unauthorized.Add(1)
 		if r.mayLog() {
 			c.log.Warn().Str("event", "unauthorized").Msg("a read without the right to it")
 		}
-		err = c.fault(m.id, "unauthorized: this token may not read")
-	case m.kind == stat:
+		err = c.fault(m.ID, "unauthorized: this token may not read")
+	case m.Kind == message.Stat:
 		err = r.stat()
 	}
 	if err != nil {
@@ -99,7 +101,7 @@ func (r *reader) tooLong(start []byte) error {
 	c := r.conn
 	limit := c.server.cfg.MaxEntry + lineSlack
 	g := newGroup(c)
-	r.refuse(g, leadingID(start[:limit]), fmt.Sprintf("not stored: the line is over the limit of %d bytes", limit))
+	r.refuse(g, message.LeadingID(start[:limit]), fmt.Sprintf("not stored: the line is over the limit of %d bytes", limit))
 	return c.submit(g)
 }
 
@@ -148,25 +150,25 @@ func (r *reader) stat() error {
 
 // prepareRead prepares a read with the head of this moment as its snapshot, unless one is
 // running already.
-func (r *reader) prepareRead(m message) error {
+func (r *reader) prepareRead(m message.Message) error {
 	c := r.conn
 	c.outbox.mu.Lock()
 	busy := c.outbox.reading
 	c.outbox.reading = true
 	c.outbox.mu.Unlock()
 	if busy {
-		return c.fault(m.id, "already reading")
+		return c.fault(m.ID, "already reading")
 	}
 	head, err := c.server.log.Head(c.ctx)
 	if err != nil {
 		return err
 	}
-	first, err := m.query.first(c.ctx, c.server.log, head)
+	first, err := firstIndex(c.ctx, c.server.log, m.Query, head)
 	if err != nil {
 		return c.readError(err)
 	}
-	c.holdFilter(m.query.where)
-	c.outbox.prepare(newRequest(m.query, first, head))
+	c.holdFilter(m.Query.Where)
+	c.outbox.prepare(newRequest(m.Query, first, head))
 	return nil
 }
 
@@ -183,19 +185,19 @@ func blank(line []byte) bool {
 // addWrite adds a write to the group, or, after g has been submitted, to a new one, which it
 // returns. Its entries, unless they were refused, lie in those of g from before on. The error
 // says why the connection was cut meanwhile.
-func (c *conn) addWrite(g *group, m *message, before int) (*group, error) {
+func (c *conn) addWrite(g *group, m *message.Message, before int) (*group, error) {
 	size, count, why := len(g.entries)-before, 0, ""
-	if m.terms != nil {
-		count = m.terms.count
+	if m.Terms != nil {
+		count = m.Terms.Count
 	}
 	switch limit := c.server.cfg.MaxEntry; {
 	case !c.rights.Write:
 		why = "unauthorized: this token may not write"
-	case m.refused != nil:
-		why = m.refused.Error()
+	case m.Refused != nil:
+		why = m.Refused.Error()
 	case count > 0 && size > c.server.maxBatch():
 		why = fmt.Sprintf("the entries are %d bytes long together, over the limit of %d", size, c.server.maxBatch())
-	case count > maxHashes && m.terms.receipt:
+	case count > maxHashes && m.Terms.Receipt:
 		why = fmt.Sprintf("there are %d entries, over the limit of %d with a receipt", count, maxHashes)
 	case count == 0 && size-1 > limit:
 		why = fmt.Sprintf("the entry is %d bytes long, over the limit of %d", size-1, limit)
@@ -210,7 +212,7 @@ func (c *conn) addWrite(g *group, m *message, before int) (*group, error) {
 		return next, c.submit(g)
 	}
 	g.entries = g.entries[:before]
-	g.refuse(m.id, "not stored: "+why)
+	g.refuse(m.ID, "not stored: "+why)
 	c.server.counts.refused.Add(1)
 	return g, nil
 }
@@ -236,13 +238,13 @@ func (c *conn) takeWrites(b []byte, full bool) bool {
 			continue
 		}
 		before := len(g.entries)
-		m, entries, err := parse(line, g.entries)
+		m, entries, err := message.Parse(line, g.entries)
 		g.entries = entries
-		if err != nil || m.kind != write || !m.terms.plain() || m.refused != nil || len(entries)-before-1 > limit || len(line) >= limit+lineSlack {
+		if err != nil || m.Kind != message.Write || !m.Terms.Plain() || m.Refused != nil || len(entries)-before-1 > limit || len(line) >= limit+lineSlack {
 			g.release()
 			return false
 		}
-		g.add(m.id)
+		g.add(m.ID)
 	}
 	if len(g.ends) == 0 || c.trySubmit(g) {
 		return true
@@ -276,11 +278,11 @@ func newParseTurns(memory *budget) *parseTurns {
 	return &parseTurns{memory, semaphore.NewWeighted(scratchMax), scratchMax / int64(max(1, runtime.GOMAXPROCS(0)/2))}
 }
 
-// parse is the function parse, for a line of any length. The error cut says why the
+// parse is message.Parse for a line of any length. The error cut says why the
 // connection was cut while the line was waiting.
-func (t *parseTurns) parse(ctx context.Context, line, entries []byte) (m message, out []byte, bad, cut error) {
+func (t *parseTurns) parse(ctx context.Context, line, entries []byte) (m message.Message, out []byte, bad, cut error) {
 	if len(line) < largeLine {
-		m, out, bad = parse(line, entries)
+		m, out, bad = message.Parse(line, entries)
 		return m, out, bad, nil
 	}
 	need := int64(bytes.Count(line, []byte{':'})) * memberScratch
@@ -293,6 +295,6 @@ func (t *parseTurns) parse(ctx context.Context, line, entries []byte) (m message
 		t.memory.count(-need)
 		t.scratch.Release(taken)
 	}()
-	m, out, bad = parse(line, entries)
+	m, out, bad = message.Parse(line, entries)
 	return m, out, bad, nil
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tcp-log-server/canonical"
+	"tcp-log-server/server/internal/message"
 )
 
 // Rights are what a connection may do.
@@ -104,17 +105,17 @@ func (c *conn) readToken() (rest []byte, err error) {
 
 // authorize gives the connection the rights of the token in line.
 func (c *conn) authorize(line []byte) error {
-	m, _, err := parse(line, nil)
+	m, _, err := message.Parse(line, nil)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: %w", errUnauthorized, err)
-	case m.kind == invalid:
-		return fmt.Errorf("%w: %s", errUnauthorized, m.fault)
-	case m.kind != token:
+	case m.Kind == message.Invalid:
+		return fmt.Errorf("%w: %s", errUnauthorized, m.Fault)
+	case m.Kind != message.Token:
 		return fmt.Errorf("%w: the first line is not a token", errUnauthorized)
 	}
 	// Decoding would turn half of a surrogate pair into another character.
-	text, _, err := canonical.Append(nil, m.token)
+	text, _, err := canonical.Append(nil, m.Token)
 	if err != nil {
 		return fmt.Errorf("%w: the token is not a text", errUnauthorized)
 	}

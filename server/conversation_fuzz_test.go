@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"tcp-log-server/server/internal/message"
+
 	"github.com/zeebo/blake3"
 )
 
@@ -18,15 +20,15 @@ const filler = 0x7f
 // oneRead drops all lines that are reads but the first, since whether a second
 // one is refused depends on how far the first has come; what follows the last
 // line that the server looks at goes too. q is what the read asks for, nil if there is none.
-func oneRead(input []byte) (_ string, q *query) {
+func oneRead(input []byte) (_ string, q *message.Query) {
 	var out strings.Builder
 	for _, line := range bytes.SplitAfter(input, []byte("\n")) {
-		m, _, err := parse(bytes.TrimSuffix(line, []byte("\n")), nil)
-		if err == nil && m.kind == read {
+		m, _, err := message.Parse(bytes.TrimSuffix(line, []byte("\n")), nil)
+		if err == nil && m.Kind == message.Read {
 			if q != nil {
 				continue
 			}
-			q = m.query
+			q = m.Query
 		}
 		out.WriteString(strings.ReplaceAll(string(line), string(rune(filler)), strings.Repeat("_", 30_000)))
 	}
@@ -96,7 +98,7 @@ func sortOut(t *testing.T, output string) (c conversation) {
 }
 
 // checkRead checks the lines of a read against what it asks for and what the log holds.
-func checkRead(t *testing.T, q *query, lines []string, log *fakeLog) {
+func checkRead(t *testing.T, q *message.Query, lines []string, log *fakeLog) {
 	t.Helper()
 	if q == nil {
 		if len(lines) > 0 {
@@ -104,21 +106,21 @@ func checkRead(t *testing.T, q *query, lines []string, log *fakeLog) {
 		}
 		return
 	}
-	wants := func(index uint64) bool { return q.where == nil || q.where.Match(log.entries[index-1]) }
-	last, count := q.from-1, uint64(0) // last is MaxUint64 while the beginning is not known
+	wants := func(index uint64) bool { return q.Where == nil || q.Where.Match(log.entries[index-1]) }
+	last, count := q.From-1, uint64(0) // last is MaxUint64 while the beginning is not known
 	for i, line := range lines {
 		var n, next uint64
 		if m := entryLine.FindStringSubmatch(line); m != nil {
 			fmt.Sscan(m[1], &n)
 			entry := log.entries[n-1]
 			want := fmt.Sprintf(`{"index":%d`, n)
-			if q.time {
+			if q.Time {
 				want += time.UnixMicro(fakeTime(n)).UTC().Format(`,"time":"2006-01-02T15:04:05.000000Z"`)
 			}
-			if q.hash {
+			if q.Hash {
 				want += fmt.Sprintf(`,"hash":"%x"`, blake3.Sum256(entry))
 			}
-			if want += `,"entry":` + string(entry) + `}`; line != want || !wants(n) || q.through > 0 && n > q.through {
+			if want += `,"entry":` + string(entry) + `}`; line != want || !wants(n) || q.Through > 0 && n > q.Through {
 				t.Fatalf("a read of %+v has the line %s, want %s, or none", *q, line, want)
 			}
 			for m := last + 1; m > 0 && m < n; m++ {
@@ -136,12 +138,12 @@ func checkRead(t *testing.T, q *query, lines []string, log *fakeLog) {
 		if found, _ := fmt.Sscanf(line, `{"head":%d,"next":%d}`, &n, &next); found == 0 || i < len(lines)-1 {
 			t.Fatalf("a read of %+v has the lines %q", *q, lines)
 		}
-		full := q.count > 0 && count == q.count
-		if next == 0 && !full && q.through == 0 || next > 0 && (full || q.scan == 0 || q.from > 0 && next != q.from+q.scan) {
+		full := q.Count > 0 && count == q.Count
+		if next == 0 && !full && q.Through == 0 || next > 0 && (full || q.Scan == 0 || q.From > 0 && next != q.From+q.Scan) {
 			t.Fatalf("a read of %+v ends with %s after %d lines", *q, line, count)
 		}
 	}
-	if q.count > 0 && count > q.count {
+	if q.Count > 0 && count > q.Count {
 		t.Fatalf("a read of %+v has %d lines", *q, count)
 	}
 }
@@ -213,7 +215,7 @@ func FuzzConversation(f *testing.F) {
 		}
 		// Current comes at the head of one moment or another; the entries before it
 		// and after it are the same, as far as they are sent, if the read does not begin there.
-		if q != nil && q.from > 0 {
+		if q != nil && q.From > 0 {
 			a, b := entriesOf(whole.read), entriesOf(cut.read)
 			n := min(len(a), len(b))
 			same("entries", a[:n], b[:n])

@@ -9,6 +9,7 @@ import (
 	"github.com/zeebo/blake3"
 
 	"tcp-log-server/appends"
+	"tcp-log-server/server/internal/message"
 )
 
 // group is the writes that arrived together on a connection: their entries, for one
@@ -100,22 +101,22 @@ func (g *group) add(id []byte) {
 }
 
 // takes reports whether the write m, which is acceptable, may join the group.
-func (g *group) takes(m *message) bool {
-	return g.count == 0 || !g.alone && !m.terms.alone() && g.on == m.terms.condition()
+func (g *group) takes(m *message.Message) bool {
+	return g.count == 0 || !g.alone && !m.Terms.Alone() && g.on == m.Terms.Condition()
 }
 
 // addWrite notes any write that the group takes, whose entries, from before on, were just
 // appended to entries.
-func (g *group) addWrite(m *message, before int) {
-	g.add(m.id)
-	t := m.terms
+func (g *group) addWrite(m *message.Message, before int) {
+	g.add(m.ID)
+	t := m.Terms
 	if t == nil {
 		return
 	}
-	if g.on, g.alone = t.on, t.alone(); t.count > 0 {
-		g.batch, g.count = true, t.count
+	if g.on, g.alone = t.Condition(), t.Alone(); t.Count > 0 {
+		g.batch, g.count = true, t.Count
 	}
-	if t.receipt {
+	if t.Receipt {
 		g.receipts = append(g.receipts, len(g.ends)-1)
 		for entries := g.entries[before:]; len(entries) > 0; {
 			var line []byte

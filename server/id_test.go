@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"tcp-log-server/server/internal/message"
 )
 
 // TestLongID: an id of the greatest length comes back, a longer one is refused in its
@@ -12,7 +14,7 @@ import (
 func TestLongID(t *testing.T) {
 	noLeaks(t)
 	c := start(t, openMemory(t), Config{}).dial()
-	longest := strings.Repeat("i", maxID-2)
+	longest := strings.Repeat("i", message.MaxID-2)
 	refused := func(length int) string {
 		return fmt.Sprintf(`{"error":"invalid message: \"id\" is %d bytes long, over the limit of 65536; it begins \"%s"}`, length, longest[:39])
 	}
@@ -20,7 +22,7 @@ func TestLongID(t *testing.T) {
 	for _, form := range []string{`{"id":"%s","entry":[1]}`, `{"entry":[1],"id":"%s"}`} {
 		c := start(t, openMemory(t), Config{}).dial()
 		go c.send(`{"id":"a","entry":[]}`, fmt.Sprintf(form, longest), fmt.Sprintf(form, longest+"i"), fmt.Sprintf(form, strings.Repeat("i", over)), `{"id":"b","entry":[]}`)
-		c.want(`{"id":"a","index":1}`, `{"id":"`+longest+`","index":2}`, refused(maxID+1), refused(over+2), `{"id":"b","index":3}`)
+		c.want(`{"id":"a","index":1}`, `{"id":"`+longest+`","index":2}`, refused(message.MaxID+1), refused(over+2), `{"id":"b","index":3}`)
 	}
 	// Nor is it repeated where the line is too long itself.
 	go c.send(`{"id":"`+strings.Repeat("i", over)+`","entry":["`+strings.Repeat("x", over)+`"]}`, `{"id":"b","entry":[]}`)
@@ -34,7 +36,7 @@ const idleBytes = 16 << 10
 // TestIdleConnectionsKeepLittle: buffers that have grown go back.
 func TestIdleConnectionsKeepLittle(t *testing.T) {
 	noLeaks(t)
-	id := `"` + strings.Repeat("i", maxID-2) + `"`
+	id := `"` + strings.Repeat("i", message.MaxID-2) + `"`
 	for name, first := range map[string]string{"that follow": `{"from":1e9}`, "that write": ""} {
 		t.Run(name, func(t *testing.T) {
 			h := start(t, openMemory(t), Config{})

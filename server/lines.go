@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tcp-log-server/canonical"
+	"tcp-log-server/server/internal/message"
 )
 
 // appendRun appends the wire lines of a run that a Log has read, count entries from index
@@ -99,7 +100,7 @@ func appendFault(dst, id []byte, text string) []byte {
 // located is the text of bad, the error of a line that is not JSON, with the place where the line
 // stops being JSON.
 func located(bad error, line []byte) string {
-	if bad != errNotJSON {
+	if bad != message.ErrNotJSON {
 		return bad.Error()
 	}
 	start := len(line) - len(bytes.TrimLeft(line, " \t\r"))

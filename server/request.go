@@ -4,196 +4,15 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
-	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/zeebo/blake3"
 
 	"tcp-log-server/internal/where"
+	"tcp-log-server/server/internal/message"
 )
-
-// query is what a read asks for. Where it begins is said by from or last, whichever is not 0,
-// or else by since.
-type query struct {
-	from    uint64 // an index
-	last    uint64 // how many entries before the snapshot's end
-	since   int64  // when entries were stored, in µs since 1970 UTC
-	count   uint64 // the most entries to send, 0 for all there will ever be
-	through uint64 // the last index, 0 for none
-	scan    uint64 // the most entries to look at, 0 for all there will ever be
-
-	time, hash bool          // whether lines have these members
-	where      *where.Filter // nil for every entry
-}
-
-// The members that mean something in a read only, in the order of their names. In other
-// messages they are ignored, like all that the server does not know.
-const (
-	optionHash = iota
-	optionLast
-	optionScan
-	optionSince
-	optionThrough
-	optionTime
-	optionWhere
-	optionCount
-)
-
-// optionNames are their names, and what their values have to be.
-var optionNames = [optionCount]struct{ name, want string }{
-	optionHash:    {"hash", "true or false"},
-	optionLast:    {"last", wantIndex},
-	optionScan:    {"scan", wantIndex},
-	optionSince:   {"since", `a time such as "2026-11-28T09:00:00Z"`},
-	optionThrough: {"through", wantIndex},
-	optionTime:    {"time", "true or false"},
-	optionWhere:   {"where", "an object"},
-}
-
-const wantIndex = "a whole number from 1 on"
-
-// options are the members of a message that mean something in a read only.
-type options [optionCount]struct {
-	text  []byte // the value, as JSON text; nil if there is none
-	twice bool
-}
-
-// option parses the value of a member of the given name, a JSON string, that means something
-// in a read only, or nothing at all.
-func (p *parser) option(name []byte) error {
-	text, err := p.text()
-	if err != nil {
-		return err
-	}
-	name = unescape(name)
-	for i := range optionNames {
-		if string(name[1:len(name)-1]) != optionNames[i].name {
-			continue
-		}
-		if p.options == nil {
-			p.options = new(options)
-		}
-		o := &p.options[i]
-		o.twice = o.text != nil
-		o.text = text
-	}
-	return nil
-}
-
-// begins reports whether the message says where a read begins. Those that were sent with a
-// token or for the status before "last" and "since" had a meaning are not reads.
-func (p *parser) begins() bool {
-	return p.from.seen != absent || p.options != nil && p.token.seen == absent && p.stat.seen == absent &&
-		(p.options[optionLast].text != nil || p.options[optionSince].text != nil)
-}
-
-// query returns what a read asks for, or what is wrong with it.
-func (p *parser) query() (q *query, fault string) {
-	q = &query{from: p.first, count: p.count}
-	o := p.options
-	if o == nil {
-		o = new(options)
-	}
-	var begins []string
-	for _, b := range []struct {
-		name string
-		text []byte
-	}{{"from", p.from.text}, {"last", o[optionLast].text}, {"since", o[optionSince].text}} {
-		if b.text != nil {
-			begins = append(begins, b.name)
-		}
-	}
-	switch {
-	case len(begins) > 1:
-		return q, fmt.Sprintf("it has both %q and %q, want one of them", begins[0], begins[1])
-	case len(begins) == 0 || p.from.seen == bad:
-		return q, p.fault(&p.from, "from", wantIndex)
-	case p.read.seen == bad:
-		return q, p.fault(&p.read, "read", wantIndex)
-	}
-	for i := range o {
-		if o[i].text == nil {
-			continue
-		}
-		if o[i].twice {
-			return q, fmt.Sprintf("%q occurs twice, want it once", optionNames[i].name)
-		}
-		if fault := q.set(i, o[i].text); fault != "" {
-			return q, fault
-		}
-	}
-	if q.scan > 0 && q.where == nil {
-		return q, `it has "scan" without "where", want both or "read"`
-	}
-	return q, ""
-}
-
-// set sets an option, or says what is wrong with its value.
-func (q *query) set(option int, text []byte) (fault string) {
-	var ok bool
-	found := describe(text)
-	switch option {
-	case optionHash:
-		q.hash, ok = boolean(text)
-	case optionLast:
-		q.last, ok = positive(text)
-	case optionScan:
-		q.scan, ok = positive(text)
-	case optionSince:
-		if q.since, ok = instant(text); text[0] == '"' && len(text) <= 40 {
-			found = string(text)
-		}
-	case optionThrough:
-		q.through, ok = positive(text)
-	case optionTime:
-		q.time, ok = boolean(text)
-	case optionWhere:
-		var err error
-		if q.where, err = where.Compile(text); err != nil {
-			return err.Error()
-		}
-		ok = true
-	}
-	if ok {
-		return ""
-	}
-	return fmt.Sprintf("%q is %s, want %s", optionNames[option].name, found, optionNames[option].want)
-}
-
-// boolean parses true or false.
-func boolean(text []byte) (value, ok bool) {
-	return string(text) == "true", string(text) == "true" || string(text) == "false"
-}
-
-// instant parses a time of RFC 3339 in a JSON string, and returns the first microsecond since
-// 1970 UTC that is not before it.
-func instant(text []byte) (at int64, ok bool) {
-	var s string
-	var t time.Time
-	if json.Unmarshal(text, &s) != nil || t.UnmarshalText([]byte(strings.ToUpper(s))) != nil {
-		return 0, false
-	}
-	at = t.UnixMicro()
-	if t.Nanosecond()%1000 > 0 {
-		at++
-	}
-	return at, true
-}
-
-// first returns the index at which the read begins, with head as its snapshot.
-func (q *query) first(ctx context.Context, log Log, head uint64) (uint64, error) {
-	switch {
-	case q.from > 0:
-		return q.from, nil
-	case q.last > 0:
-		return head - min(head, q.last) + 1, nil
-	}
-	return log.Since(ctx, q.since)
-}
 
 // request is a read that goes on: what is yet to be sent, and how.
 type request struct {
@@ -216,19 +35,30 @@ type request struct {
 	toldAt time.Time // when
 }
 
+// firstIndex returns the index at which a read begins, with head as its snapshot.
+func firstIndex(ctx context.Context, log Log, q *message.Query, head uint64) (uint64, error) {
+	switch {
+	case q.From > 0:
+		return q.From, nil
+	case q.Last > 0:
+		return head - min(head, q.Last) + 1, nil
+	}
+	return log.Since(ctx, q.Since)
+}
+
 // newRequest returns the request of a read that begins at index first.
-func newRequest(q *query, first, head uint64) *request {
+func newRequest(q *message.Query, first, head uint64) *request {
 	r := &request{
-		next: first, through: cmp.Or(q.through, math.MaxUint64), snapshot: head,
-		time: q.time, hash: q.hash, where: q.where, left: math.MaxUint64,
+		next: first, through: cmp.Or(q.Through, math.MaxUint64), snapshot: head,
+		time: q.Time, hash: q.Hash, where: q.Where, left: math.MaxUint64,
 		told: first - 1, seen: first - 1, toldAt: time.Now(),
 	}
-	if q.where == nil {
-		r.through = min(r.through, end(first, q.count))
+	if q.Where == nil {
+		r.through = min(r.through, end(first, q.Count))
 		return r
 	}
-	r.left = cmp.Or(q.count, r.left)
-	if last := end(first, q.scan); last < r.through {
+	r.left = cmp.Or(q.Count, r.left)
+	if last := end(first, q.Scan); last < r.through {
 		r.through, r.scans = last, true
 	}
 	return r

@@ -120,58 +120,11 @@ func TestSafeWrites(t *testing.T) {
 	}
 }
 
-// TestBadTerms: a write that asks for something in a way that means nothing is refused, and
-// a message that is no write may have any members.
-func TestBadTerms(t *testing.T) {
+// TestBatchLimit: the entries of one write have a limit together, and members that mean something
+// in a write only are ignored in a read.
+func TestBatchLimit(t *testing.T) {
 	noLeaks(t)
-	log := newFakeLog()
-	c := start(t, log, Config{MaxEntry: 100}).dial()
-	for members, want := range map[string]string{
-		`"entry":[],"if":-1`:                    `"if" is -1, want a whole number from 0 on`,
-		`"entry":[],"if":1.5`:                   `"if" is 1.5, want a whole number from 0 on`,
-		`"entry":[],"if":-1e400`:                `"if" is -1e400, want a whole number from 0 on`,
-		`"entry":[],"if":"41"`:                  `"if" is a string, want a whole number from 0 on`,
-		`"entry":[],"if":null`:                  `"if" is null, want a whole number from 0 on`,
-		`"entry":[],"if":true`:                  `"if" is true, want a whole number from 0 on`,
-		`"entry":[],"if":[1]`:                   `"if" is an array, want a whole number from 0 on`,
-		`"if":{},"entry":[]`:                    `"if" is an object, want a whole number from 0 on`,
-		`"entry":[],"if":1,"if":1`:              `"if" occurs twice, want it once`,
-		`"entry":[],"once":1`:                   `"once" is 1, want true or false`,
-		`"entry":[],"once":null`:                `"once" is null, want true or false`,
-		`"entry":[],"once":"true"`:              `"once" is a string, want true or false`,
-		`"entry":[],"once":true,"once":true`:    `"once" occurs twice, want it once`,
-		`"entry":[],"receipt":1`:                `"receipt" is 1, want true or false`,
-		`"entry":[],"receipt":{}`:               `"receipt" is an object, want true or false`,
-		`"receipt":true,"entry":[],"receipt":1`: `"receipt" occurs twice, want it once`,
-		`"entry":[],"once":1,"if":-1`:           `"once" is 1, want true or false`,
-		`"entry":[],"if":0,"once":true`:         `it has both "if" and "once", want one of them`,
-		`"entries":[[]],"once":true`:            `it has both "entries" and "once", want one of them`,
-		`"entry":[],"entries":[[]]`:             `it has both "entry" and "entries", want one of them`,
-		`"from":1,"entries":[[]]`:               `it has both "entries" and "from", want one of them`,
-		`"entries":[]`:                          `"entries" is an empty array, want at least one entry in it`,
-		`"entries":{}`:                          `"entries" is an object, want an array of entries`,
-		`"entries":null`:                        `"entries" is null, want an array of entries`,
-		`"entries":7`:                           `"entries" is 7, want an array of entries`,
-		`"entries":[[]],"entries":[[]]`:         `"entries" occurs twice, want it once`,
-		`"entries":[],"entries":1`:              `"entries" occurs twice, want it once`,
-		`"if":1`:                                `"entry" is missing, want an object, an array or null`,
-		`"once":true`:                           `"entry" is missing, want an object, an array or null`,
-		`"receipt":true`:                        `"entry" is missing, want an object, an array or null`,
-		`"entry":"text","if":-1`:                `"entry" is a string, want an object, an array or null`,
-	} {
-		c.send(`{"id":"x",` + members + `}`)
-		fault := string(appendFault(nil, []byte(`"x"`), "not stored: invalid message: "+want))
-		c.want(strings.TrimSuffix(fault, "\n"))
-	}
-	for line, want := range map[string]string{
-		`{"entries":[[1]]}`:        `{"error":"invalid message: \"id\" is missing, want a string that is not empty"}`,
-		`{"entries":[[1]],"id":7}`: `{"id":7,"error":"not stored: invalid message: \"id\" is 7, want a string that is not empty"}`,
-		`{"if":1}`:                 notMessage,
-		`{"once":true,"once":1}`:   notMessage,
-	} {
-		c.send(line)
-		c.want(want)
-	}
+	c := start(t, newFakeLog(), Config{MaxEntry: 100}).dial()
 	batch := func(n int) string { return `{"id":"x","entries":[["` + strings.Repeat("x", n) + `"],[],{}]}` }
 	c.send(batch(90))
 	c.want(`{"id":"x","error":"not stored: the entries are 101 bytes long together, over the limit of 100"}`)

@@ -1,4 +1,4 @@
-package server
+package message
 
 import (
 	"cmp"
@@ -9,13 +9,35 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// terms are what a write asks for besides being stored, by its members "entries", "if", "once"
+// Terms are what a write asks for besides being stored, by its members "entries", "if", "once"
 // and "receipt". In other messages the last three are ignored, whatever they are.
-type terms struct {
+//
+// The methods may be called on nil, which is what a write without these members has.
+type Terms struct {
+	Count   int  // of the entries in "entries"; 0 for a write with "entry"
+	Receipt bool // the reply also tells hash and time
 	on      appends.Condition
-	count   int  // of the entries in "entries"; 0 for a write with "entry"
-	receipt bool // the reply also tells hash and time
+}
 
+// Plain reports whether a write asks for nothing besides being stored.
+func (t *Terms) Plain() bool {
+	return t == nil || t.Count == 0 && !t.Receipt && t.on.Kind == appends.Always
+}
+
+// Alone reports whether a write has an append for itself.
+func (t *Terms) Alone() bool { return t != nil && (t.Count > 0 || t.on.Kind == appends.Expect) }
+
+// Condition is that of a write.
+func (t *Terms) Condition() (on appends.Condition) {
+	if t != nil {
+		on = t.on
+	}
+	return on
+}
+
+// terms are the Terms of the message that is being parsed.
+type terms struct {
+	Terms
 	come    come // the members that have come
 	expects bool // "if" has a value, head
 	once    bool
@@ -33,22 +55,6 @@ const (
 	comeOnce
 	comeReceipt
 )
-
-// plain reports whether a write asks for nothing besides being stored.
-func (t *terms) plain() bool {
-	return t == nil || t.count == 0 && !t.receipt && t.on.Kind == appends.Always
-}
-
-// alone reports whether a write has an append for itself.
-func (t *terms) alone() bool { return t != nil && (t.count > 0 || t.on.Kind == appends.Expect) }
-
-// condition is that of a write.
-func (t *terms) condition() (on appends.Condition) {
-	if t != nil {
-		on = t.on
-	}
-	return on
-}
 
 // has notes that the member has come, and reports whether it had come before.
 func (p *parser) has(m come) (t *terms, twice bool) {
@@ -97,34 +103,35 @@ func (t *terms) check(name string, twice, ok bool, text []byte, want string) {
 	}
 }
 
-// write returns the terms of a write, or what is wrong with it.
-func (p *parser) write() (t *terms, fault string) {
+// write returns the Terms of a write, or what is wrong with it.
+func (p *parser) write() (_ *Terms, fault string) {
 	fault = p.fault(&p.id, "id", "a string that is not empty")
-	if t = p.terms; t == nil {
+	t := p.terms
+	if t == nil {
 		return nil, cmp.Or(fault, p.fault(&p.entry, "entry", wantEntry))
 	}
 	batched := p.batched()
 	switch {
 	case fault != "":
-		return t, fault
+		return nil, fault
 	case batched && p.entry.seen != absent:
-		return t, `it has both "entry" and "entries", want one of them`
+		return nil, `it has both "entry" and "entries", want one of them`
 	case batched && t.batch != "":
-		return t, t.batch
+		return nil, t.batch
 	case !batched && p.entry.seen != good:
-		return t, p.fault(&p.entry, "entry", wantEntry)
+		return nil, p.fault(&p.entry, "entry", wantEntry)
 	case t.fault != "":
-		return t, t.fault
+		return nil, t.fault
 	case t.expects && t.once:
-		return t, `it has both "if" and "once", want one of them`
+		return nil, `it has both "if" and "once", want one of them`
 	case batched && t.once:
-		return t, `it has both "entries" and "once", want one of them`
+		return nil, `it has both "entries" and "once", want one of them`
 	case t.expects:
 		t.on = appends.Condition{Kind: appends.Expect, Head: t.head}
 	case t.once:
 		t.on = appends.Condition{Kind: appends.Once}
 	}
-	return t, ""
+	return &t.Terms, ""
 }
 
 const wantEntry = "an object, an array or null"
@@ -135,7 +142,7 @@ func beginsEntry(c byte) bool { return c == '{' || c == '[' || c == 'n' }
 // value parses the value of "entry" and appends its canonical form.
 func (p *parser) value() (err error) {
 	if p.at == len(p.line) {
-		return errNotJSON
+		return ErrNotJSON
 	}
 	if !beginsEntry(p.line[p.at]) {
 		return p.field(&p.entry, "entry", func([]byte) bool { return false })
@@ -183,26 +190,26 @@ func (p *parser) values() error {
 	first, why := 0, error(nil)
 	p.at++
 	p.space()
-	t.count = 0
+	t.Count = 0
 	for end := p.take(']'); !end; {
 		p.space()
 		refused, err := p.element(why == nil)
 		if err != nil {
 			return err
 		}
-		if t.count++; refused != nil && why == nil {
-			first, why = t.count, refused
+		if t.Count++; refused != nil && why == nil {
+			first, why = t.Count, refused
 		}
 		p.space()
 		if end = p.take(']'); !end && !p.take(',') {
-			return errNotJSON
+			return ErrNotJSON
 		}
 	}
 	switch {
-	case t.count == 0:
+	case t.Count == 0:
 		t.batch = `"entries" is an empty array, want at least one entry in it`
 	case why != nil:
-		p.refused = fmt.Errorf("entry %d of %d: %w", first, t.count, why)
+		p.refused = fmt.Errorf("entry %d of %d: %w", first, t.Count, why)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package server
+package message
 
 import (
 	"bytes"
@@ -95,9 +95,9 @@ func writesWell(of func(name string) [][]byte) bool {
 }
 
 // decide says what a message is, straight from the protocol's words.
-func decide(members []member, object bool) kind {
+func decide(members []member, object bool) Kind {
 	if !object {
-		return invalid
+		return Invalid
 	}
 	of := func(name string) (values [][]byte) {
 		for _, m := range members {
@@ -110,25 +110,25 @@ func decide(members []member, object bool) kind {
 	id, entry, from, read, tok, sta := of("id"), of("entry"), of("from"), of("read"), of("token"), of("stat")
 	for _, values := range [][][]byte{id, entry, of("entries"), from, read, tok, sta} {
 		if len(values) > 1 {
-			return invalid
+			return Invalid
 		}
 	}
 	entry = append(entry, of("entries")...)
-	isWrite := len(id) == 1 && id[0][0] == '"' && string(id[0]) != `""` && len(id[0]) <= maxID && writesWell(of)
+	isWrite := len(id) == 1 && id[0][0] == '"' && string(id[0]) != `""` && len(id[0]) <= MaxID && writesWell(of)
 	begins := len(from) > 0 || len(tok)+len(sta) == 0 && len(of("last"))+len(of("since")) > 0
 	switch {
 	case isWrite && len(from) == 0:
-		return write
+		return Write
 	case begins && asksWell(of) && len(entry) == 0:
-		return readKind
+		return Read
 	case begins || len(id)+len(entry)+len(from)+len(read) > 0:
-		return invalid
+		return Invalid
 	case len(tok) == 1 && tok[0][0] == '"' && len(sta) == 0:
-		return token
+		return Token
 	case len(tok) == 0 && len(sta) == 1 && string(sta[0]) == "true":
-		return stat
+		return Stat
 	}
-	return invalid
+	return Invalid
 }
 
 // asksWell reports whether the members of a read, of which of returns the values, are those that the
@@ -164,32 +164,29 @@ func wholeTime(raw []byte) (µs int64, ok bool) {
 }
 
 // checkOption checks what became of an option of a read.
-func checkOption(t *testing.T, q *query, name string, raw []byte) {
+func checkOption(t *testing.T, q *Query, name string, raw []byte) {
 	t.Helper()
-	numbers := map[string]uint64{"from": q.from, "read": q.count, "last": q.last, "through": q.through, "scan": q.scan}
+	numbers := map[string]uint64{"from": q.From, "read": q.Count, "last": q.Last, "through": q.Through, "scan": q.Scan}
 	if got, ok := numbers[name]; ok {
 		if want, _ := wholeNumber(string(raw)); got != want {
 			t.Fatalf("%s is %d, want %d", name, got, want)
 		}
 	}
-	flags := map[string]bool{"time": q.time, "hash": q.hash}
+	flags := map[string]bool{"time": q.Time, "hash": q.Hash}
 	if got, ok := flags[name]; ok && got != (string(raw) == "true") {
 		t.Fatalf("%s is %v, want %s", name, got, raw)
 	}
 	switch name {
 	case "since":
-		if want, _ := wholeTime(raw); q.since != want {
-			t.Fatalf("since is %d, want %d", q.since, want)
+		if want, _ := wholeTime(raw); q.Since != want {
+			t.Fatalf("since is %d, want %d", q.Since, want)
 		}
 	case "where":
-		if form, _, err := canonical.Append(nil, raw); err != nil || !q.where.Match(form) {
+		if form, _, err := canonical.Append(nil, raw); err != nil || !q.Where.Match(form) {
 			t.Fatalf("%s does not contain itself: %v", form, err)
 		}
 	}
 }
-
-// readKind is the kind read where a variable hides that name.
-const readKind = read
 
 // wholeNumber reads a positive whole number, those beyond what an index can be
 // as the greatest. ok is false for any other text, and for numbers whose
@@ -247,12 +244,12 @@ func FuzzParse(f *testing.F) {
 			return // it would be two
 		}
 		before := []byte("{\"earlier\":0}\n")
-		m, out, err := parse(line, bytes.Clone(before))
+		m, out, err := Parse(line, bytes.Clone(before))
 		if !bytes.HasPrefix(out, before) {
 			t.Fatalf("the entries before were changed: %q", out)
 		}
 		entry := out[len(before):]
-		if err != nil && (!errors.Is(err, errNotJSON) || len(entry) > 0) {
+		if err != nil && (!errors.Is(err, ErrNotJSON) || len(entry) > 0) {
 			t.Fatalf("error %v with an entry of %q", err, entry)
 		}
 		members, object, ok, known := membersOf(line)
@@ -265,41 +262,41 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if longNumber(line) && (m.kind != write || m.terms != nil) {
+		if longNumber(line) && (m.Kind != Write || m.Terms != nil) {
 			return
 		}
-		if want := decide(members, object); m.kind != want {
-			t.Fatalf("kind %d, want %d", m.kind, want)
+		if want := decide(members, object); m.Kind != want {
+			t.Fatalf("kind %d, want %d", m.Kind, want)
 		}
-		if (m.kind == invalid) != strings.Contains(m.fault, "invalid message: ") || !utf8.ValidString(m.fault) || len(m.fault) > 200 {
-			t.Fatalf("a message of kind %d has the fault %q", m.kind, m.fault)
+		if (m.Kind == Invalid) != strings.Contains(m.Fault, "invalid message: ") || !utf8.ValidString(m.Fault) || len(m.Fault) > 200 {
+			t.Fatalf("a message of kind %d has the fault %q", m.Kind, m.Fault)
 		}
-		if m.kind != write && len(entry) > 0 {
+		if m.Kind != Write && len(entry) > 0 {
 			t.Fatalf("an entry %q of a message that is no write", entry)
 		}
 		for _, member := range members {
 			switch {
-			case m.kind == readKind:
-				checkOption(t, m.query, member.name, member.raw)
-			case m.kind == write && member.name == "id":
-				if !bytes.Equal(m.id, member.raw) {
-					t.Fatalf("id %s, want %s", m.id, member.raw)
+			case m.Kind == Read:
+				checkOption(t, m.Query, member.name, member.raw)
+			case m.Kind == Write && member.name == "id":
+				if !bytes.Equal(m.ID, member.raw) {
+					t.Fatalf("id %s, want %s", m.ID, member.raw)
 				}
-			case m.kind == write && member.name == "entry":
+			case m.Kind == Write && member.name == "entry":
 				checkEntry(t, m, member.raw, entry)
-			case m.kind == write && member.name == "entries":
+			case m.Kind == Write && member.name == "entries":
 				checkEntries(t, m, member.raw, entry)
-			case m.kind == write && member.name == "if":
-				if n, _ := wholeNumber(string(member.raw)); m.terms.on != (appends.Condition{Kind: appends.Expect, Head: n}) {
-					t.Fatalf("the condition is %v, want the head to be %d", m.terms.on, n)
+			case m.Kind == Write && member.name == "if":
+				if n, _ := wholeNumber(string(member.raw)); m.Terms.Condition() != (appends.Condition{Kind: appends.Expect, Head: n}) {
+					t.Fatalf("the condition is %v, want the head to be %d", m.Terms.Condition(), n)
 				}
-			case m.kind == write && member.name == "once":
-				if got, want := m.terms.condition().Kind == appends.Once, string(member.raw) == "true"; got != want {
+			case m.Kind == Write && member.name == "once":
+				if got, want := m.Terms.Condition().Kind == appends.Once, string(member.raw) == "true"; got != want {
 					t.Fatalf("once is %v, want %v", got, want)
 				}
-			case m.kind == write && member.name == "receipt":
-				if want := string(member.raw) == "true"; m.terms.receipt != want {
-					t.Fatalf("receipt is %v, want %v", m.terms.receipt, want)
+			case m.Kind == Write && member.name == "receipt":
+				if want := string(member.raw) == "true"; m.Terms.Receipt != want {
+					t.Fatalf("receipt is %v, want %v", m.Terms.Receipt, want)
 				}
 			}
 		}
@@ -307,11 +304,11 @@ func FuzzParse(f *testing.F) {
 }
 
 // checkEntries checks what became of the array of entries raw.
-func checkEntries(t *testing.T, m message, raw, run []byte) {
+func checkEntries(t *testing.T, m Message, raw, run []byte) {
 	t.Helper()
 	var all []json.RawMessage
-	if err := json.Unmarshal(raw, &all); err != nil || len(all) != m.terms.count {
-		t.Fatalf("there are %d entries, want %d: %v", m.terms.count, len(all), err)
+	if err := json.Unmarshal(raw, &all); err != nil || len(all) != m.Terms.Count {
+		t.Fatalf("there are %d entries, want %d: %v", m.Terms.Count, len(all), err)
 	}
 	var want []byte
 	bad := 0
@@ -326,21 +323,21 @@ func checkEntries(t *testing.T, m message, raw, run []byte) {
 	}
 	switch {
 	case bad > 0:
-		if prefix := fmt.Sprintf("entry %d of %d: ", bad, len(all)); m.refused == nil || !strings.HasPrefix(m.refused.Error(), prefix) || len(run) > 0 {
-			t.Fatalf("refused with %v, and left %q, want %q", m.refused, run, prefix)
+		if prefix := fmt.Sprintf("entry %d of %d: ", bad, len(all)); m.Refused == nil || !strings.HasPrefix(m.Refused.Error(), prefix) || len(run) > 0 {
+			t.Fatalf("refused with %v, and left %q, want %q", m.Refused, run, prefix)
 		}
-	case m.refused != nil || !bytes.Equal(run, want):
-		t.Fatalf("the entries are %q, want %q: %v", run, want, m.refused)
+	case m.Refused != nil || !bytes.Equal(run, want):
+		t.Fatalf("the entries are %q, want %q: %v", run, want, m.Refused)
 	}
 }
 
 // checkEntry checks what became of the entry raw.
-func checkEntry(t *testing.T, m message, raw, entry []byte) {
+func checkEntry(t *testing.T, m Message, raw, entry []byte) {
 	t.Helper()
-	if want := refused(raw); want != (m.refused != nil) {
-		t.Fatalf("refused with %v, want it refused: %v", m.refused, want)
+	if want := refused(raw); want != (m.Refused != nil) {
+		t.Fatalf("refused with %v, want it refused: %v", m.Refused, want)
 	}
-	if m.refused != nil {
+	if m.Refused != nil {
 		if len(entry) > 0 {
 			t.Fatalf("a refused entry left %q", entry)
 		}

@@ -1,4 +1,4 @@
-package server
+package message
 
 import (
 	"bytes"
@@ -49,8 +49,8 @@ func TestAllocation(t *testing.T) {
 			for range 3 { // others may allocate meanwhile
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
-				parse(line, nil)
-				leadingID(line)
+				Parse(line, nil)
+				LeadingID(line)
 				runtime.ReadMemStats(&after)
 				least = min(least, after.TotalAlloc-before.TotalAlloc)
 			}
