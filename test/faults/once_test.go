@@ -19,6 +19,7 @@ import (
 type onceLoad struct {
 	addr    atomic.Pointer[string] // of the server, which may change
 	running sync.WaitGroup
+	ended   chan struct{} // closed when all entries have an index
 	replies atomic.Int64
 	retries atomic.Int64
 
@@ -34,7 +35,7 @@ const (
 // startOnce starts clients that send count entries each. Every fourth is sent by all
 // clients, at about the same moment.
 func startOnce(t *testing.T, count int) *onceLoad {
-	l := &onceLoad{at: make(map[string]uint64)}
+	l := &onceLoad{at: make(map[string]uint64), ended: make(chan struct{})}
 	for client := range onceClients {
 		var entries []string
 		for n := range count {
@@ -62,6 +63,10 @@ func startOnce(t *testing.T, count int) *onceLoad {
 			}
 		})
 	}
+	go func() {
+		l.running.Wait()
+		close(l.ended)
+	}()
 	return l
 }
 
@@ -130,15 +135,10 @@ func (l *onceLoad) serve(t *testing.T, p *process) {
 
 // done reports whether all entries have an index.
 func (l *onceLoad) done() bool {
-	ended := make(chan struct{})
-	go func() {
-		l.running.Wait()
-		close(ended)
-	}()
 	select {
-	case <-ended:
+	case <-l.ended:
 		return true
-	case <-time.After(10 * time.Millisecond):
+	default:
 		return false
 	}
 }
@@ -148,7 +148,7 @@ func (l *onceLoad) done() bool {
 func (l *onceLoad) check(t *testing.T, addr string) {
 	t.Helper()
 	l.addr.Store(&addr)
-	l.running.Wait()
+	<-l.ended
 	index := uint64(0)
 	if err := readLog(addr, func(line string) error {
 		index++
