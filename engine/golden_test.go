@@ -249,3 +249,36 @@ func TestGoldenBytes(t *testing.T) {
 		t.Errorf("the format has changed: a store is now\n%swant\n%s", got, want)
 	}
 }
+
+// TestGoldenOnce: an append with Once finds every entry of the golden store, loose, packed or
+// not yet settled, at its first index; and again with the tables that this made.
+func TestGoldenOnce(t *testing.T) {
+	config := NewConfig(unpackGolden(t))
+	first := map[string]uint64{}
+	index := uint64(0)
+	for _, batches := range goldenContents {
+		for _, entries := range batches {
+			for _, e := range entries {
+				if index++; e != "" && first[e] == 0 {
+					first[e] = index
+				}
+			}
+		}
+	}
+	for range 2 {
+		l := openLog(t, config)
+		findAll(t, l, first)
+		if head, _ := l.Head(t.Context()); head != index {
+			t.Errorf("head is %d, want %d", head, index)
+		}
+		index++
+		entry := fmt.Sprintf(`{"new":%d}`, index)
+		if o := sendOnce(t, l, entry); o.First != index || o.Once[0].Seen {
+			t.Errorf("a new entry: %+v, want index %d", o, index)
+		}
+		first[entry] = index
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
