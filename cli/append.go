@@ -194,6 +194,9 @@ type appender struct {
 func (a *appender) readInput(cmd *cli.Command, terminal bool) {
 	a.values = newValueReader(&countingReader{r: os.Stdin, n: &a.taken}, cmd.Bool("array"))
 	a.progress = newAppendProgress(terminal && !cmd.Bool("quiet"))
+	if a.write.Once {
+		a.progress.done = "stored or found"
+	}
 	if isatty.IsTerminal(os.Stdin.Fd()) && isatty.IsTerminal(os.Stderr.Fd()) {
 		fmt.Fprintln(os.Stderr, "tcp-log-server: append: type JSON values; end with Ctrl-D")
 	}
@@ -255,10 +258,11 @@ type appendProgress struct {
 	bar   *progress
 	size  int64 // of standard input, -1 if it is no file
 	began time.Time
+	done  string // what has become of the entries that are counted
 }
 
 func newAppendProgress(indices bool) *appendProgress {
-	p := &appendProgress{bar: newProgress(), size: -1, began: time.Now()}
+	p := &appendProgress{bar: newProgress(), size: -1, began: time.Now(), done: "stored"}
 	if indices || isatty.IsTerminal(os.Stdin.Fd()) {
 		p.bar.terminal = false
 	}
@@ -269,7 +273,7 @@ func newAppendProgress(indices bool) *appendProgress {
 }
 
 func (p *appendProgress) show(stored int, taken int64) {
-	p.bar.describe(fmt.Sprintf("%d stored, %.0f/s", stored, float64(stored)/time.Since(p.began).Seconds()))
+	p.bar.describe(fmt.Sprintf("%d %s, %.0f/s", stored, p.done, float64(stored)/time.Since(p.began).Seconds()))
 	p.bar.show("append", taken, p.size, inBytes)
 }
 
@@ -280,5 +284,5 @@ func (p *appendProgress) end(stored int) {
 	}
 	p.bar.clear()
 	took := time.Since(p.began)
-	fmt.Fprintf(os.Stderr, "%d stored in %v, %.0f/s\n", stored, took.Round(time.Millisecond), float64(stored)/took.Seconds())
+	fmt.Fprintf(os.Stderr, "%d %s in %v, %.0f/s\n", stored, p.done, took.Round(time.Millisecond), float64(stored)/took.Seconds())
 }

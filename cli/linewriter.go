@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/mattn/go-isatty"
 )
@@ -140,6 +141,11 @@ func (w *lineWriter) close() error {
 	select {
 	case <-w.ended:
 	case <-w.failed:
+		// Where the reader has gone away, the write under way ends, and tells how much it took.
+		select {
+		case <-w.ended:
+		case <-time.After(time.Second):
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -114,6 +114,12 @@ func statServer(ctx context.Context, cmd *cli.Command, arg string) error {
 // printServerStat prints for people.
 func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	t := newTable(w)
+	if s.Rights == "write" {
+		t.row("server", "%s, which tells a peer that may only write no more than this", addr)
+		t.row("features", "%s", strings.Join(s.Features, " "))
+		t.row("entries", "up to %s, up to %s together", printable.Bytes(int64(s.MaxEntry)), printable.Bytes(int64(s.MaxBatch)))
+		return t.Flush()
+	}
 	up := time.Duration(s.Uptime * float64(time.Second)).Round(time.Second)
 	t.row("server", "%s, version %s, up %v", addr, s.Version, up)
 	if s.Failed != "" {

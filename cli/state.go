@@ -22,6 +22,7 @@ type stateFile struct {
 
 	at      position.Position // what the file holds
 	head    uint64            // of the log, when it was looked at first
+	saved   bool              // something has been saved
 	resumed atomic.Bool       // the connection is another one since the log was looked at
 }
 
@@ -42,7 +43,7 @@ func (s *stateFile) open(ctx context.Context) (after *uint64, err error) {
 		return nil, nil
 	case at.Store != store:
 		return nil, fmt.Errorf("--state: %s is of another log, whose name is %.40q; this one is %s", s.path, at.Store, store)
-	case at.Index > head:
+	case at.Index > head && (at.Head == 0 || at.Head > head):
 		return nil, fmt.Errorf("--state: %s is at entry %d, and the log ends at %d: has it been restored from a backup? to begin again, remove the file", s.path, at.Index, head)
 	}
 	s.at = at
@@ -58,6 +59,9 @@ func (s *stateFile) log(ctx context.Context) (store string, head uint64, err err
 	var stat daemon.Stat
 	if err := json.Unmarshal(text, &stat); err != nil {
 		return "", 0, fmt.Errorf("%w: %w", client.ErrProtocol, err)
+	}
+	if stat.Rights == "write" {
+		return "", 0, fmt.Errorf("%w: this token may not read", client.ErrUnauthorized)
 	}
 	if stat.Store == "" {
 		return "", 0, fmt.Errorf("%w: the server, version %s, does not tell the name of its log, which --state needs", client.ErrUnsupported, stat.Version)
@@ -79,7 +83,14 @@ func (s *stateFile) check(ctx context.Context) error {
 
 // save puts an index into the file, unless it holds a later one.
 func (s *stateFile) save(index uint64) error {
-	next := position.Position{Store: s.at.Store, Index: max(index, s.at.Index)}
+	next := s.at
+	if index > next.Index {
+		next.Index, next.Head = index, 0
+		if !s.saved && index > s.head { // the read begins there, and has printed nothing yet
+			next.Head = s.head
+		}
+	}
+	s.saved = true
 	if err := next.Save(s.path); err != nil {
 		return fmt.Errorf("--state: %w", err)
 	}

@@ -18,6 +18,7 @@ type features struct {
 	version string
 	names   []string
 	head    *uint64 // of the log, if it was told
+	rights  string  // "write" if the peer may not read, else empty
 	err     error   // it could not be told
 }
 
@@ -27,11 +28,12 @@ func parseFeatures(stat json.RawMessage) *features {
 		Version  string
 		Features []string
 		Head     *uint64
+		Rights   string
 	}
 	if err := json.Unmarshal(stat, &m); err != nil {
 		return &features{err: fmt.Errorf("%w: the answer to {\"stat\":true} is %.100q", ErrProtocol, stat)}
 	}
-	return &features{version: m.Version, names: m.Features, head: m.Head}
+	return &features{version: m.Version, names: m.Features, head: m.Head, rights: m.Rights}
 }
 
 // refusedFeatures is for a server that has answered {"stat":true} with an error.

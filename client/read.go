@@ -201,6 +201,9 @@ func (r *cursor) request(ctx context.Context, s *stream) error {
 	if err != nil || !last {
 		return err
 	}
+	if f.rights == "write" {
+		return fmt.Errorf("%w: this token may not read", ErrUnauthorized)
+	}
 	if f.head == nil {
 		return fmt.Errorf("%w: the server does not tell its head, which Last needs", ErrUnsupported)
 	}

@@ -10,6 +10,9 @@ import (
 
 // Stat is the answer of a daemon to {"stat":true}. docs/CLI.md explains its members.
 type Stat struct {
+	// Rights is "write" in the answer to a peer that may only write, which has nothing else
+	// but the Capabilities, and empty otherwise.
+	Rights      string  `json:"rights,omitempty"`
 	Version     string  `json:"version"`
 	Uptime      float64 `json:"uptime"` // s
 	Store       string  `json:"store"`  // the random name of the log

@@ -128,7 +128,10 @@ func (r *reader) logInvalid(text string) {
 func (r *reader) stat() error {
 	var status any
 	if stat := r.conn.server.cfg.Stat; !r.conn.rights.Read {
-		status = r.conn.server.Capabilities()
+		status = struct {
+			Rights string `json:"rights"`
+			Capabilities
+		}{"write", r.conn.server.Capabilities()}
 	} else if stat != nil {
 		status = stat()
 	} else {

@@ -146,7 +146,7 @@ func TestRights(t *testing.T) {
 	// It is told what the server knows of writes, but nothing of the log.
 	writer.send(`{"stat":true}`)
 	line := writer.line()
-	if !strings.HasPrefix(line, `{"stat":{"features":[`) || !strings.Contains(line, `"max_batch":`) || strings.Contains(line, `"head"`) {
+	if !strings.HasPrefix(line, `{"stat":{"rights":"write","features":[`) || !strings.Contains(line, `"max_batch":`) || strings.Contains(line, `"head"`) {
 		t.Errorf("a peer that may only write gets the status %s", line)
 	}
 	writer.send(`{"id":"4","entry":{"n":4}}`)

@@ -16,6 +16,8 @@ import (
 type Position struct {
 	Store string `json:"store"` // the name of the log
 	Index uint64 `json:"index"` // of the last entry that has been read, 0 for none
+	// Head is that of the log if Index is beyond it: the reader waits for the entry after.
+	Head uint64 `json:"head,omitempty"`
 }
 
 // Load reads the file at path. found is false if there is none.
@@ -30,11 +32,12 @@ func Load(path string) (p Position, found bool, err error) {
 	var content struct {
 		Store *string
 		Index *uint64
+		Head  uint64
 	}
 	if err := json.Unmarshal(text, &content); err != nil || content.Store == nil || content.Index == nil {
 		return p, false, fmt.Errorf(`%s holds %.60q, want {"store":"…","index":N}; remove it to begin again`, path, text)
 	}
-	return Position{*content.Store, *content.Index}, true, nil
+	return Position{*content.Store, *content.Index, content.Head}, true, nil
 }
 
 // Save replaces the file at path, durably and at once: whoever reads it, also after a crash, finds

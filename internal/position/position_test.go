@@ -21,7 +21,7 @@ func TestPosition(t *testing.T) {
 		t.Skip(err)
 	}
 	for i, at := range []string{path, link, path} {
-		want := Position{"3f", uint64(i)}
+		want := Position{Store: "3f", Index: uint64(i), Head: uint64(i) / 2}
 		if err := want.Save(at); err != nil {
 			t.Fatal(err)
 		}

@@ -179,6 +179,14 @@ func TestState(t *testing.T) {
 	step("tail -n 0 --index --state STATE", "", 40)
 	add(2)
 	step("tail -n 0 --index --state STATE", "41 42", 42)
+	// A first run may begin beyond the head: the next ones wait for that entry.
+	os.Remove(state)
+	step("read --from 45 --index --state STATE", "", 44)
+	step("read --index --state STATE", "", 44)
+	add(4)
+	step("read --index --state STATE", "45 46", 46)
+	os.Remove(state)
+	step("tail -n 4 --index --state STATE", "43 44 45 46", 46)
 
 	refused := func(code int, says, args string) {
 		t.Helper()
@@ -203,8 +211,8 @@ func TestState(t *testing.T) {
 	refused(cli.ExitFailure, state+" is of another log, whose name is ", "tail -f --state STATE")
 	d = first
 	b, _ := os.ReadFile(state)
-	os.WriteFile(state, []byte(strings.Replace(string(b), ":42", ":43", 1)), 0o600)
-	refused(cli.ExitFailure, state+" is at entry 43, and the log ends at 42: has it been restored from a backup?", "tail -f --state STATE")
+	os.WriteFile(state, []byte(strings.Replace(string(b), ":46", ":47", 1)), 0o600)
+	refused(cli.ExitFailure, state+" is at entry 47, and the log ends at 46: has it been restored from a backup?", "tail -f --state STATE")
 	os.WriteFile(state, nil, 0o600)
 	refused(cli.ExitFailure, state+` holds "", want {"store":"…","index":N}; remove it to begin again`, "tail -f --state STATE")
 }
