@@ -208,7 +208,7 @@ func (h *hashes) fill(through uint64) error {
 		if ok {
 			h.old.add(hash, index)
 		}
-		h.old.extend(index, index, hash, time)
+		h.old.extend(index, index, time)
 	}
 	return nil
 }

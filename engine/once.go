@@ -22,8 +22,12 @@ var errNotReady = fmt.Errorf("%w: the log does not know yet which entries it hol
 
 // AwaitOnce waits until the log can tell of any entry whether it holds it, which takes a
 // moment in a log that has never been asked, a second for some million entries. The error
-// wraps ErrNotStored, and ErrClosed or that of ctx where it is one of these.
+// wraps ErrNotStored, and ErrClosed or that of ctx where it is one of these; with a ctx that
+// is done it does not wait.
 func (l *Log) AwaitOnce(ctx context.Context) error {
+	if h := l.hashes.Load(); h != nil && h.ready.Load() {
+		return nil
+	}
 	h, err := l.startHashes()
 	if err == nil {
 		err = h.await(ctx)
@@ -40,6 +44,9 @@ func (l *Log) prepareHashes(s *submission) {
 	h := l.hashes.Load()
 	if s.err != nil || h == nil || s.count == 0 {
 		return
+	}
+	if s.on.Kind != appends.Once && len(s.entries) < len(segment.Hash{})*s.count {
+		return // the leader makes them one by one: they would take more memory than the entries
 	}
 	s.hashes = hashEntries(make([]segment.Hash, 0, s.count), s.entries)
 	if s.on.Kind != appends.Once || !h.ready.Load() {

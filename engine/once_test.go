@@ -191,6 +191,50 @@ func findAll(t *testing.T, l *Log, first map[string]uint64) {
 	}
 }
 
+// TestLargeBatches: a batch of more entries than a map has fills several, and if it is not
+// stored nothing of it is left in any.
+func TestLargeBatches(t *testing.T) {
+	t.Parallel()
+	config := testConfig(t)
+	config.tableRows = 5
+	l := openLog(t, config)
+	if err := l.AwaitOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f := &faultyStore{store: l.store}
+	swapStore(l, f)
+	head := uint64(0)
+	for _, n := range []int{3, 23, 1, 5, 4, 31} {
+		entries := numbered(int(head)+1, n)
+		f.err = fmt.Errorf("%w: no space left", segment.ErrNotWritten)
+		if o := <-give(l, Condition{}, entries...); !errors.Is(o.err, ErrNotStored) {
+			t.Fatal(o.err)
+		}
+		f.err = nil
+		on := Condition{}
+		if n%2 == 0 {
+			on = once
+		}
+		if o := <-give(l, on, entries...); o.err != nil || o.First != head+1 {
+			t.Fatalf("%d entries after %d: %+v", n, head, o)
+		}
+		head += uint64(n)
+		first := map[string]uint64{}
+		for i, e := range numbered(1, int(head)) {
+			first[e] = uint64(i) + 1
+		}
+		findAll(t, l, first)
+		if n := len(l.hashes.Load().recent.maps); n > hashMapsMax {
+			t.Errorf("there are %d maps, want %d at most", n, hashMapsMax)
+		}
+	}
+	swapStore(l, f.store)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	checkTables(t, lookupDir(config), numbered(1, int(head)))
+}
+
 // TestLookupRemoved: without the directory of the tables, which something has removed, the
 // log still finds its entries, and makes the tables again.
 func TestLookupRemoved(t *testing.T) {

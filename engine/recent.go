@@ -20,8 +20,8 @@ const (
 
 // hashMap has the first places of the entries of a range of indices.
 type hashMap struct {
-	first, last uint64 // last grows
-	hash        segment.Hash
+	first, last uint64                  // last grows
+	hash        segment.Hash            // of the entry that was added last
 	deltas      map[segment.Hash]uint32 // the index minus first
 	rows        []lookup.Row            // of all entries, for the table
 	times       []hashTime
@@ -40,6 +40,7 @@ func newHashMap(first uint64) *hashMap {
 
 // add adds an entry, unless there is an equal one, and reports whether it has.
 func (m *hashMap) add(hash segment.Hash, index uint64) bool {
+	m.hash = hash
 	if _, ok := m.deltas[hash]; ok {
 		return false
 	}
@@ -47,10 +48,9 @@ func (m *hashMap) add(hash segment.Hash, index uint64) bool {
 	return true
 }
 
-// extend notes that the entries from first to last were stored at time. hash is that of
-// the last.
-func (m *hashMap) extend(first, last uint64, hash segment.Hash, time int64) {
-	m.last, m.hash = last, hash
+// extend notes that the entries from first to last were stored at time.
+func (m *hashMap) extend(first, last uint64, time int64) {
+	m.last = last
 	if n := len(m.times); n == 0 || m.times[n-1].time != time {
 		m.times = append(m.times, hashTime{first, time})
 	}
@@ -75,8 +75,8 @@ type recentHashes struct {
 	collecting bool // there is a map
 	rows       int  // what makes one full; 0 for a log in memory, which has one only
 	maps       []*hashMap
-	added      []segment.Hash // by the batch under way
-	last       segment.Hash   // of the last entry of that
+	filling    int            // which of them was the last when the batch under way began
+	added      []segment.Hash // by that batch to that map
 }
 
 // begin begins to collect with the entry of an index.
@@ -86,23 +86,34 @@ func (r *recentHashes) begin(first uint64, rows int) {
 
 // add adds an entry of the batch under way.
 func (r *recentHashes) add(hash segment.Hash, index uint64) {
-	m := r.maps[len(r.maps)-1]
-	if m.add(hash, index) {
+	at := len(r.maps) - 1
+	if r.isFull(r.maps[at]) { // in the middle of a large batch
+		r.maps = append(r.maps, newHashMap(index))
+		at++
+	}
+	m := r.maps[at]
+	if m.add(hash, index) && at == r.filling {
 		r.added = append(r.added, hash)
 	}
 	if r.rows > 0 {
 		m.rows = append(m.rows, lookup.Row{Prefix: lookup.Prefix(hash), Delta: uint32(index - m.first)})
 	}
-	r.last = hash
 }
+
+func (r *recentHashes) isFull(m *hashMap) bool { return r.rows > 0 && len(m.rows) >= r.rows }
 
 // addAll adds the entries of a submission, from the index first on, to the batch under way.
 func (r *recentHashes) addAll(s *submission, first uint64) {
-	if s.hashes == nil { // it came before they were collected
-		s.hashes = hashEntries(nil, s.entries)
-	}
 	for i, hash := range s.hashes {
 		r.add(hash, first+uint64(i))
+	}
+	if s.hashes != nil {
+		return
+	}
+	for entries := s.entries; len(entries) > 0; first++ {
+		n := lineEnd(entries)
+		r.add(segment.Sum(entries[:n-1]), first)
+		entries = entries[n:]
 	}
 }
 
@@ -135,25 +146,38 @@ func (h *hashes) recently(hash segment.Hash, through uint64) (Place, error) {
 // not made as fast as appends come in.
 func (h *hashes) committed(c committed) {
 	r := &h.recent
-	m := r.maps[len(r.maps)-1]
-	switch {
+	maps := r.maps[r.filling:]
+	switch m := maps[0]; {
 	case c.err != nil:
 		for _, hash := range r.added {
 			delete(m.deltas, hash)
 		}
 		m.rows = m.rows[:min(len(m.rows), int(m.last+1-m.first))]
+		clear(maps[1:])
+		r.maps = r.maps[:r.filling+1]
 	case c.count > 0:
-		m.extend(c.first, c.first+uint64(c.count)-1, r.last, c.time)
-		if r.rows == 0 || len(m.rows) < r.rows {
-			break
+		last := c.first + uint64(c.count) - 1
+		for i, m := range maps {
+			through := last
+			if i+1 < len(maps) {
+				through = maps[i+1].first - 1
+			}
+			m.extend(max(m.first, c.first), through, c.time)
+			if r.isFull(m) {
+				h.queue.push(m)
+			}
 		}
-		h.queue.push(m)
-		r.maps = append(r.maps, newHashMap(m.last+1))
+		if r.isFull(maps[len(maps)-1]) {
+			r.maps = append(r.maps, newHashMap(last+1))
+		}
 		for r.dropTabled(); len(r.maps) > hashMapsMax && h.queue.await(h.ctx); {
 			r.dropTabled()
 		}
 	}
-	r.added = r.added[:0]
+	r.filling = len(r.maps) - 1
+	if r.added = r.added[:0]; cap(r.added) > lookup.TableRows/4 {
+		r.added = nil
+	}
 }
 
 // dropTabled drops the maps that are in tables.

@@ -214,7 +214,11 @@ func (c *conn) submit(g *group) error {
 	o.pending++
 	o.unsent += g.size()
 	o.mu.Unlock()
-	g.cost = min(int64(len(g.entries)+len(g.hashes)), c.server.cfg.MaxInFlight)
+	g.cost = int64(len(g.entries) + len(g.hashes))
+	if g.on.Kind == appends.Once { // the log makes the hash of each, and finds its place
+		g.cost += int64(g.count) * (hashSize + placeSize)
+	}
+	g.cost = min(g.cost, c.server.cfg.MaxInFlight)
 	if err := c.server.inFlight.Acquire(c.ctx, g.cost); err != nil {
 		o.mu.Lock()
 		o.pending--
@@ -242,18 +246,23 @@ func (c *conn) awaitOnce() error {
 		c.awaiting, c.outbox.unwait = ctx, stop
 		c.outbox.mu.Unlock()
 	}
-	if !c.server.onceKnown.Load() {
-		c.outbox.startRead() // which may come with what waits here
+	if c.server.log.AwaitOnce(atOnce) == nil {
+		return nil
 	}
+	c.outbox.startRead() // which may come with what waits here
 	err := c.server.log.AwaitOnce(c.awaiting)
-	switch {
-	case err == nil:
-		c.server.onceKnown.Store(true)
-	case c.awaiting.Err() != nil:
+	if c.awaiting.Err() != nil {
 		err = errStopping
 	}
 	return err
 }
+
+// atOnce is for what must not wait.
+var atOnce = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
 
 // errStopping: a write would have had to wait for the log, but the server is shutting down.
 var errStopping = errors.New("not stored: the server is shutting down")

@@ -29,7 +29,7 @@ type Log interface {
 	Submit(entries []byte, count int, on appends.Condition, done func(stored appends.Result, err error))
 
 	// AwaitOnce waits until the log can tell of any entry whether it holds it already,
-	// which appends with appends.Once need.
+	// which appends with appends.Once need. If ctx is done, it does not wait.
 	AwaitOnce(ctx context.Context) error
 
 	// Head returns the index of the last durable entry, 0 in an empty log. An entry whose

@@ -133,8 +133,6 @@ type Server struct {
 	counts  counts
 	readers readers
 
-	onceKnown atomic.Bool // the log's AwaitOnce has returned nil
-
 	reauthorized atomic.Uint64 // rounds of Reauthorize; changes under mu
 
 	mu        sync.Mutex
