@@ -15,7 +15,7 @@ const (
 	// of them.
 	hashMapsMax = 4
 	// hashMapMemory is how much memory a map takes that is full, in bytes, as measured.
-	hashMapMemory = 20 << 20
+	hashMapMemory = 5 << 20
 )
 
 // hashMap has the first places of the entries of a range of indices.

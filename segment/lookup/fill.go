@@ -8,7 +8,7 @@ import (
 
 // TableRows is how many entries a new table should have: few enough to keep in memory
 // until then, and enough to make a file worth it.
-const TableRows = 1 << 18
+const TableRows = 1 << 16
 
 // Fill adds tables of the entries of log that have none, through log.Head, and merges
 // them. It calls log.Hash with ascending indices. What is done when ctx ends, or an error

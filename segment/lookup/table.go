@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"sort"
 	"sync"
@@ -52,7 +53,7 @@ type Table struct {
 	sum    uint32   // of the header
 	fences []uint64 // the first prefix of each page of rows
 	budget *Budget
-	filter atomic.Pointer[[]byte] // its pages, nil if they are not in memory
+	filter atomic.Pointer[memory] // its pages, nil if they are not in memory
 
 	views int // of a Set that use the table, guarded by Set.mu
 }
@@ -119,19 +120,19 @@ func (t *Table) keepFilter() error {
 	if t.filter.Load() != nil || !t.budget.take(size) {
 		return nil
 	}
-	pages := make([]byte, size)
-	if err := t.readPages(pages, t.l.filter); err != nil {
+	pages := newMemory(int(size))
+	if err := t.readPages(pages.bytes, t.l.filter); err != nil {
 		t.budget.give(size)
 		return err
 	}
-	t.filter.Store(&pages)
+	t.filter.Store(pages)
 	return nil
 }
 
 // forgetFilter gives the memory of the filter back.
 func (t *Table) forgetFilter() {
 	if pages := t.filter.Swap(nil); pages != nil {
-		t.budget.give(int64(len(*pages)))
+		t.budget.give(int64(len(pages.bytes)))
 	}
 }
 
@@ -193,7 +194,9 @@ func (t *Table) mayHold(prefix uint64) (bool, error) {
 	block := blockOf(prefix, t.l.blocks)
 	p, at := block/blocksPage, block%blocksPage*blockSize
 	if pages := t.filter.Load(); pages != nil {
-		return hasBits((*pages)[p*PageSize+at:][:blockSize], prefix), nil
+		has := hasBits(pages.bytes[p*PageSize+at:][:blockSize], prefix)
+		runtime.KeepAlive(pages)
+		return has, nil
 	}
 	page := pagePool.Get().(*[PageSize]byte)
 	defer pagePool.Put(page)
