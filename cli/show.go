@@ -97,7 +97,7 @@ func (p *printer) run(ctx context.Context, end func(), after *uint64) error {
 		return nil
 	}
 	all.passed = func(next uint64) {
-		if !p.state.resumed.Load() { // else nobody has looked yet whether it is the same log
+		if !p.state.resumed.Load() { // otherwise it has not been checked yet that it is the same log
 			p.mark(next - 1)
 		}
 	}

@@ -102,7 +102,7 @@ func TestFeaturesOfEachConnection(t *testing.T) {
 }
 
 // TestAskedMeanwhile: the answer to the question may come before or between the answers to
-// appends that were sent earlier, and nobody waits for it but the write that needs it.
+// appends that were sent earlier, and only the write that needs it waits for it.
 func TestAskedMeanwhile(t *testing.T) {
 	noLeaks(t)
 	held := make(chan struct{})

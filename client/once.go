@@ -283,7 +283,7 @@ func (o *once) fail(err error) {
 	o.finishFailed(ended)
 }
 
-// sendAll sends all writes over p, but for those that need a feature which its server lacks,
+// sendAll sends all writes over p, except those that need a feature that its server lacks,
 // and reports whether p takes further ones.
 func (o *once) sendAll(p *pipeline) bool {
 	var ended []*onceWrite

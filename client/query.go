@@ -8,7 +8,7 @@ import (
 )
 
 // ReadOption says more about what a Read or a Follow yields. A server must have the feature
-// of its name for each that is used, but for Last; else the read ends with ErrUnsupported, before
+// of its name for each that is used, except Last; else the read ends with ErrUnsupported, before
 // it has yielded anything.
 type ReadOption func(*query)
 
@@ -65,7 +65,7 @@ func WithHash() ReadOption { return func(q *query) { q.hash = true } }
 // goroutine that reads.
 func WithProgress(f func(next uint64)) ReadOption { return func(q *query) { q.progress = f } }
 
-// query is what a read asks for, but for the index at which it begins.
+// query is what a read asks for, except the index at which it begins.
 type query struct {
 	count      uint64
 	since      *time.Time

@@ -19,7 +19,7 @@ import (
 // that a copy of the live directories finds each entry in one place or another;
 // and only after every one of its entries has been read back from its blob.
 //
-// While somebody holds the segments, none goes: see segment.Hold.
+// While the segments are held, none is removed: see segment.Hold.
 func (s *settler) remove() {
 	s.lookAround()
 	for s.removeFirst() {

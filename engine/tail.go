@@ -30,7 +30,7 @@ func (d *disk) moveResidues(residues []*segment.File) error {
 		now, err := segment.MoveAside(d.cfg.Data, f.Path, "a segment that was begun and never used: it is empty, and the one before has its indices")
 		switch {
 		case lacksRoom(err):
-			// Empty as it is, it is in nobody's way.
+			// It is empty, so it does no harm.
 			d.log.Error().Err(err).Str("event", "residue").Msg("an empty segment that overlaps the one before stays until the next start")
 			continue
 		case err != nil:

@@ -40,7 +40,7 @@ func Load(path string) (p Position, found bool, err error) {
 	return Position{*content.Store, *content.Index, content.Head}, true, nil
 }
 
-// Save replaces the file at path, durably and at once: whoever reads it, also after a crash, finds
+// Save replaces the file at path, durably and atomically: a reader, also after a crash, finds
 // the old position or the new.
 func (p Position) Save(path string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {

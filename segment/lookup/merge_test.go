@@ -68,7 +68,7 @@ func TestFindDuringMerge(t *testing.T) {
 		open += table.views
 	}
 	if open != len(s.view.tables) {
-		t.Errorf("%d views use %d tables at rest", open, len(s.view.tables))
+		t.Errorf("while no lookup runs, %d views use %d tables", open, len(s.view.tables))
 	}
 }
 
