@@ -17,12 +17,13 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Four goroutines work on an open log. The committer (append.go) takes what has been
+// These goroutines work on an open log. The committer (append.go) takes what has been
 // appended, makes it durable in the open segment and acknowledges it, except that the caller
 // of Append commits when the log is idle. The sealer (disk.go) seals segments that are full.
 // The settler (settle.go) follows the head, writes index records and blobs, and removes
 // the segments that are then no longer needed. The watcher (watch.go) looks whether the
-// directories are still in their places. Every byte on disk is left to package segment.
+// directories are still in their places. Once the log has been asked which entries it holds,
+// one keeps the tables of their hashes (hashes.go). Every byte on disk is left to package segment.
 
 // Memory, in place of a directory, keeps that part of the store in memory.
 const Memory = segment.Memory

@@ -188,6 +188,36 @@ func TestReadBeforeOnceWaits(t *testing.T) {
 	c.want(`{"id":"2","index":1,"seen":true}`)
 }
 
+// TestReadBeforeOnceWaitsAgain: that also holds where the log could tell before, and has to
+// look again.
+func TestReadBeforeOnceWaitsAgain(t *testing.T) {
+	noLeaks(t)
+	log := &forgetfulLog{fakeLog: newFakeLog()}
+	log.put(t, `{"n":1}`)
+	c := start(t, log, Config{}).dial()
+	c.send(`{"id":"1","entry":{"n":1},"once":true}`)
+	c.want(`{"id":"1","index":1,"seen":true}`)
+	again := &waitingLog{fakeLog: log.fakeLog, known: make(chan struct{})}
+	log.now.Store(again)
+	c.send(`{"last":1}`, `{"id":"2","entry":{"n":1},"once":true}`)
+	c.want(entry(1, 1), current)
+	close(again.known)
+	c.want(`{"id":"2","index":1,"seen":true}`)
+}
+
+// forgetfulLog is a log that can tell what it holds until it is told otherwise.
+type forgetfulLog struct {
+	*fakeLog
+	now atomic.Pointer[waitingLog]
+}
+
+func (l *forgetfulLog) AwaitOnce(ctx context.Context) error {
+	if now := l.now.Load(); now != nil {
+		return now.AwaitOnce(ctx)
+	}
+	return nil
+}
+
 // TestOnceCannot: the log's error refuses the writes that need to know, and no others.
 func TestOnceCannot(t *testing.T) {
 	noLeaks(t)
