@@ -1,6 +1,10 @@
 package engine
 
-import "context"
+import (
+	"context"
+
+	"tcp-log-server/segment"
+)
 
 // Since returns the index of the first entry that was stored at time or later, in µs since
 // 1970 UTC, or that after the head if there is none. The times of a log never decrease,
@@ -10,26 +14,7 @@ import "context"
 func (l *Log) Since(ctx context.Context, time int64) (index uint64, err error) {
 	timeAt, done := l.store.times(ctx)
 	defer done()
-	low, high := uint64(1), l.head.Load()+1 // the first lies in low..high
-	for low < high {
-		middle := low + (high-low)/2
-		known := middle // the first from middle on whose time is known
-		at := int64(0)
-		for ; known < high; known++ {
-			if at, err = timeAt(known); err != nil {
-				return 0, err
-			}
-			if at != 0 {
-				break
-			}
-		}
-		if known < high && at < time {
-			low = known + 1
-		} else {
-			high = middle
-		}
-	}
-	return low, nil
+	return segment.FirstSince(1, l.head.Load(), time, timeAt)
 }
 
 // times returns a function for the time of an entry, 0 if it is not known, and one that

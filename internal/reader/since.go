@@ -29,26 +29,13 @@ func (l *Log) Since(ctx context.Context, t time.Time) (index uint64, err error) 
 func (l *Log) sinceRecords(ctx context.Context, at int64) (index uint64, err error) {
 	records := segment.NewRecords(l.Dirs.WAL, l.Records)
 	defer records.Close()
-	low, high := uint64(1), l.Records+1 // it is in low..high
-	for low < high {
-		middle := low + (high-low)/2
-		known := middle // the first from middle on with a record that checks out
-		var rec segment.Record
-		for ; known < high; known++ {
-			if err := ctx.Err(); err != nil {
-				return 0, err
-			}
-			if rec, err = records.At(known); err == nil {
-				break
-			}
+	return segment.FirstSince(1, l.Records, at, func(index uint64) (int64, error) {
+		rec, err := records.At(index)
+		if err != nil {
+			return 0, ctx.Err() // it is damaged
 		}
-		if known < high && rec.Time < at {
-			low = known + 1
-		} else {
-			high = middle
-		}
-	}
-	return low, nil
+		return rec.Time, ctx.Err()
+	})
 }
 
 // sinceSegments is Since for the entries from index from on, which have no record. The first

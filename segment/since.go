@@ -1,0 +1,30 @@
+package segment
+
+// FirstSince returns the index of the first of the entries from..through that was stored at
+// time or later, in µs since 1970 UTC, or through+1 if there is none. timeAt returns when an
+// entry was stored, 0 if that is not known, and then the entry counts as stored with the
+// next. The times must not decrease; if they do, the result is one of those indices before
+// which an earlier time lies. It calls timeAt a logarithmic number of times, apart from
+// entries whose time is not known, and returns its error.
+func FirstSince(from, through uint64, time int64, timeAt func(index uint64) (int64, error)) (uint64, error) {
+	low, high := from, through+1 // the first lies in low..high
+	for low < high {
+		middle := low + (high-low)/2
+		known, at := middle, int64(0) // the first from middle on whose time is known
+		for ; known < high; known++ {
+			var err error
+			if at, err = timeAt(known); err != nil {
+				return 0, err
+			}
+			if at != 0 {
+				break
+			}
+		}
+		if known < high && at < time {
+			low = known + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
+}
