@@ -146,7 +146,7 @@ func TestAskedMeanwhile(t *testing.T) {
 	wg.Wait()
 }
 
-// TestAskWhileLeading: a client whose appends lead asks too, whoever reads then.
+// TestAskWhileLeading: a client whose appends lead asks too, whichever goroutine reads then.
 func TestAskWhileLeading(t *testing.T) {
 	if !client.CanLead {
 		t.Skip("no append can lead here")

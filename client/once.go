@@ -176,7 +176,7 @@ func (o *once) abandon(w *onceWrite, cause error) {
 	o.finish(w, err)
 }
 
-// endAttempt notes that nothing of w is under way. The caller holds mu.
+// endAttempt notes that no attempt of w is under way. The caller holds mu.
 func (o *once) endAttempt(w *onceWrite) {
 	w.over = nil
 	if o.underway--; o.underway == 0 {

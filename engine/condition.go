@@ -33,8 +33,8 @@ func (s *submission) outcome(c committed, first uint64) (Result, error) {
 	case s.on.Kind == appends.Once:
 		return s.onceOutcome(c, first)
 	case s.err != nil && c.err != nil && s.on.Kind == appends.Expect:
-		// It is not known whether the head that it was compared with has come to be.
-		return Result{}, fmt.Errorf("%w: what was to be stored before it was not: %w", ErrNotStored, c.err)
+		// The head that it was compared with is one that this batch was to make.
+		return Result{}, fmt.Errorf("%w: an append before it in the same batch failed: %w", ErrNotStored, c.err)
 	case s.err != nil:
 		return Result{}, s.err
 	case c.err != nil:

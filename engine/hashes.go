@@ -19,7 +19,7 @@ import (
 // goes wrong with it; then the next AwaitOnce begins another.
 type hashes struct {
 	log    *Log
-	ctx    context.Context // done when the hashes are of no use any more, because of its cause
+	ctx    context.Context // done when the hashes were given up; its cause says why
 	cancel context.CancelCauseFunc
 	known  chan struct{} // closed when everything is known
 	ready  atomic.Bool   // it is closed

@@ -191,8 +191,8 @@ func findAll(t *testing.T, l *Log, first map[string]uint64) {
 	}
 }
 
-// TestLargeBatches: a batch of more entries than a map has fills several, and if it is not
-// stored nothing of it is left in any.
+// TestLargeBatches: a batch that is larger than a map fills several maps, and a batch that is
+// not stored leaves no entry in any of them.
 func TestLargeBatches(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)

@@ -33,11 +33,11 @@ func (r *reserve) fill() {
 	}
 }
 
-// lend calls fn, which opens files, and as long as it cannot for lack of descriptors, again
-// with reserveStep more of them. Nothing hands a descriptor from one goroutine to another:
-// one that opens a file, or accepts a connection, between giving back and fn gets it. So
-// there are several tries. Where all are lost fn's error stands: the append is not stored,
-// and the next one tries again with what descriptors there are then.
+// lend calls fn, which opens files. While fn fails because there are no descriptors left,
+// lend frees reserveStep of those in reserve and calls it again. A descriptor cannot be handed
+// to fn: another goroutine that opens a file or accepts a connection at that moment may take
+// it, hence several attempts. If all fail, lend returns fn's error: the append is not stored,
+// and the next one tries again.
 func (r *reserve) lend(fn func() error) error {
 	defer r.fill()
 	err := fn()
@@ -47,8 +47,7 @@ func (r *reserve) lend(fn func() error) error {
 	return err
 }
 
-// release gives n of them back, or as many as there are, for whoever opens a file next. It
-// reports whether there was one.
+// release frees n of them, or as many as there are. It reports whether there was one.
 func (r *reserve) release(n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

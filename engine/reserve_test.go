@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestReserve: whoever opens files for the log gets the descriptors that are kept, some at a
-// time, while others take those that it gives back, until there are none.
+// TestReserve: a call that opens files for the log gets the descriptors in reserve, some at a
+// time, while other goroutines take some of those that are freed, until none are left.
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	other := errors.New("other")

@@ -126,7 +126,7 @@ func (d *disk) begin(h segment.Header) error {
 }
 
 // lacksRoom reports whether err says that there is no room for what was to be written. After a
-// sync that failed for that, nobody knows what is there.
+// sync that failed for that, it is not known what is on the disk.
 func lacksRoom(err error) bool {
 	return !errors.Is(err, segment.ErrSync) && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG))
 }

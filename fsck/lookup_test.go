@@ -207,7 +207,7 @@ func TestTablesOfLostEntries(t *testing.T) {
 	flip(t, damaged, find(t, damaged, entryText(31), 2))
 	whole := testLog(t, dir, storeEntries)
 	if found := runCheck(t, Options{Data: dir}); found.has(LookupStale) || found.has(LookupDamaged) {
-		t.Errorf("of a damaged entry nobody knows that its row is wrong:\n%s", found)
+		t.Errorf("the row of an entry that cannot be read is taken to be wrong:\n%s", found)
 	}
 	runRepair(t, RepairOptions{Options: Options{Data: dir}, AcceptLoss: true})
 	checkTables(t, dir, whole) // the index still has its hash

@@ -156,7 +156,7 @@ func (g *group) size() int64 {
 // placeSize is how many bytes an appends.Place takes.
 const placeSize = 24
 
-// deny has the log store nothing of the group, whose writes are answered with err.
+// deny refuses all writes of the group with err; the log gets none of their entries.
 func (g *group) deny(err error) {
 	g.conn.server.counts.unstored.Add(uint64(g.count))
 	g.entries, g.count, g.denied = g.entries[:0], 0, err

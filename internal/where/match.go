@@ -11,7 +11,7 @@ import (
 // Match reports whether an entry, in canonical form and without a newline, contains the
 // object of the filter.
 //
-// For bytes that are not canonical JSON the result is of no use, but it takes no longer.
+// For bytes that are not canonical JSON the result is undefined, but takes no longer.
 func (f *Filter) Match(entry []byte) bool {
 	if len(entry) == 0 || entry[0] != '{' {
 		return false

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -49,22 +48,7 @@ func TestAppendReceipt(t *testing.T) {
 // called unknown.
 func TestAppendOnceSignals(t *testing.T) {
 	d := start(t, "DATA=memory")
-	cmd := command(t, at(d.addr), "append", "--once", "--json")
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Process.Kill()
-	lines := bufio.NewReader(out)
+	cmd, in, lines, errs := converse(t, at(d.addr), "append", "--once", "--json")
 	io.WriteString(in, "[]\n")
 	if line, err := lines.ReadString('\n'); line != `{"line":1,"outcome":"stored","index":1,"seen":false}`+"\n" {
 		t.Fatalf("it prints %q, %v", line, err)
@@ -94,28 +78,13 @@ func TestAppendOnceSignals(t *testing.T) {
 	}
 }
 
-// TestAppendOnceKilled: with --once a server that is killed again and again is no matter: each
+// TestAppendOnceKilled: with --once an append survives kills of the server: each
 // entry is stored once, and none is unknown.
 func TestAppendOnceKilled(t *testing.T) {
 	data := "DATA=" + filepath.Join(t.TempDir(), "data")
 	d := start(t, data)
 	port := at(d.addr)[1]
-	cmd := command(t, at(d.addr), "append", "--once")
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Process.Kill()
-	lines := bufio.NewReader(out)
+	cmd, in, lines, errs := converse(t, at(d.addr), "append", "--once")
 	io.WriteString(in, "[]\n")
 	if line, err := lines.ReadString('\n'); line != "1\n" {
 		t.Fatalf("it prints %q, %v", line, err)

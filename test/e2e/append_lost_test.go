@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -172,16 +171,7 @@ func TestAppendCommandHints(t *testing.T) {
 // and a signal ends it in good order.
 func TestAppendCommandWaits(t *testing.T) {
 	d := start(t, "DATA=memory")
-	cmd := command(t, at(d.addr), "append")
-	in, _ := cmd.StdinPipe()
-	out, _ := cmd.StdoutPipe()
-	var errs bytes.Buffer
-	cmd.Stderr = &errs
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Process.Kill()
-	lines := bufio.NewReader(out)
+	cmd, in, lines, errs := converse(t, at(d.addr), "append")
 	for n := 1; n <= 3; n++ {
 		fmt.Fprintf(in, `{"n":%d}`, n) // without a newline
 		if line, err := lines.ReadString('\n'); line != fmt.Sprintf("%d\n", n) {

@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -26,6 +28,27 @@ func command(t *testing.T, settings []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Env = append(os.Environ(), settings...)
 	return cmd
+}
+
+// converse starts a command with pipes to its input and from its output. It is killed when the
+// test ends. errs is to be read once it has ended.
+func converse(t *testing.T, settings []string, args ...string) (cmd *exec.Cmd, in io.WriteCloser, lines *bufio.Reader, errs *bytes.Buffer) {
+	t.Helper()
+	cmd, errs = command(t, settings, args...), new(bytes.Buffer)
+	cmd.Stderr = errs
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	return cmd, in, bufio.NewReader(out), errs
 }
 
 // result is what a command that has ended has printed.
