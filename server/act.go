@@ -32,7 +32,7 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 		g = newGroup(c)
 	}
 	before := len(g.entries)
-	m, entries, bad, cut := c.server.parsing.parse(c.ctx, line, g.entries)
+	m, entries, bad, cut := c.server.parsing.parse(c.ctx, r.parse, line, g.entries)
 	if cut != nil {
 		return nil, true, cut
 	}
@@ -88,7 +88,7 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 // refuse answers a message that is no write, or none that is acceptable, after the writes
 // before it.
 func (r *reader) refuse(g *group, id []byte, text string) {
-	g.refuse(id, text)
+	g.refuse(id, text, Unacceptable)
 	r.other = true
 	r.conn.server.counts.invalid.Add(1)
 	r.logInvalid(text)
@@ -101,7 +101,12 @@ func (r *reader) tooLong(start []byte) error {
 	c := r.conn
 	limit := c.server.cfg.MaxEntry + lineSlack
 	g := newGroup(c)
-	r.refuse(g, message.LeadingID(start[:limit]), fmt.Sprintf("not stored: the line is over the limit of %d bytes", limit))
+	if r.entries {
+		g.refuse(nil, fmt.Sprintf("not stored: the input is over the limit of %d bytes", limit), TooLarge)
+		c.server.counts.refused.Add(1)
+	} else {
+		r.refuse(g, message.LeadingID(start[:limit]), fmt.Sprintf("not stored: the line is over the limit of %d bytes", limit))
+	}
 	return c.submit(g)
 }
 
@@ -189,15 +194,15 @@ func blank(line []byte) bool {
 // returns. Its entries, unless they were refused, lie in those of g from before on. The error
 // says why the connection was cut meanwhile.
 func (c *conn) addWrite(g *group, m *message.Message, before int) (*group, error) {
-	size, count, why := len(g.entries)-before, 0, ""
+	size, count, why, outcome := len(g.entries)-before, 0, "", TooLarge
 	if m.Terms != nil {
 		count = m.Terms.Count
 	}
 	switch limit := c.server.cfg.MaxEntry; {
 	case !c.rights.Write:
-		why = "unauthorized: this token may not write"
+		why, outcome = "unauthorized: this token may not write", Forbidden
 	case m.Refused != nil:
-		why = m.Refused.Error()
+		why, outcome = m.Refused.Error(), Unacceptable
 	case count > 0 && size > c.server.maxBatch():
 		why = fmt.Sprintf("the entries are %d bytes long together, over the limit of %d", size, c.server.maxBatch())
 	case count > maxHashes && m.Terms.Receipt:
@@ -215,7 +220,7 @@ func (c *conn) addWrite(g *group, m *message.Message, before int) (*group, error
 		return next, c.submit(g)
 	}
 	g.entries = g.entries[:before]
-	g.refuse(m.ID, "not stored: "+why)
+	g.refuse(m.ID, "not stored: "+why, outcome)
 	c.server.counts.refused.Add(1)
 	return g, nil
 }
@@ -281,11 +286,14 @@ func newParseTurns(memory *budget) *parseTurns {
 	return &parseTurns{memory, semaphore.NewWeighted(scratchMax), scratchMax / int64(max(1, runtime.GOMAXPROCS(0)/2))}
 }
 
-// parse is message.Parse for a line of any length. The error cut says why the
-// connection was cut while the line was waiting.
-func (t *parseTurns) parse(ctx context.Context, line, entries []byte) (m message.Message, out []byte, bad, cut error) {
+// parser parses a line, as message.Parse does.
+type parser func(line, entries []byte) (m message.Message, out []byte, err error)
+
+// parse has a line of any length parsed. The error cut says why the connection was cut while
+// the line was waiting.
+func (t *parseTurns) parse(ctx context.Context, parse parser, line, entries []byte) (m message.Message, out []byte, bad, cut error) {
 	if len(line) < largeLine {
-		m, out, bad = message.Parse(line, entries)
+		m, out, bad = parse(line, entries)
 		return m, out, bad, nil
 	}
 	need := int64(bytes.Count(line, []byte{':'})) * memberScratch
@@ -298,6 +306,6 @@ func (t *parseTurns) parse(ctx context.Context, line, entries []byte) (m message
 		t.memory.count(-need)
 		t.scratch.Release(taken)
 	}()
-	m, out, bad = message.Parse(line, entries)
+	m, out, bad = parse(line, entries)
 	return m, out, bad, nil
 }

@@ -123,20 +123,28 @@ func (c *conn) authorize(line []byte) error {
 	if err := json.Unmarshal(text, &secret); err != nil {
 		return fmt.Errorf("%w: %w", errUnauthorized, err)
 	}
-	hash := sha256.Sum256([]byte(secret))
+	if !c.authorizeHash(sha256.Sum256([]byte(secret))) {
+		return fmt.Errorf("%w: unknown token", errUnauthorized)
+	}
+	return nil
+}
+
+// authorizeHash gives the connection the rights of the token with that SHA-256. ok is false
+// if there is none.
+func (c *conn) authorizeHash(hash [32]byte) (ok bool) {
 	var name string
 	for round := c.server.reauthorized.Load(); ; round = c.server.reauthorized.Load() {
 		var rights Rights
 		name, rights = c.server.cfg.Tokens(hash)
 		if rights == (Rights{}) {
-			return fmt.Errorf("%w: unknown token", errUnauthorized)
+			return false
 		}
 		if c.authorized(&hash, rights, round) {
 			break
 		}
 	}
 	c.log = c.log.With().Str("name", name).Logger()
-	return nil
+	return true
 }
 
 // authorized notes the rights that a token had in the given round of Reauthorize. ok is

@@ -16,6 +16,7 @@ import (
 
 	"tcp-log-server/appends"
 	"tcp-log-server/server/internal/gather"
+	"tcp-log-server/server/internal/message"
 )
 
 // conn is one connection: its socket, and its life from admission to close. The reader
@@ -39,27 +40,35 @@ type conn struct {
 	outbox outbox
 	writer writer
 	filter share // what a read's filter takes; see holdFilter
+	quiet  bool  // its beginning and its end are logged at debug level
 
 	awaiting context.Context // for the reader's waits that end with Shutdown too; nil until one is due
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
+	c := newPlainConn(s, nc)
+	if s.cfg.TLS == nil {
+		if c.direct = gather.NewSocket(nc, keepAlive); c.direct != nil {
+			c.raw = c.direct
+			c.shared = s.gather.Conn(c.direct, s.counts.accepted.Load(), c.takeWrites)
+			c.nc.(*stallTimeoutConn).Conn = c.raw
+		}
+	} else {
+		c.nc = tls.Server(c.nc, s.cfg.TLS)
+	}
+	return c
+}
+
+// newPlainConn returns a connection without TLS, which does not use the socket of nc directly.
+func newPlainConn(s *Server, nc net.Conn) *conn {
 	c := &conn{server: s, raw: nc}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	c.reader.conn, c.reader.arriving = c, share{conn: c, epoch: s.began}
 	c.writer.conn, c.writer.stuck = c, share{conn: c, epoch: s.began}
 	c.filter = share{conn: c, epoch: s.began}
 	c.outbox.wake, c.outbox.room = make(chan struct{}, 1), make(chan struct{}, 1)
-	if s.cfg.TLS == nil {
-		if c.direct = gather.NewSocket(nc, keepAlive); c.direct != nil {
-			c.raw = c.direct
-			c.shared = s.gather.Conn(c.direct, s.counts.accepted.Load(), c.takeWrites)
-		}
-	}
+	c.reader.parse = message.Parse
 	c.nc = &stallTimeoutConn{Conn: c.raw, timeout: s.cfg.WriteTimeout, counts: &s.counts, stuck: &c.writer.stuck}
-	if s.cfg.TLS != nil {
-		c.nc = tls.Server(c.nc, s.cfg.TLS)
-	}
 	var id [8]byte
 	rand.Read(id[:])
 	c.log = s.cfg.Logger.With().Str("connection", hex.EncodeToString(id[:])).Logger()
@@ -100,6 +109,9 @@ func (c *conn) logClose() {
 	case unlogged > 0:
 		level, text = zerolog.InfoLevel, "connection closed after bad messages"
 	}
+	if c.quiet && level == zerolog.InfoLevel {
+		level = zerolog.DebugLevel
+	}
 	event := c.log.WithLevel(level).Str("event", "close").AnErr("error", cause)
 	if unlogged > 0 {
 		event = event.Uint64("unlogged", unlogged) // bad messages without a line of their own
@@ -130,14 +142,19 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 1
 
 // greet sets the socket up and logs the connection.
 func (c *conn) greet() {
-	event := c.log.Info().Str("event", "connected")
+	c.greetAt(zerolog.InfoLevel)
+	if tcp, ok := c.raw.(*net.TCPConn); ok {
+		tcp.SetKeepAliveConfig(keepAlive)
+	}
+}
+
+// greetAt logs the connection at that level.
+func (c *conn) greetAt(level zerolog.Level) {
+	event := c.log.WithLevel(level).Str("event", "connected")
 	if addr, ok := c.raw.RemoteAddr().(*net.TCPAddr); ok {
 		event = event.Str("address", addr.IP.String()).Int("port", addr.Port)
 	}
 	event.Msg("client connected")
-	if tcp, ok := c.raw.(*net.TCPConn); ok {
-		tcp.SetKeepAliveConfig(keepAlive)
-	}
 }
 
 // errLog: the log, not the peer, ended the connection.

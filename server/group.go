@@ -57,8 +57,9 @@ type group struct {
 
 // refusal is the reply to the write at place at among the group's writes.
 type refusal struct {
-	at   int
-	text string
+	at      int
+	text    string
+	outcome Outcome
 }
 
 // groups are groups to be used again.
@@ -128,10 +129,10 @@ func (g *group) addWrite(m *message.Message, before int) {
 }
 
 // refuse notes a write that is refused, and why, or an invalid message.
-func (g *group) refuse(id []byte, why string) {
+func (g *group) refuse(id []byte, why string, outcome Outcome) {
 	g.ids = append(g.ids, id...)
 	g.ends = append(g.ends, len(g.ids))
-	g.refusals = append(g.refusals, refusal{len(g.ends) - 1, why})
+	g.refusals = append(g.refusals, refusal{len(g.ends) - 1, why, outcome})
 	g.refused += int64(len(why)) + 64
 }
 
@@ -228,8 +229,12 @@ func (g *group) appendReply(dst []byte) []byte {
 	case at.Index == 0:
 		dst = g.appendError(dst, id)
 	default:
-		dst = append(append(dst, `{"id":`...), id...)
-		dst = append(dst, `,"index":`...)
+		dst = append(dst, '{')
+		if len(id) > 0 {
+			dst = append(append(dst, `"id":`...), id...)
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `"index":`...)
 		dst = strconv.AppendUint(dst, at.Index, 10)
 		if g.batch {
 			dst = append(dst, `,"count":`...)

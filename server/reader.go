@@ -44,8 +44,13 @@ const handOffAgain = 4096
 
 // reader cuts what a connection sends into lines and acts on them.
 type reader struct {
-	conn *conn
-	own  []byte // readOwn, where the connection cannot do with a pooled buffer
+	conn  *conn
+	parse parser
+
+	entries bool // lines are not messages but entries
+	whole   bool // the input is one line up to its end
+
+	own []byte // readOwn, where the connection cannot do with a pooled buffer
 
 	more      bool   // what was read goes on after the line that is acted on
 	part      []byte // the beginning of a line whose end has not arrived
@@ -150,7 +155,7 @@ func (r *reader) act(b []byte, err error) (end bool, _ error) {
 func (r *reader) endOfInput() error {
 	c := r.conn
 	c.log.Debug().Str("event", "end").Msg("end of the client's input")
-	if len(r.part) > 0 {
+	if r.whole = false; len(r.part) > 0 {
 		if end, err := r.input([]byte("\n")); end || err != nil {
 			return err
 		}
@@ -167,7 +172,7 @@ func (r *reader) input(b []byte) (end bool, err error) {
 	limit := c.server.cfg.MaxEntry + lineSlack
 	for !end && err == nil {
 		i := bytes.IndexByte(b, '\n')
-		if i < 0 {
+		if i < 0 || r.whole {
 			r.more = false
 			err = c.flush(g)
 			break
@@ -196,7 +201,7 @@ func (r *reader) input(b []byte) (end bool, err error) {
 	c.outbox.startRead()
 	switch {
 	case end || err != nil:
-	case len(r.part) == 0 && startsTLS(b):
+	case len(r.part) == 0 && !r.entries && startsTLS(b):
 		_, end, err = r.line(newGroup(c), b)
 	default:
 		err = r.keep(b)

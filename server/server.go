@@ -230,34 +230,43 @@ func (s *Server) ServeConn(nc net.Conn) {
 
 // register adds a connection, or turns it away and returns nil.
 func (s *Server) register(nc net.Conn) *conn {
-	s.mu.Lock()
-	s.makeRoom()
-	full := len(s.conns) >= s.cfg.MaxConnections
-	if s.stopping || full {
-		s.mu.Unlock()
-		if full {
-			s.counts.turnedAway.Add(1)
-			s.cfg.Logger.Warn().Str("event", "refused").Int("connections", s.cfg.MaxConnections).Msg("too many connections")
-			// The line fits into any empty socket buffer, so there is hardly any wait. There
-			// is no handshake either.
-			if s.cfg.TLS == nil {
-				nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-				nc.Write(appendFault(nil, nil, "too many connections"))
-			}
-		}
-		nc.Close()
-		return nil
-	}
 	c := newConn(s, nc)
+	err := s.enter(c, false)
+	if err == nil {
+		return c
+	}
+	// The line fits into any empty socket buffer, so there is hardly any wait. There is no
+	// handshake either.
+	if err == ErrTooManyConnections && s.cfg.TLS == nil {
+		nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		nc.Write(appendFault(nil, nil, err.Error()))
+	}
+	nc.Close()
+	return nil
+}
+
+// enter adds a connection to those that count, unless there are too many or the server is
+// stopping. If its peer has not been admitted, and needs a token, that is due.
+func (s *Server) enter(c *conn, admitted bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.makeRoom()
+	switch {
+	case s.stopping:
+		return ErrServerClosed
+	case len(s.conns) >= s.cfg.MaxConnections:
+		s.counts.turnedAway.Add(1)
+		s.cfg.Logger.Warn().Str("event", "refused").Int("connections", s.cfg.MaxConnections).Msg("too many connections")
+		return ErrTooManyConnections
+	}
 	s.conns[c] = struct{}{}
-	if s.cfg.Tokens != nil {
+	if s.cfg.Tokens != nil && !admitted {
 		s.unknown = append(s.unknown, c)
 	}
 	s.open.Add(1)
 	s.counts.accepted.Add(1)
 	s.running.Add(1)
-	s.mu.Unlock()
-	return c
+	return nil
 }
 
 // errOutdone: a connection was not admitted by the time that its place was needed.

@@ -43,6 +43,7 @@ type writer struct {
 	acks     []*group // to be replied to, in order
 	ending   ending   // as of the last collect
 	awaiting int      // groups that were pending then
+	onReply  func(Outcome)
 
 	read    *request
 	cursor  cursor          // of read, for Server.Stats
@@ -149,6 +150,9 @@ func (w *writer) advance() error {
 func (w *writer) reply(last uint64) error {
 	for len(w.acks) > 0 && w.acks[0].last <= last {
 		for g := w.acks[0]; g.more(); {
+			if w.onReply != nil {
+				w.onReply(g.outcome())
+			}
 			w.out = g.appendReply(w.out)
 		}
 		w.dropAck()
