@@ -64,7 +64,7 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 	}
 	if bad != nil {
 		c.server.counts.invalid.Add(1)
-		r.logInvalid(located(bad, line))
+		r.logInvalid(message.Locate(bad, line, 0).Error())
 		c.outbox.reject(bad)
 		return nil, true, nil
 	}

@@ -95,8 +95,9 @@ func newConversation(s *Server, nc net.Conn, with *Conversation) *conn {
 	if with.Form != Messages {
 		terms := message.NewTerms(with.On, with.Receipt)
 		c.reader.entries, c.reader.whole = true, with.Form != EntryLines
-		c.reader.parse = func(line, entries []byte) (message.Message, []byte, error) {
-			return parseEntries(line, entries, terms, with.Form == OneBatch)
+		c.reader.parse = func(line, entries []byte) (m message.Message, out []byte, err error) {
+			m, out = message.ParseEntries(line, entries, terms, with.Form == OneBatch)
+			return m, out, nil
 		}
 	}
 	if with.Name != "" {
@@ -104,16 +105,6 @@ func newConversation(s *Server, nc net.Conn, with *Conversation) *conn {
 	}
 	c.greetAt(zerolog.DebugLevel)
 	return c
-}
-
-// parseEntries is message.Parse for a line that is an entry or, if batch says so, entries.
-// What is wrong with it refuses the write, so the error is always nil.
-func parseEntries(line, entries []byte, terms *message.Terms, batch bool) (m message.Message, out []byte, _ error) {
-	m, out, err := message.ParseEntries(line, entries, terms, batch)
-	if err != nil {
-		m.Refused = errors.New(located(err, line))
-	}
-	return m, out, nil
 }
 
 // outcome is that of the next write to be replied to.

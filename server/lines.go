@@ -5,17 +5,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"tcp-log-server/canonical"
-	"tcp-log-server/server/internal/message"
 )
 
 // appendRun appends the wire lines of a run that a Log has read, count entries from index
@@ -95,25 +92,6 @@ func appendFault(dst, id []byte, text string) []byte {
 		return appendError(append(append(dst, `{"id":`...), id...), text)
 	}
 	return append(appendString(append(dst, `{"error":`...), text), "}\n"...)
-}
-
-// located is the text of bad, the error of a line that is not JSON, with the place where the line
-// stops being JSON.
-func located(bad error, line []byte) string {
-	if bad != message.ErrNotJSON {
-		return bad.Error()
-	}
-	start := len(line) - len(bytes.TrimLeft(line, " \t\r"))
-	n, err := canonical.Skip(line[start:])
-	var syntax *canonical.SyntaxError
-	switch {
-	case errors.As(err, &syntax):
-		syntax.Offset += start
-		return bad.Error() + strings.TrimPrefix(syntax.Error(), "not JSON")
-	case err == nil && len(bytes.TrimSpace(line[start+n:])) > 0:
-		return fmt.Sprintf("%v: unexpected data after the value, at byte %d", bad, start+n)
-	}
-	return bad.Error()
 }
 
 // directories matches the directories of absolute paths in an error.
