@@ -1,5 +1,268 @@
 package web
 
-import "net/http"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
 
-func (h *Handler) appends(w http.ResponseWriter, r *http.Request) { http.Error(w, "", 501) }
+	"tcp-log-server/appends"
+	"tcp-log-server/server"
+)
+
+// appends answers POST /entries: one entry or one batch by one reply with a status, a stream
+// of entries by a line for each.
+func (h *Handler) appends(w http.ResponseWriter, r *http.Request) {
+	with, bad := describe(r)
+	if bad != nil {
+		bad.answer(w)
+		return
+	}
+	var rights server.Rights
+	var ok bool
+	if with.Token, with.Name, rights, ok = h.admitted(r); !ok {
+		(&fault{http.StatusUnauthorized, "unauthorized"}).answer(w)
+	} else if !rights.Write {
+		(&fault{http.StatusForbidden, "not stored: unauthorized: this token may not write"}).answer(w)
+	} else if with.Form == server.EntryLines {
+		h.appendLines(w, r, with)
+	} else {
+		h.appendWhole(w, r, with)
+	}
+}
+
+// errStops: a body was not read to its end, because the server stops.
+const errStops = "not stored: the server is shutting down"
+
+// appendLines appends each line of the body and answers with a line for each.
+func (h *Handler) appendLines(w http.ResponseWriter, r *http.Request, with server.Conversation) {
+	begun := false
+	body := &body{ReadCloser: r.Body}
+	r.Body = body
+	t := newUpload(w, r, func(lines []byte) error {
+		if !begun {
+			begun = true
+			w.Header().Set("Content-Type", "application/x-ndjson")
+		}
+		_, err := w.Write(lines)
+		return errors.Join(err, http.NewResponseController(w).Flush())
+	})
+	err := h.config.Server.Converse(t, with)
+	t.finish()
+	switch {
+	case err == nil && !body.ended:
+		// What was read before is answered. The client may send on for ever.
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		w.Write(errorLine(errStops))
+	case err == nil && !begun:
+		w.Header().Set("Content-Type", "application/x-ndjson")
+	case err == nil:
+	case !body.begun:
+		unstarted(err).answer(w)
+	default:
+		panic(http.ErrAbortHandler) // so that the answer does not look complete
+	}
+}
+
+// appendWhole appends the body, an entry or a batch, and answers with the outcome.
+func (h *Handler) appendWhole(w http.ResponseWriter, r *http.Request, with server.Conversation) {
+	var outcome server.Outcome
+	var reply []byte
+	body := &body{ReadCloser: r.Body}
+	r.Body = body
+	var t *talk
+	replied := false
+	with.OnReply = func(o server.Outcome) { outcome, replied = o, true }
+	t = newUpload(w, r, func(lines []byte) error {
+		reply = append(reply, lines...)
+		if outcome == server.TooLarge {
+			t.SetReadDeadline(past) // the rest of the body does not matter
+		}
+		return nil
+	})
+	if limit := h.bodyMax(); r.ContentLength > limit { // which a client may be told before it sends that
+		(&fault{http.StatusRequestEntityTooLarge, fmt.Sprintf("not stored: the body is %d bytes long, over the limit of %d", r.ContentLength, limit)}).answer(w)
+		return
+	}
+	err := h.config.Server.Converse(t, with)
+	t.finish()
+	switch {
+	case len(reply) > 0 && replied:
+		answerAppend(w, outcome, reply)
+	case err != nil && !body.begun:
+		unstarted(err).answer(w)
+	case err == nil && !body.ended:
+		(&fault{http.StatusServiceUnavailable, errStops}).answer(w)
+	case err == nil:
+		(&fault{http.StatusUnprocessableEntity, "not stored: the body is empty, want " + map[server.Form]string{server.OneEntry: "a JSON value", server.OneBatch: "an entry a line"}[with.Form]}).answer(w)
+	case body.ended: // so the append may be on its way
+		(&fault{http.StatusInternalServerError, "outcome unknown: " + err.Error()}).answer(w)
+	default:
+		(&fault{http.StatusBadRequest, "not stored: the body broke off: " + err.Error()}).answer(w)
+	}
+}
+
+// bodyMax is how long an entry or a batch may be as it is sent: as long as a line of the
+// protocol.
+func (h *Handler) bodyMax() int64 { return int64(h.config.Server.Capabilities().MaxEntry) + 64<<10 }
+
+// body is a request's body, of which it is known how far it was read.
+type body struct {
+	io.ReadCloser
+	begun, ended bool
+}
+
+func (b *body) Read(p []byte) (n int, err error) {
+	n, err = b.ReadCloser.Read(p)
+	b.begun, b.ended = true, b.ended || err == io.EOF
+	return n, err
+}
+
+// unstarted is the answer where nothing of the body was read.
+func unstarted(err error) *fault {
+	if err == server.ErrUnauthorized {
+		return &fault{http.StatusUnauthorized, err.Error()}
+	}
+	return &fault{http.StatusServiceUnavailable, "not stored: " + err.Error()}
+}
+
+// answerAppend answers with the reply to an append and the status of its outcome.
+func answerAppend(w http.ResponseWriter, outcome server.Outcome, reply []byte) {
+	status := map[server.Outcome]int{
+		server.Stored:       http.StatusCreated,
+		server.Unmet:        http.StatusConflict,
+		server.Unacceptable: http.StatusUnprocessableEntity,
+		server.TooLarge:     http.StatusRequestEntityTooLarge,
+		server.Forbidden:    http.StatusForbidden,
+		server.Unstored:     http.StatusServiceUnavailable,
+		server.Unknown:      http.StatusInternalServerError,
+	}[outcome]
+	if outcome == server.Stored {
+		var stored struct {
+			Index uint64
+			Seen  bool
+		}
+		if err := json.Unmarshal(reply, &stored); err != nil {
+			panic(err) // the server wrote it
+		}
+		w.Header().Set("Location", "/entries/"+strconv.FormatUint(stored.Index, 10))
+		if stored.Seen {
+			status = http.StatusOK
+		}
+	}
+	answer(w, status, reply)
+}
+
+// fault is an error with the status of its answer.
+type fault struct {
+	status int
+	text   string
+}
+
+// answer answers with the error.
+func (f *fault) answer(w http.ResponseWriter) { answer(w, f.status, errorLine(f.text)) }
+
+// errorLine is the JSON object of an error.
+func errorLine(text string) []byte {
+	line, _ := json.Marshal(map[string]string{"error": text})
+	return append(line, '\n')
+}
+
+// retryAfter is after how many seconds a client may try again where nothing better is known.
+const retryAfter = "1"
+
+// answer answers with a line of JSON.
+func answer(w http.ResponseWriter, status int, line []byte) {
+	w.Header().Set("Content-Type", "application/json")
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	w.WriteHeader(status)
+	w.Write(line)
+}
+
+// describe says what the request asks to have appended.
+func describe(r *http.Request) (with server.Conversation, bad *fault) {
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	switch {
+	case err == nil && params["charset"] != "" && !strings.EqualFold(params["charset"], "utf-8"),
+		r.Header.Get("Content-Encoding") != "" && r.Header.Get("Content-Encoding") != "identity":
+		err = errors.New("encoded")
+	case err == nil && kind == "application/json":
+		with.Form = server.OneEntry
+	case err == nil && kind == "application/x-ndjson":
+		with.Form = server.EntryLines
+	default:
+		err = errors.New("another type")
+	}
+	if err != nil {
+		return with, &fault{http.StatusUnsupportedMediaType, fmt.Sprintf(
+			"not stored: the Content-Type is %q, want application/json for one entry or application/x-ndjson for one a line, in UTF-8 without an encoding", r.Header.Get("Content-Type"))}
+	}
+	return with, terms(r.URL.Query(), &with)
+}
+
+// terms sets what the parameters of an append ask for.
+func terms(query url.Values, with *server.Conversation) *fault {
+	refuse := func(format string, a ...any) *fault {
+		return &fault{http.StatusBadRequest, "not stored: " + fmt.Sprintf(format, a...)}
+	}
+	var once, batch, expects bool
+	for name, values := range query {
+		if len(values) > 1 {
+			return refuse("%q occurs twice, want it once", name)
+		}
+		var ok bool
+		switch value := values[0]; name {
+		case "if":
+			var head uint64
+			if head, ok = whole(value); !ok {
+				return refuse("%q is %q, want a whole number from 0 on", name, value)
+			}
+			expects, with.On = true, appends.Condition{Kind: appends.Expect, Head: head}
+			continue
+		case "once":
+			once, ok = flag(value)
+		case "batch":
+			batch, ok = flag(value)
+		case "receipt":
+			with.Receipt, ok = flag(value)
+		default:
+			return refuse("an append has no parameter %q, only if, once, batch and receipt", name)
+		}
+		if !ok {
+			return refuse("%q is %q, want true or false", name, values[0])
+		}
+	}
+	switch {
+	case expects && once:
+		return refuse(`it has both "if" and "once", want one of them`)
+	case batch && once:
+		return refuse(`it has both "batch" and "once", want one of them`)
+	case batch && with.Form == server.OneEntry:
+		return refuse(`"batch" needs the Content-Type application/x-ndjson, with an entry a line`)
+	case expects && with.Form == server.EntryLines && !batch:
+		return refuse(`"if" needs "batch" with lines, since they get indices one after the other`)
+	case batch:
+		with.Form = server.OneBatch
+	case once:
+		with.On = appends.Condition{Kind: appends.Once}
+	}
+	return nil
+}
+
+// flag is the value of a flag, which is set by its name alone.
+func flag(value string) (set, ok bool) {
+	return value != "false", value == "" || value == "true" || value == "false"
+}
+
+// whole is a whole number; one beyond the greatest index counts as that.
+func whole(value string) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(value, 10, 63)
+	return n, err == nil || errors.Is(err, strconv.ErrRange) && strings.Trim(value, "0123456789") == ""
+}
