@@ -134,6 +134,9 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	}
 	t.row("packed", "%s in segments that stay", counted(s.Packed, "entry", "entries"))
 	t.row("segments", "%s, %s with the index", grouped(uint64(s.Segments)), printable.Bytes(s.Bytes))
+	if s.Disk != nil {
+		t.row("disk", "%s used, %s free", printable.Bytes(s.Disk.Used), printable.Bytes(s.Disk.Free))
+	}
 	t.row("appended", "%s, %s since the start; %.4g a second now", counted(s.Appends.Entries, "entry", "entries"), printable.Bytes(int64(s.Appends.Bytes)), s.Appends.Rate)
 	t.row("clients", "%s besides this one, %d of them read", counted(max(s.Connections-1, 0), "connection", "connections"), s.Readers)
 	for i, name := range slices.Sorted(maps.Keys(s.Settings)) {

@@ -20,11 +20,16 @@ type Stat struct {
 	Settled     uint64  `json:"settled"`
 	Loose       int     `json:"loose"` // blob files, -1 where they are not counted
 	Packed      uint64  `json:"packed"`
+	Unsettled   uint64  `json:"unsettled"`
 	Segments    int     `json:"segments"`
 	Bytes       int64   `json:"bytes"`
+	Disk        *Disk   `json:"disk,omitempty"`
 	Appends     Appends `json:"appends"`
+	Sync        Sync    `json:"sync"`
 	Connections int     `json:"connections"`
 	Readers     int     `json:"readers"`
+	Behind      uint64  `json:"behind"`           // entries that the readers have yet to be sent
+	MostBehind  uint64  `json:"most_behind"`      // of these, those of one reader
 	Failed      string  `json:"failed,omitempty"` // why appends are refused
 	server.Capabilities
 	Settings map[string]any `json:"settings"`
@@ -37,6 +42,20 @@ type Appends struct {
 	Rate    float64 `json:"rate"` // entries a second, over the last seconds
 }
 
+// Disk is what the file system has that the segments are on, in bytes. It is nil where that
+// is not known.
+type Disk struct {
+	Used int64 `json:"used"`
+	Free int64 `json:"free"` // for the server
+}
+
+// Sync counts the batches that have been committed since the start, and the time that their
+// writes and syncs took: the differences of two answers say how long one takes now.
+type Sync struct {
+	Batches uint64  `json:"batches"`
+	Seconds float64 `json:"seconds"`
+}
+
 // newStat returns the function that makes the daemon's answer. It may be called once the
 // daemon serves.
 func newStat(d *daemon) func() any {
@@ -45,11 +64,16 @@ func newStat(d *daemon) func() any {
 		l, s := d.log.Stats(), d.srv.Stats()
 		answer := Stat{
 			Version: version, Uptime: math.Round(time.Since(began).Seconds()*10) / 10,
-			Store: d.log.Store(), Head: l.Head, Settled: l.Settled, Loose: l.Loose, Packed: l.Packed, Segments: l.Segments, Bytes: l.Bytes,
+			Store: d.log.Store(), Head: l.Head, Settled: l.Settled, Loose: l.Loose, Packed: l.Packed, Unsettled: l.Unsettled,
+			Segments: l.Segments, Bytes: l.Bytes,
 			Appends:     Appends{Entries: l.Entries, Bytes: l.Written, Rate: math.Round(l.Rate*10) / 10},
-			Connections: s.Connections, Readers: s.Replays + s.Followers,
+			Sync:        Sync{Batches: l.Batches, Seconds: l.Syncing.Seconds()},
+			Connections: s.Connections, Readers: s.Replays + s.Followers, Behind: s.Behind, MostBehind: s.MostBehind,
 			Capabilities: d.srv.Capabilities(),
 			Settings:     settings,
+		}
+		if l.DiskUsed > 0 || l.DiskFree > 0 {
+			answer.Disk = &Disk{Used: l.DiskUsed, Free: l.DiskFree}
 		}
 		if err := d.log.Refusing(); err != nil {
 			answer.Failed = err.Error()

@@ -203,9 +203,10 @@ func (l *Log) commitBatch(batch []byte, count int) (at int64, err error) {
 	stamp := l.clock.stamp()
 	err = l.store.commit(batch, count, stamp)
 	if err == nil {
-		l.counts.stored(size)
+		took := time.Since(now)
+		l.counts.stored(size, took)
 		if l.onBatch != nil {
-			l.onBatch(count, size, time.Since(now))
+			l.onBatch(count, size, took)
 		}
 		return stamp.UnixMicro(), nil
 	}

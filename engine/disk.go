@@ -51,6 +51,7 @@ type disk struct {
 	blobs   *segment.Blobs          // nil when kept in memory
 	loose   int                     // blob files, counted when LooseMax limits them
 	settled atomic.Uint64           // the last entry with a durable index record
+	space   atomic.Pointer[space]   // of the segments' file system, nil where it is not known
 	looseN  atomic.Int64            // loose, for stats
 	stays   atomic.Uint64           // first index of a segment that is known to stay
 	stop    chan struct{}
@@ -158,6 +159,9 @@ func (d *disk) stats(s *Stats) {
 	}
 	s.Settled, s.Loose = d.settled.Load(), int(d.looseN.Load())
 	s.Bytes += int64(s.Settled) * segment.RecordSize
+	if space := d.space.Load(); space != nil {
+		s.DiskUsed, s.DiskFree = space.used, space.free
+	}
 	if d.index != nil {
 		s.Unsettled = s.Head - min(s.Settled, s.Head)
 	}

@@ -21,10 +21,16 @@ type Stats struct {
 	Unsettled uint64
 	Segments  int   // segment files, the open one included
 	Bytes     int64 // of the segments' batches and of the index's records; blobs are not measured
+	// DiskUsed and DiskFree are bytes of the file system that the segments are on, as of the
+	// last second: free for the server, whatever is reserved for root. Both are 0 where
+	// nothing is known of them.
+	DiskUsed, DiskFree int64
 
-	Entries uint64  // appended since the log was opened
-	Written uint64  // their bytes, in canonical form and each with its newline
-	Batches uint64  // that they were committed in
+	Entries uint64 // appended since the log was opened
+	Written uint64 // their bytes, in canonical form and each with its newline
+	Batches uint64 // that they were committed in
+	// Syncing is how long the writes and syncs of these batches took together.
+	Syncing time.Duration
 	Rate    float64 // entries a second over the last 5 whole seconds
 	Refused uint64  // batches that were not stored, or whose outcome is unknown
 	Failed  bool    // a sync has failed: see Log.Err
@@ -46,6 +52,7 @@ func (l *Log) Stats() Stats {
 		Entries: head - l.counts.from,
 		Written: l.counts.written.Load(),
 		Batches: l.counts.batches.Load(),
+		Syncing: time.Duration(l.counts.syncing.Load()),
 		Rate:    rate,
 		Refused: l.counts.refused.Load(),
 		Failed:  l.Err() != nil,
@@ -90,6 +97,7 @@ type counts struct {
 	from    uint64 // the head when the log was opened
 	written atomic.Uint64
 	batches atomic.Uint64
+	syncing atomic.Int64 // ns
 	refused atomic.Uint64
 	refusal atomic.Pointer[refusal] // of the last batch, nil when it was stored
 	pace    pace
@@ -104,10 +112,11 @@ type refusal struct {
 // begin begins to count after head.
 func (c *counts) begin(head uint64) { c.from, c.pace.heads[0] = head, head }
 
-// stored counts a batch with so many bytes of entries.
-func (c *counts) stored(bytes int) {
+// stored counts a batch with so many bytes of entries, which took so long.
+func (c *counts) stored(bytes int, took time.Duration) {
 	c.written.Add(uint64(bytes))
 	c.batches.Add(1)
+	c.syncing.Add(int64(took))
 	if c.refusal.Load() != nil {
 		c.refusal.Store(nil)
 	}

@@ -18,8 +18,9 @@ func TestStatsCount(t *testing.T) {
 	stores(t, func(t *testing.T, config Config) {
 		config.SegmentSize = 1 << 20
 		var batches, entries, bytes int
+		var syncing time.Duration
 		config.OnBatch = func(n, size int, took time.Duration) {
-			batches, entries, bytes = batches+1, entries+n, bytes+size
+			batches, entries, bytes, syncing = batches+1, entries+n, bytes+size, syncing+took
 			if took <= 0 {
 				t.Errorf("a batch took %v", took)
 			}
@@ -37,6 +38,9 @@ func TestStatsCount(t *testing.T) {
 		s := l.Stats()
 		if s.Head != 30 || s.Entries != 30 || s.Written != uint64(want) || s.Batches != 10 || s.Refused != 0 || s.Failed {
 			t.Errorf("stats are %+v, want 30 entries of %d bytes in 10 batches", s, want)
+		}
+		if s.Syncing != syncing {
+			t.Errorf("the batches took %v, want %v", s.Syncing, syncing)
 		}
 		if batches != 10 || entries != 30 || bytes != want {
 			t.Errorf("OnBatch was told of %d entries, %d bytes, %d batches, want 30, %d, 10", entries, bytes, batches, want)

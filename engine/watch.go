@@ -70,7 +70,8 @@ func (d *disk) startWatch(l *Log) {
 }
 
 // watch ends appends once the directories, or the open segment, have been moved away or
-// removed: until the store closes. A LOCK that has been removed it makes again.
+// removed: until the store closes. A LOCK that has been removed it makes again. It also
+// measures the file system, for stats, which must not wait for a disk.
 func (d *disk) watch(l *Log, open *segment.Segment, seen place) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -87,6 +88,7 @@ func (d *disk) watch(l *Log, open *segment.Segment, seen place) {
 			return
 		}
 		d.renewLock()
+		d.space.Store(measure(d.dir))
 		select {
 		case <-tick.C:
 		case <-d.stop:
