@@ -60,6 +60,7 @@ func settings() []cli.Flag {
 		&cli.StringFlag{Name: "tls-min-version", Sources: variable("TLS_MIN_VERSION"), Value: "1.3", Usage: "oldest `version` of TLS to accept: 1.3 or 1.2"},
 		&cli.StringFlag{Name: "tokens", Sources: variable("TOKENS"), Usage: "`file` of the tokens that admit clients, lines `name sha256-of-token read|write|both`"},
 		&cli.BoolFlag{Name: "insecure", Sources: variable("INSECURE"), Usage: "allow a --host without access control, or --metrics, on an address other than loopback"},
+		&cli.StringFlag{Name: "http", Sources: variable("HTTP"), Usage: "`host:port` on which to serve HTTP and the page; :8090 is on --host (default: off)"},
 		&cli.StringFlag{Name: "metrics", Sources: variable("METRICS"), Usage: "`host:port` on which to serve /metrics, /healthz and /readyz over HTTP (default: off)"},
 		&cli.BoolFlag{Name: "pprof", Sources: variable("PPROF"), Usage: "serve /debug/pprof on --metrics too"},
 	}
@@ -99,6 +100,7 @@ func daemonConfig(cmd *cli.Command) (config daemon.Config, level zerolog.Level, 
 		return config, 0, daemon.ConfigError(fmt.Sprintf("tls-min-version is %q, want 1.3 or 1.2", version))
 	}
 	config.Tokens, config.Insecure = cmd.String("tokens"), cmd.Bool("insecure")
+	config.HTTP = cmd.String("http")
 	config.Metrics, config.Pprof = cmd.String("metrics"), cmd.Bool("pprof")
 	config.Systemd = true
 	if level, err = daemon.ParseLevel(cmd.String("log-level")); err != nil {

@@ -45,6 +45,10 @@ type Config struct {
 	// addresses other than loopback, and serve Metrics on one, which asks for nothing.
 	Insecure bool
 
+	// HTTP is the address, host:port, that serves HTTP and the page, "" for none. Without a
+	// host it is on Host.
+	HTTP string
+
 	// Metrics is the address, host:port, that serves /metrics, /healthz and /readyz over
 	// HTTP, "" for none. Pprof adds /debug/pprof.
 	Metrics string

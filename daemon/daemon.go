@@ -49,6 +49,8 @@ type daemon struct {
 	log *engine.Log
 	ln  net.Listener
 	srv *server.Server
+
+	site *site // nil without HTTP
 }
 
 // Errors of the files that the settings name wrap these.
@@ -81,6 +83,12 @@ func Run(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	defer d.ln.Close()
+	if config.HTTP != "" {
+		if err := d.listenHTTP(); err != nil {
+			return err
+		}
+		defer d.site.ln.Close()
+	}
 	if config.Metrics != "" {
 		if err := d.monitor(); err != nil {
 			return err
@@ -94,6 +102,9 @@ func Run(ctx context.Context, config Config) (err error) {
 		return err
 	}
 	d.prepare()
+	if d.site != nil {
+		d.serveHTTP()
+	}
 	served := make(chan error, 1)
 	var serving sync.WaitGroup
 	serving.Go(func() { served <- d.srv.Serve(d.ln) })
@@ -261,6 +272,9 @@ func (d *daemon) stop() error {
 	defer cancel()
 	if err := d.srv.Shutdown(ctx); err != nil {
 		d.logger.Warn().Str("event", "stopping").Msg("connections were cut off before they had received all their replies")
+	}
+	if d.site != nil {
+		d.stopHTTP(ctx)
 	}
 	return d.log.Close()
 }
