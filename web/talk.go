@@ -23,7 +23,7 @@ type talk struct {
 	source  source
 	answer  func(lines []byte) error
 	idle    func() error  // if not nil, is called when nothing has been written for idleTime
-	ended   chan struct{} // closed when Read is not to wait any more
+	ended   chan struct{} // closed when a question is not to wait any more
 
 	out sync.Mutex // held by whoever writes the answer
 
@@ -98,7 +98,7 @@ func (q *question) read(t *talk, b []byte) (n int, err error) {
 				return 0, err
 			}
 		case <-t.ended:
-			return 0, os.ErrDeadlineExceeded
+			return 0, io.EOF // or what over says
 		case <-t.request.Context().Done():
 			return 0, t.request.Context().Err()
 		}
@@ -133,10 +133,26 @@ func (t *talk) Read(b []byte) (n int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.receiving = false
-	if over := t.over(); over != nil && err != nil && err != io.EOF {
+	if over := t.over(); over != nil && n == 0 && err != nil {
 		err = over
 	}
 	return n, err
+}
+
+// endInput ends the input of a question, as its answer is whole.
+func (t *talk) endInput() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.end()
+}
+
+// end ends a wait of a question for input. The caller holds mu.
+func (t *talk) end() {
+	select {
+	case <-t.ended:
+	default:
+		close(t.ended)
+	}
 }
 
 // over says why nothing more is to be read. The caller holds mu.
@@ -223,10 +239,8 @@ var past = time.Unix(1, 0)
 
 // interrupt ends the input. The caller holds mu.
 func (t *talk) interrupt() {
-	if !t.interrupted {
-		t.interrupted = true
-		close(t.ended)
-	}
+	t.interrupted = true
+	t.end()
 	if t.receiving && t.source.stuck() {
 		t.control.SetReadDeadline(past)
 	}

@@ -179,6 +179,7 @@ const retryAfter = "1"
 // answer answers with a line of JSON.
 func answer(w http.ResponseWriter, status int, line []byte) {
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfter)
 	}

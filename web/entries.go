@@ -1,0 +1,222 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"tcp-log-server/server"
+)
+
+// entries answers GET /entries: a read as a conversation, whose lines are the answer.
+func (h *Handler) entries(w http.ResponseWriter, r *http.Request) {
+	q, err := parseQuery(r)
+	if err == nil && r.ContentLength != 0 {
+		err = errBody
+	}
+	if err != nil {
+		(&fault{http.StatusBadRequest, err.Error()}).answer(w)
+		return
+	}
+	head, err := h.config.Log.Head(r.Context())
+	if err != nil {
+		h.failed(w, err)
+		return
+	}
+	a := &reply{w: w, control: http.NewResponseController(w), head: r.Method == http.MethodHead}
+	t := newQuestion(w, r, q.line, q.follow, a.write)
+	a.whole = t.endInput
+	if q.events {
+		a.mediaType = "text/event-stream"
+		events := &eventStream{reply: a}
+		a.split.to, t.idle = events, events.comment
+	} else {
+		a.mediaType = "application/x-ndjson"
+		a.split.to = &lineStream{reply: a, follows: q.follow, through: head}
+	}
+	h.ask(t, a)
+}
+
+// ask holds the conversation of a read and completes its answer.
+func (h *Handler) ask(t *talk, a *reply) {
+	w, r := a.w, t.request
+	token, name, _, ok := h.admitted(r)
+	if !ok {
+		(&fault{http.StatusUnauthorized, server.ErrUnauthorized.Error()}).answer(w)
+		return
+	}
+	err := h.config.Server.Converse(t, server.Conversation{Token: token, Name: name})
+	t.finish()
+	switch {
+	case a.done:
+	case !a.begun:
+		h.refuse(w, r, err)
+	default:
+		a.breakOff(why(err))
+	}
+}
+
+// refuse answers a request whose conversation has ended with err before there was an answer.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	switch {
+	case errors.Is(err, server.ErrUnauthorized):
+		(&fault{http.StatusUnauthorized, err.Error()}).answer(w)
+	case errors.Is(err, server.ErrTooManyConnections):
+		(&fault{http.StatusServiceUnavailable, err.Error()}).answer(w)
+	case err == nil || errors.Is(err, server.ErrServerClosed):
+		(&fault{http.StatusServiceUnavailable, "the server is shutting down"}).answer(w)
+	case r.Context().Err() != nil:
+		panic(http.ErrAbortHandler)
+	default:
+		h.failed(w, err)
+	}
+}
+
+// failed answers a request for which the log could not be read.
+func (h *Handler) failed(w http.ResponseWriter, err error) {
+	h.config.Logger.Error().Err(err).Str("event", "error").Msg("a request over HTTP could not be answered")
+	(&fault{http.StatusInternalServerError, why(err)}).answer(w)
+}
+
+// why is what a client is told of the error that ended its conversation.
+func why(err error) string {
+	switch {
+	case err == nil:
+		return "the server is shutting down"
+	case errors.Is(err, server.ErrUnauthorized):
+		return err.Error()
+	}
+	return "the log cannot be read" // the server's own log has the files
+}
+
+// reply is the answer to a read.
+type reply struct {
+	w         http.ResponseWriter
+	control   *http.ResponseController
+	mediaType string
+	head      bool // only the header is wanted
+
+	split lineSplitter
+	begun bool   // the status is settled
+	done  bool   // the answer is whole
+	whole func() // if not nil, is called with that
+}
+
+// errAnswered ends a conversation that has nothing more to say.
+var errAnswered = errors.New("the request has been answered")
+
+// write takes the lines of the conversation.
+func (a *reply) write(b []byte) error {
+	open, err := a.split.write(b)
+	if err != nil || open {
+		return err // what is open goes on at once
+	}
+	if a.done && a.whole != nil {
+		a.whole()
+	}
+	return a.control.Flush()
+}
+
+// start begins the answer, unless it has begun, with the status that the first line asks for.
+// After an error there is nothing more to answer.
+func (a *reply) start(line []byte) error {
+	if a.begun {
+		return nil
+	}
+	a.begun = true
+	if bytes.HasPrefix(line, errorPrefix) {
+		a.done = true
+		refuseRead(a.w, line)
+		return errAnswered
+	}
+	a.header()
+	if a.head {
+		a.done = true
+		return errAnswered
+	}
+	return nil
+}
+
+// header sets the header of an answer with entries.
+func (a *reply) header() {
+	h := a.w.Header()
+	h.Set("Content-Type", a.mediaType)
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // a proxy is not to gather lines
+}
+
+// refuseRead answers with the protocol's error for a read.
+func refuseRead(w http.ResponseWriter, line []byte) {
+	var told struct {
+		Error string `json:"error"`
+	}
+	json.Unmarshal(line, &told) // or no text
+	status := http.StatusBadRequest
+	text, invalid := strings.CutPrefix(told.Error, "invalid message: ")
+	if !invalid && strings.HasPrefix(text, "unauthorized") {
+		status = http.StatusForbidden
+	}
+	(&fault{status, text}).answer(w)
+}
+
+// breakOff ends an answer that is not whole so that the client can tell.
+func (a *reply) breakOff(why string) {
+	if events, ok := a.split.to.(*eventStream); ok && !a.split.open() {
+		events.fail(why)
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// lineStream answers with the protocol's lines.
+type lineStream struct {
+	*reply
+	follows bool
+	through uint64 // everything through here has been sent, if the read goes as far
+}
+
+func (s *lineStream) lines(b []byte) error {
+	if err := s.start(b); err != nil {
+		return err
+	}
+	last := lastLine(b)
+	switch line := b[last:]; {
+	case bytes.HasPrefix(line, headPrefix):
+		s.done = true
+	case s.follows:
+	case bytes.Equal(line, currentLine):
+		if b = b[:last]; last > 0 {
+			s.sees(b[lastLine(b):])
+			if _, err := s.w.Write(b); err != nil {
+				return err
+			}
+		}
+		s.done = true
+		b = appendHead(nil, s.through)
+	default:
+		s.sees(line)
+	}
+	_, err := s.w.Write(b)
+	return err
+}
+
+// sees notes the index of a line.
+func (s *lineStream) sees(line []byte) {
+	index, _ := lineIndex(line)
+	s.through = max(s.through, index)
+}
+
+func (s *lineStream) begin(b []byte) error {
+	if err := s.start(b); err != nil {
+		return err
+	}
+	s.sees(b)
+	_, err := s.w.Write(b)
+	return err
+}
+
+func (s *lineStream) more(b []byte, _ bool) error {
+	_, err := s.w.Write(b)
+	return err
+}

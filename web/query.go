@@ -1,0 +1,154 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// query is what a request wants to read.
+type query struct {
+	line   string // the read as a message of the protocol, with its newline
+	follow bool   // go on after the head
+	events bool   // answer with server-sent events
+}
+
+// readParameters are the parameters of a read. But for "follow" each is a member of the
+// message.
+var readParameters = []string{"follow", "from", "hash", "last", "read", "scan", "since", "through", "time", "where"}
+
+// parseQuery turns the request into a query. Whatever the values are, the line is one
+// message with the members that are meant; what they may be is left to the server.
+func parseQuery(r *http.Request) (*query, error) {
+	values, err := parameters(r, readParameters)
+	if err != nil {
+		return nil, err
+	}
+	q := &query{events: accepts(r, "text/event-stream")}
+	if q.follow, err = flagOf(values, "follow"); err != nil {
+		return nil, err
+	}
+	q.follow = q.follow || q.events
+	if id := r.Header.Get("Last-Event-ID"); q.events && id != "" {
+		after, err := strconv.ParseUint(id, 10, 64)
+		if err != nil || after >= math.MaxInt64 {
+			return nil, fmt.Errorf("Last-Event-ID is %q, want the index of an entry", shorten(id))
+		}
+		delete(values, "last")
+		delete(values, "since")
+		values["from"] = []string{strconv.FormatUint(after+1, 10)}
+	}
+	if !values.Has("from") && !values.Has("last") && !values.Has("since") {
+		values["from"] = []string{"1"}
+	}
+	line := []byte{'{'}
+	for _, name := range readParameters[1:] {
+		if !values.Has(name) {
+			continue
+		}
+		if len(line) > 1 {
+			line = append(line, ',')
+		}
+		line = append(append(append(line, '"'), name...), `":`...)
+		if line, err = appendMember(line, values, name); err != nil {
+			return nil, err
+		}
+	}
+	q.line = string(append(line, "}\n"...))
+	return q, nil
+}
+
+// appendMember appends the value of a parameter as JSON.
+func appendMember(line []byte, values url.Values, name string) ([]byte, error) {
+	switch value := values.Get(name); name {
+	case "hash", "time":
+		set, err := flagOf(values, name)
+		return strconv.AppendBool(line, set), err
+	case "since":
+		// A plus sign that was not escaped has become a space, which no time has.
+		text, err := json.Marshal(strings.ReplaceAll(value, " ", "+"))
+		return append(line, text...), err
+	case "where":
+		var text bytes.Buffer
+		if err := json.Compact(&text, []byte(value)); err != nil {
+			return nil, fmt.Errorf("%q is not JSON: %w", name, err)
+		}
+		return append(line, text.Bytes()...), nil
+	default:
+		digits, ok := number(value)
+		if !ok {
+			return nil, fmt.Errorf("%q is %q, want a whole number from 1 on", name, shorten(value))
+		}
+		return append(line, digits...), nil
+	}
+}
+
+// parameters returns the parameters of a request, which are some of those that are known,
+// once each.
+func parameters(r *http.Request, known []string) (url.Values, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("the parameters cannot be read: %w", err)
+	}
+	for name, all := range values {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("unknown parameter %q, want %s", shorten(name), strings.Join(known, ", "))
+		}
+		if len(all) > 1 {
+			return nil, fmt.Errorf("%q occurs twice, want it once", name)
+		}
+	}
+	return values, nil
+}
+
+// flagOf returns the value of a parameter that may be named alone.
+func flagOf(values url.Values, name string) (bool, error) {
+	set, ok := flag(values.Get(name))
+	if !ok {
+		return false, fmt.Errorf("%q is %q, want true or false", name, shorten(values.Get(name)))
+	}
+	return set && values.Has(name), nil
+}
+
+// number returns the digits of a whole number as JSON has them.
+func number(value string) (digits string, ok bool) {
+	if value == "" || strings.Trim(value, "0123456789") != "" {
+		return "", false
+	}
+	if digits = strings.TrimLeft(value, "0"); digits == "" {
+		digits = "0"
+	}
+	return digits, true
+}
+
+// shorten is text that the client has sent, short enough for an error.
+func shorten(text string) string {
+	const most = 40
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
+}
+
+// accepts reports whether the request names the media type among those that it accepts.
+func accepts(r *http.Request, media string) bool {
+	for _, line := range r.Header.Values("Accept") {
+		for accepted := range strings.SplitSeq(line, ",") {
+			accepted, _, _ = strings.Cut(accepted, ";")
+			if strings.EqualFold(strings.TrimSpace(accepted), media) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// errBody: a request with GET has a body.
+var errBody = errors.New("the request has a body, want none")
