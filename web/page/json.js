@@ -1,5 +1,7 @@
 // Reads JSON without losing a digit of a number or the order of members, and shows it as a tree.
 
+import {count, make, show, visible} from "./text.js";
+
 const SPACE = /[ \t\r\n]*/y;
 const SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
 const CLOSE = {object: "}", array: "]"};
@@ -89,36 +91,6 @@ export function find(node, path) {
   return node;
 }
 
-// UNSEEN are the characters that would not show, or would turn the order of others: those
-// of control and of format, and those that no font has. The two joiners shape letters.
-const UNSEEN = /(?![\u200c\u200d])[\p{C}\p{Zl}\p{Zp}]/gu;
-const SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"};
-
-function escape(c) {
-  return SHORT[c] ?? Array.from({length: c.length}, (_, i) => "\\u" + c.charCodeAt(i).toString(16).padStart(4, "0")).join("");
-}
-
-// visible is text with what would not show escaped as JSON does: JSON stays JSON of the same value.
-export function visible(text) { return text.replace(UNSEEN, escape); }
-
-// show appends text to element, what would not show as marked escapes.
-export function show(element, text) {
-  let at = 0;
-  for (const found of text.matchAll(UNSEEN)) {
-    element.append(text.slice(at, found.index), make("span", "unseen", escape(found[0])));
-    at = found.index + found[0].length;
-  }
-  element.append(text.slice(at));
-}
-
-// make returns a new element.
-export function make(tag, className = "", text = "") {
-  const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text) element.textContent = text;
-  return element;
-}
-
 const SHOWN = 100;    // members shown at first, and rows that are unfolded from the beginning
 const CUT = 1000;     // characters of a string
 const INDENTED = 12;  // levels; those below move less
@@ -134,7 +106,7 @@ export function tree(text, {onValue} = {}) {
   // item returns the row of node, which path leads to.
   function item(node, path) {
     const element = make("div", "item"), line = make("div", "line");
-    const count = (node.members ?? node.items)?.length;
+    const size = (node.members ?? node.items)?.length;
     element.setAttribute("role", "treeitem");
     element.setAttribute("aria-level", path.length + 1);
     element.tabIndex = -1;
@@ -146,15 +118,15 @@ export function tree(text, {onValue} = {}) {
       line.append(name, make("span", "colon", ":"));
     }
     let about;
-    if (count === undefined) {
+    if (size === undefined) {
       line.append(...scalar(node));
       about = visible(node.text.slice(0, CUT));
       rows.set(element, {node, path, act: onValue && (() => onValue(path, node.text))});
     } else {
       const [left, right, one, more] = node.members ? ["{", "}", "member", "members"] : ["[", "]", "item", "items"];
-      about = `${count.toLocaleString()} ${count === 1 ? one : more}`;
-      line.append(make("span", "size", count ? `${left} ${about} ${right}` : left + right));
-      if (count) {
+      about = `${count(size)} ${size === 1 ? one : more}`;
+      line.append(make("span", "size", size ? `${left} ${about} ${right}` : left + right));
+      if (size) {
         const group = make("div", path.length < INDENTED ? "group" : "group deep");
         group.setAttribute("role", "group");
         group.hidden = true;
@@ -176,7 +148,7 @@ export function tree(text, {onValue} = {}) {
       return [value];
     }
     const cut = node.text.slice(0, CUT).replace(/[\ud800-\udbff]$|\\[^\\]{0,4}$/, "");
-    const button = make("button", "more", `show all ${node.text.length.toLocaleString()} characters`);
+    const button = make("button", "more", `show all ${count(node.text.length)} characters`);
     show(value, cut + "…");
     button.type = "button";
     button.onclick = () => {
@@ -195,7 +167,7 @@ export function tree(text, {onValue} = {}) {
     group.append(...added);
     const left = members.length - begin - added.length;
     if (left > 0) {
-      const more = make("div", "item"), label = `show more: ${left.toLocaleString()} are left`;
+      const more = make("div", "item"), label = `show more: ${count(left)} are left`;
       more.setAttribute("role", "treeitem");
       more.setAttribute("aria-level", path.length + 2);
       more.tabIndex = -1;
