@@ -214,7 +214,7 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
     const all = range(), {sums, size} = data, total = `${spanText(data.since, data.until, size)}  ·  ${entries(sums.at(-1))}`;
     const told = (begin, end) => `${spanText(edge(begin), edge(end), size)}  ·  ${entries(sums[end] - sums[begin])}`;
     if (cursor !== null && !(anchor !== null && all)) says.textContent = told(cursor, cursor + 1);
-    else says.textContent = all ? `selected ${told(...all)}` : total;
+    else says.textContent = all ? told(...all) : total;
     const top = data.counts.indexOf(Math.max(...data.counts));
     plot.setAttribute("aria-label", `Entries over time: ${total}; most, ${count(data.counts[top])}, in ${spanText(edge(top), edge(top + 1), size)}. ` +
       "Arrows move, with Shift they select, Enter selects and zooms in, Escape goes back.");
@@ -269,6 +269,8 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
   plot.addEventListener("pointerup", () => {
     if (!dragging) return;
     dragging = false;
+    cursor = anchor = null; // so that the selection is described, until the pointer moves on
+    render();
     tell();
   });
   plot.addEventListener("pointercancel", () => {
@@ -288,12 +290,13 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
   });
   plot.addEventListener("keydown", event => {
     if (!data || event.ctrlKey || event.altKey || event.metaKey) return;
-    const last = data.counts.length - 1, from = cursor ?? range()?.[0] ?? last;
+    const last = data.counts.length - 1, from = cursor ?? range()?.[0] ?? last + 1;
+    const within = i => Math.max(0, Math.min(last, i));
     const to = {ArrowLeft: from - 1, ArrowRight: from + 1, PageUp: from - 10, PageDown: from + 10, Home: 0, End: last}[event.key];
     if (to !== undefined) {
-      if (event.shiftKey) anchor ??= from;
+      if (event.shiftKey) anchor ??= within(from);
       else anchor = null;
-      cursor = cursor === null && !event.shiftKey ? from : Math.max(0, Math.min(last, to));
+      cursor = within(to);
       if (event.shiftKey) select(anchor, cursor);
       else render();
     } else if (event.key === "Enter") {

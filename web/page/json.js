@@ -92,8 +92,10 @@ export function find(node, path) {
 }
 
 const SHOWN = 100;    // members shown at first, and rows that are unfolded from the beginning
-const CUT = 1000;     // characters of a string
+const CUT = 1000;     // characters of a string, until more are asked for
+const LOT = 1 << 20;  // characters that are then added at once
 const INDENTED = 12;  // levels; those below move less
+const UNFOLDED = 5;   // levels that are unfolded from the beginning
 
 // tree returns an element that shows text, JSON, as a tree to fold: by mouse, or by the
 // arrows, Home and End. onValue(path, jsonText) is called when a value is chosen.
@@ -143,20 +145,20 @@ export function tree(text, {onValue} = {}) {
   function scalar(node) {
     const value = make("span", `value ${node.type}`);
     if (onValue) value.title = "filter by this value";
-    if (node.text.length <= 2 * CUT) {
-      show(value, node.text);
-      return [value];
-    }
-    const cut = node.text.slice(0, CUT).replace(/[\ud800-\udbff]$|\\[^\\]{0,4}$/, "");
-    const button = make("button", "more", `show all ${count(node.text.length)} characters`);
-    show(value, cut + "…");
-    button.type = "button";
-    button.onclick = () => {
-      value.textContent = "";
-      show(value, node.text);
-      button.remove();
+    const {length} = node.text, button = make("button", "more");
+    let end = 0;
+    const extend = by => {
+      const begin = end;
+      end = Math.min(begin + by, length);
+      if (/[\ud800-\udbff]/.test(node.text[end - 1])) end--; // half a character
+      show(value, node.text.slice(begin, end));
+      button.textContent = length - end <= LOT ? `… show all ${count(length)} characters` : `… show ${count(LOT)} more of ${count(length)} characters`;
+      if (end === length) button.remove();
     };
-    return [value, button];
+    button.type = "button";
+    button.onclick = () => extend(LOT);
+    extend(length <= 2 * CUT ? length : CUT);
+    return end < length ? [value, button] : [value];
   }
 
   // fill adds the next members of an unfolded item, and a row for more if there are more.
@@ -244,8 +246,8 @@ export function tree(text, {onValue} = {}) {
   // Unfold from the top down while there is room.
   let room = SHOWN;
   for (const queue = [current]; queue.length;) {
-    const element = queue.shift(), {node, group} = rows.get(element), size = (node.members ?? node.items)?.length;
-    if (!group || size > room && element !== current) continue;
+    const element = queue.shift(), {node, path, group} = rows.get(element), size = (node.members ?? node.items)?.length;
+    if (!group || path.length && (size > room || path.length >= UNFOLDED)) continue;
     queue.push(...fold(element, true));
     room -= size;
   }
