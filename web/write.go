@@ -7,7 +7,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
@@ -205,50 +204,42 @@ func describe(r *http.Request) (with server.Conversation, bad *fault) {
 		return with, &fault{http.StatusUnsupportedMediaType, fmt.Sprintf(
 			"not stored: the Content-Type is %q, want application/json for one entry or application/x-ndjson for one a line, in UTF-8 without an encoding", r.Header.Get("Content-Type"))}
 	}
-	return with, terms(r.URL.Query(), &with)
+	if err := terms(r, &with); err != nil {
+		return with, &fault{http.StatusBadRequest, "not stored: " + err.Error()}
+	}
+	return with, nil
 }
 
 // terms sets what the parameters of an append ask for.
-func terms(query url.Values, with *server.Conversation) *fault {
-	refuse := func(format string, a ...any) *fault {
-		return &fault{http.StatusBadRequest, "not stored: " + fmt.Sprintf(format, a...)}
+func terms(r *http.Request, with *server.Conversation) error {
+	values, err := parameters(r, []string{"batch", "if", "once", "receipt"})
+	var batch, once bool
+	if err == nil {
+		batch, err = flagOf(values, "batch")
 	}
-	var once, batch, expects bool
-	for name, values := range query {
-		if len(values) > 1 {
-			return refuse("%q occurs twice, want it once", name)
-		}
-		var ok bool
-		switch value := values[0]; name {
-		case "if":
-			var head uint64
-			if head, ok = whole(value); !ok {
-				return refuse("%q is %q, want a whole number from 0 on", name, value)
-			}
-			expects, with.On = true, appends.Condition{Kind: appends.Expect, Head: head}
-			continue
-		case "once":
-			once, ok = flag(value)
-		case "batch":
-			batch, ok = flag(value)
-		case "receipt":
-			with.Receipt, ok = flag(value)
-		default:
-			return refuse("an append has no parameter %q, only if, once, batch and receipt", name)
-		}
-		if !ok {
-			return refuse("%q is %q, want true or false", name, values[0])
+	if err == nil {
+		once, err = flagOf(values, "once")
+	}
+	if err == nil {
+		with.Receipt, err = flagOf(values, "receipt")
+	}
+	if expected := values.Get("if"); err == nil && values.Has("if") {
+		head, ok := whole(expected)
+		if with.On = (appends.Condition{Kind: appends.Expect, Head: head}); !ok {
+			err = fmt.Errorf("%q is %q, want a whole number from 0 on", "if", shorten(expected))
 		}
 	}
 	switch {
-	case expects && once:
-		return refuse(`it has both "if" and "once", want one of them`)
+	case err != nil:
+		return err
+	case values.Has("if") && once:
+		return errors.New(`it has both "if" and "once", want one of them`)
 	case batch && once:
-		return refuse(`it has both "batch" and "once", want one of them`)
+		return errors.New(`it has both "batch" and "once", want one of them`)
 	case batch && with.Form == server.OneEntry:
-		return refuse(`"batch" needs the Content-Type application/x-ndjson, with an entry a line`)
-	case expects && with.Form == server.EntryLines && !batch:
-		return refuse(`"if" needs "batch" with lines, since they get indices one after the other`)
+		return errors.New(`"batch" needs the Content-Type application/x-ndjson, with an entry a line`)
+	case values.Has("if") && with.Form == server.EntryLines && !batch:
+		return errors.New(`"if" needs "batch" with lines, since they get indices one after the other`)
 	case batch:
 		with.Form = server.OneBatch
 	case once:

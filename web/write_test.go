@@ -125,7 +125,7 @@ func TestAppend(t *testing.T) {
 			{"the type of a form", "", "application/x-www-form-urlencoded", "{}", 415, `{"error":"not stored: the Content-Type is \"application/x-www-form-urlencoded\", want`},
 			{"plain text", "", "text/plain", "{}", 415, `{"error":"not stored: the Content-Type is`},
 			{"another charset", "", jsonType + "; charset=latin1", "{}", 415, `{"error":"not stored: the Content-Type is`},
-			{"no such parameter", "?onse", jsonType, "{}", 400, `{"error":"not stored: an append has no parameter \"onse\", only if, once, batch and receipt"}`},
+			{"no such parameter", "?onse", jsonType, "{}", 400, `{"error":"not stored: unknown parameter \"onse\", want batch, if, once, receipt"}`},
 			{"a bad flag", "?once=1", jsonType, "{}", 400, `{"error":"not stored: \"once\" is \"1\", want true or false"}`},
 			{"a bad head", "?if=-1", jsonType, "{}", 400, `{"error":"not stored: \"if\" is \"-1\", want a whole number from 0 on"}`},
 			{"no head", "?if", jsonType, "{}", 400, `{"error":"not stored: \"if\" is \"\", want a whole number from 0 on"}`},
