@@ -17,6 +17,15 @@ export function position(text, byte) {
   return [at, at];
 }
 
+// refusedAt is where the error says that text was refused, as position has it, or null. A byte "of the
+// entry" counts from where the entry begins.
+export function refusedAt(text, error) {
+  const found = / at byte (\d+)( of the entry)?/.exec(error);
+  if (!found) return null;
+  const before = found[2] ? /^[ \t\r\n]*/.exec(text)[0].length : 0;
+  return position(text, before + Number(found[1]));
+}
+
 // appendForm fills element, a form. post(text) has {status, body}, with body parsed. maxEntry is the
 // limit in bytes, or returns it.
 export function appendForm(element, {post, maxEntry}) {
@@ -43,9 +52,9 @@ export function appendForm(element, {post, maxEntry}) {
 
   function refused(text, error) {
     says.replaceChildren(make("p", "bad", error));
-    const found = / at byte (\d+)/.exec(error);
+    const found = refusedAt(text, error);
     if (!found) return;
-    const [begin, end] = position(text, Number(found[1]));
+    const [begin, end] = found;
     const before = text.slice(Math.max(0, begin - AROUND), begin), after = text.slice(end, end + AROUND);
     const excerpt = make("pre"), mark = make("mark");
     if (begin > AROUND) excerpt.append("…");

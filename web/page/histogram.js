@@ -203,7 +203,7 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
       text.textContent = label;
       return at > width - 8 * label.length ? [] : [draw("line", {x1: at, x2: at, y1: HEIGHT, y2: HEIGHT + 5}), text];
     }));
-    into.hidden = !all || data.until - data.since <= SHORTEST;
+    into.hidden = !all || all[1] - all[0] === data.counts.length || data.until - data.since <= SHORTEST;
     out.hidden = !outer.length;
     clear.hidden = !selected;
     describe();

@@ -64,7 +64,7 @@ function chart(label, write) {
 // page is visible; latest is the newest answer.
 export function status(element, {fetchStat, onRefused}) {
   const charts = {
-    entries: chart("appends/s", count), bytes: chart("written/s", bytes), sync: chart("write + sync", duration),
+    entries: chart("appends/s", count), bytes: chart("written/s", bytes), sync: chart("sync", duration),
   };
   const samples = {entries: [], bytes: [], sync: []};
   const facts = {}, list = make("dl", "facts");

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import {position} from "../../../web/page/append.js";
+import {position, refusedAt} from "../../../web/page/append.js";
 import {download, field, records} from "../../../web/page/columns.js";
 import {instant, iso, ticks} from "../../../web/page/histogram.js";
 import {rates, sparkline} from "../../../web/page/status.js";
@@ -19,6 +19,14 @@ test("a byte of UTF-8 is found in a text of JavaScript", () => {
   assert.deepEqual(position(text, 14), [8, 8]);
   assert.deepEqual(position(text, 99), [8, 8]);
   assert.deepEqual(position("", 0), [0, 0]);
+});
+
+test("the byte of a refusal counts from the entry or from the text, as the error says", () => {
+  const text = ' \n{"ä":1,"ä":2}';
+  assert.deepEqual(refusedAt(text, 'not stored: duplicate member "ä" at byte 8 of the entry'), [9, 10]);
+  assert.deepEqual(refusedAt(text, "not stored: invalid JSON: found 0x22 at byte 10, want a value"), [9, 10]);
+  assert.deepEqual(refusedAt('{"a"', "not stored: invalid JSON: ends at byte 4, want ':'"), [4, 4]);
+  assert.equal(refusedAt(text, "not stored: the disk is full"), null);
 });
 
 const stat = (more = {}) => ({store: "x", uptime: 10, appends: {entries: 100, bytes: 1000}, sync: {batches: 10, seconds: 1}, ...more});
