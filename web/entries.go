@@ -39,20 +39,24 @@ func (h *Handler) entries(w http.ResponseWriter, r *http.Request) {
 	h.ask(t, a)
 }
 
-// ask holds the conversation of a read and completes its answer.
+// ask answers with a conversation, if the client is admitted.
 func (h *Handler) ask(t *talk, a *reply) {
-	w, r := a.w, t.request
-	token, name, _, ok := h.admitted(r)
+	token, name, _, ok := h.admitted(t.request)
 	if !ok {
-		(&fault{http.StatusUnauthorized, server.ErrUnauthorized.Error()}).answer(w)
+		(&fault{http.StatusUnauthorized, server.ErrUnauthorized.Error()}).answer(a.w)
 		return
 	}
-	err := h.config.Server.Converse(t, server.Conversation{Token: token, Name: name})
+	h.converse(t, a, server.Conversation{Token: token, Name: name})
+}
+
+// converse holds the conversation of a read and completes its answer.
+func (h *Handler) converse(t *talk, a *reply, with server.Conversation) {
+	err := h.config.Server.Converse(t, with)
 	t.finish()
 	switch {
 	case a.done:
 	case !a.begun:
-		h.refuse(w, r, err)
+		h.refuse(a.w, t.request, err)
 	default:
 		a.breakOff(why(err))
 	}

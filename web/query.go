@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -99,7 +100,7 @@ func parameters(r *http.Request, known []string) (url.Values, error) {
 	}
 	for name, all := range values {
 		if !slices.Contains(known, name) {
-			return nil, fmt.Errorf("unknown parameter %q, want %s", shorten(name), strings.Join(known, ", "))
+			return nil, fmt.Errorf("unknown parameter %q, want %s", shorten(name), cmp.Or(strings.Join(known, ", "), "none"))
 		}
 		if len(all) > 1 {
 			return nil, fmt.Errorf("%q occurs twice, want it once", name)
