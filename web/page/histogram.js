@@ -1,77 +1,12 @@
 // How many entries were stored when: bars over time, of which a span can be selected.
 
 import {count, draw, make} from "./text.js";
+import {instant, iso, spanText, ticks} from "./time.js";
 
 const HEIGHT = 56, AXIS = 18;   // px
 const BAR = 7;                  // px, about, with the gap
 const APART = 3000;             // ms between two refreshes, at least
 const SHORTEST = 1;             // ms that can be zoomed into
-
-const UNIT = {ms: 1, s: 1000, min: 60_000, h: 3_600_000, d: 86_400_000};
-const STEPS = [
-  ...[1, 2, 5, 10, 20, 50, 100, 200, 500].map(n => n * UNIT.ms), ...[1, 2, 5, 10, 15, 30].map(n => n * UNIT.s),
-  ...[1, 2, 5, 10, 15, 30].map(n => n * UNIT.min), ...[1, 2, 3, 6, 12].map(n => n * UNIT.h),
-];
-const DAYS = [1, 2, 7, 14], MONTHS = [1, 2, 3, 6, 12, 24, 60, 120];
-const NAMES = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-const two = n => String(n).padStart(2, "0");
-
-// instant is a time in ms, with its µs as a fraction; iso is one as text, in µs.
-export function instant(text) {
-  const fraction = /\.(\d{3})(\d{1,3})/.exec(text);
-  return Date.parse(text) + (fraction ? Number(`0.${fraction[2]}`) : 0);
-}
-export function iso(ms) {
-  const whole = Math.floor(ms), micro = Math.min(999, Math.round((ms - whole) * 1000));
-  return new Date(whole).toISOString().slice(0, -1) + String(micro).padStart(3, "0") + "Z";
-}
-
-// ticks are times in ms with labels, local and round, at most most of them.
-export function ticks(since, until, most) {
-  const span = until - since, found = [], fits = step => span / step <= most;
-  if (!(span > 0) || most < 1) return found;
-  const step = STEPS.find(fits);
-  if (step) {
-    // Local hours need not begin with those of UTC, and change with summer time.
-    const zone = new Date(since).getTimezoneOffset() * UNIT.min;
-    for (let t = Math.ceil((since - zone) / step) * step + zone; t < until; t += step) {
-      const d = new Date(t);
-      let label = `${two(d.getHours())}:${two(d.getMinutes())}`;
-      if (step >= UNIT.h && label === "00:00") label = `${d.getDate()} ${NAMES[d.getMonth()]}`;
-      else if (step < UNIT.min) label += `:${two(d.getSeconds())}`;
-      if (step < UNIT.s) label += `.${String(d.getMilliseconds()).padStart(3, "0")}`;
-      found.push({time: t, label});
-    }
-    return found;
-  }
-  const first = new Date(since), days = DAYS.find(n => fits(n * UNIT.d));
-  const months = MONTHS.find(n => fits(n * 30.4 * UNIT.d)) ?? 12 * 10 ** Math.ceil(Math.log10(span / most / (365 * UNIT.d)));
-  const d = days ? new Date(first.getFullYear(), first.getMonth(), first.getDate() + 1)
-    : new Date(first.getFullYear() - first.getFullYear() % Math.max(1, months / 12), 0, 1);
-  while (d < until) {
-    const january = d.getMonth() === 0 && (!days || d.getDate() === 1);
-    if (d >= since) found.push({time: +d, label: january && !days ? String(d.getFullYear()) : (days ? `${d.getDate()} ` : "") + NAMES[d.getMonth()]});
-    if (days) d.setDate(d.getDate() + days);
-    else d.setMonth(d.getMonth() + months);
-  }
-  return found;
-}
-
-// moment writes a local time as finely as a bucket of ms needs it.
-function moment(time, ms, withDay) {
-  const d = new Date(time);
-  let text = withDay ? `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())} ` : "";
-  text += `${two(d.getHours())}:${two(d.getMinutes())}`;
-  if (ms < 10 * UNIT.min) text += `:${two(d.getSeconds())}`;
-  if (ms < UNIT.s) text += `.${String(d.getMilliseconds()).padStart(3, "0")}`;
-  return text;
-}
-
-// spanText writes a time span, its day once if it is the same.
-function spanText(since, until, ms) {
-  const sameDay = new Date(since).toDateString() === new Date(until).toDateString();
-  return `${moment(since, ms, true)} – ${moment(until, ms, !sameDay)}`;
-}
 
 // histogram shows in element how many entries were stored when. fetchCounts(since, until, buckets) has the
 // answer of GET /histogram, for two ISO times, or for null and null the whole log. onSelect(since, until, first) is
@@ -93,13 +28,11 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
   const into = button("zoom in", "show only the selected time (Enter)", zoom);
   const out = button("zoom out", "show what was shown before (Esc)", back);
   const clear = button("clear", "select nothing (Esc)", () => unselect());
-  says.setAttribute("aria-live", "polite");
   head.append(says, buttons);
   svg.append(span, cursorBar, bars, picked, base, marker, axis);
   plot.append(svg);
   plot.tabIndex = 0;
-  plot.setAttribute("role", "application");
-  plot.setAttribute("aria-roledescription", "histogram");
+  plot.setAttribute("role", "slider"); // so that a screen reader says the bucket that the arrows come to
   element.classList.add("histogram");
   element.replaceChildren(head, plot);
 
@@ -216,8 +149,11 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
     if (cursor !== null && !(anchor !== null && all)) says.textContent = told(cursor, cursor + 1);
     else says.textContent = all ? told(...all) : total;
     const top = data.counts.indexOf(Math.max(...data.counts));
+    for (const [name, value] of [["min", 0], ["max", data.counts.length - 1], ["now", cursor ?? all?.[0] ?? data.counts.length - 1], ["text", says.textContent]]) {
+      plot.setAttribute("aria-value" + name, value);
+    }
     plot.setAttribute("aria-label", `Entries over time: ${total}; most, ${count(data.counts[top])}, in ${spanText(edge(top), edge(top + 1), size)}. ` +
-      "Arrows move, with Shift they select, Enter selects and zooms in, Escape goes back.");
+      "Arrows move, with Shift they select, Enter selects and then zooms in, Escape goes back.");
   }
 
   function select(a, b) {

@@ -5,8 +5,8 @@ import test from "node:test";
 
 import {position, refusedAt} from "../../../web/page/append.js";
 import {download, field, records} from "../../../web/page/columns.js";
-import {instant, iso, ticks} from "../../../web/page/histogram.js";
 import {rates, sparkline} from "../../../web/page/status.js";
+import {instant, iso, spanText, ticks} from "../../../web/page/time.js";
 
 test("a byte of UTF-8 is found in a text of JavaScript", () => {
   const text = 'a"äß€😀z';
@@ -58,6 +58,13 @@ test("a time keeps its microseconds", () => {
   }
   assert.equal(iso(instant("2026-11-28T09:00:00Z")), "2026-11-28T09:00:00.000000Z");
   assert.equal(iso(instant("2026-11-28T09:00:00.5Z")), "2026-11-28T09:00:00.500000Z");
+});
+
+test("a span is written as finely as it needs, its day once", () => {
+  const at = s => +new Date(s);
+  assert.equal(spanText(at("2026-11-28T09:00:00"), at("2026-11-28T10:00:00"), 3.6e6), "2026-11-28 09:00 – 10:00");
+  assert.equal(spanText(at("2026-11-28T09:00:00"), at("2026-11-29T10:00:10"), 10_000), "2026-11-28 09:00:00 – 2026-11-29 10:00:10");
+  assert.equal(spanText(at("2026-11-28T09:00:00"), at("2026-11-28T09:00:00.005"), 5), "2026-11-28 09:00:00.000 – 09:00:00.005");
 });
 
 test("ticks are round, within the time, and few enough, from milliseconds to centuries", () => {
