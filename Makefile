@@ -4,7 +4,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARY       = tcp-log-server
 
-.PHONY: build check fmt vet lint test interop faults mutations bench bench-compare bench-pair module clean
+.PHONY: build check fmt vet lint test interop page page-picture faults mutations bench bench-compare bench-pair module clean
 
 build:
 	$(GO) build -o $(BINARY) .
@@ -16,8 +16,8 @@ fmt:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:" $$unformatted; exit 1; fi
 
-# The bench and the faults are modules of their own.
-MODULES = . test/bench test/faults
+# The bench, the faults and the tests of the page are modules of their own.
+MODULES = . test/bench test/faults test/page
 
 vet:
 	@set -e; for module in $(MODULES); do (cd $$module && $(GO) vet ./...); done
@@ -37,6 +37,21 @@ interop: build
 	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
 		echo "interop: skipped, there is no node and npm here"; \
 	else cd test/interop && npm ci --silent --no-audit --no-fund && TCP_LOG_SERVER=../../$(BINARY) node --test; fi
+
+# page drives the page of the built server in Chromium, and leaves pictures of it in
+# test/page/pictures. It needs chromium; with npm it looks for faults in accessibility by
+# axe-core too. PAGE=Filter is that of the tests with such names.
+PAGE     ?= .
+CHROMIUM ?= chromium
+page: build
+	@if ! command -v $(CHROMIUM) >/dev/null; then \
+		echo "page: skipped, there is no chromium here (apt install chromium, or CHROMIUM=path)"; \
+	else cd test/page && { ! command -v npm >/dev/null || npm ci --silent --no-audit --no-fund; } && \
+		TCP_LOG_SERVER=../../$(BINARY) CHROMIUM=$(CHROMIUM) $(GO) test -count=1 -run '$(PAGE)' .; fi
+
+# page-picture makes the README's picture of the page again.
+page-picture: build
+	@cd test/page && TCP_LOG_SERVER=../../$(BINARY) PAGE_PICTURE=../../docs/page.png $(GO) test -count=1 -run TestPicture .
 
 # faults makes disks, networks and peers of the built server fail, and checks the log
 # afterwards: see docs/RELIABILITY.md. It needs Linux, and for most of it root, strace and loop

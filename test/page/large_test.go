@@ -1,0 +1,163 @@
+package page
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// TestLarge: the page with a log of 5,000,000 entries.
+func TestLarge(t *testing.T) {
+	began := time.Now()
+	const head = 5_000_000
+	s := start(t, "DATA="+large(t, head/1_000_000))
+	if got := s.head(); got != head {
+		t.Fatalf("the head is %d", got)
+	}
+	t.Logf("the log took %v", time.Since(began))
+
+	t.Run("Scroll", func(t *testing.T) { testScroll(t, s, head) })
+	t.Run("GoTo", func(t *testing.T) { testGoTo(t, s, head) })
+	t.Run("Filter", func(t *testing.T) { testFilter(t, s, head) })
+	t.Run("Histogram", func(t *testing.T) { testHistogram(t, s, head) })
+	t.Run("Permalink", func(t *testing.T) { testPermalink(t, s) })
+}
+
+// testScroll drags the list's scrollbar to ten places.
+func testScroll(t *testing.T, s *server, head int) {
+	p := open(t, s, "/")
+	p.sees(uint64(head))
+	var most time.Duration
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range 10 {
+		part := random.Float64()
+		began := time.Now()
+		eval[bool](p, `(e => (e.scrollTop = %f * (e.scrollHeight - e.clientHeight), true))(`+scroller+`)`, part)
+		want := part * float64(head)
+		p.awaitFor(5*time.Second, "the entries around "+fmt.Sprint(int(want)), filled+" && Math.abs(("+seen+")()[0] - %f) < %f", want, float64(head)/100)
+		took := time.Since(began)
+		most = max(most, took)
+		if got := p.indices(); !follows(got) {
+			t.Errorf("place %d shows %v", i, got)
+		}
+		if i == 4 {
+			p.picture("large")
+		}
+	}
+	heap := p.heap()
+	t.Logf("each of ten places was shown within %v; the heap is %.1f MB", most, heap)
+	if most > time.Second {
+		t.Errorf("a place took %v", most)
+	}
+	if heap > 150 {
+		t.Errorf("the heap is %.1f MB", heap)
+	}
+	eval[bool](p, `(e => (e.scrollTop = 0, true))(`+scroller+`)`)
+	p.sees(1)
+	eval[bool](p, `(e => (e.scrollTop = e.scrollHeight, true))(`+scroller+`)`)
+	p.sees(uint64(head))
+}
+
+// scroller is the element that scrolls the list, and filled whether all its rows have their entries.
+const (
+	scroller = `[$("#list"), ...$$("#list *")].find(e => e.scrollHeight > e.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(e).overflowY))`
+	filled   = `$$("#list [data-index]").length > 10 && $$("#list [data-index]").every(r => r.textContent.length > 20)`
+)
+
+func testGoTo(t *testing.T, s *server, head int) {
+	p := open(t, s, "/")
+	p.sees(uint64(head))
+	p.fill("#goto", "1234567")
+	p.sees(1234567)
+	p.await("the list to have the entry's text", `$('#list [data-index="1234567"]').textContent.includes("/items/656")`)
+	p.picture("goto-index")
+
+	at := storedAt(p, 2_500_001)
+	p.fill("#goto", at)
+	p.sees(2_500_001)
+	p.picture("goto-time")
+	p.fill("#goto", "nonsense")
+	p.await("the refusal", `/nonsense/.test(document.body.innerText)`)
+	p.sees(2_500_001)
+}
+
+// storedAt is when an entry was stored, as the server says it.
+func storedAt(p *tab, index int) string {
+	p.t.Helper()
+	return eval[string](p, `fetch("/entries?from=%d&read=1&time").then(r => r.text()).then(t => JSON.parse(t.split("\n")[0]).time)`, index)
+}
+
+func testFilter(t *testing.T, s *server, head int) {
+	p := open(t, s, "/")
+	p.sees(uint64(head))
+	p.fill("#filter", `user = "user7"`)
+	p.visible("#progress")
+	p.await("matches to be shown", matching, `"user7"`)
+	p.picture("filter")
+	if eval[bool](p, shown+`($("#stop"))`) {
+		p.click("#stop")
+	}
+	p.hidden("#stop")
+	p.picture("filter-stopped")
+
+	// One that matches late is looked for through the whole log.
+	p.fill("#filter", `n = 4999999`)
+	p.sees(4_999_999)
+	p.await("only it", "("+seen+")().length === 1")
+	p.picture("filter-one")
+
+	// In its context there are its neighbours.
+	p.click(`#list [data-index="4999999"]`)
+	p.visible("#entry")
+	p.fill("#filter", "")
+	p.sees(4_999_998)
+	p.fill("#filter", `user = `)
+	p.await("the refusal", `$("#filter").validationMessage || $("#filter").getAttribute("aria-invalid") === "true"`)
+	p.picture("filter-refused")
+}
+
+// matching says that there are rows, and that all have a text.
+const matching = `$$("#list [data-index]").length > 3 && $$("#list [data-index]").every(r => r.textContent.includes(%s))`
+
+func testHistogram(t *testing.T, s *server, head int) {
+	p := open(t, s, "/")
+	p.sees(uint64(head))
+	p.await("the bars", `($("#histogram .bars")?.getAttribute("d") ?? "").length > 100`)
+	b := p.box("#histogram .plot")
+	p.drag(b.X+b.Width/4, b.Y+b.Height/2, b.X+b.Width/2, b.Y+b.Height/2)
+	p.await("the selection", `/selected/.test($("#histogram").innerText)`)
+	p.await("its first entry", filled+" && Math.abs(("+seen+")()[0] - %d) < %d", head/4, head/50)
+	p.picture("histogram")
+	if got := p.indices(); !follows(got) {
+		t.Errorf("the list shows %v", got)
+	}
+}
+
+func testPermalink(t *testing.T, s *server) {
+	p := open(t, s, "/#/3456789")
+	p.sees(3_456_789)
+	p.await("the entry", verified("yes"))
+	p.picture("permalink")
+	before := p.indices()
+	p.do(chromedp.Reload())
+	p.sees(3_456_789)
+	p.await("the entry", verified("yes"))
+	p.await("the same rows", "JSON.stringify(("+seen+")()) === %s", strings.ReplaceAll(fmt.Sprint(before), " ", ","))
+	if after := p.indices(); !slices.Equal(before, after) {
+		t.Errorf("it shows %v, after reloading %v", before, after)
+	}
+	p.fill("#goto", "77")
+	p.sees(77)
+	p.do(chromedp.NavigateBack())
+	p.sees(3_456_789)
+}
+
+// verified says what the opened entry's check has found.
+func verified(answer string) string {
+	return `$("#entry")?.dataset.verified === "` + answer + `" || !!$('#entry [data-verified="` + answer + `"]')`
+}
