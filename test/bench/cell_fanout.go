@@ -15,21 +15,22 @@ func fanoutCell(followers, perSecond int) cell {
 	return cell{group: "fanout", name: name, noNull: true, run: func(r *runner, t *target) (measurement, error) {
 		var m measurement
 		err := r.withServer(t, nil, func(p *process) (err error) {
-			m, err = r.fanout(t, p, followers, perSecond)
+			load := newReaderLoad(p.addr, followers, 0, func() reader { return t.read(readPlan{follow: true}) })
+			m, err = r.fanout(t, p, load, perSecond)
 			return err
 		})
 		return m, err
 	}}
 }
 
-func (r *runner) fanout(t *target, p *process, followers, perSecond int) (measurement, error) {
+// fanout appends to p and measures the deliveries to load, whose connections follow it.
+func (r *runner) fanout(t *target, p *process, load *readerLoad, perSecond int) (measurement, error) {
 	var (
 		latency histogram
 		from    atomic.Int64 // entries sent at or after it count
 		seen    atomic.Int64
 	)
 	from.Store(1 << 62)
-	load := newReaderLoad(p.addr, followers, 0, func() reader { return t.read(readPlan{follow: true}) })
 	load.visit = func(entry []byte) {
 		if sent, ok := stampOf(entry); ok && sent >= from.Load() {
 			latency.record(now() - sent)
@@ -70,7 +71,7 @@ func (r *runner) fanout(t *target, p *process, followers, perSecond int) (measur
 		stop()
 		return nil, err
 	}
-	want := int64(sent) * int64(followers)
+	want := int64(sent) * int64(load.conns)
 	for end := now() + int64(10*time.Second); seen.Load() < want && now() < end; {
 		time.Sleep(time.Millisecond)
 	}

@@ -33,6 +33,7 @@ func allCells(s settings) []cell {
 	cells = append(cells, clientCells(s)...)
 	cells = append(cells, settlingCells()...)
 	cells = append(cells, safeCells(s)...)
+	cells = append(cells, httpCells(s)...)
 	return append(cells, ownCells(s)...)
 }
 

@@ -37,6 +37,12 @@ func TestEntries(t *testing.T) {
 	}
 }
 
+// responseHeader begins a response in chunks.
+const responseHeader = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+// chunk is a chunk of a response; an empty one ends it.
+func chunk(text string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(text), text) }
+
 // appenderCase is a codec with the acknowledgements of its first two appends.
 type appenderCase struct {
 	name  string
@@ -57,6 +63,12 @@ func appenderCases() []appenderCase {
 		{"nats", func() appender { return newNATSAppender(entries(), 3) },
 			"MSG _B.3 1 22\r\n{\"stream\":\"s\",\"seq\":1}\r\nPING\r\nMSG _B.3 1 22\r\n{\"stream\":\"s\",\"seq\":2}\r\n",
 			"MSG _B.3 1 13\r\n{\"error\":\"no\"}\r\n"},
+		{"POST of one", func() appender { return &postAppender{entries: entries()} },
+			"HTTP/1.1 201 Created\r\nLocation: /entries/9\r\nContent-Length: 12\r\n\r\n{\"index\":9}\nHTTP/1.1 201 Created\r\nContent-Length: 13\r\n\r\n{\"index\":10}\n",
+			"HTTP/1.1 409 Conflict\r\nContent-Length: 13\r\n\r\n{\"error\":\"\"}\n"},
+		{"POST of lines", func() appender { return &linesAppender{entries: entries()} },
+			responseHeader + chunk("{\"index\":9}\n{\"inde") + chunk("x\":10}\n"),
+			responseHeader + chunk("{\"error\":\"\"}\n")},
 	}
 }
 
@@ -114,6 +126,14 @@ func TestReaders(t *testing.T) {
 			"MSG s 1 $JS.ACK.s.r0.1.1.1.17.1 7\r\n" + a + "\r\nHMSG _B.0 1 $JS.FC.x 32 32\r\nNATS/1.0 100 FlowControl\r\nx: y\r\n\r\nMSG s 1 $JS.ACK.s.r0.1.2.2.17.0 7\r\n" + b + "\r\n",
 			"MSG s 1 $JS.ACK.s.r0.1.4.4.17.0 7\r\n" + b + "\r\n",
 			newNATSReader(readPlan{})},
+		{"http", "GET /entries?from=1 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+			responseHeader + chunk("{\"index\":1,\"entry\":"+a+"}\n{\"inde") + chunk("x\":2,\"entry\":"+b+"}\n{\"head\":2}\n") + chunk(""),
+			responseHeader + chunk("{\"index\":4,\"entry\":"+a+"}\n"),
+			newHTTPReader(readPlan{})},
+		{"http following", "Accept: text/event-stream\r\n\r\n",
+			responseHeader + chunk("id: 1\ndata: {\"index\":1,\"entry\":"+a+"}\n\n") + chunk(":\n\n") + chunk("id: 2\ndata: {\"index\":2,\"entry\":"+b+"}\n\n") + chunk("event: current\ndata: {\"current\":true}\n\n"),
+			chunk("id: 4\ndata: {\"index\":4,\"entry\":" + a + "}\n\n"),
+			newHTTPReader(readPlan{follow: true})},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

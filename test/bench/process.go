@@ -20,6 +20,7 @@ import (
 type process struct {
 	cmd  *exec.Cmd
 	addr string
+	page string        // the address of HTTP, if it was started with that
 	done chan struct{} // closed when the process has ended
 	err  error
 }
@@ -47,8 +48,8 @@ func startProcess(cmd *exec.Cmd, log string) (*process, error) {
 }
 
 // startListening starts a server that announces its port on stdout in a JSON
-// line, as this project's server does.
-func startListening(cmd *exec.Cmd, log string) (*process, error) {
+// line, as this project's server does, and with page in another that of HTTP.
+func startListening(cmd *exec.Cmd, log string, page bool) (*process, error) {
 	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -61,7 +62,7 @@ func startListening(cmd *exec.Cmd, log string) (*process, error) {
 		return nil, err
 	}
 	lines := bufio.NewReader(out)
-	for {
+	for p.addr == "" || page && p.page == "" {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
 			out.Close()
@@ -72,9 +73,12 @@ func startListening(cmd *exec.Cmd, log string) (*process, error) {
 			Event string `json:"event"`
 			Port  int    `json:"port"`
 		}
-		if json.Unmarshal(line, &event) == nil && event.Event == "listening" {
+		json.Unmarshal(line, &event) // or no event
+		switch event.Event {
+		case "listening":
 			p.addr = fmt.Sprintf("127.0.0.1:%d", event.Port)
-			break
+		case "page":
+			p.page = fmt.Sprintf("127.0.0.1:%d", event.Port)
 		}
 	}
 	// Keep reading the server's log: a full pipe would block the server.

@@ -97,12 +97,16 @@ func (r *runner) run(cells []cell, targets []*target) error {
 
 // withServer runs work against a server with a fresh data folder.
 func (r *runner) withServer(t *target, env []string, work func(p *process) error) error {
-	dir, err := os.MkdirTemp(r.temp, t.name+"-")
-	if err != nil {
+	return r.withFreshServer(t, startOptions{env: env}, work)
+}
+
+// withFreshServer is withServer, with options in which the folder is not set.
+func (r *runner) withFreshServer(t *target, o startOptions, work func(p *process) error) (err error) {
+	if o.dir, err = os.MkdirTemp(r.temp, t.name+"-"); err != nil {
 		return err
 	}
-	defer removeData(dir)
-	return r.withServerOn(t, startOptions{dir: dir, env: env}, work)
+	defer removeData(o.dir)
+	return r.withServerOn(t, o, work)
 }
 
 // withServerOn starts a server, runs work and stops the server.

@@ -34,6 +34,7 @@ type startOptions struct {
 	// for the reading cells. It is restarted without it before it is measured.
 	filling bool
 	env     []string
+	page    bool // serve HTTP too; only this project's server can
 }
 
 // lanes numbers the connections of a run, so that all entries are distinct.
@@ -62,7 +63,10 @@ func logTarget(name, version, settings string, command func() *exec.Cmd) *target
 			cmd := command()
 			cmd.Env = append(os.Environ(), "PORT=0", "HOST=127.0.0.1", "DATA="+o.dir)
 			cmd.Env = append(cmd.Env, o.env...)
-			return startListening(cmd, serverLog(o.dir))
+			if o.page {
+				cmd.Env = append(cmd.Env, "HTTP=127.0.0.1:0")
+			}
+			return startListening(cmd, serverLog(o.dir), o.page)
 		},
 		appender: func(entries *entrySource, lane int) appender { return &logAppender{entries: entries} },
 		reader:   func(plan readPlan) reader { return newLogReader(plan, false) },

@@ -107,7 +107,7 @@ func original(temp string) (*target, error) {
 		cmd := exec.Command("node", script)
 		cmd.Env = append(os.Environ(), fmt.Sprintf("PORT=%d", port),
 			"LEVELDOWN="+level, "BLOBS="+filepath.Join(o.dir, "blobs"))
-		return startListening(cmd, serverLog(o.dir))
+		return startListening(cmd, serverLog(o.dir), false)
 	}
 	t.appender = func(entries *entrySource, lane int) appender { return &logAppender{entries: entries} }
 	t.reader = func(plan readPlan) reader { return newLogReader(plan, true) }
