@@ -109,7 +109,8 @@ export function status(element, {fetchStat, onRefused}) {
       used.className = part > 0.95 ? "bad" : "";
       facts.disk.replaceChildren(`${bytes(s.disk.used)} used, ${bytes(s.disk.free)} free `, full);
     }
-    facts.server.textContent = `${s.version}, up ${duration(s.uptime)}`;
+    facts.server.textContent = `${s.version.split(" (")[0]}, up ${duration(s.uptime)}`;
+    facts.server.title = s.version;
   }
 
   async function ask() {
