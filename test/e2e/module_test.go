@@ -38,7 +38,7 @@ func TestRenameModule(t *testing.T) {
 	if got := strings.TrimSpace(run("go", "list", "-m")); got != module {
 		t.Errorf("the module is %s, want %s", got, module)
 	}
-	for _, of := range []string{".", "test/bench", "test/faults"} { // that all imports of all packages are there
+	for _, of := range []string{".", "test/bench", "test/faults", "test/page"} { // that all imports of all packages are there
 		run("go", "list", "-C", of, "-deps", "-test", "./...")
 	}
 	run("go", "build", "-ldflags", "-X "+module+"/internal/build.version=v9.8.7", "-o", "renamed", ".")
@@ -55,7 +55,7 @@ func TestRenameModule(t *testing.T) {
 
 // noneLeft fails the test for each Go file that names a package under the module's old name.
 func noneLeft(t *testing.T, dir string) {
-	old := regexp.MustCompile(`[^A-Za-z0-9._/-]tcp-log-server/(cli|daemon|engine|segment|server|fsck|backup|client|canonical|internal|test)[^A-Za-z0-9_-]`)
+	old := regexp.MustCompile(`[^A-Za-z0-9._/-]tcp-log-server/(cli|daemon|engine|segment|server|fsck|backup|client|canonical|internal|test|web)[^A-Za-z0-9_-]`)
 	files := 0
 	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || filepath.Ext(path) != ".go" || filepath.Base(path) == "module_test.go" {
@@ -88,7 +88,7 @@ func copyTree(t *testing.T, dir string) {
 			return nil
 		}
 		switch filepath.Ext(name) {
-		case ".go", ".mod", ".sum", ".mk", ".md", ".sh", ".s":
+		case ".go", ".mod", ".sum", ".mk", ".md", ".sh", ".s", ".html", ".css", ".js":
 		default:
 			if name != "Makefile" && name != "Dockerfile" && filepath.Base(filepath.Dir(path)) != "mutations" {
 				return nil

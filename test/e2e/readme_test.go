@@ -147,10 +147,11 @@ func TestNetcats(t *testing.T) {
 	t.Logf("%d of %d lines were run", ran, len(lines))
 }
 
-// copySources copies what `go build .` needs to dir: the sources of the packages that it builds, and
+// copySources copies what `go build .` needs to dir: the sources of the packages that it builds, what they embed, and
 // nothing else in the clone.
 func copySources(dir string) error {
-	const files = `{{with .Module}}{{if .Main}}{{range $.GoFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`
+	const files = `{{with .Module}}{{if .Main}}{{range $.GoFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}` +
+		`{{range $.EmbedFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`
 	out, err := exec.Command("go", "list", "-deps", "-f", files, ".").Output()
 	if err != nil {
 		return fmt.Errorf("go list: %w", err)
