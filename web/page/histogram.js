@@ -147,7 +147,7 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
     const all = range(), {sums, size} = data, total = `${spanText(data.since, data.until, size)}  ·  ${entries(sums.at(-1))}`;
     const told = (begin, end) => `${spanText(edge(begin), edge(end), size)}  ·  ${entries(sums[end] - sums[begin])}`;
     if (cursor !== null && !(anchor !== null && all)) says.textContent = told(cursor, cursor + 1);
-    else says.textContent = all ? told(...all) : total;
+    else says.textContent = all ? `${told(...all)} selected` : total;
     const top = data.counts.indexOf(Math.max(...data.counts));
     for (const [name, value] of [["min", 0], ["max", data.counts.length - 1], ["now", cursor ?? all?.[0] ?? data.counts.length - 1], ["text", says.textContent]]) {
       plot.setAttribute("aria-value" + name, value);
