@@ -78,7 +78,7 @@ func TestTalkIsStuck(t *testing.T) {
 // deadline, Close or the end of the answer.
 func TestTalkInput(t *testing.T) {
 	defer func(d time.Duration) { idleTime = d }(idleTime)
-	idleTime = time.Millisecond
+	idleTime = 10 * time.Millisecond
 	for _, tt := range []struct {
 		name string
 		end  func(*talk, context.CancelFunc)
@@ -88,7 +88,7 @@ func TestTalkInput(t *testing.T) {
 		{"a deadline", func(talk *talk, _ context.CancelFunc) { talk.SetReadDeadline(past) }, os.ErrDeadlineExceeded},
 		{"Close", func(talk *talk, _ context.CancelFunc) { talk.Close() }, net.ErrClosed},
 		{"the end of the answer", func(talk *talk, _ context.CancelFunc) { talk.endInput() }, io.EOF},
-		{"a comment that is stuck", func(talk *talk, _ context.CancelFunc) { talk.SetWriteDeadline(time.Now().Add(5 * time.Millisecond)) }, os.ErrDeadlineExceeded},
+		{"a comment that is stuck, after a deadline when nothing was written", func(talk *talk, _ context.CancelFunc) { talk.SetWriteDeadline(time.Now().Add(2 * time.Millisecond)) }, os.ErrDeadlineExceeded},
 	} {
 		for _, early := range []bool{false, true} {
 			ctx, leave := context.WithCancel(t.Context())
