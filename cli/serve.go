@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -59,8 +60,10 @@ func settings() []cli.Flag {
 		&cli.StringFlag{Name: "tls-client-ca", Sources: variable("TLS_CLIENT_CA"), Usage: "PEM `file` of the authorities whose certificates admit clients"},
 		&cli.StringFlag{Name: "tls-min-version", Sources: variable("TLS_MIN_VERSION"), Value: "1.3", Usage: "oldest `version` of TLS to accept: 1.3 or 1.2"},
 		&cli.StringFlag{Name: "tokens", Sources: variable("TOKENS"), Usage: "`file` of the tokens that admit clients, lines `name sha256-of-token read|write|both`"},
-		&cli.BoolFlag{Name: "insecure", Sources: variable("INSECURE"), Usage: "allow a --host without access control, or --metrics, on an address other than loopback"},
+		&cli.BoolFlag{Name: "insecure", Sources: variable("INSECURE"), Usage: "allow a --host or --http without access control, or --metrics, on an address other than loopback"},
 		&cli.StringFlag{Name: "http", Sources: variable("HTTP"), Usage: "`host:port` on which to serve HTTP and the page; :8090 is on --host (default: off)"},
+		&cli.StringFlag{Name: "http-names", Sources: variable("HTTP_NAMES"), Usage: "`names` by which browsers reach --http, beside localhost and its address: a,b"},
+		&cli.StringFlag{Name: "http-origins", Sources: variable("HTTP_ORIGINS"), Usage: "`origins` of other sites whose pages may use --http: https://a,https://b"},
 		&cli.StringFlag{Name: "metrics", Sources: variable("METRICS"), Usage: "`host:port` on which to serve /metrics, /healthz and /readyz over HTTP (default: off)"},
 		&cli.BoolFlag{Name: "pprof", Sources: variable("PPROF"), Usage: "serve /debug/pprof on --metrics too"},
 	}
@@ -100,13 +103,24 @@ func daemonConfig(cmd *cli.Command) (config daemon.Config, level zerolog.Level, 
 		return config, 0, daemon.ConfigError(fmt.Sprintf("tls-min-version is %q, want 1.3 or 1.2", version))
 	}
 	config.Tokens, config.Insecure = cmd.String("tokens"), cmd.Bool("insecure")
-	config.HTTP = cmd.String("http")
+	config.HTTP, config.HTTPNames, config.HTTPOrigins = cmd.String("http"), listed(cmd.String("http-names")), listed(cmd.String("http-origins"))
 	config.Metrics, config.Pprof = cmd.String("metrics"), cmd.Bool("pprof")
 	config.Systemd = true
 	if level, err = daemon.ParseLevel(cmd.String("log-level")); err != nil {
 		return config, 0, err
 	}
 	return config, level, config.Validate()
+}
+
+// listed are the parts of a list with commas.
+func listed(list string) (parts []string) {
+	if list == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(list, ",") {
+		parts = append(parts, strings.TrimSpace(part))
+	}
+	return parts
 }
 
 // serve runs the daemon until a signal ends it.

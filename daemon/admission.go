@@ -46,17 +46,23 @@ func (a *admission) configure(config *server.Config) {
 	if a.certificates != nil {
 		config.TLS = a.certificates.Config()
 	}
-	if a.tokens != nil {
-		config.Tokens = func(hash [32]byte) (string, server.Rights) {
-			name, read, write := a.tokens.Rights(hash)
-			return name, server.Rights{Read: read, Write: write}
-		}
+	config.Tokens = a.rights()
+}
+
+// rights returns server.Config.Tokens, nil without tokens.
+func (a *admission) rights() func(hash [32]byte) (name string, rights server.Rights) {
+	if a.tokens == nil {
+		return nil
+	}
+	return func(hash [32]byte) (string, server.Rights) {
+		name, read, write := a.tokens.Rights(hash)
+		return name, server.Rights{Read: read, Write: write}
 	}
 }
 
-// warn logs what is allowed but risky at addr, and a certificate that expires soon.
-func (a *admission) warn(addr net.Addr) {
-	if !isLoopback(addr) {
+// warn logs what is allowed but risky at the addresses, and a certificate that expires soon.
+func (a *admission) warn(addrs []net.Addr) {
+	if !isLoopback(addrs...) {
 		switch {
 		case !a.restricted:
 			a.logger.Warn().Str("event", "insecure").Msg("anyone who can reach this address may read and write")
@@ -74,7 +80,7 @@ func (a *admission) warn(addr net.Addr) {
 
 // reload reads the files again, for later connections, and closes connections whose token is
 // gone or has other rights now. A file that cannot be used changes nothing.
-func (a *admission) reload(srv *server.Server, addr net.Addr) {
+func (a *admission) reload(srv *server.Server, addrs []net.Addr) {
 	var errs []error
 	if a.certificates != nil {
 		errs = append(errs, a.certificates.Reload())
@@ -88,5 +94,5 @@ func (a *admission) reload(srv *server.Server, addr net.Addr) {
 		return
 	}
 	a.logger.Info().Str("event", "reloaded").Msg("certificates and tokens reloaded")
-	a.warn(addr)
+	a.warn(addrs)
 }

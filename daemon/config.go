@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,8 @@ type Config struct {
 	// HTTP is the address, host:port, that serves HTTP and the page, "" for none. Without a
 	// host it is on Host.
 	HTTP string
+	// HTTPNames and HTTPOrigins are Names and Origins of web.Config.
+	HTTPNames, HTTPOrigins []string
 
 	// Metrics is the address, host:port, that serves /metrics, /healthz and /readyz over
 	// HTTP, "" for none. Pprof adds /debug/pprof.
@@ -135,9 +138,12 @@ func (c *Config) Validate() error {
 	// The address that is in use at last is checked again. This is so that a daemon that
 	// will be refused changes nothing; the listener reports a host that cannot be resolved.
 	if addr, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(c.Host, "0")); c.Listener == nil && err == nil {
-		if err := c.checkExposure(addr); err != nil {
+		if err := c.checkExposure(addr, "HOST=127.0.0.1"); err != nil {
 			return ConfigError(err.Error())
 		}
+	}
+	if err := c.validateHTTP(); err != nil {
+		return err
 	}
 	if c.Metrics != "" {
 		if addr, err := net.ResolveTCPAddr("tcp", c.Metrics); err == nil {
@@ -153,14 +159,14 @@ func (c *Config) Validate() error {
 func (c *Config) restricted() bool { return c.TLSClientCA != "" || c.Tokens != "" }
 
 // checkExposure refuses an address that other machines can reach, unless clients must show
-// who they are or Insecure allows it.
-func (c *Config) checkExposure(addr net.Addr) error {
+// who they are or Insecure allows it. instead is the setting of one that they cannot reach.
+func (c *Config) checkExposure(addr net.Addr, instead string) error {
 	if isLoopback(addr) || c.restricted() || c.Insecure {
 		return nil
 	}
 	return fmt.Errorf("anyone who can reach %s could read and write the log: "+
-		"set TLS_CERT, TLS_KEY and TLS_CLIENT_CA to require certificates, or TOKENS to require tokens, or HOST=127.0.0.1; "+
-		"or INSECURE=1 if only trusted clients can reach it", addr.(*net.TCPAddr).IP)
+		"set TLS_CERT, TLS_KEY and TLS_CLIENT_CA to require certificates, or TOKENS to require tokens, or %s; "+
+		"or INSECURE=1 if only trusted clients can reach it", addr.(*net.TCPAddr).IP, instead)
 }
 
 // checkMetricsExposure refuses an address for metrics that other machines can reach, unless
@@ -182,10 +188,12 @@ func (c *Config) metricsShow() string {
 	return "metrics"
 }
 
-// isLoopback reports whether only this machine can reach addr.
-func isLoopback(addr net.Addr) bool {
-	tcp, ok := addr.(*net.TCPAddr)
-	return !ok || tcp.IP.IsLoopback()
+// isLoopback reports whether only this machine can reach the addresses.
+func isLoopback(addrs ...net.Addr) bool {
+	return !slices.ContainsFunc(addrs, func(addr net.Addr) bool {
+		tcp, ok := addr.(*net.TCPAddr)
+		return ok && !tcp.IP.IsLoopback()
+	})
 }
 
 // shown are the settings that stat shows to everyone who may read the log, under the names
@@ -200,7 +208,10 @@ func (c *Config) shown() map[string]any {
 		"pprof": c.Pprof, "log-level": levelName(c.Logger.GetLevel()),
 	}
 	// Without a value these follow from others.
-	for name, value := range map[string]string{"wal": c.WAL, "blobs": c.Blobs, "metrics": c.Metrics} {
+	for name, value := range map[string]string{
+		"wal": c.WAL, "blobs": c.Blobs, "metrics": c.Metrics,
+		"http": c.HTTP, "http-names": strings.Join(c.HTTPNames, ","), "http-origins": strings.Join(c.HTTPOrigins, ","),
+	} {
 		if value != "" {
 			shown[name] = value
 		}

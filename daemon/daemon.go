@@ -42,7 +42,7 @@ type daemon struct {
 	config    Config
 	logger    zerolog.Logger
 	admission *admission
-	exporter  *metrics.Exporter // nil without an endpoint, and then it costs nothing
+	exporter  *metrics.Exporter // nil if nothing shows it, and then it costs nothing
 	endpoint  *metrics.Endpoint // nil if no setting asks for one
 	manager   *manager
 
@@ -89,6 +89,10 @@ func Run(ctx context.Context, config Config) (err error) {
 		}
 		defer d.site.ln.Close()
 	}
+	if config.Metrics != "" || config.HTTP != "" {
+		b := build.This()
+		d.exporter = metrics.New(metrics.Build{Version: b.Version, Revision: b.Revision})
+	}
 	if config.Metrics != "" {
 		if err := d.monitor(); err != nil {
 			return err
@@ -121,8 +125,6 @@ func Run(ctx context.Context, config Config) (err error) {
 // monitor starts the endpoint for metrics and health, before the log is recovered, so that it can
 // report that.
 func (d *daemon) monitor() (err error) {
-	b := build.This()
-	d.exporter = metrics.New(metrics.Build{Version: b.Version, Revision: b.Revision})
 	if d.endpoint, err = metrics.Listen(d.config.Metrics, d.exporter, d.config.Pprof); err != nil {
 		return listenError(err, "METRICS")
 	}
@@ -174,7 +176,7 @@ func (d *daemon) listen() (err error) {
 	if d.ln, err = d.config.listen(); err != nil {
 		return err
 	}
-	if err := d.config.checkExposure(d.ln.Addr()); err != nil {
+	if err := d.config.checkExposure(d.ln.Addr(), "HOST=127.0.0.1"); err != nil {
 		d.ln.Close()
 		return err
 	}
@@ -207,7 +209,15 @@ func (d *daemon) prepare() {
 	head, _ := d.log.Head(context.Background())
 	d.logger.Info().Str("event", "listening").Func(address(d.ln.Addr())).
 		Str("data", d.config.Data).Uint64("head", head).Msg("ready for clients")
-	d.admission.warn(d.ln.Addr())
+	d.admission.warn(d.addrs())
+}
+
+// addrs are where clients reach the log.
+func (d *daemon) addrs() []net.Addr {
+	if d.site == nil {
+		return []net.Addr{d.ln.Addr()}
+	}
+	return []net.Addr{d.ln.Addr(), d.site.ln.Addr()}
 }
 
 // listen returns the listener of the configuration: the one that it holds, or the socket that
@@ -250,7 +260,7 @@ func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 		select {
 		case <-d.config.Reload:
 			d.manager.reloading()
-			d.admission.reload(d.srv, d.ln.Addr())
+			d.admission.reload(d.srv, d.addrs())
 			d.manager.ready(status)
 		case err := <-served:
 			return err
@@ -265,17 +275,19 @@ func (d *daemon) stop() error {
 	refuse := time.AfterFunc(commitTime, d.log.Refuse)
 	defer refuse.Stop()
 	d.manager.stopping()
-	if d.endpoint != nil {
-		d.endpoint.Stopping()
+	if d.exporter != nil {
+		d.exporter.Stopping()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
+	waitForHTTP := func() {}
+	if d.site != nil {
+		waitForHTTP = d.site.stop(ctx)
+	}
 	if err := d.srv.Shutdown(ctx); err != nil {
 		d.logger.Warn().Str("event", "stopping").Msg("connections were cut off before they had received all their replies")
 	}
-	if d.site != nil {
-		d.stopHTTP(ctx)
-	}
+	waitForHTTP()
 	return d.log.Close()
 }
 

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"container/list"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -34,6 +35,8 @@ type conn struct {
 	// read them without.
 	rights Rights
 	token  *[32]byte // the SHA-256 of the token that admitted the peer, nil if none did
+
+	waits *list.Element // in the server's unknown, until the peer is admitted; its mu guards this
 
 	reader reader
 	shared *gather.Conn // for reading together with other connections; nil if direct is

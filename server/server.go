@@ -5,12 +5,12 @@
 package server
 
 import (
+	"container/list"
 	"context"
 	"crypto/tls"
 	"errors"
 	"net"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,7 +137,8 @@ type Server struct {
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
-	unknown   []*conn // those of conns that wait to be admitted, the oldest first
+	places    map[*Place]struct{}
+	unknown   *list.List // those of conns and places on which nobody is admitted, the oldest first
 	listeners map[net.Listener]struct{}
 	stopping  bool
 	running   sync.WaitGroup // connections
@@ -170,6 +171,8 @@ func New(log Log, config Config) *Server {
 		// and the replies need processors too.
 		gather:    gather.New(max(1, runtime.GOMAXPROCS(0)/2), setHooks),
 		conns:     make(map[*conn]struct{}),
+		places:    make(map[*Place]struct{}),
+		unknown:   list.New(),
 		listeners: make(map[net.Listener]struct{}),
 	}
 }
@@ -250,24 +253,35 @@ func (s *Server) register(nc net.Conn) *conn {
 func (s *Server) enter(c *conn, admitted bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.claim(); err != nil {
+		return err
+	}
+	s.conns[c] = struct{}{}
+	if s.cfg.Tokens != nil && !admitted {
+		c.waits = s.unknown.PushBack(c)
+	}
+	s.running.Add(1)
+	return nil
+}
+
+// claim finds a place for one more connection and counts it. The caller holds mu.
+func (s *Server) claim() error {
 	s.makeRoom()
 	switch {
 	case s.stopping:
 		return ErrServerClosed
-	case len(s.conns) >= s.cfg.MaxConnections:
+	case s.taken() >= s.cfg.MaxConnections:
 		s.counts.turnedAway.Add(1)
 		s.cfg.Logger.Warn().Str("event", "refused").Int("connections", s.cfg.MaxConnections).Msg("too many connections")
 		return ErrTooManyConnections
 	}
-	s.conns[c] = struct{}{}
-	if s.cfg.Tokens != nil && !admitted {
-		s.unknown = append(s.unknown, c)
-	}
 	s.open.Add(1)
 	s.counts.accepted.Add(1)
-	s.running.Add(1)
 	return nil
 }
+
+// taken is how many places are taken. The caller holds mu.
+func (s *Server) taken() int { return len(s.conns) + len(s.places) }
 
 // errOutdone: a connection was not admitted by the time that its place was needed.
 var errOutdone = errors.New("cut off to make room: it was the oldest of too many connections that had not sent a token")
@@ -276,11 +290,9 @@ var errOutdone = errors.New("cut off to make room: it was the oldest of too many
 // take half of all places or the next connection would find none, so that peers that send
 // no token cannot keep out those that do. The caller holds mu.
 func (s *Server) makeRoom() {
-	if n := len(s.unknown); n > 0 && (n >= (s.cfg.MaxConnections+1)/2 || len(s.conns) >= s.cfg.MaxConnections) {
-		c := s.unknown[0]
-		s.remove(c)
+	if n := s.unknown.Len(); n > 0 && (n >= (s.cfg.MaxConnections+1)/2 || s.taken() >= s.cfg.MaxConnections) {
 		s.counts.turnedAway.Add(1)
-		c.cut(errOutdone)
+		s.unknown.Front().Value.(interface{ yield() }).yield()
 	}
 }
 
@@ -296,8 +308,9 @@ func (s *Server) remove(c *conn) {
 
 // admitted removes a connection from those that wait to be admitted. The caller holds mu.
 func (s *Server) admitted(c *conn) {
-	if i := slices.Index(s.unknown, c); i >= 0 {
-		s.unknown = slices.Delete(s.unknown, i, i+1)
+	if c.waits != nil {
+		s.unknown.Remove(c.waits)
+		c.waits = nil
 	}
 }
 
@@ -327,6 +340,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for c := range s.conns {
 		c.interrupt()
 	}
+	for p := range s.places {
+		if p.waits != nil {
+			p.yield()
+		}
+	}
 	s.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
@@ -349,9 +367,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Connections returns how many connections are open.
+// Connections returns how many connections are open, conversations and places included.
 func (s *Server) Connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.conns)
+	return s.taken()
 }

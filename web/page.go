@@ -1,9 +1,14 @@
 package web
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"embed"
+	"fmt"
 	"io/fs"
 	"net/http"
+	"path"
+	"time"
 )
 
 // files are the page: HTML, style and modules, served as they are.
@@ -11,15 +16,50 @@ import (
 //go:embed page
 var files embed.FS
 
-var pageFiles = func() fs.FS {
-	sub, err := fs.Sub(files, "page")
+// pageFile is a file of the page.
+type pageFile struct {
+	path      string // of its URL, as a pattern
+	mediaType string
+	tag       string
+	content   []byte
+}
+
+// mediaTypes are those of the page's files. The machine's own table may say something else.
+var mediaTypes = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".svg":  "image/svg+xml",
+	".png":  "image/png",
+}
+
+// pageFiles are the files of the page.
+var pageFiles = func() (all []*pageFile) {
+	err := fs.WalkDir(files, "page", func(name string, entry fs.DirEntry, err error) error {
+		mediaType, ok := mediaTypes[path.Ext(name)]
+		if err != nil || entry.IsDir() || !ok {
+			return err
+		}
+		content, err := files.ReadFile(name)
+		url := name[len("page"):]
+		if url == "/index.html" {
+			url = "/{$}"
+		}
+		all = append(all, &pageFile{url, mediaType, fmt.Sprintf(`"%x"`, sha256.Sum256(content)), content})
+		return err
+	})
 	if err != nil {
 		panic(err)
 	}
-	return sub
+	return all
 }()
 
-// page serves the files of the page.
-func (h *Handler) page(w http.ResponseWriter, r *http.Request) {
-	http.FileServerFS(pageFiles).ServeHTTP(w, r)
+// ServeHTTP serves the file. A browser that has it asks each time whether it is still the same,
+// so that after an update it does not mix old and new ones.
+func (f *pageFile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", f.mediaType)
+	h.Set("Cache-Control", "no-cache")
+	h.Set("ETag", f.tag)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.content))
 }

@@ -5,43 +5,129 @@ package web
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/rs/zerolog"
 
 	"tcp-log-server/server"
 )
 
-// Config says what a Handler serves.
+// Config says what a Handler serves, and to whom.
 type Config struct {
 	// Server holds the conversations, and Log is what it serves.
 	Server *server.Server
 	Log    server.Log
+	// Tokens is that of server.Config: if it is not nil, clients without a certificate must
+	// show a token.
+	Tokens func(hash [32]byte) (name string, rights server.Rights)
+	// Names are hosts by which clients may call the server, beside loopback and the address
+	// that they connect to: names or IP addresses, without a port.
+	Names []string
+	// Origins are those of other sites whose pages may use the server: "https://app.example".
+	Origins []string
+	// Metrics, if not nil, answers /metrics, /healthz and /readyz.
+	Metrics http.Handler
+	// WriteTimeout is that of server.Config, one minute by default.
+	WriteTimeout time.Duration
 	// Logger gets the events; the zero Logger drops them.
 	Logger zerolog.Logger
 }
 
 // Handler answers the requests of docs/HTTP.md. It may be called from any goroutine.
 type Handler struct {
-	config Config
-	mux    *http.ServeMux
+	config   Config
+	mux      *http.ServeMux
+	guard    guard
+	sessions sessions
+	rejected zerolog.Logger // gets a few of the clients that are turned away
 }
 
-// New returns a Handler.
+// New returns a Handler. It panics if a name or an origin is not what CheckName and
+// CheckOrigin take.
 func New(config Config) *Handler {
-	h := &Handler{config: config, mux: http.NewServeMux()}
+	if config.WriteTimeout == 0 {
+		config.WriteTimeout = time.Minute
+	}
+	h := &Handler{config: config, mux: http.NewServeMux(), guard: newGuard(config.Names, config.Origins)}
+	h.rejected = config.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Second})
 	h.routes()
 	return h
 }
 
-// routes says who answers what.
+// routes says who answers what. Whoever may ask for an answer at all is found out here; which
+// rights it takes, where the answer is made.
 func (h *Handler) routes() {
-	h.mux.HandleFunc("GET /entries", h.entries)
-	h.mux.HandleFunc("GET /entries/{index}", h.entry)
-	h.mux.HandleFunc("POST /entries", h.appends)
-	h.mux.HandleFunc("GET /head", h.head)
-	h.mux.HandleFunc("GET /stat", h.stat)
-	h.mux.HandleFunc("GET /histogram", h.histogram)
-	h.mux.HandleFunc("GET /", h.page)
+	h.mux.HandleFunc("GET /entries", h.admit(unhurried(h.entries)))
+	h.mux.HandleFunc("GET /entries/{index}", h.admit(unhurried(h.entry)))
+	h.mux.HandleFunc("POST /entries", h.admit(unhurried(h.appends)))
+	h.mux.HandleFunc("GET /head", h.admit(h.head))
+	h.mux.HandleFunc("GET /stat", h.admit(unhurried(h.stat)))
+	h.mux.HandleFunc("GET /histogram", h.admit(h.histogram))
+	h.mux.HandleFunc("GET /session", h.session)
+	h.mux.HandleFunc("POST /session", h.logIn)
+	h.mux.HandleFunc("DELETE /session", h.logOut)
+	for _, file := range pageFiles {
+		h.mux.Handle("GET "+file.path, file)
+	}
+	if metrics := h.config.Metrics; metrics != nil {
+		h.mux.HandleFunc("GET /metrics", h.admit(func(w http.ResponseWriter, r *http.Request) {
+			if h.mayRead(w, r) {
+				metrics.ServeHTTP(w, r)
+			}
+		}))
+		h.mux.Handle("GET /healthz", metrics)
+		h.mux.Handle("GET /readyz", metrics)
+	}
 }
 
-func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.mux.ServeHTTP(w, r) }
+// ServeHTTP answers a request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	control := http.NewResponseController(w)
+	control.SetWriteDeadline(time.Now().Add(h.config.WriteTimeout))
+	// The server reads what is left of the body, which may never come.
+	defer func() { control.SetReadDeadline(time.Now().Add(leftoverTime)) }()
+	harden(w.Header())
+	if h.refuses(w, r) {
+		return
+	}
+	if answer, pattern := h.mux.Handler(r); pattern == "" {
+		h.noSuch(w, r, answer)
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// leftoverTime is how long the rest of a body is waited for that nobody wants.
+const leftoverTime = 2 * time.Second
+
+// unhurried lifts the deadline for the answer: a conversation keeps its own.
+func unhurried(f http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).SetWriteDeadline(time.Time{})
+		f(w, r)
+	}
+}
+
+// noSuch answers where the mux has no pattern, as its own answer would, but in JSON.
+func (h *Handler) noSuch(w http.ResponseWriter, r *http.Request, answer http.Handler) {
+	told := &statusOnly{header: make(http.Header), status: http.StatusOK}
+	answer.ServeHTTP(told, r)
+	switch told.status {
+	case http.StatusMethodNotAllowed:
+		allowed := told.header.Get("Allow")
+		w.Header().Set("Allow", allowed)
+		(&fault{told.status, "the method is " + shorten(r.Method) + ", want " + allowed}).answer(w)
+	default:
+		(&fault{http.StatusNotFound, "there is no " + shorten(r.URL.Path) + ": docs/HTTP.md has the paths"}).answer(w)
+	}
+}
+
+// statusOnly keeps the status and the header of an answer.
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+func (s *statusOnly) Header() http.Header         { return s.header }
+func (s *statusOnly) WriteHeader(status int)      { s.status = status }
+func (s *statusOnly) Write(b []byte) (int, error) { return len(b), nil }

@@ -73,12 +73,21 @@ func (c *Certificates) Reload() error {
 	return nil
 }
 
-// Config is a configuration for a server, which follows each Reload.
-func (c *Certificates) Config() *tls.Config {
+// Config is a configuration for a server, which follows each Reload. Clients may choose among
+// the protocols, if there are any.
+func (c *Certificates) Config(protocols ...string) *tls.Config {
 	return &tls.Config{
-		// The handshake uses the configuration that this returns.
-		MinVersion:         tls.VersionTLS12,
-		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.now.Load(), nil },
+		// The handshake uses the configuration that GetConfigForClient returns.
+		MinVersion: tls.VersionTLS12,
+		NextProtos: protocols,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			now := c.now.Load()
+			if len(protocols) > 0 {
+				now = now.Clone()
+				now.NextProtos = protocols
+			}
+			return now, nil
+		},
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/netutil"
@@ -32,12 +31,10 @@ const (
 // and, if configured, /debug/pprof. It shares nothing with the log's own
 // connections, and a client that does not read its answer delays no other.
 type Endpoint struct {
-	exporter *Exporter
-	server   http.Server
-	addr     net.Addr
-	stopping atomic.Bool
-	serving  sync.WaitGroup
-	failed   error // why serving ended, once it has
+	server  http.Server
+	addr    net.Addr
+	serving sync.WaitGroup
+	failed  error // why serving ended, once it has
 }
 
 // Listen listens on addr, host:port, and serves what exporter shows until Close.
@@ -48,9 +45,9 @@ func Listen(addr string, exporter *Exporter, profiles bool) (*Endpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	e := &Endpoint{exporter: exporter, addr: ln.Addr()}
+	e := &Endpoint{addr: ln.Addr()}
 	e.server = http.Server{
-		Handler:           e.handler(profiles),
+		Handler:           exporter.Handler(profiles),
 		ReadHeaderTimeout: idleTime,
 		ReadTimeout:       requestTime,
 		WriteTimeout:      requestTime, // pprof adds what it was asked to record for
@@ -69,9 +66,6 @@ func Listen(addr string, exporter *Exporter, profiles bool) (*Endpoint, error) {
 // Addr is where the endpoint listens.
 func (e *Endpoint) Addr() net.Addr { return e.addr }
 
-// Stopping makes /readyz say so: no more connections are taken.
-func (e *Endpoint) Stopping() { e.stopping.Store(true) }
-
 // Close ends the endpoint at once, with the requests that are being answered. It
 // returns why it had ended before, if it had.
 func (e *Endpoint) Close() error {
@@ -80,12 +74,12 @@ func (e *Endpoint) Close() error {
 	return errors.Join(e.failed, err)
 }
 
-// handler answers requests.
-func (e *Endpoint) handler(profiles bool) http.Handler {
+// Handler answers the requests of an Endpoint.
+func (e *Exporter) Handler(profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		// All of it is gathered before any is sent, so that nothing waits for the peer.
-		page := e.exporter.page(e.Refusing() == nil)
+		page := e.page(e.Refusing() == nil)
 		w.Header().Set("Content-Type", contentType)
 		w.Header().Set("Content-Length", fmt.Sprint(len(page)))
 		w.Write(page)
@@ -121,12 +115,15 @@ var (
 	errStopping = errors.New("stopping")
 )
 
+// Stopping makes /readyz say so: no more connections are taken.
+func (e *Exporter) Stopping() { e.stopping.Store(true) }
+
 // Refusing is why the server is not ready, nil when it is.
-func (e *Endpoint) Refusing() error {
+func (e *Exporter) Refusing() error {
 	if e.stopping.Load() {
 		return errStopping
 	}
-	s := e.exporter.sources.Load()
+	s := e.sources.Load()
 	if s == nil {
 		return errStarting
 	}

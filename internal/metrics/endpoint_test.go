@@ -87,7 +87,7 @@ func TestStates(t *testing.T) {
 	check("while appends are refused", 503, "no space left on device", 0, 5, true)
 	why.Store(nil)
 	check("once there is room", 200, "ready", 1, 5, true)
-	endpoint.Stopping()
+	e.Stopping()
 	check("at the end", 503, "stopping", 0, 5, true)
 	if err := endpoint.Close(); err != nil {
 		t.Error(err)

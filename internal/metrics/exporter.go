@@ -21,7 +21,8 @@ type Exporter struct {
 
 	batchEntries, batchBytes, sync, ack *histogram
 
-	sources atomic.Pointer[Sources] // nil until there is a log
+	sources  atomic.Pointer[Sources] // nil until there is a log
+	stopping atomic.Bool
 }
 
 // Build says which program is running.

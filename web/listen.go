@@ -1,0 +1,127 @@
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tcp-log-server/server"
+)
+
+// The limits on what a client may take before a conversation's own apply.
+const (
+	headerTime  = 10 * time.Second // for the header, and the handshake under TLS
+	idleLimit   = time.Minute      // between two requests
+	headerBytes = 16 << 10
+	maxStreams  = 100 // requests at once on a connection of HTTP/2
+)
+
+// NewServer returns an HTTP server for the handler. It speaks TLS if config is not nil. Have it
+// serve by Serve.
+func (h *Handler) NewServer(config *tls.Config) *http.Server {
+	return &http.Server{
+		Handler:                      h,
+		TLSConfig:                    config,
+		ReadHeaderTimeout:            headerTime,
+		IdleTimeout:                  idleLimit,
+		MaxHeaderBytes:               headerBytes,
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		DisableGeneralOptionsHandler: true, // which would answer without the guard
+		ErrorLog:                     stdlog.New(complaints{h.config.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Second})}, "", 0),
+		ConnContext:                  withPlace,
+	}
+}
+
+// Serve has srv serve the connections of ln, which count among those of Config.Server: those
+// that find no place there are closed. It returns what srv.Serve does.
+func (h *Handler) Serve(srv *http.Server, ln net.Listener) error {
+	places := &listener{ln, h.config.Server, srv.TLSConfig == nil}
+	if srv.TLSConfig != nil {
+		return srv.ServeTLS(places, "", "")
+	}
+	return srv.Serve(places)
+}
+
+// complaints logs what net/http has to say about clients.
+type complaints struct{ logger zerolog.Logger }
+
+func (c complaints) Write(line []byte) (int, error) {
+	c.logger.Debug().Str("event", "http").Msg(string(line[:max(0, len(line)-1)]))
+	return len(line), nil
+}
+
+// listener accepts connections that have a place.
+type listener struct {
+	net.Listener
+	server *server.Server
+	plain  bool // without TLS
+}
+
+// fullAnswer is for connections that find no place. It is sent before there is a request, so
+// that nothing has to be waited for.
+var fullAnswer = fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
+	retryAfter, len(errorLine(server.ErrTooManyConnections.Error())), errorLine(server.ErrTooManyConnections.Error()))
+
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		place, err := l.server.TakePlace(nc)
+		if err == nil {
+			return &placed{nc, place}, nil
+		}
+		if l.plain && err == server.ErrTooManyConnections {
+			nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // it fits into any empty socket buffer
+			io.WriteString(nc, fullAnswer)
+		}
+		nc.Close()
+	}
+}
+
+// placed is a connection with its place.
+type placed struct {
+	net.Conn
+	place *server.Place
+}
+
+func (p *placed) Close() error {
+	err := p.Conn.Close()
+	p.place.Leave()
+	return err
+}
+
+// CloseWrite is what net/http ends a connection with on which more may arrive.
+func (p *placed) CloseWrite() error {
+	if tcp, ok := p.Conn.(*net.TCPConn); ok {
+		return tcp.CloseWrite()
+	}
+	return nil
+}
+
+type placeKey struct{}
+
+// withPlace adds the place of a connection to the contexts of its requests.
+func withPlace(ctx context.Context, nc net.Conn) context.Context {
+	if secure, ok := nc.(*tls.Conn); ok {
+		nc = secure.NetConn()
+	}
+	if p, ok := nc.(*placed); ok {
+		return context.WithValue(ctx, placeKey{}, p.place)
+	}
+	return ctx
+}
+
+// placeOf returns the place of the request's connection, nil if it has none.
+func placeOf(ctx context.Context) *server.Place {
+	place, _ := ctx.Value(placeKey{}).(*server.Place)
+	return place
+}

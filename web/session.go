@@ -1,0 +1,182 @@
+package web
+
+import (
+	"container/list"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"tcp-log-server/server"
+)
+
+// A page cannot keep a token where a script that should not be there would not find it. So it
+// trades it for a cookie that no script can read: the random id of a session here, which
+// stands for the token as long as that has rights.
+
+const (
+	// maxSessions is how many sessions there may be. One more ends the one that has not been
+	// used for longest.
+	maxSessions = 1000
+	// loginBytes and loginTime bound the body of a request that logs in.
+	loginBytes = 4 << 10
+	loginTime  = 10 * time.Second
+)
+
+// sessions are those who have logged in. The zero value has none.
+type sessions struct {
+	mu   sync.Mutex
+	byID map[[32]byte]*list.Element // by the SHA-256 of the id, so that looking one up tells nothing of others
+	used list.List                  // of session, the one used last at the front
+}
+
+type session struct{ id, token [32]byte }
+
+// open begins a session for a token and returns its id.
+func (s *sessions) open(token [32]byte) (id string) {
+	var random [32]byte
+	rand.Read(random[:])
+	id = base64.RawURLEncoding.EncodeToString(random[:])
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byID == nil {
+		s.byID = make(map[[32]byte]*list.Element)
+	}
+	for s.used.Len() >= maxSessions {
+		s.remove(s.used.Back())
+	}
+	key := sha256.Sum256([]byte(id))
+	s.byID[key] = s.used.PushFront(session{key, token})
+	return id
+}
+
+// token returns the SHA-256 of the token of a session.
+func (s *sessions) token(id string) (token [32]byte, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.byID[sha256.Sum256([]byte(id))]
+	if !ok {
+		return token, false
+	}
+	s.used.MoveToFront(e)
+	return e.Value.(session).token, true
+}
+
+// close ends a session, if there is such a one.
+func (s *sessions) close(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.byID[sha256.Sum256([]byte(id))]; ok {
+		s.remove(e)
+	}
+}
+
+func (s *sessions) remove(e *list.Element) {
+	delete(s.byID, e.Value.(session).id)
+	s.used.Remove(e)
+}
+
+// cookieName is that of the cookie with the id. It has the port, because a browser sends the
+// cookies of a host to every port of it; and under TLS the prefix that keeps other hosts from
+// setting it.
+func cookieName(r *http.Request) string {
+	name := "log-session"
+	if addr, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+		name += fmt.Sprint("-", addr.Port)
+	}
+	if r.TLS != nil {
+		return "__Host-" + name
+	}
+	return name
+}
+
+// sessionOf returns the id in the request's cookie.
+func sessionOf(r *http.Request) (id string, ok bool) {
+	cookie, err := r.Cookie(cookieName(r))
+	if err != nil {
+		return "", false
+	}
+	return cookie.Value, true
+}
+
+// setCookie has the browser keep an id, or forget it if it is "".
+func setCookie(w http.ResponseWriter, r *http.Request, id string) {
+	cookie := &http.Cookie{Name: cookieName(r), Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil}
+	if id == "" {
+		cookie.MaxAge = -1
+	}
+	http.SetCookie(w, cookie)
+}
+
+// session answers GET /session: what the client may do, and what would admit it.
+func (h *Handler) session(w http.ResponseWriter, r *http.Request) {
+	type rights struct {
+		Read  bool `json:"read"`
+		Write bool `json:"write"`
+	}
+	_, name, has, _ := h.admitted(r)
+	access := "open"
+	if _, ok := certified(r); ok {
+		access = "certificate"
+	} else if h.config.Tokens != nil {
+		access = "token"
+	}
+	answerJSON(w, struct {
+		Access string `json:"access"`
+		Rights rights `json:"rights"`
+		Name   string `json:"name,omitempty"`
+	}{access, rights(has), name})
+}
+
+// logIn answers POST /session: a token is traded for a cookie.
+func (h *Handler) logIn(w http.ResponseWriter, r *http.Request) {
+	if h.config.Tokens == nil {
+		(&fault{http.StatusBadRequest, "this server has no tokens: no client needs to log in"}).answer(w)
+		return
+	}
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		(&fault{http.StatusUnsupportedMediaType, fmt.Sprintf("the Content-Type is %q, want application/json", shorten(r.Header.Get("Content-Type")))}).answer(w)
+		return
+	}
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(loginTime))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, loginBytes))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		(&fault{http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is over the limit of %d bytes", loginBytes)}).answer(w)
+		return
+	}
+	var given struct{ Token *string }
+	if err == nil {
+		err = json.Unmarshal(text, &given)
+	}
+	if err != nil || given.Token == nil {
+		(&fault{http.StatusBadRequest, `the body is not {"token":"…"}`}).answer(w)
+		return
+	}
+	token := sha256.Sum256([]byte(*given.Token))
+	if _, rights := h.config.Tokens(token); rights == (server.Rights{}) {
+		h.turnAway(w, r, errToken)
+		return
+	}
+	if before, ok := sessionOf(r); ok {
+		h.sessions.close(before)
+	}
+	setCookie(w, r, h.sessions.open(token))
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// logOut answers DELETE /session.
+func (h *Handler) logOut(w http.ResponseWriter, r *http.Request) {
+	if id, ok := sessionOf(r); ok {
+		h.sessions.close(id)
+		setCookie(w, r, "")
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
