@@ -160,8 +160,8 @@ func TestHistogram(t *testing.T) {
 	says("2026-11-28 09:01:40 – 09:03:30  ·  11,000 entries selected")
 	tells(`[["2026-11-28T09:01:40.000000Z","2026-11-28T09:03:30.000000Z",10007]]`)
 	eval[bool](p, `(part.mark("2026-11-28T09:05:00.000000Z"), true)`)
-	if x := eval[string](p, `$("#part .mark").getAttribute("x1")`); x != "300.5" {
-		t.Errorf("the mark of half of the time is at %s of 600", x)
+	if x := eval[string](p, `$("#part .mark").getAttribute("d")`); x != "M300.5 0V56" {
+		t.Errorf("the mark of half of the time is drawn by %s, want it at 300.5 of 600", x)
 	}
 	eval[bool](p, `($$("#part button").find(b => b.textContent === "clear").click(), true)`)
 	tells(`["clear"]`)

@@ -21,80 +21,60 @@ export function position(text, byte) {
 // entry" counts from where the entry begins.
 export function refusedAt(text, error) {
   const found = / at byte (\d+)( of the entry)?/.exec(error);
-  if (!found) return null;
-  const before = found[2] ? /^[ \t\r\n]*/.exec(text)[0].length : 0;
-  return position(text, before + Number(found[1]));
+  return found && position(text, Number(found[1]) + (found[2] ? /^[ \t\r\n]*/.exec(text)[0].length : 0));
 }
 
 // appendForm fills element, a form. post(text) has {status, body}, with body parsed. maxEntry is the
 // limit in bytes, or returns it.
 export function appendForm(element, {post, maxEntry}) {
-  const area = make("textarea"), send = make("button", "", "append"), size = make("span", "size"), says = make("div", "says");
-  [area.rows, area.spellcheck, area.placeholder, area.ariaLabel] = [4, false, '{"user":"ann","amount":5}', "entry to append, JSON"];
-  send.title = "Ctrl+Enter";
-  says.setAttribute("role", "status");
-  const row = make("div", "row");
-  row.append(send, make("kbd", "", "Ctrl Enter"), size);
+  const area = make("textarea", {rows: 4, spellcheck: false, placeholder: '{"user":"ann","amount":5}', ariaLabel: "entry to append, JSON"});
+  const send = make("button", {title: "Ctrl+Enter"}, "append"), size = make("span", "size"), says = make("div", {className: "says", role: "status"});
+  const say = (kind, ...children) => says.replaceChildren(make("p", kind, ...children));
   element.classList.add("append");
-  element.replaceChildren(area, row, says);
+  element.replaceChildren(area, make("div", "row", send, make("kbd", "", "Ctrl Enter"), size), says);
 
-  const encoder = new TextEncoder();
-  const limit = () => typeof maxEntry === "function" ? maxEntry() : maxEntry;
-  function measure() {
-    const n = encoder.encode(area.value).length, most = limit();
-    size.textContent = area.value ? (n < 1024 ? `${n} B` : bytes(n)) + (n > most ? `, more than the ${bytes(most)} that an entry may have` : "") : "";
-    size.classList.toggle("bad", n > most);
-  }
   area.oninput = () => {
-    measure();
+    const n = new TextEncoder().encode(area.value).length, most = typeof maxEntry === "function" ? maxEntry() : maxEntry;
+    size.textContent = n ? bytes(n) + (n > most ? `, more than the ${bytes(most)} that an entry may have` : "") : "";
+    size.classList.toggle("bad", n > most);
     says.replaceChildren();
   };
 
   function refused(text, error) {
-    says.replaceChildren(make("p", "bad", error));
+    say("bad", error);
     const found = refusedAt(text, error);
     if (!found) return;
-    const [begin, end] = found;
-    const before = text.slice(Math.max(0, begin - AROUND), begin), after = text.slice(end, end + AROUND);
-    const excerpt = make("pre"), mark = make("mark");
-    if (begin > AROUND) excerpt.append("…");
-    show(excerpt, before);
+    const [begin, end] = found, from = Math.max(0, begin - AROUND), to = end + AROUND;
+    const mark = make("mark"), excerpt = make("pre", "", from ? "…" : "");
+    show(excerpt, text.slice(from, begin));
     show(mark, text.slice(begin, end) || "⟨end⟩");
     excerpt.append(mark);
-    show(excerpt, after);
-    if (end + AROUND < text.length) excerpt.append("…");
+    show(excerpt, text.slice(end, to) + (to < text.length ? "…" : ""));
     says.append(excerpt);
     area.focus();
     area.setSelectionRange(begin, end);
   }
 
-  async function submit() {
+  element.onsubmit = async event => {
+    event.preventDefault();
     const text = area.value;
     if (!text.trim() || send.disabled) return;
     send.disabled = true;
-    says.replaceChildren(make("p", "", "…"));
+    say("", "…");
     try {
       const {status, body} = await post(text);
-      if (status === 200 || status === 201) {
-        const link = make("a", "", count(body.index)), p = make("p", "ok", "stored as ");
-        link.href = `#/${body.index}`;
-        p.append(link);
-        says.replaceChildren(p);
-      } else refused(text, body?.error ?? `the server answered with status ${status}`);
+      if (status === 200 || status === 201) say("ok", "stored as ", make("a", {href: `#/${body.index}`}, count(body.index)));
+      else refused(text, body?.error ?? `the server answered with status ${status}`);
     } catch (error) {
       // The request may have arrived before the connection broke.
-      says.replaceChildren(make("p", "bad", `outcome unknown: the entry may or may not be stored (${error.message})`));
+      say("bad", `outcome unknown: the entry may or may not be stored (${error.message})`);
     } finally {
       send.disabled = false;
     }
-  }
-  element.addEventListener("submit", event => {
-    event.preventDefault();
-    submit();
-  });
-  area.addEventListener("keydown", event => {
+  };
+  area.onkeydown = event => {
     if (event.key !== "Enter" || !event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
-    submit();
-  });
+    element.requestSubmit();
+  };
 }

@@ -18,14 +18,14 @@ const SCHEDULE = new Uint8Array(7 * 16);
 
 const v = new Int32Array(16); // the state of a compression
 
-// mix is the quarter-round: it mixes the words x and y of the block into four of the state.
-function mix(a, b, c, d, x, y) {
+// mix is the quarter-round: it mixes two words of the block m, those at s of the schedule, into four of the state.
+function mix(a, b, c, d, m, at, s) {
   let va = v[a], vb = v[b], vc = v[c], vd = v[d];
-  va = (va + vb + x) | 0;
+  va = (va + vb + m[at + SCHEDULE[s]]) | 0;
   vd ^= va; vd = (vd >>> 16) | (vd << 16);
   vc = (vc + vd) | 0;
   vb ^= vc; vb = (vb >>> 12) | (vb << 20);
-  va = (va + vb + y) | 0;
+  va = (va + vb + m[at + SCHEDULE[s + 1]]) | 0;
   vd ^= va; vd = (vd >>> 8) | (vd << 24);
   vc = (vc + vd) | 0;
   vb ^= vc; vb = (vb >>> 7) | (vb << 25);
@@ -36,20 +36,20 @@ function mix(a, b, c, d, x, y) {
 // m[at]. counter is the number of the chunk, below 2^53.
 function compress(cv, m, at, counter, length, flags) {
   v.set(cv);
-  v[8] = IV[0]; v[9] = IV[1]; v[10] = IV[2]; v[11] = IV[3];
+  v.set(IV.subarray(0, 4), 8);
   v[12] = counter | 0;
   v[13] = Math.floor(counter / 0x100000000);
   v[14] = length;
   v[15] = flags;
   for (let s = 0; s < SCHEDULE.length; s += 16) {
-    mix(0, 4, 8, 12, m[at + SCHEDULE[s]], m[at + SCHEDULE[s + 1]]);
-    mix(1, 5, 9, 13, m[at + SCHEDULE[s + 2]], m[at + SCHEDULE[s + 3]]);
-    mix(2, 6, 10, 14, m[at + SCHEDULE[s + 4]], m[at + SCHEDULE[s + 5]]);
-    mix(3, 7, 11, 15, m[at + SCHEDULE[s + 6]], m[at + SCHEDULE[s + 7]]);
-    mix(0, 5, 10, 15, m[at + SCHEDULE[s + 8]], m[at + SCHEDULE[s + 9]]);
-    mix(1, 6, 11, 12, m[at + SCHEDULE[s + 10]], m[at + SCHEDULE[s + 11]]);
-    mix(2, 7, 8, 13, m[at + SCHEDULE[s + 12]], m[at + SCHEDULE[s + 13]]);
-    mix(3, 4, 9, 14, m[at + SCHEDULE[s + 14]], m[at + SCHEDULE[s + 15]]);
+    mix(0, 4, 8, 12, m, at, s);
+    mix(1, 5, 9, 13, m, at, s + 2);
+    mix(2, 6, 10, 14, m, at, s + 4);
+    mix(3, 7, 11, 15, m, at, s + 6);
+    mix(0, 5, 10, 15, m, at, s + 8);
+    mix(1, 6, 11, 12, m, at, s + 10);
+    mix(2, 7, 8, 13, m, at, s + 12);
+    mix(3, 4, 9, 14, m, at, s + 14);
   }
   for (let i = 0; i < 8; i++) cv[i] = v[i] ^ v[i + 8];
 }

@@ -25,76 +25,49 @@ function scalars(node, path, found) {
 // them with, see(entryText) adds its members to the suggestions, cells(entryText) are the texts of
 // an entry's chosen members, and onChange(chosen) is told of each change.
 export function columns({onChange}) {
-  const result = {chosen: load(), chooser: make("div", "chooser"), see, cells, set};
-  const list = make("ul"), form = make("form"), input = make("input"), names = make("datalist"), add = make("button", "", "add");
-  names.id = "column-names";
+  const list = make("ul"), names = make("datalist", {id: "column-names"});
+  const input = make("input", {placeholder: "member, such as order.total", autocomplete: "off", spellcheck: false, ariaLabel: "member to show as a column"});
+  const form = make("form", "", input, names, make("button", "", "add")), seen = new Set();
+  const result = {chosen: [], chooser: make("div", "chooser", list, form), see, cells, set};
+  let looked = -Infinity;
   input.setAttribute("list", names.id);
-  [input.placeholder, input.autocomplete, input.spellcheck, input.ariaLabel] = ["member, such as order.total", "off", false, "member to show as a column"];
-  form.append(input, names, add);
   form.onsubmit = event => {
     event.preventDefault();
     const path = input.value.trim();
     if (path && !result.chosen.includes(path)) set([...result.chosen, path]);
     input.value = "";
-    input.focus();
   };
-  result.chooser.append(list, form);
-
-  function load() {
-    try {
-      const kept = JSON.parse(localStorage.getItem(KEPT));
-      return Array.isArray(kept) ? kept.filter(path => typeof path === "string") : [];
-    } catch {
-      return []; // there is no storage, or something else in it
-    }
+  try {
+    render(JSON.parse(localStorage.getItem(KEPT)).map(String));
+  } catch {
+    render([]); // nothing is kept, or there is no storage
   }
 
   function set(paths) {
-    result.chosen = [...paths];
+    render(paths);
     try {
       localStorage.setItem(KEPT, JSON.stringify(paths));
     } catch { /* then they hold for this visit */ }
-    render();
-    onChange?.(result.chosen);
+    onChange?.(paths);
   }
 
-  // button returns one that does with the columns what move does with a copy of them.
-  function button(text, label, move) {
-    const b = make("button", "", text);
-    [b.type, b.title, b.ariaLabel] = ["button", label, label];
-    b.onclick = () => {
-      const paths = [...result.chosen];
-      move(paths);
-      set(paths);
-    };
-    return b;
+  function render(paths) {
+    result.chosen = paths;
+    // button returns one that puts other paths in the place of those from i on.
+    const button = (text, label, i, n, ...others) =>
+      make("button", {type: "button", title: label, ariaLabel: label, onclick: () => set(paths.toSpliced(i, n, ...others))}, text);
+    list.replaceChildren(...paths.map((path, i) => make("li", "",
+      i ? button("‹", `move ${path} to the left`, i - 1, 2, path, paths[i - 1]) : "",
+      make("span", "name", visible(path)), button("×", `do not show ${path}`, i, 1))));
+    list.hidden = !paths.length;
   }
 
-  function render() {
-    list.replaceChildren(...result.chosen.map((path, i) => {
-      const chip = make("li");
-      if (i) chip.append(button("‹", `move ${path} to the left`, paths => paths.splice(i - 1, 2, paths[i], paths[i - 1])));
-      chip.append(make("span", "name", visible(path)), button("×", `do not show ${path}`, paths => paths.splice(i, 1)));
-      return chip;
-    }));
-    list.hidden = !result.chosen.length;
-  }
-  render();
-
-  const seen = new Set();
-  let looked = -Infinity;
   function see(entryText) {
-    const now = performance.now();
-    if (entryText.length > LARGE || seen.size >= SUGGESTED || now - looked < 200 && seen.size > 20) return;
+    const now = performance.now(), before = seen.size;
+    if (entryText.length > LARGE || before >= SUGGESTED || now - looked < 200 && before > 20) return;
     looked = now;
-    const before = seen.size;
     scalars(parse(entryText), [], seen);
-    if (seen.size === before) return;
-    names.replaceChildren(...[...seen].sort().map(path => {
-      const option = make("option");
-      option.value = path;
-      return option;
-    }));
+    if (seen.size > before) names.replaceChildren(...[...seen].sort().map(value => make("option", {value})));
   }
 
   function cells(entryText) {
@@ -118,6 +91,7 @@ export function field(text, isText = true) {
 // whole entry; a damaged one has only its index.
 export async function* records(lines, columns, format) {
   let before; // the members ahead of the entry
+  const cell = node => node ? field(node.value ?? node.text, node.type === "string") : "";
   for await (const line of lines) {
     if (!line.startsWith('{"index":')) continue; // the head, or how far the read is
     if (format === "ndjson") {
@@ -129,11 +103,8 @@ export async function* records(lines, columns, format) {
       before = ["index", "time", "hash"].filter(name => find(node, [name]));
       yield [...before, ...columns.length ? columns : ["entry"]].map(name => field(name)).join() + "\r\n";
     }
-    const cell = value => value ? field(value.value ?? value.text, value.type === "string") : "";
-    yield [
-      ...before.map(name => cell(find(node, [name]))),
-      ...columns.length ? columns.map(path => cell(entry && find(entry, steps(path)))) : [entry ? field(entry.text, entry.type === "string") : ""],
-    ].join() + "\r\n";
+    const members = columns.length ? columns.map(path => cell(find(entry, steps(path)))) : [entry ? field(entry.text) : ""];
+    yield [...before.map(name => cell(find(node, [name]))), ...members].join() + "\r\n";
   }
 }
 
@@ -153,9 +124,7 @@ export async function download({lines, columns, format}) {
 
 // save has the browser save blob as a file.
 export function save(blob, name) {
-  const link = make("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = name;
+  const link = make("a", {href: URL.createObjectURL(blob), download: name});
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -40,19 +40,17 @@ export function sparkline(samples, since, until, most) {
 
 // chart is a tile with a label, the newest value and the last two minutes.
 function chart(label, write) {
-  const element = make("div", "chart"), value = make("span", "number", "–"), most = make("span", "most");
-  const svg = draw("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true"});
-  const area = draw("path", {class: "area"}), line = draw("path", {class: "curve"});
+  const value = make("span", "number", "–"), most = make("span", "most"), area = draw("path", {class: "area"}), line = draw("path", {class: "curve"});
+  const svg = draw("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true"}), samples = [];
   svg.append(area, line);
-  element.append(make("span", "label", label), value, svg, most);
   return {
-    element,
-    update(samples, now) {
-      const values = samples.map(s => s.value).filter(v => v !== null), top = Math.max(...values, 0);
-      const shape = sparkline(samples, now - SPAN, now, top || 1);
+    element: make("div", "chart", make("span", "label", label), value, svg, most),
+    add(at, last) {
+      samples.push({at, value: last});
+      while (samples[0].at < at - SPAN) samples.shift();
+      const top = Math.max(...samples.map(s => s.value)), shape = sparkline(samples, at - SPAN, at, top || 1);
       line.setAttribute("d", shape.line);
       area.setAttribute("d", shape.area);
-      const last = samples.at(-1)?.value ?? null;
       value.textContent = last === null ? "–" : write(last);
       most.textContent = top ? `max ${write(top)}` : "";
     },
@@ -63,54 +61,42 @@ function chart(label, write) {
 // appends are refused, or null, whenever that changes. start asks every two seconds while the
 // page is visible; latest is the newest answer.
 export function status(element, {fetchStat, onRefused}) {
-  const charts = {
-    entries: chart("appends/s", count), bytes: chart("written/s", bytes), sync: chart("sync", duration),
-  };
-  const samples = {entries: [], bytes: [], sync: []};
-  const facts = {}, list = make("dl", "facts");
-  for (const [name, label] of Object.entries({
-    head: "head", readers: "readers", connections: "connections", stored: "stored", settle: "to be settled", disk: "disk", server: "server",
-  })) {
-    const pair = make("div");
+  const charts = {entries: chart("appends/s", count), bytes: chart("written/s", bytes), sync: chart("sync", duration)};
+  const facts = {}, list = make("dl", "facts"), note = make("p", {className: "note", role: "status"});
+  for (const name of ["head", "readers", "connections", "stored", "to be settled", "disk", "server"]) {
     facts[name] = make("dd", "", "–");
-    pair.append(make("dt", "", label), facts[name]);
-    list.append(pair);
+    list.append(make("div", "", make("dt", "", name), facts[name]));
   }
-  const full = make("span", "meter"), used = make("span");
-  full.append(used);
-  const note = make("p", "note");
-  note.setAttribute("role", "status");
-  const row = make("div", "charts");
-  row.append(...Object.values(charts).map(c => c.element));
+  const used = make("span"), meter = make("span", "meter", used);
   element.classList.add("state");
-  element.replaceChildren(row, list, note);
+  element.replaceChildren(make("div", "charts", ...Object.values(charts).map(c => c.element)), list, note);
 
   let running = false, timer = 0, asking = false, before = null, refused = null;
   const result = {start, stop, latest: null};
 
-  function sample(now, rate) {
-    for (const [name, all] of Object.entries(samples)) {
-      all.push({at: now, value: rate?.[name] ?? null});
-      while (all[0].at < now - SPAN) all.shift();
-      charts[name].update(all, now);
-    }
+  function sample(rate) {
+    const now = performance.now();
+    for (const name in charts) charts[name].add(now, rate?.[name] ?? null);
   }
 
   function fill(s) {
-    facts.head.textContent = count(s.head);
-    facts.connections.textContent = count(s.connections);
-    facts.readers.textContent = !s.readers ? "none" : `${count(s.readers)}, ${s.most_behind ? `up to ${count(s.most_behind)} behind` : "none behind"}`;
-    facts.stored.textContent = `${s.loose >= 0 ? `${count(s.loose)} loose, ` : ""}${count(s.packed)} packed, ${bytes(s.bytes)}`;
-    facts.settle.textContent = s.unsettled ? count(s.unsettled) : "nothing";
+    const texts = {
+      head: count(s.head),
+      readers: s.readers ? `${count(s.readers)}, ${s.most_behind ? `up to ${count(s.most_behind)}` : "none"} behind` : "none",
+      connections: count(s.connections),
+      stored: `${s.loose >= 0 ? `${count(s.loose)} loose, ` : ""}${count(s.packed)} packed, ${bytes(s.bytes)}`,
+      "to be settled": s.unsettled ? count(s.unsettled) : "nothing",
+      disk: s.disk ? `${bytes(s.disk.used)} used, ${bytes(s.disk.free)} free` : "",
+      server: `${s.version.split(" (")[0]}, up ${duration(s.uptime)}`,
+    };
+    for (const name in facts) facts[name].textContent = texts[name];
     facts.disk.parentElement.hidden = !s.disk;
     if (s.disk) {
       const part = s.disk.used / (s.disk.used + s.disk.free);
       used.style.width = `${Math.round(part * 100)}%`;
       used.className = part > 0.95 ? "bad" : "";
-      facts.disk.replaceChildren(`${bytes(s.disk.used)} used, ${bytes(s.disk.free)} free `, full);
+      facts.disk.append(meter);
     }
-    facts.server.textContent = `${s.version.split(" (")[0]}, up ${duration(s.uptime)}`;
-    facts.server.title = s.version;
   }
 
   async function ask() {
@@ -119,36 +105,28 @@ export function status(element, {fetchStat, onRefused}) {
     try {
       const s = await fetchStat(), now = performance.now();
       if (!running) return;
-      if (s.rights === "write") throw new Error("this token may not read the status");
+      if (s.rights === "write") throw new Error("this token may not read it");
       // After a pause, such as while the page was hidden, a rate would be the mean of the pause.
-      const seconds = before ? (now - before.at) / 1000 : 0;
-      sample(now, before && seconds < 5 * EVERY / 1000 ? rates(before.stat, s, seconds) : null);
+      sample(before && now - before.at < 5 * EVERY ? rates(before.stat, s, (now - before.at) / 1000) : null);
       before = {at: now, stat: s};
       result.latest = s;
       fill(s);
       note.textContent = "";
-      if ((s.failed ?? null) !== refused) {
-        refused = s.failed ?? null;
-        onRefused?.(refused);
-      }
+      const failed = s.failed ?? null;
+      if (failed !== refused) onRefused?.(refused = failed);
     } catch (error) {
       if (!running) return;
-      sample(performance.now(), null);
+      sample(null);
       note.textContent = `no status: ${error.message}`;
     } finally {
       asking = false;
       element.classList.toggle("stale", note.textContent !== "");
-      next();
+      clearTimeout(timer);
+      if (running && !document.hidden) timer = setTimeout(ask, EVERY);
     }
   }
 
-  function next() {
-    clearTimeout(timer);
-    if (running && !document.hidden) timer = setTimeout(ask, EVERY);
-  }
-  function shown() {
-    if (!document.hidden) ask();
-  }
+  const shown = () => document.hidden || ask();
   function start() {
     if (running) return;
     running = true;

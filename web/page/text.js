@@ -4,13 +4,10 @@
 // of control and of format, and those that no font has. The two joiners shape letters.
 const UNSEEN = /(?![\u200c\u200d])[\p{C}\p{Zl}\p{Zp}]/gu;
 const SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"};
-
-function escape(c) {
-  return SHORT[c] ?? Array.from({length: c.length}, (_, i) => "\\u" + c.charCodeAt(i).toString(16).padStart(4, "0")).join("");
-}
+const escape = c => SHORT[c] ?? c.replace(/[^]/g, unit => "\\u" + unit.charCodeAt().toString(16).padStart(4, "0"));
 
 // visible is text with what would not show escaped as JSON does: JSON stays JSON of the same value.
-export function visible(text) { return text.replace(UNSEEN, escape); }
+export const visible = text => text.replace(UNSEEN, escape);
 
 // show appends text to element, what would not show as marked escapes.
 export function show(element, text) {
@@ -22,32 +19,30 @@ export function show(element, text) {
   element.append(text.slice(at));
 }
 
-// make returns a new element.
-export function make(tag, className = "", text = "") {
+// make returns a new element with children; what is its class or its properties.
+export function make(tag, what, ...children) {
   const element = document.createElement(tag);
-  if (className) element.className = className;
-  if (text) element.textContent = text;
+  if (typeof what === "string") element.className = what;
+  else Object.assign(element, what);
+  element.append(...children);
   return element;
 }
 
 // draw returns a new element of SVG.
-export function draw(tag, attributes = {}) {
+export function draw(tag, attributes) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  for (const name in attributes) element.setAttribute(name, attributes[name]);
   return element;
 }
 
 // count is a number for people: 1,234,567, or 4.2 while it is small.
-export function count(n) { return n.toLocaleString("en", {maximumFractionDigits: n < 100 ? 1 : 0}); }
+export const count = n => n.toLocaleString("en", {maximumFractionDigits: n < 100 ? 1 : 0});
 
 // bytes is a number of bytes in the unit that suits it, as the commands write it.
 export function bytes(n) {
-  let unit = "B";
-  for (const next of ["KiB", "MiB", "GiB", "TiB"]) {
-    if (n < 1024) break;
-    [unit, n] = [next, n / 1024];
-  }
-  return unit === "B" ? `${Math.round(n)} B` : `${n.toFixed(1)} ${unit}`;
+  if (n < 1024) return `${Math.round(n)} B`;
+  const unit = ["KiB", "MiB", "GiB", "TiB"].find(unit => (n /= 1024) < 1024 || unit === "TiB");
+  return `${n.toFixed(1)} ${unit}`;
 }
 
 // duration is seconds in the two units that suit it: 3 d 4 h, 2 min 5 s, 1.4 ms.
@@ -56,7 +51,7 @@ export function duration(s) {
   if (s < 1) return `${(s * 1e3).toFixed(s < 0.1 ? 1 : 0)} ms`;
   if (s < 60) return `${count(s)} s`;
   s = Math.round(s);
-  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]], first = units.findIndex(([, size]) => s >= size);
-  return units.slice(first, first + 2).map(([unit, size], i) => [Math.floor(i ? s % units[first][1] / size : s / size), unit])
-    .filter(([n]) => n > 0).map(([n, unit]) => `${n} ${unit}`).join(" ");
+  const parts = [[s / 86400, "d"], [s / 3600 % 24, "h"], [s / 60 % 60, "min"], [s % 60, "s"]].map(([n, unit]) => [Math.floor(n), unit]);
+  const first = parts.findIndex(([n]) => n);
+  return parts.slice(first, first + 2).filter(([n]) => n).map(part => part.join(" ")).join(" ");
 }
