@@ -1,0 +1,150 @@
+package web
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"tcp-log-server/server"
+)
+
+// logIn trades a token for a cookie.
+func (g *guarded) logIn(token string, headers ...string) *http.Cookie {
+	g.t.Helper()
+	resp, got := g.ask("POST", "/session", fmt.Sprintf(`{"token":%q}`, token), append(headers, jsonHeader)...)
+	if resp.StatusCode != 204 || got != "" || len(resp.Cookies()) != 1 {
+		g.t.Fatalf("logging in as %s: got %d %s and the cookies %v", token, resp.StatusCode, got, resp.Cookies())
+	}
+	return resp.Cookies()[0]
+}
+
+// cookie is the header with a cookie.
+func cookie(c *http.Cookie) string { return "Cookie: " + c.Name + "=" + c.Value }
+
+// TestSession: a token is traded for a cookie that no script and no other site gets, which
+// has the token's rights until the page logs out.
+func TestSession(t *testing.T) {
+	g := serveGuarded(t, server.Config{}, Config{}, true)
+	const out = `{"access":"token","rights":{"read":false,"write":false}}` + "\n"
+	if _, got := g.ask("GET", "/session", ""); got != out {
+		t.Errorf("before: got %s, want %s", got, out)
+	}
+	c := g.logIn("read")
+	_, port, _ := strings.Cut(g.addr, ":")
+	if c.Name != "log-session-"+port || len(c.Value) != 43 || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" || c.Secure || c.MaxAge != 0 {
+		t.Errorf("the cookie is %v", c)
+	}
+	const in = `{"access":"token","rights":{"read":true,"write":false},"name":"holder-of-read"}` + "\n"
+	if _, got := g.ask("GET", "/session", "", cookie(c)); got != in {
+		t.Errorf("logged in: got %s, want %s", got, in)
+	}
+	for _, tt := range []struct {
+		method, path string
+		want         int
+	}{{"GET", "/entries", 200}, {"GET", "/head", 200}, {"GET", "/stat", 200}, {"POST", "/entries", 403}} {
+		if resp, got := g.ask(tt.method, tt.path, "", cookie(c), jsonHeader); resp.StatusCode != tt.want {
+			t.Errorf("%s %s: got %d %s, want %d", tt.method, tt.path, resp.StatusCode, got, tt.want)
+		}
+	}
+	if resp, _ := g.ask("GET", "/head", "", cookie(c), "Authorization: Bearer guess"); resp.StatusCode != 401 {
+		t.Errorf("with a cookie and a wrong token: got %d, want 401", resp.StatusCode)
+	}
+	other := g.logIn("both", cookie(c)) // which ends the first
+	if resp, _ := g.ask("GET", "/head", "", cookie(c)); other.Value == c.Value || resp.StatusCode != 401 {
+		t.Errorf("after another login: got %d, want 401", resp.StatusCode)
+	}
+	if resp, got := g.ask("POST", "/entries", "{}", cookie(other), jsonHeader); resp.StatusCode != 201 {
+		t.Errorf("an append: got %d %s", resp.StatusCode, got)
+	}
+	resp, _ := g.ask("DELETE", "/session", "", cookie(other))
+	if gone := resp.Cookies(); resp.StatusCode != 204 || len(gone) != 1 || gone[0].MaxAge >= 0 {
+		t.Errorf("logging out: got %d and %v", resp.StatusCode, gone)
+	}
+	if resp, _ := g.ask("GET", "/head", "", cookie(other)); resp.StatusCode != 401 {
+		t.Errorf("after logging out: got %d, want 401", resp.StatusCode)
+	}
+	for _, tt := range []struct {
+		body, kind string
+		want       int
+	}{
+		{`{"token":"guess"}`, jsonType, 401},
+		{`{"token":""}`, jsonType, 401},
+		{`{}`, jsonType, 400},
+		{`{"token":7}`, jsonType, 400},
+		{`token=read`, jsonType, 400},
+		{`{"token":"read"}`, "text/plain", 415},
+		{`{"token":"` + strings.Repeat("x", 5000) + `"}`, jsonType, 413},
+	} {
+		resp, got := g.ask("POST", "/session", tt.body, "Content-Type: "+tt.kind)
+		if resp.StatusCode != tt.want || len(resp.Cookies()) > 0 || !strings.HasPrefix(got, `{"error":"`) || strings.Contains(got, "guess") {
+			t.Errorf("%.30s as %s: got %d %s, want %d", tt.body, tt.kind, resp.StatusCode, got, tt.want)
+		}
+	}
+	open := serveGuarded(t, server.Config{}, Config{}, false)
+	const all = `{"access":"open","rights":{"read":true,"write":true}}` + "\n"
+	if _, got := open.ask("GET", "/session", ""); got != all {
+		t.Errorf("without tokens: got %s, want %s", got, all)
+	}
+	if resp, _ := open.ask("POST", "/session", `{"token":"read"}`, jsonHeader); resp.StatusCode != 400 {
+		t.Errorf("logging in without tokens: got %d, want 400", resp.StatusCode)
+	}
+}
+
+// TestSessionRevoked: a session ends with its token, and so does a stream under way.
+func TestSessionRevoked(t *testing.T) {
+	g := serveGuarded(t, server.Config{}, Config{}, true)
+	c, stays := g.logIn("read"), g.logIn("both")
+	var streams []*bufio.Scanner
+	for _, header := range []string{cookie(c), "Authorization: Bearer read"} {
+		resp := g.do("GET", "/entries?follow", "", header)
+		defer resp.Body.Close()
+		stream := bufio.NewScanner(resp.Body)
+		for range 3 { // two entries and that they are current
+			stream.Scan()
+		}
+		if stream.Text() != `{"current":true}` {
+			t.Fatalf("the stream has %q, %v", stream.Text(), stream.Err())
+		}
+		streams = append(streams, stream)
+	}
+	g.tokens.revoke("read")
+	g.srv.Reauthorize()
+	for _, stream := range streams {
+		for stream.Scan() {
+			if !strings.HasPrefix(stream.Text(), `{"error"`) {
+				t.Errorf("after it the stream has %s", stream.Text())
+			}
+		}
+		if stream.Err() == nil {
+			t.Error("the stream ends as if it were whole")
+		}
+	}
+	if resp, _ := g.ask("GET", "/head", "", cookie(c)); resp.StatusCode != 401 {
+		t.Errorf("the session: got %d, want 401", resp.StatusCode)
+	}
+	if resp, _ := g.ask("GET", "/head", "", cookie(stays)); resp.StatusCode != 200 {
+		t.Errorf("the session of another token: got %d, want 200", resp.StatusCode)
+	}
+}
+
+// TestSessionsAreBounded: one session too many ends the one that was not used for longest.
+func TestSessionsAreBounded(t *testing.T) {
+	var s sessions
+	first, second := s.open([32]byte{1}), s.open([32]byte{2})
+	for range maxSessions - 2 {
+		s.open([32]byte{3})
+	}
+	s.token(first)
+	s.open([32]byte{4})
+	if token, ok := s.token(first); !ok || token != [32]byte{1} {
+		t.Error("a session that was just used is gone")
+	}
+	if _, ok := s.token(second); ok {
+		t.Error("the session that was not used for longest is there")
+	}
+	if len(s.byID) != maxSessions || s.used.Len() != maxSessions {
+		t.Errorf("there are %d and %d sessions, want %d", len(s.byID), s.used.Len(), maxSessions)
+	}
+}
