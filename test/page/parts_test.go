@@ -67,7 +67,7 @@ func TestTree(t *testing.T) {
 	step(kb.ArrowRight, "0: 0")
 	step(kb.Home, "5 members")
 
-	const more = `$$("#part .item > .more").at(-1)`
+	const more = `$$("#part span.more").at(-1)`
 	if n := eval[int](p, `$$("#part .number").length`); n != 101 {
 		t.Errorf("at first %d numbers are shown, want 101", n)
 	}

@@ -97,159 +97,143 @@ const LOT = 1 << 20;  // characters that are then added at once
 const INDENTED = 12;  // levels; those below move less
 const UNFOLDED = 5;   // levels that are unfolded from the beginning
 
+// scalar returns what shows a value that has no members.
+function scalar({type, text}) {
+  const value = make("span", `value ${type}`), button = make("button", {className: "more", type: "button", onclick: () => extend(LOT)});
+  let end = 0;
+  function extend(by) {
+    const begin = end, {length} = text;
+    end = Math.min(begin + by, length);
+    if (/[\ud800-\udbff]/.test(text[end - 1])) end--; // half a character
+    show(value, text.slice(begin, end));
+    button.textContent = `… show ${length - end <= LOT ? "all" : count(LOT) + " more of"} ${count(length)} characters`;
+    if (end === length) button.remove();
+  }
+  extend(text.length <= 2 * CUT ? text.length : CUT);
+  return end < text.length ? [value, button] : [value];
+}
+
 // tree returns an element that shows text, JSON, as a tree to fold: by mouse, or by the
 // arrows, Home and End. onValue(path, jsonText) is called when a value is chosen.
 export function tree(text, {onValue} = {}) {
-  const root = make("div", "tree");
-  root.setAttribute("role", "tree");
-  root.setAttribute("aria-label", "entry");
-  const rows = new WeakMap(); // of an item: {node, path, group, unfold, act}
+  const root = make("div", {className: onValue ? "tree choosing" : "tree", role: "tree", ariaLabel: "entry"});
+  const rows = new WeakMap(); // of an item: {path, members, group} with members, otherwise act, what is done when it is chosen
+  const isItem = "[role=treeitem]", isOpen = item => item.ariaExpanded === "true";
+  let current; // the item that Tab comes to
 
-  // item returns the row of node, which path leads to.
-  function item(node, path) {
-    const element = make("div", "item"), line = make("div", "line");
-    const size = (node.members ?? node.items)?.length;
-    element.setAttribute("role", "treeitem");
-    element.setAttribute("aria-level", path.length + 1);
-    element.tabIndex = -1;
-    element.append(line);
-    line.append(make("span", "twist"));
-    if (path.length) {
-      const name = make("span", typeof path.at(-1) === "number" ? "name index" : "name");
-      show(name, String(path.at(-1)));
-      line.append(name, make("span", "colon", ":"));
-    }
-    let about;
-    if (size === undefined) {
-      line.append(...scalar(node));
-      about = visible(node.text.slice(0, CUT));
-      rows.set(element, {node, path, act: onValue && (() => onValue(path, node.text))});
-    } else {
-      const [left, right, one, more] = node.members ? ["{", "}", "member", "members"] : ["[", "]", "item", "items"];
-      about = `${count(size)} ${size === 1 ? one : more}`;
-      line.append(make("span", "size", size ? `${left} ${about} ${right}` : left + right));
-      if (size) {
-        const group = make("div", path.length < INDENTED ? "group" : "group deep");
-        group.setAttribute("role", "group");
-        group.hidden = true;
-        element.append(group);
-        element.setAttribute("aria-expanded", "false");
-        rows.set(element, {node, path, group});
-      } else rows.set(element, {node, path});
-    }
-    element.setAttribute("aria-label", path.length ? `${visible(String(path.at(-1)))}: ${about}` : about);
-    return element;
+  function add(row, level, label, ...line) {
+    const item = make("div", {className: "item", role: "treeitem", ariaLevel: level, ariaLabel: label, tabIndex: -1}, make("div", "line", ...line));
+    rows.set(item, row);
+    return item;
   }
 
-  // scalar returns what shows a value that has no members.
-  function scalar(node) {
-    const value = make("span", `value ${node.type}`);
-    if (onValue) value.title = "filter by this value";
-    const {length} = node.text, button = make("button", "more");
-    let end = 0;
-    const extend = by => {
-      const begin = end;
-      end = Math.min(begin + by, length);
-      if (/[\ud800-\udbff]/.test(node.text[end - 1])) end--; // half a character
-      show(value, node.text.slice(begin, end));
-      button.textContent = length - end <= LOT ? `… show all ${count(length)} characters` : `… show ${count(LOT)} more of ${count(length)} characters`;
-      if (end === length) button.remove();
-    };
-    button.type = "button";
-    button.onclick = () => extend(LOT);
-    extend(length <= 2 * CUT ? length : CUT);
-    return end < length ? [value, button] : [value];
+  // itemOf returns the row of node, which path leads to.
+  function itemOf(node, path) {
+    const members = node.members ?? node.items?.map((value, name) => ({name, value}));
+    const name = make("span", "name"), line = [make("span", "twist")], row = {path, members};
+    let about = visible(node.text.slice(0, CUT));
+    if (path.length) {
+      const last = path.at(-1);
+      name.classList.toggle("index", typeof last === "number");
+      show(name, String(last));
+      line.push(name, make("span", "colon", ":"));
+    }
+    if (members) {
+      const n = members.length, [left, right, one] = node.members ? ["{", "}", "member"] : ["[", "]", "item"];
+      about = `${count(n)} ${one}${n === 1 ? "" : "s"}`;
+      line.push(make("span", "size", n ? `${left} ${about} ${right}` : left + right));
+    } else {
+      const [value, ...more] = scalar(node);
+      line.push(value, ...more);
+      row.act = onValue && (() => onValue(path, node.text));
+      if (onValue) value.title = "filter by this value";
+    }
+    const item = add(row, path.length + 1, path.length ? `${visible(String(path.at(-1)))}: ${about}` : about, ...line);
+    if (members?.length) {
+      row.group = make("div", {className: path.length < INDENTED ? "group" : "group deep", role: "group", hidden: true});
+      item.append(row.group);
+      item.ariaExpanded = false;
+    }
+    return item;
   }
 
   // fill adds the next members of an unfolded item, and a row for more if there are more.
-  function fill({node, path, group}) {
-    const members = node.members ?? node.items, begin = group.childElementCount;
-    const size = Math.min(Math.max(SHOWN, begin), 10 * SHOWN);
-    const added = members.slice(begin, begin + size).map((m, i) => node.members ? item(m.value, [...path, m.name]) : item(m, [...path, begin + i]));
+  function fill({path, members, group}) {
+    const begin = group.childElementCount, end = begin + Math.min(Math.max(SHOWN, begin), 10 * SHOWN);
+    const added = members.slice(begin, end).map(({name, value}) => itemOf(value, [...path, name]));
     group.append(...added);
-    const left = members.length - begin - added.length;
-    if (left > 0) {
-      const more = make("div", "item"), label = `show more: ${count(left)} are left`;
-      more.setAttribute("role", "treeitem");
-      more.setAttribute("aria-level", path.length + 2);
-      more.tabIndex = -1;
-      more.append(make("div", "line more", label));
-      rows.set(more, {act() {
+    if (end < members.length) {
+      const label = `show more: ${count(members.length - end)} are left`, more = add({act() {
         more.remove();
-        const [first] = fill({node, path, group});
-        focus(first);
-      }});
+        focus(fill({path, members, group})[0]);
+      }}, path.length + 2, label, make("span", "more", label));
       group.append(more);
     }
     return added;
   }
 
   // fold folds or unfolds an item, and returns the items that are new.
-  function fold(element, open) {
-    const row = rows.get(element);
-    element.setAttribute("aria-expanded", open);
+  function fold(item, open = !isOpen(item)) {
+    const row = rows.get(item);
+    item.ariaExpanded = open;
     row.group.hidden = !open;
     return open && !row.group.childElementCount ? fill(row) : [];
   }
-  const isOpen = element => element.getAttribute("aria-expanded") === "true";
 
-  let current; // the item that Tab comes to
-  function focus(element) {
-    if (!element) return;
-    if (current) current.tabIndex = -1;
-    current = element;
+  function focus(item) {
+    if (!item) return;
+    current.tabIndex = -1;
+    current = item;
     current.tabIndex = 0;
     current.focus();
   }
 
-  root.addEventListener("click", event => {
-    const element = event.target.closest("[role=treeitem]"), row = element && rows.get(element);
+  root.onclick = event => {
+    const item = event.target.closest(isItem), row = rows.get(item);
     if (!row || event.target.closest("button") || String(getSelection())) return; // selecting text is no click
-    focus(element);
-    if (row.group) {
-      if (event.target.closest(".line")?.parentElement === element) fold(element, !isOpen(element));
-    } else if (row.node === undefined || event.target.closest(".value")) row.act?.();
-  });
+    focus(item);
+    if (row.group && event.target.closest(".line")) fold(item);
+    else if (event.target.closest(".value, .more")) row.act?.();
+  };
 
-  root.addEventListener("keydown", event => {
-    const row = rows.get(event.target);
+  root.onkeydown = event => {
+    const item = event.target, row = rows.get(item);
     if (!row || event.ctrlKey || event.altKey || event.metaKey) return;
-    const seen = () => [...root.querySelectorAll("[role=treeitem]:not([hidden] *)")];
-    const step = by => { const all = seen(); return all[all.indexOf(event.target) + by]; };
+    const all = [...root.querySelectorAll(`${isItem}:not([hidden] *)`)], step = by => focus(all[all.indexOf(item) + by]);
+    const open = isOpen(item);
     switch (event.key) {
-      case "ArrowDown": focus(step(1)); break;
-      case "ArrowUp": focus(step(-1)); break;
-      case "Home": focus(root.firstElementChild); break;
-      case "End": focus(seen().at(-1)); break;
+      case "ArrowDown": step(1); break;
+      case "ArrowUp": step(-1); break;
+      case "Home": focus(all[0]); break;
+      case "End": focus(all.at(-1)); break;
       case "ArrowRight":
-        if (row.group && !isOpen(event.target)) fold(event.target, true);
-        else if (row.group) focus(row.group.firstElementChild);
+        if (open) step(1);
+        else if (row.group) fold(item);
         break;
       case "ArrowLeft":
-        if (row.group && isOpen(event.target)) fold(event.target, false);
-        else focus(event.target.parentElement.closest("[role=treeitem]"));
+        if (open) fold(item);
+        else focus(item.parentElement.closest(isItem));
         break;
       case "Enter": case " ":
-        if (row.group) fold(event.target, !isOpen(event.target));
+        if (row.group) fold(item);
         else row.act?.();
         break;
       default: return;
     }
     event.preventDefault();
     event.stopPropagation(); // the page has keys too
-  });
+  };
 
-  current = item(parse(text), []);
+  current = itemOf(parse(text), []);
   current.tabIndex = 0;
   root.append(current);
-  if (onValue) root.classList.add("choosing");
   // Unfold from the top down while there is room.
   let room = SHOWN;
   for (const queue = [current]; queue.length;) {
-    const element = queue.shift(), {node, path, group} = rows.get(element), size = (node.members ?? node.items)?.length;
-    if (!group || path.length && (size > room || path.length >= UNFOLDED)) continue;
-    queue.push(...fold(element, true));
-    room -= size;
+    const item = queue.shift(), {path, members, group} = rows.get(item);
+    if (!group || path.length && (members.length > room || path.length >= UNFOLDED)) continue;
+    queue.push(...fold(item, true));
+    room -= members.length;
   }
   return root;
 }
