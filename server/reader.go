@@ -78,7 +78,7 @@ func (r *reader) run(received []byte) error {
 		end, err := r.receive()
 		switch {
 		case end:
-			return nil
+			return err
 		case err == nil:
 		case errors.Is(err, io.EOF):
 			return r.endOfInput()

@@ -22,7 +22,7 @@ func (h *Handler) entries(w http.ResponseWriter, r *http.Request) {
 	}
 	head, err := h.config.Log.Head(r.Context())
 	if err != nil {
-		h.failed(w, err)
+		h.failed(w, r, err)
 		return
 	}
 	a := &reply{w: w, control: http.NewResponseController(w), head: r.Method == http.MethodHead}
@@ -73,13 +73,17 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		(&fault{http.StatusServiceUnavailable, "the server is shutting down"}).answer(w)
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler)
-	default:
-		h.failed(w, err)
+	default: // which the server has logged
+		(&fault{http.StatusInternalServerError, why(err)}).answer(w)
 	}
 }
 
-// failed answers a request for which the log could not be read.
-func (h *Handler) failed(w http.ResponseWriter, err error) {
+// failed answers a request for which the log could not be read because of err, unless the
+// client has left.
+func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		panic(http.ErrAbortHandler)
+	}
 	h.config.Logger.Error().Err(err).Str("event", "error").Msg("a request over HTTP could not be answered")
 	(&fault{http.StatusInternalServerError, why(err)}).answer(w)
 }

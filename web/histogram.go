@@ -30,7 +30,7 @@ func (h *Handler) histogram(w http.ResponseWriter, r *http.Request) {
 	}
 	g, err := h.count(r.Context(), span, buckets)
 	if err != nil {
-		h.failed(w, err)
+		h.failed(w, r, err)
 		return
 	}
 	answerJSON(w, g)

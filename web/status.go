@@ -31,7 +31,7 @@ func (h *Handler) head(w http.ResponseWriter, r *http.Request) {
 	}
 	head, err := h.config.Log.Head(r.Context())
 	if err != nil {
-		h.failed(w, err)
+		h.failed(w, r, err)
 		return
 	}
 	answerJSON(w, struct {

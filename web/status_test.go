@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -174,6 +175,21 @@ func TestHistogram(t *testing.T) {
 		s := serve(t, &clocked{memory(t), tt.times}, server.Config{}, false)
 		if resp, got := s.get("GET", "/histogram?"+tt.query); got != tt.want+"\n" || resp.StatusCode != tt.status {
 			t.Errorf("%v %s: got %d and\n%swant %d and\n%s", tt.times, tt.query, resp.StatusCode, got, tt.status, tt.want)
+		}
+	}
+}
+
+// failed is a log that cannot be read.
+type failed struct{ server.Log }
+
+func (failed) Head(context.Context) (uint64, error) { return 0, errors.New("/secret/place is gone") }
+
+// TestFailedLog: an error of the log is one of the server, which does not tell of its places.
+func TestFailedLog(t *testing.T) {
+	s := serve(t, failed{memory(t)}, server.Config{}, false)
+	for _, path := range []string{"/entries", "/entries/1", "/head", "/histogram", "/stat"} {
+		if resp, got := s.get("GET", path); resp.StatusCode != 500 || got != `{"error":"the log cannot be read"}`+"\n" {
+			t.Errorf("GET %s: got %d and %s", path, resp.StatusCode, got)
 		}
 	}
 }
