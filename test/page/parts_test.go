@@ -10,16 +10,17 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// part opens the page and puts into its place what a module makes, as the element
-// #part. The code is a function of the module and of the element, and told collects what it
+// part opens a document with the page's style and what a module makes, as the element
+// #part, and nothing else of the page. The code is a function of the module and of the element, and told collects what it
 // tells of.
 func part(t *testing.T, module string, made code) *tab {
 	t.Helper()
-	p := open(t, start(t), "/")
+	p := open(t, start(t), "/parts.css") // any document of the server but the page
+	p.expects("favicon")
 	eval[bool](p, `import(%s).then(module => {
-		const element = document.createElement("section");
-		element.id = "part";
-		document.body.replaceChildren(element);
+		document.head.innerHTML = "<link rel=stylesheet href=/style.css><link rel=stylesheet href=/parts.css>";
+		document.body.innerHTML = "<section id=part></section>";
+		const element = $("#part");
 		globalThis.told = [];
 		(%s)(module, element);
 		return true;
@@ -89,6 +90,10 @@ func TestTree(t *testing.T) {
 		t.Errorf("all %d characters of a long string are shown, want %d", n, 1<<20+2)
 	}
 	eval[bool](p, `($("#part .string:last-child").scrollIntoView(), true)`)
+	eval[bool](p, `import("/json.js").then(({tree}) => ($("#part").append(tree(JSON.stringify({["n".repeat(1 << 20)]: 1}))), true))`)
+	if n := eval[int](p, `$$("#part .name").at(-1).textContent.length`); n != 1000 {
+		t.Errorf("%d characters of a long name are shown, want 1000", n)
+	}
 	if eval[int](p, `$$("#part img").length`) != 0 || p.told() != "[]" {
 		t.Error("a string has become an element, or something was chosen without a click on it")
 	}

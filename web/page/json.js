@@ -97,20 +97,21 @@ const LOT = 1 << 20;  // characters that are then added at once
 const INDENTED = 12;  // levels; those below move less
 const UNFOLDED = 5;   // levels that are unfolded from the beginning
 
-// scalar returns what shows a value that has no members.
-function scalar({type, text}) {
-  const value = make("span", `value ${type}`), button = make("button", {className: "more", type: "button", onclick: () => extend(LOT)});
+// cut shows text in element, and if it is long its beginning. It returns what belongs into the line: element, and
+// a button for more.
+function cut(element, text) {
+  const {length} = text, button = make("button", {className: "more", type: "button", onclick: () => extend(LOT)});
   let end = 0;
   function extend(by) {
-    const begin = end, {length} = text;
+    const begin = end;
     end = Math.min(begin + by, length);
     if (/[\ud800-\udbff]/.test(text[end - 1])) end--; // half a character
-    show(value, text.slice(begin, end));
+    show(element, text.slice(begin, end));
     button.textContent = `… show ${length - end <= LOT ? "all" : count(LOT) + " more of"} ${count(length)} characters`;
     if (end === length) button.remove();
   }
-  extend(text.length <= 2 * CUT ? text.length : CUT);
-  return end < text.length ? [value, button] : [value];
+  extend(length <= 2 * CUT ? length : CUT);
+  return end < length ? [element, button] : [element];
 }
 
 // tree returns an element that shows text, JSON, as a tree to fold: by mouse, or by the
@@ -130,25 +131,18 @@ export function tree(text, {onValue} = {}) {
   // itemOf returns the row of node, which path leads to.
   function itemOf(node, path) {
     const members = node.members ?? node.items?.map((value, name) => ({name, value}));
-    const name = make("span", "name"), line = [make("span", "twist")], row = {path, members};
-    let about = visible(node.text.slice(0, CUT));
-    if (path.length) {
-      const last = path.at(-1);
-      name.classList.toggle("index", typeof last === "number");
-      show(name, String(last));
-      line.push(name, make("span", "colon", ":"));
-    }
+    const line = [make("span", "twist")], row = {path, members}, last = path.at(-1), brief = text => visible(String(text).slice(0, CUT));
+    let about = brief(node.text);
+    if (path.length) line.push(...cut(make("span", typeof last === "number" ? "name index" : "name"), String(last)), make("span", "colon", ":"));
     if (members) {
       const n = members.length, [left, right, one] = node.members ? ["{", "}", "member"] : ["[", "]", "item"];
       about = `${count(n)} ${one}${n === 1 ? "" : "s"}`;
       line.push(make("span", "size", n ? `${left} ${about} ${right}` : left + right));
     } else {
-      const [value, ...more] = scalar(node);
-      line.push(value, ...more);
+      line.push(...cut(make("span", {className: `value ${node.type}`, title: onValue ? "filter by this value" : ""}), node.text));
       row.act = onValue && (() => onValue(path, node.text));
-      if (onValue) value.title = "filter by this value";
     }
-    const item = add(row, path.length + 1, path.length ? `${visible(String(path.at(-1)))}: ${about}` : about, ...line);
+    const item = add(row, path.length + 1, path.length ? `${brief(last)}: ${about}` : about, ...line);
     if (members?.length) {
       row.group = make("div", {className: path.length < INDENTED ? "group" : "group deep", role: "group", hidden: true});
       item.append(row.group);
