@@ -170,7 +170,7 @@ func TestInvalidJSONLogged(t *testing.T) {
 		`no`:                             "invalid JSON: found 'o' at byte 1, want null",
 		`  {"id":"a","entry":{},}`:       "invalid JSON: found '}' at byte 23, want a member name",
 		`{"id":"a","entry":{}`:           "invalid JSON: ends at byte 20, want ',' or '}'",
-		`{"from":1} {"from":2}`:          "invalid JSON: unexpected data after the value, at byte 10",
+		`{"from":1} {"from":2}`:          "invalid JSON: unexpected data after the value, at byte 11",
 		"{\"id\":\"\xff\",\"entry\":{}}": "invalid JSON: found 0xff at byte 7, want UTF-8",
 		"\xef\xbb\xbf{}":                 "invalid JSON: the line begins with a byte order mark, want none",
 		"\x16\x03\x01":                   "invalid JSON: found 0x16 at byte 0, want a value",

@@ -65,8 +65,8 @@ var (
 )
 
 // Converse serves a conversation over nc as Serve does over a connection of its own: with the
-// same limits, in the same memory, and until Shutdown. It returns when nc is closed. A write
-// to nc has whole lines, except that one with a line over 128 KiB may take several.
+// same limits, in the same memory, and until Shutdown. It returns when nc is closed. Lines
+// may be written in pieces of any length.
 //
 // If nothing was read or written, the error is ErrTooManyConnections, ErrServerClosed or
 // ErrUnauthorized; otherwise it is what ended the conversation, nil for an orderly end.

@@ -62,6 +62,20 @@ func TestErrorsNameNoDirectories(t *testing.T) {
 	}
 }
 
+// headless is a log that cannot tell its head.
+type headless struct{ *fakeLog }
+
+func (headless) Head(context.Context) (uint64, error) { return 0, errors.New("no head") }
+
+// TestReadThatCannotBegin: a connection ends, rather than hang, if the log cannot tell where a
+// read begins.
+func TestReadThatCannotBegin(t *testing.T) {
+	noLeaks(t)
+	c := start(t, headless{newFakeLog()}, Config{}).dial()
+	c.send(`{"from":1}`)
+	c.wantEnd()
+}
+
 func TestForPeer(t *testing.T) {
 	for text, want := range map[string]string{
 		"open /a/b/c.idx: no such file":                         "open c.idx: no such file",
