@@ -31,7 +31,7 @@ export function appendForm(element, {post, maxEntry}) {
   const send = make("button", {title: "Ctrl+Enter"}, "append"), size = make("span", "size"), says = make("div", {className: "says", role: "status"});
   const say = (kind, ...children) => says.replaceChildren(make("p", kind, ...children));
   element.classList.add("append");
-  element.replaceChildren(area, make("div", "row", send, make("kbd", "", "Ctrl Enter"), size), says);
+  element.replaceChildren(area, make("div", "send", send, make("kbd", "", "Ctrl Enter"), size), says);
 
   area.oninput = () => {
     const n = new TextEncoder().encode(area.value).length, most = typeof maxEntry === "function" ? maxEntry() : maxEntry;

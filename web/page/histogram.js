@@ -10,7 +10,7 @@ const SHORTEST = 1;                    // ms that can be zoomed into
 // histogram shows in element how many entries were stored when. fetchCounts(since, until, buckets) has the
 // answer of GET /histogram, for two ISO times, or for null and null the whole log. onSelect(since, until, first) is
 // told of a selected span, in ISO, and of the index of its first entry; onClear of its end. refresh asks again,
-// but not more often than every three seconds; mark shows a time, or with null none.
+// but not more often than every three seconds; clear selects nothing; mark shows a time, or with null none.
 export function histogram(element, {fetchCounts, onSelect, onClear}) {
   const button = (text, title, onclick) => make("button", {type: "button", title, onclick, hidden: true}, text);
   const into = button("zoom in", "show only the selected time (Enter)", zoom);
@@ -224,7 +224,7 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
   }).observe(plot);
 
   return {
-    refresh,
+    refresh, clear: unselect,
     mark(time) {
       marked = typeof time === "string" ? instant(time) : time ?? null;
       render();
