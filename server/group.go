@@ -185,12 +185,12 @@ func (g *group) complete(stored appends.Result, err error) {
 		g.entries = nil // it waits for its replies to be sent, which may take as long as the peer likes
 	}
 	g.err = c.server.failures.forPeer(err)
+	if err != nil && !unmet {
+		c.server.counts.unstored.Add(uint64(unstored)) // before the peer has its replies
+	}
 	c.acknowledge(g) // which gives g away
 	c.server.inFlight.Release(cost)
-	switch {
-	case err != nil && !unmet:
-		c.server.counts.unstored.Add(uint64(unstored))
-	case err == nil && count > 0 && c.server.cfg.OnAck != nil:
+	if err == nil && count > 0 && c.server.cfg.OnAck != nil {
 		c.server.cfg.OnAck(time.Since(arrived))
 	}
 }
