@@ -105,18 +105,25 @@ function serverBinary () {
 }
 
 class Server {
-  // To restart a server, pass the port and the data directory of the earlier one.
-  static async start (data, port = 0) {
+  static async start (data, settings) {
     const server = new Server()
-    await server.#start(data, port)
+    await server.#start(data, settings)
     return server
   }
 
-  async #start (data, port) {
+  // Starts the server again, at the addresses of this one.
+  again () {
+    const settings = { ...this.settings, PORT: String(this.port) }
+    if (settings.HTTP) settings.HTTP = `${HOST}:${this.httpPort}`
+    return Server.start(this.data, settings)
+  }
+
+  async #start (data, settings) {
     this.data = data
+    this.settings = settings
     this.output = []
     this.child = spawn(serverBinary(), {
-      env: { ...process.env, PORT: String(port), HOST, DATA: data },
+      env: { ...process.env, PORT: '0', HOST, DATA: data, ...settings },
       stdio: ['ignore', 'pipe', 'pipe']
     })
     // Otherwise a test that ends with an exception would leave its server running.
@@ -143,14 +150,16 @@ class Server {
           reject(new Error(`not a line of JSON in the log: ${line}`))
           return
         }
-        if (message.event === 'listening') resolve(message.port)
+        if (message.event === 'listening') this.port = message.port
+        if (message.event === 'page') this.httpPort = message.port
+        if (this.port && (this.httpPort || !settings.HTTP)) resolve()
       })
     })
     readline.createInterface({ input: this.child.stderr }).on('line', line => {
       this.#keep(`stderr: ${line}`)
     })
     try {
-      this.port = await until(listening, DEADLINE, 'the listening event in the log')
+      await until(listening, DEADLINE, 'the listening event in the log')
     } catch (error) {
       this.child.kill('SIGKILL')
       throw new Error(`the server did not start: ${error.message}\n${this.output.join('\n')}`)
@@ -195,18 +204,23 @@ export class Scene {
     })
   }
 
-  async start () {
+  // Calls cleanup after the test.
+  after (cleanup) {
+    this.#cleanups.push(cleanup)
+  }
+
+  async start (settings) {
     const data = await mkdtemp(path.join(tmpdir(), 'tcp-log-interop-'))
     this.#cleanups.push(() => rm(data, { recursive: true, force: true }))
     this.#cleanups.push(() => this.server?.kill())
-    this.server = await Server.start(data)
+    this.server = await Server.start(data, settings)
     return this
   }
 
   async restart (signal) {
-    const { data, port } = this.server
+    const { port } = this.server
     await this.server.halt(signal)
-    this.server = await Server.start(data, port)
+    this.server = await this.server.again()
     assert.equal(this.server.port, port, 'the same port after the restart')
   }
 
@@ -266,8 +280,9 @@ export class Scene {
   }
 }
 
-export async function start (t) {
-  return new Scene(t).start()
+// Starts a server with these settings, which are environment variables.
+export async function start (t, settings = {}) {
+  return new Scene(t).start(settings)
 }
 
 // Resolves to the index of the new entry.
