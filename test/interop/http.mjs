@@ -178,7 +178,9 @@ const urllib = {
         }
         const had = answers.items.length
         child.stdin.write(JSON.stringify({ method, url: scene.url + path, headers, body }) + '\n')
-        return JSON.parse((await answers.untilCount(had + 1)).at(-1))
+        const answer = JSON.parse((await answers.untilCount(had + 1)).at(-1))
+        assert.ok(!answer.failed, `${method} ${path}: ${answer.failed}`)
+        return answer
       },
       follow: (path, headers = {}) => streaming(scene, 'python3', [script, 'follow', scene.url + path, JSON.stringify(headers)]),
       upload: (path, headers) => streaming(scene, 'python3', [script, 'upload', scene.url + path, JSON.stringify(headers)])

@@ -199,7 +199,7 @@ for (const kind of httpClients) {
       assert.deepEqual((await client.request('HEAD', path)).body, '', path)
     }
     const { body: metrics } = await client.request('GET', '/metrics')
-    assert.match(metrics, /^tcplog_[a-z_]*head[a-z_]* 3$/m)
+    assert.match(metrics, /^tcp_log_server_head 3$/m)
 
     const page = await client.request('GET', '/')
     assert.equal(page.status, 200)

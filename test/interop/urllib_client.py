@@ -29,12 +29,15 @@ def serve():
             headers=asked["headers"],
             data=None if body is None else body.encode(),
         )
-        with send(request) as response:
-            answer = {
-                "status": response.status,
-                "headers": {name.lower(): value for name, value in response.headers.items()},
-                "body": response.read().decode(),
-            }
+        try:
+            with send(request) as response:
+                answer = {
+                    "status": response.status,
+                    "headers": {name.lower(): value for name, value in response.headers.items()},
+                    "body": response.read().decode(),
+                }
+        except OSError as error:
+            answer = {"failed": str(error)}
         print(json.dumps(answer), flush=True)
 
 
