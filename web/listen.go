@@ -8,6 +8,7 @@ import (
 	stdlog "log"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -21,6 +22,12 @@ const (
 	idleLimit   = time.Minute      // between two requests
 	headerBytes = 16 << 10
 	maxStreams  = 100 // requests at once on a connection of HTTP/2
+
+	// A connection that finds no place is left open for a moment after its answer, as long as
+	// there are few such: a client that is still sending would lose the answer otherwise.
+	refusedTime  = time.Second
+	refusedBytes = 64 << 10
+	maxRefused   = 16
 )
 
 // NewServer returns an HTTP server for the handler. It speaks TLS if config is not nil. Have it
@@ -42,7 +49,8 @@ func (h *Handler) NewServer(config *tls.Config) *http.Server {
 // Serve has srv serve the connections of ln, which count among those of Config.Server: those
 // that find no place there are closed. It returns what srv.Serve does.
 func (h *Handler) Serve(srv *http.Server, ln net.Listener) error {
-	places := &listener{ln, h.config.Server, srv.TLSConfig == nil}
+	places := &listener{Listener: ln, server: h.config.Server, plain: srv.TLSConfig == nil, refused: make(chan struct{}, maxRefused)}
+	defer places.refusing.Wait()
 	if srv.TLSConfig != nil {
 		return srv.ServeTLS(places, "", "")
 	}
@@ -62,6 +70,9 @@ type listener struct {
 	net.Listener
 	server *server.Server
 	plain  bool // without TLS
+
+	refused  chan struct{} // has one for each connection that is left open after its answer
+	refusing sync.WaitGroup
 }
 
 // fullAnswer is for connections that find no place. It is sent before there is a request, so
@@ -80,11 +91,34 @@ func (l *listener) Accept() (net.Conn, error) {
 			return &placed{nc, place}, nil
 		}
 		if l.plain && err == server.ErrTooManyConnections {
-			nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // it fits into any empty socket buffer
-			io.WriteString(nc, fullAnswer)
+			l.refuse(nc)
+		} else {
+			nc.Close()
 		}
-		nc.Close()
 	}
+}
+
+// refuse answers on a connection that has found no place, and closes it.
+func (l *listener) refuse(nc net.Conn) {
+	nc.SetDeadline(time.Now().Add(refusedTime))
+	io.WriteString(nc, fullAnswer) // it fits into any empty socket buffer
+	tcp, ok := nc.(*net.TCPConn)
+	if !ok {
+		nc.Close()
+		return
+	}
+	select {
+	case l.refused <- struct{}{}:
+	default:
+		nc.Close()
+		return
+	}
+	l.refusing.Go(func() {
+		tcp.CloseWrite()
+		io.Copy(io.Discard, io.LimitReader(nc, refusedBytes))
+		nc.Close()
+		<-l.refused
+	})
 }
 
 // placed is a connection with its place.

@@ -86,12 +86,19 @@ func TestNoPlace(t *testing.T) {
 		}
 		streams = append(streams, nc)
 	}
-	resp, err := http.ReadResponse(bufio.NewReader(g.dial("")), nil)
+	refused := g.dial("")
+	resp, err := http.ReadResponse(bufio.NewReader(refused), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if text, err := io.ReadAll(resp.Body); resp.StatusCode != 503 || string(text) != `{"error":"too many connections"}`+"\n" || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("got %d %q, %v", resp.StatusCode, text, err)
+	}
+	// Some clients read when they have sent everything.
+	for _, part := range []string{"POST /entries HTTP/1.1\r\n", "Host: localhost\r\n\r\n", "{}"} {
+		if _, err := io.WriteString(refused, part); err != nil {
+			t.Errorf("the answer is lost to a client that sends: %v", err)
+		}
 	}
 	streams[0].Close()
 	poll(t, "the end of a stream", func() bool { return g.srv.Connections() == 2 })
