@@ -188,7 +188,8 @@ const urllib = {
   }
 }
 
-function lacks (command) {
+// Why a test that needs the command is skipped, if it is not here.
+export function lacks (command) {
   return spawnSync(command, ['--version']).error ? `there is no ${command} here` : undefined
 }
 

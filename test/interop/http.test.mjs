@@ -1,8 +1,9 @@
 // Every request of docs/HTTP.md but those that follow, with each client.
 
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import test from 'node:test'
-import { httpClients, JSON_TYPE, LINES_TYPE, lines, startHTTP } from './http.mjs'
+import { httpClients, JSON_TYPE, lacks, LINES_TYPE, lines, startHTTP } from './http.mjs'
 
 // Checks an answer with JSON: its status and the object in it, whose error is a regular
 // expression.
@@ -212,6 +213,24 @@ for (const kind of httpClients) {
       const { headers } = await expect(client.request(method, '/entries'), 405, { error: /./ })
       assert.equal(headers.allow, 'GET, HEAD, POST')
     }
+  })
+
+  test(`${kind.name} is told to come back when appends are refused`, { skip: skip ?? lacks('prlimit') }, async t => {
+    const { scene, client } = await begin(t)
+    const limit = size => assert.equal(spawnSync('prlimit', [`--fsize=${size}`, '--pid', String(scene.server.child.pid)]).status, 0)
+    limit('4096:')
+    const body = JSON.stringify(['x'.repeat(8192)])
+    const post = (type, query) => client.request('POST', '/entries' + query, { headers: type, body })
+    for (const [type, query] of [[JSON_TYPE, ''], [JSON_TYPE, '?if=0'], [LINES_TYPE, '?batch']]) {
+      const { headers } = await expect(post(type, query), 503, { error: /^not stored: / })
+      assert.match(headers['retry-after'], /^\d+$/)
+    }
+    const [{ error }] = lines((await post(LINES_TYPE, '')).body)
+    assert.match(error, /^not stored: /)
+    assert.equal((await client.request('GET', '/readyz')).status, 503)
+    assert.equal((await client.request('GET', '/healthz')).status, 200)
+    limit('unlimited:')
+    await expect(post(JSON_TYPE, ''), 201, { index: 1 })
   })
 
   test(`${kind.name} is told to come back when there are too many connections`, { skip }, async t => {
