@@ -66,7 +66,7 @@ function names() {
   const chosen = columns.chosen;
   document.body.classList.toggle("columned", chosen.length > 0);
   document.body.style.setProperty("--columns", Math.max(1, chosen.length));
-  $("names").replaceChildren(make("span", "index", "index"), make("span", "time", "time"),
+  $("names").replaceChildren(make("span", "index", "#"), make("span", "time", "time"),
     ...chosen.length ? chosen.map(path => make("span", "cell", path)) : [make("span", "text", "entry")]);
 }
 
