@@ -229,7 +229,13 @@ func (p *tab) drag(x1, y1, x2, y2 float64) {
 // key presses keys, one after the other; kb has those that are no characters.
 func (p *tab) key(keys string, modifiers ...chromedp.Modifier) {
 	p.t.Helper()
-	p.do(chromedp.KeyEvent(keys, chromedp.KeyModifiers(modifiers...)))
+	// Of characters a raw key down, as from a keyboard: if the page takes it, no character comes of it.
+	raw := func(e *input.DispatchKeyEventParams) {
+		if e.Type == input.DispatchKeyEventTypeKeyDown && len(e.Key) == 1 {
+			e.Type = input.DispatchKeyEventTypeRawKeyDown
+		}
+	}
+	p.do(chromedp.KeyEvent(keys, raw, chromedp.KeyModifiers(modifiers...)))
 }
 
 // fill replaces the text of an input and, by Enter, has it take effect.

@@ -131,7 +131,7 @@ export function list(element, {fill, onOpen, onScroll}) {
     // show shows another source.
     show(next) {
       source = next;
-      cursor = -1;
+      [cursor, top] = [-1, 0];
       for (const row of rows.values()) row.entry = null;
       schedule();
     },
