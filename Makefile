@@ -32,7 +32,8 @@ test:
 	$(GO) test ./internal/nowait ./client ./server # they read and write sockets otherwise than under the race detector
 	cd test/bench && $(GO) test ./...
 
-# interop runs the clients from npm against the built server. It needs node and npm.
+# interop runs the clients from npm, curl, fetch and Python's urllib against the built server. It
+# needs node and npm; what else is missing is left out.
 interop: build
 	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
 		echo "interop: skipped, there is no node and npm here"; \
