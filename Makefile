@@ -4,13 +4,13 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARY       = tcp-log-server
 
-.PHONY: build check fmt vet lint test interop page page-picture faults mutations bench bench-compare bench-pair module clean
+.PHONY: build check fmt vet lint test test-long interop page page-picture faults mutations bench bench-compare bench-pair module clean
 
 build:
 	$(GO) build -o $(BINARY) .
 
 # check is what has to pass before a change lands.
-check: fmt vet lint build test
+check: fmt vet lint build test test-long
 
 fmt:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -27,10 +27,19 @@ lint:
 
 # The race detector needs a C compiler; where there is none the tests run without it.
 RACE ?= $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
+# Tests that are thorough on purpose try some cases of each kind here, and all in test-long.
 test:
-	$(GO) test $(RACE) ./...
-	$(GO) test ./internal/nowait ./client ./server # they read and write sockets otherwise than under the race detector
+	$(GO) test -short $(RACE) ./...
+	$(GO) test -short ./internal/nowait ./client ./server # they read and write sockets otherwise than under the race detector
 	cd test/bench && $(GO) test ./...
+
+# test-long leaves nothing out; it takes some ten minutes. The race detector runs again where
+# the long tests have goroutines that share memory. Elsewhere it would find nothing that it
+# does not find in test: the long tests of fsck and segment try one damage after the other,
+# and those of test/e2e run the built program, which is another process.
+test-long:
+	$(GO) test -timeout 30m ./...
+	$(GO) test $(RACE) -timeout 30m ./backup ./engine ./server
 
 # interop runs the clients from npm, curl, fetch and Python's urllib against the built server. It
 # needs node and npm; what else is missing is left out.

@@ -247,7 +247,7 @@ func cp(t testing.TB, from, to string) string {
 }
 
 // rounds is how often the tests with a load try: by default few enough for every
-// run, and COPIES sets it.
+// run, in a short one a few times, and COPIES sets it.
 func rounds(t testing.TB, byDefault int) int {
 	if s := os.Getenv("COPIES"); s != "" {
 		n, err := strconv.Atoi(s)
@@ -255,6 +255,9 @@ func rounds(t testing.TB, byDefault int) int {
 			t.Fatal(err)
 		}
 		return n
+	}
+	if testing.Short() {
+		return (byDefault + 5) / 6
 	}
 	return byDefault
 }

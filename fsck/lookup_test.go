@@ -279,7 +279,7 @@ func TestTablesBesideDaemon(t *testing.T) {
 			}
 		}
 	})
-	for deadline, n := time.Now().Add(20*time.Second), 0; n < 100 && time.Now().Before(deadline); n++ {
+	for deadline, n := time.Now().Add(20*time.Second), 0; n < 100/every(4) && time.Now().Before(deadline); n++ {
 		if found := runCheck(t, Options{Data: dir}); len(found.findings) != usual {
 			t.Errorf("beside the daemon:\n%s", found)
 			break

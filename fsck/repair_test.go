@@ -179,7 +179,7 @@ func templatePath(t testing.TB, s shape) string {
 // TestRepairInterrupted makes every change of every repair fail in turn, and
 // repairs again: it must come to the same.
 func TestRepairInterrupted(t *testing.T) {
-	for _, f := range fixtures {
+	for i, f := range fixtures {
 		if f.repair == ExitErrors && f.accept == ExitErrors {
 			continue
 		}
@@ -189,7 +189,7 @@ func TestRepairInterrupted(t *testing.T) {
 			if f.through > 0 {
 				through = f.through
 			}
-			for at := 1; ; at += changeStep {
+			for at := 1 + i%every(11); ; at += every(11) {
 				dir := filepath.Join(t.TempDir(), "data")
 				copyDamaged(t, "", dir, f)
 				o := RepairOptions{Options: Options{Data: dir}, AcceptLoss: true, LooseMax: engine.DefaultLooseMax, failAt: at}

@@ -170,7 +170,7 @@ func readStart(t testing.TB, path string) []byte {
 	f, err := os.Open(path)
 	must(t, err)
 	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 8<<20))
+	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
 	must(t, err)
 	return b
 }

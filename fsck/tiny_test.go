@@ -125,12 +125,13 @@ func TestEveryBit(t *testing.T) {
 				path := filepath.Join(dir, file)
 				whole, err := os.ReadFile(path)
 				must(t, err)
-				for bit := 0; bit < 8*len(whole); bit += bitStep {
+				step := every(41)
+				for bit := 0; bit < 8*len(whole); bit += step {
 					b := append([]byte(nil), whole...)
 					b[bit/8] ^= 1 << (bit % 8)
 					must(t, os.WriteFile(path, b, 0o600))
 					// The daemon writes, so it gets a copy, now and then.
-					if bit%(5*bitStep) == 0 {
+					if bit%(5*step) == 0 {
 						mine := filepath.Join(t.TempDir(), "copy")
 						copyTree(t, dir, mine)
 						checkTiny(t, mine, true)
@@ -167,6 +168,11 @@ func TestEveryCut(t *testing.T) {
 			whole, err := os.ReadFile(filepath.Join(good, file))
 			must(t, err)
 			for size := range len(whole) {
+				// Fields end at multiples of 4, the larger parts at those of 8. The texts of the
+				// files that mark a directory do not matter.
+				if size%every(8) > 0 && size%every(13) > 0 || filepath.Base(file) == "README" && size%every(32) > 0 {
+					continue
+				}
 				dir := filepath.Join(t.TempDir(), "data")
 				copyTree(t, good, dir)
 				must(t, os.Truncate(filepath.Join(dir, file), int64(size)))
