@@ -28,6 +28,9 @@ func TestBackupKilled(t *testing.T) {
 	seen := map[string]int{}
 	before, took := "", 100*time.Millisecond
 	for round := range setting(t, "BACKUP_ROUNDS", 24) {
+		if testing.Short() && round%12 >= 4 {
+			continue // a first backup, linked and copied, and one after it, of either log
+		}
 		if round%6 == 0 {
 			dest, before = filepath.Join(work, fmt.Sprint("dest", round)), "" // a first backup
 		}
