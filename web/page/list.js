@@ -84,6 +84,10 @@ export function list(element, {fill, onOpen, onScroll}) {
     const y = element.scrollTop, by = y - expected;
     if (Math.abs(by) < 1) return;
     expected = y;
+    if (by < 0 && y >= element.scrollHeight - element.clientHeight - 1) { // the end came up, nobody has scrolled
+      schedule();
+      return;
+    }
     if (touching) touched();
     // A pixel may stand for many rows. A finger moves by what it sees, and the bar goes to its place.
     moveTo(touching && scaled() && Math.abs(by) < 2 * height ? top + by / ROW : fromScroll(y));
