@@ -28,6 +28,7 @@ func TestPublished(t *testing.T) {
 	}{
 		{"../../README.md", "bench.json", readmeTable},
 		{"../../docs/PERFORMANCE.md", "bench.json", summary},
+		{"../../docs/PERFORMANCE.md", "bench-http.json", tables},
 		{"../../docs/PERFORMANCE-NOTES.md", "bench.json", tables},
 		{"../../docs/PERFORMANCE-NOTES.md", "bench-client.json", tables},
 	} {
