@@ -58,46 +58,29 @@ const words = new Int32Array(CHUNK / 4); // of the chunk being hashed
 const view = new DataView(words.buffer);
 const octets = new Uint8Array(words.buffer);
 
-// hashChunk returns the chaining value of one chunk, up to 1024 bytes. flags has ROOT if
-// it is the only one.
-function hashChunk(bytes, begin, end, flags) {
-  const length = end - begin, counter = begin / CHUNK;
+// hash returns the chaining value of bytes from begin to end: of one chunk, or of the two subtrees into which
+// more are split, the left one as large as a power of two can be. flags is ROOT for all of the bytes, otherwise 0.
+function hash(bytes, begin, end, flags) {
+  const length = end - begin, cv = IV.slice();
+  if (length > CHUNK) {
+    let left = CHUNK;
+    while (2 * left < length) left *= 2;
+    const pair = Int32Array.of(...hash(bytes, begin, begin + left, 0), ...hash(bytes, begin + left, end, 0));
+    compress(cv, pair, 0, 0, BLOCK, PARENT | flags);
+    return cv;
+  }
   octets.fill(0, length);
   octets.set(bytes.subarray(begin, end));
   for (let i = 0; i < words.length; i++) words[i] = view.getInt32(4 * i, true); // nothing changes but on big-endian machines
-  const cv = IV.slice();
   let at = 0, start = CHUNK_START;
-  for (; at + BLOCK < length; at += BLOCK, start = 0) compress(cv, words, at / 4, counter, BLOCK, start);
-  compress(cv, words, at / 4, counter, length - at, start | CHUNK_END | flags);
-  return cv;
-}
-
-// hashParent returns the chaining value of two subtrees.
-function hashParent(left, right, flags) {
-  const block = new Int32Array(16), cv = IV.slice();
-  block.set(left);
-  block.set(right, 8);
-  compress(cv, block, 0, 0, BLOCK, PARENT | flags);
+  for (; at + BLOCK < length; at += BLOCK, start = 0) compress(cv, words, at / 4, begin / CHUNK, BLOCK, start);
+  compress(cv, words, at / 4, begin / CHUNK, length - at, start | CHUNK_END | flags);
   return cv;
 }
 
 // blake3 returns the hash of bytes, a Uint8Array, in hexadecimal.
 export function blake3(bytes) {
-  // subtrees are those complete so far, the largest first: as many as the number of chunks
-  // has bits that are 1. The last chunk is kept apart, because what is merged last is the root.
-  const subtrees = [];
-  let at = 0;
-  for (let chunks = 1; at + CHUNK < bytes.length; at += CHUNK, chunks++) {
-    let cv = hashChunk(bytes, at, at + CHUNK, 0);
-    for (let n = chunks; n % 2 === 0; n /= 2) cv = hashParent(subtrees.pop(), cv, 0);
-    subtrees.push(cv);
-  }
-  let cv = hashChunk(bytes, at, bytes.length, subtrees.length ? 0 : ROOT);
-  while (subtrees.length) {
-    const left = subtrees.pop();
-    cv = hashParent(left, cv, subtrees.length ? 0 : ROOT);
-  }
   const out = new DataView(new ArrayBuffer(32));
-  cv.forEach((word, i) => out.setInt32(4 * i, word, true));
+  hash(bytes, 0, bytes.length, ROOT).forEach((word, i) => out.setInt32(4 * i, word, true));
   return Array.from(new Uint8Array(out.buffer), byte => byte.toString(16).padStart(2, "0")).join("");
 }

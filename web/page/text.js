@@ -51,7 +51,7 @@ export function duration(s) {
   if (s < 1) return `${(s * 1e3).toFixed(s < 0.1 ? 1 : 0)} ms`;
   if (s < 60) return `${count(s)} s`;
   s = Math.round(s);
-  const parts = [[s / 86400, "d"], [s / 3600 % 24, "h"], [s / 60 % 60, "min"], [s % 60, "s"]].map(([n, unit]) => [Math.floor(n), unit]);
-  const first = parts.findIndex(([n]) => n);
-  return parts.slice(first, first + 2).filter(([n]) => n).map(part => part.join(" ")).join(" ");
+  const [size, unit, part, smaller] = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]].find(([size]) => s >= size);
+  const rest = Math.floor(s % size / part);
+  return `${Math.floor(s / size)} ${unit}${rest ? ` ${rest} ${smaller}` : ""}`;
 }
