@@ -57,7 +57,7 @@ func run(m *testing.M) int {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
 		chromedp.Flag("hide-scrollbars", false),
-		chromedp.Flag("lang", "en-GB"),
+		chromedp.Flag("disable-lcd-text", true), // whose colours make pictures large
 		chromedp.Env("TZ=UTC"))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // it does not start with one as root

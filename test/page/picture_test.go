@@ -1,11 +1,19 @@
 package page
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"image"
+	"image/color"
+	"image/png"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -16,11 +24,80 @@ func TestPicture(t *testing.T) {
 	if name == "" {
 		t.Skip("PAGE_PICTURE names no file")
 	}
-	s := start(t, "DATA="+made(t, deployments(time.Now())))
-	head := s.head()
+	now := time.Now()
+	s := start(t, "DATA="+made(t, deployments(now)))
 	p := open(t, s, "/")
-	p.sees(head)
-	p.picture("picture")
+	p.size(1120, 640)
+	p.sees(s.head())
+
+	// Half a minute of more, so that the charts have something to show.
+	c := s.client()
+	var shown uint64
+	random := rand.New(rand.NewPCG(1, 1))
+	for _, b := range deployments(now) {
+		if time.Since(now) > 40*time.Second {
+			break
+		}
+		<-time.After(time.Duration(random.ExpFloat64() * 3e8))
+		index, err := c.Append(t.Context(), bytes.TrimSpace(b.entries))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b.entries, []byte(`"order"`)) {
+			shown = index
+		}
+	}
+	p.do(navigate(s, shown))
+	p.await("the entry", verified("yes"))
+	p.sees(shown)
+	p.picture("readme")
+	b, err := os.ReadFile(filepath.Join(pictures, "readme.png"))
+	if err == nil {
+		b, err = smaller(b)
+	}
+	if err == nil {
+		err = os.WriteFile(name, b, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s has %d bytes", name, len(b))
+	if len(b) > 150_000 {
+		t.Errorf("%s has %d bytes, more than a README should have to load", name, len(b))
+	}
+}
+
+// smaller is a picture with the 256 colours that are most frequent in it.
+func smaller(picture []byte) ([]byte, error) {
+	img, err := png.Decode(bytes.NewReader(picture))
+	if err != nil {
+		return nil, err
+	}
+	bounds, count := img.Bounds(), make(map[color.Color]int)
+	for y := range bounds.Dy() {
+		for x := range bounds.Dx() {
+			count[img.At(x, y)]++
+		}
+	}
+	colours := slices.SortedFunc(maps.Keys(count), func(a, b color.Color) int {
+		return cmp.Or(count[b]-count[a], cmp.Compare(fmt.Sprint(a), fmt.Sprint(b)))
+	})
+	palette, nearest := color.Palette(colours[:min(256, len(colours))]), make(map[color.Color]uint8)
+	out := image.NewPaletted(bounds, palette)
+	for y := range bounds.Dy() {
+		for x := range bounds.Dx() {
+			c := img.At(x, y)
+			i, ok := nearest[c]
+			if !ok {
+				i = uint8(palette.Index(c))
+				nearest[c] = i
+			}
+			out.SetColorIndex(x, y, i)
+		}
+	}
+	var b bytes.Buffer
+	err = (&png.Encoder{CompressionLevel: png.BestCompression}).Encode(&b, out)
+	return b.Bytes(), err
 }
 
 // deployments is the morning and afternoon of an invented company, up to now.
