@@ -1,20 +1,22 @@
 // The page: what its parts say to each other.
 
-import {json, post, read, Refused, request, whenUnauthorized} from "./api.js";
+import {json, post, Refused, whenUnauthorized} from "./api.js";
 import {appendForm} from "./append.js";
 import {brief, cache} from "./cache.js";
-import {columns as chosenColumns, download, save} from "./columns.js";
+import {columns as chosenColumns} from "./columns.js";
 import {entryPanel} from "./entry.js";
 import {parseFilter, search, term} from "./filter.js";
+import {firstSince, timeOf} from "./goto.js";
 import {histogram} from "./histogram.js";
 import {list as virtualList} from "./list.js";
 import {fillRow} from "./row.js";
+import {saving} from "./save.js";
+import {logIn} from "./session.js";
 import {status} from "./status.js";
 import {tail} from "./tail.js";
 import {count, make} from "./text.js";
 
 const MATCHES = 500;        // that a filter shows before it asks whether to go on
-const MOST = 1_000_000;     // entries in a download, which the browser has to hold
 const $ = id => document.getElementById(id);
 
 const session = {rights: {read: false, write: false}};
@@ -111,7 +113,6 @@ function toggle() {
 }
 // latest leaves whatever is shown for the end of the log.
 function latest() {
-  if (span) bars.clear?.();
   span = null;
   if (found) filterBy("");
   close();
@@ -267,26 +268,6 @@ function show(index) {
   else go(index);
   $("list").focus();
 }
-function timeOf(text) {
-  if (/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i.test(text)) return text; // with its microseconds
-  const ago = /^(\d+(?:\.\d+)?)\s*(s|sec|m|min|h|d)\w*(?:\s+ago)?$/i.exec(text), today = /^\d\d?:\d\d(:\d\d)?$/.test(text);
-  if (!ago && !today && !/^\d{4}-\d\d?-\d\d?/.test(text)) return null;
-  const d = new Date();
-  if (today) d.setHours(...text.split(":"), ...text.split(":").length < 3 ? [0, 0] : [0]);
-  const at = ago ? Date.now() - ago[1] * {s: 1e3, m: 6e4, h: 36e5, d: 864e5}[ago[2][0].toLowerCase()] : today ? d.getTime()
-    : new Date(text.length < 11 ? `${text} 00:00` : text).getTime();
-  return Number.isNaN(at) ? null : new Date(at).toISOString();
-}
-// firstSince is the index of the first entry of a time or later, 0 if there is none.
-async function firstSince(time) {
-  for await (const lines of read({since: time, read: 1})) {
-    for (const line of lines) {
-      if (line.startsWith('{"index":')) return JSON.parse(line.replace(/,"entry":.*/, "}")).index;
-    }
-  }
-  return 0;
-}
-
 // The filter.
 
 // filterBy searches, or with no text shows the log again: at an index if one is given or open.
@@ -424,37 +405,9 @@ let maxEntry = 16 << 20;
 appendForm($("append"), {post: text => post("entries", text), maxEntry: () => state_.latest?.max_entry ?? maxEntry});
 $("columns").append(columns.chooser);
 
-let downloading = null;
-async function fetchFile(format) {
-  const controller = downloading = new AbortController(), [, , stop] = $("download").querySelectorAll("button");
-  const parameters = found ? {where: found.where, from: span?.first ?? 1, through: span?.last ?? head, read: MOST}
-    : {from: Math.max(all.first, all.last - MOST + 1), through: Math.max(1, all.last), read: MOST};
-  async function* lines() {
-    let n = 0;
-    for await (const batch of read({...parameters, time: true, hash: true}, controller.signal)) {
-      for (const line of batch) yield line;
-      n += batch.length;
-      $("download").firstElementChild.textContent = `${count(n)} entries so far`;
-    }
-  }
-  stop.hidden = false;
-  try {
-    save(await download({lines: lines(), columns: columns.chosen, format}), `log.${format}`);
-    offer();
-  } catch (error) {
-    $("download").firstElementChild.textContent = controller.signal.aborted ? "stopped" : `the download failed: ${error.message}`;
-  }
-  stop.hidden = true;
-}
-function offer() {
-  const n = source().count;
-  $("download").firstElementChild.textContent = found ? "All that matches" : n > MOST ? `The newest ${count(MOST)} of ${count(n)} entries` : `${count(n)} ${n === 1 ? "entry" : "entries"}`;
-}
-$("download").addEventListener("click", ({target}) => {
-  if (target.localName !== "button") return;
-  downloading?.abort();
-  if (target.value) fetchFile(target.value);
-});
+const offer = saving($("download"), {columns, shown: () => found
+  ? {where: found.where, from: span?.first ?? 1, through: span?.last ?? head, entries: null}
+  : {from: all.first, through: Math.max(1, all.last), entries: all.count}});
 
 // Who is asked for what.
 
@@ -517,26 +470,7 @@ async function admit() {
   else $("token").focus();
 }
 whenUnauthorized(admit);
-$("login").addEventListener("submit", async event => {
-  event.preventDefault();
-  const says = document.querySelector("#login .bad");
-  says.textContent = "";
-  try {
-    const {status: code, body} = await post("session", JSON.stringify({token: $("token").value.trim()}));
-    if (code === 204) {
-      $("token").value = "";
-      return admit();
-    }
-    says.textContent = code === 401 ? "The server does not know this token." : body?.error ?? `The server answered with status ${code}.`;
-  } catch (error) {
-    says.textContent = `The server cannot be reached: ${error.message}`;
-  }
-  $("token").select();
-});
-$("logout").addEventListener("click", async () => {
-  await request("session", {method: "DELETE"}).catch(() => {});
-  admit();
-});
+logIn($("login"), $("logout"), admit);
 
 // Buttons and keys.
 
