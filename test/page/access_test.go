@@ -82,6 +82,7 @@ func TestLogin(t *testing.T) {
 	p.do(chromedp.Reload())
 	p.sees(50)
 
+	p.expects("ERR_INCOMPLETE_CHUNKED") // the server cuts the stream off
 	k.remove("reader", s)
 	p.visible("#login")
 	p.picture("login-revoked")

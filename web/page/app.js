@@ -113,7 +113,7 @@ function toggle() {
 }
 // latest leaves whatever is shown for the end of the log.
 function latest() {
-  span = null;
+  unspan();
   if (found) filterBy("");
   close();
   resume();
@@ -156,7 +156,7 @@ const follower = tail({
   onOther() {
     [head, end, begun] = [0, 0, false];
     entries.clear();
-    span = null;
+    unspan();
     if (found) filterBy("");
     close();
     list.show(all);
@@ -206,7 +206,10 @@ function route() {
   }
   const index = Number(digits);
   if (!found) {
-    if (span && (index < span.first || index > span.last)) span = null;
+    if (span && (index < span.first || index > span.last)) {
+      unspan();
+      list.show(all);
+    }
     if (index > all.last && !span) end = head;
     list.follow = false;
   }
@@ -379,6 +382,11 @@ const bars = histogram($("histogram"), {
     respan();
   },
 });
+function unspan() {
+  if (!span) return;
+  span = null;
+  bars.clear();
+}
 // respan shows the span that is selected now.
 function respan() {
   if (found) return run(found.text);
