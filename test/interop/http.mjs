@@ -168,14 +168,9 @@ const urllib = {
   tells: false, // only `read` does, not reading by lines
   missing: () => lacks('python3'),
   open (scene) {
-    let answers
-    let child
     return {
       async request (method, path, { headers = {}, body } = {}) {
-        if (!child) {
-          ({ child } = run(scene, 'python3', [script]))
-          answers = collect('answers to urllib', child.stdout)
-        }
+        const { child, answers } = python()
         const had = answers.items.length
         child.stdin.write(JSON.stringify({ method, url: scene.url + path, headers, body }) + '\n')
         const answer = JSON.parse((await answers.untilCount(had + 1)).at(-1))
@@ -186,6 +181,18 @@ const urllib = {
       upload: (path, headers) => streaming(scene, 'python3', [script, 'upload', scene.url + path, JSON.stringify(headers)])
     }
   }
+}
+
+// The one process that sends the requests of urllib, since Python takes long to start. It ends
+// with this one.
+let shared
+function python () {
+  if (!shared) {
+    const child = spawn('python3', [script], { stdio: ['pipe', 'pipe', 'inherit'] })
+    shared = { child, answers: collect('answers to urllib', child.stdout) }
+    for (const handle of [child, child.stdin, child.stdout]) handle.unref()
+  }
+  return shared
 }
 
 // Why a test that needs the command is skipped, if it is not here.
