@@ -267,7 +267,11 @@ func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, config Config) {
 		l := openLog(t, config)
-		const appenders, each, readers = 16, 60, 6
+		const appenders, readers = 16, 6
+		each := 60
+		if testing.Short() {
+			each = 20
+		}
 		var failed atomic.Bool
 		var appending, reading sync.WaitGroup
 		for a := range appenders {

@@ -19,7 +19,11 @@ import (
 // condition are answered with a map in memory.
 func TestOnceModel(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(12) {
+	seeds := uint64(12)
+	if testing.Short() {
+		seeds = 4
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			runOnceModel(t, rand.New(rand.NewPCG(seed, uint64(time.Now().UnixNano()))))

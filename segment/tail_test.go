@@ -45,8 +45,12 @@ func tailOf(t *testing.T, shift, size int, proved bool) (b []byte, from, to int)
 // anything else than the batch before is recovered. All sectors are the batch.
 func TestTornSectors(t *testing.T) {
 	t.Parallel()
+	step := 3
+	if testing.Short() {
+		step = 7
+	}
 	for _, proved := range []bool{false, true} {
-		for shift := 0; shift < 64; shift += 3 {
+		for shift := 0; shift < 64; shift += step {
 			both, from, to := tailOf(t, shift, 3*sectorSize+100, proved)
 			before, after := both[:len(both)/2], both[len(both)/2:]
 			first := from / sectorSize
