@@ -25,7 +25,11 @@ import (
 // KILL_ENTRIES and KILL_ROUNDS make it longer.
 func TestKill(t *testing.T) {
 	const connections = 64
-	entries, rounds := setting(t, "KILL_ENTRIES", 40_000), setting(t, "KILL_ROUNDS", 3)
+	entries := 40_000
+	if testing.Short() {
+		entries = 10_000
+	}
+	entries, rounds := setting(t, "KILL_ENTRIES", entries), setting(t, "KILL_ROUNDS", 3)
 	data := filepath.Join(t.TempDir(), "data")
 	acked := make(map[uint64]string) // what the log must hold
 	var mu sync.Mutex
