@@ -28,10 +28,12 @@ const (
 	groupMax = 512 << 10
 )
 
-// bulkBuffers and smallBuffers hold buffers for input.
+// bulkBuffers, smallBuffers and ownBuffers hold buffers for input, of readBulk, readFew and
+// readOwn bytes.
 var (
 	bulkBuffers  = sync.Pool{New: func() any { b := make([]byte, readBulk); return &b }}
 	smallBuffers = sync.Pool{New: func() any { b := make([]byte, readFew); return &b }}
+	ownBuffers   = sync.Pool{New: func() any { b := make([]byte, readOwn); return &b }}
 )
 
 // handOffAfter is after how many reads, each of whole lines with nothing but writes, a
@@ -50,7 +52,7 @@ type reader struct {
 	entries bool // lines are not messages but entries
 	whole   bool // the input is one line up to its end
 
-	own []byte // readOwn, where the connection cannot do with a pooled buffer
+	own *[]byte // of ownBuffers, until the end of the input, where it cannot be shared while it waits
 
 	more      bool   // what was read goes on after the line that is acted on
 	part      []byte // the beginning of a line whose end has not arrived
@@ -70,7 +72,7 @@ type reader struct {
 // beginning of the input. An error means that the connection is to be cut.
 func (r *reader) run(received []byte) error {
 	c := r.conn
-	defer r.drop()
+	defer r.end()
 	if end, err := r.input(received); end || err != nil {
 		return err
 	}
@@ -114,11 +116,11 @@ func (r *reader) receive() (end bool, err error) {
 	}
 	if c.direct == nil {
 		if r.own == nil {
-			r.own = make([]byte, readOwn)
+			r.own = ownBuffers.Get().(*[]byte)
 		}
-		n, err := c.nc.Read(r.own)
+		n, err := c.nc.Read(*r.own)
 		r.came(n)
-		return r.act(r.own[:n], err)
+		return r.act((*r.own)[:n], err)
 	}
 	pool := &bulkBuffers
 	if c.server.open.Load() > bulkConns {
@@ -246,6 +248,15 @@ func (r *reader) keep(b []byte) error {
 	err := r.tooLong(r.part)
 	r.drop()
 	return err
+}
+
+// end gives back what the reader holds.
+func (r *reader) end() {
+	r.drop()
+	if r.own != nil {
+		ownBuffers.Put(r.own)
+		r.own = nil
+	}
 }
 
 // drop forgets the line that was arriving.
