@@ -24,8 +24,7 @@ export function refusedAt(text, error) {
   return found && position(text, Number(found[1]) + (found[2] ? /^[ \t\r\n]*/.exec(text)[0].length : 0));
 }
 
-// appendForm fills element, a form. post(text) has {status, body}, with body parsed. maxEntry is the
-// limit in bytes, or returns it.
+// appendForm fills element, a form. post(text) has {status, body}, with body parsed. maxEntry() is the limit in bytes.
 export function appendForm(element, {post, maxEntry}) {
   const area = make("textarea", {rows: 4, spellcheck: false, placeholder: '{"user":"ann","amount":5}', ariaLabel: "entry to append, JSON"});
   const send = make("button", {title: "Ctrl+Enter"}, "append"), size = make("span", "size"), says = make("div", {className: "says", role: "status"});
@@ -34,7 +33,7 @@ export function appendForm(element, {post, maxEntry}) {
   element.replaceChildren(area, make("div", "send", send, make("kbd", "", "Ctrl Enter"), size), says);
 
   area.oninput = () => {
-    const n = new TextEncoder().encode(area.value).length, most = typeof maxEntry === "function" ? maxEntry() : maxEntry;
+    const n = new TextEncoder().encode(area.value).length, most = maxEntry();
     size.textContent = n ? bytes(n) + (n > most ? `, more than the ${bytes(most)} that an entry may have` : "") : "";
     size.classList.toggle("bad", n > most);
     says.replaceChildren();
@@ -45,12 +44,9 @@ export function appendForm(element, {post, maxEntry}) {
     const found = refusedAt(text, error);
     if (!found) return;
     const [begin, end] = found, from = Math.max(0, begin - AROUND), to = end + AROUND;
-    const mark = make("mark"), excerpt = make("pre", "", from ? "…" : "");
-    show(excerpt, text.slice(from, begin));
-    show(mark, text.slice(begin, end) || "⟨end⟩");
-    excerpt.append(mark);
-    show(excerpt, text.slice(end, to) + (to < text.length ? "…" : ""));
-    says.append(excerpt);
+    const excerpt = show(make("pre"), (from ? "…" : "") + text.slice(from, begin));
+    excerpt.append(show(make("mark"), text.slice(begin, end) || "⟨end⟩"));
+    says.append(show(excerpt, text.slice(end, to) + (to < text.length ? "…" : "")));
     area.focus();
     area.setSelectionRange(begin, end);
   }
@@ -63,7 +59,7 @@ export function appendForm(element, {post, maxEntry}) {
     say("", "…");
     try {
       const {status, body} = await post(text);
-      if (status === 200 || status === 201) say("ok", "stored as ", make("a", {href: `#/${body.index}`}, count(body.index)));
+      if (status === 201) say("ok", "stored as ", make("a", {href: `#/${body.index}`}, count(body.index)));
       else refused(text, body?.error ?? `the server answered with status ${status}`);
     } catch (error) {
       // The request may have arrived before the connection broke.

@@ -28,7 +28,7 @@ export function columns({onChange}) {
   const list = make("ul"), names = make("datalist", {id: "column-names"});
   const input = make("input", {placeholder: "member, such as order.total", autocomplete: "off", spellcheck: false, ariaLabel: "member to show as a column"});
   const form = make("form", "", input, names, make("button", "", "add")), seen = new Set();
-  const result = {chosen: [], chooser: make("div", "chooser", list, form), see, cells, set};
+  const result = {chosen: [], chooser: make("div", "chooser", list, form), see, cells};
   let looked = -Infinity;
   input.setAttribute("list", names.id);
   form.onsubmit = event => {
@@ -48,7 +48,7 @@ export function columns({onChange}) {
     try {
       localStorage.setItem(KEPT, JSON.stringify(paths));
     } catch { /* then they hold for this visit */ }
-    onChange?.(paths);
+    onChange(paths);
   }
 
   function render(paths) {
@@ -110,8 +110,7 @@ export async function* records(lines, columns, format) {
 
 // download makes a Blob of lines. It holds a MiB of text; what is before that is the browser's to keep.
 export async function download({lines, columns, format}) {
-  const type = format === "csv" ? "text/csv;charset=utf-8" : "application/x-ndjson";
-  const parts = [];
+  const parts = [], type = format === "csv" ? "text/csv;charset=utf-8" : "application/x-ndjson";
   let text = "";
   for await (const record of records(lines, columns, format)) {
     text += record;

@@ -22,32 +22,23 @@ export function parse(text) {
     at += found.length;
     return found;
   };
-  const string = () => {
-    const start = at;
-    for (let escaped = true; escaped;) {
-      at = text.indexOf('"', at + 1);
+  const next = () => (match(SPACE), text[at]);
+  const take = (c, want = `"${c}"`) => next() === c ? at++ : fail(want);
+  const string = want => {
+    const start = take('"', want);
+    for (let slashes = 1; slashes % 2; at++) { // not a regular expression, for which a string can be too long
+      at = text.indexOf('"', at);
       if (at < 0) {
         at = text.length;
         fail('"');
       }
-      let before = at;
-      while (text[before - 1] === "\\") before--;
-      escaped = (at - before) % 2 === 1;
+      for (slashes = 0; text[at - slashes - 1] === "\\";) slashes++;
     }
-    const raw = text.slice(start, ++at);
+    const raw = text.slice(start, at);
     return {type: "string", text: raw, value: JSON.parse(raw)};
   };
-  const memberName = () => {
-    match(SPACE);
-    if (text[at] !== '"') fail("the name of a member");
-    name = string().value;
-    match(SPACE);
-    if (text[at] !== ":") fail('":"');
-    at++;
-  };
   const value = () => {
-    match(SPACE);
-    switch (text[at]) {
+    switch (next()) {
       case "{": return {type: "object", text: "", members: [], start: at++};
       case "[": return {type: "array", text: "", items: [], start: at++};
       case '"': return string();
@@ -56,30 +47,26 @@ export function parse(text) {
     return {type: /[a-z]/.test(found[0]) ? found : "number", text: found};
   };
   for (;;) {
-    const node = value(), around = open.at(-1);
+    const around = open.at(-1);
+    if (around?.members) {
+      name = string("the name of a member").value;
+      take(":");
+    }
+    const node = value();
     if (!around) root = node;
     else if (around.members) around.members.push({name, value: node});
     else around.items.push(node);
     if (node.type in CLOSE) {
       open.push(node);
-      match(SPACE);
-      if (text[at] !== CLOSE[node.type]) {
-        if (node.members) memberName();
-        continue;
-      }
+      if (next() !== CLOSE[node.type]) continue;
     }
     // What ends here, up to the next comma.
-    for (match(SPACE); open.length && text[at] === CLOSE[open.at(-1).type]; match(SPACE)) {
+    while (open.length && next() === CLOSE[open.at(-1).type]) {
       const ended = open.pop();
       ended.text = text.slice(ended.start, ++at);
     }
-    if (!open.length) {
-      if (at < text.length) fail("the end");
-      return root;
-    }
-    if (text[at] !== ",") fail(`"," or "${CLOSE[open.at(-1).type]}"`);
-    at++;
-    if (open.at(-1).members) memberName();
+    if (open.length) take(",", `"," or "${CLOSE[open.at(-1).type]}"`);
+    else return next() ? fail("the end") : root;
   }
 }
 
@@ -97,8 +84,7 @@ const LOT = 1 << 20;  // characters that are then added at once
 const INDENTED = 12;  // levels; those below move less
 const UNFOLDED = 5;   // levels that are unfolded from the beginning
 
-// cut shows text in element, and if it is long its beginning. It returns what belongs into the line: element, and
-// a button for more.
+// cut shows text in element, or the beginning of a long one. It returns element and, for the rest, a button.
 function cut(element, text) {
   const {length} = text, button = make("button", {className: "more", type: "button", onclick: () => extend(LOT)});
   let end = 0;
@@ -144,8 +130,7 @@ export function tree(text, {onValue} = {}) {
     }
     const item = add(row, path.length + 1, path.length ? `${brief(last)}: ${about}` : about, ...line);
     if (members?.length) {
-      row.group = make("div", {className: path.length < INDENTED ? "group" : "group deep", role: "group", hidden: true});
-      item.append(row.group);
+      item.append(row.group = make("div", {className: path.length < INDENTED ? "group" : "group deep", role: "group", hidden: true}));
       item.ariaExpanded = false;
     }
     return item;
@@ -193,27 +178,19 @@ export function tree(text, {onValue} = {}) {
   root.onkeydown = event => {
     const item = event.target, row = rows.get(item);
     if (!row || event.ctrlKey || event.altKey || event.metaKey) return;
-    const all = [...root.querySelectorAll(`${isItem}:not([hidden] *)`)], step = by => focus(all[all.indexOf(item) + by]);
-    const open = isOpen(item);
-    switch (event.key) {
-      case "ArrowDown": step(1); break;
-      case "ArrowUp": step(-1); break;
-      case "Home": focus(all[0]); break;
-      case "End": focus(all.at(-1)); break;
-      case "ArrowRight":
-        if (open) step(1);
-        else if (row.group) fold(item);
-        break;
-      case "ArrowLeft":
-        if (open) fold(item);
-        else focus(item.parentElement.closest(isItem));
-        break;
-      case "Enter": case " ":
-        if (row.group) fold(item);
-        else row.act?.();
-        break;
-      default: return;
-    }
+    const all = [...root.querySelectorAll(`${isItem}:not([hidden] *)`)], at = all.indexOf(item), choose = () => row.group ? fold(item) : row.act?.();
+    const act = {
+      ArrowDown: () => focus(all[at + 1]),
+      ArrowUp: () => focus(all[at - 1]),
+      Home: () => focus(all[0]),
+      End: () => focus(all.at(-1)),
+      ArrowRight: () => isOpen(item) ? focus(all[at + 1]) : row.group && fold(item),
+      ArrowLeft: () => isOpen(item) ? fold(item) : focus(item.parentElement.closest(isItem)),
+      Enter: choose,
+      " ": choose,
+    }[event.key];
+    if (!act) return;
+    act();
     event.preventDefault();
     event.stopPropagation(); // the page has keys too
   };

@@ -18,31 +18,24 @@ export function rates(before, now, seconds) {
 // sparkline returns the outlines of samples, [{at, value}] with null for a gap: the line
 // and the area under it, for the time from since to until.
 export function sparkline(samples, since, until, most) {
-  let line = "", area = "", begin = null, x = 0;
-  const end = () => {
-    if (begin !== null) area += `L${x} ${HEIGHT}L${begin} ${HEIGHT}Z`;
-    begin = null;
-  };
-  for (const {at, value} of samples) {
-    if (value === null) {
-      end();
-      continue;
+  let line = "", area = "", run = [];
+  for (const {at, value} of [...samples, {value: null}]) {
+    if (value !== null) {
+      run.push([Math.round((at - since) / (until - since) * WIDTH * 10) / 10, (HEIGHT - 1 - value / most * (HEIGHT - 3)).toFixed(1)]);
+    } else if (run.length) {
+      const curve = "M" + run.map(point => point.join(" ")).join("L");
+      line += curve;
+      area += `${curve}L${run.at(-1)[0]} ${HEIGHT}L${run[0][0]} ${HEIGHT}Z`;
+      run = [];
     }
-    x = Math.round((at - since) / (until - since) * WIDTH * 10) / 10;
-    const point = `${begin === null ? "M" : "L"}${x} ${(HEIGHT - 1 - value / most * (HEIGHT - 3)).toFixed(1)}`;
-    line += point;
-    area += point;
-    begin ??= x;
   }
-  end();
   return {line, area};
 }
 
 // chart is a tile with a label, the newest value and the last two minutes.
 function chart(label, write) {
   const value = make("span", "number", "–"), most = make("span", "most"), area = draw("path", {class: "area"}), line = draw("path", {class: "curve"});
-  const svg = draw("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true"}), samples = [];
-  svg.append(area, line);
+  const svg = draw("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true"}, area, line), samples = [];
   return {
     element: make("div", "chart", make("span", "label", label), value, svg, most),
     add(at, last) {
@@ -57,16 +50,24 @@ function chart(label, write) {
   };
 }
 
+// FACTS are what is shown of an answer of GET /stat.
+const FACTS = {
+  head: s => count(s.head),
+  readers: s => s.readers ? `${count(s.readers)}, ${s.most_behind ? `up to ${count(s.most_behind)}` : "none"} behind` : "none",
+  connections: s => count(s.connections),
+  stored: s => `${s.loose >= 0 ? `${count(s.loose)} loose, ` : ""}${count(s.packed)} packed, ${bytes(s.bytes)}`,
+  "to be settled": s => s.unsettled ? count(s.unsettled) : "nothing",
+  disk: s => s.disk ? `${bytes(s.disk.used)} used, ${bytes(s.disk.free)} free` : "",
+  server: s => `${s.version.split(" (")[0]}, up ${duration(s.uptime)}`,
+};
+
 // status shows the state in element. fetchStat() has the answer of GET /stat; onRefused is told why
 // appends are refused, or null, whenever that changes. start asks every two seconds while the
 // page is visible; latest is the newest answer.
 export function status(element, {fetchStat, onRefused}) {
   const charts = {entries: chart("appends/s", count), bytes: chart("written/s", bytes), sync: chart("sync", duration)};
   const facts = {}, list = make("dl", "facts"), note = make("p", {className: "note", role: "status"});
-  for (const name of ["head", "readers", "connections", "stored", "to be settled", "disk", "server"]) {
-    facts[name] = make("dd", "", "–");
-    list.append(make("div", "", make("dt", "", name), facts[name]));
-  }
+  for (const name in FACTS) list.append(make("div", "", make("dt", "", name), facts[name] = make("dd", "", "–")));
   const used = make("span"), meter = make("span", "meter", used);
   element.classList.add("state");
   element.replaceChildren(make("div", "charts", ...Object.values(charts).map(c => c.element)), list, note);
@@ -75,21 +76,11 @@ export function status(element, {fetchStat, onRefused}) {
   const result = {start, stop, latest: null};
 
   function sample(rate) {
-    const now = performance.now();
-    for (const name in charts) charts[name].add(now, rate?.[name] ?? null);
+    for (const name in charts) charts[name].add(performance.now(), rate?.[name] ?? null);
   }
 
   function fill(s) {
-    const texts = {
-      head: count(s.head),
-      readers: s.readers ? `${count(s.readers)}, ${s.most_behind ? `up to ${count(s.most_behind)}` : "none"} behind` : "none",
-      connections: count(s.connections),
-      stored: `${s.loose >= 0 ? `${count(s.loose)} loose, ` : ""}${count(s.packed)} packed, ${bytes(s.bytes)}`,
-      "to be settled": s.unsettled ? count(s.unsettled) : "nothing",
-      disk: s.disk ? `${bytes(s.disk.used)} used, ${bytes(s.disk.free)} free` : "",
-      server: `${s.version.split(" (")[0]}, up ${duration(s.uptime)}`,
-    };
-    for (const name in facts) facts[name].textContent = texts[name];
+    for (const name in facts) facts[name].textContent = FACTS[name](s);
     facts.disk.parentElement.hidden = !s.disk;
     if (s.disk) {
       const part = s.disk.used / (s.disk.used + s.disk.free);
@@ -113,7 +104,7 @@ export function status(element, {fetchStat, onRefused}) {
       fill(s);
       note.textContent = "";
       const failed = s.failed ?? null;
-      if (failed !== refused) onRefused?.(refused = failed);
+      if (failed !== refused) onRefused(refused = failed);
     } catch (error) {
       if (!running) return;
       sample(null);

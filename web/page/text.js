@@ -9,7 +9,7 @@ const escape = c => SHORT[c] ?? c.replace(/[^]/g, unit => "\\u" + unit.charCodeA
 // visible is text with what would not show escaped as JSON does: JSON stays JSON of the same value.
 export const visible = text => text.replace(UNSEEN, escape);
 
-// show appends text to element, what would not show as marked escapes.
+// show appends text to element, what would not show as marked escapes, and returns element.
 export function show(element, text) {
   let at = 0;
   for (const found of text.matchAll(UNSEEN)) {
@@ -17,6 +17,7 @@ export function show(element, text) {
     at = found.index + found[0].length;
   }
   element.append(text.slice(at));
+  return element;
 }
 
 // make returns a new element with children; what is its class or its properties.
@@ -29,9 +30,10 @@ export function make(tag, what, ...children) {
 }
 
 // draw returns a new element of SVG.
-export function draw(tag, attributes) {
+export function draw(tag, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const name in attributes) element.setAttribute(name, attributes[name]);
+  element.append(...children);
   return element;
 }
 
