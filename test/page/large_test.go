@@ -107,6 +107,9 @@ func testFilter(t *testing.T, s *server, head int) {
 	p.visible("#progress")
 	p.click("#stop")
 	p.hidden("#stop")
+	if text := p.text("#empty"); text != "Nothing matches so far." {
+		t.Errorf("a search that was stopped says %q", text)
+	}
 	p.picture("filter-stopped")
 	s.cmd.Process.Signal(syscall.SIGCONT)
 

@@ -86,7 +86,7 @@ function state() {
   $("new").hidden = list.follow || news <= 0;
   if (news > 0) $("new").textContent = `${count(news)} new`;
   $("empty").hidden = !begun || source().count > 0 || Boolean(found?.running);
-  $("empty").textContent = found ? "Nothing matches." : span ? "No entry is of that time." : "The log is empty. What is appended appears here.";
+  $("empty").textContent = found ? (!found.where ? "" : found.full ? "Nothing matches so far." : "Nothing matches.") : span ? "No entry is of that time." : "The log is empty. What is appended appears here.";
   document.body.style.setProperty("--digits", Math.max(4, String(head).length));
 }
 function banner() {

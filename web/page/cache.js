@@ -4,17 +4,21 @@ import {entryOf, read} from "./api.js";
 
 const PAGE = 64, PAGES = 160; // entries a page, and pages that are kept
 const KEPT = 4000;            // characters of an entry; the entry panel fetches the whole one
+const SHORT = 500;            // characters of an entry whose length the list does not show
 const NEAR = 12, AHEAD = 64;  // rows out of sight that have to be there, and that are fetched too
 const APART = 80;             // ms between two requests, so that scrolling fast does not make one a frame
 const RETRY = 1000;           // ms
 
-// brief is an entry as it is kept: cut, with its whole length. cells(text) are the columns of one that is cut.
+const encoder = new TextEncoder();
+
+// brief is an entry as it is kept: cut, with its whole length, in bytes if it is long. cells(text) are the columns of one that is cut.
 export function brief(entry, cells) {
   if (entry.error) return entry;
   const {index, time, text} = entry;
-  if (text.length <= KEPT) return {index, time, text, length: text.length};
+  const length = text.length <= SHORT ? text.length : encoder.encode(text).length;
+  if (text.length <= KEPT) return {index, time, text, length};
   // A part of a string keeps the whole one in memory, so a new one is made.
-  return {index, time, text: (" " + text.slice(0, KEPT)).slice(1), length: text.length, cells: cells(text)};
+  return {index, time, text: (" " + text.slice(0, KEPT)).slice(1), length, cells: cells(text)};
 }
 
 // cache returns one. head() is the index of the last entry that there is, cells is that of brief, and

@@ -55,7 +55,7 @@ export function fillRow(row, entry, index, columns) {
   const text = make("span", "text");
   highlight(text, visible(entry.text.slice(0, SHOWN)));
   row.append(text);
-  if (entry.length > SHOWN) {
+  if (entry.text.length > SHOWN) {
     text.append("…");
     row.append(make("span", "size", bytes(entry.length)));
   }
