@@ -33,13 +33,11 @@ test:
 	$(GO) test -short ./internal/nowait ./client ./server # they read and write sockets otherwise than under the race detector
 	cd test/bench && $(GO) test ./...
 
-# test-long leaves nothing out; it takes some ten minutes. The race detector runs again where
-# the long tests have goroutines that share memory. Elsewhere it would find nothing that it
-# does not find in test: the long tests of fsck and segment try one damage after the other,
-# and those of test/e2e run the built program, which is another process.
+# test-long runs the packages with such tests again, and leaves nothing out: without the race
+# detector, except for the tests in which goroutines share the log.
 test-long:
-	$(GO) test -timeout 30m ./...
-	$(GO) test $(RACE) -timeout 30m ./backup ./engine ./server
+	$(GO) test -timeout 30m ./backup ./engine ./fsck ./segment ./test/e2e
+	$(GO) test $(RACE) -timeout 30m ./backup ./engine ./fsck -run 'Concurrent|Beside|OnceModel'
 
 # interop runs the clients from npm, curl, fetch and Python's urllib against the built server. It
 # needs node and npm; what else is missing is left out.

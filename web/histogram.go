@@ -139,10 +139,13 @@ func (h *Handler) complete(ctx context.Context, s *span, head uint64) (err error
 		if first, err = h.firstTime(ctx, 1, head); err != nil {
 			return err
 		}
+		if first == 0 && !s.hasSince {
+			return errNoTimes
+		}
 		if last, err = h.firstTime(ctx, head, head); err != nil {
 			return err
 		}
-		first, last = cmp.Or(first, s.until-1), cmp.Or(last, time.Now().UnixMicro())
+		last = cmp.Or(last, time.Now().UnixMicro())
 	case !s.hasSince && !s.hasUntil:
 		return nil
 	}
@@ -158,6 +161,9 @@ func (h *Handler) complete(ctx context.Context, s *span, head uint64) (err error
 	s.hasSince, s.hasUntil = true, true
 	return nil
 }
+
+// errNoTimes: no entry's time is known, so the log's files are damaged or gone.
+var errNoTimes = errors.New("the time of no entry can be read")
 
 // errFound ends a read that has found what it looked for.
 var errFound = errors.New("found")
