@@ -261,6 +261,9 @@ func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 		case <-d.config.Reload:
 			d.manager.reloading()
 			d.admission.reload(d.srv, d.addrs())
+			if d.site != nil {
+				d.site.handler.Reauthorize()
+			}
 			d.manager.ready(status)
 		case err := <-served:
 			return err

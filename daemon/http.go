@@ -13,9 +13,10 @@ import (
 
 // site is the daemon's HTTP server.
 type site struct {
-	ln     net.Listener
-	server *http.Server
-	done   chan struct{} // closed when it serves no more
+	ln      net.Listener
+	handler *web.Handler
+	server  *http.Server
+	done    chan struct{} // closed when it serves no more
 }
 
 // httpAddress is where HTTP listens: at Host, if the setting names no host.
@@ -93,11 +94,11 @@ func (d *daemon) serveHTTP() {
 	if d.admission.certificates != nil {
 		secure, scheme = d.admission.certificates.Config("h2", "http/1.1"), "https"
 	}
-	handler := web.New(config)
-	s.server = handler.NewServer(secure)
+	s.handler = web.New(config)
+	s.server = s.handler.NewServer(secure)
 	go func() {
 		defer close(s.done)
-		if err := handler.Serve(s.server, s.ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := s.handler.Serve(s.server, s.ln); !errors.Is(err, http.ErrServerClosed) {
 			d.logger.Error().Err(err).Str("event", "http").Msg("HTTP is served no more")
 		}
 	}()

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"net"
 	"strings"
@@ -69,7 +70,8 @@ var (
 // may be written in pieces of any length.
 //
 // If nothing was read or written, the error is ErrTooManyConnections, ErrServerClosed or
-// ErrUnauthorized; otherwise it is what ended the conversation, nil for an orderly end.
+// ErrUnauthorized; otherwise it is what cut the conversation. It is nil only if everything
+// that was accepted has been answered.
 func (s *Server) Converse(nc net.Conn, with Conversation) error {
 	c := newConversation(s, nc, &with)
 	defer nc.Close()
@@ -84,7 +86,7 @@ func (s *Server) Converse(nc net.Conn, with Conversation) error {
 	}
 	c.converse(nil)
 	c.logClose()
-	return closeCause(c.ctx)
+	return context.Cause(c.ctx)
 }
 
 // newConversation returns the connection of a conversation.

@@ -14,9 +14,13 @@ type Place struct {
 
 	// The server's mu guards these.
 	clients int           // requests of admitted clients under way
-	waits   *list.Element // in the server's unknown, while there are none
+	waits   *list.Element // in the server's idle, while there are none
 	left    bool
 }
+
+// maxIdle is how many places without an admitted client there may be: before the header of a
+// request has arrived, it can take 150 KiB.
+const maxIdle = 1024
 
 // TakePlace takes a place for nc, unless there are too many connections or the server is
 // stopping: then the error is ErrTooManyConnections or ErrServerClosed. The server closes nc
@@ -24,12 +28,15 @@ type Place struct {
 func (s *Server) TakePlace(nc net.Conn) (*Place, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.idle.Len() >= maxIdle {
+		s.idle.Front().Value.(*Place).yield()
+	}
 	if err := s.claim(); err != nil {
 		return nil, err
 	}
 	p := &Place{server: s, nc: nc}
 	s.places[p] = struct{}{}
-	p.waits = s.unknown.PushBack(p)
+	p.waits = s.idle.PushBack(p)
 	return p, nil
 }
 
@@ -46,7 +53,7 @@ func (p *Place) End() {
 	p.server.mu.Lock()
 	defer p.server.mu.Unlock()
 	if p.clients--; p.clients == 0 && !p.left {
-		p.waits = p.server.unknown.PushBack(p)
+		p.waits = p.server.idle.PushBack(p)
 	}
 }
 
@@ -60,7 +67,7 @@ func (p *Place) Leave() {
 // known removes the place from those that may be needed. The caller holds the server's mu.
 func (p *Place) known() {
 	if p.waits != nil {
-		p.server.unknown.Remove(p.waits)
+		p.server.idle.Remove(p.waits)
 		p.waits = nil
 	}
 }
@@ -79,12 +86,6 @@ func (p *Place) yield() {
 	p.leave()
 	p.server.cfg.Logger.Debug().Str("event", "close").Stringer("address", p.nc.RemoteAddr()).Msg("closed to make room: no client was admitted")
 	p.nc.Close()
-}
-
-// yield cuts a connection whose peer is not admitted.
-func (c *conn) yield() {
-	c.server.remove(c)
-	c.cut(errOutdone)
 }
 
 // Unauthorized counts a client that another front door has turned away.

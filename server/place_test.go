@@ -74,3 +74,17 @@ func TestPlaces(t *testing.T) {
 		t.Errorf("after the end the error is %v", err)
 	}
 }
+
+// TestIdlePlaces: places on which no client is admitted are few, whatever else there is.
+func TestIdlePlaces(t *testing.T) {
+	s := New(newFakeLog(), Config{})
+	for range maxIdle + 10 {
+		_, theirs := net.Pipe()
+		if _, err := s.TakePlace(theirs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.Connections(); n != maxIdle {
+		t.Errorf("%d places are taken, want %d", n, maxIdle)
+	}
+}

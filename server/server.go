@@ -138,7 +138,8 @@ type Server struct {
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
 	places    map[*Place]struct{}
-	unknown   *list.List // those of conns and places on which nobody is admitted, the oldest first
+	unknown   *list.List // those of conns that wait to be admitted, the oldest first
+	idle      *list.List // those of places on which no client is admitted, the oldest first
 	listeners map[net.Listener]struct{}
 	stopping  bool
 	running   sync.WaitGroup // connections
@@ -173,6 +174,7 @@ func New(log Log, config Config) *Server {
 		conns:     make(map[*conn]struct{}),
 		places:    make(map[*Place]struct{}),
 		unknown:   list.New(),
+		idle:      list.New(),
 		listeners: make(map[net.Listener]struct{}),
 	}
 }
@@ -288,12 +290,21 @@ var errOutdone = errors.New("cut off to make room: it was the oldest of too many
 
 // makeRoom cuts the connection that has waited longest to be admitted, if such connections
 // take half of all places or the next connection would find none, so that peers that send
-// no token cannot keep out those that do. The caller holds mu.
+// no token cannot keep out those that do. Places go first: their clients connect again by
+// themselves. The caller holds mu.
 func (s *Server) makeRoom() {
-	if n := s.unknown.Len(); n > 0 && (n >= (s.cfg.MaxConnections+1)/2 || s.taken() >= s.cfg.MaxConnections) {
-		s.counts.turnedAway.Add(1)
-		s.unknown.Front().Value.(interface{ yield() }).yield()
+	n := s.unknown.Len() + s.idle.Len()
+	if n == 0 || n < (s.cfg.MaxConnections+1)/2 && s.taken() < s.cfg.MaxConnections {
+		return
 	}
+	s.counts.turnedAway.Add(1)
+	if place := s.idle.Front(); place != nil {
+		place.Value.(*Place).yield()
+		return
+	}
+	c := s.unknown.Front().Value.(*conn)
+	s.remove(c)
+	c.cut(errOutdone)
 }
 
 // remove removes a connection from those that count, unless it has been removed. The caller

@@ -51,6 +51,11 @@ func (h *Handler) ask(t *talk, a *reply) {
 
 // converse holds the conversation of a read and completes its answer.
 func (h *Handler) converse(t *talk, a *reply, with server.Conversation) {
+	if q, ok := t.source.(*question); ok && q.follow {
+		// It may last, and nothing but this is needed any more of the header, which may take
+		// ten times the memory of what was sent.
+		t.request.Header = http.Header{"Connection": t.request.Header["Connection"]}
+	}
 	err := h.config.Server.Converse(t, with)
 	t.finish()
 	switch {

@@ -99,6 +99,7 @@ func (s *entryStream) header(b []byte) (entry []byte, fresh bool, err error) {
 	h := s.w.Header()
 	h.Set("ETag", `"`+line.Hash+`"`)
 	h.Set("Cache-Control", "private, max-age=31536000, immutable")
+	h.Add("Vary", "Authorization, Cookie") // so that a browser asks again for another user
 	h.Set("X-Log-Index", strconv.FormatUint(line.Index, 10))
 	var stored time.Time // or the zero time, if that is not known
 	if line.Time != nil {

@@ -41,6 +41,8 @@ func (k *tokens) revoke(text string) {
 // guarded is a log that is served over HTTP with all that guards it, and over TCP.
 type guarded struct {
 	t       *testing.T
+	log     server.Log
+	handler *Handler
 	srv     *server.Server
 	http    *http.Server
 	addr    string // of HTTP
@@ -58,10 +60,11 @@ func serveGuarded(t *testing.T, config server.Config, web Config, restricted boo
 		config.Tokens, web.Tokens = g.tokens.rights, g.tokens.rights
 	}
 	log := memory(t)
+	g.log = log
 	put(t, log, `{"n":1}`, `{"n":2}`)
 	web.Server, web.Log = server.New(log, config), log
 	handler := New(web)
-	g.srv, g.http = web.Server, handler.NewServer(nil)
+	g.srv, g.handler, g.http = web.Server, handler, handler.NewServer(nil)
 	var lns [2]net.Listener
 	for i := range lns {
 		var err error

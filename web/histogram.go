@@ -28,7 +28,13 @@ func (h *Handler) histogram(w http.ResponseWriter, r *http.Request) {
 		(&fault{http.StatusBadRequest, err.Error()}).answer(w)
 		return
 	}
+	select {
+	case h.counting <- struct{}{}:
+	case <-r.Context().Done():
+		return
+	}
 	g, err := h.count(r.Context(), span, buckets)
+	<-h.counting
 	if err != nil {
 		h.failed(w, r, err)
 		return
@@ -136,7 +142,7 @@ func (h *Handler) complete(ctx context.Context, s *span, head uint64) (err error
 	case s.hasSince && s.hasUntil:
 		return nil
 	case head > 0:
-		if first, err = h.firstTime(ctx, 1, head); err != nil {
+		if first, err = h.firstTime(ctx, 1, min(head, timesMax)); err != nil {
 			return err
 		}
 		if first == 0 && !s.hasSince {
@@ -162,8 +168,11 @@ func (h *Handler) complete(ctx context.Context, s *span, head uint64) (err error
 	return nil
 }
 
-// errNoTimes: no entry's time is known, so the log's files are damaged or gone.
-var errNoTimes = errors.New("the time of no entry can be read")
+// errNoTimes: the first timesMax entries are damaged, or gone.
+var errNoTimes = errors.New("no entry at the beginning has a time that can be read")
+
+// timesMax is how many entries are looked at for the first whose time is known.
+const timesMax = 1 << 16
 
 // errFound ends a read that has found what it looked for.
 var errFound = errors.New("found")

@@ -20,14 +20,15 @@ import (
 const (
 	headerTime  = 10 * time.Second // for the header, and the handshake under TLS
 	idleLimit   = time.Minute      // between two requests
-	headerBytes = 16 << 10
-	maxStreams  = 100 // requests at once on a connection of HTTP/2
+	headerBytes = 8 << 10          // of many small fields they take ten times as much memory
+	maxStreams  = 100              // requests at once on a connection of HTTP/2
+	windowBytes = 64 << 10         // that a connection of HTTP/2 may send before they are read
 
-	// A connection that finds no place is left open for a moment after its answer, as long as
-	// there are few such: a client that is still sending would lose the answer otherwise.
-	refusedTime  = time.Second
-	refusedBytes = 64 << 10
-	maxRefused   = 16
+	// A connection is left open for a moment after its last answer, as long as there are few
+	// such: a client that is still sending would lose the answer otherwise.
+	lingerTime  = time.Second
+	lingerBytes = 64 << 20
+	maxLinger   = 64
 )
 
 // NewServer returns an HTTP server for the handler. It speaks TLS if config is not nil. Have it
@@ -39,7 +40,7 @@ func (h *Handler) NewServer(config *tls.Config) *http.Server {
 		ReadHeaderTimeout:            headerTime,
 		IdleTimeout:                  idleLimit,
 		MaxHeaderBytes:               headerBytes,
-		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: windowBytes, MaxReceiveBufferPerStream: windowBytes},
 		DisableGeneralOptionsHandler: true, // which would answer without the guard
 		ErrorLog:                     stdlog.New(complaints{h.config.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Second})}, "", 0),
 		ConnContext:                  withPlace,
@@ -49,8 +50,8 @@ func (h *Handler) NewServer(config *tls.Config) *http.Server {
 // Serve has srv serve the connections of ln, which count among those of Config.Server: those
 // that find no place there are closed. It returns what srv.Serve does.
 func (h *Handler) Serve(srv *http.Server, ln net.Listener) error {
-	places := &listener{Listener: ln, server: h.config.Server, plain: srv.TLSConfig == nil, refused: make(chan struct{}, maxRefused)}
-	defer places.refusing.Wait()
+	places := &listener{Listener: ln, server: h.config.Server, plain: srv.TLSConfig == nil, lingers: make(chan struct{}, maxLinger)}
+	defer places.lingering.Wait()
 	if srv.TLSConfig != nil {
 		return srv.ServeTLS(places, "", "")
 	}
@@ -71,8 +72,8 @@ type listener struct {
 	server *server.Server
 	plain  bool // without TLS
 
-	refused  chan struct{} // has one for each connection that is left open after its answer
-	refusing sync.WaitGroup
+	lingers   chan struct{} // has one for each connection that lingers
+	lingering sync.WaitGroup
 }
 
 // fullAnswer is for connections that find no place. It is sent before there is a request, so
@@ -88,7 +89,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		place, err := l.server.TakePlace(nc)
 		if err == nil {
-			return &placed{nc, place}, nil
+			return &placed{Conn: nc, place: place, listener: l}, nil
 		}
 		if l.plain && err == server.ErrTooManyConnections {
 			l.refuse(nc)
@@ -100,36 +101,45 @@ func (l *listener) Accept() (net.Conn, error) {
 
 // refuse answers on a connection that has found no place, and closes it.
 func (l *listener) refuse(nc net.Conn) {
-	nc.SetDeadline(time.Now().Add(refusedTime))
+	nc.SetWriteDeadline(time.Now().Add(lingerTime))
 	io.WriteString(nc, fullAnswer) // it fits into any empty socket buffer
+	l.linger(nc)
+}
+
+// linger closes nc once the client has read the end, or has had the time to: input that is
+// not read would make the kernel reset the connection.
+func (l *listener) linger(nc net.Conn) error {
 	tcp, ok := nc.(*net.TCPConn)
-	if !ok {
-		nc.Close()
-		return
+	if !ok || tcp.CloseWrite() != nil {
+		return nc.Close()
 	}
 	select {
-	case l.refused <- struct{}{}:
+	case l.lingers <- struct{}{}:
 	default:
-		nc.Close()
-		return
+		return nc.Close()
 	}
-	l.refusing.Go(func() {
-		tcp.CloseWrite()
-		io.Copy(io.Discard, io.LimitReader(nc, refusedBytes))
+	l.lingering.Go(func() {
+		nc.SetReadDeadline(time.Now().Add(lingerTime))
+		io.CopyN(io.Discard, nc, lingerBytes)
 		nc.Close()
-		<-l.refused
+		<-l.lingers
 	})
+	return nil
 }
 
 // placed is a connection with its place.
 type placed struct {
 	net.Conn
-	place *server.Place
+	place    *server.Place
+	listener *listener
+	closed   sync.Once
 }
 
-func (p *placed) Close() error {
-	err := p.Conn.Close()
-	p.place.Leave()
+func (p *placed) Close() (err error) {
+	p.closed.Do(func() {
+		p.place.Leave()
+		err = p.listener.linger(p.Conn)
+	})
 	return err
 }
 

@@ -111,7 +111,7 @@ func TestNoPlace(t *testing.T) {
 // not waited for.
 func TestHeaderLimits(t *testing.T) {
 	g := serveGuarded(t, server.Config{}, Config{}, false)
-	for size, want := range map[int]int{12 << 10: 200, 64 << 10: 431, 1 << 20: 431} {
+	for size, want := range map[int]int{6 << 10: 200, 64 << 10: 431, 1 << 20: 431} {
 		nc := g.dial("")
 		go fmt.Fprintf(nc, "GET /head HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n", strings.Repeat("x", size))
 		if resp, err := http.ReadResponse(bufio.NewReader(nc), nil); err != nil || resp.StatusCode != want {

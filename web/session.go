@@ -70,6 +70,26 @@ func (s *sessions) token(id string) (token [32]byte, ok bool) {
 	return e.Value.(session).token, true
 }
 
+// end ends the sessions of tokens without rights.
+func (s *sessions) end(rights func(token [32]byte) (name string, rights server.Rights)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e := s.used.Front(); e != nil; {
+		next := e.Next()
+		if _, has := rights(e.Value.(session).token); has == (server.Rights{}) {
+			s.remove(e)
+		}
+		e = next
+	}
+}
+
+// Reauthorize ends the sessions of tokens that have no rights any more.
+func (h *Handler) Reauthorize() {
+	if h.config.Tokens != nil {
+		h.sessions.end(h.config.Tokens)
+	}
+}
+
 // close ends a session, if there is such a one.
 func (s *sessions) close(id string) {
 	s.mu.Lock()

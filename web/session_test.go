@@ -111,6 +111,7 @@ func TestSessionRevoked(t *testing.T) {
 	}
 	g.tokens.revoke("read")
 	g.srv.Reauthorize()
+	g.handler.Reauthorize()
 	for _, stream := range streams {
 		for stream.Scan() {
 			if !strings.HasPrefix(stream.Text(), `{"error"`) {
@@ -126,6 +127,31 @@ func TestSessionRevoked(t *testing.T) {
 	}
 	if resp, _ := g.ask("GET", "/head", "", cookie(stays)); resp.StatusCode != 200 {
 		t.Errorf("the session of another token: got %d, want 200", resp.StatusCode)
+	}
+	g.tokens.revoke("")
+	if resp, _ := g.ask("GET", "/head", "", cookie(c)); resp.StatusCode != 401 {
+		t.Errorf("the session, once its token is back: got %d, want 401", resp.StatusCode)
+	}
+}
+
+// TestReadyReason: why the server is not ready is told to those who may read, and who call it by
+// its name.
+func TestReadyReason(t *testing.T) {
+	refusing := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "sync failed: /srv/log/1.seg", 503) })
+	for _, restricted := range []bool{false, true} {
+		g := serveGuarded(t, server.Config{}, Config{Metrics: refusing}, restricted)
+		for _, tt := range []struct {
+			header, want string
+		}{
+			{"Authorization: Bearer read", "sync failed: /srv/log/1.seg\n"},
+			{"Authorization: Bearer write", map[bool]string{true: "not ready\n", false: "sync failed: /srv/log/1.seg\n"}[restricted]},
+			{"X: y", map[bool]string{true: "not ready\n", false: "sync failed: /srv/log/1.seg\n"}[restricted]},
+			{"Host: other.example", "not ready\n"},
+		} {
+			if resp, got := g.ask("GET", "/readyz", "", tt.header); resp.StatusCode != 503 || got != tt.want {
+				t.Errorf("restricted: %v, %s: got %d %q, want 503 %q", restricted, tt.header, resp.StatusCode, got, tt.want)
+			}
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -98,12 +99,15 @@ func (q *question) read(t *talk, b []byte) (n int, err error) {
 				return 0, err
 			}
 		case <-t.ended:
-			return 0, io.EOF // or what over says
+			return 0, errEnded
 		case <-t.request.Context().Done():
 			return 0, t.request.Context().Err()
 		}
 	}
 }
+
+// errEnded ends the wait of a question for input; Read says why.
+var errEnded = errors.New("ended")
 
 // upload is the request's body as the input. Only io.EOF is its end: a body that breaks off
 // ends in another error.
@@ -111,16 +115,10 @@ type upload struct{}
 
 func (upload) stuck() bool { return true }
 
-func (upload) read(t *talk, b []byte) (n int, err error) {
-	n, err = t.request.Body.Read(b)
-	if gone := t.request.Context().Err(); gone != nil && err != nil && err != io.EOF {
-		err = gone
-	}
-	return n, err
-}
+func (upload) read(t *talk, b []byte) (n int, err error) { return t.request.Body.Read(b) }
 
-// Read reads the input. It returns os.ErrDeadlineExceeded after a deadline, and
-// context.Canceled when the client has left.
+// Read reads the input. It returns os.ErrDeadlineExceeded after a deadline, also with the last
+// bytes, which count. A question's client that has left makes it return context.Canceled.
 func (t *talk) Read(b []byte) (n int, err error) {
 	t.mu.Lock()
 	err = t.over()
@@ -133,8 +131,11 @@ func (t *talk) Read(b []byte) (n int, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.receiving = false
-	if over := t.over(); over != nil && n == 0 && err != nil {
+	switch over := t.over(); {
+	case over != nil && err != nil && err != io.EOF:
 		err = over
+	case err == errEnded:
+		err = io.EOF
 	}
 	return n, err
 }

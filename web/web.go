@@ -4,7 +4,9 @@
 package web
 
 import (
+	"io"
 	"net/http"
+	"runtime"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -40,6 +42,7 @@ type Handler struct {
 	guard    guard
 	sessions sessions
 	rejected zerolog.Logger // gets a few of the clients that are turned away
+	counting chan struct{}  // has one for each histogram that is being made: they are work for the processor
 }
 
 // New returns a Handler. It panics if a name or an origin is not what CheckName and
@@ -48,7 +51,7 @@ func New(config Config) *Handler {
 	if config.WriteTimeout == 0 {
 		config.WriteTimeout = time.Minute
 	}
-	h := &Handler{config: config, mux: http.NewServeMux(), guard: newGuard(config.Names, config.Origins)}
+	h := &Handler{config: config, mux: http.NewServeMux(), guard: newGuard(config.Names, config.Origins), counting: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
 	h.rejected = config.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Second})
 	h.routes()
 	return h
@@ -76,7 +79,17 @@ func (h *Handler) routes() {
 			}
 		}))
 		h.mux.Handle("GET /healthz", metrics)
-		h.mux.Handle("GET /readyz", metrics)
+		h.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+			if _, _, rights, _ := h.admitted(r); rights.Read && h.guard.knows(r) {
+				metrics.ServeHTTP(w, r)
+				return
+			}
+			told := &statusOnly{header: make(http.Header), status: http.StatusOK} // the reason is for those who may read
+			metrics.ServeHTTP(told, r)
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			w.WriteHeader(told.status)
+			io.WriteString(w, map[bool]string{true: "ready\n", false: "not ready\n"}[told.status == http.StatusOK])
+		})
 	}
 }
 

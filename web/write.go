@@ -90,6 +90,9 @@ func (h *Handler) appendWhole(w http.ResponseWriter, r *http.Request, with serve
 	}
 	err := h.config.Server.Converse(t, with)
 	t.finish()
+	if !body.ended { // net/http cannot go on after what is left
+		w.Header().Set("Connection", "close")
+	}
 	switch {
 	case len(reply) > 0 && replied:
 		answerAppend(w, outcome, reply)
@@ -101,8 +104,10 @@ func (h *Handler) appendWhole(w http.ResponseWriter, r *http.Request, with serve
 		(&fault{http.StatusUnprocessableEntity, "not stored: the body is empty, want " + map[server.Form]string{server.OneEntry: "a JSON value", server.OneBatch: "an entry a line"}[with.Form]}).answer(w)
 	case body.ended: // so the append may be on its way
 		(&fault{http.StatusInternalServerError, "outcome unknown: " + err.Error()}).answer(w)
+	case body.err != nil:
+		(&fault{http.StatusBadRequest, "not stored: the body broke off: " + body.err.Error()}).answer(w)
 	default:
-		(&fault{http.StatusBadRequest, "not stored: the body broke off: " + err.Error()}).answer(w)
+		unstarted(err).answer(w)
 	}
 }
 
@@ -114,15 +119,19 @@ func (h *Handler) bodyMax() int64 { return int64(h.config.Server.Capabilities().
 type body struct {
 	io.ReadCloser
 	begun, ended bool
+	err          error // other than io.EOF
 }
 
 func (b *body) Read(p []byte) (n int, err error) {
 	n, err = b.ReadCloser.Read(p)
 	b.begun, b.ended = true, b.ended || err == io.EOF
+	if err != nil && err != io.EOF {
+		b.err = err
+	}
 	return n, err
 }
 
-// unstarted is the answer where nothing of the body was read.
+// unstarted is the answer where nothing of the body was acted on.
 func unstarted(err error) *fault {
 	if err == server.ErrUnauthorized {
 		return &fault{http.StatusUnauthorized, err.Error()}

@@ -271,3 +271,78 @@ func TestAppendAtTheEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestHalfClosedBody: a client that ends its side within the body and reads on is not told that
+// what was stored is not, nor that this is all.
+func TestHalfClosedBody(t *testing.T) {
+	for _, tt := range []struct {
+		query, kind, body string
+		want              string // what the answer begins with, if it is one
+	}{
+		{"", ndjson, strings.Repeat("[1]\n", 2000) + "[2", ""},
+		{"?batch", ndjson, "[1]\n[2]\n", `{"error":"not stored: the body broke off: `},
+		{"", jsonType, "[1]", `{"error":"not stored: the body broke off: `},
+	} {
+		log := memory(t)
+		s := serve(t, log, server.Config{}, false)
+		nc, err := net.Dial("tcp", s.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		fmt.Fprintf(nc, "POST /entries%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: 1000000\r\n\r\n%s", tt.query, tt.kind, tt.body)
+		nc.(*net.TCPConn).CloseWrite()
+		resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
+		if tt.want == "" && err != nil {
+			continue // cut before there was a reply
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		head, _ := log.Head(t.Context())
+		switch {
+		case tt.want != "" && (resp.StatusCode != 400 || !strings.HasPrefix(string(text), tt.want) || head != 0):
+			t.Errorf("%s %s: got %d %s with %d entries stored, want 400 and %s…", tt.query, tt.kind, resp.StatusCode, text, head, tt.want)
+		case tt.want == "" && (err == nil || strings.Contains(string(text), "error")):
+			t.Errorf("lines: %d entries are stored, and the answer is whole, %v, with %d replies and ends %.100q", head, err, strings.Count(string(text), "index"), text[max(0, len(text)-100):])
+		}
+	}
+}
+
+// TestAppendsAtTheEnd: at a shutdown under load every line that was stored is answered with its
+// index, and the one after them is told that it was not.
+func TestAppendsAtTheEnd(t *testing.T) {
+	for round := range 20 {
+		g := serveGuarded(t, server.Config{}, Config{}, false)
+		nc := g.dial("POST /entries HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + ndjson + "\r\nTransfer-Encoding: chunked\r\n\r\n")
+		lines := strings.Repeat("{\"n\":1}\n", 50)
+		go func() {
+			for {
+				if _, err := fmt.Fprintf(nc, "%x\r\n%s\r\n", len(lines), lines); err != nil {
+					return
+				}
+			}
+		}()
+		resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replies := bufio.NewReader(resp.Body)
+		if _, err := replies.ReadString('\n'); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- g.srv.Shutdown(context.Background()) }()
+		rest, err := io.ReadAll(replies)
+		nc.Close()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		head, _ := g.log.Head(t.Context())
+		stored := uint64(strings.Count(string(rest), `{"index":`)) + 1 + 2 // that were there before
+		if err != nil || stored != head || !strings.HasSuffix(string(rest), `{"error":"not stored: the server is shutting down"}`+"\n") {
+			t.Fatalf("round %d: %d of %d entries are acknowledged, and the answer ends with %v and %.200q", round, stored, head, err, rest[max(0, len(rest)-100):])
+		}
+	}
+}

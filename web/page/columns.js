@@ -80,10 +80,11 @@ export function columns({onChange}) {
   return result;
 }
 
-// field is a text as a field of CSV: RFC 4180. What a spreadsheet would take for a formula begins with a quote.
+// field is a text as a field of CSV: RFC 4180, and whatever else a spreadsheet may take for the end of a field. What it
+// would take for a formula begins with a quote.
 export function field(text, isText = true) {
   if (isText && /^[=+\-@\t\r]/.test(text)) text = "'" + text;
-  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  return /[",;\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 // records turns the protocol's lines, an async iterable, into those of a file, "ndjson" or

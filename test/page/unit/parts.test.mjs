@@ -113,8 +113,9 @@ test("CSV without columns has the whole entry", async () => {
 });
 
 test("a field that begins like a formula gets a quote, a number does not", () => {
-  assert.deepEqual(["=1", "+1", "-1", "@a", "\tx", "a=1", ""].map(s => field(s)), ["'=1", "'+1", "'-1", "'@a", "'\tx", "a=1", ""]);
+  assert.deepEqual(["=1", "+1", "-1", "@a", "\tx", "a=1", ""].map(s => field(s)), ["'=1", "'+1", "'-1", "'@a", "\"'\tx\"", "a=1", ""]);
   assert.equal(field("-1", false), "-1");
+  assert.deepEqual(["x;=1+1", "a\t=1"].map(s => field(s)), ['"x;=1+1"', '"a\t=1"'], "a spreadsheet may split there too");
 });
 
 test("a download is a Blob of every record", async () => {
