@@ -1,16 +1,8 @@
 // Requests to the server, and the lines of its answers: docs/HTTP.md.
 
-// Refused is an answer with an error.
-export class Refused extends Error {
-  constructor(status, message) {
-    super(message);
-    this.status = status;
-  }
-}
-
 let unauthorized = () => {};
 // whenUnauthorized has f called whenever the server does not know who asks.
-export function whenUnauthorized(f) { unauthorized = f; }
+export const whenUnauthorized = f => { unauthorized = f; };
 
 // address is a path with parameters; those that are undefined are left out.
 export function address(path, parameters) {
@@ -18,7 +10,7 @@ export function address(path, parameters) {
   return `${path}?${new URLSearchParams(given)}`;
 }
 
-// request returns the answer, or throws.
+// request returns the answer, or throws an error, with its status if the server has answered.
 export async function request(path, options = {}) {
   const response = await fetch(path, {cache: "no-store", ...options});
   if (response.ok) return response;
@@ -28,10 +20,10 @@ export async function request(path, options = {}) {
     error = JSON.parse(text).error ?? error;
   } catch { /* what stands between the page and the server need not answer with JSON */ }
   if (response.status === 401 && path !== "session") unauthorized();
-  throw new Refused(response.status, error);
+  throw Object.assign(new Error(error), {status: response.status});
 }
 
-export async function json(path) { return (await request(path)).json(); }
+export const json = async path => (await request(path)).json();
 
 // post sends a value as JSON, and returns the answer's status and body whatever they are.
 export async function post(path, text) {

@@ -1,31 +1,29 @@
 // The page: what its parts say to each other.
 
-import {json, post, Refused, whenUnauthorized} from "./api.js";
+import {json, post, whenUnauthorized} from "./api.js";
 import {appendForm} from "./append.js";
-import {brief, cache} from "./cache.js";
+import {cache} from "./cache.js";
 import {columns as chosenColumns} from "./columns.js";
 import {entryPanel} from "./entry.js";
-import {parseFilter, search, term} from "./filter.js";
-import {firstSince, timeOf} from "./goto.js";
+import {term} from "./filter.js";
+import {destination, firstSince} from "./goto.js";
 import {histogram} from "./histogram.js";
 import {list as virtualList} from "./list.js";
 import {fillRow} from "./row.js";
 import {saving} from "./save.js";
+import {hear, note, say} from "./say.js";
+import {searching} from "./search.js";
 import {logIn} from "./session.js";
 import {status} from "./status.js";
 import {tail} from "./tail.js";
-import {count, make} from "./text.js";
+import {$, count, make} from "./text.js";
 
-const MATCHES = 500;        // that a filter shows before it asks whether to go on
-const $ = id => document.getElementById(id);
-
-const session = {rights: {read: false, write: false}};
+let rights = {read: false, write: false};
 let head = 0;      // the newest entry
 let end = 0;       // the newest that the list shows, head unless the tail is paused
 let held = false;  // the tail was paused by the user's wish, not by scrolling
 let begun = false; // the head is known
-let span = null;   // {first, last} selected in the histogram
-let found = null;  // the search that is shown: {text, where, entries, at, controller, running, full}
+let span = null;   // {first, last, selected: true} of the histogram
 
 // What the list shows.
 
@@ -38,9 +36,9 @@ const cells = text => columns.chosen.length ? columns.cells(text) : undefined;
 const entries = cache({head: () => head, cells, onChange: () => list.schedule()});
 const list = virtualList($("list"), {
   fill: (row, entry, index) => fillRow(row, entry, index, columns.chosen.length ? columns : null),
-  onOpen: position => go(source().index(position)),
+  onOpen: position => visit(source().index(position)),
   onScroll(atEnd) {
-    if (found || span) return;
+    if (search.on || span) return;
     if (!atEnd && list.follow) pause();
     else if (atEnd && !held) resume();
   },
@@ -55,19 +53,22 @@ const all = {
   get: position => entries.get(all.first + position),
   need: (a, b) => entries.need(all.first + a, all.first + b),
 };
-const matches = {
-  get count() { return found.entries.length; },
-  index: position => found.entries[position].index,
-  position: index => found.entries.findIndex(entry => entry.index === index),
-  get: position => found.entries[position],
-  need() {},
-};
-const source = () => found ? matches : all;
+const source = () => search.on ? search.matches : all;
+
+const scope = () => span ?? {first: 1, last: head};
+const search = searching({
+  scope, cells,
+  onFound: () => list.schedule(),
+  onState: state,
+  onEnd(text) {
+    say(text);
+    state();
+  },
+});
 
 function names() {
   const chosen = columns.chosen;
-  document.body.classList.toggle("columned", chosen.length > 0);
-  document.body.style.setProperty("--columns", Math.max(1, chosen.length));
+  document.body.style.setProperty("--cells", chosen.length ? `repeat(${chosen.length}, minmax(0, 1fr))` : "");
   $("names").replaceChildren(make("span", "index", "#"), make("span", "time", "time"),
     ...chosen.length ? chosen.map(path => make("span", "cell", path)) : [make("span", "text", "entry")]);
 }
@@ -82,11 +83,11 @@ function state() {
   $("head").textContent = !begun ? "" : head === 1 ? "1 entry" : `${count(head)} entries`;
   $("pause").setAttribute("aria-pressed", !list.follow);
   $("pause").textContent = list.follow ? "Pause" : "Follow";
-  const after = found ? (found.running || found.full || span ? head : found.at) : end, news = span && !found ? 0 : head - after;
+  const news = span ? 0 : head - (search.on ? search.after : end);
   $("new").hidden = list.follow || news <= 0;
   if (news > 0) $("new").textContent = `${count(news)} new`;
-  $("empty").hidden = !begun || source().count > 0 || Boolean(found?.running);
-  $("empty").textContent = found ? (!found.where ? "" : found.full ? "Nothing matches so far." : "Nothing matches.") : span ? "No entry is of that time." : "The log is empty. What is appended appears here.";
+  $("empty").hidden = !begun || source().count > 0;
+  $("empty").textContent = search.on ? search.empty : span ? "No entry is of that time." : "The log is empty. What is appended appears here.";
   document.body.style.setProperty("--digits", Math.max(4, String(head).length));
 }
 function banner() {
@@ -114,8 +115,7 @@ function toggle() {
 // latest leaves whatever is shown for the end of the log.
 function latest() {
   unspan();
-  if (found) filterBy("");
-  close();
+  close("");
   resume();
 }
 
@@ -126,16 +126,17 @@ function arrived() {
   list.schedule();
   state();
   bars.refresh();
-  $("say").textContent || hear();
+  hear(head);
 }
 const follower = tail({
   onBegin(stat) {
     lost = null;
     head = Math.max(head, stat.head);
     if (list.follow || !begun) end = head;
-    const first = !begun;
-    begun = true;
-    if (first) route();
+    if (!begun) {
+      begun = true;
+      route();
+    }
     arrived();
     banner();
   },
@@ -157,55 +158,37 @@ const follower = tail({
     [head, end, begun] = [0, 0, false];
     entries.clear();
     unspan();
-    if (found) filterBy("");
-    close();
-    list.show(all);
-    list.follow = true;
+    close("");
+    list.show(source());
+    list.follow = !search.on;
     other = "The server has another log now. The page shows that one.";
   },
 });
 
-// hear says now and then how many are new, for those who do not see it.
-let heard = 0, hearing = 0;
-function hear() {
-  hearing ||= setTimeout(() => {
-    hearing = 0;
-    if (heard && head > heard) say(`${count(head - heard)} new`);
-    heard = head;
-  }, 15_000);
-}
-function say(text) {
-  $("say").textContent = text;
-  setTimeout(() => { $("say").textContent = ""; }, 3000);
-}
-let noted = 0;
-function note(text) {
-  clearTimeout(noted);
-  $("note").textContent = text;
-  $("note").hidden = !text;
-  noted = setTimeout(() => { $("note").hidden = true; }, 8000);
-}
-
 // The address: #/1234 is an entry, and ?filter=… what is searched for.
 
-function go(index) {
-  const hash = `#/${index ?? ""}` + (found ? "?" + new URLSearchParams({filter: found.text}) : "");
+// visit goes to an entry, null for none, in what a filter finds, "" for none.
+function visit(index, filter = search.text) {
+  const hash = `#/${index ?? ""}` + (filter && "?" + new URLSearchParams({filter}));
   if (location.hash === hash) route();
   else location.hash = hash;
 }
+// filterBy searches, or with no text shows the log again, at the entry that is open.
+const filterBy = text => visit(text ? null : panel.index, text);
+
 function route() {
   if (!begun) return;
   const [, digits, parameters] = /^#\/(\d*)\??(.*)$/.exec(location.hash) ?? [, "", ""];
   const filter = new URLSearchParams(parameters).get("filter") ?? "";
-  if (filter !== (found?.text ?? "")) run(filter);
+  if (filter !== search.text) run(filter);
   if (!digits) {
     panel.close();
     bars.mark(null);
-    if (!list.follow && !found && list.cursor < 0 && !held && !span) resume();
+    if (!list.follow && !search.on && list.cursor < 0 && !held && !span) resume();
     return;
   }
   const index = Number(digits);
-  if (!found) {
+  if (!search.on) {
     if (span && (index < span.first || index > span.last)) {
       unspan();
       list.show(all);
@@ -215,22 +198,23 @@ function route() {
   }
   list.select(source().position(index));
   state();
-  panel.open(index, {filtered: Boolean(found)});
+  panel.open(index, {filtered: search.on});
 }
 addEventListener("hashchange", route);
 
-function close() {
-  if (panel.index === null) return;
+// close closes the entry, and with "" leaves the filter too.
+function close(filter = search.text) {
+  if (panel.index === null && filter === search.text) return;
   const within = $("entry").contains(document.activeElement);
-  go(null);
+  visit(null, filter);
   if (within) $("list").focus();
 }
 
 const panel = entryPanel($("entry"), {
   say: note,
   onStep: step,
-  onClose: close,
-  onContext(index) { location.hash = `#/${index}`; },
+  onClose: () => close(),
+  onContext: index => visit(index, ""),
   onShown(entry) { bars.mark(entry?.time ?? null); },
   onValue(path, jsonText) {
     const added = term(path, jsonText), text = $("filter").value.trim();
@@ -240,131 +224,23 @@ const panel = entryPanel($("entry"), {
 function step(by) {
   if (!source().count) return;
   const position = list.move(by);
-  if (!found && position < source().count - 1) pause();
+  if (!search.on && position < source().count - 1) pause();
   if (panel.index === null) return;
   history.replaceState(null, "", location.hash.replace(/\d*(?=\?|$)/, source().index(position)));
   route();
 }
 
-// goTo goes to an index or a time.
-async function goTo(text) {
-  if (/^[\d,]+$/.test(text)) {
-    const index = Number(text.replaceAll(",", ""));
-    if (index > head || index < 1) note(`There is no entry ${index}: the log has 1 to ${head}.`);
-    return head && show(Math.max(1, Math.min(head, index)));
-  }
-  const time = timeOf(text);
-  if (!time) return note(`“${text}” is neither an index nor a time, such as 1234, 2026-11-28 09:00, 09:00 or 10 min ago.`);
-  try {
-    const index = await firstSince(time);
-    if (index) show(index);
-    else {
-      note("Nothing was stored at that time or later.");
-      latest();
-    }
-  } catch (error) {
-    note(error.message);
-  }
-}
-function show(index) {
-  if (found) filterBy("", index);
-  else go(index);
-  $("list").focus();
-}
-// The filter.
-
-// filterBy searches, or with no text shows the log again: at an index if one is given or open.
-function filterBy(text, index = panel.index) {
-  $("filter").value = text;
-  const parameters = text && "?" + new URLSearchParams({filter: text});
-  const hash = `#/${(!text && index) || ""}${parameters}`;
-  if (location.hash === hash) route();
-  else location.hash = hash;
-}
-// run begins a search.
+// run searches for what matches text; with no text it shows the log again, where the cursor is.
 function run(text) {
-  $("filter").value = text;
-  found?.controller?.abort();
-  $("filter").setCustomValidity("");
-  $("filter").removeAttribute("aria-invalid");
-  let where = "";
-  try {
-    where = parseFilter(text);
-  } catch (error) {
-    refuse(error.message, text);
-    return;
-  }
   const before = list.cursor >= 0 ? source().index(list.cursor) : null;
-  if (!where) {
-    found = null;
-    $("progress").hidden = true;
-    list.show(all);
-    if (before !== null && !span) list.select(all.position(before));
-    else if (!span) resume();
-  } else {
-    found = {text, where, entries: [], at: (span?.first ?? 1) - 1, full: false};
-    list.follow = false;
-    list.show(matches);
-    more();
+  search.run(text);
+  list.show(source());
+  if (search.on) list.follow = false;
+  else if (!span) {
+    if (before === null) resume();
+    else list.select(all.position(before));
   }
   state();
-}
-function refuse(why, text) {
-  found = {text, where: "", entries: [], at: head, full: true};
-  list.follow = false;
-  list.show(matches);
-  $("filter").setCustomValidity(why);
-  $("filter").setAttribute("aria-invalid", "true");
-  progress(`The filter cannot be read: ${why}`);
-  state();
-}
-// more goes on with the search, for so many matches.
-async function more() {
-  const search_ = found, through = span?.last ?? head;
-  if (search_.at >= through) return progress();
-  search_.controller = new AbortController();
-  [search_.running, search_.full, search_.through] = [true, false, through];
-  progress();
-  let wrong = "";
-  try {
-    search_.at = await search({
-      where: search_.where, from: search_.at + 1, through, most: MATCHES, signal: search_.controller.signal,
-      onFound(batch) {
-        for (const entry of batch) search_.entries.push(brief(entry, cells));
-        if (search_ === found) list.schedule();
-      },
-      onAt(at) {
-        search_.at = at;
-        if (search_ === found) progress();
-      },
-    });
-  } catch (error) {
-    if (error instanceof Refused && error.status === 400) wrong = error.message;
-    else if (!search_.controller.signal.aborted) wrong = error.message;
-    else search_.stopped = true;
-  }
-  [search_.running, search_.full] = [false, search_.at < through];
-  if (search_ !== found) return;
-  progress(wrong && `The search has ended: ${wrong}`);
-  say($("found").textContent);
-  state();
-}
-let progressed = 0;
-function progress(wrong = "") {
-  if (wrong) $("found").textContent = wrong;
-  $("found").classList.toggle("bad", Boolean(wrong));
-  $("progress").hidden = false;
-  $("stop").hidden = !found.running;
-  $("more").hidden = !found.full || found.running || !found.where;
-  const first = span?.first ?? 1, through = found.through ?? head;
-  $("progress").style.setProperty("--part", through < first ? 1 : Math.min(1, (found.at - first + 1) / (through - first + 1)));
-  $("progress").classList.toggle("running", Boolean(found.running));
-  const now = performance.now();
-  if (wrong || found.running && now - progressed < 100 && found.entries.length > 50) return;
-  progressed = now;
-  const n = found.entries.length, what = `${count(n)} ${n === 1 ? "match" : "matches"}`;
-  $("found").textContent = found.at >= through ? `${what} in ${count(Math.max(0, through - first + 1))} entries` + (span ? " of the selected time" : "")
-    : `${what} through ${count(found.at)} of ${count(through)}`;
 }
 
 // Its parts.
@@ -373,13 +249,10 @@ const bars = histogram($("histogram"), {
   fetchCounts: (since, until, buckets) => json("histogram?" + new URLSearchParams(since ? {since, until, buckets} : {buckets})),
   async onSelect(since, until, first) {
     const after = await firstSince(until).catch(() => 0);
-    span = {first, last: after ? after - 1 : head};
-    respan();
+    respan({first, last: after ? after - 1 : head, selected: true});
   },
   onClear() {
-    if (!span) return;
-    span = null;
-    respan();
+    if (span) respan(null);
   },
 });
 function unspan() {
@@ -387,9 +260,10 @@ function unspan() {
   span = null;
   bars.clear();
 }
-// respan shows the span that is selected now.
-function respan() {
-  if (found) return run(found.text);
+// respan shows the span that is selected now, null for the whole log.
+function respan(selected) {
+  span = selected;
+  if (search.on) return run(search.text);
   if (panel.index !== null && span) close();
   list.show(all);
   list.follow = false;
@@ -413,25 +287,24 @@ let maxEntry = 16 << 20;
 appendForm($("append"), {post: text => post("entries", text), maxEntry: () => state_.latest?.max_entry ?? maxEntry});
 $("columns").append(columns.chooser);
 
-const offer = saving($("download"), {columns, shown: () => found
-  ? {where: found.where, from: span?.first ?? 1, through: span?.last ?? head, entries: null}
+const offer = saving($("download"), {columns, shown: () => search.on
+  ? {where: search.where, from: scope().first, through: scope().last, entries: null}
   : {from: all.first, through: Math.max(1, all.last), entries: all.count}});
 
 // Who is asked for what.
 
-function reveal(id, open = $(id).hidden) {
-  const opener = document.querySelector(`[aria-controls="${id}"]`);
-  if (id === "status") $("status").classList.toggle("whole", open = !$("status").classList.contains("whole"));
+function reveal(id, open) {
+  if (id === "status") $(id).classList.toggle("whole", open);
   else $(id).hidden = !open;
-  opener.setAttribute("aria-expanded", open);
+  document.querySelector(`[aria-controls="${id}"]`).ariaExpanded = open;
   if (open && id === "download") offer();
   if (open) $(id).querySelector("textarea, input")?.focus();
 }
-$("panels").addEventListener("click", ({target}) => {
+$("panels").onclick = ({target}) => {
   const id = target.getAttribute("aria-controls");
   if (id === "help") $("help").showModal();
-  else if (id) reveal(id);
-});
+  else if (id) reveal(id, target.ariaExpanded !== "true");
+};
 
 // admit shows what the rights of whoever asks allow.
 async function admit() {
@@ -442,19 +315,16 @@ async function admit() {
     if (error.status !== 404) return; // the stream tries again, and then so does this
     now = {access: "open", rights: {read: true, write: true}};
   }
-  const {read: may, write} = now.rights;
-  const changed = may !== session.rights.read || write !== session.rights.write;
-  Object.assign(session, now);
-  if (!changed && may) return;
+  const before = rights, {read: may, write} = rights = now.rights;
+  if (may && before.read && write === before.write) return;
   $("login").hidden = may || write;
-  $("log").hidden = $("panels").hidden = !may;
-  $("live").hidden = !may;
+  $("log").hidden = $("panels").hidden = $("live").hidden = !may;
   $("only").hidden = may || !write;
   $("logout").hidden = now.access !== "token" || !may && !write;
-  $("append").hidden = may || !write;
+  reveal("append", !may && write);
   document.querySelector('[aria-controls="append"]').hidden = !write;
   if (may) {
-    begun = false;
+    if (before.read) return;
     names();
     list.show(all);
     list.follow = true;
@@ -464,16 +334,13 @@ async function admit() {
   }
   follower.stop();
   state_.stop();
-  [lost, refused, begun] = [null, null, false];
+  [lost, refused, begun, head, end] = [null, null, false, 0, 0];
   panel.close();
   entries.clear();
-  for (const id of ["columns", "download"]) $(id).hidden = true;
-  if (found) found.controller?.abort();
-  found = span = null;
-  [head, end] = [0, 0];
-  list.show(all);
+  for (const id of ["columns", "download"]) reveal(id, false);
+  unspan();
+  run("");
   banner();
-  state();
   if (write) maxEntry = (await json("stat").catch(() => ({}))).max_entry ?? maxEntry;
   else $("token").focus();
 }
@@ -483,32 +350,34 @@ logIn($("login"), $("logout"), admit);
 // Buttons and keys.
 
 $("pause").onclick = toggle;
-$("new").onclick = () => found ? more() : latest();
-$("stop").onclick = () => found.controller.abort();
-$("more").onclick = more;
+$("new").onclick = () => search.on ? search.more() : latest();
 $("clear").onclick = () => filterBy("");
-$("filtering").addEventListener("submit", event => {
+$("filtering").onsubmit = event => {
   event.preventDefault();
   filterBy($("filter").value.trim());
   $("list").focus();
-});
-$("going").addEventListener("submit", event => {
+};
+$("going").onsubmit = async event => {
   event.preventDefault();
-  const text = $("goto").value.trim();
-  if (text) goTo(text);
-});
+  const text = $("goto").value.trim(), [index, says] = text ? await destination(text, head) : [null, ""];
+  if (says) note(says);
+  if (index === null) return;
+  if (index) visit(index, "");
+  else latest();
+  $("list").focus();
+};
 
 const KEYS = {
   "/": () => { $("filter").focus(); $("filter").select(); },
   g() { $("goto").focus(); $("goto").select(); },
   j: () => step(1), k: () => step(-1), ArrowDown: () => step(1), ArrowUp: () => step(-1),
-  Enter() { if (list.cursor >= 0) go(source().index(list.cursor)); },
-  Escape: close,
+  Enter() { if (list.cursor >= 0) visit(source().index(list.cursor)); },
+  Escape: () => close(),
   " ": toggle,
   PageDown: () => list.page(1), PageUp: () => list.page(-1),
   Home: () => list.edge(false),
   End() {
-    if (!found && !span) held = false;
+    if (!search.on && !span) held = false;
     list.edge(true);
   },
   "?": () => $("help").showModal(),

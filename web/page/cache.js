@@ -28,7 +28,7 @@ export function cache({head, cells, onChange}) {
   const requests = new Set(); // {from, to, abort}
   let wanted = null, timer = 0, asked = -Infinity;
 
-  function get(index) { return pages.get(Math.floor(index / PAGE))?.[index % PAGE]; }
+  const get = index => pages.get(Math.floor(index / PAGE))?.[index % PAGE];
 
   function put(entry) {
     const number = Math.floor(entry.index / PAGE);

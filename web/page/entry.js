@@ -3,6 +3,7 @@
 import {entryOf, read} from "./api.js";
 import {blake3} from "./blake3.js";
 import {find, parse, tree} from "./json.js";
+import {clock} from "./row.js";
 import {bytes, make, show} from "./text.js";
 
 const RAW = 1 << 20; // characters shown as they are; copying has all
@@ -13,17 +14,13 @@ const LONG = 200;    // characters of a value to filter by
 export function entryPanel(element, {onValue, onStep, onContext, onClose, onShown, say}) {
   let controller = null, opened = null, raw = false;
 
-  function button(label, text, act, className = "quiet") {
-    const b = make("button", className, text);
-    [b.type, b.ariaLabel, b.title, b.onclick] = ["button", label, label, act];
-    return b;
-  }
+  const button = (label, text, onclick) => make("button", {type: "button", className: "quiet", ariaLabel: label, title: label, onclick}, text);
 
-  const head = make("div", "head"), title = make("h2"), context = button("Show in context", "In context", () => onContext(opened));
-  head.append(title, context, button("Previous entry (k)", "↑", () => onStep(-1)), button("Next entry (j)", "↓", () => onStep(1)),
-    button("Copy the link", "Link", () => copy(`${location.href.split("#")[0]}#/${opened}`, "the link")), button("Close (Esc)", "×", onClose));
-  const body = make("div", "body");
-  element.append(head, body);
+  const title = make("h2"), context = button("Show in context", "In context", () => onContext(opened)), body = make("div", "body");
+  element.append(make("div", "head", title, context,
+    button("Previous entry (k)", "↑", () => onStep(-1)), button("Next entry (j)", "↓", () => onStep(1)),
+    button("Copy the link", "Link", () => copy(`${location.href.split("#")[0]}#/${opened}`, "the link")), button("Close (Esc)", "×", onClose)), body);
+  const bad = text => make("p", "bad", text);
 
   async function copy(text, what) {
     try {
@@ -55,14 +52,12 @@ export function entryPanel(element, {onValue, onStep, onContext, onClose, onShow
         }
       }
       if (signal.aborted) return;
-      if (!entry || entry.index !== index) body.append(make("p", "bad", `There is no entry ${index}: the newest is ${head}.`));
-      else if (entry.error) {
-        const p = make("p", "wrong", "Damaged");
-        body.append(p, make("p", "bad", entry.error));
-      } else fill(entry);
+      if (entry?.index !== index) body.append(bad(`There is no entry ${index}: the newest is ${head}.`));
+      else if (entry.error) body.append(make("p", "wrong", "Damaged"), bad(entry.error));
+      else fill(entry);
       onShown(entry);
     } catch (error) {
-      if (!signal.aborted) body.append(make("p", "bad", `The entry cannot be shown: ${error.message}`));
+      if (!signal.aborted) body.append(bad(`The entry cannot be shown: ${error.message}`));
     }
   }
 
@@ -71,37 +66,24 @@ export function entryPanel(element, {onValue, onStep, onContext, onClose, onShow
     const octets = new TextEncoder().encode(text), own = blake3(octets), right = own === hash;
     element.dataset.verified = right ? "yes" : "no";
     if (!right) {
-      body.append(make("p", "wrong", "✗ Wrong hash"), make("p", "bad", `These bytes have the hash ${own}. They are not what was stored, or they were changed on the way.`));
+      body.append(make("p", "wrong", "✗ Wrong hash"), bad(`These bytes have the hash ${own}. They are not what was stored, or they were changed on the way.`));
     }
-    const facts = make("dl", "facts");
-    const fact = (name, ...values) => {
-      const pair = make("div"), dd = make("dd");
-      dd.append(...values);
-      pair.append(make("dt", "", name), dd);
-      facts.append(pair);
-    };
-    fact("time", time ? new Date(time).toLocaleString() : "not known", make("span", "utc", time ?? ""));
-    fact("size", octets.length < 1024 ? `${octets.length} B` : `${bytes(octets.length)} (${octets.length} B)`);
-    fact("hash", make("code", "", hash), right ? make("span", "ok", "✓ verified by this browser") : make("span", "bad", "✗ not that of the entry"));
+    const fact = (name, ...values) => [make("dt", "", name), make("dd", "", ...values)];
+    const facts = make("dl", "facts",
+      ...fact("time", time ? clock(time).join(" ") : "not known", make("span", "utc", time ?? "")),
+      ...fact("size", bytes(octets.length) + (octets.length < 1024 ? "" : ` (${octets.length} B)`)),
+      ...fact("hash", make("code", "", hash), right ? make("span", "ok", "✓ verified by this browser") : make("span", "bad", "✗ not that of the entry")));
 
-    const views = make("div", "views"), content = make("div", "content");
+    const content = make("div", "content");
     const asTree = button("Show as a tree", "Tree", () => choose(false)), asRaw = button("Show the bytes as they are", "Raw", () => choose(true));
-    views.append(asTree, asRaw, button("Copy the entry", "Copy", () => copy(text, `entry ${index}`)));
-    body.append(facts, views, content);
+    body.append(facts, make("div", "views", asTree, asRaw, button("Copy the entry", "Copy", () => copy(text, `entry ${index}`))), content);
     choose(raw);
 
     function choose(now) {
       raw = now;
-      asTree.setAttribute("aria-pressed", !raw);
-      asRaw.setAttribute("aria-pressed", raw);
-      if (!raw) {
-        content.replaceChildren(tree(text, {onValue: (path, jsonText) => value(text, path, jsonText)}));
-        return;
-      }
-      const pre = make("pre");
-      show(pre, text.slice(0, RAW));
-      content.replaceChildren(pre);
-      if (text.length > RAW) content.append(make("p", "", `… and ${text.length - RAW} characters more, which Copy has`));
+      [asTree.ariaPressed, asRaw.ariaPressed] = [!raw, raw];
+      content.replaceChildren(raw ? show(make("pre"), text.slice(0, RAW)) : tree(text, {onValue: (path, jsonText) => value(text, path, jsonText)}));
+      if (raw && text.length > RAW) content.append(make("p", "", `… and ${text.length - RAW} characters more, which Copy has`));
     }
   }
 

@@ -1,5 +1,7 @@
 // A list of any length, of which only the rows in sight are in the document.
 
+import {make} from "./text.js";
+
 const MAX = 8_000_000; // px; browsers do not make elements much higher
 
 // list shows a source in element: {count, get(position), index(position), need(first, last)}. fill(row, entry, index)
@@ -7,10 +9,7 @@ const MAX = 8_000_000; // px; browsers do not make elements much higher
 // user's scrolling.
 export function list(element, {fill, onOpen, onScroll}) {
   const ROW = parseInt(getComputedStyle(element).getPropertyValue("--row"), 10);
-  const sizer = document.createElement("div"), pane = document.createElement("div");
-  [sizer.className, pane.className] = ["sizer", "pane"];
-  for (const part of [sizer, pane]) part.setAttribute("role", "presentation");
-  sizer.append(pane);
+  const pane = make("div", {className: "pane", role: "presentation"}), sizer = make("div", {className: "sizer", role: "presentation"}, pane);
   element.append(sizer);
 
   let source = {count: 0, get() {}, index: p => p, need() {}};
@@ -49,7 +48,7 @@ export function list(element, {fill, onOpen, onScroll}) {
     for (let p = end - 1; p >= first; p--) {
       let row = rows.get(p);
       if (!row) {
-        row = free.pop() ?? document.createElement("div");
+        row = free.pop() ?? make("div", {role: "option"});
         row.entry = null;
         rows.set(p, row);
         pane.insertBefore(row, rows.get(p + 1) ?? null); // in order, for those who hear it
@@ -59,17 +58,14 @@ export function list(element, {fill, onOpen, onScroll}) {
         row.entry = entry;
         row.dataset.index = source.index(p);
         row.id = `row-${source.index(p)}`;
-        row.setAttribute("role", "option");
-        row.setAttribute("aria-setsize", source.count);
-        row.setAttribute("aria-posinset", p + 1);
+        [row.ariaSetSize, row.ariaPosInSet] = [source.count, p + 1];
         fill(row, entry, source.index(p));
       }
       row.classList.toggle("here", p === cursor);
-      row.setAttribute("aria-selected", p === cursor);
+      row.ariaSelected = p === cursor;
       row.style.transform = `translateY(${Math.round((p - top) * ROW)}px)`;
     }
-    if (rows.has(cursor)) element.setAttribute("aria-activedescendant", rows.get(cursor).id);
-    else element.removeAttribute("aria-activedescendant");
+    element.setAttribute("aria-activedescendant", rows.get(cursor)?.id ?? "");
     free.length = Math.min(free.length, 100);
     if (end > first) source.need(first, end - 1);
   }
@@ -109,40 +105,31 @@ export function list(element, {fill, onOpen, onScroll}) {
       schedule(); // puts the bar where it belongs
     }, 250);
   }
-  element.addEventListener("touchstart", touched, {passive: true});
-  element.addEventListener("touchmove", touched, {passive: true});
+  for (const type of ["touchstart", "touchmove"]) element.addEventListener(type, touched, {passive: true});
 
   pane.addEventListener("click", event => {
     const row = event.target.closest("[data-index]");
-    if (!row || String(getSelection())) return; // selecting text is no click
-    for (const [position, r] of rows) {
-      if (r === row) onOpen(position);
-    }
+    if (row && !String(getSelection())) onOpen(row.ariaPosInSet - 1); // selecting text is no click
   });
   new ResizeObserver(() => {
     height = element.clientHeight;
     schedule();
   }).observe(element);
 
-  // reveal scrolls as little as shows a position.
-  function reveal(position) {
-    if (position < top) moveTo(position);
-    else if (position + 1 > top + fits()) moveTo(position + 1 - fits());
+  // refill fills all rows again.
+  function refill() {
+    for (const row of rows.values()) row.entry = null;
+    schedule();
   }
 
   return {
     schedule,
+    refill,
     // show shows another source.
     show(next) {
       source = next;
       [cursor, top] = [-1, 0];
-      for (const row of rows.values()) row.entry = null;
-      schedule();
-    },
-    // refill fills all rows again.
-    refill() {
-      for (const row of rows.values()) row.entry = null;
-      schedule();
+      refill();
     },
     get follow() { return follow; },
     set follow(on) {
@@ -162,7 +149,8 @@ export function list(element, {fill, onOpen, onScroll}) {
       const end = Math.min(source.count, Math.floor(top + fits()));
       cursor = cursor >= 0 ? cursor + by : by > 0 ? Math.ceil(top) : end - 1;
       cursor = Math.max(0, Math.min(source.count - 1, cursor));
-      reveal(cursor);
+      if (cursor < top) moveTo(cursor);
+      else if (cursor + 1 > top + fits()) moveTo(cursor + 1 - fits());
       schedule();
       return cursor;
     },

@@ -5,16 +5,16 @@ import {bytes, make, visible} from "./text.js";
 const SHOWN = 500; // characters of an entry
 const TOKEN = /("(?:[^"\\]|\\.)*(?:"|$))(:?)|(-?\d[\d.eE+-]*|true|false|null)|(,)/g;
 
-const two = n => String(n).padStart(2, "0");
+const digits = (n, most = 2) => String(n).padStart(most, "0");
 const year = new Date().getFullYear();
 
 // clock is a time in the list: the day, and the time of the day, local.
 export function clock(time) {
   if (!time) return ["", "–"];
   const d = new Date(time);
-  const day = `${two(d.getMonth() + 1)}-${two(d.getDate())}`, minute = `${two(d.getHours())}:${two(d.getMinutes())}`;
+  const day = `${digits(d.getMonth() + 1)}-${digits(d.getDate())}`, minute = `${digits(d.getHours())}:${digits(d.getMinutes())}`;
   if (d.getFullYear() !== year) return [`${d.getFullYear()}-${day}`, minute];
-  return [day, `${minute}:${two(d.getSeconds())}.${String(d.getMilliseconds()).padStart(3, "0")}`];
+  return [day, `${minute}:${digits(d.getSeconds())}.${digits(d.getMilliseconds(), 3)}`];
 }
 
 // highlight appends JSON to element, its parts apart so that they can have colours. Each string is a part of its
@@ -32,30 +32,22 @@ export function highlight(element, text) {
 
 // fillRow fills a row. columns is null, or {chosen, cells}.
 export function fillRow(row, entry, index, columns) {
-  const time = make("span", "time");
+  const time = make("span", "time"), text = make("span", "text");
   row.className = "row";
-  row.replaceChildren(make("span", "index", String(index)), time);
-  row.removeAttribute("title");
-  if (!entry) {
-    row.classList.add("absent");
-    row.append(make("span", "text"));
-    return;
-  }
-  if (entry.error) {
+  row.replaceChildren(make("span", "index", index), time, text);
+  if (!entry) row.classList.add("absent");
+  else if (entry.error) {
     row.classList.add("damaged");
-    row.append(make("span", "text", `damaged: ${visible(entry.error)}`));
-    return;
-  }
-  const [day, minute] = clock(entry.time);
-  time.append(make("span", "day", day), minute);
-  if (columns) {
-    for (const cell of entry.cells ?? columns.cells(entry.text)) row.append(make("span", "cell", cell));
-    return;
-  }
-  const text = make("span", "text");
-  highlight(text, visible(entry.text.slice(0, SHOWN)));
-  row.append(text);
-  if (entry.text.length > SHOWN) {
+    text.append(`damaged: ${visible(entry.error)}`);
+  } else {
+    const [day, minute] = clock(entry.time);
+    time.append(make("span", "day", day), minute);
+    if (columns) {
+      text.replaceWith(...(entry.cells ?? columns.cells(entry.text)).map(cell => make("span", "cell", cell)));
+      return;
+    }
+    highlight(text, visible(entry.text.slice(0, SHOWN)));
+    if (entry.text.length <= SHOWN) return;
     text.append("…");
     row.append(make("span", "size", bytes(entry.length)));
   }

@@ -5,7 +5,7 @@ import {post, request} from "./api.js";
 // logIn has form log in and the button out log out; changed is called after either.
 export function logIn(form, out, changed) {
   const says = form.querySelector("[role=alert]"), token = form.querySelector("input");
-  form.addEventListener("submit", async event => {
+  form.onsubmit = async event => {
     event.preventDefault();
     says.textContent = "";
     try {
@@ -19,9 +19,9 @@ export function logIn(form, out, changed) {
       says.textContent = `The server cannot be reached: ${error.message}`;
     }
     token.select();
-  });
-  out.addEventListener("click", async () => {
+  };
+  out.onclick = async () => {
     await request("session", {method: "DELETE"}).catch(() => {});
     changed();
-  });
+  };
 }

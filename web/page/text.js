@@ -29,6 +29,9 @@ export function make(tag, what, ...children) {
   return element;
 }
 
+// $ is the element of an id.
+export const $ = id => document.getElementById(id);
+
 // draw returns a new element of SVG.
 export function draw(tag, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
