@@ -135,6 +135,9 @@ func TestWriteOnly(t *testing.T) {
 	if head := s.head(); head != 51 {
 		t.Errorf("the head is %d, want 51", head)
 	}
+	if eval[bool](p, `$("#append a") !== null`) {
+		t.Error("there is a link to an entry that this token cannot read")
+	}
 	p.picture("write-only-stored")
 	os.Remove(k.path)
 }

@@ -25,6 +25,9 @@ func TestColumns(t *testing.T) {
 	}
 	p.await("the headers", `["user", "order.total"].every(name => document.body.innerText.toLowerCase().includes(name))`)
 	p.await("cells", `/40/.test($('#list [data-index="40"]').innerText) && /bob/.test($('#list [data-index="40"]').innerText) && !/o-40/.test($('#list [data-index="40"]').innerText)`)
+	if by := eval[float64](p, `(left => left("#names .cell:last-child") - left('#list [data-index="40"] .cell:last-child'))(what => $(what).getBoundingClientRect().left)`); by > 1 || by < -1 {
+		t.Errorf("the name of a column is %v px to the right of the column", by)
+	}
 	p.picture("columns")
 
 	downloads := dir(t)

@@ -26,6 +26,7 @@ func TestVerified(t *testing.T) {
 	if !eval[bool](p, `/[0-9a-f]{64}/.test($("#entry").textContent.replace(/\s/g, ""))`) {
 		t.Error("the entry's hash is not shown")
 	}
+	p.await("the mark of the entry at the bar of its batch", `(x => Math.abs(x("#histogram .mark", "left") - x("#histogram .bars", "right")) < 3)((of, side) => $(of).getBoundingClientRect()[side])`)
 	p.picture("entry")
 	p.click(`#list [data-index="3"]`)
 	p.await("the next entry", verified("yes")+` && /o-3\b/.test($("#entry").innerText)`)

@@ -284,7 +284,7 @@ const state_ = status($("status"), {
   },
 });
 let maxEntry = 16 << 20;
-appendForm($("append"), {post: text => post("entries", text), maxEntry: () => state_.latest?.max_entry ?? maxEntry});
+appendForm($("append"), {post: text => post("entries", text), readable: () => rights.read, maxEntry: () => state_.latest?.max_entry ?? maxEntry});
 $("columns").append(columns.chooser);
 
 const offer = saving($("download"), {columns, shown: () => search.on

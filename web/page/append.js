@@ -24,8 +24,9 @@ export function refusedAt(text, error) {
   return found && position(text, Number(found[1]) + (found[2] ? /^[ \t\r\n]*/.exec(text)[0].length : 0));
 }
 
-// appendForm fills element, a form. post(text) has {status, body}, with body parsed. maxEntry() is the limit in bytes.
-export function appendForm(element, {post, maxEntry}) {
+// appendForm fills element, a form. post(text) has {status, body}, with body parsed. maxEntry() is the limit in bytes, and
+// readable() whether there is a page of the entry.
+export function appendForm(element, {post, maxEntry, readable = () => true}) {
   const area = make("textarea", {rows: 4, spellcheck: false, placeholder: '{"user":"ann","amount":5}', ariaLabel: "entry to append, JSON"});
   const send = make("button", {title: "Ctrl+Enter"}, "append"), size = make("span", "size"), says = make("div", {className: "says", role: "status"});
   const say = (kind, ...children) => says.replaceChildren(make("p", kind, ...children));
@@ -59,7 +60,7 @@ export function appendForm(element, {post, maxEntry}) {
     say("", "…");
     try {
       const {status, body} = await post(text);
-      if (status === 201) say("ok", "stored as ", make("a", {href: `#/${body.index}`}, count(body.index)));
+      if (status === 201) say("ok", "stored as ", readable() ? make("a", {href: `#/${body.index}`}, count(body.index)) : count(body.index));
       else refused(text, body?.error ?? `the server answered with status ${status}`);
     } catch (error) {
       // The request may have arrived before the connection broke.

@@ -100,7 +100,8 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
       bars: bars.join(""),
       picked: all ? bars.slice(...all).join("") : "",
       base: `M0 ${HEIGHT + 0.5}H${width}`,
-      mark: marked >= since && marked <= until ? `M${x(marked) + 0.5} 0V${HEIGHT}` : "",
+      // At the end of its microsecond: one that is the whole log is in the last bucket.
+      mark: marked >= since && marked <= until ? `M${x(marked + 0.001) + 0.5} 0V${HEIGHT}` : "",
     };
     for (const name in shapes) paths[name].setAttribute("d", shapes[name]);
     paths.bars.classList.toggle("rest", Boolean(all));
