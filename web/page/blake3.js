@@ -11,47 +11,47 @@ const BLOCK = 64, CHUNK = 1024;
 // SCHEDULE[16*r + i] is the word of the block that is used i-th in round r.
 const SCHEDULE = new Uint8Array(7 * 16);
 {
-  const permutation = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
-  for (let i = 0; i < 16; i++) SCHEDULE[i] = i;
-  for (let i = 16; i < SCHEDULE.length; i++) SCHEDULE[i] = SCHEDULE[i - i % 16 - 16 + permutation[i % 16]];
+	const permutation = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
+	for (let i = 0; i < 16; i++) SCHEDULE[i] = i;
+	for (let i = 16; i < SCHEDULE.length; i++) SCHEDULE[i] = SCHEDULE[i - i % 16 - 16 + permutation[i % 16]];
 }
 
 const v = new Int32Array(16); // the state of a compression
 
 // mix is the quarter-round: it mixes two words of the block m, those at s of the schedule, into four of the state.
 function mix(a, b, c, d, m, at, s) {
-  let va = v[a], vb = v[b], vc = v[c], vd = v[d];
-  va = (va + vb + m[at + SCHEDULE[s]]) | 0;
-  vd ^= va; vd = (vd >>> 16) | (vd << 16);
-  vc = (vc + vd) | 0;
-  vb ^= vc; vb = (vb >>> 12) | (vb << 20);
-  va = (va + vb + m[at + SCHEDULE[s + 1]]) | 0;
-  vd ^= va; vd = (vd >>> 8) | (vd << 24);
-  vc = (vc + vd) | 0;
-  vb ^= vc; vb = (vb >>> 7) | (vb << 25);
-  v[a] = va; v[b] = vb; v[c] = vc; v[d] = vd;
+	let va = v[a], vb = v[b], vc = v[c], vd = v[d];
+	va = (va + vb + m[at + SCHEDULE[s]]) | 0;
+	vd ^= va; vd = (vd >>> 16) | (vd << 16);
+	vc = (vc + vd) | 0;
+	vb ^= vc; vb = (vb >>> 12) | (vb << 20);
+	va = (va + vb + m[at + SCHEDULE[s + 1]]) | 0;
+	vd ^= va; vd = (vd >>> 8) | (vd << 24);
+	vc = (vc + vd) | 0;
+	vb ^= vc; vb = (vb >>> 7) | (vb << 25);
+	v[a] = va; v[b] = vb; v[c] = vc; v[d] = vd;
 }
 
 // compress replaces cv, eight words, by the chaining value after the sixteen words at
 // m[at]. counter is the number of the chunk, below 2^53.
 function compress(cv, m, at, counter, length, flags) {
-  v.set(cv);
-  v.set(IV.subarray(0, 4), 8);
-  v[12] = counter | 0;
-  v[13] = Math.floor(counter / 0x100000000);
-  v[14] = length;
-  v[15] = flags;
-  for (let s = 0; s < SCHEDULE.length; s += 16) {
-    mix(0, 4, 8, 12, m, at, s);
-    mix(1, 5, 9, 13, m, at, s + 2);
-    mix(2, 6, 10, 14, m, at, s + 4);
-    mix(3, 7, 11, 15, m, at, s + 6);
-    mix(0, 5, 10, 15, m, at, s + 8);
-    mix(1, 6, 11, 12, m, at, s + 10);
-    mix(2, 7, 8, 13, m, at, s + 12);
-    mix(3, 4, 9, 14, m, at, s + 14);
-  }
-  for (let i = 0; i < 8; i++) cv[i] = v[i] ^ v[i + 8];
+	v.set(cv);
+	v.set(IV.subarray(0, 4), 8);
+	v[12] = counter | 0;
+	v[13] = Math.floor(counter / 0x100000000);
+	v[14] = length;
+	v[15] = flags;
+	for (let s = 0; s < SCHEDULE.length; s += 16) {
+		mix(0, 4, 8, 12, m, at, s);
+		mix(1, 5, 9, 13, m, at, s + 2);
+		mix(2, 6, 10, 14, m, at, s + 4);
+		mix(3, 7, 11, 15, m, at, s + 6);
+		mix(0, 5, 10, 15, m, at, s + 8);
+		mix(1, 6, 11, 12, m, at, s + 10);
+		mix(2, 7, 8, 13, m, at, s + 12);
+		mix(3, 4, 9, 14, m, at, s + 14);
+	}
+	for (let i = 0; i < 8; i++) cv[i] = v[i] ^ v[i + 8];
 }
 
 const words = new Int32Array(CHUNK / 4); // of the chunk being hashed
@@ -61,26 +61,26 @@ const octets = new Uint8Array(words.buffer);
 // hash returns the chaining value of bytes from begin to end: of one chunk, or of the two subtrees into which
 // more are split, the left one as large as a power of two can be. flags is ROOT for all of the bytes, otherwise 0.
 function hash(bytes, begin, end, flags) {
-  const length = end - begin, cv = IV.slice();
-  if (length > CHUNK) {
-    let left = CHUNK;
-    while (2 * left < length) left *= 2;
-    const pair = Int32Array.of(...hash(bytes, begin, begin + left, 0), ...hash(bytes, begin + left, end, 0));
-    compress(cv, pair, 0, 0, BLOCK, PARENT | flags);
-    return cv;
-  }
-  octets.fill(0, length);
-  octets.set(bytes.subarray(begin, end));
-  for (let i = 0; i < words.length; i++) words[i] = view.getInt32(4 * i, true); // nothing changes but on big-endian machines
-  let at = 0, start = CHUNK_START;
-  for (; at + BLOCK < length; at += BLOCK, start = 0) compress(cv, words, at / 4, begin / CHUNK, BLOCK, start);
-  compress(cv, words, at / 4, begin / CHUNK, length - at, start | CHUNK_END | flags);
-  return cv;
+	const length = end - begin, cv = IV.slice();
+	if (length > CHUNK) {
+		let left = CHUNK;
+		while (2 * left < length) left *= 2;
+		const pair = Int32Array.of(...hash(bytes, begin, begin + left, 0), ...hash(bytes, begin + left, end, 0));
+		compress(cv, pair, 0, 0, BLOCK, PARENT | flags);
+		return cv;
+	}
+	octets.fill(0, length);
+	octets.set(bytes.subarray(begin, end));
+	for (let i = 0; i < words.length; i++) words[i] = view.getInt32(4 * i, true); // nothing changes but on big-endian machines
+	let at = 0, start = CHUNK_START;
+	for (; at + BLOCK < length; at += BLOCK, start = 0) compress(cv, words, at / 4, begin / CHUNK, BLOCK, start);
+	compress(cv, words, at / 4, begin / CHUNK, length - at, start | CHUNK_END | flags);
+	return cv;
 }
 
 // blake3 returns the hash of bytes, a Uint8Array, in hexadecimal.
 export function blake3(bytes) {
-  const out = new DataView(new ArrayBuffer(32));
-  hash(bytes, 0, bytes.length, ROOT).forEach((word, i) => out.setInt32(4 * i, word, true));
-  return Array.from(new Uint8Array(out.buffer), byte => byte.toString(16).padStart(2, "0")).join("");
+	const out = new DataView(new ArrayBuffer(32));
+	hash(bytes, 0, bytes.length, ROOT).forEach((word, i) => out.setInt32(4 * i, word, true));
+	return Array.from(new Uint8Array(out.buffer), byte => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -13,89 +13,89 @@ const encoder = new TextEncoder();
 
 // brief is an entry as it is kept: cut, with its whole length, in bytes if it is long. cells(text) are the columns of one that is cut.
 export function brief(entry, cells) {
-  if (entry.error) return entry;
-  const {index, time, text} = entry;
-  const length = text.length <= SHORT ? text.length : encoder.encode(text).length;
-  if (text.length <= KEPT) return {index, time, text, length};
-  // A part of a string keeps the whole one in memory, so a new one is made.
-  return {index, time, text: (" " + text.slice(0, KEPT)).slice(1), length, cells: cells(text)};
+	if (entry.error) return entry;
+	const {index, time, text} = entry;
+	const length = text.length <= SHORT ? text.length : encoder.encode(text).length;
+	if (text.length <= KEPT) return {index, time, text, length};
+	// A part of a string keeps the whole one in memory, so a new one is made.
+	return {index, time, text: (" " + text.slice(0, KEPT)).slice(1), length, cells: cells(text)};
 }
 
 // cache returns one. head() is the index of the last entry that there is, cells is that of brief, and
 // onChange is called when entries have come.
 export function cache({head, cells, onChange}) {
-  const pages = new Map(); // by number, the one that was used longest ago first
-  const requests = new Set(); // {from, to, abort}
-  let wanted = null, timer = 0, asked = -Infinity;
+	const pages = new Map(); // by number, the one that was used longest ago first
+	const requests = new Set(); // {from, to, abort}
+	let wanted = null, timer = 0, asked = -Infinity;
 
-  const get = index => pages.get(Math.floor(index / PAGE))?.[index % PAGE];
+	const get = index => pages.get(Math.floor(index / PAGE))?.[index % PAGE];
 
-  function put(entry) {
-    const number = Math.floor(entry.index / PAGE);
-    let page = pages.get(number);
-    if (!page) {
-      page = [];
-      pages.set(number, page);
-      if (pages.size > PAGES) pages.delete(pages.keys().next().value);
-    }
-    page[entry.index % PAGE] ??= brief(entry, cells);
-  }
+	function put(entry) {
+		const number = Math.floor(entry.index / PAGE);
+		let page = pages.get(number);
+		if (!page) {
+			page = [];
+			pages.set(number, page);
+			if (pages.size > PAGES) pages.delete(pages.keys().next().value);
+		}
+		page[entry.index % PAGE] ??= brief(entry, cells);
+	}
 
-  // need says which indices are in sight. Requests for others are given up.
-  function need(first, last) {
-    wanted = {first, last};
-    for (let n = Math.floor(first / PAGE); n <= Math.floor(last / PAGE); n++) {
-      const page = pages.get(n);
-      if (!page) continue;
-      pages.delete(n);
-      pages.set(n, page);
-    }
-    for (const r of requests) {
-      if (r.to < first || r.from > last) r.abort();
-    }
-    if (!timer && missing(NEAR)) ask(Math.max(0, asked + APART - performance.now()));
-  }
+	// need says which indices are in sight. Requests for others are given up.
+	function need(first, last) {
+		wanted = {first, last};
+		for (let n = Math.floor(first / PAGE); n <= Math.floor(last / PAGE); n++) {
+			const page = pages.get(n);
+			if (!page) continue;
+			pages.delete(n);
+			pages.set(n, page);
+		}
+		for (const r of requests) {
+			if (r.to < first || r.from > last) r.abort();
+		}
+		if (!timer && missing(NEAR)) ask(Math.max(0, asked + APART - performance.now()));
+	}
 
-  // missing is the range, within so many rows of what is in sight, that is neither here nor on its way.
-  function missing(around) {
-    let from = 0, to = 0;
-    const end = Math.min(head(), wanted.last + around);
-    for (let i = Math.max(1, wanted.first - around); i <= end; i++) {
-      if (get(i) || [...requests].some(r => r.from <= i && i <= r.to)) continue;
-      from ||= i;
-      to = i;
-    }
-    return from && {from, to};
-  }
+	// missing is the range, within so many rows of what is in sight, that is neither here nor on its way.
+	function missing(around) {
+		let from = 0, to = 0;
+		const end = Math.min(head(), wanted.last + around);
+		for (let i = Math.max(1, wanted.first - around); i <= end; i++) {
+			if (get(i) || [...requests].some(r => r.from <= i && i <= r.to)) continue;
+			from ||= i;
+			to = i;
+		}
+		return from && {from, to};
+	}
 
-  function ask(after) {
-    timer = setTimeout(async () => {
-      timer = 0;
-      const range = missing(NEAR) && missing(AHEAD);
-      if (!range) return;
-      asked = performance.now();
-      const controller = new AbortController(), r = {...range, abort: () => { requests.delete(r); controller.abort(); }};
-      requests.add(r);
-      let failed = false;
-      try {
-        for await (const lines of read({from: r.from, read: r.to - r.from + 1, time: true}, controller.signal)) {
-          lines.map(entryOf).forEach(entry => entry && put(entry));
-          onChange();
-        }
-      } catch {
-        failed = !controller.signal.aborted; // the stream says what is wrong
-      }
-      requests.delete(r);
-      if (wanted && !timer && missing(NEAR)) ask(failed ? RETRY : 0);
-    }, after);
-  }
+	function ask(after) {
+		timer = setTimeout(async () => {
+			timer = 0;
+			const range = missing(NEAR) && missing(AHEAD);
+			if (!range) return;
+			asked = performance.now();
+			const controller = new AbortController(), r = {...range, abort: () => { requests.delete(r); controller.abort(); }};
+			requests.add(r);
+			let failed = false;
+			try {
+				for await (const lines of read({from: r.from, read: r.to - r.from + 1, time: true}, controller.signal)) {
+					lines.map(entryOf).forEach(entry => entry && put(entry));
+					onChange();
+				}
+			} catch {
+				failed = !controller.signal.aborted; // the stream says what is wrong
+			}
+			requests.delete(r);
+			if (wanted && !timer && missing(NEAR)) ask(failed ? RETRY : 0);
+		}, after);
+	}
 
-  function clear() {
-    pages.clear();
-    wanted = null;
-    clearTimeout(timer);
-    timer = 0;
-    for (const r of requests) r.abort();
-  }
-  return {get, put, need, clear};
+	function clear() {
+		pages.clear();
+		wanted = null;
+		clearTimeout(timer);
+		timer = 0;
+		for (const r of requests) r.abort();
+	}
+	return {get, put, need, clear};
 }

@@ -12,119 +12,119 @@ const steps = path => path.split(".");
 
 // scalars adds the paths of an entry's values to found, three levels down.
 function scalars(node, path, found) {
-  for (const {name, value} of node.members ?? []) {
-    if (found.size >= SUGGESTED) return;
-    if (name === "" || name.includes(".")) continue;
-    const inner = [...path, name];
-    if (value.members && inner.length < 3) scalars(value, inner, found);
-    else found.add(inner.join("."));
-  }
+	for (const {name, value} of node.members ?? []) {
+		if (found.size >= SUGGESTED) return;
+		if (name === "" || name.includes(".")) continue;
+		const inner = [...path, name];
+		if (value.members && inner.length < 3) scalars(value, inner, found);
+		else found.add(inner.join("."));
+	}
 }
 
 // columns keeps which members are chosen, also for the next visit. chooser is an element to choose
 // them with, see(entryText) adds its members to the suggestions, cells(entryText) are the texts of
 // an entry's chosen members, and onChange(chosen) is told of each change.
 export function columns({onChange}) {
-  const list = make("ul"), names = make("datalist", {id: "column-names"});
-  const input = make("input", {placeholder: "member, such as order.total", autocomplete: "off", spellcheck: false, ariaLabel: "member to show as a column"});
-  const form = make("form", "", input, names, make("button", "", "add")), seen = new Set();
-  const result = {chosen: [], chooser: make("div", "chooser", list, form), see, cells};
-  let looked = -Infinity;
-  input.setAttribute("list", names.id);
-  form.onsubmit = event => {
-    event.preventDefault();
-    const path = input.value.trim();
-    if (path && !result.chosen.includes(path)) set([...result.chosen, path]);
-    input.value = "";
-  };
-  try {
-    render(JSON.parse(localStorage.getItem(KEPT)).map(String));
-  } catch {
-    render([]); // nothing is kept, or there is no storage
-  }
+	const list = make("ul"), names = make("datalist", {id: "column-names"});
+	const input = make("input", {placeholder: "member, such as order.total", autocomplete: "off", spellcheck: false, ariaLabel: "member to show as a column"});
+	const form = make("form", "", input, names, make("button", "", "add")), seen = new Set();
+	const result = {chosen: [], chooser: make("div", "chooser", list, form), see, cells};
+	let looked = -Infinity;
+	input.setAttribute("list", names.id);
+	form.onsubmit = event => {
+		event.preventDefault();
+		const path = input.value.trim();
+		if (path && !result.chosen.includes(path)) set([...result.chosen, path]);
+		input.value = "";
+	};
+	try {
+		render(JSON.parse(localStorage.getItem(KEPT)).map(String));
+	} catch {
+		render([]); // nothing is kept, or there is no storage
+	}
 
-  function set(paths) {
-    render(paths);
-    try {
-      localStorage.setItem(KEPT, JSON.stringify(paths));
-    } catch { /* then they hold for this visit */ }
-    onChange(paths);
-  }
+	function set(paths) {
+		render(paths);
+		try {
+			localStorage.setItem(KEPT, JSON.stringify(paths));
+		} catch { /* then they hold for this visit */ }
+		onChange(paths);
+	}
 
-  function render(paths) {
-    result.chosen = paths;
-    // button returns one that puts other paths in the place of those from i on.
-    const button = (text, label, i, n, ...others) =>
-      make("button", {type: "button", title: label, ariaLabel: label, onclick: () => set(paths.toSpliced(i, n, ...others))}, text);
-    list.replaceChildren(...paths.map((path, i) => make("li", "",
-      i ? button("‹", `move ${path} to the left`, i - 1, 2, path, paths[i - 1]) : "",
-      make("span", "name", visible(path)), button("×", `do not show ${path}`, i, 1))));
-    list.hidden = !paths.length;
-  }
+	function render(paths) {
+		result.chosen = paths;
+		// button returns one that puts other paths in the place of those from i on.
+		const button = (text, label, i, n, ...others) =>
+			make("button", {type: "button", title: label, ariaLabel: label, onclick: () => set(paths.toSpliced(i, n, ...others))}, text);
+		list.replaceChildren(...paths.map((path, i) => make("li", "",
+			i ? button("‹", `move ${path} to the left`, i - 1, 2, path, paths[i - 1]) : "",
+			make("span", "name", visible(path)), button("×", `do not show ${path}`, i, 1))));
+		list.hidden = !paths.length;
+	}
 
-  function see(entryText) {
-    const now = performance.now(), before = seen.size;
-    if (entryText.length > LARGE || before >= SUGGESTED || now - looked < 200 && before > 20) return;
-    looked = now;
-    scalars(parse(entryText), [], seen);
-    if (seen.size > before) names.replaceChildren(...[...seen].sort().map(value => make("option", {value})));
-  }
+	function see(entryText) {
+		const now = performance.now(), before = seen.size;
+		if (entryText.length > LARGE || before >= SUGGESTED || now - looked < 200 && before > 20) return;
+		looked = now;
+		scalars(parse(entryText), [], seen);
+		if (seen.size > before) names.replaceChildren(...[...seen].sort().map(value => make("option", {value})));
+	}
 
-  function cells(entryText) {
-    const entry = parse(entryText);
-    return result.chosen.map(path => {
-      const node = find(entry, steps(path));
-      return node ? visible((node.value ?? node.text).slice(0, WIDE)) : "";
-    });
-  }
-  return result;
+	function cells(entryText) {
+		const entry = parse(entryText);
+		return result.chosen.map(path => {
+			const node = find(entry, steps(path));
+			return node ? visible((node.value ?? node.text).slice(0, WIDE)) : "";
+		});
+	}
+	return result;
 }
 
 // field is a text as a field of CSV: RFC 4180, and whatever else a spreadsheet may take for the end of a field. What it
 // would take for a formula begins with a quote.
 export function field(text, isText = true) {
-  if (isText && /^[=+\-@\t\r]/.test(text)) text = "'" + text;
-  return /[",;\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+	if (isText && /^[=+\-@\t\r]/.test(text)) text = "'" + text;
+	return /[",;\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 // records turns the protocol's lines, an async iterable, into those of a file, "ndjson" or
 // "csv": one an entry. In CSV each has the index, time and hash if the first has them, and the columns, or without columns the
 // whole entry; a damaged one has only its index.
 export async function* records(lines, columns, format) {
-  let before; // the members ahead of the entry
-  const cell = node => node ? field(node.value ?? node.text, node.type === "string") : "";
-  for await (const line of lines) {
-    if (!line.startsWith('{"index":')) continue; // the head, or how far the read is
-    if (format === "ndjson") {
-      yield line + "\n";
-      continue;
-    }
-    const node = parse(line), entry = find(node, ["entry"]);
-    if (!before) {
-      before = ["index", "time", "hash"].filter(name => find(node, [name]));
-      yield [...before, ...columns.length ? columns : ["entry"]].map(name => field(name)).join() + "\r\n";
-    }
-    const members = columns.length ? columns.map(path => cell(find(entry, steps(path)))) : [entry ? field(entry.text) : ""];
-    yield [...before.map(name => cell(find(node, [name]))), ...members].join() + "\r\n";
-  }
+	let before; // the members ahead of the entry
+	const cell = node => node ? field(node.value ?? node.text, node.type === "string") : "";
+	for await (const line of lines) {
+		if (!line.startsWith('{"index":')) continue; // the head, or how far the read is
+		if (format === "ndjson") {
+			yield line + "\n";
+			continue;
+		}
+		const node = parse(line), entry = find(node, ["entry"]);
+		if (!before) {
+			before = ["index", "time", "hash"].filter(name => find(node, [name]));
+			yield [...before, ...columns.length ? columns : ["entry"]].map(name => field(name)).join() + "\r\n";
+		}
+		const members = columns.length ? columns.map(path => cell(find(entry, steps(path)))) : [entry ? field(entry.text) : ""];
+		yield [...before.map(name => cell(find(node, [name]))), ...members].join() + "\r\n";
+	}
 }
 
 // download makes a Blob of lines. It holds a MiB of text; what is before that is the browser's to keep.
 export async function download({lines, columns, format}) {
-  const parts = [], type = format === "csv" ? "text/csv;charset=utf-8" : "application/x-ndjson";
-  let text = "";
-  for await (const record of records(lines, columns, format)) {
-    text += record;
-    if (text.length < 1 << 20) continue;
-    parts.push(new Blob([text]));
-    text = "";
-  }
-  return new Blob([...parts, text], {type});
+	const parts = [], type = format === "csv" ? "text/csv;charset=utf-8" : "application/x-ndjson";
+	let text = "";
+	for await (const record of records(lines, columns, format)) {
+		text += record;
+		if (text.length < 1 << 20) continue;
+		parts.push(new Blob([text]));
+		text = "";
+	}
+	return new Blob([...parts, text], {type});
 }
 
 // save has the browser save blob as a file.
 export function save(blob, name) {
-  const link = make("a", {href: URL.createObjectURL(blob), download: name});
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+	const link = make("a", {href: URL.createObjectURL(blob), download: name});
+	link.click();
+	setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -7,24 +7,24 @@ const HEARD = 15_000; // ms between two counts of what is new
 let newest = 0, heard = 0, hearing = 0, noted = 0;
 
 export function say(text) {
-  $("say").textContent = text;
-  setTimeout(() => { $("say").textContent = ""; }, 3000);
+	$("say").textContent = text;
+	setTimeout(() => { $("say").textContent = ""; }, 3000);
 }
 
 // hear says now and then how many entries are new, given the newest.
 export function hear(head) {
-  newest = head;
-  if ($("say").textContent) return;
-  hearing ||= setTimeout(() => {
-    hearing = 0;
-    if (heard && newest > heard) say(`${count(newest - heard)} new`);
-    heard = newest;
-  }, HEARD);
+	newest = head;
+	if ($("say").textContent) return;
+	hearing ||= setTimeout(() => {
+		hearing = 0;
+		if (heard && newest > heard) say(`${count(newest - heard)} new`);
+		heard = newest;
+	}, HEARD);
 }
 
 export function note(text) {
-  clearTimeout(noted);
-  $("note").textContent = text;
-  $("note").hidden = !text;
-  noted = setTimeout(() => { $("note").hidden = true; }, 8000);
+	clearTimeout(noted);
+	$("note").textContent = text;
+	$("note").hidden = !text;
+	noted = setTimeout(() => { $("note").hidden = true; }, 8000);
 }

@@ -10,88 +10,88 @@ const OFTEN = 100;   // ms between two texts of its progress
 // searching returns one. scope() is what to search, {first, last, selected}, and cells that of brief. onFound() is called
 // when matches have come, onState() when a search begins, and onEnd(text) with what it has come to.
 export function searching({scope, cells, onFound, onState, onEnd}) {
-  let now = null; // {text, where, entries, at, through, controller}: where is "" if text cannot be read, controller is there while it runs
-  let told = 0;
+	let now = null; // {text, where, entries, at, through, controller}: where is "" if text cannot be read, controller is there while it runs
+	let told = 0;
 
-  // run searches for what matches text; with no text there is no search any more.
-  function run(text) {
-    now?.controller?.abort();
-    let where = "", wrong = "";
-    try {
-      where = parseFilter(text);
-    } catch (error) {
-      wrong = error.message;
-    }
-    now = where || wrong ? {text, where, entries: [], at: scope().first - 1, through: 0, controller: null} : null;
-    $("filter").value = text;
-    $("filter").setCustomValidity(wrong);
-    $("filter").setAttribute("aria-invalid", Boolean(wrong));
-    $("progress").hidden = !now;
-    if (wrong) progress(`The filter cannot be read: ${wrong}`);
-    else if (now) more();
-  }
+	// run searches for what matches text; with no text there is no search any more.
+	function run(text) {
+		now?.controller?.abort();
+		let where = "", wrong = "";
+		try {
+			where = parseFilter(text);
+		} catch (error) {
+			wrong = error.message;
+		}
+		now = where || wrong ? {text, where, entries: [], at: scope().first - 1, through: 0, controller: null} : null;
+		$("filter").value = text;
+		$("filter").setCustomValidity(wrong);
+		$("filter").setAttribute("aria-invalid", Boolean(wrong));
+		$("progress").hidden = !now;
+		if (wrong) progress(`The filter cannot be read: ${wrong}`);
+		else if (now) more();
+	}
 
-  // more goes on, for so many matches.
-  async function more() {
-    const mine = now, through = mine.through = scope().last;
-    if (mine.at >= through) return progress();
-    const {signal} = mine.controller = new AbortController();
-    let wrong = "";
-    progress();
-    onState();
-    try {
-      mine.at = await search({
-        where: mine.where, from: mine.at + 1, through, most: MATCHES, signal,
-        onFound(batch) {
-          for (const entry of batch) mine.entries.push(brief(entry, cells));
-          if (mine === now) onFound();
-        },
-        onAt(at) {
-          mine.at = at;
-          if (mine === now) progress();
-        },
-      });
-    } catch (error) {
-      if (!signal.aborted) wrong = `The search has ended: ${error.message}`;
-    }
-    mine.controller = null;
-    if (mine !== now) return;
-    progress(wrong);
-    onEnd($("found").textContent);
-  }
+	// more goes on, for so many matches.
+	async function more() {
+		const mine = now, through = mine.through = scope().last;
+		if (mine.at >= through) return progress();
+		const {signal} = mine.controller = new AbortController();
+		let wrong = "";
+		progress();
+		onState();
+		try {
+			mine.at = await search({
+				where: mine.where, from: mine.at + 1, through, most: MATCHES, signal,
+				onFound(batch) {
+					for (const entry of batch) mine.entries.push(brief(entry, cells));
+					if (mine === now) onFound();
+				},
+				onAt(at) {
+					mine.at = at;
+					if (mine === now) progress();
+				},
+			});
+		} catch (error) {
+			if (!signal.aborted) wrong = `The search has ended: ${error.message}`;
+		}
+		mine.controller = null;
+		if (mine !== now) return;
+		progress(wrong);
+		onEnd($("found").textContent);
+	}
 
-  function progress(wrong = "") {
-    const {at, through, entries: {length: n}} = now, {first, selected} = scope(), running = Boolean(now.controller);
-    const all = Math.max(0, through - first + 1);
-    $("found").classList.toggle("bad", Boolean(wrong));
-    $("stop").hidden = !running;
-    $("more").hidden = running || at >= through;
-    $("progress").classList.toggle("running", running);
-    $("progress").style.setProperty("--part", all ? Math.min(1, (at - first + 1) / all) : 1);
-    if (!wrong && running && n > 50 && performance.now() - told < OFTEN) return;
-    told = performance.now();
-    $("found").textContent = wrong || `${count(n)} ${n === 1 ? "match" : "matches"} ` +
-      (at < through ? `through ${count(at)} of ${count(through)}` : `in ${count(all)} entries${selected ? " of the selected time" : ""}`);
-  }
+	function progress(wrong = "") {
+		const {at, through, entries: {length: n}} = now, {first, selected} = scope(), running = Boolean(now.controller);
+		const all = Math.max(0, through - first + 1);
+		$("found").classList.toggle("bad", Boolean(wrong));
+		$("stop").hidden = !running;
+		$("more").hidden = running || at >= through;
+		$("progress").classList.toggle("running", running);
+		$("progress").style.setProperty("--part", all ? Math.min(1, (at - first + 1) / all) : 1);
+		if (!wrong && running && n > 50 && performance.now() - told < OFTEN) return;
+		told = performance.now();
+		$("found").textContent = wrong || `${count(n)} ${n === 1 ? "match" : "matches"} ` +
+			(at < through ? `through ${count(at)} of ${count(through)}` : `in ${count(all)} entries${selected ? " of the selected time" : ""}`);
+	}
 
-  $("stop").onclick = () => now.controller.abort();
-  $("more").onclick = more;
+	$("stop").onclick = () => now.controller.abort();
+	$("more").onclick = more;
 
-  return {
-    run, more,
-    get on() { return Boolean(now); },
-    get text() { return now?.text ?? ""; },
-    get where() { return now.where; },
-    // after is the entry through which all is searched, Infinity while that is not so.
-    get after() { return !now.where || now.controller || now.at < now.through ? Infinity : now.at; },
-    // empty says why the list is.
-    get empty() { return !now.where || now.controller ? "" : now.at < now.through ? "Nothing matches so far." : "Nothing matches."; },
-    matches: {
-      get count() { return now.entries.length; },
-      index: position => now.entries[position].index,
-      position: index => now.entries.findIndex(entry => entry.index === index),
-      get: position => now.entries[position],
-      need() {},
-    },
-  };
+	return {
+		run, more,
+		get on() { return Boolean(now); },
+		get text() { return now?.text ?? ""; },
+		get where() { return now.where; },
+		// after is the entry through which all is searched, Infinity while that is not so.
+		get after() { return !now.where || now.controller || now.at < now.through ? Infinity : now.at; },
+		// empty says why the list is.
+		get empty() { return !now.where || now.controller ? "" : now.at < now.through ? "Nothing matches so far." : "Nothing matches."; },
+		matches: {
+			get count() { return now.entries.length; },
+			index: position => now.entries[position].index,
+			position: index => now.entries.findIndex(entry => entry.index === index),
+			get: position => now.entries[position],
+			need() {},
+		},
+	};
 }

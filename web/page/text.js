@@ -11,22 +11,22 @@ export const visible = text => text.replace(UNSEEN, escape);
 
 // show appends text to element, what would not show as marked escapes, and returns element.
 export function show(element, text) {
-  let at = 0;
-  for (const found of text.matchAll(UNSEEN)) {
-    element.append(text.slice(at, found.index), make("span", "unseen", escape(found[0])));
-    at = found.index + found[0].length;
-  }
-  element.append(text.slice(at));
-  return element;
+	let at = 0;
+	for (const found of text.matchAll(UNSEEN)) {
+		element.append(text.slice(at, found.index), make("span", "unseen", escape(found[0])));
+		at = found.index + found[0].length;
+	}
+	element.append(text.slice(at));
+	return element;
 }
 
 // make returns a new element with children; what is its class or its properties.
 export function make(tag, what, ...children) {
-  const element = document.createElement(tag);
-  if (typeof what === "string") element.className = what;
-  else Object.assign(element, what);
-  element.append(...children);
-  return element;
+	const element = document.createElement(tag);
+	if (typeof what === "string") element.className = what;
+	else Object.assign(element, what);
+	element.append(...children);
+	return element;
 }
 
 // $ is the element of an id.
@@ -34,10 +34,10 @@ export const $ = id => document.getElementById(id);
 
 // draw returns a new element of SVG.
 export function draw(tag, attributes, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const name in attributes) element.setAttribute(name, attributes[name]);
-  element.append(...children);
-  return element;
+	const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+	for (const name in attributes) element.setAttribute(name, attributes[name]);
+	element.append(...children);
+	return element;
 }
 
 // count is a number for people: 1,234,567, or 4.2 while it is small.
@@ -45,18 +45,18 @@ export const count = n => n.toLocaleString("en", {maximumFractionDigits: n < 100
 
 // bytes is a number of bytes in the unit that suits it, as the commands write it.
 export function bytes(n) {
-  if (n < 1024) return `${Math.round(n)} B`;
-  const unit = ["KiB", "MiB", "GiB", "TiB"].find(unit => (n /= 1024) < 1024 || unit === "TiB");
-  return `${n.toFixed(1)} ${unit}`;
+	if (n < 1024) return `${Math.round(n)} B`;
+	const unit = ["KiB", "MiB", "GiB", "TiB"].find(unit => (n /= 1024) < 1024 || unit === "TiB");
+	return `${n.toFixed(1)} ${unit}`;
 }
 
 // duration is seconds in the two units that suit it: 3 d 4 h, 2 min 5 s, 1.4 ms.
 export function duration(s) {
-  if (s < 1e-3) return `${(s * 1e6).toFixed(0)} µs`;
-  if (s < 1) return `${(s * 1e3).toFixed(s < 0.1 ? 1 : 0)} ms`;
-  if (s < 60) return `${count(s)} s`;
-  s = Math.round(s);
-  const [size, unit, part, smaller] = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]].find(([size]) => s >= size);
-  const rest = Math.floor(s % size / part);
-  return `${Math.floor(s / size)} ${unit}${rest ? ` ${rest} ${smaller}` : ""}`;
+	if (s < 1e-3) return `${(s * 1e6).toFixed(0)} µs`;
+	if (s < 1) return `${(s * 1e3).toFixed(s < 0.1 ? 1 : 0)} ms`;
+	if (s < 60) return `${count(s)} s`;
+	s = Math.round(s);
+	const [size, unit, part, smaller] = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]].find(([size]) => s >= size);
+	const rest = Math.floor(s % size / part);
+	return `${Math.floor(s / size)} ${unit}${rest ? ` ${rest} ${smaller}` : ""}`;
 }
