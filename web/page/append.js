@@ -2,10 +2,10 @@
 
 import {bytes, count, make, show} from "./text.js";
 
-const AROUND = 40; // characters shown before and after a refused one
+const AROUND = 40; // characters shown on both sides of a refused one
 
-// position is where the byte, counted from 0 in UTF-8, lies in text: [begin, end) in characters of
-// JavaScript. At or after the end of the text both are its length.
+// position is where byte, counted from 0 in UTF-8, lies in text: [begin, end) in units of UTF-16, both the
+// length of text if it lies behind.
 export function position(text, byte) {
 	let at = 0;
 	for (const c of text) {
@@ -17,15 +17,14 @@ export function position(text, byte) {
 	return [at, at];
 }
 
-// refusedAt is where the error says that text was refused, as position has it, or null. A byte "of the
-// entry" counts from where the entry begins.
+// refusedAt is the position that error names, or null. A byte "of the entry" counts from where that begins.
 export function refusedAt(text, error) {
 	const found = / at byte (\d+)( of the entry)?/.exec(error);
 	return found && position(text, Number(found[1]) + (found[2] ? /^[ \t\r\n]*/.exec(text)[0].length : 0));
 }
 
-// appendForm fills element, a form. post(text) has {status, body}, with body parsed. maxEntry() is the limit in bytes, and
-// readable() whether there is a page of the entry.
+// appendForm fills element, a form. post(text) has {status, body}, maxEntry() is the limit in bytes, readable()
+// is whether an entry has a page.
 export function appendForm(element, {post, maxEntry, readable = () => true}) {
 	const area = make("textarea", {rows: 4, spellcheck: false, placeholder: '{"user":"ann","amount":5}', ariaLabel: "entry to append, JSON"});
 	const send = make("button", {title: "Ctrl+Enter"}, "append"), size = make("span", "size"), says = make("div", {className: "says", role: "status"});

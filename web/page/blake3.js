@@ -1,14 +1,13 @@
-// The hash function BLAKE3, so that the page can verify an entry by itself. Written from
-// the paper: J. O'Connor, J.-P. Aumasson, S. Neves, Z. Wilcox-O'Hearn, "BLAKE3: one function,
-// fast everywhere", section 2. Only what the log needs: no key, 32 bytes of output.
+// BLAKE3, so that the page verifies an entry by itself. From the paper: J. O'Connor, J.-P. Aumasson, S. Neves,
+// Z. Wilcox-O'Hearn, "BLAKE3: one function, fast everywhere", section 2; without keys, 32 bytes of output.
 
 const IV = Int32Array.of(0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19);
 
-// Flags of a compression: the first and last block of a chunk, a parent, the root.
+// Flags of a compression.
 const CHUNK_START = 1, CHUNK_END = 2, PARENT = 4, ROOT = 8;
 const BLOCK = 64, CHUNK = 1024;
 
-// SCHEDULE[16*r + i] is the word of the block that is used i-th in round r.
+// SCHEDULE[16*r + i] is the word of a block that round r uses i-th.
 const SCHEDULE = new Uint8Array(7 * 16);
 {
 	const permutation = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
@@ -18,7 +17,7 @@ const SCHEDULE = new Uint8Array(7 * 16);
 
 const v = new Int32Array(16); // the state of a compression
 
-// mix is the quarter-round: it mixes two words of the block m, those at s of the schedule, into four of the state.
+// mix, the quarter-round, mixes two words of the block m, at s of the schedule, into the state.
 function mix(a, b, c, d, m, at, s) {
 	let va = v[a], vb = v[b], vc = v[c], vd = v[d];
 	va = (va + vb + m[at + SCHEDULE[s]]) | 0;
@@ -32,13 +31,12 @@ function mix(a, b, c, d, m, at, s) {
 	v[a] = va; v[b] = vb; v[c] = vc; v[d] = vd;
 }
 
-// compress replaces cv, eight words, by the chaining value after the sixteen words at
-// m[at]. counter is the number of the chunk, below 2^53.
+// compress replaces cv by the chaining value after the block at m[at].
 function compress(cv, m, at, counter, length, flags) {
 	v.set(cv);
 	v.set(IV.subarray(0, 4), 8);
 	v[12] = counter | 0;
-	v[13] = Math.floor(counter / 0x100000000);
+	v[13] = counter / 2 ** 32;
 	v[14] = length;
 	v[15] = flags;
 	for (let s = 0; s < SCHEDULE.length; s += 16) {
@@ -58,8 +56,8 @@ const words = new Int32Array(CHUNK / 4); // of the chunk being hashed
 const view = new DataView(words.buffer);
 const octets = new Uint8Array(words.buffer);
 
-// hash returns the chaining value of bytes from begin to end: of one chunk, or of the two subtrees into which
-// more are split, the left one as large as a power of two can be. flags is ROOT for all of the bytes, otherwise 0.
+// hash returns the chaining value of bytes from begin to end: of a chunk, or of two subtrees, the left one the
+// largest power of two of chunks that leaves a right one.
 function hash(bytes, begin, end, flags) {
 	const length = end - begin, cv = IV.slice();
 	if (length > CHUNK) {
@@ -71,14 +69,13 @@ function hash(bytes, begin, end, flags) {
 	}
 	octets.fill(0, length);
 	octets.set(bytes.subarray(begin, end));
-	for (let i = 0; i < words.length; i++) words[i] = view.getInt32(4 * i, true); // nothing changes but on big-endian machines
+	for (let i = 0; i < words.length; i++) words[i] = view.getInt32(4 * i, true); // for big-endian machines
 	let at = 0, start = CHUNK_START;
 	for (; at + BLOCK < length; at += BLOCK, start = 0) compress(cv, words, at / 4, begin / CHUNK, BLOCK, start);
 	compress(cv, words, at / 4, begin / CHUNK, length - at, start | CHUNK_END | flags);
 	return cv;
 }
 
-// blake3 returns the hash of bytes, a Uint8Array, in hexadecimal.
 export function blake3(bytes) {
 	const out = new DataView(new ArrayBuffer(32));
 	hash(bytes, 0, bytes.length, ROOT).forEach((word, i) => out.setInt32(4 * i, word, true));

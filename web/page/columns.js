@@ -3,14 +3,14 @@
 import {find, parse} from "./json.js";
 import {make, visible} from "./text.js";
 
-const KEPT = "columns";          // in localStorage
+const KEPT = "columns"; // in localStorage
 const SUGGESTED = 200, LARGE = 32 << 10; // members at most, of entries of so many characters at most
-const WIDE = 300;                // characters of a cell
+const WIDE = 300; // characters of a cell
 
 // A path is written as in --where of the commands: a dot goes one level down.
 const steps = path => path.split(".");
 
-// scalars adds the paths of an entry's values to found, three levels down.
+// scalars adds the paths of node's values to found, three levels down.
 function scalars(node, path, found) {
 	for (const {name, value} of node.members ?? []) {
 		if (found.size >= SUGGESTED) return;
@@ -21,9 +21,8 @@ function scalars(node, path, found) {
 	}
 }
 
-// columns keeps which members are chosen, also for the next visit. chooser is an element to choose
-// them with, see(entryText) adds its members to the suggestions, cells(entryText) are the texts of
-// an entry's chosen members, and onChange(chosen) is told of each change.
+// columns keeps the chosen members, for the next visit too. see adds an entry's members to the suggestions,
+// cells are the texts of its chosen ones.
 export function columns({onChange}) {
 	const list = make("ul"), names = make("datalist", {id: "column-names"});
 	const input = make("input", {placeholder: "member, such as order.total", autocomplete: "off", spellcheck: false, ariaLabel: "member to show as a column"});
@@ -40,20 +39,20 @@ export function columns({onChange}) {
 	try {
 		render(JSON.parse(localStorage.getItem(KEPT)).map(String));
 	} catch {
-		render([]); // nothing is kept, or there is no storage
+		render([]); // nothing kept, or no storage
 	}
 
 	function set(paths) {
 		render(paths);
 		try {
 			localStorage.setItem(KEPT, JSON.stringify(paths));
-		} catch { /* then they hold for this visit */ }
+		} catch { /* they hold for this visit */ }
 		onChange(paths);
 	}
 
 	function render(paths) {
 		result.chosen = paths;
-		// button returns one that puts other paths in the place of those from i on.
+		// A button puts others in the place of n paths from i on.
 		const button = (text, label, i, n, ...others) =>
 			make("button", {type: "button", title: label, ariaLabel: label, onclick: () => set(paths.toSpliced(i, n, ...others))}, text);
 		list.replaceChildren(...paths.map((path, i) => make("li", "",
@@ -80,21 +79,20 @@ export function columns({onChange}) {
 	return result;
 }
 
-// field is a text as a field of CSV: RFC 4180, and whatever else a spreadsheet may take for the end of a field. What it
-// would take for a formula begins with a quote.
+// field is text as a field of CSV, RFC 4180; quoted, too, if a spreadsheet may see the end of a field in it. What
+// it would take for a formula begins with an apostrophe.
 export function field(text, isText = true) {
 	if (isText && /^[=+\-@\t\r]/.test(text)) text = "'" + text;
 	return /[",;\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-// records turns the protocol's lines, an async iterable, into those of a file, "ndjson" or
-// "csv": one an entry. In CSV each has the index, time and hash if the first has them, and the columns, or without columns the
-// whole entry; a damaged one has only its index.
+// records turns the protocol's lines into those of a file, "ndjson" or "csv". In CSV each has the index, time and
+// hash if the first has them, and the columns or the whole entry; a damaged one has only its index.
 export async function* records(lines, columns, format) {
 	let before; // the members ahead of the entry
 	const cell = node => node ? field(node.value ?? node.text, node.type === "string") : "";
 	for await (const line of lines) {
-		if (!line.startsWith('{"index":')) continue; // the head, or how far the read is
+		if (!line.startsWith('{"index":')) continue; // the head, or progress
 		if (format === "ndjson") {
 			yield line + "\n";
 			continue;
@@ -104,12 +102,12 @@ export async function* records(lines, columns, format) {
 			before = ["index", "time", "hash"].filter(name => find(node, [name]));
 			yield [...before, ...columns.length ? columns : ["entry"]].map(name => field(name)).join() + "\r\n";
 		}
-		const members = columns.length ? columns.map(path => cell(find(entry, steps(path)))) : [entry ? field(entry.text) : ""];
+		const members = columns.length ? columns.map(path => cell(find(entry, steps(path)))) : [field(entry?.text ?? "")];
 		yield [...before.map(name => cell(find(node, [name]))), ...members].join() + "\r\n";
 	}
 }
 
-// download makes a Blob of lines. It holds a MiB of text; what is before that is the browser's to keep.
+// download makes a Blob of lines. It holds a MiB of text; the browser keeps the rest.
 export async function download({lines, columns, format}) {
 	const parts = [], type = format === "csv" ? "text/csv;charset=utf-8" : "application/x-ndjson";
 	let text = "";
@@ -122,7 +120,6 @@ export async function download({lines, columns, format}) {
 	return new Blob([...parts, text], {type});
 }
 
-// save has the browser save blob as a file.
 export function save(blob, name) {
 	const link = make("a", {href: URL.createObjectURL(blob), download: name});
 	link.click();

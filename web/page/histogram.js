@@ -3,14 +3,13 @@
 import {count, draw, make} from "./text.js";
 import {instant, iso, spanText, ticks} from "./time.js";
 
-const HEIGHT = 56, AXIS = 18, BAR = 7; // px; a bar about, with its gap
-const APART = 3000;                    // ms between two refreshes, at least
+const HEIGHT = 56, AXIS = 18, BAR = 7; // px; a bar with its gap, about
+const APART = 3000;                    // ms between two refreshes
 const SHORTEST = 1;                    // ms that can be zoomed into
 
-// histogram shows in element how many entries were stored when. fetchCounts(since, until, buckets) has the
-// answer of GET /histogram, for two ISO times, or for null and null the whole log. onSelect(since, until, first) is
-// told of a selected span, in ISO, and of the index of its first entry; onClear of its end. refresh asks again,
-// but not more often than every three seconds; clear selects nothing; mark shows a time of ISO, or with null none.
+// histogram fills element. fetchCounts(since, until, buckets) has the answer of GET /histogram; null and null
+// are the whole log. onSelect(since, until, first) is told of a selection, first the index of its first entry;
+// onClear of its end. Times are ISO. refresh asks again when it may, mark(null) shows no time.
 export function histogram(element, {fetchCounts, onSelect, onClear}) {
 	const [into, out, clear] = [
 		["zoom in", "show only the selected time (Enter)", zoom],
@@ -20,21 +19,21 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 	const says = make("span", "says"), axis = draw("g", {class: "axis"}), paths = {};
 	for (const name of ["span", "cursor", "bars", "picked", "base", "mark"]) paths[name] = draw("path", {class: name});
 	const svg = draw("svg", {"aria-hidden": "true"}, ...Object.values(paths), axis);
-	// As a slider a screen reader says the bucket that the arrows come to.
+	// Of a slider a screen reader says where the arrows come to.
 	const plot = make("div", {className: "plot", tabIndex: 0, role: "slider", ariaValueMin: 0}, svg);
 	element.classList.add("histogram");
 	element.replaceChildren(make("div", "head", says, make("span", "buttons", into, out, clear)), plot);
 
-	let width = 0;
-	let data = null;                  // {since, until, size, counts, sums, first}; size is ms a bucket
-	let shown = null;                 // [since, until] that is zoomed into, null for the whole log
-	const outer = [];                 // what was shown before
-	let selected = null;              // [since, until]
-	let cursor = null, anchor = null; // buckets: where the keys or the pointer are, and where a selection that is not yet told began
-	let marked = null;
+	let width = 0, data = null, marked = null;     // data.size is ms a bucket
+	let shown = null, selected = null, outer = []; // [since, until]; outer is what was shown before
+	let cursor = null, anchor = null;              // buckets: where keys or pointer are, where a selection not yet told began
 	let question = null, asked = -Infinity, wanted = false, timer = 0;
 
-	// load asks for what is to be shown. An answer to an older question is dropped.
+	function refresh() {
+		wanted = true;
+		next();
+	}
+	// An answer to an older question is dropped.
 	async function load() {
 		if (!width) return;
 		const own = question = {};
@@ -61,11 +60,6 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 			}
 		}
 	}
-	function refresh() {
-		wanted = true;
-		next();
-	}
-	// next loads what is wanted, when it may.
 	function next() {
 		clearTimeout(timer);
 		if (!wanted || question || document.hidden) return;
@@ -78,13 +72,12 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 	const clamp = (n, most) => Math.max(0, Math.min(most, n)), within = i => clamp(i, data.counts.length - 1);
 	const x = time => Math.round((time - data.since) / (data.until - data.since) * width);
 	const edge = i => i === data.counts.length ? data.until : data.since + i * data.size;
-	// range is the selection in buckets, [begin, end), null without one that can be seen.
+	// range is the visible part of the selection in buckets, [begin, end), or null.
 	function range() {
 		const [begin, end] = (selected ?? [0, 0]).map(t => clamp(Math.round((t - data.since) / data.size), data.counts.length));
 		return begin < end ? [begin, end] : null;
 	}
 
-	// block is the outline of what stands over the buckets from begin to end.
 	function block(begin, end, height = HEIGHT, gap = 0) {
 		const left = x(edge(begin)), right = Math.max(left + 1, x(edge(end)) - gap);
 		return `M${left} ${HEIGHT}v${-height}H${right}v${height}Z`;
@@ -100,7 +93,7 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 			bars: bars.join(""),
 			picked: all ? bars.slice(...all).join("") : "",
 			base: `M0 ${HEIGHT + 0.5}H${width}`,
-			// At the end of its microsecond: one that is the whole log is in the last bucket.
+			// At the end of its microsecond: that of the last entry is in the last bucket.
 			mark: marked >= since && marked <= until ? `M${x(marked + 0.001) + 0.5} 0V${HEIGHT}` : "",
 		};
 		for (const name in shapes) paths[name].setAttribute("d", shapes[name]);
@@ -115,22 +108,22 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 	}
 
 	function describe(all, most) {
-		const {counts, sums, size} = data, top = counts.indexOf(most), span = (begin, end) => spanText(edge(begin), edge(end), size);
+		const {counts, sums, size} = data, last = counts.length - 1, top = counts.indexOf(most), span = (begin, end) => spanText(edge(begin), edge(end), size);
 		const told = (begin, end) => {
 			const n = sums[end] - sums[begin];
 			return `${span(begin, end)}  ·  ${count(n)} ${n === 1 ? "entry" : "entries"}`;
 		};
-		const total = told(0, counts.length);
+		const total = told(0, last + 1);
 		if (cursor !== null && anchor === null) says.textContent = told(cursor, cursor + 1);
 		else says.textContent = all ? `${told(...all)} selected` : total;
 		Object.assign(plot, {
-			ariaValueMax: counts.length - 1, ariaValueNow: cursor ?? all?.[0] ?? counts.length - 1, ariaValueText: says.textContent,
+			ariaValueMax: last, ariaValueNow: cursor ?? all?.[0] ?? last, ariaValueText: says.textContent,
 			ariaLabel: `Entries over time: ${total}; most, ${count(most)}, in ${span(top, top + 1)}. ` +
 				"Arrows move, with Shift they select, Enter selects and then zooms in, Escape goes back.",
 		});
 	}
 
-	// move takes the cursor to a bucket, or to none. With from it selects all from there on.
+	// With from, move selects all from there to where the cursor goes.
 	function move(to, from = null) {
 		cursor = to;
 		if (from !== null) {
@@ -178,7 +171,7 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 		},
 		onpointerup(event) {
 			if (!dragging(event)) return;
-			cursor = null; // so that the selection is described, until the pointer moves on
+			cursor = null; // so that the selection is described
 			tell();
 		},
 		onpointerleave: () => move(null), onblur: () => move(null), onpointercancel: unselect, ondblclick: zoom,

@@ -6,13 +6,11 @@ const SPACE = /[ \t\r\n]*/y;
 const SCALAR = /-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/y;
 const CLOSE = {object: "}", array: "]"};
 
-// parse returns {type, text, …}, where text is the value's own JSON. An "object" has
-// members [{name, value}], an "array" has items, a "string" has its value; the types "number",
-// "true", "false" and "null" have no more than their text. It does not recurse, so levels
-// cost no stack.
+// parse returns {type, text, …}, text being the value's own JSON. An "object" has members, [{name, value}], an
+// "array" items, a "string" its value; "number", "true", "false" and "null" have no more. Levels cost no stack.
 export function parse(text) {
 	let at = 0, root, name;
-	const open = []; // the objects and arrays around at
+	const open = []; // what at is in
 	const fail = want => {
 		throw new SyntaxError(`not JSON: found ${at < text.length ? JSON.stringify(text[at]) : "the end"} at character ${at}, want ${want}`);
 	};
@@ -26,12 +24,9 @@ export function parse(text) {
 	const take = (c, want = `"${c}"`) => next() === c ? at++ : fail(want);
 	const string = want => {
 		const start = take('"', want);
-		for (let slashes = 1; slashes % 2; at++) { // not a regular expression, for which a string can be too long
+		for (let slashes = 1; slashes % 2; at++) { // too long, perhaps, for a regular expression
 			at = text.indexOf('"', at);
-			if (at < 0) {
-				at = text.length;
-				fail('"');
-			}
+			if (at < 0) fail('"', at = text.length);
 			for (slashes = 0; text[at - slashes - 1] === "\\";) slashes++;
 		}
 		const raw = text.slice(start, at);
@@ -43,8 +38,8 @@ export function parse(text) {
 			case "[": return {type: "array", text: "", items: [], start: at++};
 			case '"': return string();
 		}
-		const found = match(SCALAR) || fail("a value");
-		return {type: /[a-z]/.test(found[0]) ? found : "number", text: found};
+		const scalar = match(SCALAR) || fail("a value");
+		return {type: /[a-z]/.test(scalar[0]) ? scalar : "number", text: scalar};
 	};
 	for (;;) {
 		const around = open.at(-1);
@@ -60,7 +55,6 @@ export function parse(text) {
 			open.push(node);
 			if (next() !== CLOSE[node.type]) continue;
 		}
-		// What ends here, up to the next comma.
 		while (open.length && next() === CLOSE[open.at(-1).type]) {
 			const ended = open.pop();
 			ended.text = text.slice(ended.start, ++at);
@@ -70,7 +64,7 @@ export function parse(text) {
 	}
 }
 
-// find returns what node, from parse, has at path, an array of names and of indices, or undefined.
+// find returns what node has at path, of names and indices, or undefined.
 export function find(node, path) {
 	for (const step of path) {
 		node = node?.items ? (/^\d+$/.test(step) ? node.items[step] : undefined) : node?.members?.find(m => m.name === step)?.value;
@@ -78,13 +72,12 @@ export function find(node, path) {
 	return node;
 }
 
-const SHOWN = 100;    // members shown at first, and rows that are unfolded from the beginning
-const CUT = 1000;     // characters of a string, until more are asked for
-const LOT = 1 << 20;  // characters that are then added at once
-const INDENTED = 12;  // levels; those below move less
-const UNFOLDED = 5;   // levels that are unfolded from the beginning
+const SHOWN = 100;                // members shown at first, rows unfolded at first
+const CUT = 1000, LOT = 1 << 20;  // characters shown at first, and added at once
+const INDENTED = 12;              // levels; those below move less
+const UNFOLDED = 5;               // levels unfolded at first
 
-// cut shows text in element, or the beginning of a long one. It returns element and, for the rest, a button.
+// cut returns element, with text or its beginning in it, and a button for the rest.
 function cut(element, text) {
 	const {length} = text, button = make("button", {className: "more", type: "button", onclick: () => extend(LOT)});
 	let end = 0;
@@ -100,12 +93,11 @@ function cut(element, text) {
 	return end < length ? [element, button] : [element];
 }
 
-// tree returns an element that shows text, JSON, as a tree to fold: by mouse, or by the
-// arrows, Home and End. onValue(path, jsonText) is called when a value is chosen.
+// tree returns text, JSON, as a tree to fold. onValue(path, jsonText) is told of a chosen value.
 export function tree(text, {onValue} = {}) {
 	const root = make("div", {className: onValue ? "tree choosing" : "tree", role: "tree", ariaLabel: "entry"});
-	const rows = new WeakMap(); // of an item: {path, members, group} with members, otherwise act, what is done when it is chosen
-	const isItem = "[role=treeitem]", isOpen = item => item.ariaExpanded === "true";
+	const rows = new WeakMap(); // of an item: {path, members, group} to fold, or {act} when chosen
+	const isItem = ".item", isOpen = item => item.ariaExpanded === "true";
 	let current; // the item that Tab comes to
 
 	function add(row, level, label, ...line) {
@@ -114,7 +106,6 @@ export function tree(text, {onValue} = {}) {
 		return item;
 	}
 
-	// itemOf returns the row of node, which path leads to.
 	function itemOf(node, path) {
 		const members = node.members ?? node.items?.map((value, name) => ({name, value}));
 		const line = [make("span", "twist")], row = {path, members}, last = path.at(-1), brief = text => visible(String(text).slice(0, CUT));
@@ -130,13 +121,13 @@ export function tree(text, {onValue} = {}) {
 		}
 		const item = add(row, path.length + 1, path.length ? `${brief(last)}: ${about}` : about, ...line);
 		if (members?.length) {
-			item.append(row.group = make("div", {className: path.length < INDENTED ? "group" : "group deep", role: "group", hidden: true}));
+			item.append(row.group = make("div", {className: path.length < INDENTED ? "group" : "group deep", role: "group"}));
 			item.ariaExpanded = false;
 		}
 		return item;
 	}
 
-	// fill adds the next members of an unfolded item, and a row for more if there are more.
+	// fill adds and returns the next members of an item.
 	function fill({path, members, group}) {
 		const begin = group.childElementCount, end = begin + Math.min(Math.max(SHOWN, begin), 10 * SHOWN);
 		const added = members.slice(begin, end).map(({name, value}) => itemOf(value, [...path, name]));
@@ -151,7 +142,7 @@ export function tree(text, {onValue} = {}) {
 		return added;
 	}
 
-	// fold folds or unfolds an item, and returns the items that are new.
+	// fold returns the items that are new.
 	function fold(item, open = !isOpen(item)) {
 		const row = rows.get(item);
 		item.ariaExpanded = open;
@@ -198,8 +189,7 @@ export function tree(text, {onValue} = {}) {
 	current = itemOf(parse(text), []);
 	current.tabIndex = 0;
 	root.append(current);
-	// Unfold from the top down while there is room.
-	let room = SHOWN;
+	let room = SHOWN; // to unfold from the top down
 	for (const queue = [current]; queue.length;) {
 		const item = queue.shift(), {path, members, group} = rows.get(item);
 		if (!group || path.length && (members.length > room || path.length >= UNFOLDED)) continue;

@@ -1,22 +1,19 @@
-// The state of the server: what it holds, and as small charts what it does.
+// The state of the server: what it holds, and in small charts what it does.
 
 import {bytes, count, draw, duration, make} from "./text.js";
 
-const EVERY = 2000, SPAN = 120_000; // ms between two questions, and that a chart shows
+const EVERY = 2000, SPAN = 120_000; // ms between questions, and in a chart
 const WIDTH = 120, HEIGHT = 28;     // of a chart
 
-// rates says what the server did between two answers of GET /stat, so many seconds
-// apart: entries, bytes, and seconds a sync took, null if there was none. It is null if the server has
-// begun to count again.
+// rates are what the server did between two answers of GET /stat: entries and bytes a second, seconds a sync
+// or null without one. They are null if the server has begun to count again.
 export function rates(before, now, seconds) {
-	const entries = now.appends.entries - before.appends.entries, written = now.appends.bytes - before.appends.bytes;
-	const batches = now.sync.batches - before.sync.batches, busy = now.sync.seconds - before.sync.seconds;
+	const more = (part, name) => now[part][name] - before[part][name], entries = more("appends", "entries"), batches = more("sync", "batches");
 	if (now.store !== before.store || now.uptime < before.uptime || entries < 0 || batches < 0 || seconds <= 0) return null;
-	return {entries: entries / seconds, bytes: written / seconds, sync: batches > 0 ? busy / batches : null};
+	return {entries: entries / seconds, bytes: more("appends", "bytes") / seconds, sync: batches ? more("sync", "seconds") / batches : null};
 }
 
-// sparkline returns the outlines of samples, [{at, value}] with null for a gap: the line
-// and the area under it, for the time from since to until.
+// sparkline is the line of samples, [{at, value}] with null for a gap, and the area under it.
 export function sparkline(samples, since, until, most) {
 	let line = "", area = "", run = [];
 	for (const {at, value} of [...samples, {value: null}]) {
@@ -32,7 +29,6 @@ export function sparkline(samples, since, until, most) {
 	return {line, area};
 }
 
-// chart is a tile with a label, the newest value and the last two minutes.
 function chart(label, write) {
 	const value = make("span", "number", "–"), most = make("span", "most"), area = draw("path", {class: "area"}), line = draw("path", {class: "curve"});
 	const svg = draw("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true"}, area, line), samples = [];
@@ -50,8 +46,7 @@ function chart(label, write) {
 	};
 }
 
-// FACTS are what is shown of an answer of GET /stat.
-const FACTS = {
+const FACTS = { // of an answer of GET /stat
 	head: s => count(s.head),
 	readers: s => s.readers ? `${count(s.readers)}, ${s.most_behind ? `up to ${count(s.most_behind)}` : "none"} behind` : "none",
 	connections: s => count(s.connections),
@@ -61,9 +56,8 @@ const FACTS = {
 	server: s => `${s.version.split(" (")[0]}, up ${duration(s.uptime)}`,
 };
 
-// status shows the state in element. fetchStat() has the answer of GET /stat; onRefused is told why
-// appends are refused, or null, whenever that changes. start asks every two seconds while the
-// page is visible; latest is the newest answer.
+// status fills element. fetchStat() has the answer of GET /stat, latest is the newest; onRefused is told why
+// appends are refused, or null, when that changes.
 export function status(element, {fetchStat, onRefused}) {
 	const charts = {entries: chart("appends/s", count), bytes: chart("written/s", bytes), sync: chart("sync", duration)};
 	const facts = {}, list = make("dl", "facts"), note = make("p", {className: "note", role: "status"});
@@ -82,12 +76,11 @@ export function status(element, {fetchStat, onRefused}) {
 	function fill(s) {
 		for (const name in facts) facts[name].textContent = FACTS[name](s);
 		facts.disk.parentElement.hidden = !s.disk;
-		if (s.disk) {
-			const part = s.disk.used / (s.disk.used + s.disk.free);
-			used.style.width = `${Math.round(part * 100)}%`;
-			used.className = part > 0.95 ? "bad" : "";
-			facts.disk.append(meter);
-		}
+		if (!s.disk) return;
+		const part = s.disk.used / (s.disk.used + s.disk.free);
+		used.style.width = `${Math.round(part * 100)}%`;
+		used.className = part > 0.95 ? "bad" : "";
+		facts.disk.append(meter);
 	}
 
 	async function ask() {
@@ -97,7 +90,7 @@ export function status(element, {fetchStat, onRefused}) {
 			const s = await fetchStat(), now = performance.now();
 			if (!running) return;
 			if (s.rights === "write") throw new Error("this token may not read it");
-			// After a pause, such as while the page was hidden, a rate would be the mean of the pause.
+			// After a pause, as of a hidden page, a rate would be the mean of the pause.
 			sample(before && now - before.at < 5 * EVERY ? rates(before.stat, s, (now - before.at) / 1000) : null);
 			before = {at: now, stat: s};
 			result.latest = s;

@@ -1,7 +1,6 @@
 // How the page writes things: text from outside, numbers, bytes, times. Everything is put in as text.
 
-// UNSEEN are the characters that would not show, or would turn the order of others: those
-// of control and of format, and those that no font has. The two joiners shape letters.
+// UNSEEN are the characters that would not show, or would turn the order of others. The two joiners shape letters.
 const UNSEEN = /(?![\u200c\u200d])[\p{C}\p{Zl}\p{Zp}]/gu;
 const SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"};
 const escape = c => SHORT[c] ?? c.replace(/[^]/g, unit => "\\u" + unit.charCodeAt().toString(16).padStart(4, "0"));
@@ -9,7 +8,7 @@ const escape = c => SHORT[c] ?? c.replace(/[^]/g, unit => "\\u" + unit.charCodeA
 // visible is text with what would not show escaped as JSON does: JSON stays JSON of the same value.
 export const visible = text => text.replace(UNSEEN, escape);
 
-// show appends text to element, what would not show as marked escapes, and returns element.
+// show appends text to element with what would not show as marked escapes.
 export function show(element, text) {
 	let at = 0;
 	for (const found of text.matchAll(UNSEEN)) {
@@ -20,7 +19,7 @@ export function show(element, text) {
 	return element;
 }
 
-// make returns a new element with children; what is its class or its properties.
+// make returns a new element; what is its class or its properties.
 export function make(tag, what, ...children) {
 	const element = document.createElement(tag);
 	if (typeof what === "string") element.className = what;
@@ -29,10 +28,8 @@ export function make(tag, what, ...children) {
 	return element;
 }
 
-// $ is the element of an id.
 export const $ = id => document.getElementById(id);
 
-// draw returns a new element of SVG.
 export function draw(tag, attributes, ...children) {
 	const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
 	for (const name in attributes) element.setAttribute(name, attributes[name]);
@@ -40,17 +37,17 @@ export function draw(tag, attributes, ...children) {
 	return element;
 }
 
-// count is a number for people: 1,234,567, or 4.2 while it is small.
+// 1,234,567, or 4.2 while it is small.
 export const count = n => n.toLocaleString("en", {maximumFractionDigits: n < 100 ? 1 : 0});
 
-// bytes is a number of bytes in the unit that suits it, as the commands write it.
+// As the commands write it.
 export function bytes(n) {
 	if (n < 1024) return `${Math.round(n)} B`;
 	const unit = ["KiB", "MiB", "GiB", "TiB"].find(unit => (n /= 1024) < 1024 || unit === "TiB");
 	return `${n.toFixed(1)} ${unit}`;
 }
 
-// duration is seconds in the two units that suit it: 3 d 4 h, 2 min 5 s, 1.4 ms.
+// Of seconds: 3 d 4 h, 2 min 5 s, 1.4 ms.
 export function duration(s) {
 	if (s < 1e-3) return `${(s * 1e6).toFixed(0)} µs`;
 	if (s < 1) return `${(s * 1e3).toFixed(s < 0.1 ? 1 : 0)} ms`;

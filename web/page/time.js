@@ -4,7 +4,7 @@ const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500].concat(
 	[SECOND, MINUTE].flatMap(unit => [1, 2, 5, 10, 15, 30].map(n => n * unit)), [1, 2, 3, 6, 12].map(n => n * HOUR));
 
-// instant is a time in ms, with its µs as a fraction; iso is one as text, in µs.
+// instant is a time in ms, its µs as a fraction; iso is its text.
 export function instant(text) {
 	const [, micro = 0] = /\.\d{3}(\d{1,3})/.exec(text) ?? [];
 	return Date.parse(text) + Number("0." + micro);
@@ -14,12 +14,12 @@ export function iso(ms) {
 	return new Date(whole).toISOString().slice(0, -1) + String(micro).padStart(3, "0") + "Z";
 }
 
-// The offset of this time zone, local time as ISO writes it, and the time of a day as finely as a step of ms needs it.
+// local is local time as ISO writes it, clock its time of day as finely as a step of ms needs.
 const zone = ms => new Date(ms).getTimezoneOffset() * MINUTE;
 const local = ms => new Date(ms - zone(ms)).toISOString();
 const clock = (ms, step) => local(ms).slice(11, step < SECOND ? 23 : step < MINUTE ? 19 : 16);
 
-// ticks are times in ms with labels, local and round, about most of them at most.
+// ticks are round local times with labels, about most at most.
 export function ticks(since, until, most) {
 	const found = [], fits = step => (until - since) / step <= most;
 	if (!(until > since && most >= 1)) return found;
@@ -44,7 +44,7 @@ export function ticks(since, until, most) {
 	return found;
 }
 
-// spanText writes a time span as finely as a step of ms needs it, its day once if it is the same.
+// spanText is a span as finely as a step of ms needs, its day once if it is the same.
 export function spanText(since, until, step) {
 	const fine = step < SECOND ? step : step < 10 * MINUTE ? SECOND : MINUTE;
 	const [from, to] = [since, until].map(ms => `${local(ms).slice(0, 10)} ${clock(ms, fine)}`), day = from.slice(0, 11);
