@@ -27,7 +27,7 @@ export function refusedAt(text, error) {
 // is whether an entry has a page.
 export function appendForm(element, {post, maxEntry, readable = () => true}) {
 	const area = make("textarea", {rows: 4, spellcheck: false, placeholder: '{"user":"ann","amount":5}', ariaLabel: "entry to append, JSON"});
-	const send = make("button", {title: "Ctrl+Enter"}, "append"), size = make("span", "size"), says = make("div", {className: "says", role: "status"});
+	const send = make("button", "", "append"), size = make("span", "size"), says = make("div", {className: "says", role: "status"});
 	const say = (kind, ...children) => says.replaceChildren(make("p", kind, ...children));
 	element.classList.add("append");
 	element.replaceChildren(area, make("div", "send", send, make("kbd", "", "Ctrl Enter"), size), says);

@@ -35,7 +35,7 @@ function mix(a, b, c, d, m, at, s) {
 function compress(cv, m, at, counter, length, flags) {
 	v.set(cv);
 	v.set(IV.subarray(0, 4), 8);
-	v[12] = counter | 0;
+	v[12] = counter;
 	v[13] = counter / 2 ** 32;
 	v[14] = length;
 	v[15] = flags;
@@ -53,8 +53,7 @@ function compress(cv, m, at, counter, length, flags) {
 }
 
 const words = new Int32Array(CHUNK / 4); // of the chunk being hashed
-const view = new DataView(words.buffer);
-const octets = new Uint8Array(words.buffer);
+const view = new DataView(words.buffer), octets = new Uint8Array(words.buffer);
 
 // hash returns the chaining value of bytes from begin to end: of a chunk, or of two subtrees, the left one the
 // largest power of two of chunks that leaves a right one.
@@ -77,7 +76,6 @@ function hash(bytes, begin, end, flags) {
 }
 
 export function blake3(bytes) {
-	const out = new DataView(new ArrayBuffer(32));
-	hash(bytes, 0, bytes.length, ROOT).forEach((word, i) => out.setInt32(4 * i, word, true));
-	return Array.from(new Uint8Array(out.buffer), byte => byte.toString(16).padStart(2, "0")).join("");
+	hash(bytes, 0, bytes.length, ROOT).forEach((word, i) => view.setInt32(4 * i, word, true));
+	return Array.from(octets.subarray(0, 32), byte => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -7,8 +7,8 @@ const KEPT = "columns"; // in localStorage
 const SUGGESTED = 200, LARGE = 32 << 10; // members at most, of entries of so many characters at most
 const WIDE = 300; // characters of a cell
 
-// A path is written as in --where of the commands: a dot goes one level down.
-const steps = path => path.split(".");
+// A path is as in --where of the commands: a dot goes one level down.
+const member = (entry, path) => find(entry, path.split("."));
 
 // scalars adds the paths of node's values to found, three levels down.
 function scalars(node, path, found) {
@@ -72,7 +72,7 @@ export function columns({onChange}) {
 	function cells(entryText) {
 		const entry = parse(entryText);
 		return result.chosen.map(path => {
-			const node = find(entry, steps(path));
+			const node = member(entry, path);
 			return node ? visible((node.value ?? node.text).slice(0, WIDE)) : "";
 		});
 	}
@@ -97,13 +97,13 @@ export async function* records(lines, columns, format) {
 			yield line + "\n";
 			continue;
 		}
-		const node = parse(line), entry = find(node, ["entry"]);
+		const node = parse(line), entry = member(node, "entry");
 		if (!before) {
-			before = ["index", "time", "hash"].filter(name => find(node, [name]));
+			before = ["index", "time", "hash"].filter(name => member(node, name));
 			yield [...before, ...columns.length ? columns : ["entry"]].map(name => field(name)).join() + "\r\n";
 		}
-		const members = columns.length ? columns.map(path => cell(find(entry, steps(path)))) : [field(entry?.text ?? "")];
-		yield [...before.map(name => cell(find(node, [name]))), ...members].join() + "\r\n";
+		const members = columns.length ? columns.map(path => cell(member(entry, path))) : [field(entry?.text ?? "")];
+		yield [...before.map(name => cell(member(node, name))), ...members].join() + "\r\n";
 	}
 }
 

@@ -183,12 +183,10 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 				if (!event.shiftKey) anchor = null;
 				move(within(to), event.shiftKey ? anchor ?? within(from) : null);
 			} else if (event.key === "Enter") {
-				const inside = cursor === null || all && all[0] <= cursor && cursor < all[1];
-				if (!inside) move(cursor, cursor);
+				if (cursor !== null && !(all?.[0] <= cursor && cursor < all[1])) move(cursor, cursor);
 				if (anchor !== null) tell();
 				else zoom();
-			} else if (event.key === "Escape" && selected) unselect();
-			else if (event.key === "Escape" && outer.length) back();
+			} else if (event.key === "Escape" && (selected || outer.length)) selected ? unselect() : back();
 			else return;
 			event.preventDefault();
 			event.stopPropagation(); // the page has keys too

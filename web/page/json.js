@@ -11,8 +11,8 @@ const CLOSE = {object: "}", array: "]"};
 export function parse(text) {
 	let at = 0, root, name;
 	const open = []; // what at is in
-	const fail = want => {
-		throw new SyntaxError(`not JSON: found ${at < text.length ? JSON.stringify(text[at]) : "the end"} at character ${at}, want ${want}`);
+	const fail = (want, where = at) => {
+		throw new SyntaxError(`not JSON: found ${where < text.length ? JSON.stringify(text[where]) : "the end"} at character ${where}, want ${want}`);
 	};
 	const match = what => {
 		what.lastIndex = at;
@@ -26,7 +26,7 @@ export function parse(text) {
 		const start = take('"', want);
 		for (let slashes = 1; slashes % 2; at++) { // too long, perhaps, for a regular expression
 			at = text.indexOf('"', at);
-			if (at < 0) fail('"', at = text.length);
+			if (at < 0) fail('"', text.length);
 			for (slashes = 0; text[at - slashes - 1] === "\\";) slashes++;
 		}
 		const raw = text.slice(start, at);
@@ -97,7 +97,7 @@ function cut(element, text) {
 export function tree(text, {onValue} = {}) {
 	const root = make("div", {className: onValue ? "tree choosing" : "tree", role: "tree", ariaLabel: "entry"});
 	const rows = new WeakMap(); // of an item: {path, members, group} to fold, or {act} when chosen
-	const isItem = ".item", isOpen = item => item.ariaExpanded === "true";
+	const isOpen = item => item.ariaExpanded === "true";
 	let current; // the item that Tab comes to
 
 	function add(row, level, label, ...line) {
@@ -121,7 +121,7 @@ export function tree(text, {onValue} = {}) {
 		}
 		const item = add(row, path.length + 1, path.length ? `${brief(last)}: ${about}` : about, ...line);
 		if (members?.length) {
-			item.append(row.group = make("div", {className: path.length < INDENTED ? "group" : "group deep", role: "group"}));
+			item.append(row.group = make("div", {className: path.length < INDENTED ? "group" : "group deep", role: "group", hidden: true}));
 			item.ariaExpanded = false;
 		}
 		return item;
@@ -159,7 +159,7 @@ export function tree(text, {onValue} = {}) {
 	}
 
 	root.onclick = event => {
-		const item = event.target.closest(isItem), row = rows.get(item);
+		const item = event.target.closest(".item"), row = rows.get(item);
 		if (!row || event.target.closest("button") || String(getSelection())) return; // selecting text is no click
 		focus(item);
 		if (row.group && event.target.closest(".line")) fold(item);
@@ -169,14 +169,14 @@ export function tree(text, {onValue} = {}) {
 	root.onkeydown = event => {
 		const item = event.target, row = rows.get(item);
 		if (!row || event.ctrlKey || event.altKey || event.metaKey) return;
-		const all = [...root.querySelectorAll(`${isItem}:not([hidden] *)`)], at = all.indexOf(item), choose = () => row.group ? fold(item) : row.act?.();
+		const all = [...root.querySelectorAll(".item:not([hidden] *)")], at = all.indexOf(item), choose = () => row.group ? fold(item) : row.act?.();
 		const act = {
 			ArrowDown: () => focus(all[at + 1]),
 			ArrowUp: () => focus(all[at - 1]),
 			Home: () => focus(all[0]),
 			End: () => focus(all.at(-1)),
 			ArrowRight: () => isOpen(item) ? focus(all[at + 1]) : row.group && fold(item),
-			ArrowLeft: () => isOpen(item) ? fold(item) : focus(item.parentElement.closest(isItem)),
+			ArrowLeft: () => isOpen(item) ? fold(item) : focus(item.parentElement.closest(".item")),
 			Enter: choose,
 			" ": choose,
 		}[event.key];

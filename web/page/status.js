@@ -110,17 +110,16 @@ export function status(element, {fetchStat, onRefused}) {
 		}
 	}
 
-	const shown = () => document.hidden || ask();
+	const shown = () => running && !document.hidden && ask();
+	document.addEventListener("visibilitychange", shown);
 	function start() {
 		if (running) return;
 		running = true;
-		document.addEventListener("visibilitychange", shown);
 		shown();
 	}
 	function stop() {
 		running = false;
 		clearTimeout(timer);
-		document.removeEventListener("visibilitychange", shown);
 	}
 	return result;
 }

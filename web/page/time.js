@@ -48,5 +48,5 @@ export function ticks(since, until, most) {
 export function spanText(since, until, step) {
 	const fine = step < SECOND ? step : step < 10 * MINUTE ? SECOND : MINUTE;
 	const [from, to] = [since, until].map(ms => `${local(ms).slice(0, 10)} ${clock(ms, fine)}`), day = from.slice(0, 11);
-	return `${from} – ${to.startsWith(day) ? to.slice(day.length) : to}`;
+	return `${from} – ${to.replace(day, "")}`;
 }
