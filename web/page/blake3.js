@@ -3,17 +3,12 @@
 
 const IV = Int32Array.of(0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19);
 
-// Flags of a compression.
 const CHUNK_START = 1, CHUNK_END = 2, PARENT = 4, ROOT = 8;
 const BLOCK = 64, CHUNK = 1024;
 
 // SCHEDULE[16*r + i] is the word of a block that round r uses i-th.
-const SCHEDULE = new Uint8Array(7 * 16);
-{
-	const permutation = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
-	for (let i = 0; i < 16; i++) SCHEDULE[i] = i;
-	for (let i = 16; i < SCHEDULE.length; i++) SCHEDULE[i] = SCHEDULE[i - i % 16 - 16 + permutation[i % 16]];
-}
+const SCHEDULE = new Uint8Array(7 * 16), PERMUTATION = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8];
+for (let i = 0; i < SCHEDULE.length; i++) SCHEDULE[i] = i < 16 ? i : SCHEDULE[i - i % 16 - 16 + PERMUTATION[i % 16]];
 
 const v = new Int32Array(16); // the state of a compression
 

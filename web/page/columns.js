@@ -10,11 +10,10 @@ const WIDE = 300; // characters of a cell
 // A path is as in --where of the commands: a dot goes one level down.
 const member = (entry, path) => find(entry, path.split("."));
 
-// scalars adds the paths of node's values to found, three levels down.
 function scalars(node, path, found) {
 	for (const {name, value} of node.members ?? []) {
 		if (found.size >= SUGGESTED) return;
-		if (name === "" || name.includes(".")) continue;
+		if (!name || name.includes(".")) continue;
 		const inner = [...path, name];
 		if (value.members && inner.length < 3) scalars(value, inner, found);
 		else found.add(inner.join("."));
@@ -79,8 +78,8 @@ export function columns({onChange}) {
 	return result;
 }
 
-// field is text as a field of CSV, RFC 4180; quoted, too, if a spreadsheet may see the end of a field in it. What
-// it would take for a formula begins with an apostrophe.
+// field is text as a field of CSV, RFC 4180, quoted also where a spreadsheet may see its end. What that would take
+// for a formula begins with an apostrophe.
 export function field(text, isText = true) {
 	if (isText && /^[=+\-@\t\r]/.test(text)) text = "'" + text;
 	return /[",;\t\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -4,8 +4,8 @@ import {count, draw, make} from "./text.js";
 import {instant, iso, spanText, ticks} from "./time.js";
 
 const HEIGHT = 56, AXIS = 18, BAR = 7; // px; a bar with its gap, about
-const APART = 3000;                    // ms between two refreshes
-const SHORTEST = 1;                    // ms that can be zoomed into
+const APART = 3000; // ms between two refreshes
+const SHORTEST = 1; // ms that can be zoomed into
 
 // histogram fills element. fetchCounts(since, until, buckets) has the answer of GET /histogram; null and null
 // are the whole log. onSelect(since, until, first) is told of a selection, first the index of its first entry;
@@ -24,9 +24,9 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 	element.classList.add("histogram");
 	element.replaceChildren(make("div", "head", says, make("span", "buttons", into, out, clear)), plot);
 
-	let width = 0, data = null, marked = null;     // data.size is ms a bucket
+	let width = 0, data = null, marked = null; // data.size is ms a bucket
 	let shown = null, selected = null, outer = []; // [since, until]; outer is what was shown before
-	let cursor = null, anchor = null;              // buckets: where keys or pointer are, where a selection not yet told began
+	let cursor = null, anchor = null; // buckets: where keys or pointer are, where a selection not yet told began
 	let question = null, asked = -Infinity, wanted = false, timer = 0;
 
 	function refresh() {
@@ -40,8 +40,8 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 		wanted = false;
 		asked = performance.now();
 		try {
-			const buckets = Math.max(10, Math.min(300, Math.floor(width / BAR)));
-			const {counts, first, ...times} = await fetchCounts(shown && iso(shown[0]), shown && iso(shown[1]), buckets);
+			const buckets = Math.max(10, Math.min(300, Math.floor(width / BAR))), span = shown?.map(iso) ?? [null, null];
+			const {counts, first, ...times} = await fetchCounts(...span, buckets);
 			if (own !== question) return;
 			const since = instant(times.since), until = Math.max(instant(times.until), since + 0.001), sums = [0];
 			for (const n of counts) sums.push(sums.at(-1) + n);
@@ -85,7 +85,7 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 
 	function render() {
 		if (!data || !width) return;
-		const {counts, since, until, size} = data, all = range(), most = Math.max(...counts), gap = size / (until - since) * width > 4 ? 1 : 0;
+		const {counts, sums, since, until, size} = data, all = range(), most = Math.max(...counts), gap = size / (until - since) * width > 4 ? 1 : 0;
 		const bars = counts.map((n, i) => n ? block(i, i + 1, Math.max(2, Math.round(n / most * (HEIGHT - 4))), gap) : "");
 		const shapes = {
 			span: all ? block(...all) : "",
@@ -104,11 +104,8 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 		into.hidden = !all || all[1] - all[0] === counts.length || until - since <= SHORTEST;
 		out.hidden = !outer.length;
 		clear.hidden = !selected;
-		describe(all, most);
-	}
 
-	function describe(all, most) {
-		const {counts, sums, size} = data, last = counts.length - 1, top = counts.indexOf(most), span = (begin, end) => spanText(edge(begin), edge(end), size);
+		const last = counts.length - 1, top = counts.indexOf(most), span = (begin, end) => spanText(edge(begin), edge(end), size);
 		const told = (begin, end) => {
 			const n = sums[end] - sums[begin];
 			return `${span(begin, end)}  ·  ${count(n)} ${n === 1 ? "entry" : "entries"}`;
@@ -136,7 +133,7 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 		if (!selected) return;
 		anchor = null;
 		render();
-		onSelect(iso(selected[0]), iso(selected[1]), data.first + data.sums[range()[0]]);
+		onSelect(...selected.map(iso), data.first + data.sums[range()[0]]);
 	}
 	function unselect() {
 		if (!selected) return;

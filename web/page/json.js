@@ -64,7 +64,7 @@ export function parse(text) {
 	}
 }
 
-// find returns what node has at path, of names and indices, or undefined.
+// path has names and indices.
 export function find(node, path) {
 	for (const step of path) {
 		node = node?.items ? (/^\d+$/.test(step) ? node.items[step] : undefined) : node?.members?.find(m => m.name === step)?.value;
@@ -72,12 +72,12 @@ export function find(node, path) {
 	return node;
 }
 
-const SHOWN = 100;                // members shown at first, rows unfolded at first
-const CUT = 1000, LOT = 1 << 20;  // characters shown at first, and added at once
-const INDENTED = 12;              // levels; those below move less
-const UNFOLDED = 5;               // levels unfolded at first
+const SHOWN = 100; // members shown at first, rows unfolded at first
+const CUT = 1000, LOT = 1 << 20; // characters shown at first, and added at once
+const INDENTED = 12; // levels; those below move less
+const UNFOLDED = 5; // levels unfolded at first
 
-// cut returns element, with text or its beginning in it, and a button for the rest.
+// cut puts text or its beginning in element; a button adds the rest.
 function cut(element, text) {
 	const {length} = text, button = make("button", {className: "more", type: "button", onclick: () => extend(LOT)});
 	let end = 0;
@@ -127,7 +127,6 @@ export function tree(text, {onValue} = {}) {
 		return item;
 	}
 
-	// fill adds and returns the next members of an item.
 	function fill({path, members, group}) {
 		const begin = group.childElementCount, end = begin + Math.min(Math.max(SHOWN, begin), 10 * SHOWN);
 		const added = members.slice(begin, end).map(({name, value}) => itemOf(value, [...path, name]));

@@ -3,7 +3,7 @@
 import {bytes, count, draw, duration, make} from "./text.js";
 
 const EVERY = 2000, SPAN = 120_000; // ms between questions, and in a chart
-const WIDTH = 120, HEIGHT = 28;     // of a chart
+const WIDTH = 120, HEIGHT = 28; // of a chart
 
 // rates are what the server did between two answers of GET /stat: entries and bytes a second, seconds a sync
 // or null without one. They are null if the server has begun to count again.
@@ -22,7 +22,7 @@ export function sparkline(samples, since, until, most) {
 		} else if (run.length) {
 			const curve = "M" + run.map(point => point.join(" ")).join("L");
 			line += curve;
-			area += `${curve}L${run.at(-1)[0]} ${HEIGHT}L${run[0][0]} ${HEIGHT}Z`;
+			area += `${curve}V${HEIGHT}H${run[0][0]}Z`;
 			run = [];
 		}
 	}
@@ -66,7 +66,7 @@ export function status(element, {fetchStat, onRefused}) {
 	element.classList.add("state");
 	element.replaceChildren(make("div", "charts", ...Object.values(charts).map(c => c.element)), list, note);
 
-	let running = false, timer = 0, asking = false, before = null, refused = null;
+	let running = false, timer = 0, asking = false, answered = -Infinity, refused = null;
 	const result = {start, stop, latest: null};
 
 	function sample(rate) {
@@ -91,8 +91,8 @@ export function status(element, {fetchStat, onRefused}) {
 			if (!running) return;
 			if (s.rights === "write") throw new Error("this token may not read it");
 			// After a pause, as of a hidden page, a rate would be the mean of the pause.
-			sample(before && now - before.at < 5 * EVERY ? rates(before.stat, s, (now - before.at) / 1000) : null);
-			before = {at: now, stat: s};
+			sample(now - answered < 5 * EVERY ? rates(result.latest, s, (now - answered) / 1000) : null);
+			answered = now;
 			result.latest = s;
 			fill(s);
 			note.textContent = "";
@@ -113,7 +113,6 @@ export function status(element, {fetchStat, onRefused}) {
 	const shown = () => running && !document.hidden && ask();
 	document.addEventListener("visibilitychange", shown);
 	function start() {
-		if (running) return;
 		running = true;
 		shown();
 	}

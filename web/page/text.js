@@ -1,21 +1,16 @@
 // How the page writes things: text from outside, numbers, bytes, times. Everything is put in as text.
 
 // UNSEEN are the characters that would not show, or would turn the order of others. The two joiners shape letters.
-const UNSEEN = /(?![\u200c\u200d])[\p{C}\p{Zl}\p{Zp}]/gu;
+const UNSEEN = /((?![\u200c\u200d])[\p{C}\p{Zl}\p{Zp}])/gu;
 const SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"};
 const escape = c => SHORT[c] ?? c.replace(/[^]/g, unit => "\\u" + unit.charCodeAt().toString(16).padStart(4, "0"));
 
-// visible is text with what would not show escaped as JSON does: JSON stays JSON of the same value.
+// visible is text, what would not show escaped: JSON stays JSON of the same value.
 export const visible = text => text.replace(UNSEEN, escape);
 
-// show appends text to element with what would not show as marked escapes.
+// show appends text, with marked escapes of what would not show.
 export function show(element, text) {
-	let at = 0;
-	for (const found of text.matchAll(UNSEEN)) {
-		element.append(text.slice(at, found.index), make("span", "unseen", escape(found[0])));
-		at = found.index + found[0].length;
-	}
-	element.append(text.slice(at));
+	text.split(UNSEEN).forEach((part, i) => element.append(i % 2 ? make("span", "unseen", escape(part)) : part));
 	return element;
 }
 
@@ -37,7 +32,7 @@ export function draw(tag, attributes, ...children) {
 	return element;
 }
 
-// 1,234,567, or 4.2 while it is small.
+// 1,234,567, or 4.2 if small.
 export const count = n => n.toLocaleString("en", {maximumFractionDigits: n < 100 ? 1 : 0});
 
 // As the commands write it.

@@ -48,7 +48,7 @@ test("a chart has a gap where nothing is known", () => {
   const samples = [0, 30, null, 10, 20].map((value, i) => ({at: i * 10, value}));
   const {line, area} = sparkline(samples, 0, 40, 30);
   assert.equal(line, "M0 27.0L30 2.0M90 18.7L120 10.3");
-  assert.equal(area, "M0 27.0L30 2.0L30 28L0 28ZM90 18.7L120 10.3L120 28L90 28Z");
+  assert.equal(area, "M0 27.0L30 2.0V28H0ZM90 18.7L120 10.3V28H90Z");
   assert.deepEqual(sparkline([], 0, 40, 1), {line: "", area: ""});
 });
 
