@@ -1,16 +1,14 @@
 // Requests to the server, and the lines of its answers: docs/HTTP.md.
 
 let unauthorized = () => {};
-// whenUnauthorized has f called whenever the server does not know who asks.
 export const whenUnauthorized = f => { unauthorized = f; };
 
-// address is a path with parameters; those that are undefined are left out.
 export function address(path, parameters) {
 	const given = Object.entries(parameters).filter(([, value]) => value !== undefined);
 	return `${path}?${new URLSearchParams(given)}`;
 }
 
-// request returns the answer, or throws an error, with its status if the server has answered.
+// request throws an error that has a status if the server has answered.
 export async function request(path, options = {}) {
 	const response = await fetch(path, {cache: "no-store", ...options});
 	if (response.ok) return response;
@@ -25,7 +23,7 @@ export async function request(path, options = {}) {
 
 export const json = async path => (await request(path)).json();
 
-// post sends a value as JSON, and returns the answer's status and body whatever they are.
+// post returns the answer whatever its status.
 export async function post(path, text) {
 	const response = await fetch(path, {method: "POST", headers: {"Content-Type": "application/json"}, body: text});
 	const body = await response.json().catch(() => null);
@@ -33,8 +31,7 @@ export async function post(path, text) {
 	return {status: response.status, body};
 }
 
-// batches yields the lines of an answer as they arrive, an array for each piece. A last line without its
-// newline has been cut off, and is dropped.
+// batches yields lines as they arrive. A last one without its newline was cut off, and is dropped.
 export async function* batches(response) {
 	const reader = response.body.getReader(), decoder = new TextDecoder("utf-8", {ignoreBOM: true});
 	let open = []; // pieces of a line
@@ -55,7 +52,7 @@ export async function* batches(response) {
 	}
 }
 
-// read yields batches of the lines of a read, and throws if the answer is not whole.
+// read throws if the answer is not whole.
 export async function* read(parameters, signal) {
 	let last = "";
 	for await (const lines of batches(await request(address("entries", parameters), {signal}))) {
@@ -67,8 +64,7 @@ export async function* read(parameters, signal) {
 
 const LINE = /^\{"index":(\d+)(?:,"time":("[^"]*"|null))?(?:,"hash":"([0-9a-f]{64})")?,"entry":/;
 
-// entryOf takes a line apart: {index, time, hash, text} or {index, error}; null if it has no index. text is the entry's own
-// bytes: to be hashed, it must not be parsed and written again.
+// entryOf returns {index, time, hash, text}, {index, error} or null. text is to be hashed: it must not be parsed and written again.
 export function entryOf(line) {
 	const found = LINE.exec(line);
 	if (found) {

@@ -28,7 +28,7 @@ let span = null;   // {first, last, selected: true} of the histogram
 // What the list shows.
 
 const columns = chosenColumns({onChange: () => {
-	entries.clear(); // of entries that are cut, only the chosen members are kept
+	entries.clear(); // cut entries keep only the chosen members
 	list.refill();
 	names();
 }});
@@ -112,7 +112,6 @@ function toggle() {
 		pause();
 	} else latest();
 }
-// latest leaves whatever is shown for the end of the log.
 function latest() {
 	unspan();
 	close("");
@@ -167,13 +166,13 @@ const follower = tail({
 
 // The address: #/1234 is an entry, and ?filter=… what is searched for.
 
-// visit goes to an entry, null for none, in what a filter finds, "" for none.
+// visit goes to an entry or null, with a filter or "".
 function visit(index, filter = search.text) {
 	const hash = `#/${index ?? ""}` + (filter && "?" + new URLSearchParams({filter}));
 	if (location.hash === hash) route();
 	else location.hash = hash;
 }
-// filterBy searches, or with no text shows the log again, at the entry that is open.
+// With no text it shows the log again, at the open entry.
 const filterBy = text => visit(text ? null : panel.index, text);
 
 function route() {
@@ -202,7 +201,7 @@ function route() {
 }
 addEventListener("hashchange", route);
 
-// close closes the entry, and with "" leaves the filter too.
+// With "" it leaves the filter too.
 function close(filter = search.text) {
 	if (panel.index === null && filter === search.text) return;
 	const within = $("entry").contains(document.activeElement);
@@ -230,7 +229,7 @@ function step(by) {
 	route();
 }
 
-// run searches for what matches text; with no text it shows the log again, where the cursor is.
+// With no text it shows the log again, where the cursor is.
 function run(text) {
 	const before = list.cursor >= 0 ? source().index(list.cursor) : null;
 	search.run(text);
@@ -260,7 +259,6 @@ function unspan() {
 	span = null;
 	bars.clear();
 }
-// respan shows the span that is selected now, null for the whole log.
 function respan(selected) {
 	span = selected;
 	if (search.on) return run(search.text);
@@ -306,13 +304,12 @@ $("panels").onclick = ({target}) => {
 	else if (id) reveal(id, target.ariaExpanded !== "true");
 };
 
-// admit shows what the rights of whoever asks allow.
 async function admit() {
 	let now;
 	try {
 		now = await json("session");
 	} catch (error) {
-		if (error.status !== 404) return; // the stream tries again, and then so does this
+		if (error.status !== 404) return; // the stream tries again, then so does this
 		now = {access: "open", rights: {read: true, write: true}};
 	}
 	const before = rights, {read: may, write} = rights = now.rights;

@@ -5,26 +5,24 @@ import {entryOf, read} from "./api.js";
 const PAGE = 64, PAGES = 160; // entries a page, and pages that are kept
 const KEPT = 4000;            // characters of an entry; the entry panel fetches the whole one
 const SHORT = 500;            // characters of an entry whose length the list does not show
-const NEAR = 12, AHEAD = 64;  // rows out of sight that have to be there, and that are fetched too
-const APART = 80;             // ms between two requests, so that scrolling fast does not make one a frame
+const NEAR = 12, AHEAD = 64;  // rows out of sight that must be there, and that are fetched too
+const APART = 80;             // ms between requests, so that fast scrolling does not make one a frame
 const RETRY = 1000;           // ms
 
 const encoder = new TextEncoder();
 
-// brief is an entry as it is kept: cut, with its whole length, in bytes if it is long. cells(text) are the columns of one that is cut.
+// brief is an entry as it is kept: cut, with its whole length and, if it is cut, its columns.
 export function brief(entry, cells) {
 	if (entry.error) return entry;
 	const {index, time, text} = entry;
 	const length = text.length <= SHORT ? text.length : encoder.encode(text).length;
 	if (text.length <= KEPT) return {index, time, text, length};
-	// A part of a string keeps the whole one in memory, so a new one is made.
+	// A part of a string keeps the whole in memory: this makes a new one.
 	return {index, time, text: (" " + text.slice(0, KEPT)).slice(1), length, cells: cells(text)};
 }
 
-// cache returns one. head() is the index of the last entry that there is, cells is that of brief, and
-// onChange is called when entries have come.
 export function cache({head, cells, onChange}) {
-	const pages = new Map(); // by number, the one that was used longest ago first
+	const pages = new Map(); // by number, the least recently used first
 	const requests = new Set(); // {from, to, abort}
 	let wanted = null, timer = 0, asked = -Infinity;
 
@@ -41,7 +39,7 @@ export function cache({head, cells, onChange}) {
 		page[entry.index % PAGE] ??= brief(entry, cells);
 	}
 
-	// need says which indices are in sight. Requests for others are given up.
+	// need says what is in sight: requests for the rest are given up.
 	function need(first, last) {
 		wanted = {first, last};
 		for (let n = Math.floor(first / PAGE); n <= Math.floor(last / PAGE); n++) {
@@ -56,7 +54,7 @@ export function cache({head, cells, onChange}) {
 		if (!timer && missing(NEAR)) ask(Math.max(0, asked + APART - performance.now()));
 	}
 
-	// missing is the range, within so many rows of what is in sight, that is neither here nor on its way.
+	// missing is the range that is neither here nor on its way.
 	function missing(around) {
 		let from = 0, to = 0;
 		const end = Math.min(head(), wanted.last + around);

@@ -9,8 +9,7 @@ import {bytes, make, show} from "./text.js";
 const RAW = 1 << 20; // characters shown as they are; copying has all
 const LONG = 200;    // characters of a value to filter by
 
-// entryPanel shows entries in element. onValue(path, jsonText) is told of a value to filter by, onStep(by) of the wish
-// for a neighbour, onContext(index) of that to leave the filter, onClose of that to close, and say(text) of what to tell.
+// onValue is told of a value to filter by, onContext of the wish to leave the filter.
 export function entryPanel(element, {onValue, onStep, onContext, onClose, onShown, say}) {
 	let controller = null, opened = null, raw = false;
 
@@ -31,7 +30,7 @@ export function entryPanel(element, {onValue, onStep, onContext, onClose, onShow
 		}
 	}
 
-	// open shows an entry, which it fetches so that what is verified is what the server sends now.
+	// An entry is fetched anew, so that what is verified is what the server sends now.
 	async function open(index, {filtered = false} = {}) {
 		context.hidden = !filtered;
 		if (opened === index && !element.hidden) return;
@@ -87,7 +86,7 @@ export function entryPanel(element, {onValue, onStep, onContext, onClose, onShow
 		}
 	}
 
-	// value filters by a value. The server compares arrays as a whole, so one within counts as its array.
+	// The server compares arrays as a whole, so a value within counts as its array.
 	function value(text, path, jsonText) {
 		const array = path.findIndex(step => typeof step === "number");
 		if (array >= 0) {

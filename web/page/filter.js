@@ -5,8 +5,8 @@ import {parse} from "./json.js";
 
 const BARE = /[^\s,=."]+/y, STRING = /"(?:[^"\\]|\\.)*"/y, WORD = /[^\s,]+/y, BETWEEN = /[\s,]*/y, SPACE = /\s*/y;
 
-// parseFilter reads `user = "ann", order.total = 9.5` and returns the JSON of the object that is contained in what matches,
-// "" if there is no member. Numbers keep their digits. A value that is not JSON is a string.
+// parseFilter turns `user = "ann", order.total = 9.5` into the JSON of an object, "" if it has no member. Numbers keep their
+// digits. A value that is not JSON is a string.
 export function parseFilter(text) {
 	let at = 0;
 	const match = what => {
@@ -40,7 +40,6 @@ export function parseFilter(text) {
 		const c = text[at];
 		if (c === '"') return match(STRING) || fail("a closing quote");
 		if (c === "{" || c === "[") {
-			// It ends where as many brackets are closed as were opened.
 			const begin = at;
 			let depth = 0;
 			do {
@@ -64,13 +63,11 @@ function object(map) {
 	return "{" + [...map].map(([name, value]) => `${JSON.stringify(name)}:${value instanceof Map ? object(value) : value}`).join() + "}";
 }
 
-// term writes one member in the notation.
 export function term(path, jsonText) {
 	return path.map(name => /^[^\s,=."]+$/.test(name) ? name : JSON.stringify(name)).join(".") + " = " + jsonText;
 }
 
-// search asks for up to most entries that match. onFound(entries) is told of them as they arrive and onAt(index) of
-// how far it is. It returns the index through which it has looked.
+// search returns the index through which it has looked.
 export async function search({where, from, through, most, signal, onFound, onAt}) {
 	let at = from - 1, found = 0;
 	for await (const lines of read({where, from, through, read: most, time: true}, signal)) {

@@ -4,7 +4,7 @@ import {read} from "./api.js";
 
 const UNITS = {s: 1e3, m: 6e4, h: 36e5, d: 864e5}; // ms
 
-// timeOf is a time in ISO: as in the protocol with its microseconds, local, of today, or so long ago. It is null if text is none.
+// timeOf is a time in ISO, null if text is none. One of the protocol keeps its microseconds.
 export function timeOf(text) {
 	if (/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/i.test(text)) return text;
 	const ago = /^(\d+(?:\.\d+)?)\s*(s|sec|m|min|h|d)\w*(?:\s+ago)?$/i.exec(text);
@@ -15,7 +15,7 @@ export function timeOf(text) {
 	return isNaN(at) ? null : at.toISOString();
 }
 
-// firstSince is the index of the first entry of a time or later, 0 if there is none.
+// firstSince is an index, 0 if there is none.
 export async function firstSince(time) {
 	for await (const lines of read({since: time, read: 1})) {
 		for (const line of lines) {
@@ -25,7 +25,7 @@ export async function firstSince(time) {
 	return 0;
 }
 
-// destination is where text leads in a log with so many entries: an index, 0 for its end or null for nowhere, and what to tell.
+// destination is an index, 0 for the end or null for nowhere, and what to tell.
 export async function destination(text, head) {
 	if (/^[\d,]+$/.test(text)) {
 		const index = Number(text.replaceAll(",", "")), nearest = Math.max(1, Math.min(head, index));

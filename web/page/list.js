@@ -4,9 +4,7 @@ import {make} from "./text.js";
 
 const MAX = 8_000_000; // px; browsers do not make elements much higher
 
-// list shows a source in element: {count, get(position), index(position), need(first, last)}. fill(row, entry, index)
-// fills a row, with entry undefined while that is not here; onOpen(position) is told of a click, and onScroll(atEnd) of the
-// user's scrolling.
+// entry is undefined for fill while it is not here; onScroll(atEnd) is told of the user's scrolling only.
 export function list(element, {fill, onOpen, onScroll}) {
 	const ROW = parseInt(getComputedStyle(element).getPropertyValue("--row"), 10);
 	const pane = make("div", {className: "pane", role: "presentation"}), sizer = make("div", {className: "sizer", role: "presentation"}, pane);
@@ -14,12 +12,12 @@ export function list(element, {fill, onOpen, onScroll}) {
 
 	let source = {count: 0, get() {}, index: p => p, need() {}};
 	let top = 0;             // the position at the upper edge, with a fraction
-	let follow = false;      // stay at the end
+	let follow = false;
 	let cursor = -1;         // the position that the keys are at
 	let height = 0, expected = 0, queued = 0;
-	let touching = 0;        // a timer, while a finger, or what it has pushed, moves the list
+	let touching = 0;        // a timer, while a finger or its push moves the list
 	const rows = new Map();  // by position
-	const free = [];         // rows to use again
+	const free = [];
 
 	const fits = () => height / ROW;
 	const last = () => Math.max(0, source.count - fits());
@@ -85,7 +83,7 @@ export function list(element, {fill, onOpen, onScroll}) {
 			return;
 		}
 		if (touching) touched();
-		// A pixel may stand for many rows. A finger moves by what it sees, and the bar goes to its place.
+		// A pixel may stand for many rows: a finger moves by what it sees, the bar goes to its place.
 		moveTo(touching && scaled() && Math.abs(by) < 2 * height ? top + by / ROW : fromScroll(y));
 	});
 	// The wheel moves by what it sees too.
@@ -116,7 +114,6 @@ export function list(element, {fill, onOpen, onScroll}) {
 		schedule();
 	}).observe(element);
 
-	// refill fills all rows again.
 	function refill() {
 		for (const row of rows.values()) row.entry = null;
 		schedule();
@@ -125,7 +122,6 @@ export function list(element, {fill, onOpen, onScroll}) {
 	return {
 		schedule,
 		refill,
-		// show shows another source.
 		show(next) {
 			source = next;
 			[cursor, top] = [-1, 0];
@@ -137,14 +133,14 @@ export function list(element, {fill, onOpen, onScroll}) {
 			schedule();
 		},
 		get cursor() { return cursor; },
-		// select puts the cursor at a position. What is out of sight comes to the middle.
+		// What is out of sight comes to the middle.
 		select(position) {
 			cursor = position;
 			height ||= element.clientHeight;
 			if (position >= 0 && (position < top || position + 1 > top + fits())) top = clamp(position - Math.floor(fits() / 2) + 1);
 			schedule();
 		},
-		// move moves the cursor, or with no cursor begins with a row in sight, and returns its position.
+		// With no cursor, move begins with a row in sight.
 		move(by) {
 			const end = Math.min(source.count, Math.floor(top + fits()));
 			cursor = cursor >= 0 ? cursor + by : by > 0 ? Math.ceil(top) : end - 1;

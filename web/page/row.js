@@ -8,7 +8,7 @@ const TOKEN = /("(?:[^"\\]|\\.)*(?:"|$))(:?)|(-?\d[\d.eE+-]*|true|false|null)|(,
 const digits = (n, most = 2) => String(n).padStart(most, "0");
 const year = new Date().getFullYear();
 
-// clock is a time in the list: the day, and the time of the day, local.
+// clock is the day and the time of day, local.
 export function clock(time) {
 	if (!time) return ["", "–"];
 	const d = new Date(time);
@@ -17,8 +17,7 @@ export function clock(time) {
 	return [day, `${minute}:${digits(d.getSeconds())}.${digits(d.getMilliseconds(), 3)}`];
 }
 
-// highlight appends JSON to element, its parts apart so that they can have colours. Each string is a part of its
-// own, so that one written from right to left does not move what follows.
+// Each string is an element of its own, so that one written from right to left does not move what follows.
 export function highlight(element, text) {
 	let at = 0;
 	for (const found of text.matchAll(TOKEN)) {
@@ -30,7 +29,6 @@ export function highlight(element, text) {
 	if (at < text.length) element.append(text.slice(at));
 }
 
-// fillRow fills a row. columns is null, or {chosen, cells}.
 export function fillRow(row, entry, index, columns) {
 	const time = make("span", "time"), text = make("span", "text");
 	row.className = "row";

@@ -6,8 +6,7 @@ import {count} from "./text.js";
 
 const MOST = 1_000_000; // entries, which the browser has to hold
 
-// saving fills element. shown() has what to read and how many entries that are, null if it is not known; columns are those chosen.
-// It returns a function that says how many.
+// shown() has what to read and how many entries that are, null if it is not known.
 export function saving(element, {shown, columns}) {
 	const says = element.querySelector(".what"), stop = element.querySelector(".quiet");
 	let controller = null;

@@ -11,7 +11,6 @@ export function say(text) {
 	setTimeout(() => { $("say").textContent = ""; }, 3000);
 }
 
-// hear says now and then how many entries are new, given the newest.
 export function hear(head) {
 	newest = head;
 	if ($("say").textContent) return;

@@ -7,13 +7,11 @@ import {$, count} from "./text.js";
 const MATCHES = 500; // that are shown before it asks whether to go on
 const OFTEN = 100;   // ms between two texts of its progress
 
-// searching returns one. scope() is what to search, {first, last, selected}, and cells that of brief. onFound() is called
-// when matches have come, onState() when a search begins, and onEnd(text) with what it has come to.
 export function searching({scope, cells, onFound, onState, onEnd}) {
-	let now = null; // {text, where, entries, at, through, controller}: where is "" if text cannot be read, controller is there while it runs
+	let now = null; // where is "" if text cannot be read, controller null unless it runs
 	let told = 0;
 
-	// run searches for what matches text; with no text there is no search any more.
+	// With no text there is no search any more.
 	function run(text) {
 		now?.controller?.abort();
 		let where = "", wrong = "";
@@ -31,7 +29,6 @@ export function searching({scope, cells, onFound, onState, onEnd}) {
 		else if (now) more();
 	}
 
-	// more goes on, for so many matches.
 	async function more() {
 		const mine = now, through = mine.through = scope().last;
 		if (mine.at >= through) return progress();
@@ -84,7 +81,6 @@ export function searching({scope, cells, onFound, onState, onEnd}) {
 		get where() { return now.where; },
 		// after is the entry through which all is searched, Infinity while that is not so.
 		get after() { return !now.where || now.controller || now.at < now.through ? Infinity : now.at; },
-		// empty says why the list is.
 		get empty() { return !now.where || now.controller ? "" : now.at < now.through ? "Nothing matches so far." : "Nothing matches."; },
 		matches: {
 			get count() { return now.entries.length; },

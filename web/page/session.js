@@ -2,7 +2,6 @@
 
 import {post, request} from "./api.js";
 
-// logIn has form log in and the button out log out; changed is called after either.
 export function logIn(form, out, changed) {
 	const says = form.querySelector("[role=alert]"), token = form.querySelector("input");
 	form.onsubmit = async event => {

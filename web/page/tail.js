@@ -6,18 +6,16 @@ const SILENCE = 40_000;         // ms; the server sends a comment every 15 secon
 const SOONEST = 300, LATEST = 5000; // ms between two attempts
 const SKIP = 20_000;            // entries; one that is further behind goes on at the head
 
-// tail follows the log. onBegin(status) is told of the log at each connection, before any entry;
-// onEntries(entries) of what comes, in order, without gaps but for those that skip leaves; onState(state, why) of "live" and
-// "reconnecting"; onOther() that it is another log from now on.
+// onBegin is called at each connection, before any entry; onEntries in order, with no gaps but those that SKIP leaves.
 export function tail({onBegin, onEntries, onState, onOther}) {
-	let run = null;   // an AbortController while it runs
+	let run = null;
 	let last = null;  // the index that came last, or that the stream has begun after
 	let store, wake;
 
 	async function connect(signal) {
 		const stat = await json("stat");
 		if (signal.aborted) return;
-		// A log of another name, or one that has lost entries, is not the one that is shown.
+		// A log of another name, or that has lost entries, is another.
 		if (last !== null && (stat.store !== store || stat.head < last)) {
 			last = null;
 			onOther();
