@@ -1,4 +1,4 @@
-// Members of entries as columns of a table, and the download of what is shown.
+// Members of entries as columns, and downloads.
 
 import {find, parse} from "./json.js";
 import {make, visible} from "./text.js";

@@ -1,4 +1,4 @@
-// Filters: their notation, the object that the server compares entries with, and the search.
+// Filters: their notation, and the search.
 
 import {entryOf, read} from "./api.js";
 import {parse} from "./json.js";

@@ -19,7 +19,7 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 	const says = make("span", "says"), axis = draw("g", {class: "axis"}), paths = {};
 	for (const name of ["span", "cursor", "bars", "picked", "base", "mark"]) paths[name] = draw("path", {class: name});
 	const svg = draw("svg", {"aria-hidden": "true"}, ...Object.values(paths), axis);
-	// Of a slider a screen reader says where the arrows come to.
+	// A slider, so that a screen reader says its place.
 	const plot = make("div", {className: "plot", tabIndex: 0, role: "slider", ariaValueMin: 0}, svg);
 	element.classList.add("histogram");
 	element.replaceChildren(make("div", "head", says, make("span", "buttons", into, out, clear)), plot);

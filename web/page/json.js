@@ -1,4 +1,4 @@
-// Reads JSON without losing a digit of a number or the order of members, and shows it as a tree.
+// Reads JSON without loss, and shows it as a tree.
 
 import {count, make, show, visible} from "./text.js";
 

@@ -79,7 +79,7 @@ export function searching({scope, cells, onFound, onState, onEnd}) {
 		get on() { return Boolean(now); },
 		get text() { return now?.text ?? ""; },
 		get where() { return now.where; },
-		// after is the entry through which all is searched, Infinity while that is not so.
+		// after is the entry through which all is searched, else Infinity.
 		get after() { return !now.where || now.controller || now.at < now.through ? Infinity : now.at; },
 		get empty() { return !now.where || now.controller ? "" : now.at < now.through ? "Nothing matches so far." : "Nothing matches."; },
 		matches: {

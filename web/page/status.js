@@ -90,7 +90,7 @@ export function status(element, {fetchStat, onRefused}) {
 			const s = await fetchStat(), now = performance.now();
 			if (!running) return;
 			if (s.rights === "write") throw new Error("this token may not read it");
-			// After a pause, as of a hidden page, a rate would be the mean of the pause.
+			// After a pause a rate would be the mean of it.
 			sample(now - answered < 5 * EVERY ? rates(result.latest, s, (now - answered) / 1000) : null);
 			answered = now;
 			result.latest = s;

@@ -6,7 +6,7 @@ const SILENCE = 40_000;         // ms; the server sends a comment every 15 secon
 const SOONEST = 300, LATEST = 5000; // ms between two attempts
 const SKIP = 20_000;            // entries; one that is further behind goes on at the head
 
-// onBegin is called at each connection, before any entry; onEntries in order, with no gaps but those that SKIP leaves.
+// onBegin is called at each connection, before any entry; onEntries without gaps but those of SKIP.
 export function tail({onBegin, onEntries, onState, onOther}) {
 	let run = null;
 	let last = null;  // the index that came last, or that the stream has begun after

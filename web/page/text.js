@@ -1,4 +1,4 @@
-// How the page writes things: text from outside, numbers, bytes, times. Everything is put in as text.
+// How the page writes things. Everything is put in as text.
 
 // UNSEEN are the characters that would not show, or would turn the order of others. The two joiners shape letters.
 const UNSEEN = /((?![\u200c\u200d])[\p{C}\p{Zl}\p{Zp}])/gu;

@@ -1,4 +1,4 @@
-// Times as the protocol writes them, with microseconds, and as people read them; the ticks of an axis.
+// Times as the protocol and as people write them; the ticks of an axis.
 
 const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const STEPS = [1, 2, 5, 10, 20, 50, 100, 200, 500].concat(
