@@ -137,7 +137,9 @@ func TestSessionRevoked(t *testing.T) {
 // TestReadyReason: why the server is not ready is told to those who may read, and who call it by
 // its name.
 func TestReadyReason(t *testing.T) {
-	refusing := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "sync failed: /srv/log/1.seg", http.StatusServiceUnavailable) })
+	refusing := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "sync failed: /srv/log/1.seg", http.StatusServiceUnavailable)
+	})
 	for _, restricted := range []bool{false, true} {
 		g := serveGuarded(t, server.Config{}, Config{Metrics: refusing}, restricted)
 		for _, tt := range []struct {
