@@ -44,7 +44,7 @@ func (c *Config) validateHTTP() error {
 		_, err = net.LookupPort("tcp", port)
 	}
 	if err != nil || port == "" {
-		return ConfigError(fmt.Sprintf("http is %q, want host:port, like 127.0.0.1:8090, or :8090 on the host of host", c.HTTP))
+		return ConfigError(fmt.Sprintf("http is %q, want host:port, like 127.0.0.1:8090, or :8090 for the address in host", c.HTTP))
 	}
 	for _, name := range c.HTTPNames {
 		if err := web.CheckName(name); err != nil {

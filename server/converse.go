@@ -102,7 +102,7 @@ func newConversation(s *Server, nc net.Conn, with *Conversation) *conn {
 			return m, out, nil
 		}
 	}
-	if with.Name != "" {
+	if with.Name != "" && with.Token == nil { // with a token it will be
 		c.log = c.log.With().Str("name", with.Name).Logger()
 	}
 	c.greetAt(zerolog.DebugLevel)

@@ -265,7 +265,7 @@ function respan(selected) {
 	if (panel.index !== null && span) close();
 	list.show(all);
 	list.follow = false;
-	if (span) list.edge(false);
+	if (span) list.edge(0);
 	else resume();
 	state();
 }
@@ -372,10 +372,10 @@ const KEYS = {
 	Escape: () => close(),
 	" ": toggle,
 	PageDown: () => list.page(1), PageUp: () => list.page(-1),
-	Home: () => list.edge(false),
+	Home: () => list.edge(0),
 	End() {
 		if (!search.on && !span) held = false;
-		list.edge(true);
+		list.edge(Infinity);
 	},
 	"?": () => $("help").showModal(),
 };

@@ -43,6 +43,10 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 			const buckets = Math.max(10, Math.min(300, Math.floor(width / BAR))), span = shown?.map(iso) ?? [null, null];
 			const {counts, first, ...times} = await fetchCounts(...span, buckets);
 			if (own !== question) return;
+			if (!times.since) {
+				says.textContent = "no entries yet";
+				return;
+			}
 			const since = instant(times.since), until = Math.max(instant(times.until), since + 0.001), sums = [0];
 			for (const n of counts) sums.push(sums.at(-1) + n);
 			data = {since, until, size: (until - since) / counts.length, counts, sums, first};

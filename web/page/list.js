@@ -86,7 +86,6 @@ export function list(element, {fill, onOpen, onScroll}) {
 		// A pixel may stand for many rows: a finger moves by what it sees, the bar goes to its place.
 		moveTo(touching && scaled() && Math.abs(by) < 2 * height ? top + by / ROW : fromScroll(y));
 	});
-	// The wheel moves by what it sees too.
 	element.addEventListener("wheel", event => {
 		if (event.ctrlKey || !event.deltaY || event.shiftKey) return;
 		if (!scaled()) {
@@ -150,7 +149,11 @@ export function list(element, {fill, onOpen, onScroll}) {
 			schedule();
 			return cursor;
 		},
-		page(by) { moveTo(top + by * (fits() - 1)); },
-		edge(end) { moveTo(end ? Infinity : 0); },
+		page(by) { this.edge(top + by * (fits() - 1)); },
+		// The keys go on from what is in sight.
+		edge(position) {
+			cursor = -1;
+			moveTo(position);
+		},
 	};
 }

@@ -22,7 +22,6 @@ export function searching({scope, cells, onFound, onState, onEnd}) {
 		}
 		now = where || wrong ? {text, where, entries: [], at: scope().first - 1, through: 0, controller: null} : null;
 		$("filter").value = text;
-		$("filter").setCustomValidity(wrong);
 		$("filter").setAttribute("aria-invalid", Boolean(wrong));
 		$("progress").hidden = !now;
 		if (wrong) progress(`The filter cannot be read: ${wrong}`);

@@ -59,7 +59,7 @@ const FACTS = { // of an answer of GET /stat
 // status fills element. fetchStat() has the answer of GET /stat, latest is the newest; onRefused is told why
 // appends are refused, or null, when that changes.
 export function status(element, {fetchStat, onRefused}) {
-	const charts = {entries: chart("appends/s", count), bytes: chart("written/s", bytes), sync: chart("sync", duration)};
+	const charts = {entries: chart("appends/s", count), bytes: chart("bytes/s", bytes), sync: chart("sync", duration)};
 	const facts = {}, list = make("dl", "facts"), note = make("p", {className: "note", role: "status"});
 	for (const name in FACTS) list.append(make("div", "", make("dt", "", name), facts[name] = make("dd", "", "–")));
 	const used = make("span"), meter = make("span", "meter", used);
