@@ -71,6 +71,13 @@ func TestKeyboard(t *testing.T) {
 	p.picture("keyboard-entry")
 	p.key(kb.Escape)
 	p.hidden("#entry")
+	p.key(kb.Home)
+	p.sees(1)
+	p.key("j") // from what is in sight
+	p.key(kb.Enter)
+	p.await("the first entry", verified("yes")+` && /o-1\b/.test($("#entry").innerText)`)
+	p.key(kb.Escape)
+	p.hidden("#entry")
 	p.key("/")
 	p.await("the focus on the filter", `document.activeElement === $("#filter")`)
 	p.key("user = \"ann\"\r")

@@ -107,6 +107,23 @@ func TestPause(t *testing.T) {
 	p.sees(126)
 }
 
+// TestEmptyLog: a log without entries says so; a filter that cannot be read can be mended; and
+// what is appended then shows.
+func TestEmptyLog(t *testing.T) {
+	s := start(t)
+	p := open(t, s, "/")
+	p.await("an empty histogram", `$("#histogram .says").textContent === "no entries yet"`)
+	p.picture("empty")
+	p.fill("#filter", "user")
+	p.await("the refusal", `$("#filter").getAttribute("aria-invalid") === "true"`)
+	p.fill("#filter", "user = bob")
+	p.await("the filter", `$("#filter").getAttribute("aria-invalid") === "false" && location.hash.includes("bob")`)
+	p.fill("#filter", "")
+	s.append(numbered(1, 3)...)
+	p.sees(3)
+	p.await("a bar", `($("#histogram .bars")?.getAttribute("d") ?? "") !== ""`)
+}
+
 // numbered are count entries from n on.
 func numbered(n, count int) (entries []string) {
 	users := []string{"ann", "bob", "eve"}
