@@ -33,11 +33,13 @@ test:
 	$(GO) test -short ./internal/nowait ./client ./server # they read and write sockets otherwise than under the race detector
 	cd test/bench && $(GO) test ./...
 
-# test-long runs the packages with such tests again, and leaves nothing out: without the race
-# detector, except for the tests in which goroutines share the log.
+# test-long runs what is thorough again, and leaves nothing out: without the race detector,
+# except for the tests in which goroutines share the log. -count=1 because keeping a result
+# takes go test minutes where a test has opened so many files.
 test-long:
-	$(GO) test -timeout 30m ./backup ./engine ./fsck ./segment ./test/e2e
-	$(GO) test $(RACE) -timeout 30m ./backup ./engine ./fsck -run 'Concurrent|Beside|OnceModel'
+	$(GO) test -count=1 -timeout 30m ./backup ./engine ./fsck ./segment
+	$(GO) test -count=1 -timeout 30m ./test/e2e -run 'TestBackupKilled|TestImportOriginal|TestKill|TestOriginalGeneration|TestRenameModule'
+	$(GO) test -count=1 $(RACE) -timeout 30m ./backup ./engine ./fsck -run 'Concurrent|Beside|OnceModel'
 
 # interop runs the clients from npm, curl, fetch and Python's urllib against the built server. It
 # needs node and npm; what else is missing is left out.
