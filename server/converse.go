@@ -33,7 +33,7 @@ type Conversation struct {
 	// Token is the SHA-256 of the token that admitted the peer, and gives it its rights. If
 	// it is nil, the peer has all rights.
 	Token *[32]byte
-	// Name is that of the token or of the certificate, for the log; it may be empty.
+	// Name is that of the certificate, for the log; it may be empty. A token has its own.
 	Name string
 	// Form is the form of the input.
 	Form Form
@@ -102,7 +102,7 @@ func newConversation(s *Server, nc net.Conn, with *Conversation) *conn {
 			return m, out, nil
 		}
 	}
-	if with.Name != "" && with.Token == nil { // with a token it will be
+	if with.Name != "" && with.Token == nil { // a token's name is added with its rights
 		c.log = c.log.With().Str("name", with.Name).Logger()
 	}
 	c.greetAt(zerolog.DebugLevel)

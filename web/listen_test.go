@@ -107,7 +107,7 @@ func TestNoPlace(t *testing.T) {
 	}
 }
 
-// TestHeaderLimits: a header of more than 16 KiB is refused, and one that does not come is
+// TestHeaderLimits: a header of more than 8 KiB is refused, and one that does not come is
 // not waited for.
 func TestHeaderLimits(t *testing.T) {
 	g := serveGuarded(t, server.Config{}, Config{}, false)

@@ -118,6 +118,17 @@ func flagOf(values url.Values, name string) (bool, error) {
 	return set && values.Has(name), nil
 }
 
+// flag is the value of a flag, which is set by its name alone.
+func flag(value string) (set, ok bool) {
+	return value != "false", value == "" || value == "true" || value == "false"
+}
+
+// whole is a whole number; one beyond the greatest index counts as that.
+func whole(value string) (n uint64, ok bool) {
+	n, err := strconv.ParseUint(value, 10, 63)
+	return n, err == nil || errors.Is(err, strconv.ErrRange) && strings.Trim(value, "0123456789") == ""
+}
+
 // number returns the digits of a whole number as JSON has them.
 func number(value string) (digits string, ok bool) {
 	if value == "" || strings.Trim(value, "0123456789") != "" {
