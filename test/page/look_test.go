@@ -78,6 +78,10 @@ func TestKeyboard(t *testing.T) {
 	p.await("the first entry", verified("yes")+` && /o-1\b/.test($("#entry").innerText)`)
 	p.key(kb.Escape)
 	p.hidden("#entry")
+	if eval[bool](p, `["Enter", "Escape"].forEach(key => $("#list").dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}))) ??
+		new Promise(later => addEventListener("message", () => later(!$("#entry").hidden), {once: true}, postMessage("")))`) {
+		t.Error("Escape right after Enter leaves the entry open")
+	}
 	p.key("/")
 	p.await("the focus on the filter", `document.activeElement === $("#filter")`)
 	p.key("user = \"ann\"\r")

@@ -169,8 +169,8 @@ const follower = tail({
 // visit goes to an entry or null, with a filter or "".
 function visit(index, filter = search.text) {
 	const hash = `#/${index ?? ""}` + (filter && "?" + new URLSearchParams({filter}));
-	if (location.hash === hash) route();
-	else location.hash = hash;
+	if (location.hash !== hash) history.pushState(null, "", hash);
+	route();
 }
 // With no text it shows the log again, at the open entry.
 const filterBy = text => visit(text ? null : panel.index, text);
