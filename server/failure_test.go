@@ -81,6 +81,7 @@ func TestForPeer(t *testing.T) {
 		"open /a/b/c.idx: no such file":                         "open c.idx: no such file",
 		"/data/wal/01.seg, offset 4096, index 7: damaged":       "01.seg, offset 4096, index 7: damaged",
 		`rename "/a/x" to "/a/y": device`:                       `rename "x" to "y": device`,
+		"open /a:b/c,d/e.idx: no such file, and no /f/g: none":  "open e.idx: no such file, and no g: none",
 		"not stored: log is closed":                             "not stored: log is closed",
 		"blob 3f/9ac1 hashes to 1/2, want 5 / 6 and/or nothing": "blob 3f/9ac1 hashes to 1/2, want 5 / 6 and/or nothing",
 	} {

@@ -94,8 +94,9 @@ func appendFault(dst, id []byte, text string) []byte {
 	return append(appendString(append(dst, `{"error":`...), text), "}\n"...)
 }
 
-// directories matches the directories of absolute paths in an error.
-var directories = regexp.MustCompile(`(^|[\s"'(=])/(?:[^/:,"\s][^/:,"\n]*/)+`)
+// directories matches the directories of absolute paths in an error. A colon or a comma ends
+// the path, unless more of a name follows at once.
+var directories = regexp.MustCompile(`(^|[\s"'(=])/(?:[^/:,"\s](?:[^/:,"\n]|[:,][^/"\s])*/)+`)
 
 // failures are errors of the log. Peers are told what is wrong with which file; only the
 // server's own log says where that is.
