@@ -85,9 +85,8 @@ func (o Options) withDefaults(addr string) Options {
 
 // Client talks to one server. All methods may be called from any goroutine.
 type Client struct {
-	addr  string
-	opts  Options
-	token []byte // the line that begins every connection, if any
+	addr string
+	opts Options
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelCauseFunc
@@ -121,13 +120,6 @@ func Dial(ctx context.Context, addr string, options Options) (*Client, error) {
 	c := &Client{addr: addr, opts: options, room: semaphore.NewWeighted(options.MaxInFlight)}
 	c.once = newOnce(c)
 	c.waiters.New = func() any { return newWaiter() }
-	if options.Token != "" {
-		line, err := json.Marshal(map[string]string{"token": options.Token})
-		if err != nil {
-			return nil, err
-		}
-		c.token = append(line, '\n')
-	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	nc, err := c.connect(ctx)
 	if err != nil {
@@ -144,25 +136,39 @@ func Dial(ctx context.Context, addr string, options Options) (*Client, error) {
 }
 
 // connect opens a connection on which the token has been sent.
-func (c *Client) connect(ctx context.Context) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.opts.DialTimeout)
+func (c *Client) connect(ctx context.Context) (net.Conn, error) { return c.opts.connect(ctx, c.addr) }
+
+// Connect opens one connection to the server at addr as a Client does: with TLS, and the token
+// sent, as the options say. It is for conversations that a Client does not hold, such as that of a
+// replica. The caller closes it.
+func Connect(ctx context.Context, addr string, options Options) (net.Conn, error) {
+	return options.withDefaults(addr).connect(ctx, addr)
+}
+
+func (o Options) connect(ctx context.Context, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
-	nc, err := c.opts.DialContext(ctx, "tcp", c.addr)
+	nc, err := o.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, err
 	}
-	if c.opts.TLS != nil {
-		secured := tls.Client(nc, c.opts.TLS)
+	if o.TLS != nil {
+		secured := tls.Client(nc, o.TLS)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			nc.Close()
 			return nil, fmt.Errorf("TLS handshake: %w", err)
 		}
 		nc = secured
 	}
-	if len(c.token) > 0 {
+	if o.Token != "" {
+		line, err := json.Marshal(map[string]string{"token": o.Token})
+		if err != nil {
+			nc.Close()
+			return nil, err
+		}
 		deadline, _ := ctx.Deadline()
 		nc.SetWriteDeadline(deadline)
-		if _, err := nc.Write(c.token); err != nil {
+		if _, err := nc.Write(append(line, '\n')); err != nil {
 			nc.Close()
 			return nil, lost(err)
 		}

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
@@ -132,5 +133,25 @@ func TestTLS(t *testing.T) {
 	}
 	if head, err := dial(t, closed.addr, client.Options{TLS: authority.Client(t, clientCert, clientKey)}).Head(patient(t)); head != 500 {
 		t.Errorf("the head is %d, error %v, want 500", head, err)
+	}
+}
+
+// TestConnect: a connection of one's own is admitted as a Client's are.
+func TestConnect(t *testing.T) {
+	noLeaks(t)
+	h := serveWith(t, server.Config{Tokens: tokens})
+	for token, want := range map[string]string{"read": `{"current":true}`, "wrong": `{"error":"unauthorized"}`} {
+		nc, err := client.Connect(t.Context(), h.addr, client.Options{Token: token})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if _, err := nc.Write([]byte(`{"from":1,"read":1}` + "\n")); err != nil {
+			t.Fatal(err)
+		}
+		nc.SetReadDeadline(time.Now().Add(20 * time.Second))
+		if line, err := bufio.NewReader(nc).ReadString('\n'); strings.TrimSpace(line) != want {
+			t.Errorf("with the token %s the answer is %q, %v, want %s", token, line, err, want)
+		}
 	}
 }
