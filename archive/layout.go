@@ -1,0 +1,168 @@
+// Package archive keeps a copy of a log in a bucket: a Keeper follows the log of a running
+// server, and Open reads what is there, for restoring, checking and printing it.
+package archive
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"tcp-log-server/segment"
+)
+
+// The objects of an archive, below the bucket's prefix. docs/FORMAT.md describes them.
+//
+//	EPOCH                                the log's EPOCH, if it has one
+//	index/<first>                        a full file of the index, as it is in wal/
+//	log.json                             which log this is: LogInfo
+//	open/<first>-<offset>-<end>-<last>-<sum>   bytes of a segment that is not sealed yet
+//	owner/<number>                       who archives: Owner
+//	segments/<first>.seg                 a sealed segment, as it is in segments/
+//
+// An object of segments/, open/ or index/ never changes. The entries of the archive are those
+// of its segments and, after them, of the open objects that continue them; whatever does not
+// continue them does not count. So an archive is whole at every moment.
+const (
+	logKey       = "log.json"
+	epochKey     = "EPOCH"
+	indexDir     = "index/"
+	openDir      = "open/"
+	ownerDir     = "owner/"
+	segmentsDir  = "segments/"
+	layoutFormat = 1
+)
+
+// SegmentKey is the key of the sealed segment whose first index is first.
+func SegmentKey(first uint64) string { return segmentsDir + segment.Name(first) }
+
+// IndexKey is the key of the file of the index whose first record is that of first.
+func IndexKey(first uint64) string { return fmt.Sprintf("%s%020d", indexDir, first) }
+
+// parseSegmentKey is the inverse of SegmentKey.
+func parseSegmentKey(key string) (first uint64, ok bool) {
+	name, ok := strings.CutPrefix(key, segmentsDir)
+	if !ok {
+		return 0, false
+	}
+	return segment.ParseName(name)
+}
+
+// parseIndexKey is the inverse of IndexKey.
+func parseIndexKey(key string) (first uint64, ok bool) {
+	name, ok := strings.CutPrefix(key, indexDir)
+	if !ok || len(name) != 20 {
+		return 0, false
+	}
+	first, err := strconv.ParseUint(name, 10, 64)
+	return first, err == nil && first%segment.RecordsPerFile == 1
+}
+
+// Increment is an object with bytes of a segment that is not sealed yet: whole batches, and
+// in the first one of a segment its header before them.
+type Increment struct {
+	First       uint64 // index of the segment's first entry
+	Offset, End int64  // which bytes of the segment
+	Last        uint64 // index of the last entry in them
+	Sum         uint32 // checksum of the last batch in them
+}
+
+// Key is the key of the object.
+func (i Increment) Key() string {
+	return fmt.Sprintf("%s%020d-%010d-%010d-%020d-%08x", openDir, i.First, i.Offset, i.End, i.Last, i.Sum)
+}
+
+// parseIncrement is the inverse of Increment.Key.
+func parseIncrement(key string) (i Increment, ok bool) {
+	var sum uint32
+	n, err := fmt.Sscanf(key, openDir+"%d-%d-%d-%d-%x", &i.First, &i.Offset, &i.End, &i.Last, &sum)
+	i.Sum = sum
+	return i, n == 5 && err == nil && i.Key() == key && i.Offset >= 0 && i.Offset < i.End && i.Last >= i.First
+}
+
+// LogInfo is the content of log.json.
+type LogInfo struct {
+	Format int    `json:"format"`
+	Store  string `json:"store"` // the id of the log, in hex
+}
+
+// Owner is the content of an object of owner/. The one with the highest number is the server
+// that archives; every start of a server makes one.
+type Owner struct {
+	Instance string `json:"instance"` // that of the directory: see Local
+	Run      string `json:"run"`      // random, another one for each start
+	Host     string `json:"host"`     // for people
+	Time     string `json:"time"`     // when it began, RFC 3339
+}
+
+// ownerKey is the key of the owner with the number n.
+func ownerKey(n uint64) string { return fmt.Sprintf("%s%020d", ownerDir, n) }
+
+// parseOwnerKey is the inverse of ownerKey.
+func parseOwnerKey(key string) (n uint64, ok bool) {
+	name, ok := strings.CutPrefix(key, ownerDir)
+	if !ok || len(name) != 20 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(name, 10, 64)
+	return n, err == nil && n > 0
+}
+
+// LocalName is the file, in the directory of a log, that says where its archive is.
+const LocalName = "ARCHIVE"
+
+// TempName is the file, in the directory of a log, in which a segment is made for the
+// archive of entries that are in blobs alone. One that is found is stray.
+const TempName = "archive.tmp"
+
+// Local is the content of LocalName, one line of JSON.
+type Local struct {
+	URL string `json:"url"`
+	// Instance is the random name of this directory for the archive: a copy of the log
+	// in another directory does not have it.
+	Instance string `json:"instance"`
+	// Through is the index through which entries have been removed here because the
+	// archive has them, 0 if none have been.
+	Through uint64 `json:"through"`
+}
+
+// ReadLocal reads LocalName in the directory data of a log; ok is false if there is none.
+func ReadLocal(data string) (l Local, ok bool, err error) {
+	path := filepath.Join(data, LocalName)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return l, false, nil
+	}
+	if err != nil {
+		return l, false, err
+	}
+	if err := json.Unmarshal(b, &l); err != nil || l.URL == "" || l.Instance == "" {
+		return l, false, fmt.Errorf("%w: %s is not the JSON of an archive's url and instance (%v): restore it from a copy, or, if no entries have been removed for the archive, remove it and set ARCHIVE_TAKE_OVER=1", segment.ErrDamaged, path, err)
+	}
+	return l, true, nil
+}
+
+// WriteLocal writes LocalName durably, in the place of the one that is there.
+func WriteLocal(data string, l Local) error {
+	b, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	tmp := filepath.Join(data, LocalName+".tmp")
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(b, '\n'))
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return segment.Rename(tmp, filepath.Join(data, LocalName))
+}
