@@ -3,12 +3,7 @@
 package archive
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -93,7 +88,7 @@ type LogInfo struct {
 // Owner is the content of an object of owner/. The one with the highest number is the server
 // that archives; every start of a server makes one.
 type Owner struct {
-	Instance string `json:"instance"` // that of the directory: see Local
+	Instance string `json:"instance"` // that of the directory: segment.Archived has it
 	Run      string `json:"run"`      // random, another one for each start
 	Host     string `json:"host"`     // for people
 	Time     string `json:"time"`     // when it began, RFC 3339
@@ -112,57 +107,6 @@ func parseOwnerKey(key string) (n uint64, ok bool) {
 	return n, err == nil && n > 0
 }
 
-// LocalName is the file, in the directory of a log, that says where its archive is.
-const LocalName = "ARCHIVE"
-
 // TempName is the file, in the directory of a log, in which a segment is made for the
 // archive of entries that are in blobs alone. One that is found is stray.
 const TempName = "archive.tmp"
-
-// Local is the content of LocalName, one line of JSON.
-type Local struct {
-	URL string `json:"url"`
-	// Instance is the random name of this directory for the archive: a copy of the log
-	// in another directory does not have it.
-	Instance string `json:"instance"`
-	// Through is the index through which entries have been removed here because the
-	// archive has them, 0 if none have been.
-	Through uint64 `json:"through"`
-}
-
-// ReadLocal reads LocalName in the directory data of a log; ok is false if there is none.
-func ReadLocal(data string) (l Local, ok bool, err error) {
-	path := filepath.Join(data, LocalName)
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return l, false, nil
-	}
-	if err != nil {
-		return l, false, err
-	}
-	if err := json.Unmarshal(b, &l); err != nil || l.URL == "" || l.Instance == "" {
-		return l, false, fmt.Errorf("%w: %s is not the JSON of an archive's url and instance (%v): restore it from a copy, or, if no entries have been removed for the archive, remove it and set ARCHIVE_TAKE_OVER=1", segment.ErrDamaged, path, err)
-	}
-	return l, true, nil
-}
-
-// WriteLocal writes LocalName durably, in the place of the one that is there.
-func WriteLocal(data string, l Local) error {
-	b, err := json.Marshal(l)
-	if err != nil {
-		return err
-	}
-	tmp := filepath.Join(data, LocalName+".tmp")
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return segment.Rename(tmp, filepath.Join(data, LocalName))
-}

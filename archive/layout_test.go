@@ -30,17 +30,3 @@ func TestKeysParseBack(t *testing.T) {
 		}
 	}
 }
-
-func TestLocalIsWrittenAndRead(t *testing.T) {
-	dir := t.TempDir()
-	if _, ok, err := ReadLocal(dir); ok || err != nil {
-		t.Fatalf("an empty directory has an archive: %v, %v", ok, err)
-	}
-	want := Local{URL: "file:///a", Instance: "x", Through: 4}
-	if err := WriteLocal(dir, want); err != nil {
-		t.Fatal(err)
-	}
-	if got, ok, err := ReadLocal(dir); got != want || !ok || err != nil {
-		t.Errorf("reads %+v, %v, %v, want %+v", got, ok, err, want)
-	}
-}
