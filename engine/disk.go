@@ -45,7 +45,7 @@ type disk struct {
 	full chan *segment.Writer // segments to seal
 	work sync.WaitGroup       // the sealer and the settler
 
-	create  func(dir string, h segment.Header) (*segment.Writer, error)
+	create  func(dir string, h segment.Header, limit int64) (*segment.Writer, error)
 	unlink  func(path string) error // removes a segment, durably
 	index   *segment.Index          // nil when kept in memory
 	blobs   *segment.Blobs          // nil when kept in memory

@@ -73,7 +73,7 @@ func buildGolden(t *testing.T, dir string) {
 
 	next, sum := uint64(1), uint32(0)
 	for i, batches := range goldenContents {
-		w, err := segment.Create(segments, segment.Header{Store: id, First: next, Created: at.UnixMicro(), Prev: sum})
+		w, err := segment.Create(segments, segment.Header{Store: id, First: next, Created: at.UnixMicro(), Prev: sum}, 1<<20)
 		must(err)
 		for _, entries := range batches {
 			at = at.Add(1500 * time.Millisecond)

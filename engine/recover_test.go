@@ -268,7 +268,7 @@ func TestRecovered(t *testing.T) {
 		{"the last segment was begun and nothing more", func(s *storeFiles) {
 			l, err := segment.CaptureFile(s.seg(-1))
 			s.must(err)
-			w, err := segment.Create(filepath.Dir(s.seg(0)), segment.Header{Store: l.Header.Store, First: l.Last + 1, Prev: l.Sum})
+			w, err := segment.Create(filepath.Dir(s.seg(0)), segment.Header{Store: l.Header.Store, First: l.Last + 1, Prev: l.Sum}, 1<<20)
 			s.must(err)
 			s.must(w.Close())
 		}, 120},

@@ -26,7 +26,7 @@ func TestResidueEndsAppends(t *testing.T) {
 		t.Fatal(err)
 	}
 	create := d.create
-	d.create = func(string, segment.Header) (*segment.Writer, error) {
+	d.create = func(string, segment.Header, int64) (*segment.Writer, error) {
 		d.create = create
 		return nil, &segment.ResidueError{Path: path, Err: errors.New("the disk said no")}
 	}
@@ -62,7 +62,7 @@ func TestStartOnResidue(t *testing.T) {
 		{"without zeros", made.firsts[1] + 2, func(s *storeFiles, path string) { s.must(os.Truncate(path, segment.HeaderSize)) }, true},
 		{"of another store", made.firsts[1] + 2, func(s *storeFiles, path string) {
 			s.must(os.Remove(path))
-			w, err := segment.Create(filepath.Dir(path), segment.Header{Store: segment.StoreID{9}, First: made.firsts[1] + 2})
+			w, err := segment.Create(filepath.Dir(path), segment.Header{Store: segment.StoreID{9}, First: made.firsts[1] + 2}, 1<<20)
 			s.must(err)
 			s.must(w.Close())
 		}, false},
@@ -87,7 +87,7 @@ func TestStartOnResidue(t *testing.T) {
 			dir := filepath.Join(s.config.Data, "segments")
 			sound, err := segment.CaptureFile(filepath.Join(dir, segment.Name(made.firsts[0])))
 			s.must(err)
-			w, err := segment.Create(dir, segment.Header{Store: sound.Header.Store, First: tt.first, Prev: 1})
+			w, err := segment.Create(dir, segment.Header{Store: sound.Header.Store, First: tt.first, Prev: 1}, 1<<20)
 			s.must(err)
 			s.must(w.Close())
 			if tt.spoil != nil {

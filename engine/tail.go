@@ -113,7 +113,7 @@ func (d *disk) cutTorn() error {
 
 // begin begins a segment, and makes it the open one.
 func (d *disk) begin(h segment.Header) error {
-	w, err := d.create(d.dir, h)
+	w, err := d.create(d.dir, h, d.cfg.SegmentSize)
 	if err != nil {
 		errors.As(err, &d.residue)
 		return err

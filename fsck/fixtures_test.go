@@ -268,7 +268,7 @@ func putResidues(t testing.TB, dir string) {
 	h, err := segment.ParseHeader(b)
 	must(t, err)
 	for _, first := range []uint64{30, 57} {
-		w, err := segment.Create(segmentDir(dir), segment.Header{Store: h.Store, First: first, Prev: 1})
+		w, err := segment.Create(segmentDir(dir), segment.Header{Store: h.Store, First: first, Prev: 1}, 1<<20)
 		must(t, err)
 		must(t, w.Close())
 		old := time.Now().Add(-time.Hour)

@@ -34,7 +34,7 @@ var testTime = time.UnixMicro(1750000000000000)
 func build(t testing.TB, seal bool, counts ...int) *built {
 	t.Helper()
 	h := Header{Store: testStore, First: 100, Created: 1, Prev: 5}
-	w, err := Create(t.TempDir(), h)
+	w, err := Create(t.TempDir(), h, firstFill)
 	if err != nil {
 		t.Fatal(err)
 	}

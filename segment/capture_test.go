@@ -28,7 +28,7 @@ func newStore(t testing.TB) *stored {
 	h := Header{Store: testStore, First: 1}
 	var recs []Record
 	for _, counts := range [][]int{{2, 2}, {2, 2}, {2, 1}} {
-		w, err := Create(s.dirs.Segments(), h)
+		w, err := Create(s.dirs.Segments(), h, firstFill)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,13 +155,13 @@ func TestCaptureDamage(t *testing.T) {
 		}, "1-4-4 5-8-8 9-10-11", ""}, // a torn write, were it not for the index
 		{"another store's segment", func(t *testing.T, s *stored) {
 			h := Header{Store: StoreID{7}, First: 12}
-			if _, err := Create(s.dirs.Segments(), h); err != nil {
+			if _, err := Create(s.dirs.Segments(), h, firstFill); err != nil {
 				t.Fatal(err)
 			}
 		}, "1-4-4 5-8-8 9-11-11 12-11-11", "belongs to store 07"},
 		{"another checksum", func(t *testing.T, s *stored) {
 			h := Header{Store: testStore, First: 12}
-			if _, err := Create(s.dirs.Segments(), h); err != nil {
+			if _, err := Create(s.dirs.Segments(), h, firstFill); err != nil {
 				t.Fatal(err)
 			}
 		}, "1-4-4 5-8-8 9-11-11 12-11-11", "follows checksum"},
@@ -202,7 +202,7 @@ func TestCaptureResidue(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	for _, first := range []uint64{7, 10} {
-		w, err := Create(s.dirs.Segments(), Header{Store: testStore, First: first})
+		w, err := Create(s.dirs.Segments(), Header{Store: testStore, First: first}, firstFill)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +269,7 @@ func TestCaptureLive(t *testing.T) {
 		h := Header{Store: testStore, First: 1}
 		var paths []string
 		for {
-			w, err := Create(dirs.Segments(), h)
+			w, err := Create(dirs.Segments(), h, firstFill)
 			if err != nil {
 				t.Error(err)
 				return

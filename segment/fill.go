@@ -4,8 +4,9 @@ package segment
 // already have their blocks moves no metadata and takes about half the time. But the
 // first sync after the zeros has to wait for them and for the metadata that they move.
 const (
-	// firstFill is how far a new segment is filled before its first batch.
-	firstFill = 1 << 20
+	// firstFill is how far a new segment is filled before its first batch, unless it will
+	// end before that.
+	firstFill int64 = 1 << 20
 	// fillLong is how many zeros are written at a time: with small batches fewer than
 	// one sync in a hundred waits for them.
 	fillLong = 1 << 20

@@ -233,7 +233,7 @@ func (unsynced) Datasync() error { return nil }
 // and seals, without ever being told of damage or of an end too late.
 func TestReaderFollowsWriter(t *testing.T) {
 	t.Parallel()
-	w, err := Create(t.TempDir(), Header{Store: testStore, First: 1})
+	w, err := Create(t.TempDir(), Header{Store: testStore, First: 1}, firstFill)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +274,7 @@ func TestReaderFollowsWriter(t *testing.T) {
 // TestLargeBatches crosses the reader's window in every way.
 func TestLargeBatches(t *testing.T) {
 	t.Parallel()
-	w, err := Create(t.TempDir(), Header{Store: testStore, First: 1})
+	w, err := Create(t.TempDir(), Header{Store: testStore, First: 1}, firstFill)
 	if err != nil {
 		t.Fatal(err)
 	}

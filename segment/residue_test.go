@@ -66,7 +66,7 @@ func TestFailedCreateLeavesNoName(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
 			h := Header{Store: testStore, First: 100}
-			_, err := create(&tt.fault, dir, h)
+			_, err := create(&tt.fault, dir, h, firstFill)
 			if !errors.Is(err, errDisk) {
 				t.Fatalf("error is %v, want the disk's", err)
 			}
@@ -82,7 +82,7 @@ func TestFailedCreateLeavesNoName(t *testing.T) {
 			if got := names(t, dir); len(got) != 0 {
 				t.Errorf("left is %v, want nothing", got)
 			}
-			w, err := create(&tt.fault, dir, h)
+			w, err := create(&tt.fault, dir, h, firstFill)
 			if err != nil {
 				t.Fatalf("the next try: %v", err)
 			}
@@ -95,7 +95,7 @@ func TestFailedCreateLeavesNoName(t *testing.T) {
 func TestResidueOfAnother(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	_, err := create(&failingNames{sync: 1, remove: 1}, dir, Header{Store: testStore, First: 100})
+	_, err := create(&failingNames{sync: 1, remove: 1}, dir, Header{Store: testStore, First: 100}, firstFill)
 	var left *ResidueError
 	if !errors.As(err, &left) {
 		t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 // and where the last batch begins and ends.
 func tailOf(t *testing.T, shift, size int, proved bool) (b []byte, from, to int) {
 	t.Helper()
-	w, err := Create(t.TempDir(), Header{Store: testStore, First: 100})
+	w, err := Create(t.TempDir(), Header{Store: testStore, First: 100}, firstFill)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +222,7 @@ func TestProve(t *testing.T) {
 	f.sync = errDisk
 	refused(t, w, f, w.Prove())
 
-	empty, err := Create(t.TempDir(), Header{Store: testStore, First: 100})
+	empty, err := Create(t.TempDir(), Header{Store: testStore, First: 100}, firstFill)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,13 +52,16 @@ func (osDirNames) Remove(path string) error     { return os.Remove(path) }
 func (osDirNames) Sync(d *openDir) error        { return d.sync() }
 
 // Create makes the segment that begins with header h in dir and opens it for
-// appending. When it returns, the file and its name are durable.
+// appending. When it returns, the file and its name are durable. limit is where the
+// segment will end, see Room.
 //
 // It writes and syncs NextName, renames it, syncs dir. After an error the
 // segment's name is gone, and durably so, unless the error is a *ResidueError.
-func Create(dir string, h Header) (*Writer, error) { return create(osDirNames{}, dir, h) }
+func Create(dir string, h Header, limit int64) (*Writer, error) {
+	return create(osDirNames{}, dir, h, limit)
+}
 
-func create(n dirNames, dir string, h Header) (*Writer, error) {
+func create(n dirNames, dir string, h Header, limit int64) (*Writer, error) {
 	tmp, path := filepath.Join(dir, NextName), filepath.Join(dir, Name(h.First))
 	// Both are opened at once, so that no other goroutine takes the last descriptor between.
 	d, err := openNames(dir)
@@ -75,9 +78,10 @@ func create(n dirNames, dir string, h Header) (*Writer, error) {
 		n.Remove(tmp)
 		return nil, fmt.Errorf("create segment %s: %w", path, err)
 	}
-	b := h.appendTo(make([]byte, 0, firstFill))
+	filled := max(HeaderSize, min(firstFill, limit))
+	b := h.appendTo(make([]byte, 0, filled))
 	sum := Checksum(b[:60])
-	if _, err := f.WriteAt(b[:cap(b)], 0); err != nil {
+	if _, err := f.WriteAt(b[:filled], 0); err != nil {
 		return fail(err)
 	}
 	if err := fdatasync(f); err != nil {
@@ -108,7 +112,7 @@ func create(n dirNames, dir string, h Header) (*Writer, error) {
 		return nil, fmt.Errorf("create segment %s: %w", path, err)
 	}
 	s := &Segment{Path: path, Header: h, last: h.First - 1, end: HeaderSize, sum: sum}
-	return &Writer{Segment: s, f: osFile{f}, filled: firstFill}, nil
+	return &Writer{Segment: s, f: osFile{f}, filled: filled}, nil
 }
 
 // ResidueError: Create failed after it had given the segment its name, and the

@@ -63,7 +63,7 @@ func (f *faulty) BeginWriting(off, n int64) {
 // newFaulty makes a segment with one durable batch of one entry, index 100.
 func newFaulty(t *testing.T) (*Writer, *faulty) {
 	t.Helper()
-	w, err := Create(t.TempDir(), Header{Store: testStore, First: 100})
+	w, err := Create(t.TempDir(), Header{Store: testStore, First: 100}, firstFill)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -277,7 +277,7 @@ func TestCreate(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, NextName), []byte("stray"))
 	h := Header{Store: testStore, First: 7, Created: 1, Prev: 2}
-	w, err := Create(dir, h)
+	w, err := Create(dir, h, firstFill)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,13 +285,13 @@ func TestCreate(t *testing.T) {
 		t.Errorf("directory holds %q, want the segment alone", got)
 	}
 	b := readFile(t, w.Path)
-	if got, err := ParseHeader(b); err != nil || got != h || !allZero(b[HeaderSize:]) || len(b) != firstFill {
+	if got, err := ParseHeader(b); err != nil || got != h || !allZero(b[HeaderSize:]) || int64(len(b)) != firstFill {
 		t.Errorf("file has %d bytes, header %+v, %v", len(b), got, err)
 	}
 	if fi, err := os.Stat(w.Path); err != nil || fi.Mode().Perm() != filePerm {
 		t.Errorf("permissions are %v, want %v", fi.Mode(), os.FileMode(filePerm))
 	}
-	if _, err := Create(dir, h); err == nil || !strings.Contains(err.Error(), "exists already") {
+	if _, err := Create(dir, h, firstFill); err == nil || !strings.Contains(err.Error(), "exists already") {
 		t.Errorf("a second one: %v", err)
 	}
 	if got := readFile(t, w.Path); !bytes.Equal(got, b) || len(names(t, dir)) != 1 {
@@ -303,14 +303,14 @@ func TestCreate(t *testing.T) {
 	if got := len(readFile(t, w.Path)); got != HeaderSize {
 		t.Errorf("closed, an empty segment has %d bytes, want %d", got, HeaderSize)
 	}
-	if _, err := Create(filepath.Join(dir, "none"), h); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Create(filepath.Join(dir, "none"), h, firstFill); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no directory: %v", err)
 	}
 }
 
 func TestRoom(t *testing.T) {
 	t.Parallel()
-	w, err := Create(t.TempDir(), Header{Store: testStore, First: 1})
+	w, err := Create(t.TempDir(), Header{Store: testStore, First: 1}, firstFill)
 	if err != nil {
 		t.Fatal(err)
 	}
