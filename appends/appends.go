@@ -1,5 +1,5 @@
-// Package appends has what an append to a log is given and what it gives back: the values
-// that package server and an implementation of its interface Log exchange.
+// Package appends has the values that package server and an implementation of its interface Log
+// exchange: what an append is given and what it gives back, and what copies of a log compare.
 package appends
 
 import "fmt"

@@ -8,7 +8,13 @@ import (
 )
 
 // ErrLost: fsck has recorded that the entry is lost for good.
-var ErrLost = errors.New("lost, as recorded by fsck")
+var ErrLost error = lostError{}
+
+// lostError is the type of ErrLost. Its method Lost is for packages that do not import this one.
+type lostError struct{}
+
+func (lostError) Error() string { return "lost, as recorded by fsck" }
+func (lostError) Lost() bool    { return true }
 
 // EntriesFunc gets a run of entries that were committed at time, in µs since 1970
 // UTC: count of them from index first on, each followed by a newline in entries,

@@ -37,9 +37,19 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 		return nil, true, cut
 	}
 	g.entries = entries
+	if bad == nil && (c.replica != nil || m.Kind == message.Replicate) {
+		if end, err = r.stream(&m), c.flush(g); err != nil {
+			return nil, true, err
+		}
+		return newGroup(c), end, nil
+	}
 	if bad == nil && m.Kind == message.Token && r.greeted {
 		m.Kind, m.Fault = message.Invalid, "invalid message: a token is accepted only as the first message"
 	}
+	if bad == nil && m.Kind == message.Durable {
+		m.Kind, m.Fault = message.Invalid, `invalid message: "durable" is accepted only after "replicate"`
+	}
+	r.begun = r.begun || bad == nil && m.Kind != message.Token
 	if bad == nil && (m.Kind == message.Write || m.Kind == message.Invalid) {
 		r.greeted = true
 		if m.Kind == message.Write {
@@ -70,12 +80,14 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 	}
 	r.other, r.greeted = r.other || m.Kind != message.Write, true
 	switch {
-	case m.Kind == message.Read && !c.rights.Read:
+	case (m.Kind == message.Read || m.Kind == message.Digest) && !c.rights.Read:
 		c.server.counts.unauthorized.Add(1)
 		if r.mayLog() {
 			c.log.Warn().Str("event", "unauthorized").Msg("a read without the right to it")
 		}
 		err = c.fault(m.ID, "unauthorized: this token may not read")
+	case m.Kind == message.Digest:
+		err = r.digest(m.Copy)
 	case m.Kind == message.Stat:
 		err = r.stat()
 	}

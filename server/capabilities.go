@@ -14,7 +14,7 @@ type Capabilities struct {
 // ignores members that it does not know, so a client must look for them here before it relies
 // on one: {"id":"x","entry":{},"if":41} is stored by an old server whatever its head is.
 func Features() []string {
-	return []string{"entries", "hash", "if", "last", "once", "receipt", "scan", "since", "through", "time", "where"}
+	return []string{"digest", "entries", "hash", "if", "last", "once", "receipt", "replicate", "scan", "since", "through", "time", "where"}
 }
 
 // Capabilities returns what the server can do.

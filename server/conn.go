@@ -45,6 +45,10 @@ type conn struct {
 	filter share // what a read's filter takes; see holdFilter
 	quiet  bool  // its beginning and its end are logged at debug level
 
+	relayed bool     // it is a conversation: see Converse
+	replica *replica // once it is a replication stream; the reader's
+	streams bool     // it is one, or about to be; the server's mu guards this
+
 	awaiting context.Context // for the reader's waits that end with Shutdown too; nil until one is due
 }
 
@@ -138,6 +142,7 @@ func (c *conn) converse(received []byte) {
 	}
 	writing.Wait()
 	c.dropFilter() // that of a read which was not to end
+	c.endStream()
 }
 
 // keepAlive has the kernel give up a silent peer after two minutes.
@@ -257,6 +262,20 @@ func (c *conn) submit(g *group) error {
 // awaitOnce waits until the log can tell whether it holds an entry. Everything before has been
 // submitted. The error refuses the writes that need to know.
 func (c *conn) awaitOnce() error {
+	if c.server.log.AwaitOnce(atOnce) == nil {
+		return nil
+	}
+	c.outbox.startRead() // which may come with what waits here
+	ctx := c.untilShutdown()
+	err := c.server.log.AwaitOnce(ctx)
+	if ctx.Err() != nil {
+		err = errStopping
+	}
+	return err
+}
+
+// untilShutdown returns a context for the reader that ends with Shutdown, or the connection.
+func (c *conn) untilShutdown() context.Context {
 	if c.awaiting == nil {
 		ctx, stop := context.WithCancel(c.ctx)
 		c.outbox.mu.Lock()
@@ -266,15 +285,7 @@ func (c *conn) awaitOnce() error {
 		c.awaiting, c.outbox.unwait = ctx, stop
 		c.outbox.mu.Unlock()
 	}
-	if c.server.log.AwaitOnce(atOnce) == nil {
-		return nil
-	}
-	c.outbox.startRead() // which may come with what waits here
-	err := c.server.log.AwaitOnce(c.awaiting)
-	if c.awaiting.Err() != nil {
-		err = errStopping
-	}
-	return err
+	return c.awaiting
 }
 
 // atOnce is for what must not wait.

@@ -92,7 +92,7 @@ func (s *Server) Converse(nc net.Conn, with Conversation) error {
 // newConversation returns the connection of a conversation.
 func newConversation(s *Server, nc net.Conn, with *Conversation) *conn {
 	c := newPlainConn(s, nc)
-	c.quiet = true
+	c.quiet, c.relayed = true, true
 	c.writer.onReply = with.OnReply
 	if with.Form != Messages {
 		terms := message.NewTerms(with.On, with.Receipt)

@@ -19,7 +19,7 @@ import (
 
 // notMessage answers {}, notObject answers [].
 const (
-	notMessage = `{"error":"invalid message: it has no member \"entries\", \"entry\", \"from\", \"last\", \"since\", \"stat\" or \"token\""}`
+	notMessage = `{"error":"invalid message: it has no member \"digest\", \"durable\", \"entries\", \"entry\", \"from\", \"last\", \"replicate\", \"since\", \"stat\" or \"token\""}`
 	notObject  = `{"error":"invalid message: it is an array, want an object"}`
 )
 

@@ -25,6 +25,7 @@ type outbox struct {
 	unsent   int64    // bytes of replies and asides that are pending or not yet sent
 	prepared *request // a read that is about to start; acked waits for it
 	request  *request // a read that the writer has not yet taken
+	replica  *replica // once the connection is a replication stream
 	reading  bool     // from the parsing of a read until its last line
 	end      ending
 	why      error  // with endInvalid

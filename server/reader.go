@@ -64,6 +64,7 @@ type reader struct {
 	unlogged uint64 // bad messages that have none
 
 	greeted  bool // a message has come, so a token is no longer accepted
+	begun    bool // a message other than a token has come, so "replicate" is no longer accepted
 	other    bool // something other than a write has come since the last read
 	onlySeen int  // reads since the last that brought anything but whole lines of writes
 }

@@ -133,6 +133,9 @@ type Server struct {
 	counts  counts
 	readers readers
 
+	replicas replicas
+	digests  chan struct{} // one for each digest being made
+
 	reauthorized atomic.Uint64 // rounds of Reauthorize; changes under mu
 
 	mu        sync.Mutex
@@ -142,7 +145,8 @@ type Server struct {
 	idle      *list.List // those of places on which no client is admitted, the oldest first
 	listeners map[net.Listener]struct{}
 	stopping  bool
-	running   sync.WaitGroup // connections
+	running   sync.WaitGroup // connections, except for replication streams
+	streaming sync.WaitGroup // replication streams
 }
 
 // ErrServerClosed is returned by Serve after Shutdown.
@@ -176,6 +180,8 @@ func New(log Log, config Config) *Server {
 		unknown:   list.New(),
 		idle:      list.New(),
 		listeners: make(map[net.Listener]struct{}),
+		replicas:  replicas{set: make(map[*replica]struct{})},
+		digests:   make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 	}
 }
 
@@ -329,8 +335,13 @@ func (s *Server) admitted(c *conn) {
 func (s *Server) leave(c *conn) {
 	s.mu.Lock()
 	s.remove(c)
+	streams := c.streams
 	s.mu.Unlock()
-	s.running.Done()
+	if streams {
+		s.streaming.Done()
+	} else {
+		s.running.Done()
+	}
 }
 
 func (s *Server) isStopping() bool {
@@ -340,17 +351,16 @@ func (s *Server) isStopping() bool {
 }
 
 // Shutdown stops accepting connections and reading from them. Writes that were accepted
-// are acknowledged, then each connection is closed. When ctx is done, connections that
-// are still open are cut and ctx's error is returned.
+// are acknowledged, then each connection is closed. Replicas come last, so that they get what
+// these writes stored, and can say so if the acknowledgements wait for them. When ctx is done,
+// connections that are still open are cut and ctx's error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.stopping = true
 	for ln := range s.listeners {
 		ln.Close()
 	}
-	for c := range s.conns {
-		c.interrupt()
-	}
+	s.interrupt(false)
 	for p := range s.places {
 		if p.waits != nil {
 			p.yield()
@@ -360,6 +370,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		s.running.Wait()
+		s.mu.Lock()
+		s.interrupt(true)
+		s.mu.Unlock()
+		s.streaming.Wait()
 		close(done)
 	}()
 	select {

@@ -45,6 +45,8 @@ type writer struct {
 	awaiting int      // groups that were pending then
 	onReply  func(Outcome)
 
+	replica *replica // once the connection is a replication stream
+
 	read    *request
 	cursor  cursor          // of read, for Server.Stats
 	moved   <-chan struct{} // closed once the head that was followed to has moved on
@@ -83,8 +85,13 @@ func (w *writer) wait() error {
 	w.shrink()
 	w.repliesOnly = w.read == nil && len(w.acks) == 0
 	var quiet <-chan time.Time
-	if w.read != nil && w.read.owesAt() {
+	switch {
+	case w.read != nil && w.read.owesAt():
 		timer := time.NewTimer(time.Until(w.read.toldAt.Add(w.conn.server.atAfter)))
+		defer timer.Stop()
+		quiet = timer.C
+	case w.replica != nil:
+		timer := time.NewTimer(time.Until(w.replica.toldAt.Add(headEvery)))
 		defer timer.Stop()
 		quiet = timer.C
 	}
@@ -115,6 +122,7 @@ func (w *writer) collect() {
 	if o.request != nil {
 		w.read, o.request = o.request, nil
 	}
+	w.replica = o.replica
 	w.ending, w.awaiting = o.end, o.pending+len(o.acked)
 	o.mu.Unlock()
 	if asides > 0 {
@@ -125,11 +133,14 @@ func (w *writer) collect() {
 // finished reports whether everything that is due has been gathered.
 func (w *writer) finished() bool {
 	return w.ending != endNot && w.awaiting == 0 && len(w.acks) == 0 &&
-		(w.read == nil || w.read.current || w.ending != endInput)
+		(w.read == nil || w.read.current || w.ending != endInput) || w.replica != nil && w.replica.over
 }
 
 // advance gathers what can be sent now.
 func (w *writer) advance() error {
+	if w.replica != nil {
+		return w.ship()
+	}
 	if w.read != nil && !w.read.current {
 		if err := w.history(); err != nil {
 			return err

@@ -19,6 +19,10 @@ const (
 	Read
 	Token // admits a peer, if it comes first
 	Stat
+	// What copies of a log say and ask.
+	Replicate // makes the connection a replication stream
+	Durable   // how far the replica of the stream is on disk
+	Digest    // of a range of entries
 )
 
 // MaxID is how long an id may be, in bytes of JSON text: the server keeps it until it has
@@ -41,6 +45,8 @@ type Message struct {
 	Query *Query
 	// Token is the JSON text of the token.
 	Token []byte
+	// Copy is what a message of a copy says.
+	Copy *Copy
 }
 
 var (
@@ -111,6 +117,7 @@ type parser struct {
 	twice                              string   // the name of a field that has come twice
 	terms                              *terms   // of a write; nil if there are none
 	options                            *options // of a read; nil if there are none
+	copies                             *copies  // of a copy; nil if there are none
 }
 
 // member parses the value of the member with the given name, a JSON string.
@@ -138,6 +145,12 @@ func (p *parser) member(name []byte) error {
 		return p.field(&p.token, "token", func(text []byte) bool { return len(text) > 0 && text[0] == '"' })
 	case `"stat"`:
 		return p.field(&p.stat, "stat", func(text []byte) bool { return string(text) == "true" })
+	case `"digest"`:
+		return p.copied(copyDigest)
+	case `"durable"`:
+		return p.copied(copyDurable)
+	case `"replicate"`:
+		return p.copied(copyReplicate)
 	}
 	return p.option(name)
 }
@@ -184,8 +197,10 @@ func (p *parser) message() Message {
 		m.Kind, m.Fault = Token, p.fault(&p.token, "token", "a string")
 	case p.stat.seen != absent:
 		m.Kind, m.Fault = Stat, p.fault(&p.stat, "stat", "true")
+	case p.copies != nil:
+		m.Kind, m.Copy, m.Fault = p.copy()
 	default:
-		m.Fault = `it has no member "entries", "entry", "from", "last", "since", "stat" or "token"`
+		m.Fault = `it has no member "digest", "durable", "entries", "entry", "from", "last", "replicate", "since", "stat" or "token"`
 	}
 	if m.Fault == "" {
 		return m

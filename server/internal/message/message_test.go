@@ -16,7 +16,7 @@ func wantFault(t *testing.T, line, id, fault string) {
 	}
 }
 
-const noMember = `invalid message: it has no member "entries", "entry", "from", "last", "since", "stat" or "token"`
+const noMember = `invalid message: it has no member "digest", "durable", "entries", "entry", "from", "last", "replicate", "since", "stat" or "token"`
 
 // TestBadTerms: a write that asks for something in a way that means nothing is refused.
 func TestBadTerms(t *testing.T) {
@@ -68,7 +68,7 @@ func TestNoMember(t *testing.T) {
 	for _, name := range regexp.MustCompile(`"\w+"`).FindAllString(noMember, -1) {
 		begin[name] = true
 	}
-	for _, name := range strings.Fields(`"entries" "entry" "from" "last" "since" "stat" "token" "if" "once" "receipt" "hash" "scan" "through" "time" "where" "x"`) {
+	for _, name := range strings.Fields(`"digest" "durable" "entries" "entry" "from" "last" "replicate" "since" "stat" "token" "if" "once" "receipt" "hash" "scan" "through" "time" "where" "x"`) {
 		m, _, err := Parse([]byte(`{`+name+`:null}`), nil)
 		if err != nil || (m.Fault == noMember) == begin[name] {
 			t.Errorf("an object with nothing but %s has the fault %q and error %v", name, m.Fault, err)

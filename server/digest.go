@@ -1,0 +1,42 @@
+package server
+
+import (
+	"fmt"
+	"strconv"
+
+	"tcp-log-server/server/internal/message"
+)
+
+// digest answers with the digest of a range of entries. Only a few are made at once: each takes
+// a processor and reads from the disk.
+func (r *reader) digest(m *message.Copy) error {
+	c := r.conn
+	s := c.server
+	log, ok := s.log.(copiedLog)
+	if !ok {
+		return c.fault(nil, errUncopied.Error())
+	}
+	if head, _ := s.local(); m.Through > head {
+		return c.fault(nil, fmt.Sprintf("digest of %d to %d: the head is %d", m.From, m.Through, head))
+	}
+	ctx := c.untilShutdown()
+	select {
+	case s.digests <- struct{}{}:
+		defer func() { <-s.digests }()
+	case <-ctx.Done():
+	}
+	d, err := log.Digest(ctx, m.From, m.Through)
+	switch {
+	case c.ctx.Err() != nil:
+		return err
+	case ctx.Err() != nil:
+		return c.fault(nil, fmt.Sprintf("digest of %d to %d: the server is shutting down", m.From, m.Through))
+	case err != nil:
+		return c.fault(nil, fmt.Sprintf("digest of %d to %d: %v", m.From, m.Through, s.failures.forPeer(err)))
+	}
+	line := appendHash([]byte(`{"digest":`), d.Entries[:])
+	line = appendHash(append(line, `,"times":`...), d.Times[:])
+	line = strconv.AppendUint(append(line, `,"from":`...), m.From, 10)
+	line = strconv.AppendUint(append(line, `,"through":`...), m.Through, 10)
+	return c.aside(append(line, "}\n"...))
+}

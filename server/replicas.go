@@ -1,0 +1,276 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tcp-log-server/appends"
+	"tcp-log-server/server/internal/message"
+)
+
+// copiedLog is a Log of which there can be replicas. A Log need not be one: then none are
+// served.
+type copiedLog interface {
+	// Store returns the log's id, 32 hexadecimal digits.
+	Store() string
+	// Epochs returns the epochs of the log, the oldest first: at least one.
+	Epochs() []appends.Epoch
+	// Fence has the log refuse appends from now on, also after a restart, because a replica,
+	// of which by says who it is, is in an epoch that this log does not know: it was promoted.
+	// That is on disk when Fence returns nil.
+	Fence(epoch uint64, by string) error
+	// Digest returns the digest of the entries from..through, none of them beyond the head.
+	Digest(ctx context.Context, from, through uint64) (appends.Digest, error)
+}
+
+// heldLog is a Log that holds appends back until replicas have them too. A Log need not be one.
+type heldLog interface {
+	// Local is Acked for replicas: it includes what is held back.
+	Local() (head uint64, moved <-chan struct{})
+	// Join adds a replica with that name. durable notes that it has everything through index
+	// on disk, and leave that it is gone. None of them blocks. Replicas with one name are one.
+	Join(name string) (durable func(index uint64), leave func())
+}
+
+// Replica is a replica that is connected.
+type Replica struct {
+	Name    string // as it calls itself, "" if it has no name
+	Address string // its host, without a port
+	Since   time.Time
+	Sent    uint64 // everything through this index has been sent, or is about to be
+	Durable uint64 // everything through this index is on the replica's disk, as it says; 0 before it has said so
+}
+
+// replica is a replication stream: a connection that has sent "replicate". The reader hears
+// how far the replica is, and the writer sends.
+type replica struct {
+	name, address string
+	since         time.Time
+	epoch         uint64 // the last of the log's when the stream began
+
+	sent    atomic.Uint64
+	durable atomic.Uint64
+	heard   atomic.Int64 // when the replica last said anything, in ns after since
+
+	report func(index uint64) // of heldLog, or nil
+	leave  func()
+
+	// The writer's.
+	next   uint64    // the next index to send
+	toldAt time.Time // when the replica was last told the head
+	over   bool      // an entry cannot be sent, so that the stream ends here
+}
+
+// replicas are the replication streams of a server.
+type replicas struct {
+	mu  sync.Mutex
+	set map[*replica]struct{}
+}
+
+// Replicas returns the replicas that are connected, by name and address.
+func (s *Server) Replicas() []Replica {
+	s.replicas.mu.Lock()
+	var all []Replica
+	for p := range s.replicas.set {
+		all = append(all, Replica{p.name, p.address, p.since, p.sent.Load(), p.durable.Load()})
+	}
+	s.replicas.mu.Unlock()
+	slices.SortFunc(all, func(a, b Replica) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Address, b.Address), a.Since.Compare(b.Since))
+	})
+	return all
+}
+
+// local is the head as replicas may see it, and a channel that is closed once there is a later
+// one.
+func (s *Server) local() (head uint64, moved <-chan struct{}) {
+	if held, ok := s.log.(heldLog); ok {
+		return held.Local()
+	}
+	return s.log.Acked()
+}
+
+// errUncopied: the Log is no copiedLog.
+var errUncopied = errors.New("this server's log cannot be replicated")
+
+// checkReplica says why a replica, which calls itself by, cannot be served, or returns the
+// answer that it gets. A log of which there is a later epoch is fenced.
+func (s *Server) checkReplica(m *message.Copy, by string) (answer []byte, epoch uint64, err error) {
+	log, ok := s.log.(copiedLog)
+	if !ok {
+		return nil, 0, errUncopied
+	}
+	store, epochs := log.Store(), log.Epochs()
+	last := epochs[len(epochs)-1]
+	head, _ := s.local()
+	switch {
+	case m.Store != "" && m.Store != store:
+		return nil, 0, fmt.Errorf("the log of the replica is %s, and this one is %s: it is a copy of another log", m.Store, store)
+	case m.Epoch > last.Number && m.Store == "":
+		return nil, 0, fmt.Errorf("the replica is in epoch %d of a log that it does not name, and this one is in epoch %d", m.Epoch, last.Number)
+	case m.Epoch > last.Number:
+		err := log.Fence(m.Epoch, by)
+		if err == nil {
+			err = fmt.Errorf("this log is fenced: it is in epoch %d, and %s in epoch %d of the same log, so a replica was promoted; this log takes no more appends", last.Number, by, m.Epoch)
+		}
+		return nil, 0, err
+	}
+	for _, e := range epochs {
+		if e.Number > m.Epoch && m.From > e.First {
+			return nil, 0, fmt.Errorf("entries %d to %d of the replica are not in this log: epoch %d began at %d", e.First, m.From-1, e.Number, e.First)
+		}
+	}
+	if m.From > head+1 {
+		return nil, 0, fmt.Errorf("the replica wants entries from %d on, but this log ends at %d", m.From, head)
+	}
+	answer = append(appendString([]byte(`{"replicating":{"store":`), store), `,"epochs":[`...)
+	for i, e := range epochs {
+		if i > 0 {
+			answer = append(answer, ',')
+		}
+		answer = strconv.AppendUint(append(answer, '['), e.Number, 10)
+		answer = append(strconv.AppendUint(append(answer, ','), e.First, 10), ']')
+	}
+	answer = strconv.AppendUint(append(answer, `],"head":`...), head, 10)
+	return append(answer, "}}\n"...), last.Number, nil
+}
+
+// stream acts on a message that begins a replication stream or comes from its replica. If the
+// message is not in order the peer is told why, and the stream ends.
+func (r *reader) stream(m *message.Message) (end bool) {
+	c := r.conn
+	begun := r.begun
+	r.begun, r.greeted, r.other = true, true, true
+	var err error
+	switch {
+	case c.replica != nil:
+		if err = c.replica.hear(m); err != nil {
+			c.server.counts.invalid.Add(1)
+		}
+	case c.relayed:
+		err = errors.New("replicas are served over TCP, not over HTTP")
+	case !c.rights.Read || !c.rights.Write:
+		c.server.counts.unauthorized.Add(1)
+		err = errors.New("unauthorized: this token may not replicate, which takes the rights to read and to write")
+	case begun:
+		err = errors.New(`invalid message: "replicate" is accepted only as the first message, or after a token`)
+	default:
+		err = r.replicate(m.Copy)
+	}
+	if err == nil {
+		return false
+	}
+	err = c.server.failures.forPeer(err)
+	if r.mayLog() {
+		c.log.Warn().Str("event", "replica").AnErr("error", err).Msg("a replica was turned away")
+	}
+	c.outbox.reject(err)
+	return true
+}
+
+// replicate turns the connection into a replication stream. The error says why not.
+func (r *reader) replicate(m *message.Copy) error {
+	c := r.conn
+	s := c.server
+	address, _, err := net.SplitHostPort(c.raw.RemoteAddr().String())
+	if err != nil {
+		address = c.raw.RemoteAddr().String()
+	}
+	by := address
+	if m.Name != "" {
+		by = fmt.Sprintf("%q at %s", m.Name, address)
+	}
+	answer, epoch, err := s.checkReplica(m, by)
+	if err == nil && !s.beginStream(c) {
+		err = errors.New("the server is shutting down")
+	}
+	if err != nil {
+		return err
+	}
+	p := &replica{name: m.Name, address: address, since: time.Now(), epoch: epoch, next: m.From, toldAt: time.Now()}
+	p.sent.Store(m.From - 1)
+	if held, ok := s.log.(heldLog); ok {
+		p.report, p.leave = held.Join(cmp.Or(m.Name, address))
+	}
+	s.replicas.mu.Lock()
+	s.replicas.set[p] = struct{}{}
+	s.replicas.mu.Unlock()
+	c.replica = p
+	c.log.Info().Str("event", "replica").Str("replica", m.Name).Uint64("from", m.From).Msg("a replica is following")
+	o := &c.outbox
+	o.mu.Lock()
+	o.replica, o.asides = p, append(o.asides, answer...)
+	o.unsent += int64(len(answer))
+	o.mu.Unlock()
+	o.poke()
+	return nil
+}
+
+// beginStream makes the connection one of those that Shutdown ends last. ok is false if it has
+// begun.
+func (s *Server) beginStream(c *conn) (ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return false
+	}
+	s.running.Done()
+	s.streaming.Add(1)
+	c.streams = true
+	return true
+}
+
+// endStream undoes replicate.
+func (c *conn) endStream() {
+	p := c.replica
+	if p == nil {
+		return
+	}
+	if p.leave != nil {
+		p.leave()
+	}
+	s := c.server
+	s.replicas.mu.Lock()
+	delete(s.replicas.set, p)
+	s.replicas.mu.Unlock()
+	c.log.Info().Str("event", "replica").Str("replica", p.name).Uint64("durable", p.durable.Load()).Msg("a replica is gone")
+}
+
+// interrupt ends the input of the replication streams, or of all other connections. The caller
+// holds mu.
+func (s *Server) interrupt(streams bool) {
+	for c := range s.conns {
+		if c.streams == streams {
+			c.interrupt()
+		}
+	}
+}
+
+// hear acts on a message of the replica. The error, which the replica is told, ends the stream.
+func (p *replica) hear(m *message.Message) error {
+	p.heard.Store(int64(time.Since(p.since)))
+	was, sent := p.durable.Load(), p.sent.Load()
+	switch {
+	case m.Kind == message.Invalid:
+		return errors.New(m.Fault)
+	case m.Kind != message.Durable:
+		return errors.New(`invalid message: this connection is a replication stream, want "durable"`)
+	case m.Copy.Durable < was:
+		return fmt.Errorf(`"durable" is %d, but was %d before`, m.Copy.Durable, was)
+	case m.Copy.Durable > sent:
+		return fmt.Errorf(`"durable" is %d, but entries were sent only through %d`, m.Copy.Durable, sent)
+	}
+	p.durable.Store(m.Copy.Durable)
+	if p.report != nil {
+		p.report(m.Copy.Durable)
+	}
+	return nil
+}
