@@ -33,7 +33,21 @@ const batchMax = 512 << 10
 func (l *Log) Append(entries []byte, count int, on Condition, done func(Result, error)) {
 	s := newSubmission(entries, count, on, done)
 	l.prepareHashes(&s)
-	if l.submit(s, true) {
+	l.hand(s, true)
+}
+
+// Submit is Append for a caller that has other things to do than to wait for a
+// sync: done always runs on a goroutine of the log's own, unless the log has been
+// closed.
+func (l *Log) Submit(entries []byte, count int, on Condition, done func(Result, error)) {
+	s := newSubmission(entries, count, on, done)
+	l.prepareHashes(&s)
+	l.hand(s, false)
+}
+
+// hand gives s to the committer, or commits it, if that is idle and the caller willing.
+func (l *Log) hand(s submission, willing bool) {
+	if l.submit(s, willing) {
 		l.inline[0] = s
 		c := l.commitGroup(l.inline[:])
 		l.complete(c)
@@ -44,15 +58,6 @@ func (l *Log) Append(entries []byte, count int, on Condition, done func(Result, 
 		l.inline[0] = submission{}
 		l.queue.yield()
 	}
-}
-
-// Submit is Append for a caller that has other things to do than to wait for a
-// sync: done always runs on a goroutine of the log's own, unless the log has been
-// closed.
-func (l *Log) Submit(entries []byte, count int, on Condition, done func(Result, error)) {
-	s := newSubmission(entries, count, on, done)
-	l.prepareHashes(&s)
-	l.submit(s, false)
 }
 
 // newSubmission refuses, in its turn, what could not be read back: a batch in which a
@@ -110,7 +115,7 @@ func fit(waiting []submission) int {
 	size := 0
 	for i, s := range waiting {
 		size += len(s.entries)
-		if i > 0 && (size > batchMax || s.err != nil || waiting[0].err != nil) {
+		if i > 0 && (size > batchMax || s.alone() || waiting[0].alone()) {
 			return i
 		}
 	}
@@ -140,6 +145,8 @@ func (l *Log) commitGroup(group []submission) committed {
 	case l.isRefusing():
 		c.err = fmt.Errorf("%w: %w", ErrNotStored, ErrClosed)
 		return c
+	case group[0].replica != nil:
+		return l.commitReplica(c, group[0].replica)
 	}
 	batch := append(l.batch[:0], make([]byte, segment.BatchHeaderSize)...)
 	for i := range group {
@@ -191,38 +198,55 @@ func (l *Log) commitBatch(batch []byte, count int) (at int64, err error) {
 	if count == 0 {
 		return 0, nil
 	}
+	if l.replica {
+		return 0, fmt.Errorf("%w: %w", ErrNotStored, ErrReplica)
+	}
 	if err := l.Err(); err != nil {
 		l.counts.refused.Add(1)
 		return 0, fmt.Errorf("%w: %w: %w", ErrNotStored, ErrFailed, err)
 	}
-	size := len(batch) - segment.BatchHeaderSize
+	began := l.beginBatch()
+	stamp := l.clock.stamp()
+	if err := l.store.commit(batch, count, stamp); err != nil {
+		return 0, l.refuseBatch(err, began, count)
+	}
+	l.batchStored(count, len(batch)-segment.BatchHeaderSize, time.Since(began))
+	return stamp.UnixMicro(), nil
+}
+
+// beginBatch notes that a batch is about to be written, and returns when.
+func (l *Log) beginBatch() time.Time {
 	now := time.Now()
 	since := now.Sub(l.opened)
 	l.lastStart.Store(int64(since))
 	l.counts.pace.note(since, l.head.Load())
-	stamp := l.clock.stamp()
-	err = l.store.commit(batch, count, stamp)
-	if err == nil {
-		took := time.Since(now)
-		l.counts.stored(size, took)
-		if l.onBatch != nil {
-			l.onBatch(count, size, took)
-		}
-		return stamp.UnixMicro(), nil
+	return now
+}
+
+// batchStored counts entries that one write and one sync have made durable.
+func (l *Log) batchStored(count, size int, took time.Duration) {
+	l.counts.stored(size, took)
+	if l.onBatch != nil {
+		l.onBatch(count, size, took)
 	}
+}
+
+// refuseBatch is what completions get for a batch that was begun at now and could not be
+// stored because of err.
+func (l *Log) refuseBatch(err error, now time.Time, count int) error {
 	l.counts.refuse(err, now)
 	switch {
 	case errors.Is(err, segment.ErrSync):
 		l.fail(err)
-		return 0, fmt.Errorf("%w: %w", ErrUnknown, err)
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	case errors.Is(err, ErrMoved):
 		l.fail(err)
-		return 0, fmt.Errorf("%w: %w: %w", ErrNotStored, ErrFailed, err)
+		return fmt.Errorf("%w: %w: %w", ErrNotStored, ErrFailed, err)
 	}
 	// Once a second is enough to know of a full disk.
 	if now.Sub(l.refused) > time.Second {
 		l.refused = now
 		l.log.Error().Err(err).Str("event", "refused").Int("entries", count).Msg("a batch was refused; appends are accepted again once it can be written")
 	}
-	return 0, fmt.Errorf("%w: %w", ErrNotStored, err)
+	return fmt.Errorf("%w: %w", ErrNotStored, err)
 }

@@ -71,16 +71,8 @@ func (d *disk) start(l *Log) {
 // commit appends the batch to the open segment, which it changes first when
 // the batch does not fit any more.
 func (d *disk) commit(batch []byte, count int, now time.Time) error {
-	if d.residue != nil {
-		if err := d.residue.Remove(); err != nil {
-			return fmt.Errorf("%w (tried again: %w)", d.residue, err)
-		}
-		d.residue = nil
-	}
-	if d.torn != nil {
-		if err := d.cutTorn(); err != nil {
-			return err
-		}
+	if err := d.ready(); err != nil {
+		return err
 	}
 	if !d.open.Room(len(batch), d.cfg.SegmentSize) {
 		if err := d.rotate(now); err != nil {
@@ -88,6 +80,39 @@ func (d *disk) commit(batch []byte, count int, now time.Time) error {
 		}
 	}
 	return d.open.Commit(batch, count, now)
+}
+
+// commitAll appends as many of the batches to the open segment as fit, and changes it first
+// when the first one does not.
+func (d *disk) commitAll(batches []byte, specs []segment.BatchSpec) (n int, err error) {
+	if err := d.ready(); err != nil {
+		return 0, err
+	}
+	if n = d.open.Fit(specs, d.cfg.SegmentSize); n == 0 {
+		if err := d.rotate(time.Now()); err != nil {
+			return 0, err
+		}
+		n = d.open.Fit(specs, d.cfg.SegmentSize)
+	}
+	size := 0
+	for _, s := range specs[:n] {
+		size += segment.BatchHeaderSize + s.Size
+	}
+	return n, d.open.CommitAll(batches[:size], specs[:n])
+}
+
+// ready removes from the end of the log what must not stay before a batch.
+func (d *disk) ready() error {
+	if d.residue != nil {
+		if err := d.residue.Remove(); err != nil {
+			return fmt.Errorf("%w (tried again: %w)", d.residue, err)
+		}
+		d.residue = nil
+	}
+	if d.torn != nil {
+		return d.cutTorn()
+	}
+	return nil
 }
 
 // due and prepare are about room in the open segment.

@@ -55,6 +55,12 @@ type Config struct {
 	// SettleEvery is the pause between two rounds of the settler, which settle all
 	// that there is while the log is quiet and a little of it under load.
 	SettleEvery time.Duration
+	// Store is the id that an empty log takes, a random one if it is zero. Any other log must
+	// have this id already, unless it is zero.
+	Store segment.StoreID
+	// Replica opens the log as a copy of another: Replicate stores entries in it, and
+	// appends are refused with ErrReplica.
+	Replica bool
 	// OnBatch, unless it is nil, is told of each batch that was stored: how many
 	// entries it has, their bytes, and how long its write and its sync took. It is
 	// called before the completions, by one goroutine at a time, and all appends
@@ -103,6 +109,9 @@ func (c Config) validate() (Config, error) {
 // for indices through the last commit that has returned.
 type store interface {
 	commit(batch []byte, count int, now time.Time) error
+	// commitAll commits several batches, each as commit takes it, with one sync: as many
+	// as it can, at least one, and returns how many.
+	commitAll(batches []byte, specs []segment.BatchSpec) (n int, err error)
 	// due and prepare are called after a commit that succeeded, by the leader, once
 	// the batch's completions have run. due reports whether prepare has something to
 	// do, to make the next commit quicker; it may have to wait for the disk then.
@@ -150,8 +159,9 @@ type Log struct {
 	inline  [1]submission
 	refused time.Time // when a refused batch was last logged
 	opened  time.Time
-	// tableRows is Config's.
+	// tableRows and replica are Config's.
 	tableRows int
+	replica   bool
 	clock     clock
 	log       zerolog.Logger
 	counts    counts
@@ -188,13 +198,13 @@ func Open(config Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{opened: time.Now(), log: config.Logger, onBatch: config.OnBatch, tableRows: config.tableRows, failed: make(chan struct{}), refuses: make(chan struct{})}
+	l := &Log{opened: time.Now(), log: config.Logger, onBatch: config.OnBatch, tableRows: config.tableRows, replica: config.Replica, failed: make(chan struct{}), refuses: make(chan struct{})}
 	l.clock.now = time.Now
 	l.queue.wake = make(chan struct{}, 1)
 	l.prover.timer = time.NewTimer(proveAfter)
 	l.prover.armed = true
 	if config.Data == Memory {
-		l.store = newMemory()
+		l.store = newMemory(config.Store)
 		l.publish(0)
 	} else {
 		d, head, err := openDisk(config)

@@ -12,17 +12,18 @@ import (
 
 // memory is the store of a log that ends with the process.
 type memory struct {
-	id      segment.StoreID // of this process only
+	id      segment.StoreID
 	mu      sync.RWMutex
 	batches []memoryBatch
 	last    uint64
 }
 
-// newMemory returns an empty log: another one each time.
-func newMemory() *memory {
-	m := new(memory)
-	_, _ = rand.Read(m.id[:]) // never fails
-	return m
+// newMemory returns an empty log with this id, or else a random one.
+func newMemory(id segment.StoreID) *memory {
+	if id == (segment.StoreID{}) {
+		_, _ = rand.Read(id[:]) // never fails
+	}
+	return &memory{id: id}
 }
 
 type memoryBatch struct {
@@ -39,6 +40,18 @@ func (m *memory) commit(batch []byte, count int, now time.Time) error {
 	m.batches = append(m.batches, memoryBatch{first: m.last + 1, count: count, entries: entries, time: now.UnixMicro()})
 	m.last += uint64(count)
 	return nil
+}
+
+func (m *memory) commitAll(batches []byte, specs []segment.BatchSpec) (n int, err error) {
+	for _, s := range specs {
+		size := segment.BatchHeaderSize + s.Size
+		if err := m.commit(batches[:size], s.Count, time.UnixMicro(s.Time)); err != nil {
+			return n, err
+		}
+		batches = batches[size:]
+		n++
+	}
+	return n, nil
 }
 
 func (m *memory) due() bool { return false }
@@ -58,8 +71,12 @@ func (m *memory) read(ctx context.Context, from, through uint64, fn ReadFunc) er
 			return err
 		}
 		b := batches[at]
+		var lost error
+		if len(b.entries) == 0 {
+			lost = ErrLost
+		}
 		first, count, entries := clip(b.first, b.count, b.entries, from, through)
-		if err := fn(first, count, entries, b.time, nil); err != nil {
+		if err := fn(first, count, entries, b.time, lost); err != nil {
 			return err
 		}
 		from = first + uint64(count)

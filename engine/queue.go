@@ -18,6 +18,8 @@ type submission struct {
 	err     error // why it is refused, in its turn; nil if it is not
 	stored  int   // how many of its entries are in the batch, once that has been made
 
+	replica *replication // instead of entries
+
 	// Once the log keeps hashes, see once.go: those of the entries; and with appends.Once
 	// where the entries lie, as far as the tables tell, which have been looked through up
 	// to an index.
@@ -25,6 +27,9 @@ type submission struct {
 	places  []Place
 	through uint64
 }
+
+// alone reports whether the submission cannot be in a batch with others.
+func (s *submission) alone() bool { return s.err != nil || s.replica != nil }
 
 // inlineMax is how many bytes of entries a caller of Append may commit itself. A
 // caller with more has more to come, and better prepares that meanwhile.

@@ -75,8 +75,11 @@ func (d *disk) recover() error {
 	head := uint64(0)
 	if n := len(d.segments); n > 0 {
 		need, head = d.segments[0].Header.First-1, d.segments[n-1].Last()
-	} else if _, err := rand.Read(d.id[:]); err != nil {
-		return err
+	} else if d.id = d.cfg.Store; d.id == (segment.StoreID{}) {
+		_, _ = rand.Read(d.id[:]) // never fails
+	}
+	if want := d.cfg.Store; want != (segment.StoreID{}) && d.id != want {
+		return fmt.Errorf("%s belongs to store %s, want %s: is it the directory of another log?", d.cfg.Data, d.id, want)
 	}
 	if err := d.checkIndex(need, head, store); err != nil {
 		return err

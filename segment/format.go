@@ -67,6 +67,15 @@ type StoreID [16]byte
 // String is the id in lower-case hex.
 func (id StoreID) String() string { return hex.EncodeToString(id[:]) }
 
+// ParseStoreID is the inverse of StoreID.String; ok is false for any other text.
+func ParseStoreID(s string) (id StoreID, ok bool) {
+	raw, err := hex.DecodeString(s)
+	if err != nil || len(raw) != len(id) {
+		return id, false
+	}
+	return StoreID(raw), true
+}
+
 // Header opens every segment file.
 //
 //	0         8        12       16          32      40        48     52        60    64

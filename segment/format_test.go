@@ -188,3 +188,15 @@ func TestRecord(t *testing.T) {
 		refusal{"another index's", func([]byte) []byte { return stored(r, 78) }, ErrDamaged, "checksum"},
 	), func(b []byte) error { _, err := parseRecord(b, 77); return err })
 }
+
+func TestParseStoreID(t *testing.T) {
+	t.Parallel()
+	if id, ok := ParseStoreID(testStore.String()); !ok || id != testStore {
+		t.Errorf("%s is read as %s, %v", testStore, id, ok)
+	}
+	for _, text := range []string{"", "00", testStore.String() + "00", testStore.String()[1:], strings.Repeat("x", 32)} {
+		if id, ok := ParseStoreID(text); ok {
+			t.Errorf("%q is read as %s", text, id)
+		}
+	}
+}

@@ -122,7 +122,13 @@ func (w *window) walk(first uint64, sum uint32, known bool, fn func(Piece) error
 			if err != nil {
 				return end, err
 			}
-			if at < 0 {
+			unfinished := at < 0
+			if at >= 0 {
+				if unfinished, err = w.unfinished(&end, off, at, first, known); err != nil {
+					return end, err
+				}
+			}
+			if unfinished {
 				return end, w.torn(&end, off, why, known)
 			}
 			p := Piece{Offset: off, End: at, First: next, Last: found - 1, Damage: why}
@@ -202,27 +208,33 @@ func (w *window) batch(off int64) (h BatchHeader, body []byte, err error) {
 
 // resync finds the next batch header after off that checks out and whose first
 // index is next or later, or the proof after such a batch, and returns its offset,
-// or -1, and its first index. h
-// is the header at off, or zero.
+// or -1, and its first index. h is the header at off, or zero.
 func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64, found uint64, err error) {
-	fits := func(b []byte, at int64) (uint64, bool) {
-		if after, _, ok := parseProof(b, at); ok {
-			return after, after > next && after-first <= math.MaxUint32
-		}
-		h, err := ParseBatchHeader(b)
-		return h.First, err == nil && h.First >= next && h.First-first <= math.MaxUint32
-	}
-	from := off + 1
 	if h.Count > 0 && h.First == next {
 		// Its body cannot hold a header.
-		from = off + BatchHeaderSize + int64(h.Size)
+		from := off + BatchHeaderSize + int64(h.Size)
 		if b, err := w.at(from, BatchHeaderSize); err != nil {
 			return -1, 0, err
-		} else if found, ok := fits(b, from); ok {
+		} else if found, ok := follows(b, from, next, first); ok {
 			return from, found, nil
 		}
-		from = off + 1
 	}
+	return w.search(off+1, next, first)
+}
+
+// follows reports whether b, which lies at the offset at, begins with a batch header whose
+// first index is next or later, or with the proof after such a batch, and returns that index.
+func follows(b []byte, at int64, next, first uint64) (uint64, bool) {
+	if after, _, ok := parseProof(b, at); ok {
+		return after, after > next && after-first <= math.MaxUint32
+	}
+	h, err := ParseBatchHeader(b)
+	return h.First, err == nil && h.First >= next && h.First-first <= math.MaxUint32
+}
+
+// search finds the first place at or after from that follows approves of, and returns its
+// offset, or -1, and the index there.
+func (w *window) search(from int64, next, first uint64) (at int64, found uint64, err error) {
 	for from = skipHole(w.r, from); from < w.size; from = skipHole(w.r, from) {
 		b, err := w.at(from, readAhead)
 		if err != nil {
@@ -234,7 +246,7 @@ func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64,
 				break
 			}
 			i += n
-			if found, ok := fits(b[i:], from+int64(i)); ok {
+			if found, ok := follows(b[i:], from+int64(i), next, first); ok {
 				return from + int64(i), found, nil
 			}
 		}
@@ -246,9 +258,48 @@ func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64,
 	return -1, 0, nil
 }
 
-// torn judges the bytes from off on, after which there is no whole batch header.
-// It ignores what follows the batch at off: a writer writes one at a time. known
-// says that the checksum of the batch before is.
+// unfinished reports whether the bytes from off on, where no whole batch lies but a header or
+// a proof at the offset at, are what is left of one write of several batches: none of the
+// headers says that anything from off on was durable when it was written, and the batch at
+// off lacks a part.
+func (w *window) unfinished(end *Walked, off, at int64, first uint64, known bool) (bool, error) {
+	for at >= 0 {
+		b, err := w.at(at, BatchHeaderSize)
+		if err != nil {
+			return false, err
+		}
+		h, err := ParseBatchHeader(b)
+		if err != nil || h.Synced > uint64(off) {
+			return false, nil // a proof, or of a later write
+		}
+		if at, _, err = w.search(at+BatchHeaderSize, end.Last+1, first); err != nil {
+			return false, err
+		}
+	}
+	if misplaced, err := w.misplaced(end, off, known); err != nil || misplaced {
+		return false, err
+	}
+	return w.cutShort(off, end.Last, end.Sum, end.Batches)
+}
+
+// misplaced reports whether a whole header, or a proof, of another place lies at off.
+func (w *window) misplaced(end *Walked, off int64, known bool) (bool, error) {
+	b, err := w.at(off, BatchHeaderSize)
+	if err != nil {
+		return false, err
+	}
+	h, bad := ParseBatchHeader(b)
+	if bad == nil && h.First > end.Last {
+		return h.First != end.Last+1 || known && h.Prev != end.Sum || h.Synced > uint64(off), nil
+	}
+	after, prev, isProof := parseProof(b, off)
+	return isProof && (after != end.Last+1 || known && prev != end.Sum), nil
+}
+
+// torn judges the bytes from off on, after which there is no whole batch header of a later
+// write. It ignores what follows the batch at off: one write at a time is under way, and what
+// is left of it lacks a part of its first batch that is not whole. known says that the
+// checksum of the batch before is.
 func (w *window) torn(end *Walked, off int64, why error, known bool) error {
 	last := off - 1
 	for at := skipHole(w.r, off); at < w.size; at = skipHole(w.r, at) {
@@ -265,15 +316,10 @@ func (w *window) torn(end *Walked, off int64, why error, known bool) error {
 		at += int64(len(b))
 	}
 	end.Torn, end.Why = last+1-end.End, why
-	b, err := w.at(off, BatchHeaderSize)
-	if err != nil {
+	var err error
+	if end.Misplaced, err = w.misplaced(end, off, known); err != nil {
 		return err
 	}
-	h, bad := ParseBatchHeader(b)
-	end.Misplaced = bad == nil && h.First > end.Last &&
-		(h.First != end.Last+1 || known && h.Prev != end.Sum || h.Synced > uint64(off))
-	after, prev, isProof := parseProof(b, off)
-	end.Misplaced = end.Misplaced || isProof && (after != end.Last+1 || known && prev != end.Sum)
 	if end.Unwritten, err = w.cutShort(off, end.Last, end.Sum, end.Batches); err != nil || end.Unwritten {
 		return err
 	}

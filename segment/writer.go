@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -194,6 +195,16 @@ func (w *Writer) Cut() error {
 	return nil
 }
 
+// BatchSpec describes one of the batches that CommitAll writes.
+type BatchSpec struct {
+	// Size is the length of the body in bytes; 0 stands for entries that are lost for good.
+	Size int
+	// Count is the number of entries, from 1 to 2^32 - 1.
+	Count int
+	// Time is when the entries were committed, in µs since 1970 UTC.
+	Time int64
+}
+
 // Commit appends one batch and makes it durable: one write, one fdatasync. This
 // is the log's commit point.
 //
@@ -203,21 +214,35 @@ func (w *Writer) Cut() error {
 // An error wraps ErrNotWritten (nothing has changed, the next Commit may
 // succeed) or ErrSync (the outcome is unknown, every later Commit fails too).
 func (w *Writer) Commit(batch []byte, count int, now time.Time) error {
+	parts := [1]BatchSpec{{Size: len(batch) - BatchHeaderSize, Count: count, Time: now.UnixMicro()}}
+	return w.CommitAll(batch, parts[:])
+}
+
+// CommitAll is Commit for several batches, which it makes durable together: one write, one
+// fdatasync. In batches each is as Commit takes it, in the order of parts. A crash may leave
+// any number of them, from the first on.
+func (w *Writer) CommitAll(batches []byte, parts []BatchSpec) error {
 	if w.broken != nil {
 		return w.broken
 	}
-	h := BatchHeader{
-		Size:   uint32(len(batch) - BatchHeaderSize),
-		First:  w.last + 1,
-		Count:  uint32(count),
-		Prev:   w.sum,
-		Time:   now.UnixMicro(),
-		Synced: uint64(w.end),
-		Body:   Checksum(batch[BatchHeaderSize:]),
+	h := BatchHeader{First: w.last + 1, Sum: w.sum}
+	rest := batches
+	for _, p := range parts {
+		h = BatchHeader{
+			Size:   uint32(p.Size),
+			First:  h.First,
+			Count:  uint32(p.Count),
+			Prev:   h.Sum,
+			Time:   p.Time,
+			Synced: uint64(w.end), // of all of them: they are written together
+			Body:   Checksum(rest[BatchHeaderSize:][:p.Size]),
+		}
+		h.put(rest)
+		h.First += uint64(p.Count)
+		rest = rest[BatchHeaderSize+p.Size:]
 	}
-	h.put(batch)
-	end := w.end + int64(len(batch))
-	if _, err := w.f.WriteAt(batch, w.end); err != nil {
+	end := w.end + int64(len(batches))
+	if _, err := w.f.WriteAt(batches, w.end); err != nil {
 		return w.undo(err)
 	}
 	if end > w.filled {
@@ -229,8 +254,12 @@ func (w *Writer) Commit(batch []byte, count int, now time.Time) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.rows = append(w.rows, Row{Delta: uint32(h.First - w.Header.First), Offset: uint32(w.end)})
-	w.last, w.end, w.sum, w.batch = h.Last(), end, h.Sum, len(batch)
+	for _, p := range parts {
+		w.rows = append(w.rows, Row{Delta: uint32(w.last + 1 - w.Header.First), Offset: uint32(w.end)})
+		w.last += uint64(p.Count)
+		w.end += int64(BatchHeaderSize + p.Size)
+	}
+	w.sum, w.batch = h.Sum, len(batches)
 	return nil
 }
 
@@ -283,6 +312,21 @@ func withoutPath(err error) error {
 // limit. A segment always has room for its first batch.
 func (w *Writer) Room(n int, limit int64) bool {
 	return w.end == HeaderSize || w.end+int64(n) <= limit
+}
+
+// Fit is how many of parts still fit below limit, from the first on. A segment always has
+// room for its first batch, and for no index that a row of the table cannot hold.
+func (w *Writer) Fit(parts []BatchSpec, limit int64) int {
+	end, last := w.end, w.last
+	for i, p := range parts {
+		end += int64(BatchHeaderSize + p.Size)
+		last += uint64(p.Count)
+		first := i == 0 && w.end == HeaderSize
+		if !first && (end > limit || last-w.Header.First > math.MaxUint32) {
+			return i
+		}
+	}
+	return len(parts)
 }
 
 // Seal ends the segment: it cuts off the zeros, writes the table and the footer,
