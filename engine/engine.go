@@ -61,6 +61,10 @@ type Config struct {
 	// Replica opens the log as a copy of another: Replicate stores entries in it, and
 	// appends are refused with ErrReplica.
 	Replica bool
+	// MayRemove, unless it is nil, is asked before a segment is removed, by the settler: it
+	// reports whether all entries through last are elsewhere too. Until it does, the segment
+	// and those after it stay.
+	MayRemove func(last uint64) bool
 	// OnBatch, unless it is nil, is told of each batch that was stored: how many
 	// entries it has, their bytes, and how long its write and its sync took. It is
 	// called before the completions, by one goroutine at a time, and all appends
@@ -225,6 +229,15 @@ func Open(config Config) (*Log, error) {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
+}
+
+// Segments returns the segments of the log as they are now, in order; the last one is open. A
+// log in memory has none. A segment may be removed at any time.
+func (l *Log) Segments() []*segment.Segment {
+	if l.disk == nil {
+		return nil
+	}
+	return l.disk.list()
 }
 
 // publish shows head to followers.

@@ -36,6 +36,9 @@ func (s *settler) removeFirst() (removed bool) {
 	if seen, ok := s.seen[first]; !ok || time.Since(seen) < s.d.cfg.RemoveAfter {
 		return false
 	}
+	if may := s.d.cfg.MayRemove; may != nil && !may(seg.Last()) {
+		return false
+	}
 	end, held, err := segment.BeginRemoval(s.d.dir)
 	if held || err != nil {
 		return false // the next round is soon enough

@@ -240,7 +240,8 @@ type Row struct {
 	Offset uint32
 }
 
-func appendRow(dst []byte, r Row) []byte {
+// AppendRow encodes a row in RowSize bytes.
+func AppendRow(dst []byte, r Row) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, r.Delta)
 	return binary.LittleEndian.AppendUint32(dst, r.Offset)
 }

@@ -163,7 +163,7 @@ func TestFooter(t *testing.T) {
 func TestRow(t *testing.T) {
 	t.Parallel()
 	for _, r := range []Row{{}, {1, 2}, {1<<32 - 1, 1<<32 - 1}} {
-		if got := ParseRow(appendRow(nil, r)); got != r {
+		if got := ParseRow(AppendRow(nil, r)); got != r {
 			t.Errorf("parsed %v, want %v", got, r)
 		}
 	}

@@ -89,6 +89,23 @@ func parseRecord(b []byte, index uint64) (Record, error) {
 	return r, nil
 }
 
+// ParseRecords decodes a file of the index, as it is on disk, whose first record is that of
+// first, and calls fn with each record. err says why one does not check out, and wraps
+// ErrDamaged; bytes after the last whole record are such a one. An error of fn ends it.
+func ParseRecords(b []byte, first uint64, fn func(index uint64, r Record, err error) error) error {
+	for index := first; len(b) > 0; index++ {
+		r, err := parseRecord(b, index)
+		if err := fn(index, r, err); err != nil {
+			return err
+		}
+		b = b[min(recordStride, len(b)):]
+	}
+	return nil
+}
+
+// RecordFileSize is the length in bytes of a full file of the index.
+const RecordFileSize = RecordsPerFile * recordStride
+
 // recordSum is the checksum of the record in b and of index. It goes on with the
 // index byte by byte: memory for both together would have to be allocated.
 func recordSum(b []byte, index uint64) uint32 {

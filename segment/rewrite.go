@@ -78,6 +78,15 @@ func (w *Rewriter) Add(count uint32, time int64, entries []byte) error {
 	return err
 }
 
+// AppendBatch appends to dst the batch of header h with the given entries, each followed by a
+// newline. It sets the fields of h that follow from others: Size, Body and Sum.
+func AppendBatch(dst []byte, h *BatchHeader, entries []byte) []byte {
+	h.Size, h.Body = uint32(len(entries)), Checksum(entries)
+	var b [BatchHeaderSize]byte
+	h.put(b[:])
+	return append(append(dst, b[:]...), entries...)
+}
+
 // Lose writes a batch that stands for the entries through last, which are lost.
 func (w *Rewriter) Lose(last uint64, time int64) error {
 	count := last - w.last
@@ -94,7 +103,7 @@ func (w *Rewriter) Lose(last uint64, time int64) error {
 func (w *Rewriter) Seal(next uint32, chained bool) error {
 	var b []byte
 	for _, r := range w.rows {
-		b = appendRow(b, r)
+		b = AppendRow(b, r)
 	}
 	f := Footer{
 		Table: uint64(w.end), First: w.h.First, Last: w.last,

@@ -95,7 +95,7 @@ func likeProof(b []byte, p [BatchHeaderSize]byte) bool {
 // tableAt reports whether the bytes at off are those of the table and the footer that
 // seal a segment of so many batches, or a part of them.
 func (w *window) tableAt(off int64, batches int) (bool, error) {
-	first := appendRow(nil, Row{Offset: HeaderSize})
+	first := AppendRow(nil, Row{Offset: HeaderSize})
 	b, err := w.at(off, RowSize)
 	if err != nil || bytes.Equal(b, first) {
 		return err == nil && batches > 0, err

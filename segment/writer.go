@@ -338,7 +338,7 @@ func (w *Writer) Seal() error {
 	}
 	b := make([]byte, 0, len(w.rows)*RowSize+FooterSize)
 	for _, r := range w.rows {
-		b = appendRow(b, r)
+		b = AppendRow(b, r)
 	}
 	f := Footer{
 		Table: uint64(w.end), First: w.Header.First, Last: w.last,

@@ -1,0 +1,278 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"tcp-log-server/internal/bucket"
+	"tcp-log-server/segment"
+)
+
+var (
+	// ErrOther: the archive is of another log.
+	ErrOther = errors.New("is the archive of another log")
+	// ErrInUse: another directory, or a later start of a server, archives there.
+	ErrInUse = errors.New("is in use")
+	// ErrDiverged: the archive has entries that this log does not have.
+	ErrDiverged = errors.New("is not the archive of this directory's log")
+)
+
+// refuses reports whether trying again would not help.
+func refuses(err error) bool {
+	return errors.Is(err, ErrOther) || errors.Is(err, ErrInUse) || errors.Is(err, ErrDiverged)
+}
+
+// moved is the error of a log whose archive is to be elsewhere, and which needs the old one.
+func moved(local segment.Archived, url string) error {
+	return fmt.Errorf("ARCHIVE is %s, but entries of this log through %d are only in %s: set ARCHIVE to that, or copy its objects to the new place and change the url in the file %s",
+		url, local.Through, local.URL, segment.ArchiveName)
+}
+
+// claim makes this run of the server the one that archives, and learns what the bucket has.
+func (k *Keeper) claim(ctx context.Context) error {
+	for {
+		l, err := list(ctx, k.Bucket)
+		if err != nil {
+			return err
+		}
+		if err := k.sameLog(ctx, l); err != nil {
+			return err
+		}
+		newest, err := k.mayClaim(ctx, l)
+		if err != nil {
+			return err
+		}
+		if err := k.learn(ctx, l); err != nil {
+			return err
+		}
+		host, _ := os.Hostname()
+		own, err := json.Marshal(Owner{Instance: k.local.Instance, Run: k.run, Host: host, Time: time.Now().UTC().Format(time.RFC3339)})
+		if err != nil {
+			return err
+		}
+		err = k.put(ctx, ownerKey(newest+1), own, true)
+		if errors.Is(err, bucket.ErrExists) {
+			if o, oerr := k.readOwner(ctx, newest+1); oerr != nil {
+				return oerr
+			} else if o.Run != k.run {
+				continue // another server has just been started
+			}
+			err = nil // the answer to the first attempt was lost
+		}
+		if err != nil {
+			return err
+		}
+		k.owner, k.claimed, k.looked = newest+1, true, time.Now()
+		for _, n := range l.owners {
+			_ = k.Bucket.Delete(ctx, ownerKey(n)) // those that stay do no harm
+		}
+		for _, i := range k.strays {
+			if err := k.Bucket.Delete(ctx, i.Key()); err != nil {
+				k.claimed = false
+				return err
+			}
+		}
+		k.Logger.Info().Str("event", "archive").Str("archive", k.Bucket.String()).Uint64("through", k.Stats().Through).Msg("archiving the log")
+		return nil
+	}
+}
+
+// sameLog checks that the archive is of this log, and says so in a new one.
+func (k *Keeper) sameLog(ctx context.Context, l *listing) error {
+	want := LogInfo{Format: layoutFormat, Store: k.log.Store()}
+	if !l.log {
+		if n := len(l.segments) + len(l.increments) + len(l.owners); n > 0 {
+			return fmt.Errorf("%s %w: it has %d objects of an archive and no %s that says of which log; name another prefix", k.Bucket, ErrOther, n, logKey)
+		}
+		text, err := json.Marshal(want)
+		if err != nil {
+			return err
+		}
+		if err := k.put(ctx, logKey, append(text, '\n'), true); !errors.Is(err, bucket.ErrExists) {
+			return err
+		}
+	}
+	found, err := readInfo(ctx, k.Bucket)
+	if err == nil && found.Store != want.Store {
+		err = fmt.Errorf("%s %w: its store is %s, this one is %s; name another prefix for this log, or the directory of that log", k.Bucket, ErrOther, found.Store, want.Store)
+	}
+	return err
+}
+
+// mayClaim returns the number of the newest owner, unless that is another directory.
+func (k *Keeper) mayClaim(ctx context.Context, l *listing) (newest uint64, err error) {
+	if len(l.owners) == 0 {
+		return 0, nil
+	}
+	newest = l.owners[len(l.owners)-1]
+	o, err := k.readOwner(ctx, newest)
+	if err != nil {
+		return 0, err
+	}
+	if o.Instance != k.local.Instance && !k.TakeOver {
+		return 0, fmt.Errorf("%s %w by another directory of this log, on %s since %s: if that server is gone for good, set ARCHIVE_TAKE_OVER=1 for one start to archive from here; if not, name another prefix", k.Bucket, ErrInUse, o.Host, o.Time)
+	}
+	return newest, nil
+}
+
+func (k *Keeper) readOwner(ctx context.Context, n uint64) (o Owner, err error) {
+	text, err := getAll(ctx, k.Bucket, ownerKey(n))
+	if err == nil {
+		if err = json.Unmarshal(text, &o); err != nil {
+			err = fmt.Errorf("%w: %s is not the JSON of an owner: %w", ErrDamaged, objectPath(k.Bucket, ownerKey(n)), err)
+		}
+	}
+	return o, err
+}
+
+// lookEvery is how often an idle keeper looks whether it is still the one that archives.
+const lookEvery = time.Minute
+
+// stillOwner looks whether another server has claimed the archive.
+func (k *Keeper) stillOwner(ctx context.Context) error {
+	newer := uint64(0)
+	err := k.Bucket.List(ctx, ownerDir, ownerKey(k.owner), func(o bucket.Object) error {
+		if n, ok := parseOwnerKey(o.Key); ok {
+			newer = max(newer, n)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list %s: %w", objectPath(k.Bucket, ownerDir), err)
+	}
+	if k.looked = time.Now(); newer <= k.owner {
+		return nil
+	}
+	o, err := k.readOwner(ctx, newer)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%s %w by a server that was started later, on %s at %s: this one has stopped archiving; stop one of them", k.Bucket, ErrInUse, o.Host, o.Time)
+}
+
+// learn takes over what the bucket has, and checks that the log goes on from there.
+func (k *Keeper) learn(ctx context.Context, l *listing) error {
+	parts, err := l.parts(ctx, k.Bucket)
+	if err != nil {
+		return err
+	}
+	k.sealed, k.sealedEnd, k.sealedSum = make(map[uint64]bool), 0, 0
+	k.index, k.indexNext, k.epoch = make(map[uint64]bool), 1, ""
+	open := make(map[uint64]Increment)
+	for _, p := range parts {
+		if p.sealed() {
+			k.sealed[p.first] = true
+			k.sealedEnd, k.sealedSum = p.last, p.sum
+		} else {
+			open[p.first] = p.increments[len(p.increments)-1]
+		}
+	}
+	for first := range open { // a whole segment after it speaks for it too
+		if first <= k.sealedEnd {
+			delete(open, first)
+		}
+	}
+	k.obsolete, k.strays = append(k.obsolete[:0], l.increments...), nil
+	for _, i := range l.increments {
+		if i.First > k.sealedEnd && !slices.Contains(l.open(i.First), i) {
+			k.strays = append(k.strays, i)
+		}
+	}
+	for first := range l.index {
+		k.index[first] = true
+	}
+	if l.epoch {
+		text, err := getAll(ctx, k.Bucket, epochKey)
+		if err != nil {
+			return err
+		}
+		k.epoch = string(text)
+	}
+	k.mu.Lock()
+	k.open = open
+	k.mu.Unlock()
+	if n := len(parts); n > 0 {
+		return k.goesOn(ctx, parts[n-1])
+	}
+	return nil
+}
+
+// goesOn checks that the last part of the archive is a part of this log.
+func (k *Keeper) goesOn(ctx context.Context, last part) error {
+	segs := k.log.Segments()
+	diverged := func(format string, args ...any) error {
+		return fmt.Errorf("%s %w: "+format+"; name another prefix, or restore the log from there", append([]any{k.Bucket, ErrDiverged}, args...)...)
+	}
+	if n := len(segs); n == 0 || last.last > segs[n-1].Last() {
+		head := uint64(0)
+		if n > 0 {
+			head = segs[n-1].Last()
+		}
+		return diverged("it has entries through %d, this log only through %d", last.last, head)
+	}
+	if last.first < segs[0].Header.First && last.last+1 != segs[0].Header.First {
+		return k.sameEntry(ctx, last, diverged)
+	}
+	if last.sealed() {
+		for _, s := range segs {
+			if s.Header.First == last.last+1 && s.Header.Prev == last.sum {
+				return nil
+			}
+		}
+		return diverged("no segment here continues %s", last.key())
+	}
+	for _, s := range segs {
+		if s.Header.First != last.first {
+			continue
+		}
+		f, err := segment.OpenRegular(s.Path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		scan, err := segment.ScanBatches(f, s.Path, last.size, nil)
+		if err != nil {
+			return err
+		}
+		if scan.End == last.size && scan.Sum == last.sum {
+			return nil
+		}
+		return diverged("entries through %d there are not those here", last.last)
+	}
+	return diverged("no segment here begins at index %d, as %s does", last.first, last.key())
+}
+
+// sameEntry compares the last entry of the archive with its record: the segment that held it
+// has been removed here.
+func (k *Keeper) sameEntry(ctx context.Context, last part, diverged func(string, ...any) error) error {
+	recs, err := segment.ReadRecords(k.Dirs.WAL, last.last, last.last)
+	if err != nil {
+		return fmt.Errorf("the index does not say whether %s is the archive of this log: %w", k.Bucket, err)
+	}
+	a := &Archive{b: k.Bucket, parts: []part{last}}
+	return a.Read(ctx, last.last, last.last, func(index uint64, entry []byte, at int64, err error) error {
+		switch {
+		case errors.Is(err, segment.ErrLost), err == nil && recs[0].Lost():
+			return nil
+		case err != nil:
+			return err
+		case segment.Sum(entry) != recs[0].Hash:
+			return diverged("entry %d there is not the one here", index)
+		}
+		return nil
+	})
+}
+
+// put stores a small object.
+func (k *Keeper) put(ctx context.Context, key string, content []byte, create bool) error {
+	if err := k.Bucket.Put(ctx, key, bytes.NewReader(content), int64(len(content)), create); err != nil {
+		return fmt.Errorf("put %s: %w", objectPath(k.Bucket, key), err)
+	}
+	return nil
+}

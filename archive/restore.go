@@ -1,0 +1,435 @@
+package archive
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"tcp-log-server/fsck"
+	"tcp-log-server/internal/bucket"
+	"tcp-log-server/segment"
+)
+
+// RestoreConfig says what to restore, and where to.
+type RestoreConfig struct {
+	// Dir is the directory of the log that is made. It must not exist, be empty, or hold
+	// what an interrupted restore with the same configuration has left.
+	Dir string
+	// Through is the last entry to restore; 0 is the head of the archive.
+	Through uint64
+	// Until, unless zero, restores only the entries that were stored before that time.
+	Until time.Time
+	// Progress, unless nil, is told how many bytes have been downloaded, by one goroutine at
+	// a time, often.
+	Progress func(done, total int64)
+
+	// step is called before each change to Dir; an error ends the restore as if the process
+	// were killed.
+	step func(name string) error
+}
+
+// Restored says what a restore has made.
+type Restored struct {
+	Store    segment.StoreID
+	Head     uint64 // index of the last entry
+	Time     time.Time
+	Digest   string // as fsck's
+	Segments int
+	Bytes    int64 // of the segments
+	Took     time.Duration
+}
+
+var (
+	// ErrNotEmpty: the directory to restore to holds something else.
+	ErrNotEmpty = errors.New("is not empty")
+	// ErrNothing: the archive has no entry that was to be restored.
+	ErrNothing = errors.New("there is nothing to restore")
+)
+
+// transfers is how many segments are downloaded at a time, and copyBuffer the memory in bytes
+// that each takes.
+const (
+	transfers  = 4
+	copyBuffer = 256 << 10
+)
+
+// Restore makes a log of what the archive in b holds. The directory is a log only once
+// everything in it has been verified and is durable: until then the server refuses it, and
+// the same call goes on where the last one ended.
+//
+// The error wraps ErrNotEmpty, ErrNothing, ErrNoArchive, fsck.ErrBeyond where the archive
+// ends before Through, ErrDamaged, or is the bucket's or the file system's.
+func Restore(ctx context.Context, b bucket.Bucket, config RestoreConfig) (Restored, error) {
+	started := time.Now()
+	if config.step == nil {
+		config.step = func(string) error { return nil }
+	}
+	if config.Progress == nil {
+		config.Progress = func(int64, int64) {}
+	}
+	a, err := Open(ctx, b)
+	if err != nil {
+		return Restored{}, err
+	}
+	r := &restore{RestoreConfig: config, a: a, ctx: ctx}
+	if err := r.choose(); err != nil {
+		return Restored{}, err
+	}
+	if err := r.prepare(); err != nil {
+		return Restored{}, err
+	}
+	v, err := r.fill()
+	if err != nil {
+		return Restored{}, err
+	}
+	if err := r.commit(); err != nil {
+		return Restored{}, err
+	}
+	res := Restored{Store: a.store, Head: v.next - 1, Digest: v.sumText(), Segments: len(r.parts), Bytes: r.total, Took: time.Since(started)}
+	if res.Head > 0 {
+		res.Time = time.UnixMicro(v.time)
+	}
+	return res, nil
+}
+
+// restore is one run.
+type restore struct {
+	RestoreConfig
+	a     *Archive
+	ctx   context.Context
+	parts []part
+	head  uint64
+	total int64
+}
+
+// choose decides which entries to restore.
+func (r *restore) choose() error {
+	if err := r.a.complete(); err != nil {
+		return fmt.Errorf("%w; `tcp-log-server fsck %s` says more", err, r.a.b)
+	}
+	r.head = r.a.Head()
+	switch {
+	case r.head == 0:
+		return fmt.Errorf("%w: %s has no entries yet", ErrNothing, r.a.b)
+	case r.Through > r.head:
+		return fmt.Errorf("index %d %w: %d", r.Through, fsck.ErrBeyond, r.head)
+	case r.Through > 0:
+		r.head = r.Through
+	}
+	if !r.Until.IsZero() {
+		next, err := r.a.Since(r.ctx, r.Until)
+		if err != nil {
+			return err
+		}
+		if next == 1 {
+			return fmt.Errorf("%w: no entry in %s was stored before %s", ErrNothing, r.a.b, r.Until.Format(time.RFC3339Nano))
+		}
+		r.head = min(r.head, next-1)
+	}
+	for _, p := range r.a.parts {
+		if p.first <= r.head {
+			r.parts = append(r.parts, p)
+			r.total += p.size
+		}
+	}
+	return nil
+}
+
+// stageName is the directory in that of the log in which it is made ready, and planName the
+// file in it that says what is being restored.
+const (
+	stageName = "incoming"
+	planName  = "restore.json"
+)
+
+// plan is what planName holds.
+type plan struct {
+	URL   string `json:"url"`
+	Store string `json:"store"`
+}
+
+func (r *restore) in(name string) string { return filepath.Join(r.Dir, stageName, name) }
+func (r *restore) wal() string           { return filepath.Join(r.Dir, "wal") }
+
+// prepare makes the directories, or takes over those of an interrupted restore. The mark
+// comes before everything else: a directory that has one, and no segments, is no log.
+func (r *restore) prepare() error {
+	want := plan{URL: r.a.b.String(), Store: r.a.store.String()}
+	entries, err := os.ReadDir(r.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	resumed := false
+	for _, e := range entries {
+		switch e.Name() {
+		case stageName:
+			resumed = true
+		case "wal", "segments", epochKey, epochKey + ".tmp":
+		default:
+			return fmt.Errorf("%s %w: it holds %s; name a directory that does not exist or is empty", r.Dir, ErrNotEmpty, e.Name())
+		}
+	}
+	if len(entries) > 0 {
+		var found plan
+		text, err := os.ReadFile(r.in(planName))
+		if !resumed || err != nil || json.Unmarshal(text, &found) != nil || found != want {
+			return fmt.Errorf("%s %w, and what it holds is not from a restore of %s: name a directory that does not exist or is empty", r.Dir, ErrNotEmpty, want.URL)
+		}
+	}
+	if err := r.takeBack(); err != nil {
+		return err
+	}
+	if err := r.step("prepare"); err != nil {
+		return err
+	}
+	text, err := json.Marshal(want)
+	if err != nil {
+		return err
+	}
+	if err := segment.MakeDir(r.in("")); err != nil {
+		return err
+	}
+	if err := segment.ReplaceFile(r.in(planName), append(text, '\n')); err != nil {
+		return err
+	}
+	if err := r.step("mark"); err != nil {
+		return err
+	}
+	if err := segment.MakeDir(r.wal()); err != nil {
+		return err
+	}
+	if err := segment.Mark(r.wal(), r.a.store); err != nil {
+		return err
+	}
+	return segment.MakeDir(r.in("segments"))
+}
+
+// takeBack takes the segments back that an interrupted restore has put in their place: no
+// server has been started there since, or there would be other files.
+func (r *restore) takeBack() error {
+	placed := filepath.Join(r.Dir, "segments")
+	if _, err := os.Lstat(placed); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := os.RemoveAll(r.in("segments")); err != nil {
+		return err
+	}
+	return segment.Rename(placed, r.in("segments"))
+}
+
+// fill downloads the segments, a few at a time, and verifies them in order.
+func (r *restore) fill() (*verifier, error) {
+	if err := r.clear(); err != nil {
+		return nil, err
+	}
+	v, wrong := r.verifier()
+	ready := make([]chan struct{}, len(r.parts))
+	for i := range ready {
+		ready[i] = make(chan struct{})
+	}
+	counter := &counter{total: r.total, progress: r.Progress}
+	group, ctx := errgroup.WithContext(r.ctx)
+	group.Go(func() error { return r.verify(ctx, v, wrong, ready) })
+	group.Go(func() error {
+		// Those that have been downloaded and wait for their turn take room on the disk, which
+		// they need anyway, and no memory.
+		fetching, ctx := errgroup.WithContext(ctx)
+		fetching.SetLimit(transfers)
+		for i, p := range r.parts {
+			fetching.Go(func() error {
+				if err := r.fetch(ctx, p, counter); err != nil {
+					return err
+				}
+				close(ready[i])
+				return nil
+			})
+		}
+		return fetching.Wait()
+	})
+	return v, group.Wait()
+}
+
+// clear removes what a restore of other entries has left.
+func (r *restore) clear() error {
+	if err := os.Remove(filepath.Join(r.Dir, epochKey)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	wanted := make(map[string]bool)
+	for _, p := range r.parts {
+		wanted[segment.Name(p.first)] = true
+	}
+	staged, err := os.ReadDir(r.in("segments"))
+	if err != nil {
+		return err
+	}
+	for _, e := range staged {
+		if !wanted[e.Name()] {
+			if err := os.Remove(filepath.Join(r.in("segments"), e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	files, _, err := segment.ListRecordFiles(r.wal())
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := os.Remove(f.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verifier returns the verifier of the segments, and the first thing that it finds wrong.
+func (r *restore) verifier() (v *verifier, wrong *error) {
+	wrong = new(error)
+	index := &indexFiles{read: func(first uint64) ([]byte, error) { return r.a.readIndex(r.ctx, first) }}
+	next := uint64(1) // of the file that the index goes on with
+	index.has = r.a.hasIndex
+	index.use = func(first uint64, content []byte) error {
+		if first != next {
+			return nil
+		}
+		next += segment.RecordsPerFile
+		return r.putIndex(first, content)
+	}
+	v = newVerifier(r.ctx, r.a.store, index, r.a.path, func(f fsck.Finding) {
+		if f.Kind.Severity() == fsck.Error && *wrong == nil {
+			*wrong = fmt.Errorf("%w: %s, offset %d, index %d: %s; `tcp-log-server fsck %s` says more", ErrDamaged, f.File, f.Offset, f.First, f.Message, r.a.b)
+		}
+	})
+	v.through = r.head
+	return v, wrong
+}
+
+// putIndex writes a file of the index, as far as its entries are restored.
+func (r *restore) putIndex(first uint64, content []byte) error {
+	var recs []segment.Record
+	_ = segment.ParseRecords(content, first, func(index uint64, rec segment.Record, _ error) error {
+		if index <= r.head {
+			recs = append(recs, rec)
+		}
+		return nil
+	})
+	if err := r.step("index"); err != nil {
+		return err
+	}
+	path, _, _ := segment.RecordPath(r.wal(), first)
+	return segment.WriteRecords(path, first, recs)
+}
+
+// verify verifies the files of the segments, each once it is ready.
+func (r *restore) verify(ctx context.Context, v *verifier, wrong *error, ready []chan struct{}) error {
+	for i, p := range r.parts {
+		select {
+		case <-ready[i]:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		path := r.staged(p)
+		err := r.verifyFile(v, p, path)
+		if err == nil {
+			err = *wrong
+		}
+		if err == nil {
+			err = v.index.err
+		}
+		if err != nil {
+			return errors.Join(err, os.Remove(path))
+		}
+	}
+	if v.next-1 != r.head {
+		return fmt.Errorf("%w: the segments of %s end at %d, want %d", ErrDamaged, r.a.b, v.next-1, r.head)
+	}
+	return nil
+}
+
+func (r *restore) staged(p part) string {
+	return filepath.Join(r.in("segments"), segment.Name(p.first))
+}
+
+// verifyFile verifies the file of a segment. The last one is cut first.
+func (r *restore) verifyFile(v *verifier, p part, path string) error {
+	if r.head >= p.first && r.head < p.last {
+		var err error
+		if p, err = r.cut(p, path); err != nil {
+			return err
+		}
+	}
+	f, err := segment.OpenRegular(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := v.part(p, f); err != nil {
+		return err
+	}
+	return r.ctx.Err()
+}
+
+// fetch downloads a segment, unless an earlier restore has, and makes it durable.
+func (r *restore) fetch(ctx context.Context, p part, c *counter) error {
+	path := r.staged(p)
+	if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() && fi.Size() == p.size && !(r.head < p.last) {
+		c.add(p.size)
+		return nil // it is verified all the same
+	}
+	if err := r.step("segment"); err != nil {
+		return err
+	}
+	s := newStream(ctx, r.a.b, p)
+	defer s.Close()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, copyBuffer)
+	for at := int64(0); at < p.size && err == nil; {
+		var n int
+		if n, err = s.ReadAt(buf[:min(int64(len(buf)), p.size-at)], at); err == nil {
+			_, err = f.WriteAt(buf[:n], at)
+		}
+		at += int64(n)
+		c.add(int64(n))
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+// commit puts the segments in their place: from then on, the directory is a log.
+func (r *restore) commit() error {
+	if err := segment.SyncDir(r.wal()); err != nil {
+		return err
+	}
+	if err := segment.SyncDir(r.in("segments")); err != nil {
+		return err
+	}
+	if epoch := cutEpoch(r.a.epoch, r.head); len(epoch) > 0 {
+		if err := r.step("epoch"); err != nil {
+			return err
+		}
+		if err := segment.ReplaceFile(filepath.Join(r.Dir, epochKey), epoch); err != nil {
+			return err
+		}
+	}
+	if err := r.step("commit"); err != nil {
+		return err
+	}
+	if err := segment.Rename(r.in("segments"), filepath.Join(r.Dir, "segments")); err != nil {
+		return err
+	}
+	if err := r.step("clear"); err != nil {
+		return err
+	}
+	return segment.ChangeNames(func() error { return os.RemoveAll(r.in("")) }, r.Dir)
+}

@@ -1,0 +1,332 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"tcp-log-server/internal/bucket"
+	"tcp-log-server/segment"
+)
+
+// incrementMax is about how many bytes an increment has at most.
+const incrementMax = 8 << 20
+
+// round uploads everything that the bucket lacks. A crash of either side at any point leaves
+// an archive that is whole: an object counts once it continues those before it, and one that
+// another replaces is deleted after that is there.
+func (k *Keeper) round(ctx context.Context) error {
+	if !k.claimed {
+		if err := k.claim(ctx); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	segs := k.files()
+	if !k.isNew(segs) && time.Since(k.looked) < lookEvery {
+		k.complete(began)
+		return nil
+	}
+	if err := k.stillOwner(ctx); err != nil {
+		return err
+	}
+	if err := k.putEpoch(ctx); err != nil {
+		return err
+	}
+	for _, s := range segs { // in the middle, where an object has been lost
+		if s.Sealed && s.Last <= k.sealedEnd && !k.sealed[s.First] {
+			if err := k.putSealed(ctx, s); err != nil {
+				return err
+			}
+		}
+	}
+	k.publish(0)
+	if first := segs[0].First; first > k.sealedEnd+1 {
+		if err := k.pack(ctx, first, segs[0].Header.Prev); err != nil {
+			return err
+		}
+	}
+	for _, s := range segs {
+		if s.First <= k.sealedEnd {
+			continue
+		}
+		if k.isStopping() {
+			return errStopping
+		}
+		var err error
+		if s.Sealed {
+			err = k.putSealed(ctx, s)
+		} else {
+			err = k.putIncrements(ctx, s)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	k.clear(ctx)
+	if err := k.putIndex(ctx); err != nil {
+		return err
+	}
+	k.complete(began)
+	return nil
+}
+
+// last uploads what is new in the segments that are open: the server is stopping.
+func (k *Keeper) last(ctx context.Context) error {
+	if !k.claimed {
+		return nil
+	}
+	segs := k.files()
+	for _, s := range segs {
+		if s.First > k.sealedEnd+1 && k.through() < s.First-1 {
+			return nil // the next start uploads what comes before it
+		}
+		if s.First > k.sealedEnd {
+			// A segment that has just been sealed is left for the next start: its batches go quicker.
+			if err := k.putIncrements(ctx, s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// files are the segments as they are now.
+func (k *Keeper) files() (files []*segment.File) {
+	for _, s := range k.log.Segments() {
+		files = append(files, s.File())
+	}
+	return files
+}
+
+// isNew reports whether there is anything to upload.
+func (k *Keeper) isNew(segs []*segment.File) bool {
+	for _, s := range segs {
+		switch {
+		case s.First <= k.sealedEnd:
+			if s.Sealed && !k.sealed[s.First] {
+				return true
+			}
+		case s.Sealed, s.Last > k.open[s.First].Last && !s.Empty():
+			return true
+		}
+	}
+	text, _ := k.readEpoch()
+	return segs[0].First > k.sealedEnd+1 || text != "" && text != k.epoch || k.indexDue() ||
+		slices.ContainsFunc(k.obsolete, func(i Increment) bool { return i.First <= k.sealedEnd })
+}
+
+// putSealed uploads a sealed segment, and checks it before.
+func (k *Keeper) putSealed(ctx context.Context, s *segment.File) error {
+	f, err := segment.OpenRegular(s.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	footer, at, err := checkSealed(f, s.Path, s.First)
+	if err != nil {
+		return fmt.Errorf("%w; run `tcp-log-server fsck %s`", err, k.Dirs.Data)
+	}
+	return k.putSegment(ctx, f, footer, at)
+}
+
+// putSegment uploads a segment that has been checked, whose last batch was committed at the time at.
+func (k *Keeper) putSegment(ctx context.Context, f *os.File, footer segment.Footer, at int64) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	key := SegmentKey(footer.First)
+	err = k.Bucket.Put(ctx, key, f, fi.Size(), true)
+	if errors.Is(err, bucket.ErrExists) {
+		err = k.isThere(ctx, key, f, fi.Size())
+	}
+	if err != nil {
+		return fmt.Errorf("put %s: %w", objectPath(k.Bucket, key), err)
+	}
+	k.sealed[footer.First] = true
+	if footer.Last <= k.sealedEnd {
+		return nil
+	}
+	k.sealedEnd, k.sealedSum = footer.Last, footer.Sum
+	k.mu.Lock()
+	for first := range k.open {
+		if first <= footer.Last {
+			delete(k.open, first)
+		}
+	}
+	k.mu.Unlock()
+	k.uploaded(fi.Size())
+	k.publish(at)
+	k.Logger.Debug().Str("event", "archived").Str("object", key).Uint64("last", footer.Last).Int64("bytes", fi.Size()).Send()
+	return k.stillOwner(ctx)
+}
+
+// isThere checks that the object of a segment, which the bucket has already, is the file f: a
+// put whose answer was lost made it.
+func (k *Keeper) isThere(ctx context.Context, key string, f *os.File, size int64) error {
+	o, err := k.Bucket.Stat(ctx, key)
+	if err != nil {
+		return err
+	}
+	same := o.Size == size
+	if same {
+		s := &stream{ctx: ctx, b: k.Bucket, size: size, pieces: []piece{{key: key, size: size}}}
+		defer s.Close()
+		if same, err = sameBytes(s, f, size); err != nil {
+			return err
+		}
+	}
+	if !same {
+		return fmt.Errorf("%s %w: the object is there and is not the segment here; name another prefix", objectPath(k.Bucket, key), ErrDiverged)
+	}
+	return nil
+}
+
+func sameBytes(a, b io.ReaderAt, size int64) (bool, error) {
+	x, y := make([]byte, copyBuffer), make([]byte, copyBuffer)
+	for at := int64(0); at < size; at += copyBuffer {
+		n := min(size-at, copyBuffer)
+		if _, err := a.ReadAt(x[:n], at); err != nil && !errors.Is(err, io.EOF) {
+			return false, err
+		}
+		if _, err := b.ReadAt(y[:n], at); err != nil && !errors.Is(err, io.EOF) {
+			return false, err
+		}
+		if !bytes.Equal(x[:n], y[:n]) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// putIncrements uploads what is new in a segment that is not sealed, a few batches at a time.
+func (k *Keeper) putIncrements(ctx context.Context, s *segment.File) error {
+	done := k.open[s.First]
+	if s.Empty() || done.End >= s.End {
+		return nil
+	}
+	f, err := segment.OpenRegular(s.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	from := chainAt{path: s.Path, off: done.End, next: done.Last + 1, sum: done.Sum}
+	if done.End == 0 {
+		if from, err = checkHeader(f, s.Path, s.First); err != nil {
+			return err
+		}
+	}
+	for begin := done.End; from.off < s.End; begin = from.off {
+		if err := from.check(f, s.End, incrementMax, nil); err != nil {
+			return fmt.Errorf("%w; run `tcp-log-server fsck %s`", err, k.Dirs.Data)
+		}
+		i := Increment{First: s.First, Offset: begin, End: from.off, Last: from.next - 1, Sum: from.sum}
+		size := i.End - i.Offset
+		err := k.Bucket.Put(ctx, i.Key(), io.NewSectionReader(f, i.Offset, size), size, false)
+		if err != nil {
+			return fmt.Errorf("put %s: %w", objectPath(k.Bucket, i.Key()), err)
+		}
+		k.mu.Lock()
+		k.open[s.First] = i
+		k.mu.Unlock()
+		k.obsolete = append(k.obsolete, i) // once the segment is there
+		k.uploaded(size)
+		k.publish(from.time)
+	}
+	return nil
+}
+
+// clear deletes the increments of segments that are there as a whole. Those that cannot be
+// deleted now are deleted later.
+func (k *Keeper) clear(ctx context.Context) {
+	var kept []Increment
+	for _, i := range k.obsolete {
+		if i.First > k.sealedEnd || k.Bucket.Delete(ctx, i.Key()) != nil {
+			kept = append(kept, i)
+		}
+	}
+	k.obsolete = kept
+}
+
+// readEpoch is the content of the log's EPOCH.
+func (k *Keeper) readEpoch() (string, error) {
+	text, err := os.ReadFile(filepath.Join(k.Dirs.Data, epochKey))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return string(text), err
+}
+
+// putEpoch uploads EPOCH if it has changed: before any entry of a new epoch.
+func (k *Keeper) putEpoch(ctx context.Context) error {
+	text, err := k.readEpoch()
+	if err != nil || text == k.epoch || text == "" {
+		return err
+	}
+	if err := k.put(ctx, epochKey, []byte(text), false); err != nil {
+		return err
+	}
+	k.epoch = text
+	return nil
+}
+
+// nextIndex is the first index of the first file of the index that the bucket lacks, and the
+// last one in it.
+func (k *Keeper) nextIndex() (first, last uint64) {
+	for k.index[k.indexNext] {
+		k.indexNext += segment.RecordsPerFile
+	}
+	return k.indexNext, k.indexNext + segment.RecordsPerFile - 1
+}
+
+// indexDue reports whether there is a file of the index to upload: a full one, of entries
+// that the bucket has.
+func (k *Keeper) indexDue() bool {
+	first, last := k.nextIndex()
+	if k.Dirs.WAL == segment.Memory || last > k.through() {
+		return false
+	}
+	path, _, _ := segment.RecordPath(k.Dirs.WAL, first)
+	fi, err := os.Lstat(path)
+	return err == nil && fi.Size() == segment.RecordFileSize
+}
+
+// putIndex uploads files of the index.
+func (k *Keeper) putIndex(ctx context.Context) error {
+	for k.indexDue() {
+		if k.isStopping() {
+			return errStopping
+		}
+		first, _ := k.nextIndex()
+		path, _, _ := segment.RecordPath(k.Dirs.WAL, first)
+		b, err := os.ReadFile(path)
+		if err == nil && len(b) != segment.RecordFileSize {
+			err = fmt.Errorf("%w: %s has %d bytes, want %d", ErrDamaged, path, len(b), segment.RecordFileSize)
+		}
+		if err == nil {
+			err = segment.ParseRecords(b, first, func(index uint64, _ segment.Record, err error) error {
+				if err != nil {
+					err = fmt.Errorf("%s, index %d: %w; run `tcp-log-server fsck %s`", path, index, err, k.Dirs.Data)
+				}
+				return err
+			})
+		}
+		if err != nil {
+			return err
+		}
+		if err := k.put(ctx, IndexKey(first), b, false); err != nil {
+			return err
+		}
+		k.index[first] = true
+		k.uploaded(int64(len(b)))
+	}
+	return nil
+}
