@@ -39,6 +39,9 @@ type disk struct {
 	leftover []*segment.Segment // during recovery: see leftover.go
 	gap      error              // and what is wrong after the first of them
 
+	archived archived
+	evictor  *evictor // nil if all segments are kept
+
 	parked  parking
 	reserve reserve
 
@@ -63,6 +66,10 @@ func (d *disk) start(l *Log) {
 	d.work.Go(d.seal)
 	d.startWatch(l)
 	if d.index != nil {
+		if d.cfg.KeepLocal > 0 {
+			d.evictor = newEvictor(d)
+			d.work.Go(d.evictor.run)
+		}
 		s := &settler{d: d, l: l, doubt: l.head.Load()}
 		d.work.Go(s.run)
 	}
@@ -179,6 +186,7 @@ func (d *disk) name() segment.StoreID { return d.id }
 func (d *disk) stats(s *Stats) {
 	segments := d.list()
 	s.Segments, s.First = len(segments), segments[0].Header.First
+	s.Archived, s.Evicted = min(d.archived.note.Load().Through, s.First-1), d.archived.evicted.Load()
 	for _, seg := range segments {
 		s.Bytes += seg.End()
 	}
@@ -225,6 +233,9 @@ func (d *disk) read(ctx context.Context, from, through uint64, fn ReadFunc) erro
 		r = &reader{disk: d, next: from}
 	}
 	r.ctx, r.through, r.fn = ctx, through, fn
+	if r.src != nil {
+		r.src.ctx, r.src.failed = ctx, nil
+	}
 	err := r.run()
 	if err != nil || r.from == nil {
 		r.close()

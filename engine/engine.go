@@ -65,6 +65,14 @@ type Config struct {
 	// reports whether all entries through last are elsewhere too. Until it does, the segment
 	// and those after it stay.
 	MayRemove func(last uint64) bool
+	// Archive, unless it is nil, gives the log the segments that were removed from its directory
+	// because the archive has them, see KeepLocal. The directory says which those are, and
+	// without Archive it is not opened.
+	Archive Archive
+	// KeepLocal, unless it is 0, is how many bytes of sealed segments are kept in the directory,
+	// about: the oldest of more are removed once Archive has the same. That needs the index on
+	// disk.
+	KeepLocal int64
 	// OnBatch, unless it is nil, is told of each batch that was stored: how many
 	// entries it has, their bytes, and how long its write and its sync took. It is
 	// called before the completions, by one goroutine at a time, and all appends
@@ -105,6 +113,15 @@ func (c Config) validate() (Config, error) {
 	}
 	if c.SegmentSize < 1<<10 || c.SegmentSize > 1<<30 {
 		return c, fmt.Errorf("config: SegmentSize is %d, want 1 KiB to 1 GiB", c.SegmentSize)
+	}
+	if c.KeepLocal < 0 {
+		return c, fmt.Errorf("config: KeepLocal is %d, want 0 or more", c.KeepLocal)
+	}
+	if c.KeepLocal > 0 && c.Archive == nil {
+		return c, errors.New("config: KeepLocal needs Archive")
+	}
+	if c.KeepLocal > 0 && c.WAL == Memory {
+		return c, errors.New("config: KeepLocal needs the index on disk, WAL is \"memory\"")
 	}
 	return c, nil
 }

@@ -39,7 +39,7 @@ func (d *disk) checkLeftover(need uint64, store *segment.Store) error {
 	if store.Records < need {
 		return d.gap
 	}
-	if err := d.inBlobs(d.leftover[0].Header.First, need); err != nil {
+	if err := d.archived.loose(d.leftover[0].Header.First, need, d.inBlobs); err != nil {
 		return fmt.Errorf("%w (and blobs do not make up for it: %v)", d.gap, err)
 	}
 	return nil

@@ -15,8 +15,8 @@ import (
 // looseRun is how many bytes of blobs are handed on as one run.
 const looseRun = 256 << 10
 
-// reader is one read of a disk: a cursor that goes from segment to segment, and
-// through the blobs of the entries whose segments are gone. Between two reads
+// reader is one read of a disk: a cursor that goes from segment to segment, in the archive
+// first, and through the blobs of the entries whose segments are gone. Between two reads
 // that follow each other it is parked with its file open and its batch verified.
 type reader struct {
 	*disk
@@ -29,6 +29,11 @@ type reader struct {
 	seg   *segment.Segment // that from reads; nil when there is none
 	from  *segment.Reader
 	batch segment.Batch // the last one from has read
+
+	far *archivedFile // what from reads, if that is in the archive
+	src *bytesOf      // and its bytes
+	// mistrusted is where the cursor was when bytes were last read from the archive again.
+	mistrusted uint64
 
 	records *segment.Records
 	buf     []byte // a run of blobs
@@ -56,12 +61,17 @@ func (r *reader) run() error {
 	return nil
 }
 
-// enter opens the segment that holds the cursor, or reads the blobs before it.
+// enter opens the segment that holds the cursor, here or in the archive, or reads the
+// blobs before it.
 func (r *reader) enter() error {
 	r.leave()
 	seg, first := r.find(r.next)
 	if seg == nil {
-		return r.readLoose(min(r.through, first-1))
+		ok, last := r.archived.has(r.next, first-1)
+		if ok {
+			return r.enterFar(last)
+		}
+		return r.readLoose(min(r.through, last))
 	}
 	from, err := seg.NewReader(r.next)
 	switch {
@@ -74,6 +84,42 @@ func (r *reader) enter() error {
 	}
 	r.seg, r.from = seg, from
 	return nil
+}
+
+// enterFar opens the archived segment that holds the cursor; the archive has all entries
+// through last.
+func (r *reader) enterFar(last uint64) error {
+	far, src, err := r.archived.enter(r.ctx, r.next, last)
+	var damage *segment.DamageError
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return err
+	case errors.As(err, &damage):
+		return r.unbatched(min(max(damage.Last, r.next), last), 0, err)
+	case err != nil:
+		return err
+	}
+	from, err := far.seg.NewReaderOf(src, r.next)
+	r.far, r.src = far, src
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return err
+	case err != nil:
+		return r.mistrust(far.seg.Last(), err)
+	}
+	r.seg, r.from = far.seg, from
+	return nil
+}
+
+// mistrust deals with a batch of an archived segment that goes through last and does not check
+// out because of why: it is read from the archive once more before that counts as damage.
+func (r *reader) mistrust(last uint64, why error) error {
+	if r.mistrusted != r.next && r.archived.forget(r.far) {
+		r.mistrusted = r.next
+		r.leave()
+		return nil
+	}
+	return r.salvage(r.far.seg, last, why)
 }
 
 // removed deals with a segment whose file is not there because of err: unless it
@@ -98,6 +144,10 @@ func (r *reader) nextBatch() error {
 	b, err := r.from.Next()
 	var damage *segment.DamageError
 	switch {
+	case errors.Is(err, ErrUnavailable):
+		return err
+	case errors.As(err, &damage) && r.far != nil:
+		return r.mistrust(damage.Last, err)
 	case errors.As(err, &damage):
 		return r.salvage(r.seg, damage.Last, err)
 	case errors.Is(err, io.EOF):
@@ -118,6 +168,7 @@ func (r *reader) leave() {
 		r.from.Close()
 	}
 	r.seg, r.from, r.batch = nil, nil, segment.Batch{}
+	r.far, r.src = nil, nil
 }
 
 // emit hands on the run of count entries that begins at the cursor or before.
@@ -145,9 +196,17 @@ func (r *reader) damaged(last uint64, err error) error {
 // entries. Where the file cannot be read that far, the entries of that batch are
 // left to the index and the blobs, and the read goes on at the next.
 func (r *reader) salvage(seg *segment.Segment, last uint64, why error) error {
+	src := r.src
 	r.leave() // it may have gone on further than the cursor
-	_, unread, err := seg.File().Read(r.next, min(seg.Last(), r.through), r.witnesses(), r.proved)
+	var unread, err error
+	if src == nil {
+		_, unread, err = seg.File().Read(r.next, min(seg.Last(), r.through), r.witnesses(), r.proved)
+	} else {
+		_, unread, err = seg.File().ReadFrom(src, r.next, min(seg.Last(), r.through), r.witnesses(), r.provedFar(src))
+	}
 	switch {
+	case src != nil && src.failed != nil:
+		return src.failed
 	case err != nil || unread == nil:
 		return err
 	case errors.Is(unread, fs.ErrNotExist):
@@ -181,6 +240,17 @@ func (r *reader) proved(first uint64, count int, entries []byte, time int64, err
 		return r.damaged(first+uint64(count)-1, err)
 	}
 	return r.emit(first, count, entries)
+}
+
+// provedFar is proved for entries of an archived segment: what the archive does not give back
+// now is not damaged.
+func (r *reader) provedFar(src *bytesOf) segment.EntriesFunc {
+	return func(first uint64, count int, entries []byte, time int64, err error) error {
+		if err != nil && src.failed != nil {
+			return src.failed
+		}
+		return r.proved(first, count, entries, time, err)
+	}
 }
 
 // settledRecords is the cursor on the index, as far as that goes by now.

@@ -81,6 +81,9 @@ func (d *disk) recover() error {
 	if want := d.cfg.Store; want != (segment.StoreID{}) && d.id != want {
 		return fmt.Errorf("%s belongs to store %s, want %s: is it the directory of another log?", d.cfg.Data, d.id, want)
 	}
+	if err := d.archived.load(d.cfg.Data, d.cfg.Archive, d.id, need); err != nil {
+		return err
+	}
 	if err := d.checkIndex(need, head, store); err != nil {
 		return err
 	}
@@ -168,10 +171,9 @@ func (d *disk) checkMark(dir string) error {
 // checkBlobs checks that the directory of blobs, if it is one, is this store's.
 func (d *disk) checkBlobs(need uint64) error {
 	if d.cfg.Blobs == Memory {
-		if need > 0 {
-			return fmt.Errorf("BLOBS=memory: entries 1 to %d have no segment, so they need the blobs on disk", need)
-		}
-		return nil
+		return d.archived.loose(1, need, func(first, last uint64) error {
+			return fmt.Errorf("BLOBS=memory: entries %d to %d have no segment, so they need the blobs on disk", first, last)
+		})
 	}
 	if len(d.segments) > 0 {
 		return d.checkMark(d.cfg.Blobs)
@@ -185,17 +187,20 @@ func (d *disk) checkBlobs(need uint64) error {
 }
 
 // probe looks for the blobs of some of the entries 1 to need, which have no
-// segment. That one is missing is for reads to say; that all are means that it is
-// the segment that is missing.
+// segment, apart from those that are in the archive. That one is missing is for reads to
+// say; that all are means that it is the segment that is missing.
 func (d *disk) probe(need uint64) error {
-	if need == 0 {
-		return nil
-	}
-	records := segment.NewRecords(d.cfg.WAL, need)
+	return d.archived.loose(1, need, d.probeRun)
+}
+
+// probeRun is probe for the entries first to last.
+func (d *disk) probeRun(first, last uint64) error {
+	records := segment.NewRecords(d.cfg.WAL, last)
 	defer records.Close()
+	count := last - first + 1
 	const probes = 8
-	for i := range min(need, probes) {
-		index := 1 + i*(need-1)/max(min(need, probes)-1, 1)
+	for i := range min(count, probes) {
+		index := first + i*(count-1)/max(min(count, probes)-1, 1)
 		rec, err := records.At(index)
 		if err != nil || rec.Lost() {
 			return nil // opening the index tells more
@@ -204,7 +209,7 @@ func (d *disk) probe(need uint64) error {
 			return nil
 		}
 	}
-	return &segment.DamageError{Path: d.dir, First: 1, Last: need, Err: fmt.Errorf("%w: a segment is missing, and the entries have no blobs either", ErrDamaged)}
+	return &segment.DamageError{Path: d.dir, First: first, Last: last, Err: fmt.Errorf("%w: a segment is missing, and the entries have no blobs either", ErrDamaged)}
 }
 
 // openBlobs opens the directory of blobs and counts them where that matters.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -22,7 +23,7 @@ import (
 // While the segments are held, none is removed: see segment.Hold.
 func (s *settler) remove() {
 	s.lookAround()
-	for s.removeFirst() {
+	for s.removeFirst() || s.evictFirst() {
 	}
 }
 
@@ -56,6 +57,12 @@ func (s *settler) removeFirst() (removed bool) {
 		s.d.log.Debug().Err(err).Str("event", "packed").Str("segment", filepath.Base(seg.Path)).Msg("a segment stays")
 		return false
 	}
+	return s.take(seg, "removed")
+}
+
+// take removes the first segment, seg, whose entries are somewhere else as well.
+func (s *settler) take(seg *segment.Segment, event string) (removed bool) {
+	first := seg.Header.First
 	s.d.mu.Lock()
 	s.d.segments = s.d.segments[1:]
 	s.d.mu.Unlock()
@@ -68,29 +75,37 @@ func (s *settler) removeFirst() (removed bool) {
 	}
 	s.d.parked.clear() // an open file keeps its space
 	delete(s.seen, first)
-	s.d.log.Info().Str("event", "removed").Str("segment", filepath.Base(seg.Path)).
+	s.d.log.Info().Str("event", event).Str("segment", filepath.Base(seg.Path)).
 		Uint64("first", first).Uint64("last", seg.Last()).Send()
 	return true
 }
 
 // proved checks that the records of the entries first..last are those of what the segments
 // hold, so that what is in the blobs by them is the same. The error wraps errRecord where
-// one is not.
-func (d *disk) proved(first, last uint64) error {
+// one is not, and ErrLost where an entry is lost.
+func (d *disk) proved(first, last uint64) error { return d.match(first, last, false) }
+
+// match is proved; with lost it passes over lost entries whose records say that they are.
+func (d *disk) match(first, last uint64, lost bool) error {
 	records := segment.NewRecords(d.cfg.WAL, last)
 	defer records.Close()
 	r := &reader{disk: d, ctx: context.Background(), next: first, through: last}
 	defer r.close()
 	r.fn = func(first uint64, count int, entries []byte, _ int64, err error) error {
 		for i := range count {
-			if err != nil {
+			if err != nil && !(lost && errors.Is(err, ErrLost)) {
 				return err
+			}
+			rec, bad := records.At(first + uint64(i))
+			switch {
+			case bad != nil:
+				return bad
+			case err != nil && rec.Lost():
+				continue
+			case err != nil:
+				return fmt.Errorf("%w: index %d is lost, and the index has a hash for it", errRecord, first+uint64(i))
 			}
 			n := lineEnd(entries)
-			rec, err := records.At(first + uint64(i))
-			if err != nil {
-				return err
-			}
 			if rec.Lost() {
 				return fmt.Errorf("%w: index %d", ErrLost, first+uint64(i))
 			}
@@ -133,6 +148,7 @@ func (s *settler) putBack(seg *segment.Segment) {
 		s.d.segments = append([]*segment.Segment{seg}, s.d.segments...)
 	}
 	s.d.stays.Store(s.d.segments[0].Header.First)
+	s.stuck = true
 	s.d.mu.Unlock()
 }
 

@@ -62,7 +62,8 @@ type settler struct {
 
 	noted [256]bool // by shard: obstructed has said so
 
-	seen map[uint64]time.Time // by first index: when a segment was first found settled
+	seen  map[uint64]time.Time // by first index: when a segment was first found settled
+	stuck bool                 // a segment could not be removed: none is any more
 
 	compared compared
 }
@@ -86,8 +87,13 @@ func (s *settler) run() {
 				s.compare()
 				wait = min(wait, compareEvery)
 			}
+			var ready chan struct{}
+			if s.d.overfull() {
+				ready, wait = s.d.evictor.ready, min(wait, evictRetryMin)
+			}
 			select {
 			case <-moved:
+			case <-ready:
 			case <-time.After(wait):
 			case <-s.d.stop:
 				closing = true

@@ -11,8 +11,11 @@ import (
 type Stats struct {
 	Head    uint64 // index of the last durable entry
 	Settled uint64 // index of the last entry with an index record on disk
-	First   uint64 // first index that is in a segment
-	Loose   int    // blob files, -1 when LooseMax is -1 and they are not counted
+	First   uint64 // first index that is in a segment here
+	// Archived is the last entry whose segment was removed here since the archive has it, 0 if
+	// none was, and Evicted how many segments have been since the log was opened.
+	Archived, Evicted uint64
+	Loose             int // blob files, -1 when LooseMax is -1 and they are not counted
 	// Packed is how many entries live in segments that stay, as far as is known:
 	// that a segment stays shows when blobs are no longer written, or when it is
 	// due to be removed and not all of its entries are found in blobs.

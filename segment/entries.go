@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 )
 
 // ErrLost: fsck has recorded that the entry is lost for good.
@@ -96,7 +96,12 @@ func (f *File) Read(from, last uint64, w Witnesses, fn EntriesFunc) (next uint64
 		return from, why, nil
 	}
 	defer file.Close()
-	r := &fileReader{f: f, file: file, w: w, fn: fn, next: from, last: last}
+	return f.ReadFrom(file, from, last, w, fn)
+}
+
+// ReadFrom is Read for a segment whose bytes come from src.
+func (f *File) ReadFrom(src io.ReaderAt, from, last uint64, w Witnesses, fn EntriesFunc) (next uint64, why, err error) {
+	r := &fileReader{f: f, file: src, w: w, fn: fn, next: from, last: last}
 	why, err = r.run()
 	return r.next, why, err
 }
@@ -104,7 +109,7 @@ func (f *File) Read(from, last uint64, w Witnesses, fn EntriesFunc) (next uint64
 // fileReader is one call of File.Read.
 type fileReader struct {
 	f          *File
-	file       *os.File
+	file       io.ReaderAt
 	w          Witnesses
 	fn         EntriesFunc
 	next, last uint64

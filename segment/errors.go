@@ -17,6 +17,10 @@ var (
 	ErrNotFound = errors.New("not found")
 )
 
+// ErrUnavailable: the bytes are somewhere that cannot be reached now, such as an archive. It
+// says nothing about the entries in them: a later try may read them.
+var ErrUnavailable = errors.New("not available now")
+
 // ErrObstructed: something else lies in the place of one blob, or of its shard
 // directory: a directory for a file, or the other way round. Other blobs can be
 // written all the same.

@@ -181,7 +181,6 @@ func (f *File) read(file *os.File) error {
 		return err
 	}
 	if f.Sealed {
-		f.Last, f.End, f.Sum, f.LastSum = f.Footer.Last, int64(f.Footer.Table), f.Footer.Sum, f.Footer.Chain()
 		return nil
 	}
 	if f.Oversized() && f.Damage == nil {
@@ -201,7 +200,7 @@ func (f *File) BatchesEnd() int64 {
 	return min(f.Size, MaxSize)
 }
 
-func (f *File) readHeader(file *os.File) error {
+func (f *File) readHeader(file io.ReaderAt) error {
 	b := make([]byte, HeaderSize)
 	n, err := file.ReadAt(b, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -230,18 +229,69 @@ func (f *File) readFooter(file *os.File) (err error) {
 	if f.Size, err = readEnd(file, b[:]); err != nil || f.Size < HeaderSize+FooterSize {
 		return err
 	}
-	footer, ok, err := ParseFooter(b[:], f.Size)
+	f.setFooter(b[:])
+	return nil
+}
+
+// setFooter takes over the footer in the last FooterSize bytes of the file, if it is one.
+func (f *File) setFooter(b []byte) {
+	footer, ok, err := ParseFooter(b, f.Size)
 	if !ok {
-		return nil
+		return
 	}
 	if err == nil && footer.First != f.First {
 		err = fmt.Errorf("%w: footer has first index %d, the header %d", ErrDamaged, footer.First, f.First)
 	}
 	if err != nil {
 		f.Damage = &DamageError{Path: f.Path, Offset: f.Size - FooterSize, First: f.First, Err: err}
-		return nil
+		return
 	}
 	f.Footer, f.Sealed = footer, true
+	f.Last, f.End, f.Sum, f.LastSum = footer.Last, int64(footer.Table), footer.Sum, footer.Chain()
+}
+
+// CaptureSealed looks at a copy of the sealed segment that begins with index first, of which
+// src has size bytes, and takes its table into memory: 8 bytes a batch. name stands for it in
+// errors. What is wrong with it is in the result, also that it is not sealed; the error is
+// one of src.
+func CaptureSealed(name string, first uint64, src io.ReaderAt, size int64) (*File, error) {
+	f := &File{Path: name, First: first, Last: first - 1, End: HeaderSize, Size: size}
+	if err := f.readHeader(src); err != nil {
+		f.Err = err
+		return f, unavailable(err)
+	}
+	var footer [FooterSize]byte
+	if size >= HeaderSize+FooterSize {
+		if _, err := src.ReadAt(footer[:], size-FooterSize); err != nil && !errors.Is(err, io.EOF) {
+			return f, err
+		}
+		f.setFooter(footer[:])
+	}
+	f.Through = f.Last
+	if !f.Sealed {
+		if f.Damage == nil {
+			f.Damage = &DamageError{Path: name, Offset: max(size-FooterSize, 0), First: first, Err: fmt.Errorf("%w: the segment has no footer", ErrDamaged)}
+		}
+		return f, nil
+	}
+	table := make([]byte, int(f.Footer.Batches)*RowSize)
+	if _, err := src.ReadAt(table, f.End); err != nil && !errors.Is(err, io.EOF) {
+		return f, err
+	}
+	if Checksum(table) == f.Footer.Rows { // otherwise the batches are read instead, where it is needed
+		f.rows = make([]Row, f.Footer.Batches)
+		for i := range f.rows {
+			f.rows[i] = ParseRow(table[i*RowSize:])
+		}
+	}
+	return f, nil
+}
+
+// unavailable is err if it says that bytes cannot be read now, else nil.
+func unavailable(err error) error {
+	if errors.Is(err, ErrUnavailable) {
+		return err
+	}
 	return nil
 }
 

@@ -21,7 +21,7 @@ type Batch struct {
 // each. Not for concurrent use; any number of Readers may share a Segment.
 type Reader struct {
 	seg  *Segment
-	f    *os.File
+	f    Source
 	w    window
 	off  int64  // the batch that Next returns begins here
 	next uint64 // its first index
@@ -37,10 +37,24 @@ func (s *Segment) NewReader(index uint64) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{seg: s, f: f, w: window{r: f}, from: index}
+	return s.NewReaderOf(f, index)
+}
+
+// Source gives the bytes of a segment: its file, or a copy of that somewhere else. Errors of
+// ReadAt that wrap ErrUnavailable end a read; all others count as damage.
+type Source interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// NewReaderOf is NewReader for a segment whose bytes come from src, which the Reader closes,
+// also if NewReaderOf fails. Its errors are those of NewReader, and the source's that wrap
+// ErrUnavailable.
+func (s *Segment) NewReaderOf(src Source, index uint64) (*Reader, error) {
+	r := &Reader{seg: s, f: src, w: window{r: src}, from: index}
 	if err := r.seek(index); err != nil {
-		f.Close()
-		if errors.Is(err, ErrDamaged) {
+		src.Close()
+		if errors.Is(err, ErrDamaged) && !errors.Is(err, ErrUnavailable) {
 			err = &DamageError{Path: s.Path, Offset: s.End(), First: index, Last: index, Err: err}
 		}
 		return nil, err
@@ -63,6 +77,9 @@ func (r *Reader) seek(index uint64) error {
 			r.off, r.next = off, first
 			return nil
 		}
+		if errors.Is(err, ErrUnavailable) {
+			return err
+		}
 	}
 	if err := r.seg.mendTable(r.f); err != nil {
 		return fmt.Errorf("%w: table: %w", ErrDamaged, err)
@@ -75,11 +92,12 @@ func (r *Reader) seek(index uint64) error {
 // and may be called again once more has been appended. A batch that does not
 // check out is a *DamageError with the indices concerned; the call after it
 // goes on after the damage. Where the error's Last is the segment's, there is
-// nothing more to read.
+// nothing more to read. An error that wraps ErrUnavailable moves nothing: the call after it
+// tries again.
 func (r *Reader) Next() (Batch, error) {
 	for {
 		b, last, err := r.advance()
-		if last < r.from && (err == nil || errors.Is(err, ErrDamaged)) {
+		if last < r.from && (err == nil || errors.Is(err, ErrDamaged)) && !errors.Is(err, ErrUnavailable) {
 			continue // a damaged table, or none, led to a batch before the one that is wanted
 		}
 		return b, err
@@ -99,6 +117,8 @@ func (r *Reader) advance() (b Batch, last uint64, err error) {
 	switch {
 	case errors.Is(err, io.EOF):
 		err = fmt.Errorf("%w: zeros in place of a batch", ErrDamaged)
+	case errors.Is(err, ErrUnavailable):
+		return b, last, err
 	case err == nil:
 		err = h.check(r.off, r.next)
 	}
@@ -110,7 +130,9 @@ func (r *Reader) advance() (b Batch, last uint64, err error) {
 	}
 	// What the disk does not give back is as good as altered.
 	d := &DamageError{Path: r.seg.Path, Offset: r.off, First: r.next, Last: last, Err: err}
-	if r.seg.mendTable(r.f) != nil {
+	if err := r.seg.mendTable(r.f); errors.Is(err, ErrUnavailable) {
+		return b, last, err
+	} else if err != nil {
 		r.next = last + 1 // and nothing says where the next batch lies
 		return b, last, d
 	}
@@ -122,5 +144,5 @@ func (r *Reader) advance() (b Batch, last uint64, err error) {
 	return b, d.Last, d
 }
 
-// Close closes the file.
+// Close closes the file, or the source.
 func (r *Reader) Close() error { return r.f.Close() }
