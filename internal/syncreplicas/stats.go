@@ -1,0 +1,36 @@
+package syncreplicas
+
+import "fmt"
+
+// Stats says how the log stands with its replicas.
+type Stats struct {
+	Need      int    // replicas that each append waits for
+	Connected int    // replicas that have said how far they are, each name once
+	Waiting   int    // appends that wait
+	Unknown   uint64 // appends whose outcome was unknown since the log was made
+}
+
+// Stats returns the counts as of now.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Stats{Need: l.need, Connected: l.connected(), Waiting: l.queue.len(), Unknown: l.unknown}
+}
+
+// connected is how many replicas have said how far they are. The caller holds mu.
+func (l *Log) connected() (n int) {
+	for _, r := range l.replicas {
+		if r.spoken {
+			n++
+		}
+	}
+	return n
+}
+
+// Missing is why appends cannot be acknowledged now, nil if they can.
+func (l *Log) Missing() error {
+	if s := l.Stats(); s.Connected < s.Need {
+		return fmt.Errorf("SYNC_REPLICAS is %d, but %d replicas are connected: appends wait, and after %v their outcome is unknown", s.Need, s.Connected, l.timeout)
+	}
+	return nil
+}
