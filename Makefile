@@ -17,7 +17,7 @@ fmt:
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:" $$unformatted; exit 1; fi
 
 # The bench, the faults and the tests of the page are modules of their own.
-MODULES = . test/bench test/faults test/page
+MODULES = . test/bench test/copies test/faults test/page
 
 vet:
 	@set -e; for module in $(MODULES); do (cd $$module && $(GO) vet ./...); done

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -22,14 +21,12 @@ type Options struct {
 	// Stall is how long a request may go without a byte in either direction before it is
 	// given up and tried again; 0 means 30 seconds.
 	Stall time.Duration
-	// Attempts is how often a request is tried in all; 0 means 8, which takes about a minute
+	// Attempts is how often a request is tried in all; 0 means 8, which takes half a minute
 	// if each fails at once.
 	Attempts int
 	// OnRetry, if not nil, is called before the wait for each further attempt with the error
 	// of the last one.
 	OnRetry func(err error, wait time.Duration)
-	// Getenv looks up AWS_… variables and HOME; nil means os.Getenv.
-	Getenv func(string) string
 }
 
 const (
@@ -59,9 +56,6 @@ func (o Options) withDefaults() (Options, error) {
 	if o.OnRetry == nil {
 		o.OnRetry = func(error, time.Duration) {}
 	}
-	if o.Getenv == nil {
-		o.Getenv = os.Getenv
-	}
 	return o, nil
 }
 
@@ -76,7 +70,7 @@ func IsURL(s string) bool {
 // variables and files that AWS's own tools read: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL,
 // AWS_REGION, AWS_ACCESS_KEY_ID and the like. The error wraps ErrNoBucket if the directory does
 // not exist; an S3 service is not asked before the first request.
-func Open(ctx context.Context, rawURL string, o Options) (Bucket, error) {
+func Open(_ context.Context, rawURL string, o Options) (Bucket, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -88,7 +82,7 @@ func Open(ctx context.Context, rawURL string, o Options) (Bucket, error) {
 	if p.dir != "" {
 		return openFile(p.dir, o)
 	}
-	return nil, fmt.Errorf("%s: not built yet", p)
+	return openS3(p, o)
 }
 
 // place is what the URL of a bucket says: a directory, or a bucket and a prefix.
