@@ -3,10 +3,12 @@
 package archive
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
 
+	"tcp-log-server/internal/bucket"
 	"tcp-log-server/segment"
 )
 
@@ -34,6 +36,21 @@ const (
 
 // SegmentKey is the key of the sealed segment whose first index is first.
 func SegmentKey(first uint64) string { return segmentsDir + segment.Name(first) }
+
+// Segments calls fn with each sealed segment of the archive in b: the index of its first entry
+// and its size in bytes. Its error is the bucket's.
+func Segments(ctx context.Context, b bucket.Bucket, fn func(first uint64, size int64)) error {
+	err := b.List(ctx, segmentsDir, "", func(o bucket.Object) error {
+		if first, ok := parseSegmentKey(o.Key); ok {
+			fn(first, o.Size)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list %s: %w", objectPath(b, segmentsDir), err)
+	}
+	return nil
+}
 
 // IndexKey is the key of the file of the index whose first record is that of first.
 func IndexKey(first uint64) string { return fmt.Sprintf("%s%020d", indexDir, first) }

@@ -1,0 +1,212 @@
+package archived
+
+import (
+	"container/list"
+	"errors"
+	"os"
+	"sync"
+
+	"github.com/rs/zerolog"
+)
+
+// blockKey names a block of a segment. Its age counts how often the segment was forgotten.
+type blockKey struct {
+	first uint64
+	age   uint32
+	block int64
+}
+
+// cache keeps blocks in one file, in slots of blockSize bytes. Which block is in which slot is
+// in memory only, so the file is empty to the next process. All methods may be called from any
+// goroutine.
+type cache struct {
+	path string
+	most int // slots
+	log  zerolog.Logger
+
+	mu     sync.Mutex
+	f      *os.File // nil before the first block
+	closed bool
+	failed bool // the last block could not be kept, as has been logged
+	made   int  // slots that have been used
+	free   []int
+	index  map[blockKey]*list.Element // of *slot
+	recent list.List                  // the latest used first
+	ages   map[uint64]uint32          // of the segments that were forgotten
+}
+
+// slot is a part of the file with a block.
+type slot struct {
+	key     blockKey
+	number  int
+	readers int
+	dropped bool // it is not in the index any more, and free once nobody reads it
+}
+
+func newCache(config Config) *cache {
+	return &cache{
+		path: config.Cache, most: int(max(config.CacheSize/blockSize, 4)), log: config.Logger,
+		index: make(map[blockKey]*list.Element), ages: make(map[uint64]uint32),
+	}
+}
+
+// ahead is how many blocks may be read ahead without driving each other out.
+func (c *cache) ahead() int { return min(aheadMost, c.most/4) }
+
+// key returns the key of a block as it is now.
+func (c *cache) key(first uint64, block int64) blockKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return blockKey{first, c.ages[first], block}
+}
+
+// has reports whether the block is in the cache.
+func (c *cache) has(key blockKey) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.index[key] != nil
+}
+
+// used is how many bytes the blocks in the cache take.
+func (c *cache) used() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return int64(len(c.index)) * blockSize
+}
+
+// read fills p with the bytes at off of the block, and reports whether it is in the cache.
+func (c *cache) read(key blockKey, p []byte, off int64) bool {
+	c.mu.Lock()
+	e := c.index[key]
+	if e == nil {
+		c.mu.Unlock()
+		return false
+	}
+	c.recent.MoveToFront(e)
+	s := e.Value.(*slot)
+	s.readers++
+	f := c.f
+	c.mu.Unlock()
+	_, err := f.ReadAt(p, int64(s.number)*blockSize+off)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.readers--; s.dropped {
+		c.release(s)
+	} else if err != nil {
+		c.drop(s)
+	}
+	return err == nil
+}
+
+// put keeps the block, in place of those that have not been used for longest.
+func (c *cache) put(key blockKey, data []byte) {
+	c.mu.Lock()
+	s := c.take(key)
+	f := c.f
+	c.mu.Unlock()
+	if s == nil {
+		return
+	}
+	_, err := f.WriteAt(data, int64(s.number)*blockSize)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err != nil {
+		c.fail(err)
+	} else {
+		c.failed = false
+	}
+	if err != nil || key.age != c.ages[key.first] || c.index[key] != nil {
+		c.free = append(c.free, s.number)
+		return
+	}
+	c.index[key] = c.recent.PushFront(s)
+}
+
+// take returns a slot for the block, which is not in the index yet; nil if there is none. The
+// caller holds mu.
+func (c *cache) take(key blockKey) *slot {
+	if c.closed || key.age != c.ages[key.first] || c.index[key] != nil {
+		return nil
+	}
+	if c.f == nil {
+		f, err := os.OpenFile(c.path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			c.fail(err)
+			return nil
+		}
+		c.f = f
+	}
+	for e := c.recent.Back(); len(c.free) == 0 && c.made == c.most && e != nil; {
+		before := e.Prev()
+		if s := e.Value.(*slot); s.readers == 0 {
+			c.drop(s)
+		}
+		e = before
+	}
+	s := &slot{key: key}
+	switch n := len(c.free); {
+	case n > 0:
+		s.number, c.free = c.free[n-1], c.free[:n-1]
+	case c.made < c.most:
+		s.number = c.made
+		c.made++
+	default:
+		return nil
+	}
+	return s
+}
+
+// fail notes that a block cannot be kept. The caller holds mu.
+func (c *cache) fail(err error) {
+	if !c.failed {
+		c.failed = true
+		c.log.Error().Err(err).Str("event", "cache").Str("file", c.path).
+			Msg("what is read from the archive cannot be kept, and so is read from there each time")
+	}
+}
+
+// drop removes a slot from the index. The caller holds mu.
+func (c *cache) drop(s *slot) {
+	if s.dropped {
+		return
+	}
+	s.dropped = true
+	c.recent.Remove(c.index[s.key])
+	delete(c.index, s.key)
+	c.release(s)
+}
+
+// release makes a slot that was dropped free once nobody reads it. The caller holds mu.
+func (c *cache) release(s *slot) {
+	if s.readers == 0 {
+		c.free = append(c.free, s.number)
+	}
+}
+
+// forget drops all blocks of a segment, and those that are being read.
+func (c *cache) forget(first uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ages[first]++
+	for e := c.recent.Front(); e != nil; {
+		next := e.Next()
+		if s := e.Value.(*slot); s.key.first == first {
+			c.drop(s)
+		}
+		e = next
+	}
+}
+
+// close closes and removes the file. Nobody reads or writes any more.
+func (c *cache) close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	if c.f == nil {
+		return nil
+	}
+	f := c.f
+	c.f = nil
+	clear(c.index)
+	return errors.Join(f.Close(), os.Remove(c.path))
+}
