@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -83,26 +84,47 @@ func (k *Keeper) claim(ctx context.Context) error {
 	}
 }
 
-// sameLog checks that the archive is of this log, and says so in a new one.
+// sameLog checks that the archive is of this log, after it has made a new one if there is none.
 func (k *Keeper) sameLog(ctx context.Context, l *listing) error {
-	want := LogInfo{Format: layoutFormat, Store: k.log.Store()}
-	if !l.log {
-		if n := len(l.segments) + len(l.increments) + len(l.owners); n > 0 {
-			return fmt.Errorf("%s %w: it has %d objects of an archive and no %s that says of which log; name another prefix", k.Bucket, ErrOther, n, logKey)
-		}
-		text, err := json.Marshal(want)
-		if err != nil {
-			return err
-		}
-		if err := k.put(ctx, logKey, append(text, '\n'), true); !errors.Is(err, bucket.ErrExists) {
-			return err
-		}
+	if err := k.begin(ctx, l); err != nil {
+		return err
 	}
 	found, err := readInfo(ctx, k.Bucket)
-	if err == nil && found.Store != want.Store {
-		err = fmt.Errorf("%s %w: its store is %s, this one is %s; name another prefix for this log, or the directory of that log", k.Bucket, ErrOther, found.Store, want.Store)
+	if err == nil && found.Store != k.log.Store() {
+		err = fmt.Errorf("%s %w: its store is %s, this one is %s; name another prefix for this log, or the directory of that log", k.Bucket, ErrOther, found.Store, k.log.Store())
 	}
-	return err
+	if err != nil || k.written {
+		return err
+	}
+	if err := segment.WriteArchived(k.Dirs.Data, k.local); err != nil {
+		return err
+	}
+	k.written = true
+	return nil
+}
+
+// begin makes log.json in a new archive.
+func (k *Keeper) begin(ctx context.Context, l *listing) error {
+	if l.log {
+		return nil
+	}
+	want := LogInfo{Format: layoutFormat, Store: k.log.Store()}
+	if n := len(l.segments) + len(l.increments) + len(l.owners); n > 0 {
+		return fmt.Errorf("%s %w: it has %d objects of an archive and no %s that says of which log; name another prefix", k.Bucket, ErrOther, n, logKey)
+	}
+	if k.written {
+		// As far as anyone can tell, it is the share that is not mounted, or the wrong service.
+		return fmt.Errorf("%w in %s, and there has been one: if it is gone for good, stop the server, remove %s and start it to begin another",
+			ErrNoArchive, k.Bucket, filepath.Join(k.Dirs.Data, segment.ArchiveName))
+	}
+	text, err := json.Marshal(want)
+	if err != nil {
+		return err
+	}
+	if err := k.put(ctx, logKey, append(text, '\n'), true); !errors.Is(err, bucket.ErrExists) {
+		return err
+	}
+	return nil
 }
 
 // mayClaim returns the number of the newest owner, unless that is another directory.

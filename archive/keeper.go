@@ -54,7 +54,10 @@ type Keeper struct {
 	Config
 	log   Log
 	local segment.Archived
-	run   string // id of this start
+	// written says that this is what the log's directory has, and so that there has been
+	// an archive.
+	written bool
+	run     string // id of this start
 
 	stopping chan struct{}
 	done     chan struct{}
@@ -115,7 +118,8 @@ func (k *Keeper) Start(ctx context.Context, log Log) error {
 	return nil
 }
 
-// remember makes sure that the log's directory says where its archive is.
+// remember reads where the archive of the log's directory has been, and by which name the
+// archive knows it.
 func (k *Keeper) remember() error {
 	local, err := segment.ReadArchived(k.Dirs.Data)
 	if err != nil {
@@ -131,11 +135,8 @@ func (k *Keeper) remember() error {
 	if local.Instance == "" {
 		local.Instance = randomID()
 	}
-	k.local = local
-	if before.URL == local.URL && before.Instance == local.Instance {
-		return nil
-	}
-	return segment.WriteArchived(k.Dirs.Data, local)
+	k.local, k.written = local, before.URL == local.URL && before.Instance == local.Instance
+	return nil
 }
 
 // follow archives until Stop.

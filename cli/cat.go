@@ -10,7 +10,9 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"tcp-log-server/archive"
 	"tcp-log-server/client"
+	"tcp-log-server/internal/bucket"
 	"tcp-log-server/internal/reader"
 	"tcp-log-server/internal/where"
 )
@@ -21,7 +23,8 @@ func catCommand() *cli.Command {
 		Name:  "cat",
 		Usage: "print the entries in the directories of a log, without a server",
 		Description: "Reads the log in DIR (default: the one of --data): a stopped log, a backup, a copy on\n" +
-			"read-only media, or the log of a running server, through its head at that time. It\n" +
+			"read-only media, or the log of a running server, through its head at that time; or the\n" +
+			"archive at URL, of which it downloads no more than it needs. It\n" +
 			"changes nothing and takes no lock. Every entry is verified before it is printed; a\n" +
 			"damaged one is printed as {\"index\":45,\"error\":\"…\"} in its place.\n\n" +
 			"Examples:\n" +
@@ -32,7 +35,7 @@ func catCommand() *cli.Command {
 			"   tcp-log-server cat --entry backup | jq .name   # only the entries\n\n" +
 			"Exit codes: 0 done, 1 the log could not be read, 2 some entries are damaged,\n" +
 			"16 wrong usage.",
-		ArgsUsage: "[DIR]",
+		ArgsUsage: "[DIR|URL]",
 		Flags:     slices.Concat(directoryFlags("", "DIR"), rangeFlags(), selectionFlags(), lineFlags()),
 		Action:    action(cat),
 
@@ -54,17 +57,32 @@ func cat(ctx context.Context, cmd *cli.Command) error {
 	if err != nil {
 		return usageError(cmd, err.Error())
 	}
+	if bucket.IsURL(dir) {
+		log, err := openArchive(ctx, cmd, dir)
+		if err != nil {
+			return err
+		}
+		return show(ctx, cmd, directorySource{log, log.Read, dir}, chosen, form, nil)
+	}
 	log, dir, err := openDirectories(cmd, dir)
 	if err != nil {
 		return err
 	}
-	return show(ctx, cmd, directorySource{log, dir}, chosen, form, nil)
+	read := func(ctx context.Context, from, through uint64, fn archive.EntryFunc) error {
+		return log.Read(ctx, from, through, reader.EntryFunc(fn))
+	}
+	return show(ctx, cmd, directorySource{log, read, dir}, chosen, form, nil)
 }
 
-// directorySource is the log in a directory.
+// directorySource is the log in a directory, or in an archive.
 type directorySource struct {
-	log *reader.Log
-	dir string
+	log interface {
+		Head() uint64
+		Since(ctx context.Context, t time.Time) (uint64, error)
+	}
+	readEntries func(ctx context.Context, from, through uint64, fn archive.EntryFunc) error
+
+	dir string // or URL
 }
 
 func (d directorySource) head(context.Context) (uint64, error) { return d.log.Head(), nil }
@@ -87,7 +105,7 @@ func (d directorySource) read(ctx context.Context, s extent) iter.Seq2[client.En
 			s.through = s.from + s.count - 1
 		}
 		stopped := errors.New("stopped")
-		err := d.log.Read(ctx, s.from, s.through, func(index uint64, entry []byte, at int64, err error) error {
+		err := d.readEntries(ctx, s.from, s.through, func(index uint64, entry []byte, at int64, err error) error {
 			e := client.Entry{Index: index, Value: entry}
 			switch {
 			case err != nil:

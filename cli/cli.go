@@ -36,7 +36,7 @@ func Main(args []string) int {
 func run(args []string) int {
 	root := serveCommand()
 	root.Commands = []*cli.Command{
-		appendCommand(), readCommand(), tailCommand(), fsckCommand(), backupCommand(), statCommand(), catCommand(),
+		appendCommand(), readCommand(), tailCommand(), fsckCommand(), backupCommand(), restoreCommand(), statCommand(), catCommand(),
 		importCommand(), tokenCommand(), versionCommand(), completionCommand(), manCommand(),
 	}
 	root.Version = build.This().String()

@@ -12,6 +12,7 @@ import (
 
 	"tcp-log-server/engine"
 	"tcp-log-server/fsck"
+	"tcp-log-server/internal/bucket"
 )
 
 // fsckCommand is `tcp-log-server fsck`.
@@ -19,9 +20,10 @@ func fsckCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "fsck",
 		Usage:     "verify the directories of a log, or repair them",
-		ArgsUsage: "[DIR]",
+		ArgsUsage: "[DIR|URL]",
 		Description: "Verifies the log in DIR (default: the one of --data) without changing it: a copy, one\n" +
-			"on read-only media, or the log of a running server. Prints every finding, then a\n" +
+			"on read-only media, or the log of a running server; or the archive at URL, by reading\n" +
+			"all of it. Prints every finding, then a\n" +
 			"summary with a digest: two copies with equal digests hold the same log.\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server fsck                          # the log of --data\n" +
@@ -70,9 +72,16 @@ func runFsck(ctx context.Context, cmd *cli.Command) error {
 		bar.clear()
 		printer.Step(s)
 	}
-	code, err := report(ctx, cmd, o, printer, bar)
+	check := report
+	if bucket.IsURL(o.Data) {
+		check = fsckArchive
+	}
+	code, err := check(ctx, cmd, o, printer, bar)
 	if err == nil {
 		err = printer.Err()
+	}
+	if coded, ok := errors.AsType[cli.ExitCoder](err); ok {
+		return coded
 	}
 	switch {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:

@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/daemon"
+	"tcp-log-server/internal/printable"
 	"tcp-log-server/server"
 )
 
@@ -51,6 +52,10 @@ func settings() []cli.Flag {
 		&cli.StringFlag{Name: "wal", Sources: variable("WAL"), Usage: "`directory` of the index, or \"memory\" (default: wal in --data)"},
 		&cli.StringFlag{Name: "blobs", Sources: variable("BLOBS"), Usage: "`directory` of the blobs, or \"memory\" (default: blobs in --data)"},
 		&cli.IntFlag{Name: "loose-max", Sources: variable("LOOSE_MAX"), Value: defaults.LooseMax, Usage: "`number` of blob files to write at most; 0 for none, -1 for no limit"},
+		&cli.StringFlag{Name: "archive", Sources: variable("ARCHIVE"), Usage: "`URL` of a bucket to archive the log to: s3://bucket/prefix or file:///path (default: off)"},
+		&cli.DurationFlag{Name: "archive-every", Sources: variable("ARCHIVE_EVERY"), Value: defaults.ArchiveEvery, Usage: "`time` after which new entries go to --archive at the latest"},
+		&cli.StringFlag{Name: "archive-rate", Sources: variable("ARCHIVE_RATE"), Value: "10MiB", Usage: "`bytes` a second to upload to --archive at most: 512KiB, 10MiB, 1GiB"},
+		&cli.BoolFlag{Name: "archive-take-over", Sources: variable("ARCHIVE_TAKE_OVER"), Usage: "archive to where another directory of this log did, which no server may use any more"},
 		&cli.IntFlag{Name: "max-entry", Sources: variable("MAX_ENTRY"), Value: defaults.MaxEntry, Usage: "largest entry in `bytes`"},
 		&cli.IntFlag{Name: "max-connections", Sources: variable("MAX_CONNECTIONS"), Value: server.NewConfig().MaxConnections, Usage: "`number` of connections to serve at once"},
 		&cli.DurationFlag{Name: "write-timeout", Sources: variable("WRITE_TIMEOUT"), Value: defaults.WriteTimeout, Usage: "`time` after which a peer that reads nothing is disconnected"},
@@ -87,6 +92,10 @@ func daemonConfig(cmd *cli.Command) (config daemon.Config, level zerolog.Level, 
 	config = daemon.NewConfig(cmd.String("data"))
 	config.Host, config.Port = cmd.String("host"), cmd.Int("port")
 	config.WAL, config.Blobs, config.LooseMax = cmd.String("wal"), cmd.String("blobs"), cmd.Int("loose-max")
+	config.Archive, config.ArchiveEvery, config.ArchiveTakeOver = cmd.String("archive"), cmd.Duration("archive-every"), cmd.Bool("archive-take-over")
+	if config.ArchiveRate, err = printable.ParseBytes(cmd.String("archive-rate")); err != nil {
+		return config, 0, daemon.ConfigError("archive-rate: " + err.Error())
+	}
 	config.MaxEntry, config.WriteTimeout = cmd.Int("max-entry"), cmd.Duration("write-timeout")
 	if cmd.IsSet("max-connections") {
 		if config.MaxConnections = cmd.Int("max-connections"); config.MaxConnections < 1 {

@@ -17,6 +17,7 @@ import (
 
 	"tcp-log-server/client"
 	"tcp-log-server/daemon"
+	"tcp-log-server/internal/bucket"
 	"tcp-log-server/internal/printable"
 )
 
@@ -30,7 +31,8 @@ func statCommand() *cli.Command {
 		Usage: "show the status of a server or of the directories of a log",
 		Description: "With an address, or no argument, asks the server there. With the directory of a log (a\n" +
 			"path with a /, or one that exists) reads its index and the names of its files, without\n" +
-			"a server and without changing anything.\n\n" +
+			"a server and without changing anything. With the URL of an archive, s3://bucket/prefix or\n" +
+			"file:///path, lists that.\n\n" +
 			addressHelp + "\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server stat                       # the server on this machine\n" +
@@ -39,7 +41,7 @@ func statCommand() *cli.Command {
 			"   tcp-log-server stat --json | jq .head\n" +
 			"   tcp-log-server stat --quiet && echo the server is well\n\n" +
 			"Exit codes: 0 done, 1 the server does not answer or refuses appends, 16 wrong usage.",
-		ArgsUsage: "[ADDR|DIR]",
+		ArgsUsage: "[ADDR|DIR|URL]",
 		Flags: append(directoryFlags("", "DIR")[1:], // DIR is an argument
 			append(connectFlags(),
 				&cli.BoolFlag{Name: "json", Usage: "print one JSON object"},
@@ -62,6 +64,9 @@ func tellStat(ctx context.Context, cmd *cli.Command) error {
 	arg, err := argument(cmd, "address or directory")
 	if err != nil {
 		return err
+	}
+	if bucket.IsURL(arg) {
+		return statArchive(ctx, cmd, arg)
 	}
 	if info, err := os.Stat(arg); err == nil && info.Mode().IsRegular() {
 		return usageError(cmd, fmt.Sprintf("%q is a file, not an address or the directory of a log", arg))
@@ -136,6 +141,12 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	t.row("segments", "%s, %s with the index", grouped(uint64(s.Segments)), printable.Bytes(s.Bytes))
 	if s.Disk != nil {
 		t.row("disk", "%s used, %s free", printable.Bytes(s.Disk.Used), printable.Bytes(s.Disk.Free))
+	}
+	if a := s.Archive; a != nil {
+		t.row("archive", "%s, through %s; behind by %s, %s, %.1f s", a.URL, grouped(a.Through), counted(a.Behind.Entries, "entry", "entries"), printable.Bytes(a.Behind.Bytes), a.Behind.Seconds)
+		if a.Error != "" {
+			t.row("", "fails since %s: %s", a.Since, a.Error)
+		}
 	}
 	t.row("appended", "%s, %s since the start; %.4g a second now", counted(s.Appends.Entries, "entry", "entries"), printable.Bytes(int64(s.Appends.Bytes)), s.Appends.Rate)
 	t.row("clients", "%s besides this one, %d of them read", counted(max(s.Connections-1, 0), "connection", "connections"), s.Readers)

@@ -10,7 +10,10 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"tcp-log-server/archive"
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/bucket"
+	"tcp-log-server/internal/printable"
 	"tcp-log-server/server"
 )
 
@@ -25,6 +28,14 @@ type Config struct {
 	// Data, WAL, Blobs and LooseMax are those of engine.Config.
 	Data, WAL, Blobs string
 	LooseMax         int
+
+	// Archive is the URL of the bucket that the log is archived to, "" for none. What is new in
+	// the open segment goes there every ArchiveEvery, and at most ArchiveRate bytes a second in
+	// all. ArchiveTakeOver archives to where another directory of this log did.
+	Archive         string
+	ArchiveEvery    time.Duration
+	ArchiveRate     int64
+	ArchiveTakeOver bool
 
 	// MaxEntry and WriteTimeout are those of server.Config.
 	MaxEntry     int
@@ -79,6 +90,7 @@ func NewConfig(data string) Config {
 	return Config{
 		Host: "127.0.0.1", Port: 8089,
 		Data: data, LooseMax: log.LooseMax,
+		ArchiveEvery: archive.DefaultEvery, ArchiveRate: archive.DefaultRate,
 		MaxEntry: srv.MaxEntry, WriteTimeout: srv.WriteTimeout,
 		TLSMinVersion: tls.VersionTLS13,
 	}
@@ -132,6 +144,16 @@ func (c *Config) Validate() error {
 		return ConfigError("tls-client-ca needs tls-cert and tls-key")
 	case c.Metrics != "" && metricsErr != nil:
 		return ConfigError(fmt.Sprintf("metrics is %q, want host:port, like 127.0.0.1:9100", c.Metrics))
+	case c.Archive != "" && !bucket.IsURL(c.Archive):
+		return ConfigError(fmt.Sprintf("archive is %q, want the URL of a bucket: s3://bucket/prefix or file:///path", c.Archive))
+	case c.Archive != "" && c.Data == engine.Memory:
+		return ConfigError("archive needs the log on disk, and data is \"memory\"")
+	case c.Archive == "" && c.ArchiveTakeOver:
+		return ConfigError("archive-take-over needs archive, the bucket to take over")
+	case c.ArchiveEvery < time.Second || c.ArchiveEvery > time.Hour:
+		return ConfigError(fmt.Sprintf("archive-every is %v, want 1s to 1h", c.ArchiveEvery))
+	case c.ArchiveRate < 64<<10:
+		return ConfigError(fmt.Sprintf("archive-rate is %s a second, want 64KiB or more", printable.Bytes(c.ArchiveRate)))
 	case c.Pprof && c.Metrics == "":
 		return ConfigError("pprof needs metrics, the address that serves it")
 	}
@@ -205,11 +227,12 @@ func (c *Config) shown() map[string]any {
 		"max-entry": c.MaxEntry, "max-connections": c.maxConnections(), "write-timeout": c.WriteTimeout.String(),
 		"tls-cert": c.TLSCert != "", "tls-key": c.TLSKey != "", "tls-client-ca": c.TLSClientCA != "", "tokens": c.Tokens != "",
 		"tls-min-version": tlsVersion(c.TLSMinVersion), "insecure": c.Insecure,
+		"archive-every": c.ArchiveEvery.String(), "archive-rate": c.ArchiveRate, "archive-take-over": c.ArchiveTakeOver,
 		"pprof": c.Pprof, "log-level": levelName(c.Logger.GetLevel()),
 	}
 	// Without a value these follow from others.
 	for name, value := range map[string]string{
-		"wal": c.WAL, "blobs": c.Blobs, "metrics": c.Metrics,
+		"wal": c.WAL, "blobs": c.Blobs, "archive": c.Archive, "metrics": c.Metrics,
 		"http": c.HTTP, "http-names": strings.Join(c.HTTPNames, ","), "http-origins": strings.Join(c.HTTPOrigins, ","),
 	} {
 		if value != "" {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"tcp-log-server/archive"
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/access"
 	"tcp-log-server/internal/build"
@@ -46,9 +47,10 @@ type daemon struct {
 	endpoint  *metrics.Endpoint // nil if no setting asks for one
 	manager   *manager
 
-	log *engine.Log
-	ln  net.Listener
-	srv *server.Server
+	log    *engine.Log
+	keeper *archive.Keeper // nil without an archive
+	ln     net.Listener
+	srv    *server.Server
 
 	site *site // nil without HTTP
 }
@@ -102,7 +104,7 @@ func Run(ctx context.Context, config Config) (err error) {
 	if config.Systemd {
 		d.manager = newManager(d.logger)
 	}
-	if err := d.open(); err != nil {
+	if err := d.open(ctx); err != nil {
 		return err
 	}
 	d.prepare()
@@ -154,7 +156,7 @@ func address(addr net.Addr) func(*zerolog.Event) {
 }
 
 // open opens the log and recovers it.
-func (d *daemon) open() (err error) {
+func (d *daemon) open(ctx context.Context) (err error) {
 	if err := d.config.checkDirectories(); err != nil {
 		return err
 	}
@@ -167,8 +169,21 @@ func (d *daemon) open() (err error) {
 	if d.exporter != nil {
 		config.OnBatch = d.exporter.Batch
 	}
-	d.log, err = engine.Open(config)
-	return err
+	if d.config.Archive != "" {
+		if err := d.newKeeper(ctx); err != nil {
+			return err
+		}
+		config.MayRemove = d.keeper.Holds
+	}
+	if d.log, err = engine.Open(config); err != nil {
+		return err
+	}
+	if d.keeper != nil {
+		if err := d.keeper.Start(ctx, d.log); err != nil {
+			return errors.Join(fmt.Errorf("ARCHIVE: %w", err), d.log.Close())
+		}
+	}
+	return nil
 }
 
 // listen begins to listen. Clients that connect from now on wait until the log is open.
@@ -204,7 +219,11 @@ func (d *daemon) prepare() {
 	}
 	d.srv = server.New(d.log, config)
 	if d.exporter != nil {
-		d.exporter.Show(metrics.Sources{Log: d.log.Stats, Server: d.srv.Stats, Refusing: d.log.Refusing})
+		sources := metrics.Sources{Log: d.log.Stats, Server: d.srv.Stats, Refusing: d.log.Refusing}
+		if d.keeper != nil {
+			sources.Archive = d.keeper.Stats
+		}
+		d.exporter.Show(sources)
 	}
 	head, _ := d.log.Head(context.Background())
 	d.logger.Info().Str("event", "listening").Func(address(d.ln.Addr())).
@@ -291,6 +310,9 @@ func (d *daemon) stop() error {
 		d.logger.Warn().Str("event", "stopping").Msg("connections were cut off before they had received all their replies")
 	}
 	waitForHTTP()
+	if d.keeper != nil {
+		d.keeper.Stop(ctx)
+	}
 	return d.log.Close()
 }
 

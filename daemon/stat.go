@@ -12,25 +12,26 @@ import (
 type Stat struct {
 	// Rights is "write" in the answer to a peer that may only write, which has nothing else
 	// but the Capabilities, and empty otherwise.
-	Rights      string  `json:"rights,omitempty"`
-	Version     string  `json:"version"`
-	Uptime      float64 `json:"uptime"` // s
-	Store       string  `json:"store"`  // the random name of the log
-	Head        uint64  `json:"head"`
-	Settled     uint64  `json:"settled"`
-	Loose       int     `json:"loose"` // blob files, -1 where they are not counted
-	Packed      uint64  `json:"packed"`
-	Unsettled   uint64  `json:"unsettled"`
-	Segments    int     `json:"segments"`
-	Bytes       int64   `json:"bytes"`
-	Disk        *Disk   `json:"disk,omitempty"`
-	Appends     Appends `json:"appends"`
-	Sync        Sync    `json:"sync"`
-	Connections int     `json:"connections"`
-	Readers     int     `json:"readers"`
-	Behind      uint64  `json:"behind"`           // entries that the readers have yet to be sent
-	MostBehind  uint64  `json:"most_behind"`      // of these, those of one reader
-	Failed      string  `json:"failed,omitempty"` // why appends are refused
+	Rights      string   `json:"rights,omitempty"`
+	Version     string   `json:"version"`
+	Uptime      float64  `json:"uptime"` // s
+	Store       string   `json:"store"`  // the random name of the log
+	Head        uint64   `json:"head"`
+	Settled     uint64   `json:"settled"`
+	Loose       int      `json:"loose"` // blob files, -1 where they are not counted
+	Packed      uint64   `json:"packed"`
+	Unsettled   uint64   `json:"unsettled"`
+	Segments    int      `json:"segments"`
+	Bytes       int64    `json:"bytes"`
+	Disk        *Disk    `json:"disk,omitempty"`
+	Appends     Appends  `json:"appends"`
+	Sync        Sync     `json:"sync"`
+	Connections int      `json:"connections"`
+	Readers     int      `json:"readers"`
+	Behind      uint64   `json:"behind"`            // entries that the readers have yet to be sent
+	MostBehind  uint64   `json:"most_behind"`       // of these, those of one reader
+	Failed      string   `json:"failed,omitempty"`  // why appends are refused
+	Archive     *Archive `json:"archive,omitempty"` // nil without one
 	server.Capabilities
 	Settings map[string]any `json:"settings"`
 }
@@ -71,6 +72,9 @@ func newStat(d *daemon) func() any {
 			Connections: s.Connections, Readers: s.Replays + s.Followers, Behind: s.Behind, MostBehind: s.MostBehind,
 			Capabilities: d.srv.Capabilities(),
 			Settings:     settings,
+		}
+		if d.keeper != nil {
+			answer.Archive = archiveStat(d.keeper.Stats())
 		}
 		if l.DiskUsed > 0 || l.DiskFree > 0 {
 			answer.Disk = &Disk{Used: l.DiskUsed, Free: l.DiskFree}

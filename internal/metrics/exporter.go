@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"tcp-log-server/archive"
 	"tcp-log-server/engine"
 	"tcp-log-server/server"
 )
@@ -33,6 +34,8 @@ type Sources struct {
 	// Log and Server give the counts of this moment.
 	Log    func() engine.Stats
 	Server func() server.Stats
+	// Archive says how far the archive is; nil without one.
+	Archive func() archive.Stats
 	// Refusing is why appends are refused, nil while they are not.
 	Refusing func() error
 }
@@ -74,6 +77,9 @@ func (e *Exporter) page(ready bool) []byte {
 		e.writeLog(p, log)
 		e.writeServer(p, srv)
 		writeErrors(p, log, srv.Errors)
+		if s.Archive != nil {
+			writeArchive(p, s.Archive())
+		}
 	}
 	writeGo(p)
 	writeProcess(p, e.started)

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"tcp-log-server/archive"
 	"tcp-log-server/engine"
 	"tcp-log-server/server"
 )
@@ -63,4 +64,15 @@ func writeErrors(p *page, log engine.Stats, s server.Errors) {
 	} {
 		p.sample(name, float64(e.count), "kind", e.kind)
 	}
+}
+
+// writeArchive adds how far the archive is.
+func writeArchive(p *page, s archive.Stats) {
+	p.gauge("tcp_log_server_archive_through", "Index of the last entry in the archive.", float64(s.Through))
+	p.gauge("tcp_log_server_archive_behind_entries", "Entries that the archive does not have yet.", float64(s.Entries))
+	p.gauge("tcp_log_server_archive_behind_bytes", "Bytes of these entries in segments.", float64(s.Bytes))
+	p.gauge("tcp_log_server_archive_behind_seconds", "How long ago the first of these entries was stored, at most.", s.Seconds)
+	p.counter("tcp_log_server_archive_uploaded_bytes_total", "Bytes uploaded since the start.", uint64(s.Uploaded))
+	p.gauge("tcp_log_server_archive_failing", "Whether the last attempt to archive has failed: 1 or 0.", truth(s.Error != ""))
+	p.gauge("tcp_log_server_archive_stopped", "Whether another server archives there now, so that this one has stopped: 1 or 0.", truth(s.Stopped))
 }
