@@ -25,10 +25,11 @@ func restoreCommand() *cli.Command {
 			"If a restore is interrupted, run it again: what has been downloaded is used.\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server restore s3://bucket/log /var/lib/log\n" +
-			"   tcp-log-server restore --until 2026-11-28T09:00:00Z s3://bucket/log yesterday\n" +
+			"   tcp-log-server restore --until 2026-11-28 s3://bucket/log yesterday\n" +
 			"   tcp-log-server restore --through 1000 file:///mnt/archive/log part\n" +
-			"   DATA=/var/lib/log ARCHIVE=s3://bucket/log ARCHIVE_TAKE_OVER=1 tcp-log-server\n\n" +
-			"The last one goes on with the archive from DIR, in place of the server that made it.\n\n" +
+			"   tcp-log-server --data part                     # serves it\n\n" +
+			"To go on with the archive from DIR, in place of the server that made it, start the\n" +
+			"server on DIR with ARCHIVE and, once, ARCHIVE_TAKE_OVER=1.\n\n" +
 			"Exit codes: 0 done, 1 failed, 2 the archive is damaged, 16 wrong usage.",
 		ArgsUsage: "URL DIR",
 		Flags: []cli.Flag{
