@@ -4,7 +4,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARY       = tcp-log-server
 
-.PHONY: build check fmt vet lint test test-long interop page page-picture faults mutations bench bench-compare bench-pair module clean
+.PHONY: build check fmt vet lint test test-long interop page page-picture copies faults mutations bench bench-compare bench-pair module clean
 
 build:
 	$(GO) build -o $(BINARY) .
@@ -16,7 +16,7 @@ fmt:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:" $$unformatted; exit 1; fi
 
-# The bench, the faults and the tests of the page are modules of their own.
+# The bench, the faults and the tests of the page and of copies are modules of their own.
 MODULES = . test/bench test/copies test/faults test/page
 
 vet:
@@ -47,6 +47,14 @@ interop: build
 	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then \
 		echo "interop: skipped, there is no node and npm here"; \
 	else cd test/interop && npm ci --silent --no-audit --no-fund && TCP_LOG_SERVER=../../$(BINARY) node --test; fi
+
+# copies runs the tests of copies elsewhere against a real S3 server, which the first run builds
+# into the user's cache: that takes minutes. COPIES=Put runs those with such names, and
+# COPIES_FLAGS=-short some cases of each kind.
+COPIES       ?= .
+COPIES_FLAGS ?=
+copies:
+	cd test/copies && $(GO) test -count=1 -timeout 30m -run '$(COPIES)' $(COPIES_FLAGS) ./...
 
 # page drives the page of the built server in Chromium, and leaves pictures of it in
 # test/page/pictures. It needs chromium; with npm it looks for faults in accessibility by

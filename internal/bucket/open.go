@@ -24,6 +24,9 @@ type Options struct {
 	// Attempts is how often a request is tried in all; 0 means 8, which takes half a minute
 	// if each fails at once.
 	Attempts int
+	// Wait is about how long a request waits before its second attempt, and twice as long
+	// before each further one; 0 means 250 ms.
+	Wait time.Duration
 	// OnRetry, if not nil, is called before the wait for each further attempt with the error
 	// of the last one.
 	OnRetry func(err error, wait time.Duration)
@@ -34,13 +37,14 @@ const (
 	defaultPart     = 16 << 20
 	defaultStall    = 30 * time.Second
 	defaultAttempts = 8
+	defaultWait     = 250 * time.Millisecond
 )
 
 // withDefaults returns o with what is not set filled in, or an error.
 func (o Options) withDefaults() (Options, error) {
 	switch {
-	case o.Rate < 0 || o.Stall < 0 || o.Attempts < 0:
-		return o, fmt.Errorf("a bucket's rate, stall and attempts are not negative")
+	case o.Rate < 0 || o.Stall < 0 || o.Attempts < 0 || o.Wait < 0:
+		return o, fmt.Errorf("a bucket's rate, stall, attempts and wait are not negative")
 	case o.PartSize != 0 && o.PartSize < minPart:
 		return o, fmt.Errorf("a part of %d bytes, the least is %d", o.PartSize, minPart)
 	}
@@ -52,6 +56,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Attempts == 0 {
 		o.Attempts = defaultAttempts
+	}
+	if o.Wait == 0 {
+		o.Wait = defaultWait
 	}
 	if o.OnRetry == nil {
 		o.OnRetry = func(error, time.Duration) {}

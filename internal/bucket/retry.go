@@ -13,20 +13,16 @@ import (
 )
 
 const (
-	firstWait = 250 * time.Millisecond // before the second attempt, and twice as long before each further one
-	maxWait   = 15 * time.Second
+	maxWait = 15 * time.Second // between two attempts
 	// maxRetryAfter is the longest that a service can make an attempt wait.
 	maxRetryAfter = time.Minute
 )
 
 // backoff is the wait after the nth attempt: between a half and the whole of a time that
 // doubles, so that those who failed together do not all come back together.
-func backoff(n int) time.Duration {
-	wait := maxWait
-	if n < 8 {
-		wait = min(maxWait, firstWait<<(n-1))
-	}
-	return wait/2 + rand.N(wait/2)
+func backoff(first time.Duration, n int) time.Duration {
+	wait := min(maxWait, first<<min(n-1, 16))
+	return wait/2 + rand.N(wait/2+1)
 }
 
 // permanent is an error that another attempt would not mend.
@@ -56,7 +52,7 @@ func retry(ctx context.Context, o Options, fn func(a *attempt) error) error {
 		if n >= o.Attempts {
 			return fmt.Errorf("%w (gave up after %d attempts)", err, n)
 		}
-		wait := max(backoff(n), time.Duration(a.retryAfter.Load()))
+		wait := max(backoff(o.Wait, n), time.Duration(a.retryAfter.Load()))
 		o.OnRetry(err, wait)
 		if cause := sleep(ctx, wait); cause != nil {
 			return fmt.Errorf("%w: %w", cause, err)
