@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
@@ -67,7 +68,7 @@ func (b *s3Bucket) do(ctx context.Context, op, key string, fn func(a *attempt, n
 
 // Get implements Bucket.
 func (b *s3Bucket) Get(ctx context.Context, key string, offset, length int64) (r io.ReadCloser, err error) {
-	if offset < 0 {
+	if offset < 0 || length > math.MaxInt64-offset {
 		return nil, failed(b, "get", key, shortObject(offset, length, 0))
 	}
 	if length == 0 {

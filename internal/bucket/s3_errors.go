@@ -43,7 +43,7 @@ func s3Error(err error) error {
 		return permanent{fmt.Errorf("%w: %w", ErrNotFound, said)}
 	case minio.NoSuchUpload:
 		return permanent{fmt.Errorf("%w: %w", errNoUpload, said)}
-	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody", "InvalidDigest", "MissingContentLength",
+	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody", "InvalidDigest",
 		"RequestTimeout", "SlowDown", "ConditionalRequestConflict", "OperationAborted", "Conflict", "ExpiredToken", "RequestTimeTooSkewed":
 		return said // the body was damaged on the way, or the reason passes
 	}
