@@ -53,7 +53,11 @@ func openDest(config Config, src *source) (*dest, error) {
 	if d.lock, err = segment.LockStore(d.dir); err != nil {
 		return nil, err
 	}
-	if err := d.load(src); err != nil {
+	err = d.load(src)
+	if err == nil {
+		err = d.checkEpochs(src)
+	}
+	if err != nil {
 		d.close()
 		return nil, err
 	}
@@ -61,6 +65,18 @@ func openDest(config Config, src *source) (*dest, error) {
 }
 
 func (d *dest) close() { d.lock.Close() }
+
+// checkEpochs refuses a directory whose log is in an epoch of which this one does not know.
+func (d *dest) checkEpochs(src *source) error {
+	epochs, err := segment.ReadEpochs(d.dir)
+	if err != nil {
+		return err
+	}
+	if _, ok := epochs.Leads(src.epochs); !ok {
+		return fmt.Errorf("%w: the epochs of %s are %s, those of this log %s: one was promoted without the other", ErrOther, d.dir, epochs, src.epochs)
+	}
+	return nil
+}
 
 // checkOwn refuses a directory that holds anything but a backup of the store id.
 func (d *dest) checkOwn(id segment.StoreID) error {
@@ -76,7 +92,9 @@ func (d *dest) checkOwn(id segment.StoreID) error {
 		switch e.Name() {
 		case "segments", "wal", "blobs", "incoming":
 			known = known || e.IsDir()
-		case "LOCK", segment.BackupMark, segment.LostFound:
+		case segment.ReplicaName, segment.FencedName:
+			return fmt.Errorf("%w: %s holds the file %s: it is a log that is, or was, run as a server", ErrOther, d.dir, e.Name())
+		case "LOCK", segment.BackupMark, segment.LostFound, segment.EpochName:
 		default:
 			foreign = e.Name()
 		}
@@ -290,6 +308,10 @@ func (d *dest) prepare(b *backup) error {
 		return err
 	}
 	if err := d.mark(); err != nil {
+		return err
+	}
+	// Before the entries: the epochs of a log may go further than they do.
+	if err := segment.WriteEpochs(d.dir, b.src.epochs); err != nil {
 		return err
 	}
 	for _, dir := range []string{d.in(""), d.wal(), d.blobs()} {

@@ -19,6 +19,7 @@ type source struct {
 	segs            []*segment.File // one unbroken chain to head
 	head            uint64
 	records         uint64 // the index has a record of each entry through this one, all through head or fewer
+	epochs          segment.Epochs
 }
 
 // size is how many bytes of a segment count: all if it is sealed, else those through
@@ -47,7 +48,11 @@ func openSource(config Config) (s *source, err error) {
 		}
 		return nil, err
 	}
-	if err := s.capture(config); err != nil {
+	err = s.capture(config)
+	if err == nil { // epochs are begun before their entries are stored
+		s.epochs, err = segment.ReadEpochs(config.Data)
+	}
+	if err != nil {
 		s.close()
 		return nil, err
 	}

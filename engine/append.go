@@ -198,8 +198,9 @@ func (l *Log) commitBatch(batch []byte, count int) (at int64, err error) {
 	if count == 0 {
 		return 0, nil
 	}
-	if l.replica {
-		return 0, fmt.Errorf("%w: %w", ErrNotStored, ErrReplica)
+	if err := l.standing.refusesAppends(); err != nil {
+		l.counts.refused.Add(1)
+		return 0, fmt.Errorf("%w: %w", ErrNotStored, err)
 	}
 	if err := l.Err(); err != nil {
 		l.counts.refused.Add(1)

@@ -33,7 +33,7 @@ func checkStore(t testing.TB, config Config) {
 	c.segments()
 	c.records()
 	c.blobs()
-	c.strays(config.Data, "LOCK", "segments", "wal", "blobs", "lookup", segment.LostFound)
+	c.strays(config.Data, "LOCK", segment.EpochName, segment.ReplicaName, segment.FencedName, "segments", "wal", "blobs", "lookup", segment.LostFound)
 }
 
 type storeCheck struct {

@@ -18,10 +18,11 @@ import (
 // disk is the store in directories. The leader, see queue, owns open; the settler owns
 // index, blobs and what they count; segments is shared under mu.
 type disk struct {
-	cfg  Config
-	dir  string // of the segments
-	id   segment.StoreID
-	lock *segment.Lock
+	cfg      Config
+	dir      string // of the segments
+	id       segment.StoreID
+	lock     *segment.Lock
+	standing *standing
 	// places are the directories of the segments as they were opened, see watch.
 	places   []place
 	lockLost bool // LOCK is gone and cannot be made again, as has been logged

@@ -58,9 +58,11 @@ type Config struct {
 	// Store is the id that an empty log takes, a random one if it is zero. Any other log must
 	// have this id already, unless it is zero.
 	Store segment.StoreID
-	// Replica opens the log as a copy of another: Replicate stores entries in it, and
-	// appends are refused with ErrReplica.
-	Replica bool
+	// ReplicaOf opens the log as a copy of another, and is the address of that, without
+	// secrets: Replicate stores entries in it, and appends are refused with ErrReplica. That
+	// stays so, see segment.Replica: opening it without ReplicaOf is refused until it has been
+	// promoted.
+	ReplicaOf string
 	// MayRemove, unless it is nil, is asked before a segment is removed, by the settler: it
 	// reports whether all entries through last are elsewhere too. Until it does, the segment
 	// and those after it stay.
@@ -180,9 +182,9 @@ type Log struct {
 	inline  [1]submission
 	refused time.Time // when a refused batch was last logged
 	opened  time.Time
-	// tableRows and replica are Config's.
+	// tableRows is Config's.
 	tableRows int
-	replica   bool
+	standing  *standing
 	clock     clock
 	log       zerolog.Logger
 	counts    counts
@@ -219,20 +221,21 @@ func Open(config Config) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{opened: time.Now(), log: config.Logger, onBatch: config.OnBatch, tableRows: config.tableRows, replica: config.Replica, failed: make(chan struct{}), refuses: make(chan struct{})}
+	l := &Log{opened: time.Now(), log: config.Logger, onBatch: config.OnBatch, tableRows: config.tableRows, failed: make(chan struct{}), refuses: make(chan struct{})}
 	l.clock.now = time.Now
 	l.queue.wake = make(chan struct{}, 1)
 	l.prover.timer = time.NewTimer(proveAfter)
 	l.prover.armed = true
 	if config.Data == Memory {
 		l.store = newMemory(config.Store)
+		l.standing, _ = loadStanding(config) // never fails
 		l.publish(0)
 	} else {
 		d, head, err := openDisk(config)
 		if err != nil {
 			return nil, err
 		}
-		l.store = d
+		l.store, l.standing = d, d.standing
 		l.clock.last = d.lastTime()
 		l.head.Store(head)
 		l.publish(head)

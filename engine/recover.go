@@ -31,7 +31,10 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 	if d.lock, err = segment.LockStore(config.Data); err != nil {
 		return nil, 0, err
 	}
-	if err := d.recover(); err != nil {
+	if d.standing, err = loadStanding(config); err == nil {
+		err = d.recover()
+	}
+	if err != nil {
 		err = d.explain(err)
 		if d.open != nil {
 			err = errors.Join(err, d.open.Close())
@@ -112,6 +115,9 @@ func (d *disk) recover() error {
 		return err
 	}
 	if err := os.Remove(filepath.Join(d.dir, segment.NextName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := d.standing.mark(); err != nil {
 		return err
 	}
 	if err := d.openTail(store); err != nil {

@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// ErrReplica: the log was opened as a replica, see Config.Replica, so it takes its entries
+// ErrReplica: the log was opened as a replica, see Config.ReplicaOf, so it takes its entries
 // from its source alone. Appends that get it also get ErrNotStored.
 var ErrReplica = errors.New("the log is a replica, which takes no appends of its own")
 
@@ -114,8 +114,11 @@ func looksCanonical(entry []byte) bool {
 // to followers, after every write: nobody else waits for these entries.
 func (l *Log) commitReplica(c committed, r *replication) committed {
 	switch {
-	case !l.replica:
+	case l.standing.source == "":
 		c.err = fmt.Errorf("%w: the log was not opened as a replica", ErrNotStored)
+		return c
+	case l.standing.fence() != nil:
+		c.err = fmt.Errorf("%w: %w", ErrNotStored, l.standing.fence())
 		return c
 	case r.first != c.first:
 		c.err = fmt.Errorf("%w: the log goes on at index %d, the batches begin at %d", ErrNotStored, c.first, r.first)

@@ -20,7 +20,7 @@ import (
 // replicaConfig is testConfig for a replica of the log of this store.
 func replicaConfig(t testing.TB, store segment.StoreID) Config {
 	c := testConfig(t)
-	c.Store, c.Replica = store, true
+	c.Store, c.ReplicaOf = store, "elsewhere:7777"
 	return c
 }
 
@@ -197,7 +197,7 @@ func TestReplicateTimes(t *testing.T) {
 	}
 	holds(t, l, entriesIn(batches))
 	l.Close()
-	c.Replica = false
+	mustPromote(t, &c)
 	if l, err = Open(c); err != nil {
 		t.Fatal(err)
 	}
@@ -430,7 +430,7 @@ func TestReplicaOnce(t *testing.T) {
 		}
 		replicateAll(t, l, rand.New(rand.NewPCG(1, 1)), batches)
 		l.Close()
-		c.Replica = false
+		mustPromote(t, &c)
 		l = openLog(t, c)
 		if err := l.AwaitOnce(t.Context()); err != nil {
 			t.Fatal(err)

@@ -72,13 +72,17 @@ const refusalLasts = 30 * time.Second
 const hangs = 10 * time.Second
 
 // Refusing is why an append would not be stored now, as far as is known, nil when
-// it would: it wraps ErrFailed once a sync has failed and ErrClosed after Close;
+// it would: it wraps ErrFailed once a sync has failed, ErrFenced after Fence and ErrClosed after
+// Close; that the log is a replica does not count;
 // otherwise it says that the disk has not answered for 10 s, or why the last batch
 // was not stored, until one is, or none has been tried for 30 s. It waits for no
 // disk.
 func (l *Log) Refusing() error {
 	if err := l.Err(); err != nil {
 		return fmt.Errorf("%w: %w", ErrFailed, err)
+	}
+	if err := l.standing.fence(); err != nil {
+		return err
 	}
 	closed, leading, since := l.queue.state()
 	if closed {

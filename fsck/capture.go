@@ -30,6 +30,10 @@ func (c *checker) top() error {
 	for _, e := range entries {
 		path := filepath.Join(c.Data, e.Name())
 		switch e.Name() {
+		case segment.EpochName, segment.ReplicaName, segment.FencedName:
+			if err := segment.CheckMarker(path); err != nil {
+				c.unreadable(path, 0, 0, err)
+			}
 		case "LOCK", segment.BackupMark, segment.LostFound, "segments", "wal", "blobs", "lookup":
 		default:
 			if path != filepath.Clean(c.WAL) && path != filepath.Clean(c.Blobs) {

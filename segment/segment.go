@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"sort"
 	"sync"
 )
 
@@ -81,7 +82,8 @@ func (s *Segment) End() int64 {
 }
 
 // Lost reports whether fsck has recorded the entry of index, which must be one of the
-// segment's, as lost for good. An error that wraps fs.ErrNotExist means that the segment has
+// segment's, as lost for good after it had a record. In a segment that fsck has not rewritten
+// the record tells: there an entry was lost before it came, see Writer.CommitAll. An error that wraps fs.ErrNotExist means that the segment has
 // been removed.
 func (s *Segment) Lost(index uint64) (bool, error) {
 	s.mu.RLock()
@@ -184,4 +186,62 @@ func (s *Segment) mendTable(f io.ReaderAt) error {
 		s.mu.Unlock()
 	}
 	return nil
+}
+
+// LostRuns returns the runs of entries of first..last, all of which must be the segment's, that
+// are recorded as lost in it and may have records that are not. An error that wraps
+// fs.ErrNotExist means that the segment has been removed.
+func (s *Segment) LostRuns(first, last uint64) (lost []Run, err error) {
+	s.mu.RLock()
+	rows, end, lastIndex, whole := s.rows, s.end, s.last, s.sealed && !s.footer.Repaired
+	s.mu.RUnlock()
+	if whole {
+		return nil, nil
+	}
+	if rows == nil {
+		if rows, err = s.table(); err != nil {
+			return nil, err
+		}
+	}
+	start := sort.Search(len(rows), func(i int) bool { return s.Header.First+uint64(rows[i].Delta) > first })
+	for i := max(start-1, 0); i < len(rows); i++ {
+		batch, next := Run{s.Header.First + uint64(rows[i].Delta), lastIndex}, end
+		if i+1 < len(rows) {
+			batch[1], next = s.Header.First+uint64(rows[i+1].Delta)-1, int64(rows[i+1].Offset)
+		}
+		if batch[0] > last {
+			break
+		}
+		if next == int64(rows[i].Offset)+BatchHeaderSize {
+			lost = append(lost, Run{max(batch[0], first), min(batch[1], last)})
+		}
+	}
+	return lost, nil
+}
+
+// table reads the table of a sealed segment, or what the batches say if it is damaged.
+func (s *Segment) table() ([]Row, error) {
+	f, err := openFile(s.Path, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := s.mendTable(f); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	rows, n, end := s.rows, int(s.footer.Batches), s.end
+	s.mu.RUnlock()
+	if rows != nil {
+		return rows, nil
+	}
+	b := make([]byte, n*RowSize)
+	if _, err := f.ReadAt(b, end); err != nil {
+		return nil, err
+	}
+	rows = make([]Row, n)
+	for i := range rows {
+		rows[i] = ParseRow(b[i*RowSize:])
+	}
+	return rows, nil
 }

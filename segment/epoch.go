@@ -1,0 +1,230 @@
+package segment
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"tcp-log-server/appends"
+)
+
+// Files in the directory of a log that say what it is among its copies. Without them it is a
+// log of its own, in epoch 1.
+const (
+	// EpochName is a line for each epoch after the first: its number, and its first index.
+	EpochName = "EPOCH"
+	// ReplicaName says that the log is a replica, and of whom: see Replica.
+	ReplicaName = "REPLICA"
+	// FencedName says that a replica was promoted, and this log is not to go on: see Fenced.
+	FencedName = "FENCED"
+)
+
+// Epochs are the epochs of a log, the first one first. Numbers ascend, and first indices do
+// not descend. Never empty.
+type Epochs []appends.Epoch
+
+// FirstEpoch are the epochs of a log that has never been anything else.
+func FirstEpoch() Epochs { return Epochs{{Number: 1, First: 1}} }
+
+// Current is the last epoch.
+func (e Epochs) Current() appends.Epoch { return e[len(e)-1] }
+
+// Begin is e with an epoch added that begins with the index first. Its number is greater than
+// that of any epoch of e, and greater than after.
+func (e Epochs) Begin(first, after uint64) (Epochs, error) {
+	all := append(slices.Clip(e), appends.Epoch{Number: max(e.Current().Number, after) + 1, First: first})
+	return all, all.Check()
+}
+
+// Leads reports whether a log with the epochs e can become one with the epochs of other: these
+// begin with e. next is then the first epoch that only other has, zero if there is none.
+func (e Epochs) Leads(other Epochs) (next appends.Epoch, ok bool) {
+	if len(e) > len(other) || !slices.Equal(e, other[:len(e)]) {
+		return next, false
+	}
+	if len(e) < len(other) {
+		next = other[len(e)]
+	}
+	return next, true
+}
+
+// Check says why e are not the epochs of any log.
+func (e Epochs) Check() error {
+	if len(e) == 0 || e[0] != FirstEpoch()[0] {
+		return errors.New("the first epoch is not epoch 1 from entry 1")
+	}
+	for i, epoch := range e[1:] {
+		if before := e[i]; epoch.Number <= before.Number || epoch.First < before.First {
+			return fmt.Errorf("epoch %d from entry %d follows epoch %d from entry %d", epoch.Number, epoch.First, before.Number, before.First)
+		}
+	}
+	return nil
+}
+
+// String is as in the answer to a replica: [[1,1],[2,101]].
+func (e Epochs) String() string {
+	b := []byte{'['}
+	for i, epoch := range e {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = fmt.Appendf(b, "[%d,%d]", epoch.Number, epoch.First)
+	}
+	return string(append(b, ']'))
+}
+
+// ReadEpochs reads the file EPOCH in the log's directory; without one it returns FirstEpoch.
+// The error wraps ErrDamaged where the file is not what WriteEpochs has written.
+func ReadEpochs(data string) (Epochs, error) {
+	path := filepath.Join(data, EpochName)
+	text, err := readMarker(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return FirstEpoch(), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	e, err := parseEpochs(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+	}
+	return e, nil
+}
+
+func parseEpochs(text []byte) (Epochs, error) {
+	e := FirstEpoch()
+	for line := range bytes.Lines(text) {
+		var epoch appends.Epoch
+		_, err := fmt.Sscanf(string(line), "%d %d\n", &epoch.Number, &epoch.First)
+		if err != nil || string(line) != epochLine(epoch) {
+			return nil, fmt.Errorf("line %d is %.40q, want the number of an epoch and its first index", len(e), line)
+		}
+		e = append(e, epoch)
+	}
+	if len(e) == 1 {
+		return nil, errors.New("it is empty")
+	}
+	return e, e.Check()
+}
+
+func epochLine(e appends.Epoch) string { return fmt.Sprintf("%d %d\n", e.Number, e.First) }
+
+// WriteEpochs writes the file EPOCH, durably: a crash leaves the one before or this one. Only
+// the process that has locked the log may call it, one goroutine at a time.
+func WriteEpochs(data string, e Epochs) error {
+	if err := e.Check(); err != nil {
+		return err
+	}
+	if len(e) == 1 {
+		return removeMarker(data, EpochName)
+	}
+	var text []byte
+	for _, epoch := range e[1:] {
+		text = append(text, epochLine(epoch)...)
+	}
+	return ReplaceFile(filepath.Join(data, EpochName), text)
+}
+
+// Replica is what the file REPLICA says: that the log is a copy of another, which stores what
+// its source does and nothing else. The zero Replica, of no source, stands for no file.
+type Replica struct {
+	Source string `json:"source"` // its address, without secrets
+}
+
+// ReadReplica reads the file REPLICA in the log's directory. The error wraps ErrDamaged where
+// it is not what WriteReplica has written.
+func ReadReplica(data string) (r Replica, err error) {
+	err = decodeMarker(filepath.Join(data, ReplicaName), &r, func() bool { return r.Source != "" })
+	return r, err
+}
+
+// WriteReplica writes the file REPLICA, as WriteEpochs does EPOCH.
+func WriteReplica(data string, r Replica) error { return encodeMarker(data, ReplicaName, r) }
+
+// RemoveReplica removes the file REPLICA, durably, if there is one.
+func RemoveReplica(data string) error { return removeMarker(data, ReplicaName) }
+
+// Fenced is what the file FENCED says: that a copy of the log has begun an epoch that this log
+// is not in, and that so nothing may be appended here. The zero Fenced stands for no file.
+type Fenced struct {
+	Epoch uint64 `json:"epoch"`        // the number of that epoch
+	By    string `json:"by,omitempty"` // who told
+}
+
+// ReadFenced reads the file FENCED in the log's directory. The error wraps ErrDamaged where it
+// is not what WriteFenced has written.
+func ReadFenced(data string) (f Fenced, err error) {
+	err = decodeMarker(filepath.Join(data, FencedName), &f, func() bool { return f.Epoch > 1 })
+	return f, err
+}
+
+// WriteFenced writes the file FENCED, as WriteEpochs does EPOCH.
+func WriteFenced(data string, f Fenced) error { return encodeMarker(data, FencedName, f) }
+
+// RemoveFenced removes the file FENCED, durably, if there is one.
+func RemoveFenced(data string) error { return removeMarker(data, FencedName) }
+
+// CheckMarker says why the file EPOCH, REPLICA or FENCED at path cannot be used.
+func CheckMarker(path string) (err error) {
+	switch data, name := filepath.Split(path); name {
+	case EpochName:
+		_, err = ReadEpochs(data)
+	case ReplicaName:
+		_, err = ReadReplica(data)
+	case FencedName:
+		_, err = ReadFenced(data)
+	}
+	return err
+}
+
+// markerMax is more than any marker has, in bytes.
+const markerMax = 1 << 20
+
+func readMarker(path string) ([]byte, error) {
+	f, err := OpenRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, markerMax))
+}
+
+// decodeMarker reads a marker into v, unless there is none, and checks it by ok.
+func decodeMarker(path string, v any, ok func() bool) error {
+	text, err := readMarker(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err = json.Unmarshal(text, v); err == nil && !ok() {
+		err = fmt.Errorf("it says %.80q", text)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+	}
+	return nil
+}
+
+func encodeMarker(data, name string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return ReplaceFile(filepath.Join(data, name), append(text, '\n'))
+}
+
+func removeMarker(data, name string) error {
+	err := Remove(filepath.Join(data, name))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
