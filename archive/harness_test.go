@@ -262,3 +262,17 @@ func (f *fragile) Delete(ctx context.Context, key string) error {
 	}
 	return nil
 }
+
+// flip flips a bit of the byte at off in a file.
+func flip(t testing.TB, path string, off int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	var b [1]byte
+	_, err = f.ReadAt(b[:], off)
+	must(t, err)
+	b[0] ^= 4
+	_, err = f.WriteAt(b[:], off)
+	must(t, err)
+}

@@ -166,15 +166,22 @@ func (r *restore) prepare() error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	resumed := false
+	resumed, placed, locked := false, false, false
 	for _, e := range entries {
 		switch e.Name() {
 		case stageName:
 			resumed = true
-		case "wal", "segments", epochKey, epochKey + ".tmp":
+		case "segments":
+			placed = true
+		case "LOCK": // of a server that has refused it, or of one that has not
+			locked = true
+		case "wal", epochKey, epochKey + ".tmp":
 		default:
 			return fmt.Errorf("%s %w: it holds %s; name a directory that does not exist or is empty", r.Dir, ErrNotEmpty, e.Name())
 		}
+	}
+	if placed && locked {
+		return fmt.Errorf("%s %w: it holds a log; name a directory that does not exist or is empty", r.Dir, ErrNotEmpty)
 	}
 	if len(entries) > 0 {
 		var found plan

@@ -1,0 +1,147 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"testing"
+)
+
+// TestACrashAtAnyCallLeavesAWholeArchive cuts a keeper off at each of its calls that change
+// the bucket, before and after the call takes effect: what the archive has then is a prefix of
+// the log that goes at least as far as the keeper has said, and another keeper goes on.
+func TestACrashAtAnyCallLeavesAWholeArchive(t *testing.T) {
+	for _, done := range []bool{false, true} {
+		for at := 1; ; at++ {
+			crashed := false
+			t.Run(fmt.Sprintf("call %d, done %v", at, done), func(t *testing.T) { crashed = crashAt(t, at, done) })
+			if !crashed || t.Failed() {
+				if at < 15 {
+					t.Errorf("only %d calls were cut off", at-1)
+				}
+				break
+			}
+		}
+	}
+}
+
+func crashAt(t *testing.T, at int, done bool) (crashed bool) {
+	dir := t.TempDir()
+	l, b := openLog(t, filepath.Join(dir, "data"), nil), openBucket(t, filepath.Join(dir, "bucket"))
+	f := &fragile{Bucket: b, at: at, done: done, dead: true}
+	k := newKeeper(l, f)
+	must(t, k.remember())
+	for _, through := range []uint64{0, 1, 20, 40, 60, 61, 90, 120, 160} {
+		l.add(t, through)
+		l.sealed(t)
+		if err := k.round(context.Background()); err != nil {
+			crashed = true
+			break
+		}
+	}
+	// A delete that fails is no failure of the round.
+	crashed = crashed || f.calls >= at
+	through := k.Stats().Through
+	if a, err := Open(context.Background(), b); err == nil {
+		if head := whole(t, b); head < through {
+			t.Errorf("the archive has entries through %d, and it was said to have %d", head, through)
+		}
+		if a.Head() > 0 {
+			if res, _ := restored(t, b, RestoreConfig{}); res.Head < through {
+				t.Errorf("restored through %d, want %d", res.Head, through)
+			}
+		}
+	} else if through > 0 {
+		t.Errorf("with entries through %d archived: %v", through, err)
+	}
+	l.add(t, 200)
+	l.sealed(t)
+	next := archiveOnce(t, l, b)
+	if head := whole(t, b); head != 200 || next.Stats().Through != 200 {
+		t.Errorf("after a restart the archive ends at %d, want 200", head)
+	}
+	list, err := list(context.Background(), b)
+	must(t, err)
+	for _, i := range list.increments {
+		if _, ok := list.segments[i.First]; ok {
+			t.Errorf("%s is still there", i.Key())
+		}
+	}
+	return crashed
+}
+
+// TestAKeeperGoesOnAfterAFailure fails each call once.
+func TestAKeeperGoesOnAfterAFailure(t *testing.T) {
+	for at := 1; ; at++ {
+		dir := t.TempDir()
+		l, b := openLog(t, filepath.Join(dir, "data"), nil), openBucket(t, filepath.Join(dir, "bucket"))
+		f := &fragile{Bucket: b, at: at, done: at%2 == 0}
+		k := newKeeper(l, f)
+		must(t, k.remember())
+		for through := uint64(10); through <= 100; through += 30 {
+			l.add(t, through)
+			l.sealed(t)
+			before := f.calls
+			if err := k.note(k.round(context.Background())); err != nil {
+				if s := k.Stats(); s.Error == "" || s.Since.IsZero() || s.Through >= through || s.Entries == 0 || s.Seconds <= 0 {
+					t.Errorf("after call %d has failed it is %+v", at, s)
+				}
+				must(t, k.note(k.round(context.Background())))
+			}
+			if s := k.Stats(); s.Error != "" || s.Through != through {
+				t.Errorf("call %d failed, of those from %d on, and it is %+v", at, before, s)
+			}
+		}
+		if head := whole(t, b); head != 100 {
+			t.Errorf("the archive ends at %d, want 100", head)
+		}
+		if f.calls < at {
+			return
+		}
+	}
+}
+
+// TestOnlyWhatTheBucketLacksGoesUp starts keepers again and again.
+func TestOnlyWhatTheBucketLacksGoesUp(t *testing.T) {
+	dir := t.TempDir()
+	l, b := openLog(t, filepath.Join(dir, "data"), nil), openBucket(t, filepath.Join(dir, "bucket"))
+	l.add(t, 200)
+	l.sealed(t)
+	archiveOnce(t, l, b)
+	if up := archiveOnce(t, l, b).Stats().Uploaded; up != 0 {
+		t.Errorf("after a restart %d bytes went up again", up)
+	}
+	// An object in the middle that has been lost goes up again.
+	second := l.Segments()[1].Header.First
+	must(t, b.Delete(context.Background(), SegmentKey(second)))
+	archiveOnce(t, l, b)
+	if head := whole(t, b); head != 200 {
+		t.Errorf("the archive ends at %d, want 200", head)
+	}
+}
+
+// TestWhatIsNotWholeIsNotUploaded damages a sealed segment.
+func TestWhatIsNotWholeIsNotUploaded(t *testing.T) {
+	dir := t.TempDir()
+	l, b := openLog(t, filepath.Join(dir, "data"), nil), openBucket(t, filepath.Join(dir, "bucket"))
+	l.add(t, 200)
+	l.sealed(t)
+	second := l.Segments()[1]
+	flip(t, second.Path, 300)
+	k := newKeeper(l, b)
+	must(t, k.remember())
+	if err := k.note(k.round(context.Background())); !damaged(err) || refuses(err) {
+		t.Errorf("a damaged segment: %v", err)
+	}
+	if s := k.Stats(); s.Through != second.Header.First-1 || s.Error == "" {
+		t.Errorf("with a damaged segment it is %+v", s)
+	}
+	if head := whole(t, b); head != second.Header.First-1 {
+		t.Errorf("the archive ends at %d, want %d", head, second.Header.First-1)
+	}
+	flip(t, second.Path, 300)
+	must(t, k.note(k.round(context.Background())))
+	if head := whole(t, b); head != 200 {
+		t.Errorf("mended, the archive ends at %d, want 200", head)
+	}
+}

@@ -1,0 +1,201 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tcp-log-server/segment"
+)
+
+// copyLog copies the directory of a stopped log.
+func copyLog(t testing.TB, from, to string, without ...string) {
+	t.Helper()
+	must(t, os.CopyFS(to, os.DirFS(from)))
+	for _, name := range without {
+		must(t, os.RemoveAll(filepath.Join(to, name)))
+	}
+}
+
+// starts starts a keeper, as a server does, and stops it at the end of the test.
+func starts(t testing.TB, l *testLog, config Config) (*Keeper, error) {
+	config.Dirs.Data = l.dir
+	k := New(config)
+	err := k.Start(context.Background(), l)
+	t.Cleanup(func() { k.Stop(context.Background()) })
+	return k, err
+}
+
+func TestAnArchiveOfAnotherLogIsRefused(t *testing.T) {
+	_, dir := archivedLog(t, 20)
+	other := openLog(t, filepath.Join(t.TempDir(), "data"), nil)
+	for _, over := range []bool{false, true} {
+		if _, err := starts(t, other, Config{Bucket: openBucket(t, dir), TakeOver: over}); !errors.Is(err, ErrOther) {
+			t.Errorf("another log, take over %v: %v", over, err)
+		}
+	}
+}
+
+func TestADirectoryTakesAnArchiveOver(t *testing.T) {
+	l, dir := archivedLog(t, 100)
+	b := openBucket(t, dir)
+	to := filepath.Join(t.TempDir(), "restored")
+	_, err := Restore(context.Background(), b, RestoreConfig{Dir: to})
+	must(t, err)
+	second := openLog(t, to, nil)
+	if _, err := starts(t, second, Config{Bucket: b}); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), "ARCHIVE_TAKE_OVER=1") {
+		t.Errorf("a restored directory: %v", err)
+	}
+	second.add(t, 150)
+	k, err := starts(t, second, Config{Bucket: b, TakeOver: true, Every: time.Millisecond})
+	must(t, err)
+	until(t, "the archive does not go on", func() bool { return k.Holds(150) })
+	k.Stop(context.Background())
+	if head := whole(t, b); head != 150 {
+		t.Errorf("the archive ends at %d, want 150", head)
+	}
+	// Another start needs no leave, and the old directory may not come back, even with it.
+	_, err = starts(t, second, Config{Bucket: b})
+	must(t, err)
+	if _, err := starts(t, l, Config{Bucket: b}); !errors.Is(err, ErrInUse) {
+		t.Errorf("the directory that had the archive: %v", err)
+	}
+	if _, err := starts(t, l, Config{Bucket: b, TakeOver: true}); !errors.Is(err, ErrDiverged) {
+		t.Errorf("the directory that had the archive, taking it over: %v", err)
+	}
+}
+
+// TestALogThatHasGoneAnotherWayIsRefused makes two logs of one that differ after entry 60.
+func TestALogThatHasGoneAnotherWayIsRefused(t *testing.T) {
+	for _, entries := range []uint64{61, 75, 100, 200} {
+		l := openLog(t, filepath.Join(t.TempDir(), "data"), nil)
+		l.add(t, 60)
+		must(t, l.Close())
+		other := filepath.Join(t.TempDir(), "other")
+		copyLog(t, l.dir, other)
+		l = openLog(t, l.dir, nil)
+		l.add(t, 100)
+		l.sealed(t)
+		b := openBucket(t, filepath.Join(t.TempDir(), "bucket"))
+		archiveOnce(t, l, b)
+		o := openLog(t, other, nil)
+		o.add(t, 62) // at other times, so that the chain is another
+		o.add(t, max(entries, 62))
+		o.sealed(t)
+		if _, err := starts(t, o, Config{Bucket: b, TakeOver: true}); !errors.Is(err, ErrDiverged) {
+			t.Errorf("a log with %d entries, 60 of which the archive has: %v", entries, err)
+		}
+	}
+}
+
+// TestTheOlderOfTwoServersStops starts a second server on a copy of the directory, with its
+// ARCHIVE, which knows no better.
+func TestTheOlderOfTwoServersStops(t *testing.T) {
+	l, dir := archivedLog(t, 50)
+	must(t, l.Close())
+	copied := filepath.Join(t.TempDir(), "copy")
+	copyLog(t, l.dir, copied)
+	l = openLog(t, l.dir, nil)
+	b := openBucket(t, dir)
+	older, err := starts(t, l, Config{Bucket: b, Every: time.Millisecond})
+	must(t, err)
+	second := openLog(t, copied, nil)
+	newer, err := starts(t, second, Config{Bucket: b, Every: time.Millisecond})
+	must(t, err)
+	l.add(t, 60)
+	until(t, "the older server does not stop", func() bool { return older.Stats().Stopped })
+	if s := older.Stats(); !strings.Contains(s.Error, "started later") || older.Holds(1) {
+		t.Errorf("it is %+v", s)
+	}
+	second.add(t, 70)
+	until(t, "the newer server does not go on", func() bool { return newer.Holds(70) })
+	if s := newer.Stats(); s.Error != "" || s.Stopped {
+		t.Errorf("the newer is %+v", s)
+	}
+	newer.Stop(context.Background())
+	whole(t, b)
+}
+
+func TestAnArchiveThatIsGoneIsNotBegunAgain(t *testing.T) {
+	l, dir := archivedLog(t, 50)
+	must(t, os.RemoveAll(dir))
+	b := openBucket(t, dir) // an empty directory, as where a share is not mounted
+	k, err := starts(t, l, Config{Bucket: b, Every: time.Millisecond})
+	must(t, err)
+	if s := k.Stats(); s.Error == "" || s.Through != 0 {
+		t.Errorf("the archive is gone, and it is %+v", s)
+	}
+	k.Stop(context.Background())
+	must(t, os.Remove(filepath.Join(l.dir, segment.ArchiveName)))
+	k, err = starts(t, l, Config{Bucket: b, Every: time.Millisecond})
+	must(t, err)
+	until(t, "no other archive is begun", func() bool { return k.Holds(50) })
+}
+
+func TestAnArchiveElsewhereIsRefusedWhileEntriesAreOnlyThere(t *testing.T) {
+	l, dir := archivedLog(t, 50)
+	local, err := segment.ReadArchived(l.dir)
+	must(t, err)
+	must(t, segment.WriteArchived(l.dir, local.Add(1, 10)))
+	if _, err := starts(t, l, Config{Bucket: openBucket(t, filepath.Join(filepath.Dir(dir), "another"))}); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("another bucket, and entries that are only in the first: %v", err)
+	}
+}
+
+// TestALogIsLostUnderLoad throws directories away while they are written to: a restore has
+// everything that Stats had shown.
+func TestALogIsLostUnderLoad(t *testing.T) {
+	for round := range 10 {
+		dir := t.TempDir()
+		l, b := openLog(t, filepath.Join(dir, "data"), nil), openBucket(t, filepath.Join(dir, "bucket"))
+		k, err := starts(t, l, Config{Bucket: b, Every: time.Millisecond})
+		must(t, err)
+		stop, appending := make(chan struct{}), sync.WaitGroup{}
+		appending.Go(func() {
+			for through := uint64(10); ; through += 10 {
+				select {
+				case <-stop:
+					return
+				default:
+					l.add(t, through)
+				}
+			}
+		})
+		want := 100 + rand.Uint64N(400)
+		until(t, "nothing is archived", func() bool { return k.Stats().Through > want })
+		shown := k.Stats()
+		// As if the machine were gone now: nothing that the keeper does from here on counts.
+		frozen := filepath.Join(dir, "frozen")
+		for {
+			if os.CopyFS(frozen, os.DirFS(filepath.Join(dir, "bucket"))) == nil {
+				break
+			}
+			must(t, os.RemoveAll(frozen)) // an increment was deleted during the copy
+		}
+		close(stop)
+		appending.Wait()
+		res, to := restored(t, openBucket(t, frozen), RestoreConfig{})
+		if res.Head < shown.Through || res.Digest != digest(t, l.dir, res.Head) || to == "" {
+			t.Errorf("round %d: restored %+v, stat had shown %d", round, res, shown.Through)
+		}
+	}
+}
+
+// TestStopUploadsWhatIsNew stops a keeper whose next round is far away.
+func TestStopUploadsWhatIsNew(t *testing.T) {
+	dir := t.TempDir()
+	l, b := openLog(t, filepath.Join(dir, "data"), nil), openBucket(t, filepath.Join(dir, "bucket"))
+	k, err := starts(t, l, Config{Bucket: b, Every: time.Hour})
+	must(t, err)
+	l.add(t, 200)
+	k.Stop(context.Background())
+	if head := whole(t, b); head != 200 {
+		t.Errorf("after a stop the archive ends at %d, want 200", head)
+	}
+}
