@@ -58,6 +58,7 @@ func settings() []cli.Flag {
 		&cli.BoolFlag{Name: "archive-take-over", Sources: variable("ARCHIVE_TAKE_OVER"), Usage: "archive to where another directory of this log did, which no server may use any more"},
 		&cli.IntFlag{Name: "max-entry", Sources: variable("MAX_ENTRY"), Value: defaults.MaxEntry, Usage: "largest entry in `bytes`"},
 		&cli.IntFlag{Name: "max-connections", Sources: variable("MAX_CONNECTIONS"), Value: server.NewConfig().MaxConnections, Usage: "`number` of connections to serve at once"},
+		&cli.IntFlag{Name: "sync-replicas", Sources: variable("SYNC_REPLICAS"), Usage: "`number` of replicas that must have an entry on disk too before it is acknowledged"},
 		&cli.DurationFlag{Name: "write-timeout", Sources: variable("WRITE_TIMEOUT"), Value: defaults.WriteTimeout, Usage: "`time` after which a peer that reads nothing is disconnected"},
 		&cli.StringFlag{Name: "log-level", Sources: variable("LOG_LEVEL"), Value: "info", Usage: "lowest `level` to log: trace, debug, info, warn, error, fatal or silent"},
 		&cli.StringFlag{Name: "tls-cert", Sources: variable("TLS_CERT"), Usage: "PEM `file` of the server's certificates: speak TLS"},
@@ -97,6 +98,7 @@ func daemonConfig(cmd *cli.Command) (config daemon.Config, level zerolog.Level, 
 		return config, 0, daemon.ConfigError("archive-rate: " + err.Error())
 	}
 	config.MaxEntry, config.WriteTimeout = cmd.Int("max-entry"), cmd.Duration("write-timeout")
+	config.SyncReplicas = cmd.Int("sync-replicas")
 	if cmd.IsSet("max-connections") {
 		if config.MaxConnections = cmd.Int("max-connections"); config.MaxConnections < 1 {
 			return config, 0, daemon.ConfigError(fmt.Sprintf("max-connections is %d, want 1 or more", config.MaxConnections))

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,7 +41,8 @@ func statCommand() *cli.Command {
 			"   tcp-log-server stat ./tcp-log-server.data # the directory, or a backup\n" +
 			"   tcp-log-server stat --json | jq .head\n" +
 			"   tcp-log-server stat --quiet && echo the server is well\n\n" +
-			"Exit codes: 0 done, 1 the server does not answer or refuses appends, 16 wrong usage.",
+			"Exit codes: 0 done, 1 the server does not answer, or refuses or acknowledges no\n" +
+			"appends, 16 wrong usage.",
 		ArgsUsage: "[ADDR|DIR|URL]",
 		Flags: append(directoryFlags("", "DIR")[1:], // DIR is an argument
 			append(connectFlags(),
@@ -110,8 +112,12 @@ func statServer(ctx context.Context, cmd *cli.Command, arg string) error {
 	default:
 		err = printServerStat(os.Stdout, addr, s)
 	}
-	if err == nil && s.Failed != "" {
+	switch {
+	case err != nil:
+	case s.Failed != "":
 		return cli.Exit(fmt.Sprintf("stat: %s refuses appends: %s", addr, s.Failed), ExitFailure)
+	case s.SyncReplicas != nil && s.SyncReplicas.Missing != "":
+		return cli.Exit(fmt.Sprintf("stat: %s acknowledges no appends: %s", addr, s.SyncReplicas.Missing), ExitFailure)
 	}
 	return err
 }
@@ -130,7 +136,13 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	if s.Failed != "" {
 		t.row("failed", "refuses appends: %s", s.Failed)
 	}
+	if s.Fenced != nil {
+		t.row("fenced", "%s says that a replica was promoted, which is in epoch %s", s.Fenced.By, grouped(s.Fenced.Epoch))
+	}
 	t.row("head", "%s", grouped(s.Head))
+	if s.Epoch > 1 {
+		t.row("epoch", "%s", grouped(s.Epoch))
+	}
 	if s.Head > s.Settled && s.Settled > 0 {
 		t.row("settled", "through %s, %s to go", grouped(s.Settled), grouped(s.Head-s.Settled))
 	}
@@ -150,6 +162,7 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	}
 	t.row("appended", "%s, %s since the start; %.4g a second now", counted(s.Appends.Entries, "entry", "entries"), printable.Bytes(int64(s.Appends.Bytes)), s.Appends.Rate)
 	t.row("clients", "%s besides this one, %d of them read", counted(max(s.Connections-1, 0), "connection", "connections"), s.Readers)
+	printReplicas(t, s)
 	for i, name := range slices.Sorted(maps.Keys(s.Settings)) {
 		label := ""
 		if i == 0 {
@@ -162,6 +175,25 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 		t.row(label, "%s=%v", name, value)
 	}
 	return t.Flush()
+}
+
+// printReplicas prints how far the replicas are.
+func printReplicas(t table, s daemon.Stat) {
+	for i, r := range s.Replicas {
+		label := ""
+		if i == 0 {
+			label = "replicas"
+		}
+		t.row(label, "%s at %s, on disk through %s, %s to go, connected since %s", cmp.Or(r.Name, "one without a name"), r.Address,
+			grouped(r.Durable), grouped(r.Behind), r.Since.Local().Format(time.DateTime))
+	}
+	if sync := s.SyncReplicas; sync != nil {
+		t.row("acknowledged", "once %s of %s have it too; %s, %s of unknown outcome since the start",
+			grouped(uint64(sync.Need)), counted(sync.Connected, "replica", "replicas"), counted(sync.Waiting, "append waits", "appends wait"), grouped(sync.Unknown))
+		if sync.Missing != "" {
+			t.row("missing", "%s", sync.Missing)
+		}
+	}
 }
 
 // directoryStat is what `stat --json DIR` prints.

@@ -37,6 +37,10 @@ type Config struct {
 	ArchiveRate     int64
 	ArchiveTakeOver bool
 
+	// SyncReplicas is how many replicas must have an append on disk, beside this server, before
+	// it is acknowledged, and before readers see it; see package syncreplicas.
+	SyncReplicas int
+
 	// MaxEntry and WriteTimeout are those of server.Config.
 	MaxEntry     int
 	WriteTimeout time.Duration
@@ -115,6 +119,7 @@ func (c *Config) Validate() error {
 		within("loose-max", c.LooseMax, -1, 1<<40),
 		within("max-entry", c.MaxEntry, 1, 512<<20),
 		within("max-connections", c.MaxConnections, 0, 1<<20),
+		within("sync-replicas", c.SyncReplicas, 0, maxSyncReplicas),
 	} {
 		if err != nil {
 			return err
@@ -223,7 +228,7 @@ func isLoopback(addrs ...net.Addr) bool {
 func (c *Config) shown() map[string]any {
 	shown := map[string]any{
 		"host": c.Host, "port": c.Port,
-		"data": c.Data, "loose-max": c.LooseMax,
+		"data": c.Data, "loose-max": c.LooseMax, "sync-replicas": c.SyncReplicas,
 		"max-entry": c.MaxEntry, "max-connections": c.maxConnections(), "write-timeout": c.WriteTimeout.String(),
 		"tls-cert": c.TLSCert != "", "tls-key": c.TLSKey != "", "tls-client-ca": c.TLSClientCA != "", "tokens": c.Tokens != "",
 		"tls-min-version": tlsVersion(c.TLSMinVersion), "insecure": c.Insecure,

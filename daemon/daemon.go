@@ -25,6 +25,7 @@ import (
 	"tcp-log-server/internal/access"
 	"tcp-log-server/internal/build"
 	"tcp-log-server/internal/metrics"
+	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
 
@@ -48,7 +49,9 @@ type daemon struct {
 	manager   *manager
 
 	log    *engine.Log
-	keeper *archive.Keeper // nil without an archive
+	held   *syncreplicas.Log // over log; nil if appends do not wait for replicas
+	served server.Log        // log, or held
+	keeper *archive.Keeper   // nil without an archive
 	ln     net.Listener
 	srv    *server.Server
 
@@ -217,11 +220,16 @@ func (d *daemon) prepare() {
 	if d.exporter != nil {
 		config.OnAck = d.exporter.Ack
 	}
-	d.srv = server.New(d.log, config)
+	d.served = d.serve()
+	d.srv = server.New(d.served, config)
 	if d.exporter != nil {
-		sources := metrics.Sources{Log: d.log.Stats, Server: d.srv.Stats, Refusing: d.log.Refusing}
+		sources := metrics.Sources{Log: d.log.Stats, Server: d.srv.Stats, Refusing: d.refusing}
+		sources.Fenced = func() bool { _, fenced := d.epoch(); return fenced != nil }
 		if d.keeper != nil {
 			sources.Archive = d.keeper.Stats
+		}
+		if d.held != nil {
+			sources.Sync = d.held.Stats
 		}
 		d.exporter.Show(sources)
 	}
@@ -294,7 +302,7 @@ func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 
 // stop ends the server, and then the log.
 func (d *daemon) stop() error {
-	refuse := time.AfterFunc(commitTime, d.log.Refuse)
+	refuse := time.AfterFunc(commitTime, d.refuse)
 	defer refuse.Stop()
 	d.manager.stopping()
 	if d.exporter != nil {
@@ -313,7 +321,7 @@ func (d *daemon) stop() error {
 	if d.keeper != nil {
 		d.keeper.Stop(ctx)
 	}
-	return d.log.Close()
+	return d.closeLog()
 }
 
 // answers returns a check that the log answers: that its newest entry can be read to its end.

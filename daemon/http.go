@@ -82,7 +82,7 @@ func (d *daemon) listenHTTP() error {
 func (d *daemon) serveHTTP() {
 	s := d.site
 	config := web.Config{
-		Server: d.srv, Log: d.log, Tokens: d.admission.rights(),
+		Server: d.srv, Log: d.served, Tokens: d.admission.rights(),
 		Names: d.config.HTTPNames, Origins: d.config.HTTPOrigins,
 		WriteTimeout: d.config.WriteTimeout, Logger: d.logger,
 	}

@@ -32,6 +32,12 @@ type Stat struct {
 	MostBehind  uint64   `json:"most_behind"`       // of these, those of one reader
 	Failed      string   `json:"failed,omitempty"`  // why appends are refused
 	Archive     *Archive `json:"archive,omitempty"` // nil without one
+	Epoch       uint64   `json:"epoch"`             // 1 more for each time that a copy of the log was promoted
+	Fenced      *Fenced  `json:"fenced,omitempty"`
+	// Replicas are those that are connected, and SyncReplicas says how many of them appends
+	// wait for, nil if they do not.
+	Replicas     []Replica     `json:"replicas"`
+	SyncReplicas *SyncReplicas `json:"sync_replicas,omitempty"`
 	server.Capabilities
 	Settings map[string]any `json:"settings"`
 }
@@ -70,6 +76,7 @@ func newStat(d *daemon) func() any {
 			Appends:     Appends{Entries: l.Entries, Bytes: l.Written, Rate: math.Round(l.Rate*10) / 10},
 			Sync:        Sync{Batches: l.Batches, Seconds: l.Syncing.Seconds()},
 			Connections: s.Connections, Readers: s.Replays + s.Followers, Behind: s.Behind, MostBehind: s.MostBehind,
+			Replicas: replicas(d.srv, l.Head), SyncReplicas: d.syncing(),
 			Capabilities: d.srv.Capabilities(),
 			Settings:     settings,
 		}
@@ -79,6 +86,7 @@ func newStat(d *daemon) func() any {
 		if l.DiskUsed > 0 || l.DiskFree > 0 {
 			answer.Disk = &Disk{Used: l.DiskUsed, Free: l.DiskFree}
 		}
+		answer.Epoch, answer.Fenced = d.epoch()
 		if err := d.log.Refusing(); err != nil {
 			answer.Failed = err.Error()
 		}

@@ -15,6 +15,10 @@ type Stats struct {
 	// Behind is how many entries all of these together have yet to be sent, MostBehind the
 	// same for the one that is furthest behind.
 	Behind, MostBehind uint64
+	// Replicas are those that are connected, and ReplicaBehind is how many entries the one that
+	// is furthest behind does not have on disk.
+	Replicas      int
+	ReplicaBehind uint64
 	// Hits and Misses count the blocks of lines that followers found in the tail cache, and
 	// those that had to be read; CacheBytes is the size of the cache.
 	Hits, Misses uint64
@@ -59,6 +63,11 @@ func (s *Server) Stats() Stats {
 		},
 	}
 	s.readers.stats(&stats, head)
+	head, _ = s.local()
+	for _, r := range s.Replicas() {
+		stats.Replicas++
+		stats.ReplicaBehind = max(stats.ReplicaBehind, head-min(head, r.Durable))
+	}
 	return stats
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"tcp-log-server/archive"
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
 
@@ -36,6 +37,10 @@ type Sources struct {
 	Server func() server.Stats
 	// Archive says how far the archive is; nil without one.
 	Archive func() archive.Stats
+	// Sync gives the counts of appends that wait for replicas; nil if none do.
+	Sync func() syncreplicas.Stats
+	// Fenced says whether the log takes no more appends because a replica of it was promoted.
+	Fenced func() bool
 	// Refusing is why appends are refused, nil while they are not.
 	Refusing func() error
 }
@@ -76,6 +81,7 @@ func (e *Exporter) page(ready bool) []byte {
 		log, srv := s.Log(), s.Server()
 		e.writeLog(p, log)
 		e.writeServer(p, srv)
+		e.writeReplicas(p, srv, s)
 		writeErrors(p, log, srv.Errors)
 		if s.Archive != nil {
 			writeArchive(p, s.Archive())

@@ -10,6 +10,7 @@ import (
 
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/metrics/metricstest"
+	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
 
@@ -18,6 +19,8 @@ func fixed(log engine.Stats, srv server.Stats) Sources {
 	return Sources{
 		Log:      func() engine.Stats { return log },
 		Server:   func() server.Stats { return srv },
+		Fenced:   func() bool { return true },
+		Sync:     func() syncreplicas.Stats { return syncreplicas.Stats{Need: 53, Connected: 3, Waiting: 51, Unknown: 52} },
 		Refusing: func() error { return nil },
 	}
 }
@@ -47,7 +50,7 @@ func TestValues(t *testing.T) {
 	}
 	srv := server.Stats{
 		Connections: 21, MaxConnections: 22, Accepted: 23, Replays: 24, Followers: 25, Behind: 26, MostBehind: 27,
-		Hits: 28, Misses: 29, CacheBytes: 30, Received: 31, Sent: 32,
+		Replicas: 33, ReplicaBehind: 34, Hits: 28, Misses: 29, CacheBytes: 30, Received: 31, Sent: 32,
 		Errors: server.Errors{Invalid: 41, Refused: 42, Unstored: 43, Damaged: 44, Connections: 45, Unauthorized: 46, Accepts: 47},
 	}
 	got := scrape(t, log, srv).Samples
@@ -57,6 +60,8 @@ func TestValues(t *testing.T) {
 		"connections": 21, "max_connections": 22, "accepted_connections_total": 23,
 		`readers{state="history"}`: 24, `readers{state="following"}`: 25,
 		"readers_behind_entries": 26, "readers_behind_max_entries": 27,
+		"replicas": 33, "replicas_behind_max_entries": 34, "fenced": 1,
+		"sync_replicas": 53, "sync_replicas_missing": 50, "sync_replicas_waiting": 51, "sync_replicas_unknown_total": 52,
 		"cache_hits_total": 28, "cache_misses_total": 29, "cache_bytes": 30,
 		"received_bytes_total": 31, "sent_bytes_total": 32,
 		`errors_total{kind="refused_batch"}`: 13, `errors_total{kind="failed_sync"}`: 1,

@@ -3,6 +3,7 @@ package metrics
 import (
 	"tcp-log-server/archive"
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
 
@@ -41,6 +42,21 @@ func (e *Exporter) writeServer(p *page, s server.Stats) {
 	p.gauge("tcp_log_server_cache_bytes", "Bytes in the tail cache.", float64(s.CacheBytes))
 	p.counter("tcp_log_server_received_bytes_total", "Bytes received from clients.", s.Received)
 	p.counter("tcp_log_server_sent_bytes_total", "Bytes sent to clients.", s.Sent)
+}
+
+// writeReplicas adds how far the replicas are, and what waits for them.
+func (e *Exporter) writeReplicas(p *page, s server.Stats, sources *Sources) {
+	p.gauge("tcp_log_server_fenced", "Whether the log takes no more appends because a replica of it was promoted: 1 or 0.", truth(sources.Fenced()))
+	p.gauge("tcp_log_server_replicas", "Replicas that are connected.", float64(s.Replicas))
+	p.gauge("tcp_log_server_replicas_behind_max_entries", "Entries that the replica furthest behind does not have on disk.", float64(s.ReplicaBehind))
+	var sync syncreplicas.Stats
+	if sources.Sync != nil {
+		sync = sources.Sync()
+	}
+	p.gauge("tcp_log_server_sync_replicas", "SYNC_REPLICAS: how many replicas an append waits for.", float64(sync.Need))
+	p.gauge("tcp_log_server_sync_replicas_missing", "How many of these are not connected.", float64(max(0, sync.Need-sync.Connected)))
+	p.gauge("tcp_log_server_sync_replicas_waiting", "Appends that are stored here and wait for replicas.", float64(sync.Waiting))
+	p.counter("tcp_log_server_sync_replicas_unknown_total", "Appends that waited too long for replicas, so that their outcome was unknown.", sync.Unknown)
 }
 
 // writeErrors adds what went wrong, by kind: every kind is there from the

@@ -1,0 +1,116 @@
+package daemon
+
+import (
+	"time"
+
+	"tcp-log-server/appends"
+	"tcp-log-server/internal/syncreplicas"
+	"tcp-log-server/server"
+)
+
+// maxSyncReplicas is how many replicas an append may wait for.
+const maxSyncReplicas = 100
+
+// syncTimeout is how long an append waits for replicas. Tests change it.
+var syncTimeout = syncreplicas.Timeout
+
+// Replica is a replica that is connected.
+type Replica struct {
+	Name    string    `json:"name"`
+	Address string    `json:"address"`
+	Durable uint64    `json:"durable"` // everything through this index is on its disk
+	Behind  uint64    `json:"behind"`  // entries that are not yet
+	Since   time.Time `json:"since"`   // when it connected
+}
+
+// SyncReplicas says how SYNC_REPLICAS is met.
+type SyncReplicas struct {
+	Need      int    `json:"need"`
+	Connected int    `json:"connected"`
+	Waiting   int    `json:"waiting"` // appends that wait for replicas
+	Unknown   uint64 `json:"unknown"` // appends that waited too long, since the start
+	// Missing is why no append is acknowledged, empty while they are.
+	Missing string `json:"missing,omitempty"`
+}
+
+// serve returns the log as clients see it: with SyncReplicas their appends wait for replicas.
+func (d *daemon) serve() server.Log {
+	if d.config.SyncReplicas == 0 {
+		return d.log
+	}
+	d.held = syncreplicas.New(any(d.log).(syncreplicas.Source), d.config.SyncReplicas, syncTimeout)
+	return d.held
+}
+
+// refusing is why appends are not acknowledged, nil while they are.
+func (d *daemon) refusing() error {
+	if err := d.log.Refusing(); err != nil || d.held == nil {
+		return err
+	}
+	return d.held.Missing()
+}
+
+// refuse has the log refuse what is not yet stored, and wait no longer for replicas.
+func (d *daemon) refuse() {
+	d.log.Refuse()
+	if d.held != nil {
+		d.held.Refuse()
+	}
+}
+
+// closeLog closes the log, and then what waits for replicas.
+func (d *daemon) closeLog() error {
+	err := d.log.Close()
+	if d.held != nil {
+		d.held.Refuse()
+		d.held.Close()
+	}
+	return err
+}
+
+// replicas are those that are connected to a server whose log ends at head.
+func replicas(s *server.Server, head uint64) []Replica {
+	all := []Replica{}
+	for _, r := range s.Replicas() {
+		all = append(all, Replica{r.Name, r.Address, r.Durable, head - min(head, r.Durable), r.Since.UTC().Truncate(time.Second)})
+	}
+	return all
+}
+
+// syncing is how SYNC_REPLICAS is met, nil if it is not set.
+func (d *daemon) syncing() *SyncReplicas {
+	if d.held == nil {
+		return nil
+	}
+	s := d.held.Stats()
+	answer := &SyncReplicas{Need: s.Need, Connected: s.Connected, Waiting: s.Waiting, Unknown: s.Unknown}
+	if err := d.held.Missing(); err != nil {
+		answer.Missing = err.Error()
+	}
+	return answer
+}
+
+// Fenced says that a replica of the log was promoted, so that this one takes no more appends.
+type Fenced struct {
+	Epoch uint64 `json:"epoch"` // that of the log that goes on
+	By    string `json:"by"`    // who said so
+}
+
+// copies is what the log says of itself and its copies.
+type copies interface {
+	Epochs() []appends.Epoch
+	Fenced() (epoch uint64, by string)
+}
+
+// epoch is the epoch that the log is in. fenced is nil unless it has been fenced.
+func (d *daemon) epoch() (epoch uint64, fenced *Fenced) {
+	log, ok := any(d.log).(copies)
+	if !ok {
+		return 1, nil
+	}
+	if later, by := log.Fenced(); later > 0 {
+		fenced = &Fenced{later, by}
+	}
+	epochs := log.Epochs()
+	return epochs[len(epochs)-1].Number, fenced
+}
