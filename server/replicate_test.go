@@ -98,12 +98,7 @@ func (c *client) batch() received {
 // wantBatches receives batches that together are the entries from..through of the log.
 func (c *client) wantBatches(log Log, from, through uint64) {
 	c.t.Helper()
-	var want strings.Builder
-	log.Read(context.Background(), from, through, func(_ uint64, _ int, entries []byte, _ int64, err error) error {
-		want.Write(entries)
-		return err
-	})
-	var got strings.Builder
+	var got, want strings.Builder
 	for next := from; next <= through; {
 		b := c.batch()
 		if b.Index != next || strings.Count(b.body, "\n") != b.Count {
@@ -112,6 +107,10 @@ func (c *client) wantBatches(log Log, from, through uint64) {
 		next += uint64(b.Count)
 		got.WriteString(b.body)
 	}
+	log.Read(context.Background(), from, through, func(_ uint64, _ int, entries []byte, _ int64, err error) error {
+		want.Write(entries)
+		return err
+	})
 	if got.String() != want.String() {
 		c.t.Fatalf("got entries\n%.200s\nwant\n%.200s", got.String(), want.String())
 	}
