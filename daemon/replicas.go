@@ -3,7 +3,6 @@ package daemon
 import (
 	"time"
 
-	"tcp-log-server/appends"
 	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
@@ -38,7 +37,7 @@ func (d *daemon) serve() server.Log {
 	if d.config.SyncReplicas == 0 {
 		return d.log
 	}
-	d.held = syncreplicas.New(any(d.log).(syncreplicas.Source), d.config.SyncReplicas, syncTimeout)
+	d.held = syncreplicas.New(d.log, d.config.SyncReplicas, syncTimeout)
 	return d.held
 }
 
@@ -96,21 +95,11 @@ type Fenced struct {
 	By    string `json:"by"`    // who said so
 }
 
-// copies is what the log says of itself and its copies.
-type copies interface {
-	Epochs() []appends.Epoch
-	Fenced() (epoch uint64, by string)
-}
-
 // epoch is the epoch that the log is in. fenced is nil unless it has been fenced.
 func (d *daemon) epoch() (epoch uint64, fenced *Fenced) {
-	log, ok := any(d.log).(copies)
-	if !ok {
-		return 1, nil
-	}
-	if later, by := log.Fenced(); later > 0 {
+	if later, by := d.log.Fenced(); later > 0 {
 		fenced = &Fenced{later, by}
 	}
-	epochs := log.Epochs()
+	epochs := d.log.Epochs()
 	return epochs[len(epochs)-1].Number, fenced
 }

@@ -32,7 +32,7 @@ func (r *reader) digest(m *message.Copy) error {
 	case ctx.Err() != nil:
 		return c.fault(nil, fmt.Sprintf("digest of %d to %d: the server is shutting down", m.From, m.Through))
 	case err != nil:
-		return c.fault(nil, fmt.Sprintf("digest of %d to %d: %v", m.From, m.Through, s.failures.forPeer(err)))
+		return c.fault(nil, s.failures.forPeer(err).Error())
 	}
 	line := appendHash([]byte(`{"digest":`), d.Entries[:])
 	line = appendHash(append(line, `,"times":`...), d.Times[:])

@@ -27,7 +27,8 @@ type copiedLog interface {
 	// of which by says who it is, is in an epoch that this log does not know: it was promoted.
 	// That is on disk when Fence returns nil.
 	Fence(epoch uint64, by string) error
-	// Digest returns the digest of the entries from..through, none of them beyond the head.
+	// Digest returns the digest of the entries from..through, none of them beyond the head. Its
+	// error names the range.
 	Digest(ctx context.Context, from, through uint64) (appends.Digest, error)
 }
 
