@@ -55,6 +55,8 @@ func settings() []cli.Flag {
 		&cli.StringFlag{Name: "archive", Sources: variable("ARCHIVE"), Usage: "`URL` of a bucket to archive the log to: s3://bucket/prefix or file:///path (default: off)"},
 		&cli.DurationFlag{Name: "archive-every", Sources: variable("ARCHIVE_EVERY"), Value: defaults.ArchiveEvery, Usage: "`time` after which new entries go to --archive at the latest"},
 		&cli.StringFlag{Name: "archive-rate", Sources: variable("ARCHIVE_RATE"), Value: "10MiB", Usage: "`bytes` a second to upload to --archive at most: 512KiB, 10MiB, 1GiB"},
+		&cli.StringFlag{Name: "archive-keep-local", Sources: variable("ARCHIVE_KEEP_LOCAL"), Usage: "`bytes` of full segments to keep; older ones go once --archive has them: 100GiB (default: all)"},
+		&cli.StringFlag{Name: "archive-cache", Sources: variable("ARCHIVE_CACHE"), Value: "1GiB", Usage: "`bytes` on disk for what is read back from --archive"},
 		&cli.BoolFlag{Name: "archive-take-over", Sources: variable("ARCHIVE_TAKE_OVER"), Usage: "archive to where another directory of this log did, which no server may use any more"},
 		&cli.IntFlag{Name: "max-entry", Sources: variable("MAX_ENTRY"), Value: defaults.MaxEntry, Usage: "largest entry in `bytes`"},
 		&cli.IntFlag{Name: "max-connections", Sources: variable("MAX_CONNECTIONS"), Value: server.NewConfig().MaxConnections, Usage: "`number` of connections to serve at once"},
@@ -96,6 +98,14 @@ func daemonConfig(cmd *cli.Command) (config daemon.Config, level zerolog.Level, 
 	config.Archive, config.ArchiveEvery, config.ArchiveTakeOver = cmd.String("archive"), cmd.Duration("archive-every"), cmd.Bool("archive-take-over")
 	if config.ArchiveRate, err = printable.ParseBytes(cmd.String("archive-rate")); err != nil {
 		return config, 0, daemon.ConfigError("archive-rate: " + err.Error())
+	}
+	if keep := cmd.String("archive-keep-local"); keep != "" {
+		if config.ArchiveKeepLocal, err = printable.ParseBytes(keep); err != nil {
+			return config, 0, daemon.ConfigError("archive-keep-local: " + err.Error())
+		}
+	}
+	if config.ArchiveCache, err = printable.ParseBytes(cmd.String("archive-cache")); err != nil {
+		return config, 0, daemon.ConfigError("archive-cache: " + err.Error())
 	}
 	config.MaxEntry, config.WriteTimeout = cmd.Int("max-entry"), cmd.Duration("write-timeout")
 	config.SyncReplicas = cmd.Int("sync-replicas")

@@ -12,6 +12,7 @@ import (
 
 	"tcp-log-server/archive"
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/archived"
 	"tcp-log-server/internal/bucket"
 	"tcp-log-server/internal/printable"
 	"tcp-log-server/server"
@@ -36,6 +37,10 @@ type Config struct {
 	ArchiveEvery    time.Duration
 	ArchiveRate     int64
 	ArchiveTakeOver bool
+	// ArchiveKeepLocal is how many bytes of sealed segments stay in Data, about: the oldest of
+	// more are removed once Archive has them; 0 keeps all. They are read from there through a
+	// cache in Data of ArchiveCache bytes.
+	ArchiveKeepLocal, ArchiveCache int64
 
 	// SyncReplicas is how many replicas must have an append on disk, beside this server, before
 	// it is acknowledged, and before readers see it; see package syncreplicas.
@@ -86,6 +91,8 @@ type Config struct {
 	// Reload, if not nil, makes the daemon read the files of tokens and certificates
 	// again each time something is received from it.
 	Reload <-chan struct{}
+
+	segmentSize int64 // engine.Config's, if it is not 0
 }
 
 // NewConfig returns a Config with the defaults, for the log in the directory data.
@@ -94,7 +101,7 @@ func NewConfig(data string) Config {
 	return Config{
 		Host: "127.0.0.1", Port: 8089,
 		Data: data, LooseMax: log.LooseMax,
-		ArchiveEvery: archive.DefaultEvery, ArchiveRate: archive.DefaultRate,
+		ArchiveEvery: archive.DefaultEvery, ArchiveRate: archive.DefaultRate, ArchiveCache: archived.DefaultCache,
 		MaxEntry: srv.MaxEntry, WriteTimeout: srv.WriteTimeout,
 		TLSMinVersion: tls.VersionTLS13,
 	}
@@ -157,6 +164,14 @@ func (c *Config) Validate() error {
 		return ConfigError("archive-take-over needs archive, the bucket to take over")
 	case c.ArchiveEvery < time.Second || c.ArchiveEvery > time.Hour:
 		return ConfigError(fmt.Sprintf("archive-every is %v, want 1s to 1h", c.ArchiveEvery))
+	case c.ArchiveKeepLocal < 0:
+		return ConfigError(fmt.Sprintf("archive-keep-local is %d, want 0 or more", c.ArchiveKeepLocal))
+	case c.ArchiveKeepLocal > 0 && c.Archive == "":
+		return ConfigError("archive-keep-local needs archive, the bucket that has what is removed here")
+	case c.ArchiveKeepLocal > 0 && c.WAL == engine.Memory:
+		return ConfigError("archive-keep-local needs the index on disk, and wal is \"memory\"")
+	case c.ArchiveCache < archived.MinCache:
+		return ConfigError(fmt.Sprintf("archive-cache is %s, want %s or more", printable.Bytes(c.ArchiveCache), printable.Bytes(archived.MinCache)))
 	case c.ArchiveRate < 64<<10:
 		return ConfigError(fmt.Sprintf("archive-rate is %s a second, want 64KiB or more", printable.Bytes(c.ArchiveRate)))
 	case c.Pprof && c.Metrics == "":
@@ -232,7 +247,7 @@ func (c *Config) shown() map[string]any {
 		"max-entry": c.MaxEntry, "max-connections": c.maxConnections(), "write-timeout": c.WriteTimeout.String(),
 		"tls-cert": c.TLSCert != "", "tls-key": c.TLSKey != "", "tls-client-ca": c.TLSClientCA != "", "tokens": c.Tokens != "",
 		"tls-min-version": tlsVersion(c.TLSMinVersion), "insecure": c.Insecure,
-		"archive-every": c.ArchiveEvery.String(), "archive-rate": c.ArchiveRate, "archive-take-over": c.ArchiveTakeOver,
+		"archive-every": c.ArchiveEvery.String(), "archive-rate": c.ArchiveRate, "archive-keep-local": c.ArchiveKeepLocal, "archive-cache": c.ArchiveCache, "archive-take-over": c.ArchiveTakeOver,
 		"pprof": c.Pprof, "log-level": levelName(c.Logger.GetLevel()),
 	}
 	// Without a value these follow from others.

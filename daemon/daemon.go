@@ -23,6 +23,7 @@ import (
 	"tcp-log-server/archive"
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/access"
+	"tcp-log-server/internal/archived"
 	"tcp-log-server/internal/build"
 	"tcp-log-server/internal/metrics"
 	"tcp-log-server/internal/syncreplicas"
@@ -52,6 +53,7 @@ type daemon struct {
 	held   *syncreplicas.Log // over log; nil if appends do not wait for replicas
 	served server.Log        // log, or held
 	keeper *archive.Keeper   // nil without an archive
+	far    *archived.Archive // nil if all segments are here
 	ln     net.Listener
 	srv    *server.Server
 
@@ -166,6 +168,9 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	config := engine.NewConfig(d.config.Data)
 	config.WAL, config.Blobs, config.LooseMax = d.config.WAL, d.config.Blobs, d.config.LooseMax
 	config.Logger = d.logger
+	if d.config.segmentSize > 0 {
+		config.SegmentSize = d.config.segmentSize
+	}
 	if config, err = tune(config); err != nil {
 		return err
 	}
@@ -178,12 +183,15 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		}
 		config.MayRemove = d.keeper.Holds
 	}
-	if d.log, err = engine.Open(config); err != nil {
+	if err := d.openArchived(ctx, &config); err != nil {
 		return err
+	}
+	if d.log, err = engine.Open(config); err != nil {
+		return errors.Join(err, d.closeArchived())
 	}
 	if d.keeper != nil {
 		if err := d.keeper.Start(ctx, d.log); err != nil {
-			return errors.Join(fmt.Errorf("ARCHIVE: %w", err), d.log.Close())
+			return errors.Join(fmt.Errorf("ARCHIVE: %w", err), d.log.Close(), d.closeArchived())
 		}
 	}
 	return nil
@@ -230,6 +238,9 @@ func (d *daemon) prepare() {
 		}
 		if d.held != nil {
 			sources.Sync = d.held.Stats
+		}
+		if d.far != nil {
+			sources.Archived = d.far.Stats
 		}
 		d.exporter.Show(sources)
 	}
@@ -321,7 +332,7 @@ func (d *daemon) stop() error {
 	if d.keeper != nil {
 		d.keeper.Stop(ctx)
 	}
-	return d.closeLog()
+	return errors.Join(d.closeLog(), d.closeArchived())
 }
 
 // answers returns a check that the log answers: that its newest entry can be read to its end.

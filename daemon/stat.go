@@ -38,6 +38,8 @@ type Stat struct {
 	// wait for, nil if they do not.
 	Replicas     []Replica     `json:"replicas"`
 	SyncReplicas *SyncReplicas `json:"sync_replicas,omitempty"`
+	// Archived is nil unless entries are read from an archive, or will be.
+	Archived *Archived `json:"archived,omitempty"`
 	server.Capabilities
 	Settings map[string]any `json:"settings"`
 }
@@ -82,6 +84,9 @@ func newStat(d *daemon) func() any {
 		}
 		if d.keeper != nil {
 			answer.Archive = archiveStat(d.keeper.Stats())
+		}
+		if d.far != nil {
+			answer.Archived = archivedStat(d.far, l)
 		}
 		if l.DiskUsed > 0 || l.DiskFree > 0 {
 			answer.Disk = &Disk{Used: l.DiskUsed, Free: l.DiskFree}

@@ -20,6 +20,8 @@ var ErrUnavailable = segment.ErrUnavailable
 // Archive gives a log the sealed segments that it has removed from its directory because the
 // archive has them. Its methods may be called from any goroutine.
 type Archive interface {
+	// String is the URL of the archive, as DATA/ARCHIVE has it.
+	String() string
 	// Open returns the archived segment that holds the entry of index, or should: what it holds
 	// is for the log to check. The error is a *segment.DamageError if the archive has no such
 	// segment, with the last index for which that is so; it wraps ErrUnavailable if that cannot
@@ -205,10 +207,12 @@ func (a *archived) forget(f *archivedFile) bool {
 
 // add notes in DATA/ARCHIVE, durably, that the archive has the entries first to last.
 func (a *archived) add(data string, first, last uint64) error {
-	// Whoever has made the file may have written it again, with another URL of the same archive.
 	note, err := segment.ReadArchived(data)
 	if err != nil {
 		return err
+	}
+	if !a.claimed(note) {
+		return fmt.Errorf("the file is of the archive at %s, want that of %s", note.URL, a.archive)
 	}
 	note = note.Add(first, last)
 	if err := segment.WriteArchived(data, note); err != nil {
@@ -216,6 +220,12 @@ func (a *archived) add(data string, first, last uint64) error {
 	}
 	a.note.Store(&note)
 	return nil
+}
+
+// claimed reports whether the note is of the archive that the log has been given, by a server
+// that archives there: it is not written by anything else then.
+func (a *archived) claimed(note segment.Archived) bool {
+	return note.URL == a.archive.String() && note.Instance != ""
 }
 
 // load takes over what DATA/ARCHIVE says for a store whose entries 1 to need have no segment

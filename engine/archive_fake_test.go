@@ -33,6 +33,8 @@ func newFakeArchive() *fakeArchive {
 	return &fakeArchive{keeps: true, files: map[uint64][]byte{}, spoilt: map[uint64][]byte{}}
 }
 
+func (a *fakeArchive) String() string { return "fake:" }
+
 func (a *fakeArchive) unavailable() error {
 	if a.down {
 		return fmt.Errorf("bucket: %w", ErrUnavailable)
@@ -155,7 +157,7 @@ func keepConfig(t testing.TB, a *fakeArchive) Config {
 func openKeep(t testing.TB, c Config) *Log {
 	t.Helper()
 	if note, err := segment.ReadArchived(c.Data); err == nil && note.URL == "" && c.Data != "" {
-		if err := errors.Join(segment.MakeDir(c.Data), segment.WriteArchived(c.Data, segment.Archived{URL: "fake:"})); err != nil {
+		if err := errors.Join(segment.MakeDir(c.Data), segment.WriteArchived(c.Data, segment.Archived{URL: "fake:", Instance: "1"})); err != nil {
 			t.Fatal(err)
 		}
 	}

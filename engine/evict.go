@@ -119,6 +119,9 @@ func (s *settler) evictFirst() (removed bool) {
 	if s.stuck || !seg.Sealed() || last > s.d.settled.Load() || !s.d.overfull() {
 		return false
 	}
+	if note, err := segment.ReadArchived(s.d.cfg.Data); err == nil && !s.d.archived.claimed(note) {
+		return false // the archive has not been claimed for this directory yet
+	}
 	if e.same.Load() != first {
 		if e.asked != first {
 			select {

@@ -103,7 +103,10 @@ func (a *Archive) Stats() Stats {
 	return Stats{Hits: a.hits.Load(), Misses: a.misses.Load(), Fetched: a.fetched.Load(), Cached: a.cache.used()}
 }
 
-// Open implements engine.Archive.
+// String, Open and Same implement engine.Archive.
+func (a *Archive) String() string { return a.bucket.String() }
+
+// Open returns the segment that holds index. The archive is listed first, once.
 func (a *Archive) Open(ctx context.Context, index uint64) (engine.ArchivedSegment, error) {
 	if err := a.list(ctx); err != nil {
 		return nil, err
@@ -182,7 +185,7 @@ func unavailable(err error) error {
 	return fmt.Errorf("%w: the archive: %w", segment.ErrUnavailable, err)
 }
 
-// Same implements engine.Archive.
+// Same compares the archive's copy of a segment with local. It does not use the cache.
 func (a *Archive) Same(ctx context.Context, first uint64, local io.ReaderAt, size int64) error {
 	key := archive.SegmentKey(first)
 	o, err := a.bucket.Stat(ctx, key)

@@ -11,6 +11,7 @@ import (
 
 	"tcp-log-server/archive"
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/archived"
 	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
@@ -41,6 +42,8 @@ type Sources struct {
 	Sync func() syncreplicas.Stats
 	// Fenced says whether the log takes no more appends because a replica of it was promoted.
 	Fenced func() bool
+	// Archived counts what is read from it; nil if all segments are here.
+	Archived func() archived.Stats
 	// Refusing is why appends are refused, nil while they are not.
 	Refusing func() error
 }
@@ -85,6 +88,9 @@ func (e *Exporter) page(ready bool) []byte {
 		writeErrors(p, log, srv.Errors)
 		if s.Archive != nil {
 			writeArchive(p, s.Archive())
+		}
+		if s.Archived != nil {
+			writeArchived(p, log, s.Archived())
 		}
 	}
 	writeGo(p)

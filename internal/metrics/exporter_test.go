@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/archived"
 	"tcp-log-server/internal/metrics/metricstest"
 	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
@@ -91,10 +93,11 @@ func TestValues(t *testing.T) {
 // those named here.
 func TestNothingLeftOut(t *testing.T) {
 	hidden := []string{
-		"First",                // where the segments begin says little: store_bytes says how much there is
-		"Batches",              // the count of the histogram of batches
-		"Rate",                 // rate(appended_entries_total)
-		"Syncing",              // the sum of the histogram of syncs
+		"First",               // where the segments begin says little: store_bytes says how much there is
+		"Batches",             // the count of the histogram of batches
+		"Rate",                // rate(appended_entries_total)
+		"Syncing",             // the sum of the histogram of syncs
+		"Archived", "Evicted", // shown with an archive: TestArchived
 		"DiskUsed", "DiskFree", // what watches the machine has them
 	}
 	before := scrape(t, engine.Stats{}, server.Stats{}).Samples
@@ -219,5 +222,19 @@ func TestProcess(t *testing.T) {
 	}
 	if started := got.Samples["process_start_time_seconds"]; started < float64(time.Now().Add(-time.Hour).Unix()) {
 		t.Errorf("the process started at %v", started)
+	}
+}
+
+// TestArchived: what is read from an archive is shown if there is one.
+func TestArchived(t *testing.T) {
+	e := New(Build{})
+	sources := fixed(engine.Stats{Archived: 1, Evicted: 2}, server.Stats{})
+	sources.Archived = func() archived.Stats { return archived.Stats{Hits: 3, Misses: 4, Fetched: 5, Cached: 6} }
+	e.Show(sources)
+	page := string(e.page(true))
+	for name, value := range map[string]int{"through": 1, "segments_total": 2, "hits_total": 3, "misses_total": 4, "fetched_bytes_total": 5, "cached_bytes": 6} {
+		if line := fmt.Sprintf("\ntcp_log_server_archived_%s %d\n", name, value); !strings.Contains(page, line) {
+			t.Errorf("the page lacks %q", line)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package metrics
 import (
 	"tcp-log-server/archive"
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/archived"
 	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
@@ -57,6 +58,16 @@ func (e *Exporter) writeReplicas(p *page, s server.Stats, sources *Sources) {
 	p.gauge("tcp_log_server_sync_replicas_missing", "How many of these are not connected.", float64(max(0, sync.Need-sync.Connected)))
 	p.gauge("tcp_log_server_sync_replicas_waiting", "Appends that are stored here and wait for replicas.", float64(sync.Waiting))
 	p.counter("tcp_log_server_sync_replicas_unknown_total", "Appends that waited too long for replicas, so that their outcome was unknown.", sync.Unknown)
+}
+
+// writeArchived adds which entries are in the archive only, and how they are read.
+func writeArchived(p *page, log engine.Stats, s archived.Stats) {
+	p.gauge("tcp_log_server_archived_through", "Index of the last entry whose segment was removed here since the archive has it.", float64(log.Archived))
+	p.counter("tcp_log_server_archived_segments_total", "Segments removed here since the start.", log.Evicted)
+	p.counter("tcp_log_server_archived_hits_total", "Blocks of archived segments that reads found in the cache on disk.", s.Hits)
+	p.counter("tcp_log_server_archived_misses_total", "Blocks of archived segments that they did not.", s.Misses)
+	p.counter("tcp_log_server_archived_fetched_bytes_total", "Bytes of them that came from the archive.", uint64(s.Fetched))
+	p.gauge("tcp_log_server_archived_cached_bytes", "Bytes of them in the cache.", float64(s.Cached))
 }
 
 // writeErrors adds what went wrong, by kind: every kind is there from the
