@@ -97,3 +97,49 @@ func discardBatches(r *bufio.Reader, through int) error {
 	}
 	return nil
 }
+
+// BenchmarkShown measures the time from an append to an idle log until a follower, or a replica,
+// has the entry.
+func BenchmarkShown(b *testing.B) {
+	for _, stream := range []bool{false, true} {
+		name, begin, first := "follower", `{"from":1}`, `{"current":true}`
+		if stream {
+			name, begin, first = "replica", `{"replicate":{"from":1}}`, `{"replicating"`
+		}
+		b.Run(name, func(b *testing.B) {
+			log, err := engine.Open(engine.NewConfig(b.TempDir()))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer log.Close()
+			s := New(log, Config{})
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			go s.Serve(ln)
+			defer s.Shutdown(context.Background())
+			nc, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer nc.Close()
+			r := bufio.NewReader(nc)
+			fmt.Fprintln(nc, begin)
+			if line, err := r.ReadString('\n'); err != nil || line[:len(first)] != first {
+				b.Fatal(line, err)
+			}
+			for n := 1; b.Loop(); n++ {
+				log.Append([]byte("[1]\n"), 1, appends.Condition{}, func(appends.Result, error) {})
+				if stream {
+					err = discardBatches(r, n)
+				} else {
+					_, err = r.ReadSlice('\n')
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,10 +1,13 @@
 package server
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +15,7 @@ import (
 	"time"
 
 	"tcp-log-server/appends"
+	"tcp-log-server/engine"
 	"tcp-log-server/internal/access"
 	"tcp-log-server/internal/access/accesstest"
 )
@@ -199,4 +203,46 @@ func TestReplicasInOrder(t *testing.T) {
 	if want := []string{"a", "a", "b", "c"}; !slices.Equal(names, want) {
 		t.Errorf("the replicas are %q, want %q", names, want)
 	}
+}
+
+// TestDamagedSource: a replica gets everything up to an entry that the disk has altered, never
+// that entry, and is told which it is.
+func TestDamagedSource(t *testing.T) {
+	noLeaks(t)
+	config := engine.NewConfig(t.TempDir())
+	config.LooseMax = 0
+	log := openLog(t, config)
+	for n := range 100 {
+		done := make(chan error, 1)
+		log.Append(fmt.Appendf(nil, `{"number":%d}`+"\n", n+1), 1, appends.Condition{}, func(_ appends.Result, err error) { done <- err })
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	paths, err := filepath.Glob(filepath.Join(config.Data, "segments", "*.seg"))
+	if err != nil || len(paths) != 1 {
+		t.Fatalf("the segments are %q, %v", paths, err)
+	}
+	data, err := os.ReadFile(paths[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(paths[0], os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte("!"), int64(bytes.Index(data, []byte(`"number":57`))+1)); err != nil {
+		t.Fatal(err)
+	}
+	c := start(t, log, Config{}).dial()
+	c.send(`{"replicate":{"from":1}}`)
+	c.line()
+	for n := uint64(1); n <= 56; n++ {
+		c.wantBatches(log, n, n)
+	}
+	if line := c.line(); !strings.HasPrefix(line, `{"index":57,"error":"`) {
+		t.Errorf("after entry 56 comes %s", line)
+	}
+	c.wantEnd()
 }
