@@ -75,6 +75,7 @@ func (b *s3Bucket) Get(ctx context.Context, key string, offset, length int64) (r
 		return b.getNothing(ctx, key, offset)
 	}
 	err = b.do(ctx, "get", key, func(a *attempt, name string) error {
+		a.pause() // the request has its own
 		r, err = b.get(ctx, a.retryAfter.Store, name, key, offset, length)
 		return err
 	})
