@@ -30,8 +30,8 @@ type RestoreConfig struct {
 	// a time, often.
 	Progress func(done, total int64)
 
-	// step is called before each change to Dir; an error ends the restore as if the process
-	// were killed.
+	// step is called before each change to Dir, by several goroutines; an error ends the
+	// restore as if the process were killed.
 	step func(name string) error
 }
 

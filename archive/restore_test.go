@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -92,7 +93,10 @@ func TestAnInterruptedRestoreGoesOn(t *testing.T) {
 		to := filepath.Join(t.TempDir(), "restored")
 		steps := 0
 		var last string
+		var mu sync.Mutex
 		_, err := Restore(context.Background(), b, RestoreConfig{Dir: to, step: func(name string) error {
+			mu.Lock()
+			defer mu.Unlock()
 			if last, steps = name, steps+1; steps == stop {
 				return errKilled
 			}

@@ -34,7 +34,7 @@ func (c *checker) top() error {
 			if err := segment.CheckMarker(path); err != nil {
 				c.unreadable(path, 0, 0, err)
 			}
-		case "LOCK", segment.BackupMark, segment.LostFound, "segments", "wal", "blobs", "lookup":
+		case "LOCK", segment.BackupMark, segment.ArchiveName, segment.LostFound, "segments", "wal", "blobs", "lookup":
 		default:
 			if path != filepath.Clean(c.WAL) && path != filepath.Clean(c.Blobs) {
 				c.stray(path)
