@@ -24,14 +24,23 @@ import (
 
 // connectFlags are the flags of every command that connects to a server. TOKEN is only a
 // variable, because everyone can see a command line.
-func connectFlags() []cli.Flag {
+func connectFlags() []cli.Flag { return connectFlagsFor("", "the server", "ADDR") }
+
+// connectFlagsFor are the flags of a command that connects to a server called peer at the address
+// addr, with prefix before their names: source- makes them --source-tls and SOURCE_TLS.
+func connectFlagsFor(prefix, peer, addr string) []cli.Flag {
+	variables := strings.ToUpper(strings.ReplaceAll(prefix, "-", "_"))
+	to := ""
+	if prefix != "" {
+		to = " to " + peer
+	}
 	return []cli.Flag{
-		&cli.BoolFlag{Name: "tls", Sources: variable("TLS"), Usage: "connect with TLS, as any other TLS setting does too"},
-		&cli.StringFlag{Name: "tls-ca", Sources: variable("TLS_CA"), Usage: "PEM `file` of the authorities to trust (default: the system's)"},
-		&cli.StringFlag{Name: "tls-cert", Sources: variable("TLS_CERT"), Usage: "PEM `file` of the client's certificate"},
-		&cli.StringFlag{Name: "tls-key", Sources: variable("TLS_KEY"), Usage: "PEM `file` of its key"},
-		&cli.StringFlag{Name: "tls-server-name", Sources: variable("TLS_SERVER_NAME"), Usage: "`name` in the server's certificate (default: the host of ADDR)"},
-		&cli.StringFlag{Name: "token-file", Sources: variable("TOKEN_FILE"), Usage: "`file` that holds the token (default: the variable TOKEN)"},
+		&cli.BoolFlag{Name: prefix + "tls", Sources: variable(variables + "TLS"), Usage: "connect" + to + " with TLS, as any other " + variables + "TLS setting does too"},
+		&cli.StringFlag{Name: prefix + "tls-ca", Sources: variable(variables + "TLS_CA"), Usage: "PEM `file` of the authorities to trust (default: the system's)"},
+		&cli.StringFlag{Name: prefix + "tls-cert", Sources: variable(variables + "TLS_CERT"), Usage: "PEM `file` of the client's certificate"},
+		&cli.StringFlag{Name: prefix + "tls-key", Sources: variable(variables + "TLS_KEY"), Usage: "PEM `file` of its key"},
+		&cli.StringFlag{Name: prefix + "tls-server-name", Sources: variable(variables + "TLS_SERVER_NAME"), Usage: "`name` in " + peer + "'s certificate (default: the host of " + addr + ")"},
+		&cli.StringFlag{Name: prefix + "token-file", Sources: variable(variables + "TOKEN_FILE"), Usage: "`file` that holds the token (default: the variable " + variables + "TOKEN)"},
 	}
 }
 
@@ -65,6 +74,12 @@ var link = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
 
 // serverAddress completes an address, which may be empty, from HOST and PORT.
 func serverAddress(arg string) (string, error) {
+	return completeAddress(arg, hostSetting.value(), portSetting.value())
+}
+
+// completeAddress completes an address, which may be empty, from the values of HOST and PORT, which
+// may be empty too.
+func completeAddress(arg, defaultHost, defaultPort string) (string, error) {
 	host, port, named := "", "", false
 	switch info, err := os.Stat(arg); {
 	case err == nil && info.Mode().IsRegular():
@@ -104,7 +119,7 @@ func serverAddress(arg string) (string, error) {
 		return "", fmt.Errorf("%q is %w", arg, errAddress)
 	}
 	if host == "" {
-		host = hostSetting.value()
+		host = defaultHost
 		if name, port, err := net.SplitHostPort(host); err == nil {
 			return "", fmt.Errorf("%s is %q, want a host without a port: set it to %s and %s to %s", hostSetting.key(), host, name, portSetting.key(), port)
 		}
@@ -116,7 +131,7 @@ func serverAddress(arg string) (string, error) {
 		host = "localhost" // a server on all addresses listens there too
 	}
 	if !named {
-		if port = portSetting.value(); port == "" {
+		if port = defaultPort; port == "" {
 			port = "8089"
 		}
 	}
@@ -181,10 +196,10 @@ func connect(ctx context.Context, cmd *cli.Command, addr string, options client.
 // dialServer is connect without advice: only its errors of wrong usage have an exit code.
 func dialServer(ctx context.Context, cmd *cli.Command, addr string, options client.Options) (*client.Client, error) {
 	var err error
-	if options.TLS, err = tlsConfig(cmd); err != nil {
+	if options.TLS, err = tlsConfig(cmd, ""); err != nil {
 		return nil, usageError(cmd, err.Error())
 	}
-	if options.Token, err = token(cmd); err != nil {
+	if options.Token, err = token(cmd, ""); err != nil {
 		return nil, usageError(cmd, err.Error())
 	}
 	c, err := client.Dial(ctx, addr, options)
@@ -194,54 +209,54 @@ func dialServer(ctx context.Context, cmd *cli.Command, addr string, options clie
 	return c, nil
 }
 
-// usesTLS reports whether the flags ask for TLS.
-func usesTLS(cmd *cli.Command) bool {
-	return cmd.Bool("tls") || cmd.String("tls-ca")+cmd.String("tls-cert")+cmd.String("tls-key")+cmd.String("tls-server-name") != ""
+// usesTLS reports whether the flags of connectFlagsFor(prefix, …) ask for TLS.
+func usesTLS(cmd *cli.Command, prefix string) bool {
+	return cmd.Bool(prefix+"tls") || cmd.String(prefix+"tls-ca")+cmd.String(prefix+"tls-cert")+cmd.String(prefix+"tls-key")+cmd.String(prefix+"tls-server-name") != ""
 }
 
-// tlsConfig returns the TLS configuration of the flags, nil for none.
-func tlsConfig(cmd *cli.Command) (*tls.Config, error) {
-	ca, cert, key, name := cmd.String("tls-ca"), cmd.String("tls-cert"), cmd.String("tls-key"), cmd.String("tls-server-name")
-	if !usesTLS(cmd) {
+// tlsConfig returns the TLS configuration of these flags, nil for none.
+func tlsConfig(cmd *cli.Command, prefix string) (*tls.Config, error) {
+	if !usesTLS(cmd, prefix) {
 		return nil, nil
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: name}
-	if ca != "" {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: cmd.String(prefix + "tls-server-name")}
+	if ca := cmd.String(prefix + "tls-ca"); ca != "" {
 		pem, err := os.ReadFile(ca)
 		if err != nil {
-			return nil, fmt.Errorf("tls-ca: %w", err)
+			return nil, fmt.Errorf("%stls-ca: %w", prefix, err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls-ca: %s has no certificates, want PEM", ca)
+			return nil, fmt.Errorf("%stls-ca: %s has no certificates, want PEM", prefix, ca)
 		}
 	}
+	cert, key := cmd.String(prefix+"tls-cert"), cmd.String(prefix+"tls-key")
 	if (cert == "") != (key == "") {
-		return nil, errors.New("tls-cert and tls-key go together")
+		return nil, fmt.Errorf("%stls-cert and %stls-key go together", prefix, prefix)
 	}
 	if cert != "" {
 		pair, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {
-			return nil, fmt.Errorf("tls-cert, tls-key: %w", err)
+			return nil, fmt.Errorf("%stls-cert, %stls-key: %w", prefix, prefix, err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
 }
 
-// token returns the token of the flags or of the environment, or "".
-func token(cmd *cli.Command) (string, error) {
-	name := cmd.String("token-file")
+// token returns the token of these flags or of the environment, or "".
+func token(cmd *cli.Command, prefix string) (string, error) {
+	name := cmd.String(prefix + "token-file")
 	if name == "" {
-		return tokenSetting.value(), nil
+		return setting(strings.ToUpper(strings.ReplaceAll(prefix, "-", "_")) + string(tokenSetting)).value(), nil
 	}
 	b, err := os.ReadFile(name)
 	if err != nil {
-		return "", fmt.Errorf("token-file: %w", err)
+		return "", fmt.Errorf("%stoken-file: %w", prefix, err)
 	}
 	t := strings.TrimSpace(string(b))
 	if t == "" {
-		return "", fmt.Errorf("token-file: %s is empty, want a token", name)
+		return "", fmt.Errorf("%stoken-file: %s is empty, want a token", prefix, name)
 	}
 	return t, nil
 }
@@ -273,7 +288,7 @@ func advice(cmd *cli.Command, err error) string {
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var dns *net.DNSError
-	given, _ := token(cmd)
+	given, _ := token(cmd, "")
 	handshake := strings.Contains(err.Error(), "TLS handshake: ")
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -306,7 +321,7 @@ func advice(cmd *cli.Command, err error) string {
 		return "; is it a tcp-log-server?"
 	case errors.Is(err, client.ErrDiverged):
 		return "; has it been restored, or is it another log? read from an index that you know"
-	case errors.Is(err, client.ErrLost) && usesTLS(cmd):
+	case errors.Is(err, client.ErrLost) && usesTLS(cmd, ""):
 		return "; has it been stopped?"
 	case errors.Is(err, client.ErrLost):
 		return "; has it been stopped? if it speaks TLS, add --tls"

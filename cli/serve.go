@@ -150,6 +150,12 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 		return unknownCommand(cmd, cmd.Args().First())
 	}
 	config, level, err := daemonConfig(cmd)
+	return runLogged(ctx, cmd, config, level, err)
+}
+
+// runLogged runs the daemon with the logger of the command, unless err, which is why its settings
+// cannot be used, is not nil.
+func runLogged(ctx context.Context, cmd *cli.Command, config daemon.Config, level zerolog.Level, err error) error {
 	if err == nil {
 		signal.Ignore(syscall.SIGPIPE) // losing the reader of the log is no reason to end
 		var closeLog func()

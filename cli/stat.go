@@ -139,6 +139,9 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	if s.Fenced != nil {
 		t.row("fenced", "%s says that a replica was promoted, which is in epoch %s", s.Fenced.By, grouped(s.Fenced.Epoch))
 	}
+	if s.Replica != nil {
+		t.row("replica", "%s", replicaText(*s.Replica))
+	}
 	t.row("head", "%s", grouped(s.Head))
 	if s.Epoch > 1 {
 		t.row("epoch", "%s", grouped(s.Epoch))
@@ -194,6 +197,25 @@ func printReplicas(t table, s daemon.Stat) {
 			t.row("missing", "%s", sync.Missing)
 		}
 	}
+}
+
+// replicaText says how a replica is doing.
+func replicaText(r daemon.ReplicaStatus) string {
+	text := "of " + r.Source
+	switch {
+	case r.Stopped != "":
+		return text + ", stopped: " + r.Stopped
+	case !r.Connected && r.Error != "":
+		text += ", not connected: " + r.Error + "; had"
+	case !r.Connected:
+		text += ", connecting; had"
+	default:
+		text += ", has"
+	}
+	if r.Behind == 0 && r.BehindSeconds == 0 {
+		return text + fmt.Sprintf(" all that it has, compared through %s", grouped(r.Verified))
+	}
+	return text + fmt.Sprintf(" %s less than it, %.1f s behind, compared through %s", counted(r.Behind, "entry", "entries"), r.BehindSeconds, grouped(r.Verified))
 }
 
 // directoryStat is what `stat --json DIR` prints.

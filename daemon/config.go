@@ -46,6 +46,10 @@ type Config struct {
 	// it is acknowledged, and before readers see it; see package syncreplicas.
 	SyncReplicas int
 
+	// Source, if not nil, makes the daemon a read replica of that server. Data must be empty, or
+	// have a log that is the beginning of the server's.
+	Source *Source
+
 	// MaxEntry and WriteTimeout are those of server.Config.
 	MaxEntry     int
 	WriteTimeout time.Duration
@@ -184,6 +188,9 @@ func (c *Config) Validate() error {
 			return ConfigError(err.Error())
 		}
 	}
+	if err := c.validateReplica(); err != nil {
+		return err
+	}
 	if err := c.validateHTTP(); err != nil {
 		return err
 	}
@@ -258,6 +265,9 @@ func (c *Config) shown() map[string]any {
 		if value != "" {
 			shown[name] = value
 		}
+	}
+	if c.Source != nil {
+		shown["name"], shown["source-tls"] = c.Source.Name, c.Source.Connect.TLS != nil
 	}
 	return shown
 }

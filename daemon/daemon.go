@@ -57,7 +57,8 @@ type daemon struct {
 	ln     net.Listener
 	srv    *server.Server
 
-	site *site // nil without HTTP
+	site     *site     // nil without HTTP
+	follower *follower // nil if it is no replica
 }
 
 // Errors of the files that the settings name wrap these.
@@ -110,7 +111,13 @@ func Run(ctx context.Context, config Config) (err error) {
 		d.manager = newManager(d.logger)
 	}
 	if err := d.open(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
+	}
+	if config.Source != nil {
+		d.follow()
 	}
 	d.prepare()
 	if d.site != nil {
@@ -160,7 +167,7 @@ func address(addr net.Addr) func(*zerolog.Event) {
 	}
 }
 
-// open opens the log and recovers it.
+// open opens the log and recovers it. Only a replica waits for something else, until ctx ends.
 func (d *daemon) open(ctx context.Context) (err error) {
 	if err := d.config.checkDirectories(); err != nil {
 		return err
@@ -176,6 +183,11 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	}
 	if d.exporter != nil {
 		config.OnBatch = d.exporter.Batch
+	}
+	if d.config.Source != nil {
+		if err := d.prepareReplica(ctx, &config); err != nil {
+			return err
+		}
 	}
 	if d.config.Archive != "" {
 		if err := d.newKeeper(ctx); err != nil {
@@ -233,6 +245,9 @@ func (d *daemon) prepare() {
 	if d.exporter != nil {
 		sources := metrics.Sources{Log: d.log.Stats, Server: d.srv.Stats, Refusing: d.refusing}
 		sources.Fenced = func() bool { _, fenced := d.epoch(); return fenced != nil }
+		if d.follower != nil {
+			sources.Replica = d.follower.Status
+		}
 		if d.keeper != nil {
 			sources.Archive = d.keeper.Stats
 		}
@@ -329,6 +344,9 @@ func (d *daemon) stop() error {
 		d.logger.Warn().Str("event", "stopping").Msg("connections were cut off before they had received all their replies")
 	}
 	waitForHTTP()
+	if d.follower != nil {
+		d.follower.stop()
+	}
 	if d.keeper != nil {
 		d.keeper.Stop(ctx)
 	}

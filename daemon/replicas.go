@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"fmt"
+
 	"time"
 
 	"tcp-log-server/internal/syncreplicas"
@@ -34,15 +36,24 @@ type SyncReplicas struct {
 
 // serve returns the log as clients see it: with SyncReplicas their appends wait for replicas.
 func (d *daemon) serve() server.Log {
-	if d.config.SyncReplicas == 0 {
+	switch {
+	case d.config.Source != nil:
+		return newReplicaLog(d.log, d.config.Source.Addr)
+	case d.config.SyncReplicas == 0:
 		return d.log
 	}
 	d.held = syncreplicas.New(d.log, d.config.SyncReplicas, syncTimeout)
 	return d.held
 }
 
-// refusing is why appends are not acknowledged, nil while they are.
+// refusing is why the daemon is not ready, nil while it is: why appends are not acknowledged, or why
+// a replica, which takes none, has stopped.
 func (d *daemon) refusing() error {
+	if d.follower != nil {
+		if why := d.follower.Status().Stopped; why != "" {
+			return fmt.Errorf("replication has stopped: %s", why)
+		}
+	}
 	if err := d.log.Refusing(); err != nil || d.held == nil {
 		return err
 	}

@@ -40,6 +40,8 @@ type Stat struct {
 	SyncReplicas *SyncReplicas `json:"sync_replicas,omitempty"`
 	// Archived is nil unless entries are read from an archive, or will be.
 	Archived *Archived `json:"archived,omitempty"`
+	// Replica is how a replica is doing, nil for a server that is none.
+	Replica *ReplicaStatus `json:"replica,omitempty"`
 	server.Capabilities
 	Settings map[string]any `json:"settings"`
 }
@@ -92,6 +94,10 @@ func newStat(d *daemon) func() any {
 			answer.Disk = &Disk{Used: l.DiskUsed, Free: l.DiskFree}
 		}
 		answer.Epoch, answer.Fenced = d.epoch()
+		if d.follower != nil {
+			status := d.follower.Status()
+			answer.Replica = &status
+		}
 		if err := d.log.Refusing(); err != nil {
 			answer.Failed = err.Error()
 		}

@@ -62,6 +62,9 @@ func (m *manager) reloading() {
 	m.notify(sdnotify.SdNotifyReloading + "\n" + sdnotify.SdNotifyMonotonicUsec() + "STATUS=reloading files")
 }
 
+// waiting says that the start waits for something else, and wants another minute for it.
+func (m *manager) waiting(status string) { m.notify("EXTEND_TIMEOUT_USEC=60000000\nSTATUS=" + status) }
+
 // stopping says that an orderly end has begun.
 func (m *manager) stopping() { m.notify(sdnotify.SdNotifyStopping + "\nSTATUS=stopping") }
 

@@ -90,7 +90,7 @@ func (e *Exporter) Handler(profiles bool) http.Handler {
 			answer(w, http.StatusServiceUnavailable, err.Error())
 			return
 		}
-		answer(w, http.StatusOK, "ready")
+		answer(w, http.StatusOK, "ready"+e.notice())
 	})
 	if profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -118,6 +118,25 @@ var (
 // Stopping makes /readyz say so: no more connections are taken.
 func (e *Exporter) Stopping() { e.stopping.Store(true) }
 
+// Waiting makes /readyz say what the start waits for, until there are sources.
+func (e *Exporter) Waiting(text string) { e.waiting.Store(&text) }
+
+// behindSome is how many seconds behind its source a replica is when /readyz says so.
+const behindSome = 10
+
+// notice is what a client may want to know of a server that is ready: that what it serves is old.
+func (e *Exporter) notice() string {
+	s := e.sources.Load()
+	if s == nil || s.Replica == nil {
+		return ""
+	}
+	status := s.Replica()
+	if status.BehindSeconds < behindSome {
+		return ""
+	}
+	return fmt.Sprintf(", %.0f s behind %s", status.BehindSeconds, status.Source)
+}
+
 // Refusing is why the server is not ready, nil when it is.
 func (e *Exporter) Refusing() error {
 	if e.stopping.Load() {
@@ -125,6 +144,9 @@ func (e *Exporter) Refusing() error {
 	}
 	s := e.sources.Load()
 	if s == nil {
+		if text := e.waiting.Load(); text != nil {
+			return errors.New("starting: " + *text)
+		}
 		return errStarting
 	}
 	return s.Refusing()

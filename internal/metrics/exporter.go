@@ -12,6 +12,7 @@ import (
 	"tcp-log-server/archive"
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/archived"
+	"tcp-log-server/internal/replica"
 	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
@@ -25,6 +26,7 @@ type Exporter struct {
 	batchEntries, batchBytes, sync, ack *histogram
 
 	sources  atomic.Pointer[Sources] // nil until there is a log
+	waiting  atomic.Pointer[string]  // what the start waits for, nil for the log itself
 	stopping atomic.Bool
 }
 
@@ -44,8 +46,10 @@ type Sources struct {
 	Fenced func() bool
 	// Archived counts what is read from it; nil if all segments are here.
 	Archived func() archived.Stats
-	// Refusing is why appends are refused, nil while they are not.
+	// Refusing is why the server is not ready, nil while it is.
 	Refusing func() error
+	// Replica says how a replica is doing; it is nil for a server that is none.
+	Replica func() replica.Status
 }
 
 // New returns an exporter that shows only the process yet.
@@ -86,6 +90,9 @@ func (e *Exporter) page(ready bool) []byte {
 		e.writeServer(p, srv)
 		e.writeReplicas(p, srv, s)
 		writeErrors(p, log, srv.Errors)
+		if s.Replica != nil {
+			writeReplica(p, s.Replica())
+		}
 		if s.Archive != nil {
 			writeArchive(p, s.Archive())
 		}

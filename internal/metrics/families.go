@@ -4,6 +4,7 @@ import (
 	"tcp-log-server/archive"
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/archived"
+	"tcp-log-server/internal/replica"
 	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
@@ -68,6 +69,15 @@ func writeArchived(p *page, log engine.Stats, s archived.Stats) {
 	p.counter("tcp_log_server_archived_misses_total", "Blocks of archived segments that they did not.", s.Misses)
 	p.counter("tcp_log_server_archived_fetched_bytes_total", "Bytes of them that came from the archive.", uint64(s.Fetched))
 	p.gauge("tcp_log_server_archived_cached_bytes", "Bytes of them in the cache.", float64(s.Cached))
+}
+
+// writeReplica adds how a replica is doing.
+func writeReplica(p *page, s replica.Status) {
+	p.gauge("tcp_log_server_replica_connected", "Whether the replica follows its source: 1 or 0.", truth(s.Connected))
+	p.gauge("tcp_log_server_replica_stopped", "Whether replication has stopped until an operator does something: 1 or 0.", truth(s.Stopped != ""))
+	p.gauge("tcp_log_server_replica_behind_entries", "Entries that the source had, when it last said, and the replica has not.", float64(s.Behind))
+	p.gauge("tcp_log_server_replica_behind_seconds", "For how long the replica has not had all that the source has.", s.BehindSeconds)
+	p.gauge("tcp_log_server_replica_verified", "Index through which the log has been compared with the source's since the start.", float64(s.Verified))
 }
 
 // writeErrors adds what went wrong, by kind: every kind is there from the

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/urfave/cli/v3"
+
+	"tcp-log-server/daemon"
+)
+
+// replicaCommand is `tcp-log-server replica`.
+func replicaCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "replica",
+		Usage: "run a server that is a copy of another, SOURCE, and serves reads",
+		Description: "Follows the server at SOURCE and stores each of its entries at the same index, with\n" +
+			"the same time, verified. Clients can read and follow as at SOURCE; appends are refused.\n" +
+			"It goes on by itself when either side has been restarted or the connection was lost.\n\n" +
+			"--data may be a new directory, a backup of SOURCE's log, or what an earlier run of\n" +
+			"this command has left. Whatever differs from SOURCE's log is refused.\n\n" +
+			"To make a replica a log of its own, stop it and run `tcp-log-server promote`.\n\n" +
+			"SOURCE is host:port, or host for port 8089.\n\n" +
+			"Examples:\n" +
+			"   tcp-log-server replica log.example.com --data /var/lib/replica\n" +
+			"   tcp-log-server replica log.example.com --source-tls-ca ca.pem \\\n" +
+			"      --source-token-file token --port 9000\n" +
+			"   tcp-log-server stat :9000              # how far it is behind\n\n" +
+			"Exit codes: 0 stopped by a signal, 1 failed, 16 wrong usage.",
+		ArgsUsage: "SOURCE",
+		Flags: slices.Concat(
+			[]cli.Flag{&cli.StringFlag{Name: "name", Sources: variable("NAME"), Usage: "`name` of this replica at SOURCE, where each needs its own (default: the host's)"}},
+			connectFlagsFor("source-", "SOURCE", "SOURCE"),
+			settings(),
+		),
+		Action: runReplica, // which handles signals itself
+	}
+}
+
+// runReplica runs the daemon as a replica until a signal ends it.
+func runReplica(ctx context.Context, cmd *cli.Command) error {
+	if cmd.NArg() != 1 {
+		return usageError(cmd, fmt.Sprintf("want one argument, the address of the server to copy, got %d", cmd.NArg()))
+	}
+	config, level, err := daemonConfig(cmd)
+	if err == nil {
+		config.Source, err = replicaSettings(cmd)
+	}
+	if err == nil {
+		err = config.Validate()
+	}
+	return runLogged(ctx, cmd, config, level, err)
+}
+
+// replicaSettings is what the flags say about the source. Its error is a daemon.ConfigError.
+func replicaSettings(cmd *cli.Command) (r *daemon.Source, err error) {
+	r = &daemon.Source{Name: cmd.String("name")}
+	if r.Name == "" {
+		if r.Name, err = os.Hostname(); err != nil {
+			return nil, daemon.ConfigError(fmt.Sprintf("name: the host has none (%v): set one", err))
+		}
+	}
+	var errs [3]error
+	r.Addr, errs[0] = completeAddress(cmd.Args().First(), "", "") // HOST and PORT are the replica's own
+	r.Connect.TLS, errs[1] = tlsConfig(cmd, "source-")
+	r.Connect.Token, errs[2] = token(cmd, "source-")
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, daemon.ConfigError(err.Error())
+	}
+	return r, nil
+}

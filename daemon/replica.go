@@ -1,0 +1,147 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"tcp-log-server/appends"
+	"tcp-log-server/client"
+	"tcp-log-server/engine"
+	"tcp-log-server/internal/replica"
+	"tcp-log-server/segment"
+)
+
+// Source is the server that a daemon is a read replica of.
+type Source struct {
+	// Addr is the address of that server, host:port.
+	Addr string
+	// Connect says how to connect to it: TLS and the token, which needs the right both.
+	Connect client.Options
+	// Name is what the source calls this replica. Each replica of a source needs its own.
+	Name string
+}
+
+// ReplicaStatus says in a Stat how a replica is doing.
+type ReplicaStatus = replica.Status
+
+// follower is what a daemon that is a replica has.
+type follower struct {
+	*replica.Replica
+	cancel    context.CancelFunc
+	following sync.WaitGroup
+}
+
+// validateReplica checks the settings of a replica.
+func (c *Config) validateReplica() error {
+	switch {
+	case c.Source == nil:
+	case c.Source.Addr == "":
+		return ConfigError("the source is empty, want the address of the server to follow, host:port")
+	case c.Data == engine.Memory:
+		return ConfigError("a replica cannot keep its log in memory: set data to a directory")
+	case len(c.Source.Name) > maxReplicaName:
+		return ConfigError(fmt.Sprintf("name has %d bytes, want %d at most", len(c.Source.Name), maxReplicaName))
+	}
+	return nil
+}
+
+// maxReplicaName is the longest name of a replica that a source takes, in bytes.
+const maxReplicaName = 255
+
+// replicaConfig is what package replica is given.
+func (d *daemon) replicaConfig() replica.Config {
+	r := d.config.Source
+	return replica.Config{Source: r.Addr, Connect: r.Connect, Name: r.Name, Logger: d.logger}
+}
+
+// prepareReplica sets config up for a replica. One that has no log yet waits until the source has
+// told which one it is to be a copy of, or ctx ends.
+func (d *daemon) prepareReplica(ctx context.Context, config *engine.Config) error {
+	source := d.config.Source.Addr
+	config.ReplicaOf = source
+	if d.config.hasLog() {
+		return nil
+	}
+	waiting := ""
+	store, err := replica.AwaitStore(ctx, d.replicaConfig(), func(err error) {
+		text := fmt.Sprintf("waiting for %s to say which log this is to be a replica of: %v", source, err)
+		d.manager.waiting(text)
+		if d.exporter != nil {
+			d.exporter.Waiting(text)
+		}
+		if text != waiting {
+			waiting = text
+			d.logger.Warn().Err(err).Str("event", "waiting").Str("source", source).
+				Msg("waiting for the source to say which log this is to be a replica of")
+		}
+	})
+	if err != nil {
+		return err
+	}
+	var ok bool
+	if config.Store, ok = segment.ParseStoreID(store); !ok {
+		return fmt.Errorf("%s says that its log is %q, want 32 hexadecimal digits", source, store)
+	}
+	return nil
+}
+
+// hasLog reports whether the directories hold anything of a log already.
+func (c *Config) hasLog() bool {
+	dirs := segment.Dirs{Data: c.Data, WAL: c.WAL, Blobs: c.Blobs}.WithDefaults()
+	for _, dir := range []string{dirs.Segments(), dirs.WAL} {
+		if names, _ := os.ReadDir(dir); len(names) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// follow begins to follow the source.
+func (d *daemon) follow() {
+	config := d.replicaConfig()
+	config.Log = d.log
+	f := &follower{Replica: replica.New(config)}
+	ctx, cancel := context.WithCancel(context.Background())
+	f.cancel = cancel
+	f.following.Go(func() { f.Run(ctx) })
+	d.follower = f
+}
+
+// stop ends following. It waits for what is being stored.
+func (f *follower) stop() {
+	f.cancel()
+	f.following.Wait()
+}
+
+// replicaLog is the log of a replica as its server sees it: it can be read, and whoever appends is
+// told where to.
+type replicaLog struct {
+	*engine.Log
+	refusal error
+}
+
+func newReplicaLog(log *engine.Log, source string) *replicaLog {
+	return &replicaLog{log, fmt.Errorf("%w: this is a replica of %s: append there", engine.ErrNotStored, source)}
+}
+
+// Append and Submit are those of server.Log.
+func (l *replicaLog) Append(entries []byte, count int, on appends.Condition, done func(appends.Result, error)) {
+	l.Log.Append(entries, count, on, l.refuse(done))
+}
+
+func (l *replicaLog) Submit(entries []byte, count int, on appends.Condition, done func(appends.Result, error)) {
+	l.Log.Submit(entries, count, on, l.refuse(done))
+}
+
+// refuse has done say where to append.
+func (l *replicaLog) refuse(done func(appends.Result, error)) func(appends.Result, error) {
+	return func(result appends.Result, err error) {
+		if errors.Is(err, engine.ErrReplica) {
+			err = l.refusal
+		}
+		done(result, err)
+	}
+}

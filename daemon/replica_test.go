@@ -1,0 +1,440 @@
+package daemon
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tcp-log-server/backup"
+	"tcp-log-server/client"
+	"tcp-log-server/engine"
+	"tcp-log-server/internal/access/accesstest"
+)
+
+// sourceConfig is the configuration of a server with a log in a directory of its own.
+func sourceConfig(t *testing.T) Config {
+	config := NewConfig(filepath.Join(t.TempDir(), "source"))
+	config.Port = 0
+	return config
+}
+
+// copyConfig is the configuration of a replica of the server at addr.
+func copyConfig(t *testing.T, addr string) Config {
+	config := NewConfig(filepath.Join(t.TempDir(), "copy"))
+	config.Port = 0
+	config.Source = &Source{Addr: addr, Name: t.Name(), Connect: client.Options{MinBackoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond}}
+	return config
+}
+
+// at fixes the port of a configuration to that of addr, so that a daemon can be started again.
+func (c *Config) at(addr string) {
+	_, port, _ := net.SplitHostPort(addr)
+	fmt.Sscan(port, &c.Port)
+}
+
+// dialed is a client of a daemon.
+func dialed(t *testing.T, addr string, options client.Options) *client.Client {
+	t.Helper()
+	c, err := client.Dial(t.Context(), addr, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// fillSome appends n entries, a few at a time.
+func fillSome(t *testing.T, c *client.Client, n int) {
+	t.Helper()
+	for n > 0 {
+		var entries [][]byte
+		for range min(n, 7) {
+			entries = append(entries, fmt.Appendf(nil, `{"n":%d,"at":%d}`, n, time.Now().UnixNano()))
+			n--
+		}
+		if _, err := c.AppendAll(t.Context(), entries...); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// statOf asks a daemon for its status.
+func statOf(t *testing.T, addr string, options client.Options) (s Stat) {
+	t.Helper()
+	c, err := client.Dial(t.Context(), addr, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	text, err := c.Stat(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// eventually waits until ok.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for began := time.Now(); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("waited in vain for: %s", what)
+		}
+	}
+}
+
+// logText is a whole log, with times and hashes.
+func logText(t *testing.T, addr string, options client.Options) string {
+	t.Helper()
+	var b strings.Builder
+	for e, err := range dialed(t, addr, options).Read(t.Context(), 1, 0, client.WithTime(), client.WithHash()) {
+		if err != nil {
+			fmt.Fprintln(&b, err)
+			continue
+		}
+		fmt.Fprintln(&b, e.Index, e.Time.UnixMicro(), e.Hash, string(e.Value))
+	}
+	return b.String()
+}
+
+// sameLogs waits until the replica has what the source has, and compares them.
+func sameLogs(t *testing.T, source, copied string, options client.Options) {
+	t.Helper()
+	head := statOf(t, source, options).Head
+	eventually(t, fmt.Sprintf("the replica to have %d entries: %+v", head, statOf(t, copied, client.Options{}).Replica), func() bool {
+		r := statOf(t, copied, client.Options{}).Replica
+		return r != nil && r.Connected && r.Behind == 0 && r.Verified >= head
+	})
+	if want, got := logText(t, source, options), logText(t, copied, client.Options{}); got != want {
+		t.Errorf("the source has\n%.2000s\nand the replica\n%.2000s", want, got)
+	}
+}
+
+// TestReplica: a replica has what the source has, while it is written and over restarts of both.
+func TestReplica(t *testing.T) {
+	config := sourceConfig(t)
+	source := run(t, config)
+	config.at(source.addr)
+	writer := dialed(t, source.addr, client.Options{})
+	fillSome(t, writer, 300)
+	copying := copyConfig(t, source.addr)
+	copied := run(t, copying)
+	copying.at(copied.addr)
+	fillSome(t, writer, 300)
+	sameLogs(t, source.addr, copied.addr, client.Options{})
+	if got, want := statOf(t, copied.addr, client.Options{}).Store, statOf(t, source.addr, client.Options{}).Store; got != want {
+		t.Errorf("the replica's store is %s, the source's %s", got, want)
+	}
+
+	if err := copied.stop(); err != nil {
+		t.Error(err)
+	}
+	fillSome(t, writer, 100)
+	copied = run(t, copying)
+	sameLogs(t, source.addr, copied.addr, client.Options{})
+
+	if err := source.stop(); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the replica to notice", func() bool {
+		r := statOf(t, copied.addr, client.Options{}).Replica
+		return !r.Connected && r.Error != ""
+	})
+	if got := strings.Count(logText(t, copied.addr, client.Options{}), "\n"); got != 700 {
+		t.Errorf("without its source the replica has %d entries, want 700", got)
+	}
+	source = run(t, config)
+	fillSome(t, dialed(t, source.addr, client.Options{}), 100)
+	sameLogs(t, source.addr, copied.addr, client.Options{})
+}
+
+// TestReplicaFollow: followers of a replica get entries as they come.
+func TestReplicaFollow(t *testing.T) {
+	source := run(t, sourceConfig(t))
+	copied := run(t, copyConfig(t, source.addr))
+	writer := dialed(t, source.addr, client.Options{})
+	fillSome(t, writer, 1)
+	n := 0
+	for e, err := range dialed(t, copied.addr, client.Options{}).Follow(t.Context(), 1, client.Through(20)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; e.Index != uint64(n) {
+			t.Fatalf("entry %d follows entry %d", e.Index, n-1)
+		}
+		if n < 20 {
+			fillSome(t, writer, 1)
+		}
+		if n == 20 {
+			break
+		}
+	}
+}
+
+// TestReplicaRefuses: a replica refuses appends, however they come, and says where to append.
+func TestReplicaRefuses(t *testing.T) {
+	source := run(t, sourceConfig(t))
+	fillSome(t, dialed(t, source.addr, client.Options{}), 3)
+	copied, url, _ := runHTTP(t, copyConfig(t, source.addr))
+	sameLogs(t, source.addr, copied.addr, client.Options{})
+	want := "not stored: this is a replica of " + source.addr + ": append there"
+	nc, err := net.Dial("tcp", copied.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	in := bufio.NewReader(nc)
+	for _, message := range []string{
+		`{"id":"x","entry":{}}`, `{"id":"x","entry":{},"once":true}`, `{"id":"x","entry":{},"if":3}`, `{"id":"x","entry":{},"if":99}`,
+		`{"id":"x","entries":[{},{}]}`, `{"id":"x","entry":{"n":1},"receipt":true}`,
+	} {
+		if _, err := nc.Write([]byte(message + "\n")); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := in.ReadString('\n'); err != nil || !strings.Contains(line, `"id":"x","error":"`+want+`"`) {
+			t.Errorf("%s is answered %q, %v, want the error %s", message, line, err, want)
+		}
+	}
+	answer, err := http.Post(url+"entries", "application/json", strings.NewReader(`{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if body, err := io.ReadAll(answer.Body); err != nil || !strings.Contains(string(body), want) || answer.StatusCode < 400 {
+		t.Errorf("over HTTP the answer is %s %q, %v", answer.Status, body, err)
+	}
+	if head := statOf(t, copied.addr, client.Options{}).Head; head != 3 {
+		t.Errorf("the replica has %d entries, want 3", head)
+	}
+	if s := statOf(t, copied.addr, client.Options{}); s.Failed != "" {
+		t.Errorf("stat says that the replica has failed: %s", s.Failed)
+	}
+}
+
+// httpText is what a URL answers.
+func httpText(t *testing.T, url string) string {
+	t.Helper()
+	answer, err := http.Get(url)
+	if err != nil {
+		return err.Error()
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.Status + " " + string(body)
+}
+
+// freeAddress is an address at which nothing listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+// TestReplicaWaits: a replica without a log waits for its source, and says so; then it is ready.
+func TestReplicaWaits(t *testing.T) {
+	addr := freeAddress(t)
+	copying := copyConfig(t, addr)
+	copying.Metrics = freeAddress(t)
+	log := &events{}
+	copying.Logger = zerolog.New(log)
+	ready := make(chan net.Addr, 1)
+	copying.OnReady = func(addr net.Addr) { ready <- addr }
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, copying) }()
+	waits := "503 Service Unavailable starting: waiting for " + addr + " to say which log this is to be a replica of: "
+	eventually(t, "/readyz to say that it waits", func() bool { return strings.Contains(httpText(t, "http://"+copying.Metrics+"/readyz"), waits) })
+	if !strings.Contains(log.String(), `"event":"waiting"`) {
+		t.Errorf("the log does not say that the replica waits:\n%s", log)
+	}
+	select {
+	case <-ready:
+		t.Fatal("the replica is ready without a log")
+	default:
+	}
+	config := sourceConfig(t)
+	config.at(addr)
+	source := run(t, config)
+	fillSome(t, dialed(t, source.addr, client.Options{}), 5)
+	sameLogs(t, source.addr, (<-ready).String(), client.Options{})
+	if got := httpText(t, "http://"+copying.Metrics+"/readyz"); got != "200 OK ready\n" {
+		t.Errorf("/readyz says %s", got)
+	}
+	for _, metric := range []string{"tcp_log_server_replica_connected 1\n", "tcp_log_server_replica_stopped 0\n", "tcp_log_server_replica_behind_entries 0\n", "tcp_log_server_replica_behind_seconds 0\n", "tcp_log_server_replica_verified 5\n"} {
+		if text := httpText(t, "http://"+copying.Metrics+"/metrics"); !strings.Contains(text, metric) {
+			t.Errorf("the metrics have no line %s", metric)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run returns %v", err)
+	}
+	// At its end it waits no longer.
+	copying = copyConfig(t, freeAddress(t))
+	ctx, cancel = context.WithCancel(t.Context())
+	go func() { ended <- Run(ctx, copying) }()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Run returns %v while it waits", err)
+	}
+}
+
+// TestReplicaOfBackup: a replica can begin with a backup of the source.
+func TestReplicaOfBackup(t *testing.T) {
+	config := sourceConfig(t)
+	source := run(t, config)
+	writer := dialed(t, source.addr, client.Options{})
+	fillSome(t, writer, 100)
+	copying := copyConfig(t, source.addr)
+	if _, err := backup.Run(t.Context(), backup.Config{Data: config.Data, Dest: copying.Data}); err != nil {
+		t.Fatal(err)
+	}
+	fillSome(t, writer, 100)
+	copied := run(t, copying)
+	sameLogs(t, source.addr, copied.addr, client.Options{})
+	if s := statOf(t, copied.addr, client.Options{}); s.Appends.Entries > 100 {
+		t.Errorf("the replica has fetched %d entries, want the 100 that were not in the backup", s.Appends.Entries)
+	}
+}
+
+// TestReplicaStops: a replica of another log, and one that has an entry more, stop, say why, and go
+// on serving.
+func TestReplicaStops(t *testing.T) {
+	source := run(t, sourceConfig(t))
+	fillSome(t, dialed(t, source.addr, client.Options{}), 10)
+	for name, tt := range map[string]struct {
+		prepare func(data string)
+		says    string
+	}{
+		"another log": {
+			func(data string) {
+				config := sourceConfig(t)
+				config.Data = data
+				other := run(t, config)
+				fillSome(t, dialed(t, other.addr, client.Options{}), 5)
+				if err := other.stop(); err != nil {
+					t.Fatal(err)
+				}
+			}, "this one is "},
+		"an entry more": {
+			func(data string) {
+				copying := copyConfig(t, source.addr)
+				copying.Data = data
+				copied := run(t, copying)
+				sameLogs(t, source.addr, copied.addr, client.Options{})
+				if err := copied.stop(); err != nil {
+					t.Fatal(err)
+				}
+				appendAsPlain(t, data)
+			}, "ends at 10"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			copying := copyConfig(t, source.addr)
+			tt.prepare(copying.Data)
+			copying.Metrics = freeAddress(t)
+			log := &events{}
+			copying.Logger = zerolog.New(log)
+			copied := run(t, copying)
+			eventually(t, "the replica to stop", func() bool { return statOf(t, copied.addr, client.Options{}).Replica.Stopped != "" })
+			s := statOf(t, copied.addr, client.Options{})
+			if !strings.Contains(s.Replica.Stopped, tt.says) {
+				t.Errorf("the replica has stopped: %s; want %q in it", s.Replica.Stopped, tt.says)
+			}
+			if got := httpText(t, "http://"+copying.Metrics+"/readyz"); !strings.HasPrefix(got, "503 Service Unavailable replication has stopped: ") {
+				t.Errorf("/readyz says %s", got)
+			}
+			if n := strings.Count(log.String(), `"level":"error"`); n != 1 {
+				t.Errorf("there are %d errors in the log, want 1:\n%s", n, log)
+			}
+			if got := strings.Count(logText(t, copied.addr, client.Options{}), "\n"); got != int(s.Head) || got == 0 {
+				t.Errorf("%d entries can be read, the head is %d", got, s.Head)
+			}
+		})
+	}
+}
+
+// appendAsPlain appends an entry to the log of a replica as nothing should.
+func appendAsPlain(t *testing.T, data string) {
+	t.Helper()
+	log, err := engine.Open(engine.NewConfig(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	log.Append([]byte("{}\n"), 1, engine.Condition{}, func(_ engine.Result, err error) { done <- err })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestReplicaTLS: a replica connects with TLS and a token that may read and write; one that may
+// only read is refused.
+func TestReplicaTLS(t *testing.T) {
+	authority := accesstest.NewAuthority(t)
+	config := sourceConfig(t)
+	config.TLSCert, config.TLSKey = authority.Issue(t, "localhost", time.Now().Add(time.Hour))
+	config.Tokens = filepath.Join(t.TempDir(), "tokens")
+	var lines string
+	for _, rights := range []string{"both", "read"} {
+		lines += fmt.Sprintf("%s %x %s\n", rights, sha256.Sum256([]byte(rights)), rights)
+	}
+	if err := os.WriteFile(config.Tokens, []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source := run(t, config)
+	admitted := client.Options{TLS: authority.Client(t, "", ""), Token: "both"}
+	fillSome(t, dialed(t, source.addr, admitted), 10)
+	copying := copyConfig(t, source.addr)
+	copying.Source.Connect.TLS, copying.Source.Connect.Token = admitted.TLS, "both"
+	copied := run(t, copying)
+	sameLogs(t, source.addr, copied.addr, admitted)
+	if err := copied.stop(); err != nil {
+		t.Error(err)
+	}
+	copying.Source.Connect.Token = "read"
+	copied = run(t, copying)
+	eventually(t, "the token to be refused", func() bool {
+		return strings.Contains(statOf(t, copied.addr, client.Options{}).Replica.Stopped, "unauthorized: this token may not replicate")
+	})
+}
+
+// TestReplicaSettings: what cannot be is refused before anything is done.
+func TestReplicaSettings(t *testing.T) {
+	for says, change := range map[string]func(*Config){
+		"the source is empty":                     func(c *Config) { c.Source.Addr = "" },
+		"a replica cannot keep its log in memory": func(c *Config) { c.Data = engine.Memory },
+		"name has 300 bytes, want 255 at most":    func(c *Config) { c.Source.Name = strings.Repeat("x", 300) },
+	} {
+		config := copyConfig(t, "127.0.0.1:1")
+		change(&config)
+		if err := Run(t.Context(), config); err == nil || !strings.HasPrefix(err.Error(), says) {
+			t.Errorf("Run returns %v, want %q", err, says)
+		}
+	}
+}

@@ -1,0 +1,158 @@
+package replica
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"tcp-log-server/client"
+)
+
+// dial connects to the source. The connection closes when ctx ends.
+func (c *Config) dial(ctx context.Context) (nc net.Conn, hangUp func(), err error) {
+	if nc, err = client.Connect(ctx, c.Source, c.Connect); err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	return nc, func() { stop(); nc.Close() }, nil
+}
+
+// request is a replica's first message.
+type request struct {
+	From  uint64 `json:"from"`
+	Store string `json:"store,omitempty"`
+	Epoch uint64 `json:"epoch,omitempty"`
+	Name  string `json:"name,omitempty"`
+}
+
+// passing are the refusals of a source that pass by themselves.
+var passing = []string{"too many connections", "the server is shutting down"}
+
+// ask asks the source on nc for what r says, and returns its answer.
+func (r request) ask(nc net.Conn, s *stream) (*replicating, error) {
+	message, err := json.Marshal(map[string]request{"replicate": r})
+	if err != nil {
+		return nil, err
+	}
+	if _, err := nc.Write(append(message, '\n')); err != nil {
+		return nil, err
+	}
+	switch m, err := s.message(); {
+	case err != nil:
+		return nil, err
+	case m.Replicating != nil:
+		return m.Replicating, nil
+	case m.Error != nil && slices.Contains(passing, *m.Error):
+		return nil, fmt.Errorf("the source says: %s", *m.Error)
+	case m.Error != nil:
+		return nil, stopf("the source says: %s", *m.Error)
+	}
+	return nil, fmt.Errorf("%w: no answer to a replica", errProtocol)
+}
+
+// StoreOf asks the source which store its log is, for a replica that begins empty.
+func StoreOf(ctx context.Context, config Config) (store string, err error) {
+	pace := config.pace.withDefaults()
+	nc, hangUp, err := config.dial(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer hangUp()
+	answer, err := request{From: 1, Name: config.Name}.ask(nc, newStream(nc, pace.silence, 1))
+	if err != nil {
+		return "", err
+	}
+	return answer.Store, nil
+}
+
+// AwaitStore is StoreOf, again and again until the source answers or ctx ends. onRetry is told why
+// it has not.
+func AwaitStore(ctx context.Context, config Config, onRetry func(error)) (store string, err error) {
+	var tries retry
+	tries.between(config.Connect)
+	for {
+		if store, err = StoreOf(ctx, config); err == nil {
+			return store, nil
+		}
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		onRetry(err)
+		sleep(ctx, jitter(tries.next()))
+	}
+}
+
+// follow holds one conversation with the source, and returns why it has ended: a *stopError if
+// replication is to stop.
+func (r *Replica) follow(ctx context.Context) error {
+	err := r.converse(ctx)
+	if errors.Is(err, errDiffer) {
+		return r.differs(ctx)
+	}
+	return err
+}
+
+// converse is follow, except that it returns errDiffer if the comparison has ended the conversation.
+func (r *Replica) converse(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	head, err := r.config.Log.Head(ctx)
+	if err != nil {
+		return err
+	}
+	nc, hangUp, err := r.config.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer hangUp()
+	in := newStream(nc, r.pace.silence, head+1)
+	epochs := r.config.Log.Epochs()
+	answer, err := request{
+		From: head + 1, Store: r.config.Log.Store(), Epoch: epochs[len(epochs)-1].Number, Name: r.config.Name,
+	}.ask(nc, in)
+	if err != nil {
+		return err
+	}
+	if err := r.mayFollow(ctx, answer, head); err != nil {
+		return err
+	}
+	r.state.connect(answer.Head, head, func() { cancel(errDiffer) })
+	r.config.Logger.Info().Str("event", "replication").Str("source", r.config.Source).
+		Uint64("head", head).Uint64("behind", answer.Head-head).Msg("following the source")
+	// Whichever ends first says why, and ends the other: the connection closes with ctx.
+	out := newStorer(r, nc, answer.epochs(), head)
+	var storing sync.WaitGroup
+	storing.Go(func() { cancel(out.run(ctx)) })
+	cancel(r.receive(ctx, in, out))
+	storing.Wait()
+	return context.Cause(ctx)
+}
+
+// receive gives what arrives to out, until the connection or out ends.
+func (r *Replica) receive(ctx context.Context, in *stream, out *storer) error {
+	for {
+		b, head, err := in.batch()
+		if err != nil {
+			return err
+		}
+		if head > 0 {
+			r.state.heard(head)
+			continue
+		}
+		if b.Count == 0 {
+			continue // the source's log is empty
+		}
+		r.state.heard(in.next - 1)
+		if err := out.put(ctx, b); err != nil {
+			return err
+		}
+	}
+}
+
+// answerTime is how long the source may take to answer a question.
+const answerTime = time.Minute

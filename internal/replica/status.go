@@ -1,0 +1,131 @@
+package replica
+
+import (
+	"math"
+	"sync"
+	"time"
+)
+
+// Status says how a replica is doing.
+type Status struct {
+	Source    string `json:"source"`
+	Connected bool   `json:"connected"` // it follows the source
+	// Behind is how many entries the source had, when it last said, that are not durable here.
+	Behind uint64 `json:"behind"`
+	// BehindSeconds is for how long the replica has not had all that the source has, as far as is
+	// known: 0 while it has.
+	BehindSeconds float64 `json:"behind_seconds"`
+	// Verified is the index through which this process has compared the log with the source's.
+	Verified uint64 `json:"verified"`
+	// Stopped is why replication has stopped until an operator does something, and Error why
+	// the source is not followed just now. At most one of them is not empty.
+	Stopped string `json:"stopped,omitempty"`
+	Error   string `json:"error,omitempty"`
+}
+
+// Status returns how the replica is doing.
+func (r *Replica) Status() Status {
+	s := r.state.status(time.Now())
+	s.Source = r.config.Source
+	return s
+}
+
+// state is what Status shows, and what the goroutines tell each other.
+type state struct {
+	mu        sync.Mutex
+	connected bool
+	since     time.Time // when it last became connected
+	stopped   string
+	problem   string
+	source    uint64 // the head of the source, as it last said
+	durable   uint64 // the head here
+	verified  uint64
+	complete  time.Time // a moment at which everything that the source had is durable here
+	mark      mark      // the next such moment
+	differ    uint64    // the entry that was found to differ from the source's, 0 for none
+	hangUp    func()    // ends the conversation under way
+}
+
+// mark is that the source had the head at a time.
+type mark struct {
+	head uint64
+	at   time.Time
+}
+
+func (s *state) init() { s.complete = time.Now() }
+
+// connect notes that the source, which has the head source, is followed from durable on.
+func (s *state) connect(source, durable uint64, hangUp func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.connected, s.stopped, s.problem, s.hangUp = true, "", "", hangUp
+	s.since, s.source, s.durable, s.mark = time.Now(), source, durable, mark{}
+	s.note(source)
+}
+
+// disconnect notes that the source is not followed, and why. It reports whether that is news.
+func (s *state) disconnect(problem string) (news bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	news = s.connected || s.problem == ""
+	s.connected, s.problem, s.stopped, s.hangUp = false, problem, "", nil
+	return news
+}
+
+// stop notes that replication has stopped.
+func (s *state) stop(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.connected, s.problem, s.stopped, s.hangUp = false, "", why, nil
+}
+
+// wasConnected reports whether the source has been followed after began.
+func (s *state) wasConnected(began time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.since.After(began)
+}
+
+// heard notes that the source has at least this head now.
+func (s *state) heard(head uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.source = max(s.source, head)
+	s.note(s.source)
+}
+
+// note is for a caller that holds mu and has just learnt the head of the source.
+func (s *state) note(head uint64) {
+	if s.mark.at.IsZero() {
+		s.mark = mark{head, time.Now()}
+	}
+	s.pass()
+}
+
+// stored notes that everything through the index is durable here.
+func (s *state) stored(through uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.durable = through
+	s.pass()
+}
+
+// pass takes the mark, if it is reached.
+func (s *state) pass() {
+	if !s.mark.at.IsZero() && s.durable >= s.mark.head {
+		s.complete, s.mark = s.mark.at, mark{}
+	}
+}
+
+func (s *state) status(now time.Time) Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status := Status{Connected: s.connected, Verified: s.verified, Stopped: s.stopped, Error: s.problem}
+	if s.source > s.durable {
+		status.Behind = s.source - s.durable
+	}
+	if !s.connected || status.Behind > 0 {
+		status.BehindSeconds = math.Round(now.Sub(s.complete).Seconds()*10) / 10
+	}
+	return status
+}
