@@ -31,17 +31,21 @@ type running struct {
 func run(t *testing.T, config Config) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	ready, ended := make(chan net.Addr, 1), make(chan error, 1)
+	ready, ended := make(chan net.Addr, 1), make(chan struct{})
 	config.OnReady = func(addr net.Addr) { ready <- addr }
-	go func() { ended <- Run(ctx, config) }()
-	r := &running{stop: func() error { cancel(); return <-ended }}
+	var err error // once it has ended
+	go func() {
+		defer close(ended)
+		err = Run(ctx, config)
+	}()
+	r := &running{stop: func() error { cancel(); <-ended; return err }}
+	t.Cleanup(func() { _ = r.stop() }) // before its directory is removed
 	select {
 	case addr := <-ready:
 		r.addr = addr.String()
-	case err := <-ended:
+	case <-ended:
 		t.Fatalf("the daemon has ended: %v", err)
 	}
-	t.Cleanup(cancel)
 	return r
 }
 

@@ -139,7 +139,7 @@ func (l *replicaLog) Submit(entries []byte, count int, on appends.Condition, don
 // refuse has done say where to append.
 func (l *replicaLog) refuse(done func(appends.Result, error)) func(appends.Result, error) {
 	return func(result appends.Result, err error) {
-		if errors.Is(err, engine.ErrReplica) {
+		if _, unmet := errors.AsType[*appends.ConditionError](err); unmet || errors.Is(err, engine.ErrReplica) {
 			err = l.refusal
 		}
 		done(result, err)

@@ -21,6 +21,7 @@ import (
 	"tcp-log-server/client"
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/access/accesstest"
+	"tcp-log-server/segment"
 )
 
 // sourceConfig is the configuration of a server with a log in a directory of its own.
@@ -379,6 +380,9 @@ func TestReplicaStops(t *testing.T) {
 // appendAsPlain appends an entry to the log of a replica as nothing should.
 func appendAsPlain(t *testing.T, data string) {
 	t.Helper()
+	if err := segment.RemoveReplica(data); err != nil {
+		t.Fatal(err)
+	}
 	log, err := engine.Open(engine.NewConfig(data))
 	if err != nil {
 		t.Fatal(err)
