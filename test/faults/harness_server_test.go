@@ -20,6 +20,7 @@ import (
 
 // options says how to run a server. Env follows PORT=0 and Data.
 type options struct {
+	Args   []string // of the command line
 	Data   string   // by default a new directory
 	Env    []string // NAME=value
 	Wrap   []string // what runs the server: strace -f …, prlimit --fsize=…
@@ -71,7 +72,7 @@ func launch(t testing.TB, o options) *process {
 	if o.Data == "" {
 		o.Data = newData(t)
 	}
-	argv := append(slices.Clone(o.Wrap), o.Binary)
+	argv := append(append(slices.Clone(o.Wrap), o.Binary), o.Args...)
 	p := &process{t: t, cmd: exec.Command(argv[0], argv[1:]...), bin: o.Binary, data: o.Data, more: make(chan struct{}), exit: make(chan struct{}), tracer: o.Tracer}
 	p.cmd.Env = append(append(os.Environ(), "PORT=0", "DATA="+o.Data), o.Env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to end all of it together
