@@ -34,6 +34,7 @@ func allCells(s settings) []cell {
 	cells = append(cells, settlingCells()...)
 	cells = append(cells, safeCells(s)...)
 	cells = append(cells, httpCells(s)...)
+	cells = append(cells, replicaCells(s)...)
 	return append(cells, ownCells(s)...)
 }
 

@@ -34,7 +34,8 @@ type startOptions struct {
 	// for the reading cells. It is restarted without it before it is measured.
 	filling bool
 	env     []string
-	page    bool // serve HTTP too; only this project's server can
+	args    []string // of this project's server
+	page    bool     // serve HTTP too; only this project's server can
 }
 
 // lanes numbers the connections of a run, so that all entries are distinct.
@@ -61,6 +62,7 @@ func logTarget(name, version, settings string, command func() *exec.Cmd) *target
 		name: name, version: version, settings: settings,
 		start: func(o startOptions) (*process, error) {
 			cmd := command()
+			cmd.Args = append(cmd.Args, o.args...)
 			cmd.Env = append(os.Environ(), "PORT=0", "HOST=127.0.0.1", "DATA="+o.dir)
 			cmd.Env = append(cmd.Env, o.env...)
 			if o.page {
