@@ -130,12 +130,12 @@ func (r *Replica) Run(ctx context.Context) {
 
 // refused notes that replication has stopped. The same reason is logged once.
 func (r *Replica) refused(err *stopError) {
-	r.state.stop(err.text)
 	if r.logged != err.text {
 		r.logged = err.text
 		r.config.Logger.Error().Str("event", "replication").Str("source", r.config.Source).
 			Msgf("replication has stopped: %s; reads go on, and it is tried again every %v", err.text, r.pace.refused)
 	}
+	r.state.stop(err.text)
 }
 
 // lost notes that the connection is lost. Only the first failure of several is a warning.
