@@ -71,8 +71,8 @@ func fillSome(t *testing.T, c *client.Client, n int) {
 	}
 }
 
-// statOf asks a daemon for its status.
-func statOf(t *testing.T, addr string, options client.Options) (s Stat) {
+// statAt asks a daemon for its status.
+func statAt(t *testing.T, addr string, options client.Options) (s Stat) {
 	t.Helper()
 	c, err := client.Dial(t.Context(), addr, options)
 	if err != nil {
@@ -116,9 +116,9 @@ func logText(t *testing.T, addr string, options client.Options) string {
 // sameLogs waits until the replica has what the source has, and compares them.
 func sameLogs(t *testing.T, source, copied string, options client.Options) {
 	t.Helper()
-	head := statOf(t, source, options).Head
-	eventually(t, fmt.Sprintf("the replica to have %d entries: %+v", head, statOf(t, copied, client.Options{}).Replica), func() bool {
-		r := statOf(t, copied, client.Options{}).Replica
+	head := statAt(t, source, options).Head
+	eventually(t, fmt.Sprintf("the replica to have %d entries: %+v", head, statAt(t, copied, client.Options{}).Replica), func() bool {
+		r := statAt(t, copied, client.Options{}).Replica
 		return r != nil && r.Connected && r.Behind == 0 && r.Verified >= head
 	})
 	if want, got := logText(t, source, options), logText(t, copied, client.Options{}); got != want {
@@ -138,7 +138,7 @@ func TestReplica(t *testing.T) {
 	copying.at(copied.addr)
 	fillSome(t, writer, 300)
 	sameLogs(t, source.addr, copied.addr, client.Options{})
-	if got, want := statOf(t, copied.addr, client.Options{}).Store, statOf(t, source.addr, client.Options{}).Store; got != want {
+	if got, want := statAt(t, copied.addr, client.Options{}).Store, statAt(t, source.addr, client.Options{}).Store; got != want {
 		t.Errorf("the replica's store is %s, the source's %s", got, want)
 	}
 
@@ -153,7 +153,7 @@ func TestReplica(t *testing.T) {
 		t.Error(err)
 	}
 	eventually(t, "the replica to notice", func() bool {
-		r := statOf(t, copied.addr, client.Options{}).Replica
+		r := statAt(t, copied.addr, client.Options{}).Replica
 		return !r.Connected && r.Error != ""
 	})
 	if got := strings.Count(logText(t, copied.addr, client.Options{}), "\n"); got != 700 {
@@ -220,10 +220,10 @@ func TestReplicaRefuses(t *testing.T) {
 	if body, err := io.ReadAll(answer.Body); err != nil || !strings.Contains(string(body), want) || answer.StatusCode < 400 {
 		t.Errorf("over HTTP the answer is %s %q, %v", answer.Status, body, err)
 	}
-	if head := statOf(t, copied.addr, client.Options{}).Head; head != 3 {
+	if head := statAt(t, copied.addr, client.Options{}).Head; head != 3 {
 		t.Errorf("the replica has %d entries, want 3", head)
 	}
-	if s := statOf(t, copied.addr, client.Options{}); s.Failed != "" {
+	if s := statAt(t, copied.addr, client.Options{}); s.Failed != "" {
 		t.Errorf("stat says that the replica has failed: %s", s.Failed)
 	}
 }
@@ -241,17 +241,6 @@ func httpText(t *testing.T, url string) string {
 		t.Fatal(err)
 	}
 	return answer.Status + " " + string(body)
-}
-
-// freeAddress is an address at which nothing listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }
 
 // TestReplicaWaits: a replica without a log waits for its source, and says so; then it is ready.
@@ -316,7 +305,7 @@ func TestReplicaOfBackup(t *testing.T) {
 	fillSome(t, writer, 100)
 	copied := run(t, copying)
 	sameLogs(t, source.addr, copied.addr, client.Options{})
-	if s := statOf(t, copied.addr, client.Options{}); s.Appends.Entries > 100 {
+	if s := statAt(t, copied.addr, client.Options{}); s.Appends.Entries > 100 {
 		t.Errorf("the replica has fetched %d entries, want the 100 that were not in the backup", s.Appends.Entries)
 	}
 }
@@ -359,8 +348,8 @@ func TestReplicaStops(t *testing.T) {
 			log := &events{}
 			copying.Logger = zerolog.New(log)
 			copied := run(t, copying)
-			eventually(t, "the replica to stop", func() bool { return statOf(t, copied.addr, client.Options{}).Replica.Stopped != "" })
-			s := statOf(t, copied.addr, client.Options{})
+			eventually(t, "the replica to stop", func() bool { return statAt(t, copied.addr, client.Options{}).Replica.Stopped != "" })
+			s := statAt(t, copied.addr, client.Options{})
 			if !strings.Contains(s.Replica.Stopped, tt.says) {
 				t.Errorf("the replica has stopped: %s; want %q in it", s.Replica.Stopped, tt.says)
 			}
@@ -424,7 +413,7 @@ func TestReplicaTLS(t *testing.T) {
 	copying.Source.Connect.Token = "read"
 	copied = run(t, copying)
 	eventually(t, "the token to be refused", func() bool {
-		return strings.Contains(statOf(t, copied.addr, client.Options{}).Replica.Stopped, "unauthorized: this token may not replicate")
+		return strings.Contains(statAt(t, copied.addr, client.Options{}).Replica.Stopped, "unauthorized: this token may not replicate")
 	})
 }
 
