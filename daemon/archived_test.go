@@ -82,7 +82,7 @@ func readKept(t *testing.T, c *client.Client, from, through uint64) {
 	}
 }
 
-func statOf(t *testing.T, addr string) (s Stat) {
+func statusOf(t *testing.T, addr string) (s Stat) {
 	t.Helper()
 	answer := struct{ Stat *Stat }{&s}
 	if err := json.Unmarshal([]byte(askLine(t, addr, `{"stat":true}`)), &answer); err != nil {
@@ -111,7 +111,7 @@ func askLine(t *testing.T, addr, line string) string {
 func keptDown(t *testing.T, addr, data string) (s Stat) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		s = statOf(t, addr)
+		s = statusOf(t, addr)
 		local := int64(0)
 		names, _ := filepath.Glob(filepath.Join(data, "segments", "*.seg"))
 		for _, name := range names {
@@ -254,7 +254,7 @@ func TestLargerThanItsDisk(t *testing.T) {
 		if err != nil || resp.StatusCode != 200 || !strings.Contains(body.String(), keptEntry(1)) {
 			t.Errorf("over HTTP: %s %s %v", resp.Status, body, err)
 		}
-		if s := statOf(t, d.addr); s.Archived.Misses == 0 || s.Archived.Hits == 0 || s.Archived.Fetched == 0 || s.Archived.Cached == 0 {
+		if s := statusOf(t, d.addr); s.Archived.Misses == 0 || s.Archived.Hits == 0 || s.Archived.Fetched == 0 || s.Archived.Cached == 0 {
 			t.Errorf("round %d: stat says %+v", round, s.Archived)
 		}
 		c.Close()
@@ -329,7 +329,7 @@ func TestArchivedWithoutSetting(t *testing.T) {
 	}
 	readKept(t, c, 1, head)
 	appendKept(t, c, head+1, head+1000)
-	if s := statOf(t, d.addr); s.Archive != nil || s.Archived == nil || s.Archived.URL != "file://"+filepath.ToSlash(bucket) {
+	if s := statusOf(t, d.addr); s.Archive != nil || s.Archived == nil || s.Archived.URL != "file://"+filepath.ToSlash(bucket) {
 		t.Errorf("stat says %+v and %+v", s.Archive, s.Archived)
 	}
 	c.Close()
