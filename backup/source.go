@@ -74,6 +74,9 @@ func (s *source) capture(config Config) (err error) {
 		return fmt.Errorf("%w in %s: it has no segments", ErrNoLog, config.Data)
 	}
 	first, last := s.segs[0], s.segs[len(s.segs)-1]
+	if err := refuseArchived(config.Data, first.First); err != nil {
+		return err
+	}
 	s.id, s.head = first.Header.Store, last.Last
 	for _, dir := range []string{s.wal, s.blobs} {
 		if dir == "" {
@@ -94,4 +97,19 @@ func (s *source) capture(config Config) (err error) {
 			Err: fmt.Errorf("%w: the index has records through %d, the segments begin at %d: run `tcp-log-server fsck %s`", segment.ErrDamaged, s.records, first.First, config.Data)}
 	}
 	return nil
+}
+
+// ErrArchived: some entries of the log are in its archive only, so a copy of its directories
+// would not be whole.
+var ErrArchived = errors.New("entries are in the log's archive only")
+
+// refuseArchived returns an error if entries before first, where the segments begin, are in the
+// archive of the log only.
+func refuseArchived(data string, first uint64) error {
+	note, err := segment.ReadArchived(data)
+	if err != nil || len(note.Removed) == 0 || note.Removed[0][0] >= first {
+		return err
+	}
+	return fmt.Errorf("%w: %d to %d were removed from %s, see ARCHIVE_KEEP_LOCAL. The archive is the backup of this log: `tcp-log-server restore %s DIR` makes a directory that has them all",
+		ErrArchived, note.Removed[0][0], min(note.Through, first-1), data, note.URL)
 }

@@ -19,8 +19,11 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"tcp-log-server/backup"
 	"tcp-log-server/client"
+	"tcp-log-server/fsck"
 	"tcp-log-server/internal/archived"
+	"tcp-log-server/internal/reader"
 	"tcp-log-server/segment"
 )
 
@@ -82,7 +85,7 @@ func readKept(t *testing.T, c *client.Client, from, through uint64) {
 	}
 }
 
-func statusOf(t *testing.T, addr string) (s Stat) {
+func askStat(t *testing.T, addr string) (s Stat) {
 	t.Helper()
 	answer := struct{ Stat *Stat }{&s}
 	if err := json.Unmarshal([]byte(askLine(t, addr, `{"stat":true}`)), &answer); err != nil {
@@ -111,7 +114,7 @@ func askLine(t *testing.T, addr, line string) string {
 func keptDown(t *testing.T, addr, data string) (s Stat) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		s = statusOf(t, addr)
+		s = askStat(t, addr)
 		local := int64(0)
 		names, _ := filepath.Glob(filepath.Join(data, "segments", "*.seg"))
 		for _, name := range names {
@@ -254,7 +257,7 @@ func TestLargerThanItsDisk(t *testing.T) {
 		if err != nil || resp.StatusCode != 200 || !strings.Contains(body.String(), keptEntry(1)) {
 			t.Errorf("over HTTP: %s %s %v", resp.Status, body, err)
 		}
-		if s := statusOf(t, d.addr); s.Archived.Misses == 0 || s.Archived.Hits == 0 || s.Archived.Fetched == 0 || s.Archived.Cached == 0 {
+		if s := askStat(t, d.addr); s.Archived.Misses == 0 || s.Archived.Hits == 0 || s.Archived.Fetched == 0 || s.Archived.Cached == 0 {
 			t.Errorf("round %d: stat says %+v", round, s.Archived)
 		}
 		c.Close()
@@ -321,6 +324,7 @@ func TestArchivedWithoutSetting(t *testing.T) {
 	if err := d.stop(); err != nil {
 		t.Fatal(err)
 	}
+	checkDirectory(t, data, head)
 	config.Archive, config.ArchiveKeepLocal = "", 0
 	before, _ := filepath.Glob(filepath.Join(bucket, "*", "*"))
 	d = run(t, config)
@@ -329,7 +333,7 @@ func TestArchivedWithoutSetting(t *testing.T) {
 	}
 	readKept(t, c, 1, head)
 	appendKept(t, c, head+1, head+1000)
-	if s := statusOf(t, d.addr); s.Archive != nil || s.Archived == nil || s.Archived.URL != "file://"+filepath.ToSlash(bucket) {
+	if s := askStat(t, d.addr); s.Archive != nil || s.Archived == nil || s.Archived.URL != "file://"+filepath.ToSlash(bucket) {
 		t.Errorf("stat says %+v and %+v", s.Archive, s.Archived)
 	}
 	c.Close()
@@ -385,5 +389,65 @@ func TestArchivedGone(t *testing.T) {
 	readKept(t, c, 1, head+10)
 	if err := d.stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// checkDirectory checks what the tools for directories say of one whose older entries are in an
+// archive only: fsck finds it whole, cat reads what is here, and no backup is made that would not
+// be whole. A record that is damaged there is not repaired by giving its entry up.
+func checkDirectory(t *testing.T, data string, head uint64) {
+	t.Helper()
+	note, err := segment.ReadArchived(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []fsck.Finding
+	options := fsck.Options{Data: data, OnFinding: func(f fsck.Finding) { found = append(found, f) }}
+	sum, err := fsck.Check(t.Context(), options)
+	if err != nil || len(found) > 0 || sum.Archived != note.Through || sum.Archive != note.URL || sum.Damaged > 0 || sum.Digest == "" {
+		t.Errorf("fsck: %+v, %v, %v", sum, found, err)
+	}
+	var out bytes.Buffer
+	fsck.NewPrinter(&out, false).Summary(sum)
+	if want := fmt.Sprintf("%d entries are in the archive at %s only and have not been checked here", note.Through, note.URL); !strings.Contains(out.String(), want) {
+		t.Errorf("fsck prints %s, want %q", out.String(), want)
+	}
+	l, err := reader.Open(reader.Config{Data: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := note.Through + 1
+	read := func(index uint64, entry []byte, _ int64, err error) error {
+		if err != nil || index != next || string(entry) != keptEntry(index) {
+			return fmt.Errorf("entry %d is %s, %w", index, entry, err)
+		}
+		next++
+		return nil
+	}
+	if err := l.Read(t.Context(), next, head, read); err != nil || next != head+1 {
+		t.Errorf("what is here reads through %d, %v", next-1, err)
+	}
+	if err := l.Read(t.Context(), 1, head, read); !errors.Is(err, reader.ErrArchived) || errors.Is(err, reader.ErrDamaged) {
+		t.Errorf("what is not here reads as %v", err)
+	}
+	if _, err := backup.Run(t.Context(), backup.Config{Data: data, Dest: filepath.Join(t.TempDir(), "backup")}); !errors.Is(err, backup.ErrArchived) {
+		t.Errorf("backup: %v, want ErrArchived", err)
+	}
+	broken := filepath.Join(t.TempDir(), "data")
+	if err := os.CopyFS(broken, os.DirFS(data)); err != nil {
+		t.Fatal(err)
+	}
+	path, _, off := segment.RecordPath(filepath.Join(broken, "wal"), 5)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte("broken"), off+5)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	options = fsck.Options{Data: broken}
+	if _, err := fsck.Repair(t.Context(), fsck.RepairOptions{Options: options, AcceptLoss: true}); !errors.Is(err, fsck.ErrArchived) {
+		t.Errorf("repair: %v, want ErrArchived", err)
 	}
 }

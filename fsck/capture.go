@@ -34,7 +34,11 @@ func (c *checker) top() error {
 			if err := segment.CheckMarker(path); err != nil {
 				c.unreadable(path, 0, 0, err)
 			}
-		case "LOCK", segment.BackupMark, segment.ArchiveName, segment.LostFound, "segments", "wal", "blobs", "lookup":
+		case segment.ArchiveName:
+			if c.archived, err = segment.ReadArchived(c.Data); err != nil {
+				c.unreadable(path, 0, 0, err)
+			}
+		case "LOCK", archiveCache, segment.BackupMark, segment.LostFound, "segments", "wal", "blobs", "lookup":
 		default:
 			if path != filepath.Clean(c.WAL) && path != filepath.Clean(c.Blobs) {
 				c.stray(path)
@@ -49,6 +53,10 @@ func (c *checker) top() error {
 	c.misplaced()
 	return nil
 }
+
+// archiveCache is the file in which a server keeps what it has read from the log's archive: one
+// that is not running has left it.
+const archiveCache = "archive.cache"
 
 // directory makes the finding that something else lies in place of the directory dir.
 func (c *checker) directory(dir string) {

@@ -129,6 +129,10 @@ type Summary struct {
 	// recorded as lost.
 	Damaged uint64 `json:"damaged"`
 	Lost    uint64 `json:"lost"`
+	// Archived counts the entries that are in the archive at Archive only, whose contents have not
+	// been checked: their hashes are the index's.
+	Archived uint64 `json:"archived,omitempty"`
+	Archive  string `json:"archive,omitempty"`
 	// Errors and Hints count the findings.
 	Errors int64 `json:"errors"`
 	Hints  int64 `json:"hints"`

@@ -158,8 +158,10 @@ type checker struct {
 	segs  []*checkedSegment // ascending
 	first uint64            // the first index that segments hold, 1 in a log without any
 	head  uint64            // the last entry, as captured at the start
-	index *records
-	gaps  []foundGap
+	// archived says which entries are in the log's archive only.
+	archived segment.Archived
+	index    *records
+	gaps     []foundGap
 
 	lookups lookups
 

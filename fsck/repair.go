@@ -2,6 +2,7 @@ package fsck
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -103,6 +104,9 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 			res.Before, options = sum, quiet
 		}
 		res.After = sum
+		if p.Archive != "" {
+			return res, fmt.Errorf("%w at %s: nothing has been repaired; `tcp-log-server restore %s DIR` makes the log again, with a whole index, and what is only here is in the segments", ErrArchived, p.Archive, p.Archive)
+		}
 		before := r.Outcome().Steps
 		if err := r.Round(p); err != nil {
 			return res, err
@@ -120,6 +124,10 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	}
 	return res, err
 }
+
+// ErrArchived: the index has lost records of entries that are in the archive of the log only, so
+// a repair would give those entries up.
+var ErrArchived = errors.New("the index is damaged where the entries are in the archive only,")
 
 // checkFrom refuses a copy that is no directory, or the log itself.
 func (o RepairOptions) checkFrom() error {

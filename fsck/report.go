@@ -95,6 +95,9 @@ func (p *Printer) Summary(s Summary) {
 	p.line("blobs     %d", s.Blobs)
 	p.line("segments  %d, from index %d", s.Segments, s.First)
 	p.line("index     %s", count(int64(s.Indexed), "record"))
+	if s.Archived > 0 {
+		p.line("archive   %s are in the archive at %s only and have not been checked here: `tcp-log-server fsck %s` checks them", entries(s.Archived), s.Archive, shellWord(s.Archive))
+	}
 	p.line("bytes     %d (%s)", s.Bytes, printable.Bytes(s.Bytes))
 	p.line("head      %d", s.Entries)
 	digest := s.Digest
@@ -104,6 +107,8 @@ func (p *Printer) Summary(s Summary) {
 	note := ""
 	if s.Quick {
 		note = ", by the index alone"
+	} else if s.Archived > 0 {
+		note = ", those in the archive by the index alone"
 	}
 	entries := "no entries"
 	if s.Through > 0 {

@@ -153,6 +153,9 @@ func (w *walker) badRecord(err error) {
 	if errors.Is(err, segment.ErrNotFound) {
 		return // said of the file
 	}
+	if ok, _ := w.archived.Holds(w.next, w.next); ok {
+		w.plan.Update(func() { w.plan.Archive = w.archived.URL })
+	}
 	path, first, off := segment.RecordPath(w.WAL, w.next)
 	if w.index.unreadable[first] != nil {
 		return // said of the file
@@ -176,6 +179,12 @@ func (w *walker) looseEntry(rec segment.Record) {
 		if _, err := segment.ReadBlob(w.Blobs, rec); err == nil {
 			state = blobWhole
 		}
+	}
+	if ok, _ := w.archived.Holds(w.next, w.next); ok && state == absent {
+		w.sum.Archived++
+		w.sum.Archive = w.archived.URL
+		w.hash(rec.Hash)
+		return
 	}
 	switch state {
 	case absent:
@@ -213,6 +222,9 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 			w.index.Close()
 			w.index = w.listIndex(false)
 			w.index.before = before
+			if note, err := segment.ReadArchived(w.Data); err == nil {
+				w.archived = note
+			}
 			w.loose(t.last)
 		case t.damage != nil:
 			w.damage(k.seg, t)

@@ -61,6 +61,17 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn EntryFunc) erro
 		case after > 0:
 			last = min(last, after-1)
 		}
+		if why == errNoSegment && next <= last {
+			// A daemon may have removed the segment since.
+			note, err := segment.ReadArchived(l.Dirs.Data)
+			if err != nil {
+				return err
+			}
+			ok, run := note.Holds(next, last)
+			if last = run; ok {
+				return fmt.Errorf("entries %d to %d %w at %s: read them there, or from the server", next, last, ErrArchived, note.URL)
+			}
+		}
 		if why == errNoSegment {
 			// A daemon may have removed the segment: its entries are in blobs, and their
 			// records are there by now.

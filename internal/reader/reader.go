@@ -25,6 +25,8 @@ var (
 	ErrNoLog = errors.New("there is no log")
 	// ErrDamaged: the disk does not hold what was acknowledged.
 	ErrDamaged = segment.ErrDamaged
+	// ErrArchived: the entries are in the archive of the log, and nowhere else.
+	ErrArchived = errors.New("are in the log's archive only,")
 	// ErrLost: fsck has recorded that the entry is lost for good.
 	ErrLost = segment.ErrLost
 )

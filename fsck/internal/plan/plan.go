@@ -24,6 +24,9 @@ type Plan struct {
 	First, Head uint64
 	Index       *Index
 	BlobFiles   int64 // how many blobs there are
+	// Archive is where entries are, and only there, whose records are damaged; "" if there are
+	// none. They cannot be mended here.
+	Archive string
 
 	Strays     []string
 	Residues   []string         // empty segments that overlap those before them
