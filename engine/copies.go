@@ -175,36 +175,3 @@ func (l *Log) SetEpochs(source []appends.Epoch) error {
 	}
 	return nil
 }
-
-// errNoReplica: there is nothing to promote.
-var errNoReplica = errors.New("the log is neither a replica nor fenced: it takes appends as it is")
-
-// Promote makes a log that is a replica, or fenced, one of its own, durably: the next epoch,
-// which it returns, begins after its head. The log takes appends once it has been opened again
-// without Config.ReplicaOf. After an error, or a crash, it is a replica, or fenced, as before,
-// in the old epoch or in a new one, and can be promoted again.
-func (l *Log) Promote() (appends.Epoch, error) {
-	s := l.standing
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f := segment.Fenced{}
-	if now := s.fenced.Load(); now != nil {
-		f = *now
-	}
-	if s.source == "" && f.Epoch == 0 || s.data == "" {
-		return appends.Epoch{}, errNoReplica
-	}
-	epochs, err := s.epochs.Load().Begin(l.head.Load()+1, f.Epoch)
-	if err == nil {
-		err = segment.WriteEpochs(s.data, epochs)
-	}
-	if err != nil {
-		return appends.Epoch{}, err
-	}
-	s.epochs.Store(&epochs)
-	if err := segment.RemoveFenced(s.data); err != nil {
-		return appends.Epoch{}, err
-	}
-	// The last step: until here another start is that of a replica, or of a log that is fenced.
-	return epochs.Current(), segment.RemoveReplica(s.data)
-}
