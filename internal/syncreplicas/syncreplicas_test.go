@@ -168,6 +168,9 @@ func testModel(t *testing.T, random *rand.Rand) {
 				if err != nil {
 					x.err = err.Error()
 				}
+				if _, unknown := errors.AsType[*UnknownError](err); unknown && (r.First > 0 || len(r.Once) > 0) {
+					t.Errorf("append %d is unknown, but has places, which would acknowledge it: %+v", n, r)
+				}
 				got = append(got, x)
 				if head, _ := l.Head(t.Context()); err == nil && count > 0 && head < r.First {
 					t.Errorf("append %d is done at %d, beyond the head %d", n, r.First, head)
