@@ -20,7 +20,7 @@ const packBatch = 1 << 20
 // footer that the segment after it follows the checksum next. What it makes depends on records,
 // blobs and the place where it begins alone.
 func (k *Keeper) pack(ctx context.Context, first uint64, next uint32) error {
-	if k.Dirs.WAL == segment.Memory || k.Dirs.Blobs == segment.Memory {
+	if k.Dirs.WAL == segment.Memory || k.Dirs.Store() == nil {
 		return fmt.Errorf("the entries %d to %d have no segment, so they need the index and the blobs on disk", k.sealedEnd+1, first-1)
 	}
 	path := filepath.Join(k.Dirs.Data, TempName)
@@ -112,7 +112,7 @@ func (p *packer) entry(index uint64) error {
 		p.size += segment.BatchHeaderSize
 		return p.w.Lose(index, rec.Time)
 	}
-	entry, err := segment.ReadBlob(p.k.Dirs.Blobs, rec)
+	entry, err := segment.ReadBlob(p.ctx, p.k.Dirs.Store(), rec)
 	if err != nil {
 		return err
 	}

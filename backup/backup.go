@@ -38,6 +38,10 @@ const Memory = segment.Memory
 type Config struct {
 	// Data, WAL and Blobs are the directories of the log, as the server has them.
 	Data, WAL, Blobs string
+	// BlobStore, unless it is nil, has the log's blobs in place of the directory Blobs. The
+	// backup gets them as files, read from the store and verified, so that it is a whole log
+	// by itself: those that it lacks, farWorkers at a time.
+	BlobStore segment.BlobStore
 	// Dest is the directory of the backup. It is created if it does not exist;
 	// otherwise it must be empty or hold an earlier backup of the same log.
 	Dest string
@@ -91,7 +95,7 @@ var (
 
 // Run makes or updates the backup. Errors wrap ErrOther, ErrNoLog, ErrUsage,
 // segment.ErrLocked where Dest is in use, segment.ErrDamaged where the log or the
-// earlier backup is damaged, or are the file system's. After any error, and
+// earlier backup is damaged, segment.ErrUnavailable where BlobStore cannot be read, or are the file system's. After any error, and
 // after a crash, Dest is what it was or what it was to become, and the same call
 // completes it.
 //
@@ -99,7 +103,7 @@ var (
 // (segment.Hold), which ends with the process.
 func Run(ctx context.Context, config Config) (Result, error) {
 	start := time.Now()
-	dirs := segment.Dirs{Data: config.Data, WAL: config.WAL, Blobs: config.Blobs}.WithDefaults()
+	dirs := segment.Dirs{Data: config.Data, WAL: config.WAL, Blobs: config.Blobs, BlobStore: config.BlobStore}.WithDefaults()
 	config.WAL, config.Blobs = dirs.WAL, dirs.Blobs
 	if config.step == nil {
 		config.step = func(string) error { return nil }
@@ -113,7 +117,7 @@ func Run(ctx context.Context, config Config) (Result, error) {
 	if err := checkApart(config); err != nil {
 		return Result{}, err
 	}
-	src, err := openSource(config)
+	src, err := openSource(ctx, config)
 	if err != nil {
 		return Result{}, err
 	}

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,8 +20,11 @@ const (
 	// blobWorkers is how many blobs are copied at a time: more than there are
 	// cores, since most of the time goes into waiting for the disk.
 	blobWorkers = 8
+	// farWorkers is how many blobs are copied at a time from a store that is no directory,
+	// where most of it goes into waiting for answers.
+	farWorkers = 32
 	// blobChunk is how many records one worker takes at a time.
-	blobChunk = 512
+	blobChunk = 128
 )
 
 // blobSet is what the source has of blobs, by name, as of after the records
@@ -31,11 +35,11 @@ type blobSet struct {
 	done   []atomic.Bool
 }
 
-func listBlobs(dir string) (*blobSet, error) {
+func listBlobs(ctx context.Context, store segment.BlobStore) (*blobSet, error) {
 	s := &blobSet{}
-	err := segment.EachBlob(dir, func(h segment.Hash) error { s.hashes = append(s.hashes, h); return nil })
+	err := store.List(ctx, "", func(b segment.BlobInfo) error { s.hashes = append(s.hashes, b.Hash); return nil })
 	if err != nil {
-		return nil, err
+		return nil, segment.Unavailable(store, err)
 	}
 	slices.SortFunc(s.hashes, func(a, b segment.Hash) int { return bytes.Compare(a[:], b[:]) })
 	s.done = make([]atomic.Bool, len(s.hashes))
@@ -54,14 +58,14 @@ func (s *blobSet) take(h segment.Hash) (there, mine bool) {
 // a segment must have one; another has one unless it was past LOOSE_MAX.
 func (b *backup) putBlobs() error {
 	src, d := b.src, b.dest
-	if src.wal == "" || src.blobs == "" || src.records == 0 {
+	if src.wal == "" || src.blobs == nil || src.records == 0 {
 		return nil
 	}
 	from := d.settled + 1
 	if len(d.segs) > 0 {
 		from = min(from, d.segs[0].First)
 	}
-	set, err := listBlobs(src.blobs)
+	set, err := listBlobs(b.ctx, src.blobs)
 	if err != nil {
 		return err
 	}
@@ -96,7 +100,11 @@ func (b *backup) putBlobs() error {
 		b.Progress(PhaseBlobs, total, total)
 		return nil
 	})
-	for worker := range blobWorkers {
+	workers := blobWorkers
+	if _, local := segment.Dir(src.blobs); !local {
+		workers = farWorkers
+	}
+	for worker := range workers {
 		group.Go(func() error {
 			tmp := d.in(fmt.Sprintf("blob-%d", worker))
 			for run := range chunks {
@@ -135,7 +143,7 @@ func (b *backup) putBlob(set *blobSet, index uint64, rec segment.Record, tmp str
 		return 0, nil
 	}
 	there, mine := set.take(rec.Hash)
-	from, to := filepath.Join(b.src.blobs, segment.BlobPath(rec.Hash)), filepath.Join(b.dest.blobs(), segment.BlobPath(rec.Hash))
+	from, to := segment.BlobName(b.src.blobs, rec.Hash), filepath.Join(b.dest.blobs(), segment.BlobPath(rec.Hash))
 	if !there {
 		if index < b.src.segs[0].First {
 			return 0, &segment.DamageError{Path: from, First: index, Last: index, Err: fmt.Errorf("%w: the blob is missing, and its entry is in no segment", segment.ErrDamaged)}
@@ -148,16 +156,18 @@ func (b *backup) putBlob(set *blobSet, index uint64, rec segment.Record, tmp str
 	if fi, err := os.Lstat(to); err == nil && fi.Mode().IsRegular() && fi.Size() == int64(rec.Size) {
 		return 0, nil
 	}
-	entry, err := segment.ReadBlob(b.src.blobs, rec)
+	entry, err := segment.ReadBlob(b.ctx, b.src.blobs, rec)
 	if err != nil {
 		return 0, err
 	}
 	if err := b.step("blob"); err != nil {
 		return 0, err
 	}
-	linked, err := b.link(from, tmp)
-	if err != nil {
-		return 0, err
+	linked := false
+	if _, local := segment.Dir(b.src.blobs); local {
+		if linked, err = b.link(from, tmp); err != nil {
+			return 0, err
+		}
 	}
 	if linked {
 		b.linked.Add(int64(len(entry)))

@@ -78,7 +78,7 @@ func (b *backup) pack(w *bridger, first uint64) error {
 			}
 			continue
 		}
-		entry, err := segment.ReadBlob(b.dest.blobs(), rec)
+		entry, err := segment.ReadBlob(b.ctx, segment.BlobsIn(b.dest.blobs()), rec)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,13 +14,14 @@ import (
 // source is the log as of a head: what had been written to it when the backup
 // began, and perhaps a little more.
 type source struct {
-	dir, wal, blobs string // of the segments, the index, the blobs; "" where there is none
-	hold            *os.File
-	id              segment.StoreID
-	segs            []*segment.File // one unbroken chain to head
-	head            uint64
-	records         uint64 // the index has a record of each entry through this one, all through head or fewer
-	epochs          segment.Epochs
+	dir, wal string            // of the segments and the index; "" where there is none
+	blobs    segment.BlobStore // nil where there are none
+	hold     *os.File
+	id       segment.StoreID
+	segs     []*segment.File // one unbroken chain to head
+	head     uint64
+	records  uint64 // the index has a record of each entry through this one, all through head or fewer
+	epochs   segment.Epochs
 }
 
 // size is how many bytes of a segment count: all if it is sealed, else those through
@@ -34,21 +36,19 @@ func size(f *segment.File) int64 {
 // openSource captures the log. The hold comes first, so that no segment goes
 // that is listed; then the end of the index, then the ends of the segments: the
 // segments hold what the index speaks of, since it follows them.
-func openSource(config Config) (s *source, err error) {
+func openSource(ctx context.Context, config Config) (s *source, err error) {
 	s = &source{dir: filepath.Join(config.Data, "segments")}
 	if config.WAL != Memory {
 		s.wal = config.WAL
 	}
-	if config.Blobs != Memory {
-		s.blobs = config.Blobs
-	}
+	s.blobs = segment.Dirs{Data: config.Data, WAL: config.WAL, Blobs: config.Blobs, BlobStore: config.BlobStore}.Store()
 	if s.hold, err = segment.Hold(s.dir); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w in %s", ErrNoLog, config.Data)
 		}
 		return nil, err
 	}
-	err = s.capture(config)
+	err = s.capture(ctx, config)
 	if err == nil { // epochs are begun before their entries are stored
 		s.epochs, err = segment.ReadEpochs(config.Data)
 	}
@@ -61,7 +61,16 @@ func openSource(config Config) (s *source, err error) {
 
 func (s *source) close() { s.hold.Close() }
 
-func (s *source) capture(config Config) (err error) {
+// checkMark refuses a part of the log that is marked as another's, or whose mark err says
+// cannot be read.
+func (s *source) checkMark(part string, id segment.StoreID, ok bool, err error) error {
+	if err == nil && ok && id != s.id {
+		err = fmt.Errorf("%s belongs to store %s, the segments to %s: is it the directory of another log?", part, id, s.id)
+	}
+	return err
+}
+
+func (s *source) capture(ctx context.Context, config Config) (err error) {
 	store, err := segment.Capture(segment.Dirs{Data: config.Data, WAL: config.WAL, Blobs: config.Blobs})
 	if err != nil {
 		return err
@@ -78,14 +87,16 @@ func (s *source) capture(config Config) (err error) {
 		return err
 	}
 	s.id, s.head = first.Header.Store, last.Last
-	for _, dir := range []string{s.wal, s.blobs} {
-		if dir == "" {
-			continue
-		}
-		if id, ok, err := segment.FindMark(dir); err != nil {
+	if s.wal != "" {
+		id, ok, err := segment.FindMark(s.wal)
+		if err := s.checkMark(s.wal, id, ok, err); err != nil {
 			return err
-		} else if ok && id != s.id {
-			return fmt.Errorf("%s belongs to store %s, the segments to %s: is it the directory of another log?", dir, id, s.id)
+		}
+	}
+	if marker, ok := s.blobs.(segment.BlobMarker); ok {
+		id, ok, err := marker.FindMark(ctx)
+		if err := s.checkMark(marker.String(), id, ok, segment.Unavailable(marker, err)); err != nil {
+			return err
 		}
 	}
 	if s.records > s.head {

@@ -74,7 +74,7 @@ func tellStat(ctx context.Context, cmd *cli.Command) error {
 		return usageError(cmd, fmt.Sprintf("%q is a file, not an address or the directory of a log", arg))
 	}
 	if isDirectory(arg) {
-		return statDirectory(cmd, arg)
+		return statDirectory(ctx, cmd, arg)
 	}
 	for _, name := range []string{"wal", "blobs"} {
 		// The variable may be set for the server; then this command ignores it.
@@ -238,12 +238,12 @@ type directoryStat struct {
 	Last string `json:"last,omitempty"` // when the last settled entry was committed
 }
 
-func statDirectory(cmd *cli.Command, dir string) error {
+func statDirectory(ctx context.Context, cmd *cli.Command, dir string) error {
 	log, _, err := openDirectories(cmd, dir)
 	if err != nil {
 		return err
 	}
-	found, err := log.Stat()
+	found, err := log.Stat(ctx)
 	if err != nil {
 		return fmt.Errorf("stat: %w", err)
 	}

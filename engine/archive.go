@@ -13,8 +13,9 @@ import (
 	"tcp-log-server/segment"
 )
 
-// ErrUnavailable: the entry is in the log's archive, which cannot be reached now. It ends a
-// read; the entry is not damaged as far as is known, and a later read may get it.
+// ErrUnavailable: the entry is in the log's archive, or in a store of blobs, that cannot be
+// reached now. It ends a read; the entry is not damaged as far as is known, and a later read
+// may get it.
 var ErrUnavailable = segment.ErrUnavailable
 
 // Archive gives a log the sealed segments that it has removed from its directory because the

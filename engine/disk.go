@@ -52,11 +52,13 @@ type disk struct {
 	create  func(dir string, h segment.Header, limit int64) (*segment.Writer, error)
 	unlink  func(path string) error // removes a segment, durably
 	index   *segment.Index          // nil when kept in memory
-	blobs   *segment.Blobs          // nil when kept in memory
+	blobs   BlobStore               // nil when there are none
+	files   *segment.Blobs          // blobs, if it is a directory and open
 	loose   int                     // blob files, counted when LooseMax limits them
 	settled atomic.Uint64           // the last entry with a durable index record
 	space   atomic.Pointer[space]   // of the segments' file system, nil where it is not known
 	looseN  atomic.Int64            // loose, for stats
+	stalled atomic.Pointer[error]   // why the settler could not go on when it last tried, nil if it could
 	stays   atomic.Uint64           // first index of a segment that is known to stay
 	stop    chan struct{}
 }
@@ -221,8 +223,8 @@ func (d *disk) release() error {
 	if d.index != nil {
 		errs = append(errs, d.index.Close())
 	}
-	if d.blobs != nil {
-		errs = append(errs, d.blobs.Close())
+	if d.files != nil {
+		errs = append(errs, d.files.Close())
 	}
 	return errors.Join(append(errs, d.lock.Close())...)
 }

@@ -43,6 +43,9 @@ type Config struct {
 	// writes no blob files: the entries are then packed in segments for ever.
 	// Both as Memory is Data as Memory.
 	WAL, Blobs string
+	// BlobStore, unless it is nil, keeps the blobs in place of the directory Blobs, which is
+	// empty then. It is used until Close has returned, and not closed.
+	BlobStore BlobStore
 	// LooseMax is how many blob files are written at most: once there are as many,
 	// further entries stay packed in segments. 0 writes none, -1 has no limit.
 	LooseMax int
@@ -105,9 +108,15 @@ func (c Config) validate() (Config, error) {
 	if c.WAL == Memory && c.Blobs == Memory {
 		c.Data = Memory
 	}
+	if c.BlobStore != nil {
+		if c.Blobs != "" {
+			return c, fmt.Errorf("config: Blobs is %s, want none, since there is a BlobStore, %s", c.Blobs, c.BlobStore)
+		}
+		c.Blobs = Memory // there is no directory
+	}
 	dirs := segment.Dirs{Data: c.Data, WAL: c.WAL, Blobs: c.Blobs}.WithDefaults()
 	c.WAL, c.Blobs = dirs.WAL, dirs.Blobs
-	if c.Blobs == Memory {
+	if c.Blobs == Memory && c.BlobStore == nil {
 		c.LooseMax = 0
 	}
 	if c.LooseMax < -1 {

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -85,7 +86,7 @@ func buildGolden(t *testing.T, dir string) {
 					rec.Hash, rec.Size = segment.Sum([]byte(e)), uint32(len(e))
 				}
 				if next <= goldenLoose && e != "" {
-					_, err := b.Put(rec.Hash, []byte(e))
+					_, err := b.Put(context.Background(), rec.Hash, []byte(e))
 					must(err)
 				}
 				if next <= goldenSettled {
@@ -103,7 +104,7 @@ func buildGolden(t *testing.T, dir string) {
 		}
 	}
 	must(os.Remove(filepath.Join(segments, segment.Name(1))))
-	must(errors.Join(index.Close(), b.Sync(), b.Close()))
+	must(errors.Join(index.Close(), b.Sync(context.Background()), b.Close()))
 }
 
 // goldenLines are the lines of goldenEntries.

@@ -150,7 +150,7 @@ func (s *settler) reopen() error {
 	if err != nil {
 		return err
 	}
-	s.seen = nil // RemoveAfter begins again
+	s.seen, s.proven = nil, 0 // RemoveAfter begins again
 	s.compared = compared{next: 1, last: s.d.settled.Load()}
 	if now := s.d.settled.Load(); now < before {
 		s.d.log.Warn().Str("event", "reindex").Uint64("settled", now).Uint64("before", before).

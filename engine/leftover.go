@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 
@@ -33,13 +34,16 @@ func (d *disk) checkLeftover(need uint64, store *segment.Store) error {
 	if len(d.leftover) == 0 {
 		return nil
 	}
-	if d.cfg.WAL == Memory || d.cfg.Blobs == Memory {
+	if d.cfg.WAL == Memory || d.blobs == nil {
 		return d.gap
 	}
 	if store.Records < need {
 		return d.gap
 	}
-	if err := d.archived.loose(d.leftover[0].Header.First, need, d.inBlobs); err != nil {
+	err := d.archived.loose(d.leftover[0].Header.First, need, func(first, last uint64) error {
+		return d.inBlobs(context.Background(), first, last)
+	})
+	if err != nil {
 		return fmt.Errorf("%w (and blobs do not make up for it: %v)", d.gap, err)
 	}
 	return nil
@@ -61,7 +65,11 @@ func (d *disk) removeLeftover() error {
 
 // inBlobs reads the records, and from the disk the blobs, of all entries from first to last and
 // returns what is wrong with the first that is not as it should be.
-func (d *disk) inBlobs(first, last uint64) error {
+func (d *disk) inBlobs(ctx context.Context, first, last uint64) error {
+	if d.far() {
+		_, err := d.farBlobs(ctx, first, last)
+		return err
+	}
 	records := segment.NewRecords(d.cfg.WAL, last)
 	defer records.Close()
 	for index := first; index <= last; index++ {
@@ -74,7 +82,7 @@ func (d *disk) inBlobs(first, last uint64) error {
 		if err != nil {
 			return err
 		}
-		if err := segment.ProveBlob(d.cfg.Blobs, rec); err != nil {
+		if err := segment.ProveBlob(ctx, d.blobs, rec); err != nil {
 			return fmt.Errorf("index %d: %w", index, err)
 		}
 	}

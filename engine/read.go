@@ -37,6 +37,7 @@ type reader struct {
 
 	records *segment.Records
 	buf     []byte // a run of blobs
+	loose   []looseEntry
 }
 
 func (r *reader) run() error {
@@ -224,12 +225,12 @@ func (r *reader) unbatched(last uint64, time int64, why error) error {
 }
 
 func (r *reader) witnesses() segment.Witnesses {
-	return segment.Witnesses{Records: r.settledRecords(), Blobs: r.cfg.Blobs}
+	return segment.Witnesses{Context: r.ctx, Records: r.settledRecords(), Blobs: r.blobs}
 }
 
 // proved hands on what the witnesses say of some entries.
 func (r *reader) proved(first uint64, count int, entries []byte, time int64, err error) error {
-	if lacksFiles(err) {
+	if lacksFiles(err) || errors.Is(err, ErrUnavailable) {
 		return err
 	}
 	if err := r.ctx.Err(); err != nil {
@@ -275,39 +276,38 @@ func (r *reader) readLoose(last uint64) error {
 		r.buf, count = r.buf[:0], 0
 		return r.emit(first, n, run)
 	}
-	for index := r.next; index <= last; index++ {
+	for index := r.next; index <= last; {
 		if err := r.ctx.Err(); err != nil {
 			return err
 		}
-		rec, err := records.At(index)
-		var entry []byte
-		switch {
-		case err != nil:
-		case rec.Lost():
-			err = ErrLost
-		default:
-			entry, err = segment.ReadBlob(r.cfg.Blobs, rec)
-		}
-		if lacksFiles(err) {
-			return err
-		}
-		if err != nil || len(r.buf) > looseRun || rec.Time != r.time {
-			if err := flush(); err != nil {
-				return err
+		r.loose = r.ahead(records, index, last, r.loose[:0])
+		r.readBlobs(r.ctx, r.loose)
+		for _, e := range r.loose {
+			if err := r.ctx.Err(); err != nil {
+				return err // of this read, not of the entry
 			}
-			r.time = rec.Time
-		}
-		if err != nil {
-			if err := r.damaged(index, err); err != nil {
-				return err
+			if lacksFiles(e.err) || errors.Is(e.err, ErrUnavailable) {
+				return errors.Join(flush(), e.err)
 			}
-			continue
+			if e.err != nil || len(r.buf) > looseRun || e.rec.Time != r.time {
+				if err := flush(); err != nil {
+					return err
+				}
+				r.time = e.rec.Time
+			}
+			if e.err != nil {
+				if err := r.damaged(index, e.err); err != nil {
+					return err
+				}
+			} else {
+				if count == 0 {
+					first = index
+				}
+				r.buf = append(append(r.buf, e.entry...), '\n')
+				count++
+			}
+			index++
 		}
-		if count == 0 {
-			first = index
-		}
-		r.buf = append(append(r.buf, entry...), '\n')
-		count++
 	}
 	return flush()
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -25,8 +26,13 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 		full: make(chan *segment.Writer, 16),
 		stop: make(chan struct{}),
 
+		blobs: config.BlobStore,
+
 		create: segment.Create,
 		unlink: segment.Remove,
+	}
+	if d.blobs == nil {
+		d.blobs = segment.BlobsIn(config.Blobs)
 	}
 	if d.lock, err = segment.LockStore(config.Data); err != nil {
 		return nil, 0, err
@@ -174,9 +180,12 @@ func (d *disk) checkMark(dir string) error {
 	return err
 }
 
-// checkBlobs checks that the directory of blobs, if it is one, is this store's.
+// checkBlobs checks that the directory of blobs, or another store of them, is this log's.
 func (d *disk) checkBlobs(need uint64) error {
-	if d.cfg.Blobs == Memory {
+	if d.far() {
+		return d.checkFar()
+	}
+	if d.blobs == nil {
 		return d.archived.loose(1, need, func(first, last uint64) error {
 			return fmt.Errorf("BLOBS=memory: entries %d to %d have no segment, so they need the blobs on disk", first, last)
 		})
@@ -185,7 +194,7 @@ func (d *disk) checkBlobs(need uint64) error {
 		return d.checkMark(d.cfg.Blobs)
 	}
 	count := 0
-	err := segment.EachBlob(d.cfg.Blobs, func(segment.Hash) error { count++; return nil })
+	err := d.blobs.List(context.Background(), "", func(BlobInfo) error { count++; return nil })
 	if err != nil || count > 0 {
 		return &segment.DamageError{Path: d.dir, First: 1, Err: errors.Join(fmt.Errorf("%w: there are %d blobs in %s but no segments", ErrDamaged, count, d.cfg.Blobs), err)}
 	}
@@ -202,6 +211,8 @@ func (d *disk) probe(need uint64) error {
 // probeRun is probe for the entries first to last.
 func (d *disk) probeRun(first, last uint64) error {
 	records := segment.NewRecords(d.cfg.WAL, last)
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
 	defer records.Close()
 	count := last - first + 1
 	const probes = 8
@@ -211,16 +222,21 @@ func (d *disk) probeRun(first, last uint64) error {
 		if err != nil || rec.Lost() {
 			return nil // opening the index tells more
 		}
-		if _, err := os.Lstat(filepath.Join(d.cfg.Blobs, segment.BlobPath(rec.Hash))); !errors.Is(err, fs.ErrNotExist) {
-			return nil
+		if there, err := d.blobs.Has(ctx, rec.Hash); there || err != nil {
+			return nil // where it cannot be told, reads tell
 		}
 	}
 	return &segment.DamageError{Path: d.dir, First: first, Last: last, Err: fmt.Errorf("%w: a segment is missing, and the entries have no blobs either", ErrDamaged)}
 }
 
-// openBlobs opens the directory of blobs and counts them where that matters.
+// openBlobs opens the directory of blobs and counts them where that matters. Those in another
+// store the settler counts.
 func (d *disk) openBlobs() error {
-	if d.cfg.Blobs == Memory {
+	if d.far() {
+		d.looseN.Store(-1)
+		return nil
+	}
+	if d.blobs == nil {
 		return nil
 	}
 	if err := segment.MakeDir(d.cfg.Blobs); err != nil {
@@ -233,7 +249,7 @@ func (d *disk) openBlobs() error {
 	if err != nil {
 		return err
 	}
-	d.blobs = blobs
+	d.blobs, d.files = blobs, blobs
 	d.looseN.Store(-1)
 	if d.cfg.LooseMax >= 0 {
 		loose, obstructed, err := blobs.Count()

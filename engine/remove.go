@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"tcp-log-server/segment"
 )
 
@@ -23,6 +25,7 @@ import (
 // While the segments are held, none is removed: see segment.Hold.
 func (s *settler) remove() {
 	s.lookAround()
+	s.again = 0
 	for s.removeFirst() || s.evictFirst() {
 	}
 }
@@ -40,6 +43,23 @@ func (s *settler) removeFirst() (removed bool) {
 	if may := s.d.cfg.MayRemove; may != nil && !may(seg.Last()) {
 		return false
 	}
+	if s.d.far() {
+		// Reading them back takes long, during which no copy of the segments should have to wait.
+		switch all, err := s.readBack(seg); {
+		case err == nil && !all:
+			s.again = time.Millisecond // and entries that wait are settled in between
+			return false
+		case errors.Is(err, ErrUnavailable):
+			s.again = settleRetryMax
+			s.d.log.Error().Err(err).Str("event", "remove").Stringer("retry", s.again).Msg("a settled segment stays for the time being")
+			return false
+		case s.ctx.Err() != nil:
+			return false
+		case err != nil:
+			s.keep(seg, err)
+			return false
+		}
+	}
 	end, held, err := segment.BeginRemoval(s.d.dir)
 	if held || err != nil {
 		return false // the next round is soon enough
@@ -49,12 +69,11 @@ func (s *settler) removeFirst() (removed bool) {
 		return false // it is opened again before anything more is settled
 	}
 	err = s.d.proved(first, seg.Last())
-	if err == nil {
-		err = s.d.inBlobs(first, seg.Last())
+	if err == nil && !s.d.far() {
+		err = s.d.inBlobs(s.ctx, first, seg.Last())
 	}
 	if err != nil {
-		s.d.stays.Store(first)
-		s.d.log.Debug().Err(err).Str("event", "packed").Str("segment", filepath.Base(seg.Path)).Msg("a segment stays")
+		s.keep(seg, err)
 		return false
 	}
 	return s.take(seg, "removed")
@@ -78,6 +97,16 @@ func (s *settler) take(seg *segment.Segment, event string) (removed bool) {
 	s.d.log.Info().Str("event", event).Str("segment", filepath.Base(seg.Path)).
 		Uint64("first", first).Uint64("last", seg.Last()).Send()
 	return true
+}
+
+// keep notes that a segment stays, and all after it, because of err.
+func (s *settler) keep(seg *segment.Segment, err error) {
+	s.d.stays.Store(seg.Header.First)
+	level := zerolog.DebugLevel
+	if s.d.far() && errors.Is(err, ErrDamaged) {
+		level = zerolog.ErrorLevel // the segment has the entry: a repair puts its blob again
+	}
+	s.d.log.WithLevel(level).Err(err).Str("event", "packed").Str("segment", filepath.Base(seg.Path)).Msg("a segment stays")
 }
 
 // proved checks that the records of the entries first..last are those of what the segments

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"time"
 
 	"tcp-log-server/segment"
@@ -52,6 +53,7 @@ const (
 type settler struct {
 	d    *disk
 	l    *Log
+	ctx  context.Context  // of reads and of a far store; ends soon after the store closes
 	recs []segment.Record // of settled+1, settled+2, …: not yet in the index
 	puts int              // blobs put since the last flush
 	size int              // and the bytes in them
@@ -60,7 +62,13 @@ type settler struct {
 	// by the process before this one, or before a sync failed.
 	doubt uint64
 
-	noted [256]bool // by shard: obstructed has said so
+	notedMu sync.Mutex
+	noted   [256]bool // by shard: obstructed has said so
+
+	far     putter
+	claimed bool          // a far store is this log's, and its blobs are counted
+	proven  uint64        // the last entry whose blob has been read back from a far store
+	again   time.Duration // after which remove has more to do, 0 for nothing to come soon
 
 	seen  map[uint64]time.Time // by first index: when a segment was first found settled
 	stuck bool                 // a segment could not be removed: none is any more
@@ -72,6 +80,8 @@ type settler struct {
 func (s *settler) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	s.ctx = ctx
+	s.d.work.Go(func() { s.bound(ctx, cancel) })
 	s.last = time.Now()
 	s.compared = compared{next: 1, last: s.d.settled.Load()}
 	retry := settleRetryMin
@@ -83,6 +93,9 @@ func (s *settler) run() {
 		if head <= s.d.settled.Load() {
 			s.remove()
 			wait := max(s.d.cfg.RemoveAfter, s.d.cfg.SettleEvery, time.Millisecond)
+			if s.again > 0 {
+				wait = min(wait, s.again)
+			}
 			if s.compared.due() {
 				s.compare()
 				wait = min(wait, compareEvery)
@@ -103,6 +116,9 @@ func (s *settler) run() {
 			continue
 		}
 		err := s.reopen()
+		if err == nil {
+			err = s.claim(ctx)
+		}
 		busy := s.l.busy()
 		entries, rest := s.dose(busy, head)
 		if err == nil {
@@ -111,6 +127,10 @@ func (s *settler) run() {
 		if err == nil && (!busy || time.Since(s.last) > settleSync*s.d.cfg.SettleEvery) {
 			err = s.flush()
 		}
+		if ctx.Err() != nil {
+			break // the log is closing, and the store does not answer in time
+		}
+		s.d.stalled.Store(&err)
 		if err != nil {
 			s.d.log.Error().Err(err).Str("event", "settle").Stringer("retry", retry).
 				Uint64("settled", s.d.settled.Load()).Msg("entries stay in their segments for the time being")
@@ -126,15 +146,13 @@ func (s *settler) run() {
 			closing = s.pause(rest)
 		}
 	}
-	go func() {
-		select {
-		case <-time.After(settleAtClose):
-		case <-s.l.refuses:
-		case <-ctx.Done():
-		}
-		cancel()
-	}()
+	if s.l.isRefusing() {
+		return
+	}
 	err := s.reopen()
+	if err == nil {
+		err = s.claim(ctx)
+	}
 	if err == nil {
 		err = s.settle(ctx, s.l.head.Load())
 	}
@@ -147,6 +165,23 @@ func (s *settler) run() {
 	if err != nil {
 		s.d.log.Error().Err(err).Str("event", "settle").Msg("entries stay in their segments until the next start")
 	}
+}
+
+// bound ends ctx once the settler has had its time after the store began to close.
+func (s *settler) bound(ctx context.Context, cancel context.CancelFunc) {
+	select {
+	case <-s.d.stop:
+	case <-ctx.Done():
+		return
+	}
+	t := time.NewTimer(settleAtClose)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.l.refuses:
+	case <-ctx.Done():
+	}
+	cancel()
 }
 
 // dose is how many entries to settle before looking around again, and for how long
@@ -175,11 +210,6 @@ func (s *settler) dose(busy bool, head uint64) (entries uint64, rest time.Durati
 	return entries, rest
 }
 
-// writesBlobs reports whether the next entry gets a blob.
-func (s *settler) writesBlobs() bool {
-	return s.d.blobs != nil && (s.d.cfg.LooseMax < 0 || s.d.loose < s.d.cfg.LooseMax)
-}
-
 // pause waits; true means that the store is closing. It ends early if the log refuses.
 func (s *settler) pause(wait time.Duration) (closing bool) {
 	t := time.NewTimer(wait)
@@ -198,7 +228,11 @@ func (s *settler) pause(wait time.Duration) (closing bool) {
 func (s *settler) next() uint64 { return s.d.settled.Load() + uint64(len(s.recs)) + 1 }
 
 // forget drops what is not in the index: the next settle begins again there.
-func (s *settler) forget() { s.recs, s.puts, s.size = s.recs[:0], 0, 0 }
+func (s *settler) forget() {
+	_ = s.arrive()
+	s.far.failed = nil
+	s.recs, s.puts, s.size = s.recs[:0], 0, 0
+}
 
 // settle takes the entries up to head into recs, and writes their blobs. What is
 // in recs is settled with the next flush.
@@ -243,23 +277,12 @@ func (s *settler) lost(count int, at int64) error {
 // entry settles one entry, the one after those in recs.
 func (s *settler) entry(entry []byte, at int64) error {
 	hash := segment.Sum(entry)
-	doubt := s.next() <= s.doubt
-	// A blob that a crash has damaged is written again even where there is no room for more.
-	if s.writesBlobs() || doubt && s.d.blobs != nil && s.d.blobs.Has(hash) {
-		s.d.blobs.Trust(!doubt)
-		created, err := s.d.blobs.Put(hash, entry)
-		switch {
-		case errors.Is(err, segment.ErrObstructed):
-			s.obstructed(hash, err)
-		case err != nil:
-			return err
-		default:
-			if created {
-				s.d.loose++
-			}
-			s.puts++
-			s.size += len(entry)
-		}
+	put := s.putFile
+	if s.d.far() {
+		put = s.putFar
+	}
+	if err := put(hash, entry); err != nil {
+		return err
 	}
 	s.recs = append(s.recs, segment.Record{Hash: hash, Time: at, Size: uint32(len(entry))})
 	if len(s.recs)%settleYield == 0 {
@@ -273,26 +296,13 @@ func (s *settler) entry(entry []byte, at int64) error {
 	return nil
 }
 
-// obstructed notes, once for each shard, that an entry gets no blob because of err. It is
-// settled without: it stays packed, and its segment with it, see remove.
-func (s *settler) obstructed(hash segment.Hash, err error) {
-	if s.noted[hash[0]] {
-		return
-	}
-	s.noted[hash[0]] = true
-	s.d.log.Error().Err(err).Str("event", "obstructed").Uint64("index", s.next()).
-		Msg("the entry gets no blob and stays packed in its segment, as do others like it: move it away")
-}
-
 // flush makes what was settled durable and moves the mark.
 func (s *settler) flush() error {
 	if len(s.recs) == 0 {
 		return nil
 	}
-	if s.d.blobs != nil {
-		if err := s.d.blobs.Sync(); err != nil {
-			return err
-		}
+	if err := s.syncBlobs(); err != nil {
+		return err
 	}
 	if err := s.d.index.Append(s.recs); err != nil {
 		return err

@@ -23,8 +23,9 @@ type blobSet struct {
 	// cannot be read to their end.
 	exists, unreadable [256]bool
 
-	mu  sync.Mutex
-	got map[segment.Hash]segment.Hash // what damaged blobs hash to, by name
+	mu   sync.Mutex
+	away error                         // why a blob could not be read from a store that is no directory
+	got  map[segment.Hash]segment.Hash // what damaged blobs hash to, by name
 }
 
 // blob is what a check knows of one blob.
@@ -40,9 +41,7 @@ type blob struct {
 }
 
 // blobPath is the path of the blob of hash.
-func (c *checker) blobPath(hash segment.Hash) string {
-	return filepath.Join(c.Blobs, segment.BlobPath(hash))
-}
+func (c *checker) blobPath(hash segment.Hash) string { return segment.BlobName(c.store, hash) }
 
 // readShards lists the directory of blobs, makes findings on what does not belong
 // there, and returns which of the 256 directories exist.
@@ -204,7 +203,9 @@ func (s *blobSet) report(unknown bool) {
 
 func (s *blobSet) orphan(b blob) {
 	path := s.c.blobPath(b.hash)
-	s.c.plan.AddOrphan(path)
+	if s.c.BlobStore == nil {
+		s.c.plan.AddOrphan(path)
+	}
 	note := ""
 	if !b.whole {
 		note = ", and does not hash to its name"

@@ -106,7 +106,7 @@ func (c *checker) young(modified time.Time) bool {
 // when the records of its entries are there.
 func (c *checker) capture() error {
 	before := c.listIndex(false).Last
-	store, err := segment.Capture(segment.Dirs{Data: c.Data, WAL: c.WAL, Blobs: c.Blobs})
+	store, err := segment.Capture(c.dirs())
 	if errors.Is(err, fs.ErrPermission) {
 		return err // nothing can be told without the segments
 	}

@@ -30,6 +30,15 @@ func (c *checker) marks() error {
 		}
 	}
 	found := map[string]segment.StoreID{}
+	if marker, ok := c.BlobStore.(segment.BlobMarker); ok {
+		// That it has none is said by none: what does not mark a store has no need of it.
+		if id, ok, err := marker.FindMark(c.ctx); err != nil {
+			return segment.Unavailable(marker, err)
+		} else if ok {
+			found[marker.String()] = id
+			votes[id]++
+		}
+	}
 	for _, dir := range []string{c.WAL, c.Blobs} {
 		if dir == segment.Memory {
 			continue
@@ -59,7 +68,7 @@ func (c *checker) marks() error {
 		if id != c.id {
 			c.plan.Foreign = true
 			c.foreignIndex = c.foreignIndex || dir == c.WAL
-			c.foreignBlobs = c.foreignBlobs || dir == c.Blobs
+			c.foreignBlobs = c.foreignBlobs || c.store != nil && dir == c.store.String()
 			c.find(Finding{Kind: Foreign, File: dir, Want: c.id.String(), Got: id.String(),
 				Message: fmt.Sprintf("belongs to store %s, want %s: it is the directory of another log", id, c.id)})
 		}
@@ -137,6 +146,10 @@ func (c *checker) reached(s *checkedSegment) uint64 {
 
 // anyBlobs reports whether there is any directory of blobs that is not empty.
 func (c *checker) anyBlobs() bool {
+	if c.BlobStore != nil {
+		any := errors.New("any")
+		return errors.Is(c.store.List(c.ctx, "", func(segment.BlobInfo) error { return any }), any)
+	}
 	if c.Blobs == segment.Memory {
 		return false
 	}

@@ -32,6 +32,9 @@ type Options struct {
 	// and of the blobs, by default Data/wal and Data/blobs; segment.Memory if the log
 	// keeps that part in memory.
 	Data, WAL, Blobs string
+	// BlobStore, unless it is nil, has the blobs in place of the directory Blobs. A check that
+	// cannot read it fails.
+	BlobStore segment.BlobStore
 	// Quick leaves the contents of blobs and of sealed segments unread.
 	Quick bool
 	// Through is the index through which the digest is taken; 0 is the head.
@@ -65,7 +68,9 @@ func (o Options) validate() (Options, error) {
 	if o.WAL == "" {
 		o.WAL = filepath.Join(o.Data, "wal")
 	}
-	if o.Blobs == "" {
+	if o.BlobStore != nil {
+		o.Blobs = segment.Memory // there is no directory
+	} else if o.Blobs == "" {
 		o.Blobs = filepath.Join(o.Data, "blobs")
 	}
 	if o.Workers <= 0 {
@@ -108,11 +113,16 @@ func (o Options) dirsExist() error {
 	return nil
 }
 
+// dirs are the directories of options that have their defaults.
+func (o Options) dirs() segment.Dirs {
+	return segment.Dirs{Data: o.Data, WAL: o.WAL, Blobs: o.Blobs, BlobStore: o.BlobStore}
+}
+
 // segmentDir is the directory of the segments of the log in data.
 func segmentDir(data string) string { return filepath.Join(data, "segments") }
 
 // Check verifies the log. Findings are not errors: an error says that the check
-// failed. It wraps ErrNoLog or ErrBeyond, or is ctx's or the file system's, such as
+// failed. It wraps ErrNoLog, ErrBeyond or segment.ErrUnavailable, or is ctx's or the file system's, such as
 // fs.ErrNotExist for a WAL or Blobs that is named and does not exist.
 func Check(ctx context.Context, options Options) (Summary, error) {
 	if err := options.dirsExist(); err != nil {
@@ -127,7 +137,7 @@ func check(ctx context.Context, options Options) (Summary, *plan.Plan, error) {
 	if err != nil {
 		return Summary{}, nil, err
 	}
-	c := &checker{Options: options, ctx: ctx, started: time.Now(), plan: plan.New()}
+	c := &checker{Options: options, ctx: ctx, store: options.dirs().Store(), started: time.Now(), plan: plan.New()}
 	if err := c.run(); err != nil {
 		return Summary{}, nil, err
 	}
@@ -144,6 +154,7 @@ func check(ctx context.Context, options Options) (Summary, *plan.Plan, error) {
 type checker struct {
 	Options
 	ctx     context.Context
+	store   segment.BlobStore // the blobs, nil if there are none
 	started time.Time
 
 	mu   sync.Mutex // for what several goroutines write: sum, plan, progress
@@ -200,8 +211,11 @@ func (c *checker) run() error {
 	}
 	c.leftovers()
 	c.settledSegments()
-	c.absentBlobs()
+	c.absentBlobs(blobs)
 	c.finish()
+	if err := blobs.away; err != nil {
+		return err
+	}
 	return c.ctx.Err()
 }
 

@@ -13,13 +13,16 @@ import (
 // missing makes the finding that there is no blob of hash for the entry at w.next:
 // one for all of them where whole directories are missing.
 func (w *walker) missing(hash segment.Hash) {
-	path := filepath.Join(w.Blobs, segment.BlobPath(hash))
+	path, place := segment.Memory, segment.Memory
+	if w.store != nil {
+		path, place = w.blobPath(hash), w.store.String()
+	}
 	shard := filepath.Dir(path)
 	switch {
 	case w.foreignBlobs, w.blobs.unreadable[hash[0]]:
 		return // said of the directory
 	case w.blobs.exists == [256]bool{}:
-		w.extend(Finding{Kind: BlobMissing, File: w.Blobs, First: w.next, Last: w.next, Message: "there are no blobs, and no segment holds the entries"})
+		w.extend(Finding{Kind: BlobMissing, File: place, First: w.next, Last: w.next, Message: "there are no blobs, and no segment holds the entries"})
 	case !w.blobs.exists[hash[0]]:
 		g := w.shards[shard]
 		if g == nil {
@@ -77,11 +80,11 @@ func (w *walker) seeBlob(s *checkedSegment, hash segment.Hash, size uint32) {
 
 // absentBlobs says which segments stay because blobs of their entries are gone:
 // later entries got theirs, so it is not that there was no room for more.
-func (c *checker) absentBlobs() {
-	if c.Blobs == segment.Memory || c.foreignBlobs {
+func (c *checker) absentBlobs(blobs *blobSet) {
+	if c.store == nil || c.foreignBlobs {
 		return
 	}
-	if _, err := os.Lstat(c.Blobs); gone(err) {
+	if _, err := os.Lstat(c.Blobs); c.BlobStore == nil && gone(err) {
 		if last := min(c.head, c.index.Last); last >= c.first && c.index.Last > 0 {
 			c.find(Finding{Kind: BlobAbsent, File: c.Blobs, First: c.first, Last: last,
 				Message: "no such directory, and the index says that there was one: the entries are read from the segments, which stay for them, and the next start makes an empty one; are the blobs elsewhere?"})
@@ -94,14 +97,14 @@ func (c *checker) absentBlobs() {
 			through = s.Last
 		}
 		if s.absent > 0 && s.absent < through && c.ctx.Err() == nil {
-			c.absentOf(s, min(through, c.index.Last))
+			c.absentOf(blobs, s, min(through, c.index.Last))
 		}
 	}
 }
 
 // absentOf makes the findings on the segment's entries through last that have no
 // blob.
-func (c *checker) absentOf(s *checkedSegment, last uint64) {
+func (c *checker) absentOf(blobs *blobSet, s *checkedSegment, last uint64) {
 	group := shardGroup{which: plan.Ranges{Max: shardRanges}}
 	flush := func() {
 		if group.count > 0 {
@@ -115,7 +118,11 @@ func (c *checker) absentOf(s *checkedSegment, last uint64) {
 		if err != nil || rec.Lost() {
 			continue
 		}
-		if _, err := os.Lstat(filepath.Join(c.Blobs, segment.BlobPath(rec.Hash))); !gone(err) {
+		if c.BlobStore != nil {
+			if blobs.find(rec.Hash) != nil {
+				continue
+			}
+		} else if _, err := os.Lstat(c.blobPath(rec.Hash)); !gone(err) {
 			continue
 		}
 		if group.count == 0 {

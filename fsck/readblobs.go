@@ -26,8 +26,11 @@ const (
 // readBlobs lists the blobs and reads them, on all cores.
 func (c *checker) readBlobs() (*blobSet, error) {
 	s := &blobSet{c: c, got: map[segment.Hash]segment.Hash{}}
-	if c.Blobs == segment.Memory || c.foreignBlobs {
+	if c.store == nil || c.foreignBlobs {
 		return s, nil
+	}
+	if c.BlobStore != nil {
+		return s, s.readFar()
 	}
 	s.exists = c.readShards()
 	total := int64(0)
@@ -124,6 +127,10 @@ func (s *blobSet) readLarge(b *blob) {
 	b.unread = false
 	if b.size > segment.MaxBody {
 		b.whole = false // no entry is as large
+		return
+	}
+	if s.c.BlobStore != nil {
+		s.get(b)
 		return
 	}
 	path := s.c.blobPath(b.hash)

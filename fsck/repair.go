@@ -20,7 +20,7 @@ type RepairOptions struct {
 	// AcceptLoss records entries that cannot be restored as lost: they keep their
 	// indices, and reads of them answer an error.
 	AcceptLoss bool
-	// Prune moves blobs that no entry has to lost+found.
+	// Prune moves blobs that no entry has to lost+found. It is refused with a BlobStore.
 	Prune bool
 	// DryRun changes nothing and takes no lock: steps are only announced. Steps that
 	// only the first ones make possible are not.
@@ -62,6 +62,9 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	if err := o.checkFrom(); err != nil {
 		return res, err
 	}
+	if o.Prune && o.BlobStore != nil {
+		return res, fmt.Errorf("%s: blobs that belong to no entry are not removed there: only those of a directory can be moved to lost+found", o.BlobStore)
+	}
 	if o.From == "" { // a repair from a copy can make them again
 		if err := o.dirsExist(); err != nil {
 			return res, err
@@ -90,7 +93,7 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	quiet.Quick, quiet.OnFinding, quiet.OnProgress = false, nil, options.OnProgress
 	options.Quick, options.alone, quiet.alone = false, !o.DryRun, !o.DryRun
 	r := repair.New(repair.Options{
-		Dirs: segment.Dirs{Data: options.Data, WAL: options.WAL, Blobs: options.Blobs},
+		Context: ctx, Dirs: options.dirs(),
 		From: o.From, AcceptLoss: o.AcceptLoss, Prune: o.Prune, DryRun: o.DryRun, LooseMax: o.LooseMax,
 		OnStep: func(s repair.Step) { o.OnStep(Step(s)) },
 		FailAt: o.failAt,

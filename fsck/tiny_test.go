@@ -56,11 +56,11 @@ func newTiny(t testing.TB, dir string) {
 		text := []byte(tinyEntry(index))
 		recs = append(recs, segment.Record{Hash: segment.Sum(text), Time: 1000, Size: uint32(len(text))})
 		if index <= 4 {
-			_, err := blobs.Put(segment.Sum(text), text)
+			_, err := blobs.Put(t.Context(), segment.Sum(text), text)
 			must(t, err)
 		}
 	}
-	must(t, blobs.Sync())
+	must(t, blobs.Sync(t.Context()))
 	must(t, segment.WriteRecords(filepath.Join(dir, "wal", "00000000000000000001"), 1, recs))
 }
 

@@ -176,8 +176,12 @@ func (w *walker) looseEntry(rec segment.Record) {
 	state := w.blobs.refer(rec.Hash, rec.Size, w.next, true)
 	if state == absent {
 		// It may have been made since the blobs were listed.
-		if _, err := segment.ReadBlob(w.Blobs, rec); err == nil {
+		_, err := segment.ReadBlob(w.ctx, w.store, rec)
+		switch {
+		case err == nil:
 			state = blobWhole
+		case errors.Is(err, segment.ErrUnavailable):
+			w.blobs.fail(err)
 		}
 	}
 	if ok, _ := w.archived.Holds(w.next, w.next); ok && state == absent {

@@ -151,7 +151,7 @@ func TestAllocation(t *testing.T) {
 		writeFile(t, path, entry)
 		for _, size := range []uint32{0, 1, 6, 7, 8, 1 << 20, 1 << 28, 1<<32 - 1} {
 			rec.Size = size
-			check(t, entry, func() { ReadBlob(dir, rec) })
+			check(t, entry, func() { ReadBlob(t.Context(), BlobsIn(dir), rec) })
 		}
 	})
 }

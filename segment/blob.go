@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 )
@@ -19,13 +22,24 @@ const tmpBlob = "blob.tmp"
 
 // Blobs is the directory of blobs: the canonical JSON of one entry a file, in
 // 256 subdirectories by the first two hex digits of the hash, named by the
-// other 62. Put and Sync have one owner; Get may be called from any goroutine.
+// other 62. It is a BlobStore; where it is open, one process at a time has it so.
 type Blobs struct {
-	dir     string
-	d       *os.File // for syncFS
+	dir string
+	d   *os.File // for syncFS; nil if it is not open
+
+	mu      sync.Mutex // for those that put and sync
 	made    [256]bool
 	touched []string // files and directories to sync where there is no syncFS
 	trusted bool     // by Put, of files that are there already
+}
+
+// BlobsIn is the directory of blobs dir for reading, which need not exist and is not opened:
+// Put and Sync are for OpenBlobs. There is none, nil, in Memory.
+func BlobsIn(dir string) BlobStore {
+	if dir == Memory {
+		return nil
+	}
+	return &Blobs{dir: dir}
 }
 
 // OpenBlobs opens the directory, creating it if there is none.
@@ -72,8 +86,14 @@ func ParseBlobPath(shard, name string) (h Hash, ok bool) {
 // sync of it failed, or never came, the page cache may show what the disk has
 // lost. What counts then is what the disk gives back.
 //
-// An error wraps ErrObstructed where it is of this blob, or of its shard, alone.
-func (b *Blobs) Put(h Hash, entry []byte) (created bool, err error) {
+// An error wraps ErrObstructed where it is of this blob, or of its shard, alone. A Put is too
+// short to watch the context.
+func (b *Blobs) Put(_ context.Context, h Hash, entry []byte) (created bool, err error) {
+	if b.d == nil {
+		return false, fmt.Errorf("%s has been opened for reading only", b.dir)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if created, err = b.put(h, entry); err != nil {
 		err = b.obstructed(h, err)
 	}
@@ -131,14 +151,21 @@ func (b *Blobs) put(h Hash, entry []byte) (created bool, err error) {
 }
 
 // Has reports whether there is a file with the name of the blob, whatever it holds.
-func (b *Blobs) Has(h Hash) bool {
+func (b *Blobs) Has(_ context.Context, h Hash) (bool, error) {
 	_, err := os.Lstat(filepath.Join(b.dir, BlobPath(h)))
-	return err == nil
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Trust says that whatever the next Put may find was synced, or not: by this
 // object, or before an index record that names it. It spares reading the disk.
-func (b *Blobs) Trust(synced bool) { b.trusted = synced }
+func (b *Blobs) Trust(synced bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.trusted = synced
+}
 
 // holds reports whether the file holds entry: on the disk where it is in doubt,
 // except what has yet to be written there, which the next sync reports.
@@ -159,7 +186,9 @@ func (b *Blobs) holds(path string, entry []byte) bool {
 // syncfs, since a sync of each of many small files takes many times as long.
 // After an error every blob since the last Sync that succeeded is in doubt: a
 // second Sync would succeed although the disk has lost them.
-func (b *Blobs) Sync() error {
+func (b *Blobs) Sync(context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if len(b.touched) == 0 {
 		return nil
 	}
@@ -216,26 +245,14 @@ func syncPath(path string) error {
 	return f.Sync()
 }
 
-// Get reads the blob of a record and verifies it: its size and its hash. The
-// error wraps ErrNotFound where there is no such file, and is a *DamageError
-// where it holds anything else.
-func (b *Blobs) Get(r Record) ([]byte, error) { return ReadBlob(b.dir, r) }
-
-// ReadBlob is Blobs.Get for the blobs in dir, which need not be open.
-func ReadBlob(dir string, r Record) ([]byte, error) { return readBlob(dir, r, false) }
-
-// ProveBlob is ReadBlob from the disk rather than the page cache, which can show
-// what the disk has lost: for when another copy of the entry is to go.
-func ProveBlob(dir string, r Record) error {
-	_, err := readBlob(dir, r, true)
-	return err
+// Get reads the file. The error wraps ErrNotFound where there is none.
+func (b *Blobs) Get(_ context.Context, h Hash, limit int64) ([]byte, error) {
+	return b.read(h, limit, false)
 }
 
-func readBlob(dir string, r Record, disk bool) ([]byte, error) {
-	if dir == Memory {
-		return nil, fmt.Errorf("%w: the log keeps no blobs", ErrNotFound)
-	}
-	path := filepath.Join(dir, BlobPath(r.Hash))
+// read reads the first limit bytes of a file, if it has as many: from the disk if disk says so.
+func (b *Blobs) read(h Hash, limit int64, disk bool) ([]byte, error) {
+	path := filepath.Join(b.dir, BlobPath(h))
 	f, err := os.OpenFile(path, os.O_RDONLY|noWait, 0)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -251,21 +268,64 @@ func readBlob(dir string, r Record, disk bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One byte more than wanted tells a file that has grown from one that has not. A
-	// record that is wrong about the size takes no more memory than the file.
-	entry := make([]byte, min(int64(r.Size), fi.Size())+1)
+	// A record that is wrong about the size takes no more memory than the file.
+	entry := make([]byte, min(limit, fi.Size()+1))
 	n, err := io.ReadFull(f, entry)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return nil, err
 	}
-	entry = entry[:n]
-	if n != int(r.Size) {
-		return nil, &DamageError{Path: path, Err: fmt.Errorf("%w: blob is not of the %d bytes that the index has", ErrDamaged, r.Size)}
+	return entry[:n], nil
+}
+
+// List lists the files that have the name of a blob, whatever they are. A directory that does
+// not exist has none.
+func (b *Blobs) List(ctx context.Context, prefix string, fn func(BlobInfo) error) error {
+	return EachShard(b.dir, func(shard string, names []string, err error) error {
+		if !strings.HasPrefix(shard, prefix[:min(2, len(prefix))]) {
+			return nil
+		}
+		if err != nil && !errors.Is(err, syscall.ENOTDIR) {
+			return err
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			hash, ok := ParseBlobPath(shard, name)
+			if !ok || !strings.HasPrefix(shard+name, prefix) {
+				continue
+			}
+			fi, err := os.Lstat(filepath.Join(b.dir, shard, name))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err == nil {
+				err = fn(BlobInfo{Hash: hash, Size: fi.Size(), Modified: fi.ModTime()})
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// FindMark is the function FindMark for the directory.
+func (b *Blobs) FindMark(context.Context) (id StoreID, ok bool, err error) { return FindMark(b.dir) }
+
+// Mark is the function Mark for the directory.
+func (b *Blobs) Mark(_ context.Context, id StoreID) error { return Mark(b.dir, id) }
+
+// String is the path of the directory.
+func (b *Blobs) String() string { return b.dir }
+
+// Dir is the path of the directory of blobs that s is; local is false if it is another store.
+func Dir(s BlobStore) (dir string, local bool) {
+	if d, ok := s.(*Blobs); ok {
+		return d.dir, true
 	}
-	if got := Sum(entry); got != r.Hash {
-		return nil, &DamageError{Path: path, Err: fmt.Errorf("%w: blob hashes to %s, want %s", ErrDamaged, got, r.Hash)}
-	}
-	return entry, nil
+	return "", false
 }
 
 // Count counts the blobs, by their names alone. What lies in the place of a shard
@@ -320,23 +380,4 @@ func readNames(dir string) ([]string, error) {
 	}
 	defer d.Close()
 	return d.Readdirnames(-1)
-}
-
-// EachBlob calls fn with the hash of each blob in dir, by its name alone: those
-// of one shard in any order, the shards in ascending order. The error is fn's, or
-// that of the first shard that cannot be read.
-func EachBlob(dir string, fn func(h Hash) error) error {
-	return EachShard(dir, func(shard string, names []string, err error) error {
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			if h, ok := ParseBlobPath(shard, name); ok {
-				if err := fn(h); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
 }

@@ -22,11 +22,11 @@ func newBlobs(t *testing.T) *Blobs {
 func put(t *testing.T, b *Blobs, entry string, created bool) Record {
 	t.Helper()
 	h := Sum([]byte(entry))
-	got, err := b.Put(h, []byte(entry))
+	got, err := b.Put(t.Context(), h, []byte(entry))
 	if err != nil || got != created {
 		t.Fatalf("Put %s: created %v, %v, want %v", entry, got, err, created)
 	}
-	if err := b.Sync(); err != nil {
+	if err := b.Sync(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return Record{Hash: h, Size: uint32(len(entry))}
@@ -39,7 +39,7 @@ func TestBlobs(t *testing.T) {
 	for _, created := range []bool{true, false} {
 		for _, e := range entries {
 			r := put(t, b, e, created)
-			if got, err := b.Get(r); err != nil || string(got) != e {
+			if got, err := ReadBlob(t.Context(), b, r); err != nil || string(got) != e {
 				t.Errorf("Get %.20s: %.20s, %v", e, got, err)
 			}
 			s := r.Hash.String()
@@ -52,7 +52,7 @@ func TestBlobs(t *testing.T) {
 			t.Errorf("Count is %d, %v, want %d", n, err, len(entries))
 		}
 	}
-	if _, err := b.Get(Record{Hash: Sum([]byte("none")), Size: 4}); !errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+	if _, err := ReadBlob(t.Context(), b, Record{Hash: Sum([]byte("none")), Size: 4}); !errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
 		t.Errorf("no such blob: %v, want ErrNotFound", err)
 	}
 }
@@ -69,13 +69,13 @@ func TestDamagedBlob(t *testing.T) {
 			r := put(t, b, entry, true)
 			path := filepath.Join(b.dir, BlobPath(r.Hash))
 			writeFile(t, path, []byte(damage))
-			_, err := b.Get(r)
+			_, err := ReadBlob(t.Context(), b, r)
 			var d *DamageError
 			if !errors.As(err, &d) || d.Path != path || errors.Is(err, ErrNotFound) {
 				t.Errorf("Get: %v, want damage of %s", err, path)
 			}
 			put(t, b, entry, false)
-			if got, err := b.Get(r); err != nil || string(got) != entry {
+			if got, err := ReadBlob(t.Context(), b, r); err != nil || string(got) != entry {
 				t.Errorf("after Put: %q, %v", got, err)
 			}
 			if n, _, err := b.Count(); err != nil || n != 1 {
@@ -92,7 +92,7 @@ func TestBlobDirectoryGone(t *testing.T) {
 	if err := os.RemoveAll(filepath.Dir(filepath.Join(b.dir, BlobPath(r.Hash)))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Put(r.Hash, []byte("{}")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := b.Put(t.Context(), r.Hash, []byte("{}")); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("the first Put says %v, want that there is no directory", err)
 	}
 	put(t, b, "{}", true)

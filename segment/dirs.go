@@ -13,6 +13,17 @@ type Dirs struct {
 	// WAL and Blobs are the directories of the index and of the blobs, or Memory.
 	// They default to wal and blobs in Data.
 	WAL, Blobs string
+	// BlobStore, unless it is nil, has the blobs in place of the directory Blobs.
+	BlobStore BlobStore
+}
+
+// Store is where the blobs are: BlobStore, or the directory Blobs for reading, or nil if the
+// log keeps none.
+func (d Dirs) Store() BlobStore {
+	if d.BlobStore != nil {
+		return d.BlobStore
+	}
+	return BlobsIn(d.WithDefaults().Blobs)
 }
 
 // WithDefaults fills in the directories that are not named.
@@ -20,7 +31,9 @@ func (d Dirs) WithDefaults() Dirs {
 	if d.WAL == "" {
 		d.WAL = filepath.Join(d.Data, "wal")
 	}
-	if d.Blobs == "" {
+	if d.BlobStore != nil {
+		d.Blobs = Memory // there is no directory
+	} else if d.Blobs == "" {
 		d.Blobs = filepath.Join(d.Data, "blobs")
 	}
 	return d

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,10 +24,12 @@ func (lostError) Lost() bool    { return true }
 type EntriesFunc func(first uint64, count int, entries []byte, time int64, err error) error
 
 // Witnesses are what proves entries besides the batches that hold them: the hashes
-// in the index, and the blobs in a directory, which may be Memory.
+// in the index, and the blobs, of which there are none if Blobs is nil. Context is for the
+// reads of blobs.
 type Witnesses struct {
+	Context context.Context
 	Records *Records
-	Blobs   string
+	Blobs   BlobStore
 }
 
 // Read hands fn the entries from..last, in whose place no whole batch lies because
@@ -62,7 +65,7 @@ func (w Witnesses) read(from, last uint64, left *Salvager, time int64, why error
 		}
 		entry, ok := left.Find(rec)
 		if !ok {
-			entry, err = ReadBlob(w.Blobs, rec)
+			entry, err = ReadBlob(w.Context, w.Blobs, rec)
 		}
 		if err != nil {
 			err = fmt.Errorf("%w; %w", why, err)

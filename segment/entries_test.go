@@ -50,15 +50,15 @@ func TestFileRead(t *testing.T) {
 						t.Fatal(err)
 					}
 					for _, e := range s.entries {
-						if _, err := x.Put(Sum([]byte(e)), []byte(e)); err != nil {
+						if _, err := x.Put(t.Context(), Sum([]byte(e)), []byte(e)); err != nil {
 							t.Fatal(err)
 						}
 					}
 					x.Close()
 				}
 				for from := f.First; from <= f.Through; from++ {
-					checkRead(t, s, f, from, Witnesses{NewRecords(s.dirs.WAL, 11), blobs}, unread)
-					checkRead(t, s, f, from, Witnesses{NewRecords(Memory, 0), blobs}, tt.none)
+					checkRead(t, s, f, from, Witnesses{t.Context(), NewRecords(s.dirs.WAL, 11), BlobsIn(blobs)}, unread)
+					checkRead(t, s, f, from, Witnesses{t.Context(), NewRecords(Memory, 0), BlobsIn(blobs)}, tt.none)
 				}
 			}
 		})
@@ -97,7 +97,7 @@ func TestFileReadEnds(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
 	f, _ := capturing(t, s.dirs).Find(1)
-	w := Witnesses{NewRecords(s.dirs.WAL, 11), Memory}
+	w := Witnesses{t.Context(), NewRecords(s.dirs.WAL, 11), nil}
 	defer w.Records.Close()
 	enough := errors.New("enough")
 	if _, why, err := f.Read(2, 4, w, func(uint64, int, []byte, int64, error) error { return enough }); why != nil || err != enough {

@@ -29,7 +29,7 @@ func TestSwollen(t *testing.T) {
 				t.Errorf("oversized: %v, the chain: %v", f.Oversized(), err)
 			}
 			for from := f.First; from <= f.Through; from++ {
-				checkRead(t, s, f, from, Witnesses{NewRecords(s.dirs.WAL, 11), Memory}, "")
+				checkRead(t, s, f, from, Witnesses{t.Context(), NewRecords(s.dirs.WAL, 11), nil}, "")
 			}
 		})
 	}
@@ -38,7 +38,7 @@ func TestSwollen(t *testing.T) {
 		s.edit(t, s.seg(9), func(b []byte) []byte { b[len(b)-4] ^= 1; return b })
 		swell(t, s.seg(9))
 		f, _ := capturing(t, s.dirs).Find(9)
-		checkRead(t, s, f, 9, Witnesses{NewRecords(s.dirs.WAL, 11), Memory}, "11")
+		checkRead(t, s, f, 9, Witnesses{t.Context(), NewRecords(s.dirs.WAL, 11), nil}, "11")
 	})
 }
 

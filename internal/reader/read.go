@@ -25,7 +25,7 @@ type EntryFunc func(index uint64, entry []byte, time int64, err error) error
 func (l *Log) Read(ctx context.Context, from, through uint64, fn EntryFunc) error {
 	records := segment.NewRecords(l.Dirs.WAL, l.Records)
 	defer records.Close()
-	witnesses := segment.Witnesses{Records: records, Blobs: l.Dirs.Blobs}
+	witnesses := segment.Witnesses{Context: ctx, Records: records, Blobs: l.Dirs.Store()}
 	each := func(index uint64, count int, entries []byte, time int64, err error) error {
 		for range count {
 			if err := ctx.Err(); err != nil {

@@ -32,7 +32,7 @@ var (
 )
 
 // Config names the directories of a log. WAL and Blobs default to wal and blobs in
-// Data.
+// Data; BlobStore takes the place of Blobs.
 type Config = segment.Dirs
 
 // Log is a log as it was when it was opened, through its head of that moment.

@@ -399,7 +399,7 @@ func TestStat(t *testing.T) {
 		dir := build(t, tt.loose, tt.remove)
 		l, err := reader.Open(reader.Config{Data: dir})
 		must(t, err)
-		got, err := l.Stat()
+		got, err := l.Stat(t.Context())
 		must(t, err)
 		if tt.remove && got.First <= 1 || !tt.remove && got.Segments < 2 || got.SegmentBytes == 0 || got.IndexBytes == 0 || len(got.Store) != 32 || time.Since(got.Last) > time.Hour {
 			t.Errorf("%+v", got)

@@ -1,12 +1,10 @@
 package reader
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"os"
-	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/zeebo/blake3"
@@ -34,8 +32,8 @@ type Stat struct {
 
 // Stat counts what the log holds. It reads the index through, and the names and
 // sizes of the blobs: some seconds for a log of tens of millions of entries.
-// Errors are those of the system.
-func (l *Log) Stat() (Stat, error) {
+// Errors are those of the system, ctx's, or wrap segment.ErrUnavailable.
+func (l *Log) Stat(ctx context.Context) (Stat, error) {
 	s := Stat{Head: l.Head(), First: l.First(), Settled: l.Records, Segments: len(l.Files)}
 	if l.known {
 		s.Store = l.id.String()
@@ -48,7 +46,7 @@ func (l *Log) Stat() (Stat, error) {
 			s.Damaged++
 		}
 	}
-	blobs, err := l.countBlobs(&s)
+	blobs, err := l.countBlobs(ctx, &s)
 	if err != nil {
 		return s, err
 	}
@@ -58,26 +56,22 @@ func (l *Log) Stat() (Stat, error) {
 
 // countBlobs counts the blob files and returns the beginnings of their hashes.
 // Those of two blobs of one log are the same by less than one chance in a million.
-func (l *Log) countBlobs(s *Stat) (map[uint64]struct{}, error) {
+func (l *Log) countBlobs(ctx context.Context, s *Stat) (map[uint64]struct{}, error) {
 	blobs := make(map[uint64]struct{})
-	err := segment.EachShard(l.Dirs.Blobs, func(shard string, names []string, err error) error {
-		if err != nil && !errors.Is(err, syscall.ENOTDIR) {
-			return err
-		}
-		for _, name := range names {
-			hash, ok := segment.ParseBlobPath(shard, name)
-			if !ok {
-				continue
-			}
-			blobs[binary.BigEndian.Uint64(hash[:8])] = struct{}{}
-			s.Blobs++
-			if fi, err := os.Lstat(filepath.Join(l.Dirs.Blobs, shard, name)); err == nil {
-				s.BlobBytes += fi.Size()
-			}
-		}
+	store := l.Dirs.Store()
+	if store == nil {
+		return blobs, nil
+	}
+	err := store.List(ctx, "", func(b segment.BlobInfo) error {
+		blobs[binary.BigEndian.Uint64(b.Hash[:8])] = struct{}{}
+		s.Blobs++
+		s.BlobBytes += b.Size
 		return nil
 	})
-	return blobs, err
+	if err != nil {
+		return nil, segment.Unavailable(store, err)
+	}
+	return blobs, nil
 }
 
 // countRecords counts the entries that have a blob, and those in segments that stay, and takes

@@ -18,20 +18,17 @@ func (r *repairer) restoreBlobs() error {
 	done := map[segment.Hash]bool{}
 	for _, f := range r.plan.Blobs {
 		if f.Exists && f.Got != (segment.Hash{}) {
-			r.salvaged[f.Got] = filepath.Join(r.Blobs, segment.BlobPath(f.Hash))
+			r.salvaged[f.Got] = segment.BlobName(r.Store(), f.Hash)
 		}
 	}
-	var blobs *segment.Blobs
-	defer func() {
-		if blobs != nil {
-			blobs.Close()
-		}
-	}()
+	var blobs segment.BlobStore
+	closed := func() {}
+	defer func() { closed() }()
 	for _, f := range r.plan.Blobs {
 		if done[f.Hash] {
 			continue // another entry has it too
 		}
-		path := filepath.Join(r.Blobs, segment.BlobPath(f.Hash))
+		path := r.blobPath(f.Hash)
 		if !f.Exists {
 			if !f.Needed && r.LooseMax >= 0 && n >= int64(r.LooseMax) {
 				continue
@@ -42,7 +39,7 @@ func (r *repairer) restoreBlobs() error {
 		done[f.Hash] = ok
 		if !ok {
 			r.gone[f.Hash] = r.gone[f.Hash] || f.Needed
-			if f.Exists && !f.Needed {
+			if f.Exists && !f.Needed && r.BlobStore == nil {
 				// No entry needs it: without it the store is whole.
 				if err := r.moveAway(Step{File: path, First: f.Index, Last: f.Index, Message: "it is damaged"}, "damaged"); err != nil {
 					return err
@@ -53,11 +50,11 @@ func (r *repairer) restoreBlobs() error {
 		err := r.do(Step{Action: "restore", File: path, First: f.Index, Last: f.Index, Message: fmt.Sprintf("the blob, of %d bytes", len(text))}, func() error {
 			if blobs == nil {
 				var err error
-				if blobs, err = segment.OpenBlobs(r.Blobs); err != nil {
+				if blobs, closed, err = r.openBlobs(); err != nil {
 					return err
 				}
 			}
-			if f.Exists {
+			if f.Exists && r.BlobStore == nil {
 				if err := r.keep(path, "damaged"); err != nil {
 					return err
 				}
@@ -66,14 +63,35 @@ func (r *repairer) restoreBlobs() error {
 			if err := r.change(); err != nil {
 				return err
 			}
-			_, err := blobs.Put(f.Hash, text)
-			return errors.Join(err, blobs.Sync())
+			_, err := blobs.Put(r.Context, f.Hash, text)
+			return errors.Join(err, blobs.Sync(r.Context))
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// blobPath names a blob of the log, which may keep none.
+func (r *repairer) blobPath(hash segment.Hash) string {
+	if store := r.Store(); store != nil {
+		return segment.BlobName(store, hash)
+	}
+	return filepath.Join(r.Blobs, segment.BlobPath(hash))
+}
+
+// openBlobs opens the blobs for changes, until closed is called. A store that is no directory
+// keeps no copy of the damaged bytes that a blob replaces.
+func (r *repairer) openBlobs() (blobs segment.BlobStore, closed func(), err error) {
+	if r.BlobStore != nil {
+		return r.BlobStore, func() {}, nil
+	}
+	files, err := segment.OpenBlobs(r.Blobs)
+	if err != nil {
+		return nil, func() {}, err
+	}
+	return files, func() { files.Close() }, nil
 }
 
 // byHash finds the bytes of a blob.

@@ -132,6 +132,7 @@ func readHeader(path string) (segment.Header, bool) {
 
 // mark marks directories that have lost their marks.
 func (r *repairer) mark() error {
+	// A store that is no directory the server marks before it puts anything there.
 	for _, dir := range []string{r.WAL, r.Blobs} {
 		if dir == segment.Memory {
 			continue

@@ -66,7 +66,7 @@ func (r *repairer) adopt() error {
 			}
 		}
 	}
-	none := r.Blobs == segment.Memory || r.LooseMax >= 0 && r.plan.BlobFiles+missing > int64(r.LooseMax)
+	none := r.Store() == nil || r.LooseMax >= 0 && r.plan.BlobFiles+missing > int64(r.LooseMax)
 	switch {
 	case len(r.segs) == 0 && missing > 0:
 		return r.grow(r.other.first, r.copyEnd())

@@ -215,20 +215,21 @@ func (r *repairer) settle() error {
 // settler writes blobs of entries that the index lacks. A nil *settler writes none.
 type settler struct {
 	*repairer
-	blobs *segment.Blobs // once it is open
-	loose int            // how many there are
+	blobs  segment.BlobStore // once it is open
+	closed func()            // closes it
+	loose  int               // how many there are
 }
 
 // put writes the blob of an entry while there is room for it.
 func (s *settler) put(text []byte, hash segment.Hash) (err error) {
-	if s == nil || s.DryRun || s.Blobs == segment.Memory || s.LooseMax == 0 {
+	if s == nil || s.DryRun || s.Store() == nil || s.LooseMax == 0 {
 		return nil
 	}
 	if s.blobs == nil {
-		if s.blobs, err = segment.OpenBlobs(s.Blobs); err != nil {
+		if s.blobs, s.closed, err = s.openBlobs(); err != nil {
 			return err
 		}
-		if s.loose, _, err = s.blobs.Count(); err != nil {
+		if err := s.blobs.List(s.Context, "", func(segment.BlobInfo) error { s.loose++; return nil }); err != nil {
 			return err
 		}
 	}
@@ -238,7 +239,7 @@ func (s *settler) put(text []byte, hash segment.Hash) (err error) {
 	if err := s.change(); err != nil {
 		return err
 	}
-	created, err := s.blobs.Put(hash, text)
+	created, err := s.blobs.Put(s.Context, hash, text)
 	if created {
 		s.loose++
 	}
@@ -253,12 +254,12 @@ func (s *settler) sync() error {
 	if s == nil || s.blobs == nil {
 		return nil
 	}
-	return s.blobs.Sync()
+	return s.blobs.Sync(s.Context)
 }
 
 func (s *settler) close() {
 	if s.blobs != nil {
-		s.blobs.Close()
+		s.closed()
 	}
 }
 

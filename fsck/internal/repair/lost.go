@@ -79,11 +79,11 @@ func (r *repairer) findLost(index uint64, rec segment.Record) (found, bool) {
 // putBlobs writes the blobs of entries that have been found again. They are
 // durable before the records that name them.
 func (r *repairer) putBlobs(back map[uint64]segment.Record) error {
-	blobs, err := segment.OpenBlobs(r.Blobs)
+	blobs, closed, err := r.openBlobs()
 	if err != nil {
 		return err
 	}
-	defer blobs.Close()
+	defer closed()
 	for _, index := range slices.Sorted(maps.Keys(back)) {
 		rec := back[index]
 		e, ok := r.findLost(index, segment.Record{Hash: rec.Hash, Time: rec.Time})
@@ -93,9 +93,9 @@ func (r *repairer) putBlobs(back map[uint64]segment.Record) error {
 		if err := r.change(); err != nil {
 			return err
 		}
-		if _, err := blobs.Put(rec.Hash, e.text); err != nil {
+		if _, err := blobs.Put(r.Context, rec.Hash, e.text); err != nil {
 			return err
 		}
 	}
-	return blobs.Sync()
+	return blobs.Sync(r.Context)
 }

@@ -197,7 +197,7 @@ func (b *rebuilder) find(index uint64, rec segment.Record, known bool, left *seg
 		if text, ok := left.Find(rec); ok {
 			return found{text: text, time: rec.Time}, true
 		}
-		if text, ok := wholeBlob(b.Blobs, rec.Hash); ok && b.Blobs != segment.Memory {
+		if text, ok := wholeBlob(b.Context, b.Store(), rec.Hash); ok {
 			return found{text: text, time: rec.Time}, true
 		}
 	}

@@ -3,6 +3,7 @@
 package repair
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -14,6 +15,7 @@ import (
 // Options are the options of a repair; see fsck.RepairOptions.
 type Options struct {
 	segment.Dirs
+	Context                   context.Context // for BlobStore
 	From                      string
 	AcceptLoss, Prune, DryRun bool
 	LooseMax                  int

@@ -2,8 +2,8 @@ package repair
 
 import (
 	"bytes"
+	"context"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -226,17 +226,15 @@ func recordOf(e found) segment.Record {
 
 // blob is the blob of hash.
 func (o *source) blob(hash segment.Hash) ([]byte, bool) {
-	return wholeBlob(filepath.Join(o.dir, "blobs"), hash)
+	return wholeBlob(context.Background(), segment.BlobsIn(filepath.Join(o.dir, "blobs")), hash)
 }
 
-// wholeBlob reads the blob of hash in the directory dir, if it is there and whole.
-func wholeBlob(dir string, hash segment.Hash) ([]byte, bool) {
-	f, err := segment.OpenRegular(filepath.Join(dir, segment.BlobPath(hash)))
-	if err != nil {
+// wholeBlob reads the blob of hash, if it is there and whole.
+func wholeBlob(ctx context.Context, store segment.BlobStore, hash segment.Hash) ([]byte, bool) {
+	if store == nil {
 		return nil, false
 	}
-	defer f.Close()
-	entry, err := io.ReadAll(io.LimitReader(f, segment.MaxBody+1))
+	entry, err := store.Get(ctx, hash, segment.MaxBody+1)
 	return entry, err == nil && segment.Sum(entry) == hash
 }
 
