@@ -152,6 +152,8 @@ func (d *disk) checkFarMark(ctx context.Context) error {
 		return &segment.DamageError{Path: d.dir, First: 1, Err: fmt.Errorf("%w: there are no segments, but %s belongs to store %s: is %s the directory of that log?", ErrDamaged, d.blobs, found, d.cfg.Data)}
 	case marked && found != d.id:
 		return fmt.Errorf("%w: %s belongs to store %s, the segments to %s: is it the store of another log?", ErrDamaged, d.blobs, found, d.id)
+	case !marked && len(d.list()) > 0 && d.firstIndex() > 1:
+		return d.checkFarUnmarked(ctx)
 	case !marked && len(d.list()) == 0:
 		any := errors.New("any")
 		switch err := d.blobs.List(ctx, "", func(BlobInfo) error { return any }); {
@@ -162,6 +164,24 @@ func (d *disk) checkFarMark(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// checkFarUnmarked checks a store without a mark, although the log has entries that are in
+// blobs alone: it has lost its mark if it has the blob of the last of them. Otherwise it
+// is another place than it was, such as the directory on which a share is not mounted, and
+// what went there would not be found later.
+func (d *disk) checkFarUnmarked(ctx context.Context) error {
+	records := segment.NewRecords(d.cfg.WAL, d.firstIndex()-1)
+	defer records.Close()
+	rec, err := records.At(d.firstIndex() - 1)
+	if err != nil || rec.Lost() {
+		return nil // nothing says so
+	}
+	there, err := d.blobs.Has(ctx, rec.Hash)
+	if err == nil && !there {
+		err = fmt.Errorf("it has neither a mark nor the blob of entry %d: is it the store of this log, and is the share mounted?", d.firstIndex()-1)
+	}
+	return segment.Unavailable(d.blobs, err)
 }
 
 // claim makes sure, before the settler puts the first blob, that a store that is no directory
