@@ -47,8 +47,12 @@ func backUp(ctx context.Context, cmd *cli.Command) error {
 	if cmd.NArg() != 1 {
 		return usageError(cmd, "want one argument: the directory for the backup")
 	}
+	blobs, store, err := blobStore(ctx, cmd)
+	if err != nil {
+		return usageError(cmd, err.Error())
+	}
 	config := backup.Config{
-		Data: cmd.String("data"), WAL: cmd.String("wal"), Blobs: cmd.String("blobs"),
+		Data: cmd.String("data"), WAL: cmd.String("wal"), Blobs: blobs, BlobStore: store,
 		Dest: cmd.Args().First(), Copy: cmd.Bool("copy"),
 	}
 	if config.Data == "" {

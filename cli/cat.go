@@ -64,7 +64,7 @@ func cat(ctx context.Context, cmd *cli.Command) error {
 		}
 		return show(ctx, cmd, directorySource{log, log.Read, dir}, chosen, form, nil)
 	}
-	log, dir, err := openDirectories(cmd, dir)
+	log, dir, err := openDirectories(ctx, cmd, dir)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/bucketblobs"
 	"tcp-log-server/internal/reader"
 )
 
@@ -24,8 +26,21 @@ func directoryFlags(data, parent string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "data", Sources: variable("DATA"), Value: defaultData, Usage: "`directory` of the log" + data},
 		&cli.StringFlag{Name: "wal", Sources: variable("WAL"), Usage: "`directory` of the index (default: wal in " + parent + ")"},
-		&cli.StringFlag{Name: "blobs", Sources: variable("BLOBS"), Usage: "`directory` of the blobs (default: blobs in " + parent + ")"},
+		&cli.StringFlag{Name: "blobs", Sources: variable("BLOBS"), Usage: "`directory` of the blobs, or s3://bucket/prefix or file:///path (default: blobs in " + parent + ")"},
 	}
+}
+
+// blobStore is the store of blobs that --blobs names by its URL, and nil where it names a
+// directory, dir, or nothing.
+func blobStore(ctx context.Context, cmd *cli.Command) (dir string, store engine.BlobStore, err error) {
+	dir = cmd.String("blobs")
+	if !bucketblobs.IsURL(dir) {
+		return dir, nil, nil
+	}
+	if store, err = bucketblobs.Open(ctx, dir); err != nil {
+		return "", nil, fmt.Errorf("--blobs: %w", err)
+	}
+	return "", store, nil
 }
 
 // isDirectory tells a directory from an address.
@@ -41,7 +56,7 @@ func isDirectory(arg string) bool {
 }
 
 // openDirectories opens the log in dir for reading, or that of the flags if dir is empty.
-func openDirectories(cmd *cli.Command, dir string) (*reader.Log, string, error) {
+func openDirectories(ctx context.Context, cmd *cli.Command, dir string) (*reader.Log, string, error) {
 	if dir == "" {
 		dir = cmd.String("data")
 	}
@@ -51,7 +66,11 @@ func openDirectories(cmd *cli.Command, dir string) (*reader.Log, string, error) 
 	if dir == engine.Memory {
 		return nil, dir, usageError(cmd, "a log in memory has no directories: ask its server")
 	}
-	log, err := reader.Open(reader.Config{Data: dir, WAL: cmd.String("wal"), Blobs: cmd.String("blobs")})
+	blobs, store, err := blobStore(ctx, cmd)
+	if err != nil {
+		return nil, dir, usageError(cmd, err.Error())
+	}
+	log, err := reader.Open(reader.Config{Data: dir, WAL: cmd.String("wal"), Blobs: blobs, BlobStore: store})
 	if errors.Is(err, reader.ErrNoLog) {
 		err = fmt.Errorf("%s: %w; name its directory: tcp-log-server %s DIR", cmd.Name, err, cmd.Name)
 	}

@@ -55,7 +55,7 @@ func fsckCommand() *cli.Command {
 
 // runFsck checks or repairs, and exits with the code for the result.
 func runFsck(ctx context.Context, cmd *cli.Command) error {
-	o, err := fsckOptions(cmd)
+	o, err := fsckOptions(ctx, cmd)
 	if err != nil {
 		return usageError(cmd, err.Error())
 	}
@@ -161,7 +161,7 @@ func repeated(o fsck.RepairOptions) (args []string) {
 }
 
 // fsckOptions reads the flags and refuses those that do not go together.
-func fsckOptions(cmd *cli.Command) (o fsck.RepairOptions, err error) {
+func fsckOptions(ctx context.Context, cmd *cli.Command) (o fsck.RepairOptions, err error) {
 	o.Data = cmd.String("data")
 	switch args := cmd.Args(); args.Len() {
 	case 0:
@@ -170,7 +170,10 @@ func fsckOptions(cmd *cli.Command) (o fsck.RepairOptions, err error) {
 	default:
 		return o, fmt.Errorf("want at most one directory, got %s", strings.Join(args.Slice(), " "))
 	}
-	o.WAL, o.Blobs = cmd.String("wal"), cmd.String("blobs")
+	o.WAL = cmd.String("wal")
+	if o.Blobs, o.BlobStore, err = blobStore(ctx, cmd); err != nil {
+		return o, err
+	}
 	o.Quick, o.Through = cmd.Bool("quick"), cmd.Uint64("through")
 	o.From, o.Prune, o.DryRun = cmd.String("from"), cmd.Bool("prune"), cmd.Bool("dry-run")
 	o.AcceptLoss, o.LooseMax = cmd.Bool("accept-loss"), cmd.Int("loose-max")
@@ -182,6 +185,9 @@ func fsckOptions(cmd *cli.Command) (o fsck.RepairOptions, err error) {
 		}
 	} else if o.Quick {
 		return o, errors.New("--quick does not go with --repair, which needs a full check")
+	}
+	if o.Prune && o.BlobStore != nil {
+		return o, fmt.Errorf("--prune does not go with blobs in %s: nothing is ever removed there", o.BlobStore)
 	}
 	if o.Data == "" {
 		return o, errNoName

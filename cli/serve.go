@@ -50,7 +50,7 @@ func settings() []cli.Flag {
 		&cli.StringFlag{Name: "host", Sources: variable("HOST"), Value: defaults.Host, Usage: "`address` to listen on; 0.0.0.0 or :: for all"},
 		&cli.StringFlag{Name: "data", Sources: variable("DATA"), Value: defaults.Data, Usage: "`directory` of the log, or \"memory\" to keep nothing"},
 		&cli.StringFlag{Name: "wal", Sources: variable("WAL"), Usage: "`directory` of the index, or \"memory\" (default: wal in --data)"},
-		&cli.StringFlag{Name: "blobs", Sources: variable("BLOBS"), Usage: "`directory` of the blobs, or \"memory\" (default: blobs in --data)"},
+		&cli.StringFlag{Name: "blobs", Sources: variable("BLOBS"), Usage: "`directory` of the blobs, or s3://bucket/prefix or file:///path, or \"memory\" (default: blobs in --data)"},
 		&cli.IntFlag{Name: "loose-max", Sources: variable("LOOSE_MAX"), Value: defaults.LooseMax, Usage: "`number` of blob files to write at most; 0 for none, -1 for no limit"},
 		&cli.StringFlag{Name: "archive", Sources: variable("ARCHIVE"), Usage: "`URL` of a bucket to archive the log to: s3://bucket/prefix or file:///path (default: off)"},
 		&cli.DurationFlag{Name: "archive-every", Sources: variable("ARCHIVE_EVERY"), Value: defaults.ArchiveEvery, Usage: "`time` after which new entries go to --archive at the latest"},

@@ -239,7 +239,7 @@ type directoryStat struct {
 }
 
 func statDirectory(ctx context.Context, cmd *cli.Command, dir string) error {
-	log, _, err := openDirectories(cmd, dir)
+	log, _, err := openDirectories(ctx, cmd, dir)
 	if err != nil {
 		return err
 	}

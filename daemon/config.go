@@ -26,7 +26,8 @@ type Config struct {
 	// Listener, if not nil, is served instead of Host and Port. Run closes it.
 	Listener net.Listener
 
-	// Data, WAL, Blobs and LooseMax are those of engine.Config.
+	// Data, WAL, Blobs and LooseMax are those of engine.Config. Blobs may also be the URL of a
+	// bucket, file:///… or s3://…, which becomes the engine's BlobStore.
 	Data, WAL, Blobs string
 	LooseMax         int
 

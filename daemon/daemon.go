@@ -24,6 +24,7 @@ import (
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/access"
 	"tcp-log-server/internal/archived"
+	"tcp-log-server/internal/bucketblobs"
 	"tcp-log-server/internal/build"
 	"tcp-log-server/internal/metrics"
 	"tcp-log-server/internal/syncreplicas"
@@ -174,6 +175,12 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	}
 	config := engine.NewConfig(d.config.Data)
 	config.WAL, config.Blobs, config.LooseMax = d.config.WAL, d.config.Blobs, d.config.LooseMax
+	if bucketblobs.IsURL(config.Blobs) {
+		if config.BlobStore, err = bucketblobs.Open(context.Background(), config.Blobs); err != nil {
+			return fmt.Errorf("blobs: %w", err)
+		}
+		config.Blobs = ""
+	}
 	config.Logger = d.logger
 	if d.config.segmentSize > 0 {
 		config.SegmentSize = d.config.segmentSize

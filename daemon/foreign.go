@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/bucketblobs"
 )
 
 // storeNames matches the names of a log's own files and directories, in every version.
@@ -17,7 +18,7 @@ var storeNames = regexp.MustCompile(`^(LOCK|BACKUP|ARCHIVE|archive\.cache|EPOCH|
 // files would be mixed with them.
 func (c *Config) checkDirectories() error {
 	for _, dir := range []struct{ name, path string }{{"data", c.Data}, {"wal", c.WAL}, {"blobs", c.Blobs}} {
-		if dir.path == "" || dir.path == engine.Memory {
+		if dir.path == "" || dir.path == engine.Memory || bucketblobs.IsURL(dir.path) {
 			continue
 		}
 		if found := c.foreign(dir.path); len(found) > 0 {
@@ -57,7 +58,7 @@ func (c *Config) uses(path string) bool {
 		return false
 	}
 	for _, named := range []string{c.Data, c.WAL, c.Blobs, c.Tokens, c.TLSCert, c.TLSKey, c.TLSClientCA} {
-		if named == "" || named == engine.Memory {
+		if named == "" || named == engine.Memory || bucketblobs.IsURL(named) {
 			continue
 		}
 		if named, err = filepath.Abs(named); err == nil && (named == path || strings.HasPrefix(named, path+string(filepath.Separator))) {
