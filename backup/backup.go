@@ -40,7 +40,7 @@ type Config struct {
 	Data, WAL, Blobs string
 	// BlobStore, unless it is nil, has the log's blobs in place of the directory Blobs. The
 	// backup gets them as files, read from the store and verified, so that it is a whole log
-	// by itself: those that it lacks, farWorkers at a time.
+	// by itself: those that it lacks, remoteWorkers at a time.
 	BlobStore segment.BlobStore
 	// Dest is the directory of the backup. It is created if it does not exist;
 	// otherwise it must be empty or hold an earlier backup of the same log.

@@ -20,9 +20,9 @@ const (
 	// blobWorkers is how many blobs are copied at a time: more than there are
 	// cores, since most of the time goes into waiting for the disk.
 	blobWorkers = 8
-	// farWorkers is how many blobs are copied at a time from a store that is no directory,
+	// remoteWorkers is how many blobs are copied at a time from a store that is no directory,
 	// where most of it goes into waiting for answers.
-	farWorkers = 32
+	remoteWorkers = 32
 	// blobChunk is how many records one worker takes at a time.
 	blobChunk = 128
 )
@@ -102,7 +102,7 @@ func (b *backup) putBlobs() error {
 	})
 	workers := blobWorkers
 	if _, local := segment.Dir(src.blobs); !local {
-		workers = farWorkers
+		workers = remoteWorkers
 	}
 	for worker := range workers {
 		group.Go(func() error {

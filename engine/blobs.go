@@ -42,28 +42,28 @@ var (
 )
 
 const (
-	// farMax is how many blobs are put into a store that is no directory at a time, or read
+	// remoteMax is how many blobs are put into a store that is no directory at a time, or read
 	// from it for one reader: each call waits for an answer from far away.
-	farMax = 64
-	// farBytes is how many bytes of blobs are read at a time for one reader at least, unless
+	remoteMax = 64
+	// remoteBytes is how many bytes of blobs are read at a time for one reader at least, unless
 	// one is larger by itself.
-	farBytes = 1 << 20
-	// farTime is how long a call to such a store may take, and farRate how many bytes a second
+	remoteBytes = 1 << 20
+	// remoteTime is how long a call to such a store may take, and remoteRate how many bytes a second
 	// it must come to at least, so that one that hangs is told from one that is slow.
-	farTime = 30 * time.Second
-	farRate = 1 << 20
+	remoteTime = 30 * time.Second
+	remoteRate = 1 << 20
 	// startTime bounds what a start waits for such a store.
 	startTime = 5 * time.Second
 	// readBackRun is how many blobs are read back at a stretch before a segment is removed.
 	readBackRun = 512
 )
 
-// far reports whether the blobs are in a store that is no directory.
-func (d *disk) far() bool { return d.cfg.BlobStore != nil }
+// remote reports whether the blobs are in a store that is no directory.
+func (d *disk) remote() bool { return d.cfg.BlobStore != nil }
 
-// farContext bounds a call that moves so many bytes.
-func farContext(ctx context.Context, size int64) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, farTime+time.Duration(size)*time.Second/farRate)
+// remoteContext bounds a call that moves so many bytes.
+func remoteContext(ctx context.Context, size int64) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, remoteTime+time.Duration(size)*time.Second/remoteRate)
 }
 
 // putter puts the blobs of the settler into a store that is no directory, many at a time.
@@ -76,17 +76,17 @@ type putter struct {
 	failed  error        // of any since the settler last began anew: no record may follow
 }
 
-// put begins to put a blob, once fewer than farMax are under way. obstructed is called, by any
+// put begins to put a blob, once fewer than remoteMax are under way. obstructed is called, by any
 // goroutine, if this blob cannot be stored.
 func (p *putter) put(ctx context.Context, hash Hash, entry []byte, obstructed func(error)) {
 	if p.group == nil {
 		p.group, p.ctx = errgroup.WithContext(ctx)
-		p.group.SetLimit(farMax)
+		p.group.SetLimit(remoteMax)
 	}
 	group, ctx := p.group, p.ctx
 	p.flying++
 	group.Go(func() error {
-		ctx, cancel := farContext(ctx, int64(len(entry)))
+		ctx, cancel := remoteContext(ctx, int64(len(entry)))
 		defer cancel()
 		created, err := p.store.Put(ctx, hash, entry)
 		switch {
@@ -114,7 +114,7 @@ func (p *putter) wait() (created int, err error) {
 
 // sync makes durable what has been put.
 func (p *putter) sync(ctx context.Context) error {
-	ctx, cancel := farContext(ctx, 0)
+	ctx, cancel := remoteContext(ctx, 0)
 	defer cancel()
 	if err := p.store.Sync(ctx); err != nil {
 		return fmt.Errorf("sync blobs: %w", segment.Unavailable(p.store, err))
@@ -122,13 +122,13 @@ func (p *putter) sync(ctx context.Context) error {
 	return nil
 }
 
-// checkFar checks at the start that a store that is no directory is this log's. One that
+// checkRemote checks at the start that a store that is no directory is this log's. One that
 // cannot be reached is left to the settler, which asks before it puts anything: what the
 // segments hold needs no other store.
-func (d *disk) checkFar() error {
+func (d *disk) checkRemote() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
-	err := d.checkFarMark(ctx)
+	err := d.checkRemoteMark(ctx)
 	if errors.Is(err, ErrUnavailable) {
 		d.log.Warn().Err(err).Str("event", "blobs").Msg("the log starts without its store of blobs; entries stay in their segments until it is there")
 		return nil
@@ -136,9 +136,9 @@ func (d *disk) checkFar() error {
 	return err
 }
 
-// checkFarMark refuses a store that is marked as another log's, or has blobs and no mark
+// checkRemoteMark refuses a store that is marked as another log's, or has blobs and no mark
 // where there are no segments. Other errors wrap ErrUnavailable.
-func (d *disk) checkFarMark(ctx context.Context) error {
+func (d *disk) checkRemoteMark(ctx context.Context) error {
 	marker, ok := d.blobs.(BlobMarker)
 	if !ok {
 		return nil
@@ -153,7 +153,7 @@ func (d *disk) checkFarMark(ctx context.Context) error {
 	case marked && found != d.id:
 		return fmt.Errorf("%w: %s belongs to store %s, the segments to %s: is it the store of another log?", ErrDamaged, d.blobs, found, d.id)
 	case !marked && len(d.list()) > 0 && d.firstIndex() > 1:
-		return d.checkFarUnmarked(ctx)
+		return d.checkRemoteUnmarked(ctx)
 	case !marked && len(d.list()) == 0:
 		any := errors.New("any")
 		switch err := d.blobs.List(ctx, "", func(BlobInfo) error { return any }); {
@@ -166,22 +166,24 @@ func (d *disk) checkFarMark(ctx context.Context) error {
 	return nil
 }
 
-// checkFarUnmarked checks a store without a mark, although the log has entries that are in
+// checkRemoteUnmarked checks a store without a mark, although the log has entries that are in
 // blobs alone: it has lost its mark if it has the blob of the last of them. Otherwise it
 // is another place than it was, such as the directory on which a share is not mounted, and
 // what went there would not be found later.
-func (d *disk) checkFarUnmarked(ctx context.Context) error {
+func (d *disk) checkRemoteUnmarked(ctx context.Context) error {
 	records := segment.NewRecords(d.cfg.WAL, d.firstIndex()-1)
 	defer records.Close()
-	rec, err := records.At(d.firstIndex() - 1)
-	if err != nil || rec.Lost() {
-		return nil // nothing says so
-	}
-	there, err := d.blobs.Has(ctx, rec.Hash)
-	if err == nil && !there {
-		err = fmt.Errorf("it has neither a mark nor the blob of entry %d: is it the store of this log, and is the share mounted?", d.firstIndex()-1)
-	}
-	return segment.Unavailable(d.blobs, err)
+	return d.archived.loose(1, d.firstIndex()-1, func(_, last uint64) error {
+		rec, err := records.At(last)
+		if err != nil || rec.Lost() {
+			return nil // nothing says so
+		}
+		there, err := d.blobs.Has(ctx, rec.Hash)
+		if err == nil && !there {
+			err = fmt.Errorf("it has neither a mark nor the blob of entry %d: is it the store of this log, and is the share mounted?", last)
+		}
+		return segment.Unavailable(d.blobs, err)
+	})
 }
 
 // claim makes sure, before the settler puts the first blob, that a store that is no directory
@@ -193,10 +195,10 @@ func (d *disk) checkFarUnmarked(ctx context.Context) error {
 // its hash, so they put the same bytes under one name, and neither removes any.
 func (s *settler) claim(ctx context.Context) error {
 	d := s.d
-	if s.claimed || !d.far() || d.cfg.LooseMax == 0 {
+	if s.claimed || !d.remote() || d.cfg.LooseMax == 0 {
 		return nil
 	}
-	if err := d.checkFarMark(ctx); err != nil {
+	if err := d.checkRemoteMark(ctx); err != nil {
 		return err
 	}
 	if marker, ok := d.blobs.(BlobMarker); ok {
@@ -207,7 +209,7 @@ func (s *settler) claim(ctx context.Context) error {
 		if err != nil {
 			return segment.Unavailable(d.blobs, err)
 		}
-		if err := d.checkFarMark(ctx); err != nil { // another log may have marked it meanwhile
+		if err := d.checkRemoteMark(ctx); err != nil { // another log may have marked it meanwhile
 			return err
 		}
 	}
@@ -235,9 +237,9 @@ type looseEntry struct {
 func (d *disk) readBlobs(ctx context.Context, entries []looseEntry) {
 	read := func(e *looseEntry) {
 		ctx := ctx
-		if d.far() {
+		if d.remote() {
 			var cancel context.CancelFunc
-			ctx, cancel = farContext(ctx, int64(e.rec.Size))
+			ctx, cancel = remoteContext(ctx, int64(e.rec.Size))
 			defer cancel()
 		}
 		switch {
@@ -250,7 +252,7 @@ func (d *disk) readBlobs(ctx context.Context, entries []looseEntry) {
 	}
 	var group errgroup.Group
 	for i := range entries {
-		if len(entries) == 1 || !d.far() {
+		if len(entries) == 1 || !d.remote() {
 			read(&entries[i])
 			continue
 		}
@@ -263,20 +265,20 @@ func (d *disk) readBlobs(ctx context.Context, entries []looseEntry) {
 // with their records.
 func (d *disk) ahead(records *segment.Records, index, last uint64, entries []looseEntry) []looseEntry {
 	size := int64(0)
-	for ; index <= last && len(entries) < farMax && size < farBytes; index++ {
+	for ; index <= last && len(entries) < remoteMax && size < remoteBytes; index++ {
 		rec, err := records.At(index)
 		entries = append(entries, looseEntry{rec: rec, err: err})
 		size += int64(rec.Size)
-		if !d.far() {
+		if !d.remote() {
 			break
 		}
 	}
 	return entries
 }
 
-// farBlobs reads the blobs of the entries first to last from a store that is no directory, by
+// remoteBlobs reads the blobs of the entries first to last from a store that is no directory, by
 // their records, and returns the last through which all are as they should be.
-func (d *disk) farBlobs(ctx context.Context, first, last uint64) (through uint64, err error) {
+func (d *disk) remoteBlobs(ctx context.Context, first, last uint64) (through uint64, err error) {
 	records := segment.NewRecords(d.cfg.WAL, last)
 	defer records.Close()
 	var entries []looseEntry
@@ -300,7 +302,7 @@ func (s *settler) readBack(seg *segment.Segment) (all bool, err error) {
 	first, last := seg.Header.First, seg.Last()
 	s.proven = max(s.proven, first-1)
 	if s.proven < last {
-		s.proven, err = s.d.farBlobs(s.ctx, s.proven+1, min(last, s.proven+readBackRun))
+		s.proven, err = s.d.remoteBlobs(s.ctx, s.proven+1, min(last, s.proven+readBackRun))
 	}
 	return s.proven >= last, err
 }

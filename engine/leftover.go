@@ -66,8 +66,8 @@ func (d *disk) removeLeftover() error {
 // inBlobs reads the records, and from the disk the blobs, of all entries from first to last and
 // returns what is wrong with the first that is not as it should be.
 func (d *disk) inBlobs(ctx context.Context, first, last uint64) error {
-	if d.far() {
-		_, err := d.farBlobs(ctx, first, last)
+	if d.remote() {
+		_, err := d.remoteBlobs(ctx, first, last)
 		return err
 	}
 	records := segment.NewRecords(d.cfg.WAL, last)

@@ -182,8 +182,8 @@ func (d *disk) checkMark(dir string) error {
 
 // checkBlobs checks that the directory of blobs, or another store of them, is this log's.
 func (d *disk) checkBlobs(need uint64) error {
-	if d.far() {
-		return d.checkFar()
+	if d.remote() {
+		return d.checkRemote()
 	}
 	if d.blobs == nil {
 		return d.archived.loose(1, need, func(first, last uint64) error {
@@ -232,7 +232,7 @@ func (d *disk) probeRun(first, last uint64) error {
 // openBlobs opens the directory of blobs and counts them where that matters. Those in another
 // store the settler counts.
 func (d *disk) openBlobs() error {
-	if d.far() {
+	if d.remote() {
 		d.looseN.Store(-1)
 		return nil
 	}

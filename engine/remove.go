@@ -43,7 +43,7 @@ func (s *settler) removeFirst() (removed bool) {
 	if may := s.d.cfg.MayRemove; may != nil && !may(seg.Last()) {
 		return false
 	}
-	if s.d.far() {
+	if s.d.remote() {
 		// Reading them back takes long, during which no copy of the segments should have to wait.
 		switch all, err := s.readBack(seg); {
 		case err == nil && !all:
@@ -69,7 +69,7 @@ func (s *settler) removeFirst() (removed bool) {
 		return false // it is opened again before anything more is settled
 	}
 	err = s.d.proved(first, seg.Last())
-	if err == nil && !s.d.far() {
+	if err == nil && !s.d.remote() {
 		err = s.d.inBlobs(s.ctx, first, seg.Last())
 	}
 	if err != nil {
@@ -103,7 +103,7 @@ func (s *settler) take(seg *segment.Segment, event string) (removed bool) {
 func (s *settler) keep(seg *segment.Segment, err error) {
 	s.d.stays.Store(seg.Header.First)
 	level := zerolog.DebugLevel
-	if s.d.far() && errors.Is(err, ErrDamaged) {
+	if s.d.remote() && errors.Is(err, ErrDamaged) {
 		level = zerolog.ErrorLevel // the segment has the entry: a repair puts its blob again
 	}
 	s.d.log.WithLevel(level).Err(err).Str("event", "packed").Str("segment", filepath.Base(seg.Path)).Msg("a segment stays")

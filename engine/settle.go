@@ -53,7 +53,7 @@ const (
 type settler struct {
 	d    *disk
 	l    *Log
-	ctx  context.Context  // of reads and of a far store; ends soon after the store closes
+	ctx  context.Context  // of reads and of a remote store; ends soon after the store closes
 	recs []segment.Record // of settled+1, settled+2, …: not yet in the index
 	puts int              // blobs put since the last flush
 	size int              // and the bytes in them
@@ -65,9 +65,9 @@ type settler struct {
 	notedMu sync.Mutex
 	noted   [256]bool // by shard: obstructed has said so
 
-	far     putter
-	claimed bool          // a far store is this log's, and its blobs are counted
-	proven  uint64        // the last entry whose blob has been read back from a far store
+	putter  putter
+	claimed bool          // a remote store is this log's, and its blobs are counted
+	proven  uint64        // the last entry whose blob has been read back from a remote store
 	again   time.Duration // after which remove has more to do, 0 for nothing to come soon
 
 	seen  map[uint64]time.Time // by first index: when a segment was first found settled
@@ -230,7 +230,7 @@ func (s *settler) next() uint64 { return s.d.settled.Load() + uint64(len(s.recs)
 // forget drops what is not in the index: the next settle begins again there.
 func (s *settler) forget() {
 	_ = s.arrive()
-	s.far.failed = nil
+	s.putter.failed = nil
 	s.recs, s.puts, s.size = s.recs[:0], 0, 0
 }
 
@@ -278,8 +278,8 @@ func (s *settler) lost(count int, at int64) error {
 func (s *settler) entry(entry []byte, at int64) error {
 	hash := segment.Sum(entry)
 	put := s.putFile
-	if s.d.far() {
-		put = s.putFar
+	if s.d.remote() {
+		put = s.putRemote
 	}
 	if err := put(hash, entry); err != nil {
 		return err

@@ -44,9 +44,9 @@ func (s *settler) putFile(hash segment.Hash, entry []byte) error {
 	return nil
 }
 
-// putFar sends the blob of the entry after those in recs to a far store, if it gets one.
-func (s *settler) putFar(hash segment.Hash, entry []byte) error {
-	if s.d.cfg.LooseMax >= 0 && s.far.flying > 0 && s.d.loose+s.far.flying >= s.d.cfg.LooseMax {
+// putRemote sends the blob of the entry after those in recs to a remote store, if it gets one.
+func (s *settler) putRemote(hash segment.Hash, entry []byte) error {
+	if s.d.cfg.LooseMax >= 0 && s.putter.flying > 0 && s.d.loose+s.putter.flying >= s.d.cfg.LooseMax {
 		if err := s.arrive(); err != nil { // how many of them are new tells whether there is room
 			return err
 		}
@@ -55,8 +55,8 @@ func (s *settler) putFar(hash segment.Hash, entry []byte) error {
 		return nil
 	}
 	index := s.next()
-	s.far.store = s.d.blobs
-	s.far.put(s.ctx, hash, bytes.Clone(entry), func(err error) { s.obstructed(index, hash, err) })
+	s.putter.store = s.d.blobs
+	s.putter.put(s.ctx, hash, bytes.Clone(entry), func(err error) { s.obstructed(index, hash, err) })
 	s.puts++
 	s.size += len(entry)
 	return nil
@@ -86,12 +86,12 @@ func (s *settler) syncBlobs() error {
 	if err := s.arrive(); err != nil {
 		return err
 	}
-	return s.far.sync(s.ctx)
+	return s.putter.sync(s.ctx)
 }
 
-// arrive waits for the blobs that are on their way to a far store.
+// arrive waits for the blobs that are on their way to a remote store.
 func (s *settler) arrive() error {
-	created, err := s.far.wait()
+	created, err := s.putter.wait()
 	s.d.loose += created
 	return err
 }

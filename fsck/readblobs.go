@@ -30,7 +30,7 @@ func (c *checker) readBlobs() (*blobSet, error) {
 		return s, nil
 	}
 	if c.BlobStore != nil {
-		return s, s.readFar()
+		return s, s.readRemote()
 	}
 	s.exists = c.readShards()
 	total := int64(0)

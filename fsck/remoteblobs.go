@@ -7,12 +7,12 @@ import (
 	"tcp-log-server/segment"
 )
 
-// farWorkers is how many blobs are read at a time from a store that is no directory: each
+// remoteWorkers is how many blobs are read at a time from a store that is no directory: each
 // waits for an answer from far away.
-const farWorkers = 32
+const remoteWorkers = 32
 
-// readFar lists the blobs of a store that is no directory, and reads them.
-func (s *blobSet) readFar() error {
+// readRemote lists the blobs of a store that is no directory, and reads them.
+func (s *blobSet) readRemote() error {
 	c, total := s.c, int64(0)
 	err := c.store.List(c.ctx, "", func(b segment.BlobInfo) error {
 		shard := &s.shards[b.Hash[0]]
@@ -28,7 +28,7 @@ func (s *blobSet) readFar() error {
 	}
 	work := make(chan *blob)
 	var workers sync.WaitGroup
-	for range farWorkers {
+	for range remoteWorkers {
 		workers.Go(func() {
 			for b := range work {
 				switch {
