@@ -149,6 +149,9 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	if s.Head > s.Settled && s.Settled > 0 {
 		t.row("settled", "through %s, %s to go", grouped(s.Settled), grouped(s.Head-s.Settled))
 	}
+	if s.Stalled != "" {
+		t.row("stalled", "entries stay in their segments for the time being: %s", s.Stalled)
+	}
 	if s.Loose >= 0 {
 		t.row("loose", "%s", counted(s.Loose, "blob file", "blob files"))
 	}

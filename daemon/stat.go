@@ -21,6 +21,7 @@ type Stat struct {
 	Loose       int      `json:"loose"` // blob files, -1 where they are not counted
 	Packed      uint64   `json:"packed"`
 	Unsettled   uint64   `json:"unsettled"`
+	Stalled     string   `json:"stalled,omitempty"` // why entries are not settled at present
 	Segments    int      `json:"segments"`
 	Bytes       int64    `json:"bytes"`
 	Disk        *Disk    `json:"disk,omitempty"`
@@ -97,6 +98,9 @@ func newStat(d *daemon) func() any {
 		if d.follower != nil {
 			status := d.follower.Status()
 			answer.Replica = &status
+		}
+		if l.Stalled != nil {
+			answer.Stalled = l.Stalled.Error()
 		}
 		if err := d.log.Refusing(); err != nil {
 			answer.Failed = err.Error()

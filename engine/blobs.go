@@ -198,6 +198,9 @@ func (s *settler) claim(ctx context.Context) error {
 	if s.claimed || !d.remote() || d.cfg.LooseMax == 0 {
 		return nil
 	}
+	// Listing goes at a thousand a second at least.
+	ctx, cancel := remoteContext(ctx, int64(max(d.cfg.LooseMax, 0))*remoteRate/1000)
+	defer cancel()
 	if err := d.checkRemoteMark(ctx); err != nil {
 		return err
 	}

@@ -193,6 +193,9 @@ func (d *disk) stats(s *Stats) {
 	for _, seg := range segments {
 		s.Bytes += seg.End()
 	}
+	if err := d.stalled.Load(); err != nil {
+		s.Stalled = *err
+	}
 	s.Settled, s.Loose = d.settled.Load(), int(d.looseN.Load())
 	s.Bytes += int64(s.Settled) * segment.RecordSize
 	if space := d.space.Load(); space != nil {

@@ -22,8 +22,11 @@ type Stats struct {
 	Packed uint64
 	// Unsettled is how many entries wait for the settler: 0 where there is none.
 	Unsettled uint64
-	Segments  int   // segment files, the open one included
-	Bytes     int64 // of the segments' batches and of the index's records; blobs are not measured
+	// Stalled is why the settler could not go on when it last tried, nil if it could. Where
+	// it is the store of blobs that cannot be reached, it wraps ErrUnavailable.
+	Stalled  error
+	Segments int   // segment files, the open one included
+	Bytes    int64 // of the segments' batches and of the index's records; blobs are not measured
 	// DiskUsed and DiskFree are bytes of the file system that the segments are on, as of the
 	// last second: free for the server, whatever is reserved for root. Both are 0 where
 	// nothing is known of them.

@@ -278,13 +278,21 @@ func (b *Blobs) read(h Hash, limit int64, disk bool) ([]byte, error) {
 }
 
 // List lists the files that have the name of a blob, whatever they are. A directory that does
-// not exist has none.
+// not exist has none. Where something else lies in the place of a shard, the others are listed,
+// and the error wraps ErrObstructed.
 func (b *Blobs) List(ctx context.Context, prefix string, fn func(BlobInfo) error) error {
-	return EachShard(b.dir, func(shard string, names []string, err error) error {
+	var obstructed error
+	err := EachShard(b.dir, func(shard string, names []string, err error) error {
 		if !strings.HasPrefix(shard, prefix[:min(2, len(prefix))]) {
 			return nil
 		}
-		if err != nil && !errors.Is(err, syscall.ENOTDIR) {
+		if errors.Is(err, syscall.ENOTDIR) {
+			if obstructed == nil {
+				obstructed = fmt.Errorf("%w: %w", ErrObstructed, err)
+			}
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		slices.Sort(names)
@@ -309,6 +317,7 @@ func (b *Blobs) List(ctx context.Context, prefix string, fn func(BlobInfo) error
 		}
 		return nil
 	})
+	return errors.Join(err, obstructed)
 }
 
 // FindMark is the function FindMark for the directory.

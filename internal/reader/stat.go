@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"os"
 	"time"
 
@@ -68,7 +69,7 @@ func (l *Log) countBlobs(ctx context.Context, s *Stat) (map[uint64]struct{}, err
 		s.BlobBytes += b.Size
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, segment.ErrObstructed) {
 		return nil, segment.Unavailable(store, err)
 	}
 	return blobs, nil

@@ -229,7 +229,8 @@ func (s *settler) put(text []byte, hash segment.Hash) (err error) {
 		if s.blobs, s.closed, err = s.openBlobs(); err != nil {
 			return err
 		}
-		if err := s.blobs.List(s.Context, "", func(segment.BlobInfo) error { s.loose++; return nil }); err != nil {
+		err := s.blobs.List(s.Context, "", func(segment.BlobInfo) error { s.loose++; return nil })
+		if err != nil && !errors.Is(err, segment.ErrObstructed) {
 			return err
 		}
 	}

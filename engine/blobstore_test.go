@@ -1,0 +1,457 @@
+package engine_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"tcp-log-server/engine"
+	"tcp-log-server/engine/enginetest"
+	"tcp-log-server/fsck"
+)
+
+// store is a store of blobs in memory whose calls tests can hold up, fail and count.
+type store struct {
+	enginetest.Blobs
+
+	mu     sync.Mutex
+	mark   *engine.StoreID
+	calls  int
+	before func(ctx context.Context, call int, op string) error // nil for nothing
+	after  func(call int, op string) error
+	alter  func(hash engine.Hash, blob []byte) []byte // what Get returns
+}
+
+func (s *store) do(ctx context.Context, op string, fn func() error) error {
+	s.mu.Lock()
+	s.calls++
+	call, before, after := s.calls, s.before, s.after
+	s.mu.Unlock()
+	if before != nil {
+		if err := before(ctx, call, op); err != nil {
+			return err
+		}
+	}
+	if err := fn(); err != nil || after == nil {
+		return err
+	}
+	return after(call, op)
+}
+
+// set changes what the store does from now on.
+func (s *store) set(before func(ctx context.Context, call int, op string) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = before
+}
+
+func (s *store) Put(ctx context.Context, hash engine.Hash, blob []byte) (created bool, err error) {
+	err = s.do(ctx, "put", func() error { created, err = s.Blobs.Put(ctx, hash, blob); return err })
+	return created, err
+}
+
+func (s *store) Sync(ctx context.Context) error {
+	return s.do(ctx, "sync", func() error { return nil })
+}
+
+func (s *store) Get(ctx context.Context, hash engine.Hash, limit int64) (blob []byte, err error) {
+	err = s.do(ctx, "get", func() error { blob, err = s.Blobs.Get(ctx, hash, limit); return err })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && s.alter != nil {
+		blob = s.alter(hash, blob)
+	}
+	return blob, err
+}
+
+func (s *store) Has(ctx context.Context, hash engine.Hash) (there bool, err error) {
+	err = s.do(ctx, "has", func() error { there, err = s.Blobs.Has(ctx, hash); return err })
+	return there, err
+}
+
+func (s *store) List(ctx context.Context, prefix string, fn func(engine.BlobInfo) error) error {
+	return s.do(ctx, "list", func() error { return s.Blobs.List(ctx, prefix, fn) })
+}
+
+func (s *store) FindMark(ctx context.Context) (id engine.StoreID, ok bool, err error) {
+	err = s.do(ctx, "find mark", func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.mark != nil {
+			id, ok = *s.mark, true
+		}
+		return nil
+	})
+	return id, ok, err
+}
+
+func (s *store) Mark(ctx context.Context, id engine.StoreID) error {
+	return s.do(ctx, "mark", func() error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.mark = &id
+		return nil
+	})
+}
+
+func (s *store) String() string { return "test://blobs" }
+
+var errDown = errors.New("nobody answers")
+
+// down is a store that is away.
+func down(context.Context, int, string) error { return errDown }
+
+// hangs is a store that takes calls and does not answer.
+func hangs(ctx context.Context, _ int, _ string) error { <-ctx.Done(); return ctx.Err() }
+
+func storeConfig(t testing.TB, s engine.BlobStore) engine.Config {
+	c := engine.NewConfig(filepath.Join(t.TempDir(), "data"))
+	c.BlobStore, c.SegmentSize, c.RemoveAfter, c.SettleEvery = s, 1<<10, 0, time.Millisecond
+	return c
+}
+
+func open(t testing.TB, c engine.Config) *engine.Log {
+	t.Helper()
+	l, err := engine.Open(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func closeLog(t testing.TB, l *engine.Log) {
+	t.Helper()
+	if err := l.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func line(i uint64) string { return fmt.Sprintf(`{"n":%d}`+"\n", i) }
+
+// write appends the entries first to last, one batch each.
+func write(t testing.TB, l *engine.Log, first, last uint64) {
+	t.Helper()
+	for i := first; i <= last; i++ {
+		done := make(chan error, 1)
+		l.Append([]byte(line(i)), 1, engine.Condition{}, func(_ engine.Result, err error) { done <- err })
+		if err := <-done; err != nil {
+			t.Fatalf("append %d: %v", i, err)
+		}
+	}
+}
+
+// read returns which of the entries first to last are not as they were written, by the
+// errors in their place, and the error that ended the read.
+func read(t testing.TB, l *engine.Log, first, last uint64) (bad map[uint64]error, err error) {
+	t.Helper()
+	bad = map[uint64]error{}
+	next := first
+	err = l.Read(t.Context(), first, last, func(at uint64, count int, lines []byte, _ int64, err error) error {
+		for ; count > 0; count-- {
+			if at != next {
+				t.Fatalf("read entry %d, want %d", at, next)
+			}
+			if err != nil {
+				bad[at] = err
+			} else if want := line(at); !bytes.HasPrefix(lines, []byte(want)) {
+				t.Fatalf("entry %d is not as it was", at)
+			} else {
+				lines = lines[len(want):]
+			}
+			at, next = at+1, next+1
+		}
+		return nil
+	})
+	if err == nil && next != last+1 {
+		t.Fatalf("read through %d, want %d", next-1, last)
+	}
+	return bad, err
+}
+
+func whole(t testing.TB, l *engine.Log, first, last uint64) {
+	t.Helper()
+	if bad, err := read(t, l, first, last); err != nil || len(bad) > 0 {
+		t.Errorf("read %d to %d: %v, %v", first, last, bad, err)
+	}
+}
+
+// until polls until ok; within a synctest bubble it takes no time.
+func until(t testing.TB, l *engine.Log, ok func(engine.Stats) bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Minute); !ok(l.Stats()); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it does not come about: %+v", l.Stats())
+		}
+	}
+}
+
+func settledAll(s engine.Stats) bool  { return s.Unsettled == 0 }
+func removedSome(s engine.Stats) bool { return s.Unsettled == 0 && s.First > s.Head/2 }
+
+func clean(t testing.TB, c engine.Config) {
+	t.Helper()
+	sum, err := fsck.Check(t.Context(), fsck.Options{Data: c.Data, BlobStore: c.BlobStore, OnFinding: func(f fsck.Finding) { t.Logf("%+v", f) }})
+	if err != nil || sum.Errors > 0 || sum.Damaged > 0 {
+		t.Errorf("fsck: %+v, %v", sum, err)
+	}
+}
+
+// TestBlobStoreFails: whichever call fails, before or after it has done its work, everything is
+// settled in the end, and is in the log after another start.
+func TestBlobStoreFails(t *testing.T) {
+	const entries = 30
+	run := func(t *testing.T, s *store) (calls int) {
+		synctest.Test(t, func(t *testing.T) {
+			c := storeConfig(t, s)
+			for round := range uint64(2) {
+				l, err := engine.Open(c)
+				if err != nil {
+					t.Fatalf("open: %v", err)
+				}
+				write(t, l, round*entries+1, (round+1)*entries)
+				until(t, l, func(s engine.Stats) bool { return s.Unsettled == 0 && s.First > round*entries+1 })
+				if _, err := read(t, l, 1, (round+1)*entries); errors.Is(err, engine.ErrUnavailable) {
+					whole(t, l, 1, (round+1)*entries) // the failing call was the read's own
+				} else if err != nil {
+					t.Errorf("read: %v", err)
+				}
+				closeLog(t, l)
+			}
+			s.set(nil)
+			s.after = nil
+			clean(t, c)
+		})
+		return s.calls
+	}
+	calls := run(t, new(store))
+	t.Logf("%d calls", calls)
+	for k := 1; k <= calls; k++ {
+		t.Run(fmt.Sprintf("before %d", k), func(t *testing.T) {
+			t.Parallel()
+			run(t, &store{before: func(_ context.Context, call int, op string) error {
+				if call == k {
+					return fmt.Errorf("%s: %w", op, errDown)
+				}
+				return nil
+			}})
+		})
+		t.Run(fmt.Sprintf("after %d", k), func(t *testing.T) {
+			t.Parallel()
+			run(t, &store{after: func(call int, op string) error {
+				if call == k {
+					return fmt.Errorf("%s: %w", op, errDown)
+				}
+				return nil
+			}})
+		})
+	}
+}
+
+// TestBlobStoreDown: a log starts, appends and reads what its segments hold while the store is
+// down or hangs, and says so; it closes in time; when the store comes back everything settles.
+func TestBlobStoreDown(t *testing.T) {
+	for name, away := range map[string]func(context.Context, int, string) error{"down": down, "hangs": hangs} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &store{before: away}
+				c := storeConfig(t, s)
+				began := time.Now()
+				l := open(t, c)
+				write(t, l, 1, 50)
+				whole(t, l, 1, 50)
+				if took := time.Since(began); took > 6*time.Second {
+					t.Errorf("the start and 50 appends took %v", took)
+				}
+				until(t, l, func(s engine.Stats) bool { return s.Stalled != nil })
+				if st := l.Stats(); !errors.Is(st.Stalled, engine.ErrUnavailable) || !strings.Contains(st.Stalled.Error(), "test://blobs") || st.Unsettled != 50 || st.First != 1 {
+					t.Errorf("while the store is away: %+v", st)
+				}
+				began = time.Now()
+				closeLog(t, l)
+				if took := time.Since(began); took > 2*time.Second {
+					t.Errorf("the end took %v", took)
+				}
+
+				l = open(t, c)
+				write(t, l, 51, 100)
+				s.set(nil)
+				until(t, l, removedSome)
+				whole(t, l, 1, 100)
+				if st := l.Stats(); st.Stalled != nil {
+					t.Errorf("when it is back: %+v", st)
+				}
+
+				// Now there are entries in blobs alone.
+				s.set(away)
+				first := l.Stats().First
+				for range 2 {
+					whole(t, l, first, 100)
+					_, err := read(t, l, 1, 100)
+					if !errors.Is(err, engine.ErrUnavailable) || errors.Is(err, engine.ErrDamaged) || !strings.Contains(err.Error(), "test://blobs") {
+						t.Errorf("a read while the store is away: %v", err)
+					}
+					closeLog(t, l)
+					l = open(t, c) // a start needs the store no more than before
+				}
+				write(t, l, 101, 150)
+				whole(t, l, first, 150)
+				s.set(nil)
+				until(t, l, removedSome)
+				whole(t, l, 1, 150)
+				closeLog(t, l)
+				clean(t, c)
+			})
+		})
+	}
+}
+
+// TestBlobStoreHangsInPut: appends and reads wait for no call to the store.
+func TestBlobStoreHangsInPut(t *testing.T) {
+	s := &store{before: func(ctx context.Context, _ int, op string) error {
+		if op == "put" {
+			<-ctx.Done()
+		}
+		return ctx.Err()
+	}}
+	l := open(t, storeConfig(t, s))
+	write(t, l, 1, 2000)
+	whole(t, l, 1, 2000)
+	if st := l.Stats(); st.Settled > 0 {
+		t.Errorf("entries were settled although no blob was put: %+v", st)
+	}
+	l.Refuse()
+	closeLog(t, l)
+}
+
+// TestBlobStoreWrongBytes: a segment stays while the store has other bytes for an entry of it,
+// which is read from the segment; bytes that are altered later are an error of that entry.
+func TestBlobStoreWrongBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &store{alter: func(_ engine.Hash, blob []byte) []byte {
+			if string(blob)+"\n" == line(10) {
+				blob[0] = '['
+			}
+			return blob
+		}}
+		c := storeConfig(t, s)
+		c.Logger = zerolog.Nop()
+		l := open(t, c)
+		write(t, l, 1, 100)
+		until(t, l, func(s engine.Stats) bool { return s.Unsettled == 0 && s.Packed > 0 })
+		time.Sleep(time.Hour)
+		if st := l.Stats(); st.First > 10 {
+			t.Errorf("the segment of an entry whose blob is wrong was removed: %+v", st)
+		}
+		whole(t, l, 1, 100)
+		closeLog(t, l)
+
+		wrong := s.alter
+		s.alter = nil
+		l = open(t, c)
+		until(t, l, removedSome)
+		s.mu.Lock()
+		s.alter = wrong
+		s.mu.Unlock()
+		bad, err := read(t, l, 1, 100)
+		if err != nil || len(bad) != 1 || !errors.Is(bad[10], engine.ErrDamaged) || !strings.Contains(bad[10].Error(), "test://blobs/") {
+			t.Errorf("a read of altered bytes: %v, %v", bad, err)
+		}
+		closeLog(t, l)
+	})
+}
+
+// TestBlobStoreOfAnother: the store of another log is refused, at the start or, if it cannot be
+// reached then, before anything is put there.
+func TestBlobStoreOfAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(store)
+		one := storeConfig(t, s)
+		l := open(t, one)
+		write(t, l, 1, 10)
+		until(t, l, settledAll)
+		closeLog(t, l)
+
+		other := storeConfig(t, nil)
+		l = open(t, other)
+		write(t, l, 1, 10)
+		closeLog(t, l)
+		other.BlobStore = s
+		if _, err := engine.Open(other); !errors.Is(err, engine.ErrDamaged) || !strings.Contains(err.Error(), "test://blobs belongs to store") {
+			t.Errorf("opened with the store of another log: %v", err)
+		}
+		if _, err := engine.Open(storeConfig(t, s)); !errors.Is(err, engine.ErrDamaged) {
+			t.Errorf("a new log opened with the store of another: %v", err)
+		}
+
+		s.set(down)
+		l = open(t, other)
+		s.set(nil)
+		write(t, l, 11, 20)
+		until(t, l, func(s engine.Stats) bool {
+			return s.Stalled != nil && strings.Contains(s.Stalled.Error(), "belongs to store")
+		})
+		closeLog(t, l)
+		n := 0
+		if err := s.List(t.Context(), "", func(engine.BlobInfo) error { n++; return nil }); err != nil || n != 10 {
+			t.Errorf("the store of the first log has %d blobs, want 10; %v", n, err)
+		}
+	})
+}
+
+// TestBlobStoreUnmarked: a store that has neither the mark nor the blobs of a log with entries
+// in blobs alone is another place than it was: nothing is put there.
+func TestBlobStoreUnmarked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := storeConfig(t, new(store))
+		l := open(t, c)
+		write(t, l, 1, 100)
+		until(t, l, removedSome)
+		closeLog(t, l)
+
+		full, empty := c.BlobStore.(*store), new(store)
+		c.BlobStore = empty
+		if l, err := engine.Open(c); err == nil {
+			t.Error("opened without the blobs of its entries")
+			l.Close()
+		}
+		full.mark = nil // the mark alone is lost
+		c.BlobStore = full
+		l = open(t, c)
+		write(t, l, 101, 110)
+		until(t, l, settledAll)
+		closeLog(t, l)
+		if full.mark == nil {
+			t.Error("the mark was not made again")
+		}
+	})
+}
+
+// TestBlobStoreLooseMax: the limit counts what the store has, and equal entries once.
+func TestBlobStoreLooseMax(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := new(store)
+		c := storeConfig(t, s)
+		c.LooseMax = 30
+		for round := range uint64(2) {
+			l := open(t, c)
+			write(t, l, 1, 20)
+			write(t, l, 1, 20) // the same again
+			write(t, l, 21+10*round, 40+10*round)
+			until(t, l, settledAll)
+			n := 0
+			if err := s.List(t.Context(), "", func(engine.BlobInfo) error { n++; return nil }); err != nil || n != 30 || l.Stats().Loose != 30 {
+				t.Errorf("there are %d blobs, %d by the stats, want 30; %v", n, l.Stats().Loose, err)
+			}
+			closeLog(t, l)
+		}
+	})
+}
