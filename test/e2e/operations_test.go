@@ -15,7 +15,7 @@ import (
 func TestEventsTable(t *testing.T) {
 	logged := make(map[string]bool)
 	event := regexp.MustCompile(`Str\("event", "([a-z]+)"\)`)
-	for _, pattern := range []string{"archive/*.go", "cli/*.go", "daemon/*.go", "engine/*.go", "server/*.go"} {
+	for _, pattern := range []string{"archive/*.go", "cli/*.go", "daemon/*.go", "engine/*.go", "internal/replica/*.go", "server/*.go"} {
 		files, err := filepath.Glob(root + pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatal(pattern, err)
