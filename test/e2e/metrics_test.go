@@ -300,7 +300,7 @@ func TestRefusedWatchSettings(t *testing.T) {
 // TestMetricsTable holds the table of metrics in docs/OPERATIONS.md to what the
 // server shows.
 func TestMetricsTable(t *testing.T) {
-	_, page := startWatched(t, "DATA="+filepath.Join(t.TempDir(), "data"), "ARCHIVE=file://"+filepath.ToSlash(t.TempDir())).ask(t, "/metrics")
+	_, page := startWatched(t, "DATA="+filepath.Join(t.TempDir(), "data"), "ARCHIVE=file://"+filepath.ToSlash(t.TempDir()), "ARCHIVE_KEEP_LOCAL=1GiB").ask(t, "/metrics")
 	help := make(map[string]string)
 	var want strings.Builder
 	want.WriteString("| metric | type | |\n|---|---|---|\n")
