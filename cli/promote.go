@@ -51,7 +51,11 @@ func promote(ctx context.Context, cmd *cli.Command) error {
 		return usageError(cmd, "want one argument: the directory of the replica")
 	}
 	config := engine.NewConfig(cmd.Args().First())
-	config.WAL, config.Blobs = cmd.String("wal"), cmd.String("blobs")
+	config.WAL = cmd.String("wal")
+	var err error
+	if config.Blobs, config.BlobStore, err = blobStore(ctx, cmd); err != nil {
+		return usageError(cmd, err.Error())
+	}
 	source, err := "", error(nil)
 	if arg := cmd.String("fence"); arg != "" {
 		if source, err = serverAddress(arg); err != nil {

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"tcp-log-server/archive"
+	"tcp-log-server/engine"
 	"tcp-log-server/internal/bucket"
 	"tcp-log-server/segment"
 )
 
 // newKeeper makes the keeper of the archive, which begins once the log is open.
-func (d *daemon) newKeeper(ctx context.Context) error {
+func (d *daemon) newKeeper(ctx context.Context, blobs engine.BlobStore) error {
 	var keeper *archive.Keeper
 	b, err := bucket.Open(ctx, d.config.Archive, bucket.Options{
 		Rate:    d.config.ArchiveRate,
@@ -26,7 +27,7 @@ func (d *daemon) newKeeper(ctx context.Context) error {
 		return fmt.Errorf("ARCHIVE: %w", err)
 	}
 	keeper = archive.New(archive.Config{
-		Bucket: b, Dirs: segment.Dirs{Data: d.config.Data, WAL: d.config.WAL, Blobs: d.config.Blobs},
+		Bucket: b, Dirs: segment.Dirs{Data: d.config.Data, WAL: d.config.WAL, Blobs: d.config.Blobs, BlobStore: blobs},
 		Every: d.config.ArchiveEvery, TakeOver: d.config.ArchiveTakeOver, Logger: d.logger,
 	})
 	d.keeper = keeper

@@ -197,7 +197,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		}
 	}
 	if d.config.Archive != "" {
-		if err := d.newKeeper(ctx); err != nil {
+		if err := d.newKeeper(ctx, config.BlobStore); err != nil {
 			return err
 		}
 		config.MayRemove = d.keeper.Holds

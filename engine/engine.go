@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,6 +114,8 @@ func (c Config) validate() (Config, error) {
 			return c, fmt.Errorf("config: Blobs is %s, want none, since there is a BlobStore, %s", c.Blobs, c.BlobStore)
 		}
 		c.Blobs = Memory // there is no directory
+	} else if strings.Contains(c.Blobs, "://") {
+		return c, fmt.Errorf("config: Blobs is %s, want a directory: another store is a BlobStore", c.Blobs)
 	}
 	dirs := segment.Dirs{Data: c.Data, WAL: c.WAL, Blobs: c.Blobs}.WithDefaults()
 	c.WAL, c.Blobs = dirs.WAL, dirs.Blobs
