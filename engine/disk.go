@@ -73,7 +73,7 @@ func (d *disk) start(l *Log) {
 			d.evictor = newEvictor(d)
 			d.work.Go(d.evictor.run)
 		}
-		s := &settler{d: d, l: l, doubt: l.head.Load()}
+		s := &settler{d: d, l: l, doubt: l.head.Load(), putter: putter{store: d.blobs}}
 		d.work.Go(s.run)
 	}
 }

@@ -55,7 +55,6 @@ func (s *settler) putRemote(hash segment.Hash, entry []byte) error {
 		return nil
 	}
 	index := s.next()
-	s.putter.store = s.d.blobs
 	s.putter.put(s.ctx, hash, bytes.Clone(entry), func(err error) { s.obstructed(index, hash, err) })
 	s.puts++
 	s.size += len(entry)
