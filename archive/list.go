@@ -19,7 +19,6 @@ type listing struct {
 	owners     []uint64         // numbers, ascending
 	strays     []bucket.Object  // objects whose keys are not of this layout
 	wrongSize  []bucket.Object  // increments that are not as long as their names say
-	sizes      map[string]int64 // of the increments, by key
 	bytes      map[string]int64 // of all objects, by directory
 }
 

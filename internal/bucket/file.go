@@ -120,16 +120,15 @@ func sentinel(err error) error {
 
 // openObject opens the object's file, if that is what lies there.
 func openObject(root *os.Root, key string) (*os.File, os.FileInfo, error) {
-	fi, err := statObject(root, key)
-	if err != nil {
+	if _, err := statObject(root, key); err != nil {
 		return nil, nil, err
 	}
 	f, err := root.Open(key)
 	if err != nil {
 		return nil, nil, err
 	}
-	// Another object may have taken its place meanwhile.
-	if fi, err = f.Stat(); err != nil {
+	fi, err := f.Stat() // again: another object may have taken its place meanwhile
+	if err != nil {
 		f.Close()
 		return nil, nil, err
 	}
