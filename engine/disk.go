@@ -186,6 +186,16 @@ func (d *disk) list() []*segment.Segment {
 
 func (d *disk) name() segment.StoreID { return d.id }
 
+func (d *disk) near() uint64 {
+	switch {
+	case d.remote():
+		return d.firstIndex()
+	case d.archived.archive != nil:
+		return min(d.firstIndex(), d.archived.note.Load().Through+1)
+	}
+	return 1
+}
+
 func (d *disk) stats(s *Stats) {
 	segments := d.list()
 	s.Segments, s.First = len(segments), segments[0].Header.First

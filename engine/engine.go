@@ -161,6 +161,7 @@ type store interface {
 	times(ctx context.Context) (timeAt func(index uint64) (int64, error), done func())
 	stats(*Stats)
 	name() segment.StoreID
+	near() uint64
 	// close is called once the committer has ended.
 	close() error
 }
@@ -301,6 +302,11 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn ReadFunc) error
 	}
 	return l.store.read(ctx, from, through, fn)
 }
+
+// Near returns the first index from which on all entries are in the segments of the log's
+// directory. Before it a Read may wait for Config.Archive or Config.BlobStore. It is 1 where there
+// is neither.
+func (l *Log) Near() uint64 { return l.store.near() }
 
 // busy reports whether batches are being committed: one has been of late, or is just
 // now, however long it takes.

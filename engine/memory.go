@@ -88,4 +88,6 @@ func (m *memory) stats(*Stats) {}
 
 func (m *memory) name() segment.StoreID { return m.id }
 
+func (m *memory) near() uint64 { return 1 }
+
 func (m *memory) close() error { return nil }

@@ -52,6 +52,14 @@ type Log interface {
 	Since(ctx context.Context, time int64) (index uint64, err error)
 }
 
+// nearLog is a Log whose first entries may be far away, where a Read of them waits for an answer
+// from another machine. A Log need not be one.
+type nearLog interface {
+	// Near returns the first index from which on all entries are here: 1 if they all are. It
+	// is called often, and waits for nothing.
+	Near() uint64
+}
+
 // hookedLog is a Log that commits in rounds and says what it is about to do next. A Log
 // need not be one.
 type hookedLog interface {

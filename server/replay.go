@@ -60,14 +60,15 @@ func (w *writer) replay(last uint64) error {
 	c, r := w.conn, w.read
 	turn := replayTurn{replayThrottle: c.server.throttle}
 	defer turn.end()
+	reads := turn.readsFrom(c.server.near, r.next)
 	select {
-	case turn.reads <- struct{}{}:
+	case reads <- struct{}{}:
 	default:
-		if err := w.awaitPlace(turn.reads, 0); err != nil {
+		if err := w.awaitPlace(reads, 0); err != nil {
 			return err
 		}
 	}
-	turn.reading = true
+	turn.reading = reads
 	var stop error
 	looked := 0 // bytes of entries since the turn began
 	err := c.server.log.Read(c.ctx, r.next, last, func(first uint64, count int, entries []byte, at int64, err error) error {
@@ -122,11 +123,19 @@ func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 	if err := w.flush(kept); err != nil {
 		return err
 	}
+	near := w.conn.server.near
+	if reads := turn.readsFrom(near, w.read.next); reads == turn.far {
+		if err := w.awaitPlace(reads, kept); err != nil {
+			return err
+		}
+		turn.reading, turn.began = reads, time.Now()
+		return nil
+	}
 	if err := w.awaitPlace(turn.slots, kept); err != nil {
 		return err
 	}
-	turn.started = time.Now()
-	return turn.startReading(w.conn.ctx)
+	turn.slot, turn.began = true, time.Now()
+	return turn.startReading(w.conn.ctx, near, w.read.next)
 }
 
 // awaitPlace waits for a place in the throttle. Until it has one it sends the replies that
@@ -172,17 +181,24 @@ func (w *writer) awaitAcks(index uint64) error {
 // there can be many at once; appends are short, and a client waits for each. So only a few
 // replays read, encode and send at once, and while appends come in, each turn is followed
 // by a rest during which no other replay takes the place.
+//
+// A replay of entries that are far away, in the archive or in a store of blobs, may wait for an
+// answer for as long as half a minute. So it takes no turn and has a place of its own kind,
+// although it rests like the others: it keeps none from what is on the disk here.
 type replayThrottle struct {
 	slots   chan struct{} // for turns
 	reads   chan struct{} // for reading, which takes memory
-	began   time.Time
-	written atomic.Int64 // when a write was last submitted, in ns since began
+	far     chan struct{} // for reading what is far away
+	opened  time.Time
+	written atomic.Int64 // when a write was last submitted, in ns since opened
 }
 
 const (
 	// replaysReading is how many replays may read at once. None of them waits for
 	// anything except the disk.
 	replaysReading = 32
+	// replaysFar is how many may read entries that are far away at once.
+	replaysFar = 16
 	// appending is how long after the last write replays still make way.
 	appending = 20 * time.Millisecond
 	// restFactor is how many times as long as a turn the rest after it is.
@@ -193,28 +209,40 @@ const (
 
 func newReplayThrottle() *replayThrottle {
 	return &replayThrottle{
-		slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
-		reads: make(chan struct{}, replaysReading),
-		began: time.Now(),
+		slots:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		reads:  make(chan struct{}, replaysReading),
+		far:    make(chan struct{}, replaysFar),
+		opened: time.Now(),
 	}
 }
 
 // appended notes that a write was submitted.
-func (t *replayThrottle) appended() { t.written.Store(int64(time.Since(t.began))) }
+func (t *replayThrottle) appended() { t.written.Store(int64(time.Since(t.opened))) }
+
+// readsFrom returns the places of which a read from index takes one. near may be nil: nothing
+// is far away then.
+func (t *replayThrottle) readsFrom(near func() uint64, index uint64) chan struct{} {
+	if near != nil && index < near() {
+		return t.far
+	}
+	return t.reads
+}
 
 // replayTurn is one replay's place in the throttle.
 type replayTurn struct {
 	*replayThrottle
-	started time.Time // when its turn started; zero while it has none
-	reading bool
+	slot    bool          // it has a turn
+	reading chan struct{} // of which it has a place; nil while it may not read
+	began   time.Time     // what a rest follows; zero if none does
 }
 
-// startReading waits until this replay may read. A replay's beginning needs no turn, so
-// that short reads do not wait. The error says why the connection was cut.
-func (t *replayTurn) startReading(ctx context.Context) error {
+// startReading waits until this replay may read from index. A replay's beginning needs no turn,
+// so that short reads do not wait. The error says why the connection was cut.
+func (t *replayTurn) startReading(ctx context.Context, near func() uint64, index uint64) error {
+	reads := t.readsFrom(near, index)
 	select {
-	case t.reads <- struct{}{}:
-		t.reading = true
+	case reads <- struct{}{}:
+		t.reading = reads
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -225,7 +253,7 @@ func (t *replayTurn) startReading(ctx context.Context) error {
 func (t *replayTurn) start(ctx context.Context) error {
 	select {
 	case t.slots <- struct{}{}:
-		t.started = time.Now()
+		t.slot, t.began = true, time.Now()
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -234,17 +262,27 @@ func (t *replayTurn) start(ctx context.Context) error {
 
 // end ends a turn, after its rest, if there is one.
 func (t *replayTurn) end() {
-	if t.reading {
-		<-t.reads
-		t.reading = false
+	if t.reading == t.reads {
+		t.endReading()
 	}
-	if t.started.IsZero() {
-		return
+	if !t.began.IsZero() {
+		now := time.Now()
+		if now.Sub(t.opened)-time.Duration(t.written.Load()) < appending {
+			time.Sleep(min(restFactor*now.Sub(t.began), restMax))
+		}
+		t.began = time.Time{}
 	}
-	now := time.Now()
-	if now.Sub(t.began)-time.Duration(t.written.Load()) < appending {
-		time.Sleep(min(restFactor*now.Sub(t.started), restMax))
+	if t.slot {
+		<-t.slots
+		t.slot = false
 	}
-	<-t.slots
-	t.started = time.Time{}
+	t.endReading() // what is far away has no turn to rest with
+}
+
+// endReading gives up the place for reading.
+func (t *replayTurn) endReading() {
+	if t.reading != nil {
+		<-t.reading
+		t.reading = nil
+	}
 }

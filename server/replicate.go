@@ -149,24 +149,25 @@ func (w *writer) shipRun(turn *shipTurn, first uint64, count int, entries []byte
 // writers may be waiting for the replica.
 type shipTurn struct {
 	replayTurn
-	far bool
+	behind bool
 }
 
 // begin waits for a turn. The error says why the connection was cut.
 func (t *shipTurn) begin(w *writer) error {
-	if t.far {
+	near, next := w.conn.server.near, w.replica.next
+	if t.behind && t.readsFrom(near, next) == t.reads {
 		if err := t.start(w.conn.ctx); err != nil {
 			return err
 		}
 	}
-	return t.startReading(w.conn.ctx)
+	return t.startReading(w.conn.ctx, near, next)
 }
 
 // push sends b. The turn is over before it waits for the peer, during which the log keeps kept
 // bytes; it returns with the next turn.
 func (t *shipTurn) push(w *writer, b []byte, kept int) error {
 	n, err := w.conn.tryWrite(b)
-	if err != nil || n == len(b) && !t.far {
+	if err != nil || n == len(b) && !t.behind {
 		return err
 	}
 	t.end()

@@ -203,10 +203,14 @@ func (w *writer) derive(last, head uint64) error {
 			return nil
 		}
 		turn := replayTurn{replayThrottle: w.conn.server.throttle}
-		if err := turn.start(w.conn.ctx); err != nil {
+		defer turn.end()
+		if near := w.conn.server.near; turn.readsFrom(near, r.next) == turn.far {
+			if err := turn.startReading(w.conn.ctx, near, r.next); err != nil {
+				return err
+			}
+		} else if err := turn.start(w.conn.ctx); err != nil {
 			return err
 		}
-		defer turn.end()
 	}
 	for looked := 0; r.next <= min(last, r.through) && len(w.out) < flushAt && looked < lookAt; r.next++ {
 		if err := w.load(head); err != nil {

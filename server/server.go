@@ -127,6 +127,7 @@ type Server struct {
 	memory   *budget             // MaxHeld
 	parsing  *parseTurns
 	throttle *replayThrottle
+	near     func() uint64 // that of a nearLog, nil if the log is none
 	gather   *gather.Pool
 
 	open    atomic.Int64 // connections
@@ -156,6 +157,10 @@ var ErrServerClosed = errors.New("server closed")
 func New(log Log, config Config) *Server {
 	config = config.withDefaults()
 	var setHooks gather.SetHooks
+	var near func() uint64
+	if log, ok := log.(nearLog); ok {
+		near = log.Near
+	}
 	if hooked, ok := log.(hookedLog); ok {
 		setHooks = hooked.SetHooks
 	}
@@ -172,6 +177,7 @@ func New(log Log, config Config) *Server {
 		memory:   memory,
 		parsing:  newParseTurns(memory),
 		throttle: newReplayThrottle(),
+		near:     near,
 		// One gatherer for every two processors: parsing is most of its work, and the log
 		// and the replies need processors too.
 		gather:    gather.New(max(1, runtime.GOMAXPROCS(0)/2), setHooks),

@@ -38,6 +38,7 @@ type Source interface {
 	Read(ctx context.Context, from, through uint64, fn func(first uint64, count int, entries []byte, time int64, err error) error) error
 	Since(ctx context.Context, time int64) (index uint64, err error)
 	SetHooks(beforeBatch, beforeWait, beforeReplies func()) (remove func())
+	Near() uint64
 
 	Store() string
 	Epochs() []appends.Epoch
