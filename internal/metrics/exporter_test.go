@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -48,7 +49,7 @@ func parse(t *testing.T, page string) metricstest.Scrape {
 func TestValues(t *testing.T) {
 	log := engine.Stats{
 		Head: 1<<53 - 1, Settled: 2, First: 3, Loose: 4, Packed: 5, Unsettled: 6, Segments: 7, Bytes: 8,
-		Entries: 9, Written: 10, Batches: 11, Rate: 12, Refused: 13, Failed: true,
+		Entries: 9, Written: 10, Batches: 11, Rate: 12, Refused: 13, Failed: true, Stalled: errors.New("away"),
 	}
 	srv := server.Stats{
 		Connections: 21, MaxConnections: 22, Accepted: 23, Replays: 24, Followers: 25, Behind: 26, MostBehind: 27,
@@ -57,7 +58,7 @@ func TestValues(t *testing.T) {
 	}
 	got := scrape(t, log, srv).Samples
 	for name, want := range map[string]float64{
-		"ready": 1, "head": 1<<53 - 1, "settled": 2, "loose_blobs": 4, "packed_entries": 5, "settle_backlog_entries": 6,
+		"ready": 1, "head": 1<<53 - 1, "settled": 2, "loose_blobs": 4, "packed_entries": 5, "settle_backlog_entries": 6, "settle_stalled": 1,
 		"segments": 7, "store_bytes": 8, "appended_entries_total": 9, "appended_bytes_total": 10, "failed": 1,
 		"connections": 21, "max_connections": 22, "accepted_connections_total": 23,
 		`readers{state="history"}`: 24, `readers{state="following"}`: 25,
@@ -124,6 +125,8 @@ func TestNothingLeftOut(t *testing.T) {
 				field.SetUint(77)
 			case reflect.Float64:
 				field.SetFloat(77)
+			case reflect.Interface:
+				field.Set(reflect.ValueOf(errors.New("away")))
 			case reflect.Struct:
 				continue
 			default:

@@ -20,6 +20,7 @@ func (e *Exporter) writeLog(p *page, s engine.Stats) {
 	e.ack.write(p, "tcp_log_server_ack_seconds", "Time from the arrival of writes that came together until they were acknowledged.")
 	p.gauge("tcp_log_server_settled", "Index of the last entry whose index record, and whose blob where it has one, are on disk.", float64(s.Settled))
 	p.gauge("tcp_log_server_settle_backlog_entries", "Entries that wait to be settled.", float64(s.Unsettled))
+	p.gauge("tcp_log_server_settle_stalled", "Whether entries could not be settled at the last attempt, as while a store of blobs is away: 1 or 0.", truth(s.Stalled != nil))
 	if s.Loose >= 0 {
 		p.gauge("tcp_log_server_loose_blobs", "Blob files; missing if their number has no limit, because then they are not counted.", float64(s.Loose))
 	}
