@@ -28,7 +28,7 @@ type ReplicaBatch struct {
 }
 
 // replicaMemory is how much memory a log keeps for the next call of Replicate, in bytes.
-const replicaMemory = 8 << 20
+const replicaMemory = 16 << 20
 
 // replication is what one call of Replicate gave.
 type replication struct {

@@ -14,7 +14,7 @@ import (
 
 // roomMax is how many bytes of batches may wait for the disk. While so many wait, nothing is read
 // from the source, and twice as many are in memory: those that wait and those that are being stored.
-const roomMax = 8 << 20
+const roomMax = 4 << 20
 
 // batchesMax bounds how many batches wait: a log of tiny batches would fill roomMax with them.
 const batchesMax = 64 << 10

@@ -14,11 +14,11 @@ import (
 	"testing"
 )
 
-// exported is what a fresh server exports: the names of its series, and which
-// values each label has; labels of a histogram's bounds are left out.
+// exported is what a fresh server with an archive exports: the names of its series, and
+// which values each label has; labels of a histogram's bounds are left out.
 func exported(t *testing.T) (names map[string]bool, labels map[string][]string) {
 	t.Helper()
-	d := launch(t, "DATA="+filepath.Join(t.TempDir(), "data"), "METRICS=127.0.0.1:0")
+	d := launch(t, "DATA="+filepath.Join(t.TempDir(), "data"), "ARCHIVE=file://"+t.TempDir(), "METRICS=127.0.0.1:0")
 	e := d.event(t, "metrics")
 	d.event(t, "listening")
 	res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%v/metrics", e["port"]))
