@@ -79,6 +79,7 @@ func restore(ctx context.Context, cmd *cli.Command) error {
 	case err != nil:
 		return cli.Exit(fmt.Sprintf("restore: %v", err), ExitFailure)
 	}
-	return printLine(os.Stdout, "%s: head %d, stored %s, in %s, %s, in %v\ndigest %s", config.Dir, res.Head, res.Time.UTC().Format(time.RFC3339Nano),
-		counted(res.Segments, "segment", "segments"), printable.Bytes(res.Bytes), res.Took.Round(time.Millisecond), res.Digest)
+	err = printLine(os.Stdout, "%s: head %d, stored %s, in %s, %s, in %v", config.Dir, res.Head, res.Time.UTC().Format(time.RFC3339Nano),
+		counted(res.Segments, "segment", "segments"), printable.Bytes(res.Bytes), res.Took.Round(time.Millisecond))
+	return errors.Join(err, printLine(os.Stdout, "digest %s", res.Digest))
 }

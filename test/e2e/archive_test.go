@@ -85,7 +85,7 @@ func TestDocumentedArchive(t *testing.T) {
 			t.Fatal("no entry is a second old")
 		}
 	}
-	if out := run("", "restore"); !strings.HasSuffix(out, "\n"+digest+"\n") || strings.Count(out, "head 3") != 2 || !strings.Contains(out, "head 2") {
+	if out := run("", "restore"); !strings.HasSuffix(out, "\n"+digest+"\n") || strings.Count(out, "head 3") != 2 || !strings.Contains(out, "head 2") || strings.Count(out, "\ndigest ") != 3 {
 		t.Errorf("the restores print %s, want digest %s at the end", out, digest)
 	}
 	if code := d.stop(t, syscall.SIGTERM); code != 0 {
