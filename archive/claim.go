@@ -206,6 +206,11 @@ func (k *Keeper) learn(ctx context.Context, l *listing) error {
 			k.strays = append(k.strays, i)
 		}
 	}
+	for _, o := range l.wrongSize { // they count for nothing, and a restore refuses an archive with one
+		if i, ok := parseIncrement(o.Key); ok {
+			k.strays = append(k.strays, i)
+		}
+	}
 	for first := range l.index {
 		k.index[first] = true
 	}

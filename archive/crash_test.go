@@ -3,8 +3,11 @@ package archive
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"testing"
+
+	"tcp-log-server/engine"
 )
 
 // TestACrashAtAnyCallLeavesAWholeArchive cuts a keeper off at each of its calls that change
@@ -143,5 +146,25 @@ func TestWhatIsNotWholeIsNotUploaded(t *testing.T) {
 	must(t, k.note(k.round(context.Background())))
 	if head := whole(t, b); head != 200 {
 		t.Errorf("mended, the archive ends at %d, want 200", head)
+	}
+}
+
+// TestAnIncrementThatIsTooShortIsReplaced truncates one of several increments. The next start
+// uploads what it had, with what comes after it.
+func TestAnIncrementThatIsTooShortIsReplaced(t *testing.T) {
+	dir := t.TempDir()
+	l, b := openLog(t, filepath.Join(dir, "data"), func(c *engine.Config) { c.SegmentSize = 1 << 20 }), openBucket(t, filepath.Join(dir, "bucket"))
+	k := newKeeper(l, b)
+	must(t, k.remember())
+	for _, through := range []uint64{10, 20, 30} {
+		l.add(t, through)
+		must(t, k.round(context.Background()))
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "bucket", "open", "*"))
+	must(t, err)
+	must(t, os.Truncate(files[1], 100))
+	archiveOnce(t, l, b)
+	if res, _ := restored(t, b, RestoreConfig{}); res.Head != 30 {
+		t.Errorf("restored through %d, want 30", res.Head)
 	}
 }

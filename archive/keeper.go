@@ -72,7 +72,7 @@ type Keeper struct {
 	sealedEnd uint64          // last entry of the chain of sealed segments
 	sealedSum uint32          // checksum that the segment after them follows
 	obsolete  []Increment     // to be deleted once their segments are there as a whole
-	strays    []Increment     // that continue nothing
+	strays    []Increment     // that continue nothing, or are not as long as their names say
 	epoch     string
 	index     map[uint64]bool
 	indexNext uint64 // first file of the index that has not been looked at

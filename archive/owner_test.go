@@ -122,6 +122,41 @@ func TestTheOlderOfTwoServersStops(t *testing.T) {
 	whole(t, b)
 }
 
+// TestAReplacedServerUploadsNothingAtItsEnd stops a server before it has noticed that another has
+// taken its archive over. Its entries would go where the other's do, and count if they are more.
+func TestAReplacedServerUploadsNothingAtItsEnd(t *testing.T) {
+	l, dir := archivedLog(t, 50)
+	b := openBucket(t, dir)
+	older, err := starts(t, l, Config{Bucket: b, Every: time.Hour})
+	must(t, err)
+	until(t, "the archive is not followed", func() bool { return older.Holds(50) })
+	to := filepath.Join(t.TempDir(), "restored")
+	_, err = Restore(context.Background(), b, RestoreConfig{Dir: to})
+	must(t, err)
+	second := openLog(t, to, nil)
+	newer, err := starts(t, second, Config{Bucket: b, TakeOver: true, Every: time.Millisecond})
+	must(t, err)
+	l.add(t, 90)
+	older.Stop(context.Background())
+	if s := older.Stats(); !s.Stopped {
+		t.Errorf("the older server is %+v", s)
+	}
+	second.add(t, 53)
+	until(t, "the newer server does not go on", func() bool { return newer.Holds(53) })
+	newer.Stop(context.Background())
+	if res, _ := restored(t, b, RestoreConfig{}); res.Head != 53 || res.Digest != digest(t, to, 53) {
+		t.Errorf("restored %+v, want the entries of the newer server", res)
+	}
+}
+
+// TestAnIdleLogIsArchivedAfterARestart: what the bucket has counts before anything is new.
+func TestAnIdleLogIsArchivedAfterARestart(t *testing.T) {
+	l, dir := archivedLog(t, 50)
+	k, err := starts(t, l, Config{Bucket: openBucket(t, dir), Every: time.Hour})
+	must(t, err)
+	until(t, "the archive is said to lack entries", func() bool { s := k.Stats(); return s.Through == 50 && s.Entries == 0 })
+}
+
 func TestAnArchiveThatIsGoneIsNotBegunAgain(t *testing.T) {
 	l, dir := archivedLog(t, 50)
 	must(t, os.RemoveAll(dir))

@@ -31,6 +31,7 @@ func (k *Keeper) round(ctx context.Context) error {
 	began := time.Now()
 	segs := k.files()
 	if !k.isNew(segs) && time.Since(k.looked) < lookEvery {
+		k.publish(0)
 		k.complete(began)
 		return nil
 	}
@@ -78,12 +79,17 @@ func (k *Keeper) round(ctx context.Context) error {
 	return nil
 }
 
-// last uploads what is new in the segments that are open: the server is stopping.
+// last uploads what is new in the segments that are open: the server is stopping. One that has
+// been replaced since its last round would continue the archive with entries that its successor
+// does not have.
 func (k *Keeper) last(ctx context.Context) error {
-	if !k.claimed {
+	segs := k.files()
+	if !k.claimed || !k.isNew(segs) {
 		return nil
 	}
-	segs := k.files()
+	if err := k.stillOwner(ctx); err != nil {
+		return err
+	}
 	for _, s := range segs {
 		if s.First > k.sealedEnd+1 && k.through() < s.First-1 {
 			return nil // the next start uploads what comes before it
