@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tcp-log-server/appends"
+	"tcp-log-server/segment"
 )
 
 // errDiffer ends a conversation because an entry was found to differ.
@@ -19,7 +20,11 @@ func (r *Replica) mayFollow(ctx context.Context, answer *replicating, head uint6
 	if own := r.config.Log.Store(); answer.Store != own {
 		return stopf("%s has another log: its store is %s, this is a replica of %s", source, answer.Store, own)
 	}
-	if err := checkEpochs(source, r.config.Log.Epochs(), answer.epochs(), head); err != nil {
+	theirs := answer.epochs()
+	if err := segment.Epochs(theirs).Check(); err != nil {
+		return stopf("the epochs of %s: %v", source, err)
+	}
+	if err := checkEpochs(source, r.config.Log.Epochs(), theirs, head); err != nil {
 		return err
 	}
 	if head > answer.Head {

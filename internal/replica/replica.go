@@ -105,6 +105,8 @@ func stopf(format string, values ...any) error { return &stopError{fmt.Sprintf(f
 func (r *Replica) Run(ctx context.Context) {
 	var comparing sync.WaitGroup
 	defer comparing.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // before the wait, so that a panic ends the process rather than waits for ever
 	comparing.Go(func() { r.compare(ctx) })
 	var tries retry
 	tries.between(r.config.Connect)

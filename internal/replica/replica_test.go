@@ -167,6 +167,16 @@ func TestRefused(t *testing.T) {
 		"the source says so": {
 			func(s *fakeSource, _ *fakeLog) { s.say = `{"error":"unauthorized"}` }, func(s *fakeSource, _ *fakeLog) { s.say = "" },
 			"the source says: unauthorized"},
+		"no epochs": {
+			func(s *fakeSource, _ *fakeLog) {
+				s.say = `{"replicating":{"store":"` + testStore + `","epochs":[],"head":20}}`
+			}, func(s *fakeSource, _ *fakeLog) { s.say = "" },
+			"the first epoch is not epoch 1 from entry 1"},
+		"epochs that go back": {
+			func(s *fakeSource, _ *fakeLog) {
+				s.say = `{"replicating":{"store":"` + testStore + `","epochs":[[1,1],[3,30],[2,40]],"head":20}}`
+			}, func(s *fakeSource, _ *fakeLog) { s.say = "" },
+			"epoch 2 from entry 40 follows epoch 3 from entry 30"},
 		"the last entry": {
 			func(_ *fakeSource, l *fakeLog) { l.entries[9].text = `{"n":0}` }, func(_ *fakeSource, l *fakeLog) { l.entries[9].text = `{"n":10}` },
 			"entry 10 here is not the entry 10 of"},
@@ -241,6 +251,28 @@ func TestRefused(t *testing.T) {
 			}
 			awaitCopy(t, r, source.fakeLog, copied)
 		})
+	}
+}
+
+// panickingLog panics where a mistake in the replica would.
+type panickingLog struct{ *fakeLog }
+
+func (panickingLog) Head(context.Context) (uint64, error) { panic("a mistake") }
+
+// TestPanic: a panic is not swallowed: it ends Run, and so the process.
+func TestPanic(t *testing.T) {
+	ended := make(chan any)
+	go func() {
+		defer func() { ended <- recover() }()
+		New(Config{Source: "127.0.0.1:1", Log: panickingLog{newFakeLog(0)}, pace: quick}).Run(t.Context())
+	}()
+	select {
+	case p := <-ended:
+		if p != "a mistake" {
+			t.Errorf("Run has ended with %v, want the panic", p)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("Run has not ended")
 	}
 }
 
