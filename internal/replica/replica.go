@@ -120,7 +120,7 @@ func (r *Replica) Run(ctx context.Context) {
 		if stop, stopped := errors.AsType[*stopError](err); stopped {
 			r.refused(stop)
 		} else {
-			if r.state.wasConnected(began) {
+			if r.state.gotOn(began, tries.longest) {
 				tries.again()
 			}
 			wait = tries.next()

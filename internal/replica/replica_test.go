@@ -281,8 +281,13 @@ func TestFull(t *testing.T) {
 	source := serve(t, newFakeLog(20))
 	copied := newFakeLog(0)
 	copied.fails = fmt.Errorf("%w: %w", engine.ErrNotStored, errTest)
-	r := follow(t, source.addr, copied, nil)
+	var log logged
+	r := follow(t, source.addr, copied, func(c *Config) {
+		c.Logger, c.Connect.MaxBackoff = zerolog.New(&log), time.Second
+	})
 	await(t, "the error", func() bool { return strings.Contains(r.Status().Error, errTest.Error()) })
+	// The source is asked less and less often: it sends everything each time.
+	await(t, "a longer wait", func() bool { return strings.Contains(log.String(), `"again":16,`) })
 	copied.mu.Lock()
 	copied.fails = nil
 	copied.mu.Unlock()

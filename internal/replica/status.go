@@ -35,6 +35,7 @@ type state struct {
 	mu        sync.Mutex
 	connected bool
 	since     time.Time // when it last became connected
+	from      uint64    // the head here at that time
 	stopped   string
 	problem   string
 	source    uint64 // the head of the source, as it last said
@@ -59,7 +60,7 @@ func (s *state) connect(source, durable uint64, hangUp func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.connected, s.stopped, s.problem, s.hangUp = true, "", "", hangUp
-	s.since, s.source, s.durable, s.mark = time.Now(), source, durable, mark{}
+	s.since, s.from, s.source, s.durable, s.mark = time.Now(), durable, source, durable, mark{}
 	s.note(source)
 }
 
@@ -79,11 +80,13 @@ func (s *state) stop(why string) {
 	s.connected, s.problem, s.stopped, s.hangUp = false, "", why, nil
 }
 
-// wasConnected reports whether the source has been followed after began.
-func (s *state) wasConnected(began time.Time) bool {
+// gotOn reports whether a connection after began was of use: something was stored, or it held
+// for the time long. One that ends at once because the disk is full is not: the source would send
+// the same again and again.
+func (s *state) gotOn(began time.Time, long time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.since.After(began)
+	return s.since.After(began) && (s.durable > s.from || time.Since(s.since) >= long)
 }
 
 // heard notes that the source has at least this head now.
