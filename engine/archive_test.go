@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"tcp-log-server/segment"
 )
 
@@ -178,6 +180,54 @@ func TestKeepLocalStays(t *testing.T) {
 			sameEntries(t, readAll(t, l), all)
 		})
 	}
+}
+
+// TestKeepLocalComparesAgain: a comparison counts for a while only. While segments are held for
+// longer, the archive may lose its copy of the one that is to go next.
+func TestKeepLocalComparesAgain(t *testing.T) {
+	a := newFakeArchive()
+	a.down = true
+	l := openKeep(t, keepConfig(t, a))
+	e := l.disk.evictor
+	e.within = 50 * time.Millisecond
+	hold, err := segment.Hold(l.disk.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hold.Close()
+	a.set(func() { a.down = false })
+	all := padded(1, 300)
+	mustAppend(t, l, all...)
+	settled(t, l)
+	eventually(t, "a segment compared for too long", func() bool { s := e.same.Load(); return s != nil && time.Since(s.at) > e.within })
+	a.set(func() { clear(a.files) })
+	hold.Close()
+	keptDown(t, l)
+	sameEntries(t, readAll(t, l), all)
+}
+
+// TestKeepLocalSaysOnce: why a segment stays is logged once, however often its removal is tried.
+func TestKeepLocalSaysOnce(t *testing.T) {
+	a := newFakeArchive()
+	c := keepConfig(t, a)
+	log := &events{}
+	c.Logger = zerolog.New(log)
+	l := openKeep(t, c)
+	dir := filepath.Join(c.Data, segment.ArchiveName+".tmp")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mustAppend(t, l, padded(1, 300)...)
+	eventually(t, "the removal tried", func() bool { return log.have(`"evict"`) })
+	mustAppend(t, l, padded(301, 600)...)
+	settled(t, l)
+	if n := log.count(`"event":"evict"`); n != 1 {
+		t.Errorf("it is logged %d times", n)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	keptDown(t, l)
 }
 
 // TestKeepLocalUnlinkFails: when a segment cannot be removed, it and all after it stay, and

@@ -27,22 +27,32 @@ const (
 	// have yet, or cannot give back, is compared again.
 	evictRetryMin = time.Second
 	evictRetryMax = time.Minute
+	// evictWithin is how long after it was compared a segment may still go. Later, as after a long
+	// hold, the archive may have lost its copy.
+	evictWithin = 10 * time.Minute
 )
 
 // evictor compares segments with their archived copies.
 type evictor struct {
 	d    *disk
 	asks chan *segment.Segment // from the settler: the one to compare
-	// same is the first index of the segment that the archive was last found to have. The
-	// settler is told by ready.
-	same  atomic.Uint64
-	ready chan struct{}
-	asked uint64 // the first index of what the settler has asked for
-	held  bool   // the settler has logged that a segment stays
+	// same is the segment that the archive was last found to have. The settler is told by ready.
+	same   atomic.Pointer[sameAs]
+	ready  chan struct{}
+	within time.Duration // evictWithin, less in tests
+	asked  uint64        // the first index of what the settler has asked for
+	told   string        // why a segment stays, as the settler has last logged it
+}
+
+// sameAs is the result of a comparison: the archive had the segment that begins with the index
+// first, at that time.
+type sameAs struct {
+	first uint64
+	at    time.Time
 }
 
 func newEvictor(d *disk) *evictor {
-	return &evictor{d: d, asks: make(chan *segment.Segment, 1), ready: make(chan struct{}, 1)}
+	return &evictor{d: d, asks: make(chan *segment.Segment, 1), ready: make(chan struct{}, 1), within: evictWithin}
 }
 
 // run compares until the store closes.
@@ -59,7 +69,7 @@ func (e *evictor) run() {
 			if !e.compare(ctx, seg) {
 				continue
 			}
-			e.same.Store(seg.Header.First)
+			e.same.Store(&sameAs{seg.Header.First, time.Now()})
 			select {
 			case e.ready <- struct{}{}:
 			default:
@@ -122,14 +132,9 @@ func (s *settler) evictFirst() (removed bool) {
 	if note, err := segment.ReadArchived(s.d.cfg.Data); err == nil && !s.d.archived.claimed(note) {
 		return false // the archive has not been claimed for this directory yet
 	}
-	if e.same.Load() != first {
-		if e.asked != first {
-			select {
-			case e.asks <- seg:
-				e.asked = first
-			default: // it is still at the one before
-			}
-		}
+	same := e.same.Load()
+	if same == nil || same.first != first {
+		e.ask(seg)
 		return false
 	}
 	end, held, err := segment.BeginRemoval(s.d.dir)
@@ -141,22 +146,45 @@ func (s *settler) evictFirst() (removed bool) {
 		return false // it is opened again before anything more is settled
 	}
 	if err := s.d.match(first, last, true); err != nil {
-		if !e.held {
-			e.held = true
-			s.d.log.Error().Err(err).Str("event", "evict").Str("segment", filepath.Base(seg.Path)).
-				Msg("a segment stays, as do those after it; stop the server and run `tcp-log-server fsck " + s.d.cfg.Data + "`")
-		}
+		e.stays(seg, err, "a segment stays, as do those after it; stop the server and run `tcp-log-server fsck "+s.d.cfg.Data+"`")
+		return false
+	}
+	if time.Since(same.at) > e.within {
+		e.same.Store(nil)
+		e.asked = 0
+		e.ask(seg)
 		return false
 	}
 	if err := s.d.archived.add(s.d.cfg.Data, first, last); err != nil {
-		s.d.log.Error().Err(err).Str("event", "evict").Str("file", segment.ArchiveName).Msg("no segment is removed, since it cannot be noted that the archive has it")
+		e.stays(seg, err, "no segment is removed, since "+segment.ArchiveName+" cannot say that the archive has it")
 		return false
 	}
 	if !s.take(seg, "evicted") {
 		return false
 	}
+	e.told = ""
 	s.d.archived.evicted.Add(1)
 	return true
+}
+
+// ask has seg compared, unless it is already. The settler calls it.
+func (e *evictor) ask(seg *segment.Segment) {
+	if e.asked == seg.Header.First {
+		return
+	}
+	select {
+	case e.asks <- seg:
+		e.asked = seg.Header.First
+	default: // it is still at the one before
+	}
+}
+
+// stays logs why seg stays, unless that has been logged. The settler calls it.
+func (e *evictor) stays(seg *segment.Segment, err error, msg string) {
+	if text := err.Error(); text != e.told {
+		e.told = text
+		e.d.log.Error().Err(err).Str("event", "evict").Str("segment", filepath.Base(seg.Path)).Msg(msg)
+	}
 }
 
 // overfull reports whether the directory has more bytes of sealed segments than it is to keep.

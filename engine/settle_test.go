@@ -277,10 +277,12 @@ func (e *events) Write(b []byte) (int, error) {
 	return e.all.Write(b)
 }
 
-func (e *events) have(text string) bool {
+func (e *events) have(text string) bool { return e.count(text) > 0 }
+
+func (e *events) count(text string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return strings.Contains(e.all.String(), text)
+	return strings.Count(e.all.String(), text)
 }
 
 // TestRemovalThatFails: when a segment cannot be removed, none after it is.
