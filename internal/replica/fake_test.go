@@ -298,7 +298,7 @@ func batchLine(index uint64, run []entry) []byte {
 			body = append(append(body, e.text...), '\n')
 		}
 	}
-	h := header{Index: index, Count: len(run), Time: time.UnixMicro(run[0].time).UTC(), Size: len(body), Lost: run[0].lost, Sum: fmt.Sprintf("%08x", segment.Checksum(body))}
+	h := header{Index: index, Count: len(run), Time: time.UnixMicro(run[0].time).UTC(), Size: len(body), Lost: run[0].lost, Sum: sum(segment.Checksum(body))}
 	line, _ := json.Marshal(map[string]header{"batch": h})
 	return append(append(line, '\n'), body...)
 }

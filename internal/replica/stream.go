@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"slices"
-	"strconv"
 	"time"
 
 	"tcp-log-server/appends"
@@ -61,16 +60,6 @@ func (s *stream) line() ([]byte, error) {
 	return line, err
 }
 
-// header is what begins a batch.
-type header struct {
-	Index uint64    `json:"index"`
-	Count int       `json:"count"`
-	Time  time.Time `json:"time"`
-	Size  int       `json:"size"`
-	Sum   string    `json:"sum"`
-	Lost  bool      `json:"lost"`
-}
-
 // said is a line of the source.
 type said struct {
 	Batch       *header      `json:"batch"`
@@ -102,6 +91,9 @@ func (s *stream) message() (m said, err error) {
 	line, err := s.line()
 	if err != nil {
 		return m, err
+	}
+	if h, ok := parseHeader(line); ok {
+		return said{Batch: &h}, nil
 	}
 	if err := json.Unmarshal(line, &m); err != nil {
 		return m, fmt.Errorf("%w: %.100q", errProtocol, line)
@@ -143,17 +135,12 @@ func (s *stream) verified(h *header) (b engine.ReplicaBatch, err error) {
 	if _, err := io.ReadFull(s.in, s.body); err != nil {
 		return b, fmt.Errorf("within a batch: %w", err)
 	}
-	if sum := fmt.Sprintf("%08x", segment.Checksum(s.body)); !h.Lost && sum != h.Sum {
-		return b, fmt.Errorf("entry %d: the batch has arrived damaged: its checksum is %s, want %s", h.Index, sum, h.Sum)
+	if sum := sum(segment.Checksum(s.body)); !h.Lost && sum != h.Sum {
+		return b, fmt.Errorf("entry %d: the batch has arrived damaged: its checksum is %08x, want %08x", h.Index, sum, h.Sum)
 	}
 	if n := bytes.Count(s.body, []byte("\n")); !h.Lost && (n != h.Count || s.body[h.Size-1] != '\n') {
 		return b, fmt.Errorf("%w: entry %d: a batch of %d entries has %d lines", errProtocol, h.Index, h.Count, n)
 	}
 	s.next += uint64(h.Count)
 	return engine.ReplicaBatch{Entries: s.body, Count: h.Count, Time: h.Time.UnixMicro(), Lost: h.Lost}, nil
-}
-
-// appendDurable appends the line that tells the source how far the replica's log is durable.
-func appendDurable(b []byte, through uint64) []byte {
-	return append(strconv.AppendUint(append(b, `{"durable":`...), through, 10), "}\n"...)
 }
