@@ -36,9 +36,14 @@ func FirstEpoch() Epochs { return Epochs{{Number: 1, First: 1}} }
 func (e Epochs) Current() appends.Epoch { return e[len(e)-1] }
 
 // Begin is e with an epoch added that begins with the index first. Its number is greater than
-// that of any epoch of e, and greater than after.
+// that of any epoch of e, and greater than after. Epochs that begin later than first are left out:
+// a replica that was fenced knows of them before it has got there.
 func (e Epochs) Begin(first, after uint64) (Epochs, error) {
-	all := append(slices.Clip(e), appends.Epoch{Number: max(e.Current().Number, after) + 1, First: first})
+	number := max(e.Current().Number, after) + 1
+	for len(e) > 1 && e.Current().First > first {
+		e = e[:len(e)-1]
+	}
+	all := append(slices.Clip(e), appends.Epoch{Number: number, First: first})
 	return all, all.Check()
 }
 

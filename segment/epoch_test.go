@@ -34,8 +34,11 @@ func TestEpochsFile(t *testing.T) {
 	if got, want := string(readFile(t, path)), "2 101\n7 101\n8 18446744073709551615\n"; got != want {
 		t.Errorf("the file is %q, want %q", got, want)
 	}
-	if _, err := e.Begin(5, 0); err == nil {
-		t.Error("an epoch began before the one before it")
+	if next, err := e.Begin(5, 0); err != nil || next.String() != "[[1,1],[9,5]]" {
+		t.Errorf("before all epochs but the first begins %s, %v", next, err)
+	}
+	if next, err := e.Begin(0, 0); err == nil {
+		t.Errorf("an epoch began before the first: %s", next)
 	}
 	if err := WriteEpochs(dir, Epochs{{Number: 2, First: 1}}); err == nil {
 		t.Error("epochs without the first were written")
