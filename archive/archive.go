@@ -107,8 +107,9 @@ func (a *Archive) find(index uint64) int {
 	return sort.Search(len(a.parts), func(i int) bool { return a.parts[i].first > index }) - 1
 }
 
-// complete says why the archive is not one chain of segments from index 1 on, by names alone.
-func (a *Archive) complete() error {
+// Complete says why the archive is not one chain of segments from index 1 on, by names alone: then
+// it may have had entries after the head.
+func (a *Archive) Complete() error {
 	if a.damage != nil {
 		return a.damage
 	}

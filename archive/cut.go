@@ -27,11 +27,11 @@ func (r *restore) cut(p part, path string) (part, error) {
 	if p.sealed() {
 		footer, err := fileFooter(f, p)
 		if err != nil {
-			return p, r.wrong(p, err)
+			return p, r.wrong(p, p.size, err)
 		}
 		end = int64(footer.Table)
 	}
-	_, err = segment.ScanBatches(f, r.a.path(p.key()), end, func(off int64, h segment.BatchHeader, entries []byte) error {
+	scan, err := segment.ScanBatches(f, r.a.path(p.key()), end, func(off int64, h segment.BatchHeader, entries []byte) error {
 		if h.Last() < r.head {
 			return nil
 		}
@@ -51,9 +51,9 @@ func (r *restore) cut(p part, path string) (part, error) {
 	})
 	switch {
 	case err == nil:
-		return p, r.wrong(p, fmt.Errorf("%w: the batches end before index %d", ErrDamaged, r.head))
+		return p, r.wrong(p, scan.End, fmt.Errorf("%w: the batches end before index %d", ErrDamaged, r.head))
 	case err != found && damaged(err):
-		return p, r.wrong(p, err)
+		return p, r.wrong(p, scan.End, err)
 	case err != found:
 		return p, err
 	}
@@ -69,9 +69,14 @@ func (r *restore) cut(p part, path string) (part, error) {
 		increments: []Increment{{First: p.first, End: size, Last: r.head, Sum: last.Sum}}}, err
 }
 
-// wrong says which object is damaged.
-func (r *restore) wrong(p part, err error) error {
-	return fmt.Errorf("%s: %w; `tcp-log-server fsck %s` says more", r.a.path(p.key()), err, r.a.b)
+// wrong says which object is damaged: the one with the byte at offset of the segment p.
+func (r *restore) wrong(p part, offset int64, err error) error {
+	if d := (*segment.DamageError)(nil); errors.As(err, &d) {
+		d.Path = r.a.path(p.keyAt(d.Offset))
+	} else {
+		err = fmt.Errorf("%s: %w", r.a.path(p.keyAt(offset)), err)
+	}
+	return fmt.Errorf("%w; `tcp-log-server fsck %s` says more", err, r.a.b)
 }
 
 // fileFooter reads the footer of a sealed segment from a file.

@@ -84,6 +84,16 @@ func (p part) key() string {
 	return p.increments[len(p.increments)-1].Key()
 }
 
+// keyAt names the object that has the byte at offset of the segment, or would have it.
+func (p part) keyAt(offset int64) string {
+	for _, i := range p.increments {
+		if offset < i.End {
+			return i.Key()
+		}
+	}
+	return p.key()
+}
+
 // open returns the increments of the segment from first on that continue one another, from
 // its header on: of several ways the one that leads furthest.
 func (l *listing) open(first uint64) (way []Increment) {

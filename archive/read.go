@@ -161,7 +161,7 @@ func (r *partReader) walk(s *stream) error {
 		}
 		why := p.Damage
 		if why != nil {
-			why = &segment.DamageError{Path: r.a.path(r.p.key()), Offset: p.Offset, First: p.First, Last: p.Last, Err: why}
+			why = &segment.DamageError{Path: r.a.path(r.p.keyAt(p.Offset)), Offset: p.Offset, First: p.First, Last: p.Last, Err: why}
 		}
 		return r.batch(p.First, p.Last, p.Entries, p.Time, p.Lost, why)
 	})
@@ -251,7 +251,7 @@ func (a *Archive) firstTime(ctx context.Context, p part) (int64, error) {
 	}
 	h, err := segment.ParseBatchHeader(b)
 	if err != nil {
-		return 0, &segment.DamageError{Path: a.path(p.key()), Offset: segment.HeaderSize, First: p.first, Err: err}
+		return 0, &segment.DamageError{Path: a.path(p.keyAt(segment.HeaderSize)), Offset: segment.HeaderSize, First: p.first, Err: err}
 	}
 	return h.Time, nil
 }

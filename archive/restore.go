@@ -109,7 +109,7 @@ type restore struct {
 
 // choose decides which entries to restore.
 func (r *restore) choose() error {
-	if err := r.a.complete(); err != nil {
+	if err := r.a.Complete(); err != nil {
 		return fmt.Errorf("%w; `tcp-log-server fsck %s` says more", err, r.a.b)
 	}
 	r.head = r.a.Head()

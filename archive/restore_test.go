@@ -277,10 +277,13 @@ func TestDamage(t *testing.T) {
 			}
 			must(t, do())
 			a, err := Open(context.Background(), b)
-			errs := int64(0)
+			errs, named := int64(0), what == "removed"
 			if err == nil {
-				sum, cerr := a.Check(context.Background(), CheckOptions{})
+				sum, cerr := a.Check(context.Background(), CheckOptions{OnFinding: func(f fsck.Finding) { named = named || f.File == objectPath(b, key) }})
 				errs, err = sum.Errors, cerr
+			}
+			if !named {
+				t.Errorf("%s %s: the check does not name it", key, what)
 			}
 			if err != nil || errs == 0 {
 				t.Errorf("%s %s: the check finds %d errors, %v", key, what, errs, err)

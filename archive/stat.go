@@ -38,5 +38,5 @@ func (a *Archive) Stat(ctx context.Context) (Stat, error) {
 			return s, err
 		}
 	}
-	return s, a.complete()
+	return s, a.Complete()
 }

@@ -51,9 +51,9 @@ func (v *verifier) sumText() string {
 	return hex.EncodeToString(v.digest.Sum(nil))
 }
 
-// bad makes a finding of the part p.
+// bad makes a finding of the object that has the byte at offset of the part p.
 func (v *verifier) bad(kind fsck.Kind, p part, offset int64, first, last uint64, err error) {
-	v.find(fsck.Finding{Kind: kind, File: v.path(p.key()), Offset: offset, First: first, Last: last, Message: err.Error()})
+	v.find(fsck.Finding{Kind: kind, File: v.path(p.keyAt(offset)), Offset: offset, First: first, Last: last, Message: err.Error()})
 }
 
 // missing counts the entries from the next one through last as damaged.
@@ -175,7 +175,7 @@ func (v *verifier) piece(p part, piece segment.Piece) {
 		v.bad(fsck.BatchDamaged, p, piece.Offset, piece.First, piece.Last, piece.Damage)
 		v.missing(piece.Last)
 	case piece.Lost:
-		v.find(fsck.Finding{Kind: fsck.EntryLost, File: v.path(p.key()), Offset: piece.Offset, First: piece.First, Last: piece.Last, Message: "recorded as lost"})
+		v.find(fsck.Finding{Kind: fsck.EntryLost, File: v.path(p.keyAt(piece.Offset)), Offset: piece.Offset, First: piece.First, Last: piece.Last, Message: "recorded as lost"})
 		v.lost += piece.Last - piece.First + 1
 		for ; v.next <= piece.Last; v.next++ {
 			v.hashed(segment.Hash{})
@@ -222,7 +222,7 @@ func (v *verifier) batch(p part, piece segment.Piece) {
 		case rec.Lost(): // a repair gave up what the archive still has
 		case rec.Hash != hash, rec.Size != uint32(n), rec.Time != piece.Time:
 			v.find(fsck.Finding{Kind: fsck.RecordMismatch, File: v.path(v.index.key()), First: v.next, Last: v.next, Want: hash.String(), Got: rec.Hash.String(),
-				Message: fmt.Sprintf("the record is not that of the entry in %s", p.key())})
+				Message: fmt.Sprintf("the record is not that of the entry in %s", p.keyAt(piece.Offset))})
 			v.wrong()
 		}
 		v.hashed(hash)

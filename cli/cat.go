@@ -62,7 +62,11 @@ func cat(ctx context.Context, cmd *cli.Command) error {
 		if err != nil {
 			return err
 		}
-		return show(ctx, cmd, directorySource{log, log.Read, dir}, chosen, form, nil)
+		err = show(ctx, cmd, directorySource{log, log.Read, dir}, chosen, form, nil)
+		if damage := log.Complete(); err == nil && damage != nil && chosen.through > log.Head() {
+			err = cli.Exit(fmt.Sprintf("cat: there may be entries after %d: %v; run `tcp-log-server fsck %s` for details", log.Head(), damage, dir), ExitDamaged)
+		}
+		return err
 	}
 	log, dir, err := openDirectories(ctx, cmd, dir)
 	if err != nil {

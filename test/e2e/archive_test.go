@@ -102,3 +102,32 @@ func TestDocumentedArchive(t *testing.T) {
 		t.Errorf("after the new server has ended: %+v", r)
 	}
 }
+
+// TestCatOfAnArchiveThatLacksAnObject: what is after a hole is not left out without a word.
+func TestCatOfAnArchiveThatLacksAnObject(t *testing.T) {
+	dir := t.TempDir()
+	bucket := filepath.Join(dir, "bucket")
+	if err := os.Mkdir(bucket, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	url := "file://" + filepath.ToSlash(bucket)
+	for range 3 { // each archives one entry when it stops
+		d := start(t, "DATA="+filepath.Join(dir, "log"), "ARCHIVE="+url)
+		talk(t, d.addr, `{"id":"1","entry":{}}`+"\n")
+		d.stop(t, syscall.SIGTERM)
+	}
+	objects, err := filepath.Glob(filepath.Join(bucket, "open", "*"))
+	if err != nil || len(objects) != 3 {
+		t.Fatalf("the archive has %v, %v, want three increments", objects, err)
+	}
+	if err := os.Remove(objects[1]); err != nil {
+		t.Fatal(err)
+	}
+	const first = `{"index":1,"entry":{}}` + "\n"
+	if r := play(t, nil, "", "cat", url); r.code != 2 || r.out != first || !strings.Contains(r.err, filepath.Base(objects[2])) || !strings.Contains(r.err, "fsck "+url) {
+		t.Errorf("without the second of three increments: %+v", r)
+	}
+	if r := play(t, nil, "", "cat", "--through", "1", url); r.code != 0 || r.out != first {
+		t.Errorf("the first entry alone: %+v", r)
+	}
+}
