@@ -27,6 +27,7 @@ type standing struct {
 	epochs  atomic.Pointer[segment.Epochs]
 	fenced  atomic.Pointer[segment.Fenced] // nil if it is not
 	source  string                         // "" if the log is no replica
+	heard   uint64                         // Epoch in REPLICA
 }
 
 // loadStanding reads what the log in config's directory is. It refuses a replica that is
@@ -48,6 +49,7 @@ func loadStanding(config Config) (*standing, error) {
 	if replica.Source != "" && config.ReplicaOf == "" {
 		return nil, fmt.Errorf("%s is a replica of %s: run it with `tcp-log-server replica`, or make it a log of its own by `tcp-log-server promote %s`", config.Data, replica.Source, config.Data)
 	}
+	s.heard = replica.Epoch
 	if s.epochs.Store(&epochs); fenced.Epoch > 0 {
 		s.fenced.Store(&fenced)
 		s.written = true
@@ -63,7 +65,7 @@ func (s *standing) mark() error {
 	if now, err := segment.ReadReplica(s.data); err == nil && now.Source == s.source {
 		return nil
 	}
-	return segment.WriteReplica(s.data, segment.Replica{Source: s.source})
+	return segment.WriteReplica(s.data, segment.Replica{Source: s.source, Epoch: s.heard})
 }
 
 // refusesAppends is why the log takes no appends of its own, nil if it does.
@@ -102,9 +104,14 @@ func (l *Log) Fenced() (epoch uint64, by string) {
 	return 0, ""
 }
 
+// fenceAhead is how many epochs ahead of a log another copy of it can be.
+const fenceAhead = 1 << 32
+
 // Fence has the log refuse appends from now on, with ErrFenced, because somebody, of whom by
 // says who it is, knows of an epoch of this log that is later than its own. A batch that is
 // being committed is still stored. Reads go on, and Failed is not closed.
+//
+// An epoch that no log gets to is refused: nobody could follow this one once it is promoted after that.
 //
 // When Fence returns nil it is on disk, and so holds after a restart too. After an error it
 // holds until then.
@@ -114,6 +121,8 @@ func (l *Log) Fence(epoch uint64, by string) error {
 	defer s.mu.Unlock()
 	if now := s.epochs.Load().Current().Number; epoch <= now {
 		return fmt.Errorf("a fence for epoch %d: the log is in epoch %d itself", epoch, now)
+	} else if epoch-now > fenceAhead {
+		return fmt.Errorf("a fence for epoch %d: the log is in epoch %d, and nobody promotes it so often", epoch, now)
 	}
 	if before := s.fenced.Load(); before != nil && before.Epoch >= epoch && s.written {
 		return nil
@@ -128,6 +137,28 @@ func (l *Log) Fence(epoch uint64, by string) error {
 		}
 	}
 	s.written = true
+	return nil
+}
+
+// SourceEpoch has a replica record durably that its source is in the epoch with that number, to
+// which the replica itself may get much later. Promoted before that, it begins a still later one,
+// for which its source can be fenced.
+func (l *Log) SourceEpoch(number uint64) error {
+	s := l.standing
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.source == "" {
+		return errors.New("only a replica has a source")
+	}
+	if number <= max(s.heard, s.epochs.Load().Current().Number) {
+		return nil
+	}
+	if s.data != "" {
+		if err := segment.WriteReplica(s.data, segment.Replica{Source: s.source, Epoch: number}); err != nil {
+			return err
+		}
+	}
+	s.heard = number
 	return nil
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,6 +90,9 @@ func TestFence(t *testing.T) {
 	mustAppend(t, l, "[1]", "[2]")
 	if err := l.Fence(1, "x"); err == nil {
 		t.Error("a log in epoch 1 was fenced for epoch 1")
+	}
+	if err := l.Fence(math.MaxInt64, "x"); err == nil {
+		t.Error("a log was fenced for an epoch after which there is none")
 	}
 	if epoch, _ := l.Fenced(); epoch != 0 {
 		t.Errorf("the log is fenced for epoch %d", epoch)
@@ -230,6 +234,32 @@ func TestSetEpochs(t *testing.T) {
 	plain := openLog(t, testConfig(t))
 	if err := plain.SetEpochs(epochsOf(1, 1, 2, 3)); err == nil {
 		t.Error("a log of its own took over epochs")
+	}
+}
+
+// TestSourceEpoch: a replica that is promoted before it has got to the epoch of its source begins a
+// later one, by whichever address it knows its source.
+func TestSourceEpoch(t *testing.T) {
+	t.Parallel()
+	c := replicaConfig(t, someStore)
+	for _, address := range []string{"a:1", "b:1"} {
+		c.ReplicaOf = address
+		l := openLog(t, c)
+		for _, number := range []uint64{1, 4, 3} {
+			if err := l.SourceEpoch(number); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.Close()
+		if r, err := segment.ReadReplica(c.Data); err != nil || r != (segment.Replica{Source: address, Epoch: 4}) {
+			t.Errorf("REPLICA says %+v, %v", r, err)
+		}
+	}
+	mustPromote(t, &c)
+	l := openLog(t, c)
+	wantEpochs(t, l, 1, 1, 5, 1)
+	if err := l.SourceEpoch(9); err == nil {
+		t.Error("a log of its own has a source")
 	}
 }
 

@@ -82,9 +82,9 @@ func whatIsThere(config Config) (p Promotion, err error) {
 // promote ends what keeps the log from taking appends of its own, once it is in an epoch that
 // no other copy has.
 func (s *standing) promote(head uint64) (appends.Epoch, error) {
-	after := uint64(0)
+	after := s.heard
 	if f := s.fenced.Load(); f != nil {
-		after = f.Epoch
+		after = max(after, f.Epoch)
 	}
 	epochs, err := s.epochs.Load().Begin(head+1, after)
 	if err == nil {

@@ -50,6 +50,9 @@ func TestPromote(t *testing.T) {
 		{"a replica that has not reached an epoch that it knows", replica, func(t *testing.T, c *Config) {
 			mustWrite(t, c, "EPOCH", "2 2\n3 31\n")
 		}, nil, "", []uint64{1, 1, 2, 2, 4, 3}},
+		{"a replica whose source is in a later epoch", replica, func(t *testing.T, c *Config) {
+			mustWrite(t, c, "REPLICA", `{"source":"other:1","epoch":4}`)
+		}, nil, "", []uint64{1, 1, 5, 3}},
 		{"a replica that is fenced", replica, func(t *testing.T, c *Config) {
 			mustWrite(t, c, "FENCED", `{"epoch":6}`)
 		}, nil, "", []uint64{1, 1, 7, 3}},

@@ -139,7 +139,8 @@ func WriteEpochs(data string, e Epochs) error {
 // Replica is what the file REPLICA says: that the log is a copy of another, which stores what
 // its source does and nothing else. The zero Replica, of no source, stands for no file.
 type Replica struct {
-	Source string `json:"source"` // its address, without secrets
+	Source string `json:"source"`          // its address, without secrets
+	Epoch  uint64 `json:"epoch,omitempty"` // a later one than the log has got to, in which its source was; 0 for none
 }
 
 // ReadReplica reads the file REPLICA in the log's directory. The error wraps ErrDamaged where

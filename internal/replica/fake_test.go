@@ -36,6 +36,7 @@ type fakeLog struct {
 	store   string
 	entries []entry
 	epochs  []appends.Epoch
+	heard   uint64 // the epoch that the source is in
 	fence   uint64
 	fails   error         // what Replicate returns instead of storing
 	slow    chan struct{} // if not nil, Replicate takes one for each call
@@ -131,6 +132,13 @@ func (l *fakeLog) Epochs() []appends.Epoch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]appends.Epoch(nil), l.epochs...)
+}
+
+func (l *fakeLog) SourceEpoch(number uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.heard = number
+	return nil
 }
 
 func (l *fakeLog) SetEpochs(epochs []appends.Epoch) error {

@@ -21,6 +21,9 @@ type Log interface {
 	Digest(ctx context.Context, from, through uint64) (appends.Digest, error)
 	// Epochs returns the epochs that the log knows, oldest first.
 	Epochs() []appends.Epoch
+	// SourceEpoch records durably that the source is in the epoch with that number, so that a
+	// promotion begins a later one, also if the log has not got there.
+	SourceEpoch(number uint64) error
 	// SetEpochs records durably that the log has these epochs, which begin with its own, and
 	// ends a fence for one of them.
 	SetEpochs(epochs []appends.Epoch) error

@@ -306,6 +306,9 @@ func TestEpochs(t *testing.T) {
 	if got, want := fmt.Sprint(copied.Epochs()), "[{1 1} {2 6} {3 6}]"; got != want {
 		t.Errorf("the replica has the epochs %s, want %s", got, want)
 	}
+	if copied.heard != 7 {
+		t.Errorf("the replica knows that its source is in epoch %d, want 7: a promotion would begin one that the source has", copied.heard)
+	}
 	source.add(1)
 	awaitCopy(t, r, source.fakeLog, copied)
 	if got, want := fmt.Sprint(copied.Epochs()), fmt.Sprint(source.Epochs()); got != want {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tcp-log-server/client"
+	"tcp-log-server/segment"
 )
 
 // dial connects to the source. The connection closes when ctx ends.
@@ -119,6 +120,9 @@ func (r *Replica) converse(ctx context.Context) error {
 		return err
 	}
 	if err := r.mayFollow(ctx, answer, head); err != nil {
+		return err
+	}
+	if err := r.config.Log.SourceEpoch(segment.Epochs(answer.epochs()).Current().Number); err != nil {
 		return err
 	}
 	r.state.connect(answer.Head, head, func() { cancel(errDiffer) })
