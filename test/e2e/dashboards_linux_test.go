@@ -3,8 +3,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,24 +12,13 @@ import (
 	"testing"
 )
 
-// exported is what a fresh server with an archive exports: the names of its series, and
+// exported is what a fresh replica with an archive exports: the names of its series, and
 // which values each label has; labels of a histogram's bounds are left out.
 func exported(t *testing.T) (names map[string]bool, labels map[string][]string) {
 	t.Helper()
-	d := launch(t, "DATA="+filepath.Join(t.TempDir(), "data"), "ARCHIVE=file://"+t.TempDir(), "METRICS=127.0.0.1:0")
-	e := d.event(t, "metrics")
-	d.event(t, "listening")
-	res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%v/metrics", e["port"]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, text := startCopies(t).ask(t, "/metrics")
 	names, labels = make(map[string]bool), make(map[string][]string)
-	for _, m := range regexp.MustCompile(`(?m)^([a-z_]+)(?:\{(.*)\})? [-+0-9.eINaf]+$`).FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^([a-z_]+)(?:\{(.*)\})? [-+0-9.eINaf]+$`).FindAllStringSubmatch(text, -1) {
 		names[m[1]] = true
 		for _, label := range regexp.MustCompile(`(\w+)="([^"]*)"`).FindAllStringSubmatch(m[2], -1) {
 			labels[label[1]] = append(labels[label[1]], label[2])

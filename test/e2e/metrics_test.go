@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -27,7 +28,25 @@ type watched struct {
 // startWatched starts the server with METRICS, and settings beyond that.
 func startWatched(t *testing.T, settings ...string) *watched {
 	t.Helper()
-	w := &watched{daemon: launch(t, append(settings, "METRICS=127.0.0.1:0")...)}
+	return watch(t, launch(t, append(settings, "METRICS=127.0.0.1:0")...))
+}
+
+// startCopies starts a replica with an archive, which has all metrics there are.
+func startCopies(t *testing.T) *watched {
+	t.Helper()
+	source := start(t, "DATA=memory")
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return watch(t, launchBy(t, exec.Command(path, "replica", source.addr), "METRICS=127.0.0.1:0",
+		"DATA="+filepath.Join(t.TempDir(), "data"), "ARCHIVE=file://"+filepath.ToSlash(t.TempDir()), "ARCHIVE_KEEP_LOCAL=1GiB"))
+}
+
+// watch waits until d, a server with METRICS, listens.
+func watch(t *testing.T, d *daemon) *watched {
+	t.Helper()
+	w := &watched{daemon: d}
 	w.metrics = fmt.Sprintf("http://127.0.0.1:%v", w.event(t, "metrics")["port"])
 	w.addr = fmt.Sprintf("127.0.0.1:%v", w.event(t, "listening")["port"])
 	return w
@@ -300,7 +319,7 @@ func TestRefusedWatchSettings(t *testing.T) {
 // TestMetricsTable holds the table of metrics in docs/OPERATIONS.md to what the
 // server shows.
 func TestMetricsTable(t *testing.T) {
-	_, page := startWatched(t, "DATA="+filepath.Join(t.TempDir(), "data"), "ARCHIVE=file://"+filepath.ToSlash(t.TempDir()), "ARCHIVE_KEEP_LOCAL=1GiB").ask(t, "/metrics")
+	_, page := startCopies(t).ask(t, "/metrics")
 	help := make(map[string]string)
 	var want strings.Builder
 	want.WriteString("| metric | type | |\n|---|---|---|\n")
