@@ -57,6 +57,7 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 			if (own !== question) return;
 			element.classList.add("failed");
 			says.textContent = `no histogram: ${error.message}`;
+			wanted = true;
 		} finally {
 			if (own === question) {
 				question = null;
@@ -97,8 +98,8 @@ export function histogram(element, {fetchCounts, onSelect, onClear}) {
 			bars: bars.join(""),
 			picked: all ? bars.slice(...all).join("") : "",
 			base: `M0 ${HEIGHT + 0.5}H${width}`,
-			// At the end of its microsecond: that of the last entry is in the last bucket.
-			mark: marked >= since && marked <= until ? `M${x(marked + 0.001) + 0.5} 0V${HEIGHT}` : "",
+			// At the end of its microsecond, in doubles up to 1.22 µs long.
+			mark: marked >= since && marked <= until ? `M${x(Math.min(until, marked + 0.0013)) + 0.5} 0V${HEIGHT}` : "",
 		};
 		for (const name in shapes) paths[name].setAttribute("d", shapes[name]);
 		paths.bars.classList.toggle("rest", Boolean(all));
