@@ -70,6 +70,9 @@ func (k *Keeper) claim(ctx context.Context) error {
 			return err
 		}
 		k.owner, k.claimed, k.looked = newest+1, true, time.Now()
+		if len(k.lost(k.files())) == 0 {
+			k.publish(0) // there may be nothing to upload for long
+		}
 		for _, n := range l.owners {
 			_ = k.Bucket.Delete(ctx, ownerKey(n)) // those that stay do no harm
 		}

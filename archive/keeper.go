@@ -58,6 +58,7 @@ type Keeper struct {
 	// an archive.
 	written bool
 	run     string // id of this start
+	began   time.Time
 
 	stopping chan struct{}
 	done     chan struct{}
@@ -88,7 +89,7 @@ func New(config Config) *Keeper {
 		config.Every = DefaultEvery
 	}
 	config.Dirs = config.Dirs.WithDefaults()
-	return &Keeper{Config: config, run: randomID(), stopping: make(chan struct{}), done: make(chan struct{}), open: make(map[uint64]Increment), indexNext: 1}
+	return &Keeper{Config: config, run: randomID(), began: time.Now(), stopping: make(chan struct{}), done: make(chan struct{}), open: make(map[uint64]Increment), indexNext: 1}
 }
 
 func randomID() string {

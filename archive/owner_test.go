@@ -72,6 +72,31 @@ func TestADirectoryTakesAnArchiveOver(t *testing.T) {
 }
 
 // TestALogThatHasGoneAnotherWayIsRefused makes two logs of one that differ after entry 60.
+// A start tells at once how far the archive is, also if there is nothing to upload. Where the bucket
+// has lost a segment, that is only once it is there again.
+func TestAStartKnowsHowFarTheArchiveIs(t *testing.T) {
+	const head = 300
+	l, dir := archivedLog(t, head)
+	b := openBucket(t, dir)
+	k, err := starts(t, l, Config{Bucket: b, Every: time.Hour})
+	must(t, err)
+	if s := k.Stats(); s.Through != head || s.Entries != 0 || !k.Holds(head) {
+		t.Errorf("after a start: %+v, want everything through %d", s, head)
+	}
+	k.Stop(context.Background())
+	must(t, b.Delete(context.Background(), SegmentKey(l.Segments()[1].Header.First)))
+	k = newKeeper(l, b)
+	must(t, k.remember())
+	must(t, k.claim(context.Background()))
+	if s := k.Stats(); s.Through != 0 || s.Entries == 0 || s.Seconds > 60 {
+		t.Errorf("without a segment: %+v, want nothing before it is there", s)
+	}
+	must(t, k.round(context.Background()))
+	if s := k.Stats(); s.Through != head {
+		t.Errorf("once it is there again: %+v", s)
+	}
+}
+
 func TestALogThatHasGoneAnotherWayIsRefused(t *testing.T) {
 	for _, entries := range []uint64{61, 75, 100, 200} {
 		l := openLog(t, filepath.Join(t.TempDir(), "data"), nil)

@@ -41,11 +41,9 @@ func (k *Keeper) round(ctx context.Context) error {
 	if err := k.putEpoch(ctx); err != nil {
 		return err
 	}
-	for _, s := range segs { // in the middle, where an object has been lost
-		if s.Sealed && s.Last <= k.sealedEnd && !k.sealed[s.First] {
-			if err := k.putSealed(ctx, s); err != nil {
-				return err
-			}
+	for _, s := range k.lost(segs) {
+		if err := k.putSealed(ctx, s); err != nil {
+			return err
 		}
 	}
 	k.publish(0)
@@ -110,6 +108,16 @@ func (k *Keeper) files() (files []*segment.File) {
 		files = append(files, s.File())
 	}
 	return files
+}
+
+// lost are the segments whose objects the bucket has lost, and it has some after them.
+func (k *Keeper) lost(segs []*segment.File) (lost []*segment.File) {
+	for _, s := range segs {
+		if s.Sealed && s.Last <= k.sealedEnd && !k.sealed[s.First] {
+			lost = append(lost, s)
+		}
+	}
+	return lost
 }
 
 // isNew reports whether there is anything to upload.

@@ -13,7 +13,7 @@ type Stats struct {
 	Through uint64 // index of the last entry in the bucket
 	// Entries, Bytes and Seconds are how far the bucket is behind the log: the entries after
 	// Through, their bytes in segments, and at most how long ago the first of them was
-	// stored.
+	// stored; as long as nothing is known of the bucket, how long ago the server was started.
 	Entries uint64
 	Bytes   int64
 	Seconds float64
@@ -61,7 +61,11 @@ func (k *Keeper) Stats() Stats {
 		}
 	}
 	if s.Entries > 0 {
-		s.Seconds = max(time.Since(k.state.covered).Seconds(), 0)
+		covered := k.state.covered
+		if covered.IsZero() {
+			covered = k.began
+		}
+		s.Seconds = max(time.Since(covered).Seconds(), 0)
 	}
 	return s
 }
