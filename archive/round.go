@@ -31,7 +31,6 @@ func (k *Keeper) round(ctx context.Context) error {
 	began := time.Now()
 	segs := k.files()
 	if !k.isNew(segs) && time.Since(k.looked) < lookEvery {
-		k.publish(0)
 		k.complete(began)
 		return nil
 	}
