@@ -106,6 +106,9 @@ func TestPutThroughFaults(t *testing.T) {
 					key := fmt.Sprintf("put/%s-%s-%d-%v", name, f.name, i, create)
 					content := buckettest.Content(uint64(i), s.size)
 					fails := 2
+					if testing.Short() {
+						fails = 1
+					}
 					b.First(fails, f.fault, match)
 					if err := put(t.Context(), b, key, content, create); err != nil {
 						t.Errorf("%s: %v", key, err)
