@@ -58,6 +58,12 @@ const (
 	copyBuffer = 256 << 10
 )
 
+// Unfinished reports whether dir is what an interrupted Restore has left.
+func Unfinished(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, stageName, planName))
+	return err == nil
+}
+
 // Restore makes a log of what the archive in b holds. The directory is a log only once
 // everything in it has been verified and is durable: until then the server refuses it, and
 // the same call goes on where the last one ended.

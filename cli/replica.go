@@ -21,18 +21,23 @@ func replicaCommand() *cli.Command {
 			"the same time, verified. Clients can read and follow as at SOURCE; appends are refused.\n" +
 			"It goes on by itself when either side has been restarted or the connection was lost.\n\n" +
 			"--data may be a new directory, a backup of SOURCE's log, or what an earlier run of\n" +
-			"this command has left. Whatever differs from SOURCE's log is refused.\n\n" +
+			"this command has left. With --from, a new one begins as what an archive of the log\n" +
+			"has. Whatever differs from SOURCE's log is refused.\n\n" +
 			"To make a replica a log of its own, stop it and run `tcp-log-server promote`.\n\n" +
 			"SOURCE is host:port, or host for port 8089.\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server replica log.example.com --data /var/lib/replica\n" +
 			"   tcp-log-server replica log.example.com --source-tls-ca ca.pem \\\n" +
 			"      --source-token-file token --port 9000\n" +
+			"   tcp-log-server replica log.example.com --from s3://backups/log\n" +
 			"   tcp-log-server stat :9000              # how far it is behind\n\n" +
 			"Exit codes: 0 stopped by a signal, 1 failed, 16 wrong usage.",
 		ArgsUsage: "SOURCE",
 		Flags: slices.Concat(
-			[]cli.Flag{&cli.StringFlag{Name: "name", Sources: variable("NAME"), Usage: "`name` of this replica at SOURCE, where each needs its own (default: the host's)"}},
+			[]cli.Flag{
+				&cli.StringFlag{Name: "name", Sources: variable("NAME"), Usage: "`name` of this replica at SOURCE, where each needs its own (default: the host's)"},
+				&cli.StringFlag{Name: "from", Sources: variable("FROM"), Usage: "`URL` of an archive of the log, from which a new --data begins: s3://bucket/prefix or file:///path"},
+			},
 			connectFlagsFor("source-", "SOURCE", "SOURCE"),
 			settings(),
 		),
@@ -57,7 +62,7 @@ func runReplica(ctx context.Context, cmd *cli.Command) error {
 
 // replicaSettings is what the flags say about the source. Its error is a daemon.ConfigError.
 func replicaSettings(cmd *cli.Command) (r *daemon.Source, err error) {
-	r = &daemon.Source{Name: cmd.String("name")}
+	r = &daemon.Source{Name: cmd.String("name"), From: cmd.String("from")}
 	if r.Name == "" {
 		if r.Name, err = os.Hostname(); err != nil {
 			return nil, daemon.ConfigError(fmt.Sprintf("name: the host has none (%v): set one", err))

@@ -269,6 +269,9 @@ func (c *Config) shown() map[string]any {
 	}
 	if c.Source != nil {
 		shown["name"], shown["source-tls"] = c.Source.Name, c.Source.Connect.TLS != nil
+		if c.Source.From != "" {
+			shown["from"] = c.Source.From
+		}
 	}
 	return shown
 }

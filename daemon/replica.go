@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"tcp-log-server/appends"
+	"tcp-log-server/archive"
 	"tcp-log-server/client"
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/bucket"
 	"tcp-log-server/internal/replica"
 	"tcp-log-server/segment"
 )
@@ -22,6 +25,9 @@ type Source struct {
 	Connect client.Options
 	// Name is what the source calls this replica. Each replica of a source needs its own.
 	Name string
+	// From is the URL of an archive of the same log, or empty. If Data has no log yet, it begins
+	// as what the archive has, so that the source has to send the rest only.
+	From string
 }
 
 // ReplicaStatus says in a Stat how a replica is doing.
@@ -44,6 +50,10 @@ func (c *Config) validateReplica() error {
 		return ConfigError("a replica cannot keep its log in memory: set data to a directory")
 	case len(c.Source.Name) > maxReplicaName:
 		return ConfigError(fmt.Sprintf("name has %d bytes, want %d at most", len(c.Source.Name), maxReplicaName))
+	case c.Source.From != "" && !bucket.IsURL(c.Source.From):
+		return ConfigError(fmt.Sprintf("from is %q, want the URL of an archive: s3://bucket/prefix or file:///path", c.Source.From))
+	case c.Source.From != "" && c.WAL != "":
+		return ConfigError("from: what an archive has goes into data, the index too: leave wal out")
 	}
 	return nil
 }
@@ -62,16 +72,16 @@ func (d *daemon) replicaConfig() replica.Config {
 func (d *daemon) prepareReplica(ctx context.Context, config *engine.Config) error {
 	source := d.config.Source.Addr
 	config.ReplicaOf = source
+	if err := d.beginFromArchive(ctx); err != nil {
+		return err
+	}
 	if d.config.hasLog() {
 		return nil
 	}
 	waiting := ""
 	store, err := replica.AwaitStore(ctx, d.replicaConfig(), func(err error) {
 		text := fmt.Sprintf("waiting for %s to say which log this is to be a replica of: %v", source, err)
-		d.manager.waiting(text)
-		if d.exporter != nil {
-			d.exporter.Waiting(text)
-		}
+		d.waitFor(text)
 		if text != waiting {
 			waiting = text
 			d.logger.Warn().Err(err).Str("event", "waiting").Str("source", source).
@@ -85,6 +95,44 @@ func (d *daemon) prepareReplica(ctx context.Context, config *engine.Config) erro
 	if config.Store, ok = segment.ParseStoreID(store); !ok {
 		return fmt.Errorf("%s says that its log is %q, want 32 hexadecimal digits", source, store)
 	}
+	return nil
+}
+
+// waitFor has systemd and /readyz say what the daemon waits for before it can be ready.
+func (d *daemon) waitFor(what string) {
+	d.manager.waiting(what)
+	if d.exporter != nil {
+		d.exporter.Waiting(what)
+	}
+}
+
+// beginFromArchive makes the log of a replica that has none yet of what the archive has, if there
+// is one to begin from.
+func (d *daemon) beginFromArchive(ctx context.Context) error {
+	url := d.config.Source.From
+	if url == "" || d.config.hasLog() && !archive.Unfinished(d.config.Data) {
+		return nil
+	}
+	d.logger.Info().Str("event", "restoring").Str("from", url).Msg("restoring what the archive has")
+	b, err := bucket.Open(ctx, url, bucket.Options{})
+	if err != nil {
+		return fmt.Errorf("from: %w", err)
+	}
+	var shown time.Time
+	got, err := archive.Restore(ctx, b, archive.RestoreConfig{Dir: d.config.Data, Progress: func(done, total int64) {
+		if now := time.Now(); now.Sub(shown) >= time.Second {
+			shown = now
+			d.waitFor(fmt.Sprintf("restoring what %s has: %d of %d MiB", url, done>>20, total>>20))
+		}
+	}})
+	if errors.Is(err, archive.ErrNothing) {
+		return nil // the source has all of it
+	}
+	if err != nil {
+		return fmt.Errorf("from: %w", err)
+	}
+	d.logger.Info().Str("event", "restored").Uint64("head", got.Head).Dur("took", got.Took).
+		Msg("restored what the archive has; the rest comes from the source")
 	return nil
 }
 

@@ -420,9 +420,11 @@ func TestReplicaTLS(t *testing.T) {
 // TestReplicaSettings: what cannot be is refused before anything is done.
 func TestReplicaSettings(t *testing.T) {
 	for says, change := range map[string]func(*Config){
-		"the source is empty":                     func(c *Config) { c.Source.Addr = "" },
-		"a replica cannot keep its log in memory": func(c *Config) { c.Data = engine.Memory },
-		"name has 300 bytes, want 255 at most":    func(c *Config) { c.Source.Name = strings.Repeat("x", 300) },
+		"the source is empty":                      func(c *Config) { c.Source.Addr = "" },
+		"a replica cannot keep its log in memory":  func(c *Config) { c.Data = engine.Memory },
+		`from is "backups", want the URL`:          func(c *Config) { c.Source.From = "backups" },
+		"from: what an archive has goes into data": func(c *Config) { c.Source.From, c.WAL = "file:///tmp", "/tmp" },
+		"name has 300 bytes, want 255 at most":     func(c *Config) { c.Source.Name = strings.Repeat("x", 300) },
 	} {
 		config := copyConfig(t, "127.0.0.1:1")
 		change(&config)

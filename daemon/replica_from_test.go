@@ -1,0 +1,95 @@
+package daemon
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tcp-log-server/archive"
+	"tcp-log-server/client"
+	"tcp-log-server/internal/bucket"
+)
+
+// archivedSource is a source with n entries, all of which are in its archive, and the archive's URL.
+func archivedSource(t *testing.T, n int) (source *running, url string) {
+	t.Helper()
+	config := sourceConfig(t)
+	config.segmentSize = 4 << 10
+	config.Archive, config.ArchiveEvery = "file://"+filepath.ToSlash(t.TempDir()), time.Second
+	source = run(t, config)
+	fillSome(t, dialed(t, source.addr, client.Options{}), n)
+	eventually(t, "the archive to have everything", func() bool {
+		a := statAt(t, source.addr, client.Options{}).Archive
+		return a != nil && a.Through == uint64(n) && a.Error == ""
+	})
+	return source, config.Archive
+}
+
+// interruptRestore leaves in data what a restore leaves that ends at its first segment.
+func interruptRestore(t *testing.T, url, data string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	b, err := bucket.Open(ctx, url, bucket.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = archive.Restore(ctx, b, archive.RestoreConfig{Dir: data, Progress: func(int64, int64) { cancel() }})
+	if err == nil || !archive.Unfinished(data) {
+		t.Fatalf("the restore was not interrupted: %v", err)
+	}
+}
+
+// TestReplicaFromArchive: a new replica begins as what an archive has, also where getting that was
+// interrupted, and from then on needs no archive.
+func TestReplicaFromArchive(t *testing.T) {
+	source, url := archivedSource(t, 300)
+	for name, prepare := range map[string]func(data string){
+		"new":         func(string) {},
+		"interrupted": func(data string) { interruptRestore(t, url, data) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			copying := copyConfig(t, source.addr)
+			copying.Source.From = url
+			prepare(copying.Data)
+			copied := run(t, copying)
+			sameLogs(t, source.addr, copied.addr, client.Options{})
+			if s := statAt(t, copied.addr, client.Options{}); s.Appends.Entries > 0 {
+				t.Errorf("the source has sent %d entries that the archive has", s.Appends.Entries)
+			}
+			if err := copied.stop(); err != nil {
+				t.Fatal(err)
+			}
+			copying.Source.From = "file://" + filepath.ToSlash(filepath.Join(t.TempDir(), "gone"))
+			copied = run(t, copying)
+			sameLogs(t, source.addr, copied.addr, client.Options{})
+		})
+	}
+	t.Run("of another log", func(t *testing.T) {
+		_, other := archivedSource(t, 5)
+		copying := copyConfig(t, source.addr)
+		copying.Source.From = other
+		copied := run(t, copying)
+		eventually(t, "the replica to stop", func() bool {
+			return strings.Contains(statAt(t, copied.addr, client.Options{}).Replica.Stopped, "this one is ")
+		})
+	})
+	t.Run("gone", func(t *testing.T) {
+		copying := copyConfig(t, source.addr)
+		copying.Source.From = "file://" + filepath.ToSlash(filepath.Join(t.TempDir(), "gone"))
+		if err := Run(t.Context(), copying); err == nil || !strings.HasPrefix(err.Error(), "from: ") {
+			t.Errorf("Run returns %v, want why there is no archive", err)
+		}
+	})
+}
+
+// TestReplicaFromNothing: if the archive has no entry yet, the replica gets all from its source.
+func TestReplicaFromNothing(t *testing.T) {
+	source, url := archivedSource(t, 0)
+	fillSome(t, dialed(t, source.addr, client.Options{}), 3)
+	copying := copyConfig(t, source.addr)
+	copying.Source.From = url
+	sameLogs(t, source.addr, run(t, copying).addr, client.Options{})
+}
