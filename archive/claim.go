@@ -115,6 +115,13 @@ func (k *Keeper) begin(ctx context.Context, l *listing) error {
 	if n := len(l.segments) + len(l.increments) + len(l.owners); n > 0 {
 		return fmt.Errorf("%s %w: it has %d objects of an archive and no %s that says of which log; name another prefix", k.Bucket, ErrOther, n, logKey)
 	}
+	note, err := segment.ReadArchived(k.Dirs.Data)
+	if err != nil {
+		return err
+	}
+	if note.Through > 0 {
+		return fmt.Errorf("%w in %s, and entries of this log through %d are only there: is it mounted, and the right one?", ErrNoArchive, k.Bucket, note.Through)
+	}
 	if k.written {
 		// As far as anyone can tell, it is the share that is not mounted, or the wrong service.
 		return fmt.Errorf("%w in %s, and there has been one: if it is gone for good, stop the server, remove %s and start it to begin another",

@@ -188,8 +188,17 @@ func TestAnArchiveThatIsGoneIsNotBegunAgain(t *testing.T) {
 	b := openBucket(t, dir) // an empty directory, as where a share is not mounted
 	k, err := starts(t, l, Config{Bucket: b, Every: time.Millisecond})
 	must(t, err)
-	if s := k.Stats(); s.Error == "" || s.Through != 0 {
+	if s := k.Stats(); s.Error == "" || s.Through != 0 || s.Entries != 50 || s.Seconds > 60 {
 		t.Errorf("the archive is gone, and it is %+v", s)
+	}
+	k.Stop(context.Background())
+	note, err := segment.ReadArchived(l.dir)
+	must(t, err)
+	must(t, segment.WriteArchived(l.dir, note.Add(1, 10)))
+	k, err = starts(t, l, Config{Bucket: b, Every: time.Millisecond})
+	must(t, err)
+	if s := k.Stats(); !strings.Contains(s.Error, "through 10 are only there") || strings.Contains(s.Error, "remove") {
+		t.Errorf("the archive is gone with the only copy of entries, and it is %+v", s)
 	}
 	k.Stop(context.Background())
 	must(t, os.Remove(filepath.Join(l.dir, segment.ArchiveName)))

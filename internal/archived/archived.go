@@ -136,7 +136,7 @@ func (a *Archive) through(i int) uint64 {
 	return math.MaxUint64
 }
 
-// list learns once which segments the archive has. Those that are archived later are added as
+// list learns once which segments the archive has, as soon as it has any. Those that are archived later are added as
 // they are compared.
 func (a *Archive) list(ctx context.Context) error {
 	select {
@@ -160,6 +160,9 @@ func (a *Archive) list(ctx context.Context) error {
 	defer a.mu.Unlock()
 	for first, size := range a.sizes {
 		sizes[first] = size // compared meanwhile
+	}
+	if len(sizes) == 0 { // it had those that are gone here: this is another directory or bucket
+		return unavailable(fmt.Errorf("%s has no segments: is it mounted, and the right one?", a.bucket))
 	}
 	a.sizes, a.listed = sizes, true
 	a.firsts = a.firsts[:0]

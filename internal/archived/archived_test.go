@@ -114,6 +114,24 @@ func TestOpen(t *testing.T) {
 
 // TestContents: many readers read three times what the cache holds, in order and at random, and
 // what they read is right.
+// TestOpenInAnEmptyBucket: where nothing is, most likely nothing is mounted. Once it is, its
+// segments are found.
+func TestOpenInAnEmptyBucket(t *testing.T) {
+	b, err := bucket.Open(t.Context(), "file://"+filepath.ToSlash(t.TempDir()), bucket.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := New(Config{Bucket: b, Cache: filepath.Join(t.TempDir(), CacheName), CacheSize: DefaultCache})
+	defer a.Close()
+	if _, err := a.Open(t.Context(), 1); !errors.Is(err, engine.ErrUnavailable) || errors.Is(err, segment.ErrDamaged) {
+		t.Errorf("a bucket without segments: %v", err)
+	}
+	buckettest.Put(t, b, archive.SegmentKey(1), []byte("segment"))
+	if s := open(t, a, 1); s.First() != 1 {
+		t.Errorf("the segment of entry 1 is that of %d", s.First())
+	}
+}
+
 func TestContents(t *testing.T) {
 	a, _, contents := newTest(t, 5*blockSize)
 	var readers sync.WaitGroup
