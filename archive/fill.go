@@ -165,12 +165,32 @@ func (r *restore) verifyFile(v *verifier, p part, path string) error {
 	return r.ctx.Err()
 }
 
+// has reports whether an earlier restore has downloaded the segment p. What it has left may not be
+// on the disk: in its place a power cut can leave a file of the same size with other bytes, which
+// must not pass for damage of the archive.
+func (r *restore) has(p part, path string) bool {
+	if !p.sealed() || r.head < p.last {
+		return false
+	}
+	f, err := segment.OpenRegular(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	fi, err := f.Stat()
+	if err != nil || fi.Size() != p.size {
+		return false
+	}
+	_, _, err = checkSealed(f, path, p.first)
+	return err == nil
+}
+
 // fetch downloads a segment, unless an earlier restore has, and makes it durable.
 func (r *restore) fetch(ctx context.Context, p part, c *counter) error {
 	path := r.staged(p)
-	if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() && fi.Size() == p.size && !(r.head < p.last) {
+	if r.has(p, path) {
 		c.add(p.size)
-		return nil // it is verified all the same
+		return nil
 	}
 	if err := r.step("segment"); err != nil {
 		return err

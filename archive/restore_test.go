@@ -223,6 +223,30 @@ func TestASegmentIsRemovedOnlyOnceItIsArchived(t *testing.T) {
 	}
 }
 
+// TestARestoreGoesOnAfterAPowerCut leaves zeros in a segment that an interrupted restore has
+// downloaded: the next one downloads it again, and does not call the archive damaged.
+func TestARestoreGoesOnAfterAPowerCut(t *testing.T) {
+	_, dir := archivedLog(t, 150)
+	b := openBucket(t, dir)
+	to := filepath.Join(t.TempDir(), "restored")
+	_, err := Restore(context.Background(), b, RestoreConfig{Dir: to, step: func(name string) error {
+		if name == "commit" {
+			return errKilled
+		}
+		return nil
+	}})
+	if !errors.Is(err, errKilled) {
+		t.Fatal(err)
+	}
+	path := filepath.Join(to, "incoming", "segments", segment.Name(1))
+	fi, err := os.Stat(path)
+	must(t, err)
+	must(t, os.WriteFile(path, make([]byte, fi.Size()), 0o600))
+	if res, _ := restored(t, b, RestoreConfig{Dir: to}); res.Head != 150 {
+		t.Errorf("restored through %d, want 150", res.Head)
+	}
+}
+
 // TestDamage damages each object of an archive in several ways.
 func TestDamage(t *testing.T) {
 	dir := t.TempDir()
