@@ -371,6 +371,35 @@ func TestDifference(t *testing.T) {
 	awaitCopy(t, r, source.fakeLog, copied)
 }
 
+// TestDifferenceMended: an entry that differed, and does no more when it is looked at again, is no
+// reason to stop.
+func TestDifferenceMended(t *testing.T) {
+	source := serve(t, newFakeLog(20))
+	copied := newFakeLog(20)
+	copied.entries[4].text = `{"n":0}`
+	var r *Replica
+	mend := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		r.state.mu.Lock()
+		found := r.state.differ > 0
+		r.state.mu.Unlock()
+		if found {
+			copied.mu.Lock()
+			copied.entries[4].text = `{"n":5}`
+			copied.mu.Unlock()
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}
+	r = New(Config{Source: source.addr, Name: "copy", Log: copied, pace: quick, Connect: client.Options{
+		DialContext: mend, MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond,
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { r.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	awaitCopy(t, r, source.fakeLog, copied)
+}
+
 // TestSilence: a source that says nothing is given up, and so is one that does not answer.
 func TestSilence(t *testing.T) {
 	source := serve(t, newFakeLog(20))

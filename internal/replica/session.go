@@ -93,9 +93,11 @@ func AwaitStore(ctx context.Context, config Config, onRetry func(error)) (store 
 func (r *Replica) follow(ctx context.Context) error {
 	err := r.converse(ctx)
 	if errors.Is(err, errDiffer) {
-		return r.differs(ctx)
+		if stop := r.differs(ctx); stop != nil {
+			return stop
+		}
 	}
-	return err
+	return err // the entry may have been mended since
 }
 
 // converse is follow, except that it returns errDiffer if the comparison has ended the conversation.
