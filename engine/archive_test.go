@@ -430,7 +430,7 @@ func TestArchiveNeeded(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(c); !errors.Is(err, ErrDamaged) {
+	if _, err := Open(c); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), path+" is missing") {
 		t.Errorf("opened without the file: %v", err)
 	}
 	if err := os.WriteFile(path, b, 0o600); err != nil {

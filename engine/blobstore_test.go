@@ -422,6 +422,8 @@ func TestBlobStoreUnmarked(t *testing.T) {
 		if l, err := engine.Open(c); err == nil {
 			t.Error("opened without the blobs of its entries")
 			l.Close()
+		} else if !strings.Contains(err.Error(), "is the share mounted?") {
+			t.Errorf("refused with %v", err)
 		}
 		full.mark = nil // the mark alone is lost
 		c.BlobStore = full

@@ -226,7 +226,14 @@ func (d *disk) probeRun(first, last uint64) error {
 			return nil // where it cannot be told, reads tell
 		}
 	}
-	return &segment.DamageError{Path: d.dir, First: first, Last: last, Err: fmt.Errorf("%w: a segment is missing, and the entries have no blobs either", ErrDamaged)}
+	err := fmt.Errorf("%w: a segment is missing, and the entries have no blobs either", ErrDamaged)
+	switch {
+	case d.remote():
+		err = fmt.Errorf("%w: a segment is missing, and %s has no blobs of the entries: is it the store of this log, and is the share mounted?", ErrDamaged, d.blobs)
+	case d.archived.note.Load().URL == "":
+		err = fmt.Errorf("%w; if an archive has them, %s is missing, which says so", err, filepath.Join(d.cfg.Data, segment.ArchiveName))
+	}
+	return &segment.DamageError{Path: d.dir, First: first, Last: last, Err: err}
 }
 
 // openBlobs opens the directory of blobs and counts them where that matters. Those in another
