@@ -145,6 +145,12 @@ func (c *Config) Validate() error {
 	switch {
 	case c.Data == "":
 		return ConfigError(`data is empty, want a directory, or "memory" to keep nothing`)
+	case likeURL(c.Data):
+		return ConfigError(fmt.Sprintf("data is %q, want a directory: only an archive and blobs can be in a bucket", c.Data))
+	case likeURL(c.WAL):
+		return ConfigError(fmt.Sprintf("wal is %q, want a directory: only an archive and blobs can be in a bucket", c.WAL))
+	case likeURL(c.Blobs) && !bucket.IsURL(c.Blobs):
+		return ConfigError(fmt.Sprintf("blobs is %q, want a directory, or the URL of a bucket: s3://bucket/prefix or file:///path", c.Blobs))
 	case c.Host == "" && c.Listener == nil:
 		return ConfigError("host is empty, want an address: 127.0.0.1, or 0.0.0.0 for all")
 	case c.Listener == nil && (strings.Contains(c.Host, "/") || hostErr != nil && strings.ContainsAny(c.Host, "[]")):
@@ -286,3 +292,8 @@ func (c *Config) maxConnections() int {
 
 // tlsVersion is a version of TLS as the setting has it: 1.3.
 func tlsVersion(version uint16) string { return strings.TrimPrefix(tls.VersionName(version), "TLS ") }
+
+// likeURL reports whether s is meant as a URL: as a path it would be a directory `s3:` or `file:`.
+func likeURL(s string) bool {
+	return strings.HasPrefix(s, "s3:") || strings.HasPrefix(s, "file:") || strings.Contains(s, "://")
+}

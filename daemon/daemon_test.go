@@ -195,12 +195,15 @@ func TestStatSettings(t *testing.T) {
 // TestValidate: a wrong setting is a ConfigError that names it, and nothing is created.
 func TestValidate(t *testing.T) {
 	for says, change := range map[string]func(c *Config){
-		"port is 65536":         func(c *Config) { c.Port = 65536 },
-		"loose-max is -2":       func(c *Config) { c.LooseMax = -2 },
-		"max-entry is 0":        func(c *Config) { c.MaxEntry = 0 },
-		"max-connections is -1": func(c *Config) { c.MaxConnections = -1 },
-		"host is empty":         func(c *Config) { c.Host = "" },
-		"data is empty":         func(c *Config) { c.Data = "" },
+		"port is 65536":             func(c *Config) { c.Port = 65536 },
+		"loose-max is -2":           func(c *Config) { c.LooseMax = -2 },
+		"max-entry is 0":            func(c *Config) { c.MaxEntry = 0 },
+		"max-connections is -1":     func(c *Config) { c.MaxConnections = -1 },
+		"host is empty":             func(c *Config) { c.Host = "" },
+		"data is empty":             func(c *Config) { c.Data = "" },
+		`data is "s3://bucket/log"`: func(c *Config) { c.Data = "s3://bucket/log" },
+		`blobs is "file:blobs", want a directory, or the URL`:                                    func(c *Config) { c.Blobs = "file:blobs" },
+		`blobs is "http://bucket"`:                                                               func(c *Config) { c.Blobs = "http://bucket" },
 		`host is "localhost:9", want a host without a port: set host to localhost and port to 9`: func(c *Config) { c.Host = "localhost:9" },
 		`host is "[::1]:9", want a host without a port: set host to ::1 and port to 9`:           func(c *Config) { c.Host = "[::1]:9" },
 		`host is "[::1]", want an address alone`:                                                 func(c *Config) { c.Host = "[::1]" },
@@ -214,10 +217,10 @@ func TestValidate(t *testing.T) {
 		`metrics is "9100"`:                                                                      func(c *Config) { c.Metrics = "9100" },
 		"pprof needs metrics":                                                                    func(c *Config) { c.Pprof = true },
 		"anyone who can reach 0.0.0.0 co":                                                        func(c *Config) { c.Host = "0.0.0.0" },
-		"anyone who can reach 0.0.0.0:9100 could read metrics: set METRICS=127.0.0.1:9100": func(c *Config) { c.Metrics = "0.0.0.0:9100" },
-		"anyone who can reach :9100 could":                                                 func(c *Config) { c.Metrics = ":9100" },
-		"anyone who can reach [::]:1 could":                                                func(c *Config) { c.Metrics = "[::]:1" },
-		"anyone who can reach 0.0.0.0:1 could read metrics and dumps":                      func(c *Config) { c.Metrics, c.Pprof = "0.0.0.0:1", true },
+		"anyone who can reach 0.0.0.0:9100 could read metrics: set METRICS=127.0.0.1:9100":       func(c *Config) { c.Metrics = "0.0.0.0:9100" },
+		"anyone who can reach :9100 could":                                                       func(c *Config) { c.Metrics = ":9100" },
+		"anyone who can reach [::]:1 could":                                                      func(c *Config) { c.Metrics = "[::]:1" },
+		"anyone who can reach 0.0.0.0:1 could read metrics and dumps":                            func(c *Config) { c.Metrics, c.Pprof = "0.0.0.0:1", true },
 		"anyone who can reach 0.0.0.0:2 could": func(c *Config) { // tokens do not guard metrics
 			c.Metrics, c.Tokens = "0.0.0.0:2", "tokens"
 		},
