@@ -82,7 +82,7 @@ func TestBlobsOutages(t *testing.T) {
 	}
 	// What is in blobs alone is right, or is not sent.
 	for name, f := range map[string]buckettest.Fault{
-		"other bytes": {Kind: buckettest.SpoilResponse, At: 12},
+		"other bytes": {Kind: buckettest.SpoilResponse, At: 9},
 		"cut bodies":  {Kind: buckettest.CutResponse, At: 12},
 		"a denial":    buckettest.Denied,
 	} {
