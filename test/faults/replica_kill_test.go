@@ -22,7 +22,7 @@ func replicaRounds(t testing.TB) int {
 	t.Helper()
 	s := os.Getenv("REPLICA_ROUNDS")
 	if s == "" {
-		return 12
+		return 6
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 {
@@ -33,7 +33,7 @@ func replicaRounds(t testing.TB) int {
 
 // seriesRounds is how many kills one source and one replica live through before the source is
 // thrown away.
-const seriesRounds = 6
+const seriesRounds = 3
 
 // TestReplicaKill kills the source, the replica, and the connection between them under load, over
 // and over. In the end the source is killed and thrown away, and the replica is promoted. With
@@ -78,7 +78,10 @@ func replicaSeries(t *testing.T, rounds int, sync bool) {
 		r := h.start(t, source.addr, killLoad)
 		eventually(t, "the first acknowledgement", func() bool { return h.acks.Load() > before || source.gone() })
 		for range 1 + rand.IntN(3) {
-			moment(150 * time.Millisecond)
+			// Or the replica would never get far enough for its promotion to show anything.
+			had := link.durable.Load()
+			eventually(t, "the replica to store more", func() bool { return link.durable.Load() > had || source.gone() })
+			moment(50 * time.Millisecond)
 			switch rand.IntN(3) {
 			case 0:
 				kills["replica"]++
