@@ -37,7 +37,8 @@ test:
 # except for the tests in which goroutines share the log. -count=1 because keeping a result
 # takes go test minutes where a test has opened so many files.
 test-long:
-	$(GO) test -count=1 -timeout 30m ./backup ./engine ./fsck ./segment
+	$(GO) test -count=1 -timeout 30m ./backup ./fsck ./segment
+	$(GO) test -count=1 -timeout 30m ./engine -run 'Model|Concurrent' # in a short run all others are whole
 	$(GO) test -count=1 -timeout 30m ./test/e2e -run 'TestBackupKilled|TestImportOriginal|TestKill|TestOriginalGeneration|TestRenameModule'
 	$(GO) test -count=1 $(RACE) -timeout 30m ./backup ./engine ./fsck -run 'Concurrent|Beside|OnceModel'
 
