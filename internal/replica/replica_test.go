@@ -17,6 +17,7 @@ import (
 	"tcp-log-server/appends"
 	"tcp-log-server/client"
 	"tcp-log-server/engine"
+	"tcp-log-server/segment"
 )
 
 func TestFollow(t *testing.T) {
@@ -134,6 +135,61 @@ func TestSpoiled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestClaimedSize: a source that announces the largest batch and sends little of it costs little.
+func TestClaimedSize(t *testing.T) {
+	near, far := net.Pipe()
+	defer near.Close()
+	go func() {
+		defer far.Close()
+		fmt.Fprintf(far, `{"batch":{"index":1,"count":2,"time":"2026-11-28T09:00:00Z","size":%d,"sum":"00000000"}}`+"\n{}\n", segment.MaxBody)
+	}()
+	s := newStream(near, time.Minute, 1)
+	if _, _, err := s.batch(); err == nil || !strings.Contains(err.Error(), "within a batch") {
+		t.Errorf("the batch ends with %v", err)
+	}
+	if got := cap(s.body); got > 4*lineMax {
+		t.Errorf("it took %d bytes", got)
+	}
+}
+
+// TestSourceGone: what has arrived when the source is lost is stored, though it waited for the disk.
+func TestSourceGone(t *testing.T) {
+	for range 8 {
+		source := serve(t, newFakeLog(20))
+		source.spoil = func(line []byte) []byte {
+			if bytes.HasPrefix(line, []byte(`{"head"`)) {
+				return []byte("the end\n")
+			}
+			return line
+		}
+		copied := newFakeLog(0)
+		copied.slow = make(chan struct{})
+		r := New(Config{Source: source.addr, Log: copied, pace: quick, Connect: client.Options{
+			DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
+				nc, err := net.Dial(network, addr)
+				return &endingConn{Conn: nc, ends: sync.OnceFunc(func() { close(copied.slow) })}, err
+			},
+		}})
+		if err := r.follow(t.Context()); !errors.Is(err, errProtocol) {
+			t.Fatalf("the conversation ends with %v", err)
+		}
+		if got, want := copied.text(), source.text(); got != want {
+			t.Fatalf("the replica has %s, want %s", got, want)
+		}
+	}
+}
+
+// endingConn tells when it is closed.
+type endingConn struct {
+	net.Conn
+	ends func()
+}
+
+func (c *endingConn) Close() error {
+	c.ends()
+	return c.Conn.Close()
 }
 
 // logged is a log that tests look into.

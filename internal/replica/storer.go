@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -104,7 +105,7 @@ func (s *storer) take(taken gathered) gathered {
 	return taken
 }
 
-// run stores what is put until ctx ends, and tells the source how far it is durable: at once, after
+// run stores what is put until ctx ends, what was received before that too, and tells the source how far it is durable: at once, after
 // each time it has stored something, and now and then so that the source knows that it is there.
 func (s *storer) run(ctx context.Context) error {
 	alive := time.NewTicker(s.replica.pace.durable)
@@ -113,16 +114,20 @@ func (s *storer) run(ctx context.Context) error {
 		return err
 	}
 	var taken gathered
+	var gone error // why the source cannot be told anything: what it has sent can still be read
 	for {
-		if err := s.tell(); err != nil {
-			return err
+		if gone == nil {
+			gone = s.tell()
+		}
+		if errors.Is(gone, os.ErrDeadlineExceeded) {
+			return gone
 		}
 		select {
 		case <-s.wake:
 		case <-alive.C:
 			continue
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return s.last(ctx)
 		}
 		taken.reset()
 		taken = s.take(taken)
@@ -130,6 +135,19 @@ func (s *storer) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// last stores what has arrived when the conversation has ended, and returns why that was: the source
+// may not come back, and it is all that is left of it. But nothing is stored after a difference.
+func (s *storer) last(ctx context.Context) error {
+	why := context.Cause(ctx)
+	if !errors.Is(why, errDiffer) {
+		taken := s.take(gathered{})
+		if err := s.store(taken.all()); err != nil {
+			return err
+		}
+	}
+	return why
 }
 
 // tell tells the source how far the log is durable.

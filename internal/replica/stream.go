@@ -131,8 +131,7 @@ func (s *stream) verified(h *header) (b engine.ReplicaBatch, err error) {
 	case h.Lost != (h.Size == 0), h.Size < 0, h.Size > segment.MaxBody, !h.Lost && h.Size < segment.MinLine*h.Count:
 		return b, fmt.Errorf("%w: entry %d: a batch of %d entries in %d bytes", errProtocol, h.Index, h.Count, h.Size)
 	}
-	s.body = slices.Grow(s.body[:0], h.Size)[:h.Size]
-	if _, err := io.ReadFull(s.in, s.body); err != nil {
+	if err := s.readBody(h.Size); err != nil {
 		return b, fmt.Errorf("within a batch: %w", err)
 	}
 	if sum := sum(segment.Checksum(s.body)); !h.Lost && sum != h.Sum {
@@ -143,4 +142,18 @@ func (s *stream) verified(h *header) (b engine.ReplicaBatch, err error) {
 	}
 	s.next += uint64(h.Count)
 	return engine.ReplicaBatch{Entries: s.body, Count: h.Count, Time: h.Time.UnixMicro(), Lost: h.Lost}, nil
+}
+
+// readBody reads size bytes into s.body. It takes memory for no more than twice what has arrived,
+// whatever size says.
+func (s *stream) readBody(size int) error {
+	s.body = s.body[:0]
+	for have := 0; have < size; have = len(s.body) {
+		n := min(size-have, max(have, lineMax))
+		s.body = slices.Grow(s.body, n)[:have+n]
+		if _, err := io.ReadFull(s.in, s.body[have:]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
