@@ -26,7 +26,9 @@ type Archive struct {
 	b     bucket.Bucket
 	store segment.StoreID
 	epoch []byte // content of EPOCH, nil if there is none
-	parts []part
+	// epochDamage says why that cannot be used.
+	epochDamage error
+	parts       []part
 	// damage says why it is not known where the archive ends.
 	damage error
 	list   *listing
@@ -54,6 +56,9 @@ func Open(ctx context.Context, b bucket.Bucket) (*Archive, error) {
 	if l.epoch {
 		if a.epoch, err = getAll(ctx, b, epochKey); err != nil {
 			return nil, err
+		}
+		if _, err := segment.ParseEpochs(a.epoch); err != nil {
+			a.epochDamage = fmt.Errorf("%w: %s: %w", ErrDamaged, objectPath(b, epochKey), err)
 		}
 	}
 	a.parts, err = l.parts(ctx, b)

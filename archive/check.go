@@ -99,6 +99,9 @@ func (a *Archive) names(find func(fsck.Finding)) {
 	for _, o := range a.list.wrongSize {
 		find(fsck.Finding{Kind: fsck.SegmentSize, File: a.path(o.Key), Message: fmt.Sprintf("has %d bytes, which is not what its name says", o.Size)})
 	}
+	if a.epochDamage != nil {
+		find(fsck.Finding{Kind: fsck.Unreadable, File: a.path(epochKey), Message: a.epochDamage.Error()})
+	}
 	next := uint64(1)
 	for _, first := range a.index {
 		for ; next < first; next += segment.RecordsPerFile {

@@ -59,7 +59,7 @@ func (k *Keeper) claim(ctx context.Context) error {
 		}
 		err = k.put(ctx, ownerKey(newest+1), own, true)
 		if errors.Is(err, bucket.ErrExists) {
-			if o, oerr := k.readOwner(ctx, newest+1); oerr != nil {
+			if o, oerr := readOwner(ctx, k.Bucket, newest+1); oerr != nil {
 				return oerr
 			} else if o.Run != k.run {
 				continue // another server has just been started
@@ -111,8 +111,13 @@ func (k *Keeper) begin(ctx context.Context, l *listing) error {
 	if l.log {
 		return nil
 	}
-	want := LogInfo{Format: layoutFormat, Store: k.log.Store()}
-	if n := len(l.segments) + len(l.increments) + len(l.owners); n > 0 {
+	text, err := json.Marshal(LogInfo{Format: layoutFormat, Store: k.log.Store()})
+	if err != nil {
+		return err
+	}
+	if n := len(l.segments) + len(l.increments) + len(l.owners); n > 0 && k.written {
+		return fmt.Errorf("%w: %s is missing, and other objects of the archive are there: put it there again, with the content %s", ErrDamaged, objectPath(k.Bucket, logKey), text)
+	} else if n > 0 {
 		return fmt.Errorf("%s %w: it has %d objects of an archive and no %s that says of which log; name another prefix", k.Bucket, ErrOther, n, logKey)
 	}
 	note, err := segment.ReadArchived(k.Dirs.Data)
@@ -127,10 +132,6 @@ func (k *Keeper) begin(ctx context.Context, l *listing) error {
 		return fmt.Errorf("%w in %s, and there has been one: if it is gone for good, stop the server, remove %s and start it to begin another",
 			ErrNoArchive, k.Bucket, filepath.Join(k.Dirs.Data, segment.ArchiveName))
 	}
-	text, err := json.Marshal(want)
-	if err != nil {
-		return err
-	}
 	if err := k.put(ctx, logKey, append(text, '\n'), true); !errors.Is(err, bucket.ErrExists) {
 		return err
 	}
@@ -143,7 +144,7 @@ func (k *Keeper) mayClaim(ctx context.Context, l *listing) (newest uint64, err e
 		return 0, nil
 	}
 	newest = l.owners[len(l.owners)-1]
-	o, err := k.readOwner(ctx, newest)
+	o, err := readOwner(ctx, k.Bucket, newest)
 	if err != nil {
 		return 0, err
 	}
@@ -153,11 +154,11 @@ func (k *Keeper) mayClaim(ctx context.Context, l *listing) (newest uint64, err e
 	return newest, nil
 }
 
-func (k *Keeper) readOwner(ctx context.Context, n uint64) (o Owner, err error) {
-	text, err := getAll(ctx, k.Bucket, ownerKey(n))
+func readOwner(ctx context.Context, b bucket.Bucket, n uint64) (o Owner, err error) {
+	text, err := getAll(ctx, b, ownerKey(n))
 	if err == nil {
 		if err = json.Unmarshal(text, &o); err != nil {
-			err = fmt.Errorf("%w: %s is not the JSON of an owner: %w", ErrDamaged, objectPath(k.Bucket, ownerKey(n)), err)
+			err = fmt.Errorf("%w: %s is not the JSON of an owner: %w; if no server archives there, delete it", ErrDamaged, objectPath(b, ownerKey(n)), err)
 		}
 	}
 	return o, err
@@ -181,7 +182,7 @@ func (k *Keeper) stillOwner(ctx context.Context) error {
 	if k.looked = time.Now(); newer <= k.owner {
 		return nil
 	}
-	o, err := k.readOwner(ctx, newer)
+	o, err := readOwner(ctx, k.Bucket, newer)
 	if err != nil {
 		return err
 	}

@@ -207,6 +207,23 @@ func TestAnArchiveThatIsGoneIsNotBegunAgain(t *testing.T) {
 	until(t, "no other archive is begun", func() bool { return k.Holds(50) })
 }
 
+// TestAnArchiveWithoutItsNameIsNotAnothers: the server starts, and says what log.json was.
+func TestAnArchiveWithoutItsNameIsNotAnothers(t *testing.T) {
+	l, dir := archivedLog(t, 50)
+	path := filepath.Join(dir, logKey)
+	text, err := os.ReadFile(path)
+	must(t, err)
+	must(t, os.Remove(path))
+	k, err := starts(t, l, Config{Bucket: openBucket(t, dir), Every: time.Millisecond})
+	must(t, err)
+	if s := k.Stats(); !strings.HasSuffix(s.Error, strings.TrimSpace(string(text))) {
+		t.Errorf("without log.json it is %+v", s)
+	}
+	l.add(t, 60)
+	must(t, os.WriteFile(path, text, 0o600))
+	until(t, "the archive does not go on", func() bool { return k.Holds(60) })
+}
+
 func TestAnArchiveElsewhereIsRefusedWhileEntriesAreOnlyThere(t *testing.T) {
 	l, dir := archivedLog(t, 50)
 	local, err := segment.ReadArchived(l.dir)

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -115,7 +116,7 @@ type restore struct {
 
 // choose decides which entries to restore.
 func (r *restore) choose() error {
-	if err := r.a.Complete(); err != nil {
+	if err := cmp.Or(r.a.Complete(), r.a.epochDamage); err != nil {
 		return fmt.Errorf("%w; `tcp-log-server fsck %s` says more", err, r.a.b)
 	}
 	r.head = r.a.Head()

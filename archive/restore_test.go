@@ -247,6 +247,23 @@ func TestARestoreGoesOnAfterAPowerCut(t *testing.T) {
 	}
 }
 
+// TestADamagedEpochIsNotRestored: a server would refuse the directory.
+func TestADamagedEpochIsNotRestored(t *testing.T) {
+	_, dir := archivedLog(t, 20)
+	b := openBucket(t, dir)
+	for text, good := range map[string]bool{"2 11\n": true, "hello\n": false, "2 1": false, "": false, "2 11\n2 12\n": false} {
+		path := filepath.Join(dir, epochKey)
+		must(t, os.WriteFile(path, []byte(text), 0o600))
+		_, found := check(t, b, 0)
+		if named := len(found) == 1 && found[0].File == objectPath(b, epochKey); named == good {
+			t.Errorf("EPOCH is %q: the check finds %+v", text, found)
+		}
+		if _, err := Restore(context.Background(), b, RestoreConfig{Dir: filepath.Join(t.TempDir(), "restored")}); good && err != nil || !good && !damaged(err) {
+			t.Errorf("EPOCH is %q: the restore says %v", text, err)
+		}
+	}
+}
+
 // TestDamage damages each object of an archive in several ways.
 func TestDamage(t *testing.T) {
 	dir := t.TempDir()

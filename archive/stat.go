@@ -1,9 +1,6 @@
 package archive
 
-import (
-	"context"
-	"encoding/json"
-)
+import "context"
 
 // Stat says what an archive holds, by names and sizes.
 type Stat struct {
@@ -29,14 +26,11 @@ func (a *Archive) Stat(ctx context.Context) (Stat, error) {
 	}
 	s.Bytes.Segments, s.Bytes.Open, s.Bytes.Index = a.list.bytes[segmentsDir], a.list.bytes[openDir], a.list.bytes[indexDir]
 	if n := len(a.list.owners); n > 0 {
-		text, err := getAll(ctx, a.b, ownerKey(a.list.owners[n-1]))
-		if err == nil {
-			s.Owner = new(Owner)
-			err = json.Unmarshal(text, s.Owner)
-		}
+		owner, err := readOwner(ctx, a.b, a.list.owners[n-1])
 		if err != nil {
 			return s, err
 		}
+		s.Owner = &owner
 	}
 	return s, a.Complete()
 }

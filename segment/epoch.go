@@ -95,14 +95,15 @@ func ReadEpochs(data string) (Epochs, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := parseEpochs(text)
+	e, err := ParseEpochs(text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
 	}
 	return e, nil
 }
 
-func parseEpochs(text []byte) (Epochs, error) {
+// ParseEpochs parses the content of the file EPOCH.
+func ParseEpochs(text []byte) (Epochs, error) {
 	e := FirstEpoch()
 	for line := range bytes.Lines(text) {
 		var epoch appends.Epoch
