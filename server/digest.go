@@ -8,7 +8,8 @@ import (
 )
 
 // digest answers with the digest of a range of entries. Only a few are made at once: each takes
-// a processor and reads from the disk.
+// a processor and reads from the disk. That of one entry is a read like any other, and a replica
+// asks for it before it follows: it waits for nobody.
 func (r *reader) digest(m *message.Copy) error {
 	c := r.conn
 	s := c.server
@@ -20,10 +21,12 @@ func (r *reader) digest(m *message.Copy) error {
 		return c.fault(nil, fmt.Sprintf("digest of %d to %d: the head is %d", m.From, m.Through, head))
 	}
 	ctx := c.untilShutdown()
-	select {
-	case s.digests <- struct{}{}:
-		defer func() { <-s.digests }()
-	case <-ctx.Done():
+	if m.From < m.Through {
+		select {
+		case s.digests <- struct{}{}:
+			defer func() { <-s.digests }()
+		case <-ctx.Done():
+		}
 	}
 	d, err := log.Digest(ctx, m.From, m.Through)
 	switch {

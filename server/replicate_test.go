@@ -241,6 +241,39 @@ func TestReplicaRights(t *testing.T) {
 	c.want(`{"error":"unauthorized: this token may not read"}`)
 }
 
+// slowDigests has the digests of several entries wait.
+type slowDigests struct {
+	*copies
+	begun, release chan struct{}
+}
+
+func (l *slowDigests) Digest(ctx context.Context, from, through uint64) (appends.Digest, error) {
+	if from < through {
+		l.begun <- struct{}{}
+		<-l.release
+	}
+	return l.copies.Digest(ctx, from, through)
+}
+
+// TestDigestOfOne: however many long digests are asked for, a replica is told that of its last entry.
+func TestDigestOfOne(t *testing.T) {
+	noLeaks(t)
+	log := &slowDigests{copied(newFakeLog()), make(chan struct{}, 100), make(chan struct{})}
+	log.Log.(*fakeLog).put(t, "[1]", "[2]")
+	h := start(t, log, Config{})
+	defer close(log.release)
+	long := cap(h.digests)
+	for range long + 1 {
+		h.dial().send(`{"digest":{"from":1,"through":2}}`)
+	}
+	for range long {
+		<-log.begun
+	}
+	c := h.dial()
+	c.send(`{"digest":{"from":2,"through":2}}`)
+	c.want(`{"digest":"02` + strings.Repeat("0", 62) + `","times":"` + strings.Repeat("0", 62) + `02","from":2,"through":2}`)
+}
+
 // TestNoReplicasOverHTTP: a conversation does not become a stream, which a browser could ask for.
 func TestNoReplicasOverHTTP(t *testing.T) {
 	noLeaks(t)
