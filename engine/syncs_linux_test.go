@@ -4,106 +4,15 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"tcp-log-server/internal/systrace"
 )
-
-// call is one system call of a trace. Calls of several threads overlap: a call
-// is known to come after another if it begins after that one's end.
-type call struct {
-	name       string
-	path       string // of its descriptor, or its last path
-	args       string
-	begin, end int // lines of the trace
-}
-
-var (
-	traceLine    = regexp.MustCompile(`^(\d+) +(\w+)\((.*)$`)
-	resumedLine  = regexp.MustCompile(`^(\d+) +<\.\.\. (\w+) resumed>`)
-	descriptor   = regexp.MustCompile(`^\d+<([^>]*)>`)
-	quotedString = regexp.MustCompile(`"([^"]*)"`)
-)
-
-// parseTrace reads what `strace -f -y` has written. Calls that failed are left out.
-func parseTrace(b []byte) (calls []call) {
-	open := make(map[string]int) // by thread: the place in calls
-	for i, line := range strings.Split(string(b), "\n") {
-		failed := strings.Contains(line, ") = -1 ")
-		if m := resumedLine.FindStringSubmatch(line); m != nil {
-			if at, ok := open[m[1]]; ok && calls[at].name == m[2] {
-				calls[at].end = i
-				if failed {
-					calls[at].name = ""
-				}
-			}
-			continue
-		}
-		m := traceLine.FindStringSubmatch(line)
-		if m == nil || failed {
-			continue
-		}
-		c := call{name: m[2], args: m[3], begin: i, end: i}
-		if d := descriptor.FindStringSubmatch(m[3]); d != nil {
-			c.path = d[1]
-		} else if q := quotedString.FindAllStringSubmatch(m[3], -1); q != nil {
-			c.path = q[len(q)-1][1]
-		}
-		if strings.Contains(line, "<unfinished ...>") {
-			c.end = 1 << 30
-			open[m[1]] = len(calls)
-		}
-		calls = append(calls, c)
-	}
-	return slices.DeleteFunc(calls, func(c call) bool { return c.name == "" })
-}
-
-// trace is the trace of one run of syncsChild, and what is wrong with it.
-type trace struct {
-	calls  []call
-	wrongs []string
-}
-
-func (tr *trace) wrong(format string, args ...any) {
-	tr.wrongs = append(tr.wrongs, fmt.Sprintf(format, args...))
-}
-
-// between finds a call of that name on path that begins after from and has ended
-// before to begins.
-func (tr *trace) between(name, path string, from, to int) bool {
-	return slices.ContainsFunc(tr.calls, func(c call) bool {
-		return c.name == name && c.path == path && c.begin > from && c.end < to
-	})
-}
-
-// each calls fn for the calls of one of the names; that there are none is wrong:
-// then nothing would have been looked at.
-func (tr *trace) each(what string, names []string, is func(c call) bool, fn func(c call)) {
-	n := 0
-	for _, c := range tr.calls {
-		if slices.Contains(names, c.name) && is(c) {
-			n++
-			fn(c)
-		}
-	}
-	if n == 0 {
-		tr.wrong("the trace has no %s", what)
-	}
-}
-
-// next is the line at which the next of the calls that is satisfies begins after line.
-func (tr *trace) next(line int, is func(c call) bool) int {
-	for _, c := range tr.calls {
-		if c.begin > line && is(c) {
-			return c.begin
-		}
-	}
-	return 1 << 29
-}
 
 const (
 	syncsDir    = "ENGINE_SYNCS_DIR"
@@ -156,28 +65,10 @@ func TestSyncs(t *testing.T) {
 		syncsChild(t, dir)
 		return
 	}
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("needs strace")
-	}
-	if out, err := exec.Command(strace, "-o", "/dev/null", "true").CombinedOutput(); err != nil {
-		t.Skipf("strace does not work here: %v: %s", err, out)
-	}
 	dir := t.TempDir()
-	file := filepath.Join(t.TempDir(), "trace")
-	cmd := exec.Command(strace, "-f", "-y", "-s", "300", "-o", file,
-		"-e", "trace=openat,write,pwrite64,fdatasync,fsync,syncfs,rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,ftruncate,fadvise64",
-		os.Args[0], "-test.run=^TestSyncs$")
-	cmd.Env = append(os.Environ(), syncsDir+"="+dir)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("the traced run: %v\n%s", err, out)
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := systrace.Of(t, "TestSyncs", syncsDir+"="+dir)
 	data := filepath.Join(dir, "deep", "data")
-	for _, wrong := range checkSyncs(parseTrace(b), data) {
+	for _, wrong := range checkSyncs(systrace.Parse(b), data) {
 		t.Error(wrong)
 	}
 	if t.Failed() {
@@ -189,114 +80,114 @@ func TestSyncs(t *testing.T) {
 		if bytes.Equal(doctored, b) {
 			t.Errorf("the trace has no %s", name)
 		}
-		if len(checkSyncs(parseTrace(doctored), data)) == 0 {
+		if len(checkSyncs(systrace.Parse(doctored), data)) == 0 {
 			t.Errorf("a trace without any %s passes", name)
 		}
 	}
 }
 
 // checkSyncs returns what is wrong with the order of a trace.
-func checkSyncs(calls []call, data string) []string {
-	tr := &trace{calls: calls}
+func checkSyncs(calls []systrace.Call, data string) []string {
+	tr := &systrace.Trace{Calls: calls}
 	segments, wal, blobs := filepath.Join(data, "segments"), filepath.Join(data, "wal"), filepath.Join(data, "blobs")
 	next := filepath.Join(segments, "next.tmp")
 	renames := []string{"rename", "renameat", "renameat2"}
-	isSegment := func(c call) bool { return strings.HasSuffix(c.path, ".seg") }
+	isSegment := func(c systrace.Call) bool { return strings.HasSuffix(c.Path, ".seg") }
 
 	last := 0
-	tr.each("new segment", renames, isSegment, func(c call) {
-		if !tr.between("fdatasync", next, last, c.begin) {
-			tr.wrong("%s gets its name before its bytes are synced", c.path)
+	tr.Each("new segment", renames, isSegment, func(c systrace.Call) {
+		if !tr.Between("fdatasync", next, last, c.Begin) {
+			tr.Wrong("%s gets its name before its bytes are synced", c.Path)
 		}
 		// After the renaming a descriptor's path is the new one.
-		first := tr.next(c.end, func(w call) bool { return w.name == "pwrite64" && w.path == c.path })
-		if !tr.between("fsync", segments, c.end, first) {
-			tr.wrong("%s is written to before its name is synced", c.path)
+		first := tr.Next(c.End, func(w systrace.Call) bool { return w.Name == "pwrite64" && w.Path == c.Path })
+		if !tr.Between("fsync", segments, c.End, first) {
+			tr.Wrong("%s is written to before its name is synced", c.Path)
 		}
-		last = c.begin
+		last = c.Begin
 	})
-	tr.each("segment removed", []string{"unlink", "unlinkat"}, isSegment, func(c call) {
-		again := tr.next(c.end, func(u call) bool { return strings.HasPrefix(u.name, "unlink") && isSegment(u) })
-		if !tr.between("fsync", segments, c.end, again) {
-			tr.wrong("the removal of %s is not synced before the next", c.path)
+	tr.Each("segment removed", []string{"unlink", "unlinkat"}, isSegment, func(c systrace.Call) {
+		again := tr.Next(c.End, func(u systrace.Call) bool { return strings.HasPrefix(u.Name, "unlink") && isSegment(u) })
+		if !tr.Between("fsync", segments, c.End, again) {
+			tr.Wrong("the removal of %s is not synced before the next", c.Path)
 		}
 	})
 	// The blob of the first entry is what the removal of the first segment rests on.
-	for _, c := range tr.calls {
-		if slices.Contains(renames, c.name) && filepath.Dir(filepath.Dir(c.path)) == blobs {
-			gone := tr.next(c.end, func(u call) bool { return strings.HasPrefix(u.name, "unlink") && isSegment(u) })
-			if !tr.between("fadvise64", c.path, c.end, gone) {
-				tr.wrong("a segment is removed although %s was read back from the page cache", c.path)
+	for _, c := range tr.Calls {
+		if slices.Contains(renames, c.Name) && filepath.Dir(filepath.Dir(c.Path)) == blobs {
+			gone := tr.Next(c.End, func(u systrace.Call) bool { return strings.HasPrefix(u.Name, "unlink") && isSegment(u) })
+			if !tr.Between("fadvise64", c.Path, c.End, gone) {
+				tr.Wrong("a segment is removed although %s was read back from the page cache", c.Path)
 			}
 			break
 		}
 	}
-	tr.each("directory made", []string{"mkdir", "mkdirat"}, func(c call) bool {
-		return strings.HasPrefix(c.path, filepath.Dir(filepath.Dir(data))) && filepath.Dir(c.path) != blobs
-	}, func(c call) {
-		if !tr.between("fsync", filepath.Dir(c.path), c.end, 1<<29) {
-			tr.wrong("the name of %s is not synced", c.path)
+	tr.Each("directory made", []string{"mkdir", "mkdirat"}, func(c systrace.Call) bool {
+		return strings.HasPrefix(c.Path, filepath.Dir(filepath.Dir(data))) && filepath.Dir(c.Path) != blobs
+	}, func(c systrace.Call) {
+		if !tr.Between("fsync", filepath.Dir(c.Path), c.End, 1<<29) {
+			tr.Wrong("the name of %s is not synced", c.Path)
 		}
 	})
 
-	var blob call // the last that was written
-	tr.each("record written", append(renames, "write"), func(c call) bool {
-		blob := filepath.Dir(filepath.Dir(c.path)) == blobs && filepath.Base(c.path) != "README" // of a mark
-		return blob || c.name == "write" && filepath.Dir(c.path) == wal
-	}, func(c call) {
-		if c.name != "write" {
+	var blob systrace.Call // the last that was written
+	tr.Each("record written", append(renames, "write"), func(c systrace.Call) bool {
+		blob := filepath.Dir(filepath.Dir(c.Path)) == blobs && filepath.Base(c.Path) != "README" // of a mark
+		return blob || c.Name == "write" && filepath.Dir(c.Path) == wal
+	}, func(c systrace.Call) {
+		if c.Name != "write" {
 			blob = c
 			return
 		}
-		if blob.name != "" && !tr.between("syncfs", blobs, blob.end, c.begin) {
-			tr.wrong("records are written before the blobs, of which the last is %s, are synced", blob.path)
+		if blob.Name != "" && !tr.Between("syncfs", blobs, blob.End, c.Begin) {
+			tr.Wrong("records are written before the blobs, of which the last is %s, are synced", blob.Path)
 		}
-		later := tr.next(c.end, func(w call) bool { return w.name == "write" && w.path == c.path })
-		if !tr.between("fsync", c.path, c.end, later) {
-			tr.wrong("records in %s are not synced", c.path)
+		later := tr.Next(c.End, func(w systrace.Call) bool { return w.Name == "write" && w.Path == c.Path })
+		if !tr.Between("fsync", c.Path, c.End, later) {
+			tr.Wrong("records in %s are not synced", c.Path)
 		}
 	})
-	if blob.name == "" {
-		tr.wrong("the trace has no blob")
+	if blob.Name == "" {
+		tr.Wrong("the trace has no blob")
 	}
-	again := tr.next(0, func(c call) bool {
-		return c.name == "openat" && c.path == filepath.Join(filepath.Dir(filepath.Dir(data)), "again")
+	again := tr.Next(0, func(c systrace.Call) bool {
+		return c.Name == "openat" && c.Path == filepath.Join(filepath.Dir(filepath.Dir(data)), "again")
 	})
-	tr.each("new file of the index", []string{"openat"}, func(c call) bool {
-		return filepath.Dir(c.path) == wal && strings.Contains(c.args, "O_CREAT") && c.begin < again
-	}, func(c call) {
-		if !tr.between("fsync", wal, c.end, again) { // the next start syncs it anyway
-			tr.wrong("the name of %s is not synced", c.path)
+	tr.Each("new file of the index", []string{"openat"}, func(c systrace.Call) bool {
+		return filepath.Dir(c.Path) == wal && strings.Contains(c.Args, "O_CREAT") && c.Begin < again
+	}, func(c systrace.Call) {
+		if !tr.Between("fsync", wal, c.End, again) { // the next start syncs it anyway
+			tr.Wrong("the name of %s is not synced", c.Path)
 		}
 	})
 
 	// The second start: what is there is read from the disk, and then made durable.
 	var tail string
-	for _, c := range tr.calls {
-		if c.name == "pwrite64" && isSegment(c) && c.begin > again {
-			tail = c.path
-			if !tr.between("fdatasync", tail, again, c.begin) {
-				tr.wrong("%s is appended to, and what a crash may have left in it is not synced", tail)
+	for _, c := range tr.Calls {
+		if c.Name == "pwrite64" && isSegment(c) && c.Begin > again {
+			tail = c.Path
+			if !tr.Between("fdatasync", tail, again, c.Begin) {
+				tr.Wrong("%s is appended to, and what a crash may have left in it is not synced", tail)
 			}
 			break
 		}
 	}
 	if tail == "" {
-		tr.wrong("the second start appends nothing")
+		tr.Wrong("the second start appends nothing")
 	}
 	for _, path := range []string{tail, lastIn(tr, wal)} {
-		if !tr.between("fadvise64", path, again, 1<<29) {
-			tr.wrong("%s is read from the page cache", path)
+		if !tr.Between("fadvise64", path, again, 1<<29) {
+			tr.Wrong("%s is read from the page cache", path)
 		}
 	}
-	return tr.wrongs
+	return tr.Wrongs
 }
 
 // lastIn is the last file in dir that was written to.
-func lastIn(tr *trace, dir string) (path string) {
-	for _, c := range tr.calls {
-		if c.name == "write" && filepath.Dir(c.path) == dir {
-			path = c.path
+func lastIn(tr *systrace.Trace, dir string) (path string) {
+	for _, c := range tr.Calls {
+		if c.Name == "write" && filepath.Dir(c.Path) == dir {
+			path = c.Path
 		}
 	}
 	return path
