@@ -190,7 +190,7 @@ func (r *restore) fetch(ctx context.Context, p part, c *counter) error {
 	path := r.staged(p)
 	if r.has(p, path) {
 		c.add(p.size)
-		return nil
+		return syncFile(path) // the page cache may be all that has it
 	}
 	if err := r.step("segment"); err != nil {
 		return err
@@ -214,4 +214,13 @@ func (r *restore) fetch(ctx context.Context, p part, c *counter) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
+}
+
+// syncFile makes durable what another process has written to the file.
+func syncFile(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
