@@ -1,13 +1,16 @@
 package archive
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/bucket/buckettest"
 )
 
 // TestACrashAtAnyCallLeavesAWholeArchive cuts a keeper off at each of its calls that change
@@ -146,6 +149,40 @@ func TestWhatIsNotWholeIsNotUploaded(t *testing.T) {
 	must(t, k.note(k.round(context.Background())))
 	if head := whole(t, b); head != 200 {
 		t.Errorf("mended, the archive ends at %d, want 200", head)
+	}
+}
+
+// TestAnObjectThatIsThereIsCompared finds the object of a segment in the bucket that has appeared
+// since the start: one with another byte is not replaced, and does not count as the segment.
+func TestAnObjectThatIsThereIsCompared(t *testing.T) {
+	for _, same := range []bool{true, false} {
+		dir := t.TempDir()
+		l, b := openLog(t, filepath.Join(dir, "data"), nil), openBucket(t, filepath.Join(dir, "bucket"))
+		l.add(t, 100)
+		l.sealed(t)
+		k := newKeeper(l, b)
+		must(t, k.remember())
+		must(t, k.claim(context.Background()))
+		content, err := os.ReadFile(l.Segments()[0].Path)
+		must(t, err)
+		if !same {
+			content[len(content)-1] ^= 4
+		}
+		buckettest.Put(t, b, SegmentKey(1), content)
+		err = k.round(context.Background())
+		if same {
+			must(t, err)
+			if head := whole(t, b); head != 100 {
+				t.Errorf("the archive ends at %d, want 100", head)
+			}
+			continue
+		}
+		if !errors.Is(err, ErrDiverged) || k.Stats().Through > 0 {
+			t.Errorf("with another object in its place, a segment is archived: %v, %+v", err, k.Stats())
+		}
+		if got := buckettest.Get(t, b, SegmentKey(1)); !bytes.Equal(got, content) {
+			t.Error("the other object was replaced")
+		}
 	}
 }
 

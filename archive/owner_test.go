@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"tcp-log-server/internal/bucket"
 	"tcp-log-server/segment"
 )
 
@@ -145,6 +147,39 @@ func TestTheOlderOfTwoServersStops(t *testing.T) {
 	}
 	newer.Stop(context.Background())
 	whole(t, b)
+}
+
+// overtaken is a bucket in which another comes first, once: before the next object is put.
+type overtaken struct {
+	bucket.Bucket
+	by func()
+}
+
+func (b *overtaken) Put(ctx context.Context, key string, content io.ReaderAt, size int64, create bool) error {
+	if by := b.by; by != nil {
+		b.by = nil
+		by()
+	}
+	return b.Bucket.Put(ctx, key, content, size, create)
+}
+
+// TestTwoServersStartAtOnce has a server claim the archive between another's look at who has it
+// and that one's own claim. Whichever of them is the later one by the archive goes on alone.
+func TestTwoServersStartAtOnce(t *testing.T) {
+	l, dir := archivedLog(t, 50)
+	b := openBucket(t, dir)
+	first := newKeeper(l, b)
+	must(t, first.remember())
+	second := newKeeper(l, &overtaken{b, func() { must(t, first.claim(context.Background())) }})
+	must(t, second.remember())
+	must(t, second.claim(context.Background()))
+	if err := first.stillOwner(context.Background()); !errors.Is(err, ErrInUse) {
+		t.Errorf("the server that claimed the archive first goes on: %v", err)
+	}
+	must(t, second.stillOwner(context.Background()))
+	if o, err := readOwner(context.Background(), b, second.owner); err != nil || o.Run != second.run || second.owner == first.owner {
+		t.Errorf("claim %d, after %d, is %+v, %v; want the later server's", second.owner, first.owner, o, err)
+	}
 }
 
 // TestAReplacedServerUploadsNothingAtItsEnd stops a server before it has noticed that another has

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -251,6 +252,10 @@ func TestRefused(t *testing.T) {
 			func(s *fakeSource, _ *fakeLog) { s.epochs = append(s.epochs, appends.Epoch{Number: 2, First: 9}) },
 			func(_ *fakeSource, l *fakeLog) { l.entries = l.entries[:8] },
 			"entries 9 to 10 are not in the log of 127.0.0.1"},
+		"beyond an epoch by one entry": {
+			func(s *fakeSource, _ *fakeLog) { s.epochs = append(s.epochs, appends.Epoch{Number: 2, First: 10}) },
+			func(_ *fakeSource, l *fakeLog) { l.entries = l.entries[:9] },
+			"entries 10 to 10 are not in the log of 127.0.0.1"},
 		"an older source": {
 			func(_ *fakeSource, l *fakeLog) { l.epochs = append(l.epochs, appends.Epoch{Number: 2, First: 5}) },
 			func(s *fakeSource, _ *fakeLog) { s.epochs = append(s.epochs, appends.Epoch{Number: 2, First: 5}) },
@@ -333,7 +338,8 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// TestFull: a replica without room on its disk goes on when there is some.
+// TestFull: a replica without room on its disk goes on when there is some. Until then it does not say
+// that anything is durable.
 func TestFull(t *testing.T) {
 	source := serve(t, newFakeLog(20))
 	copied := newFakeLog(0)
@@ -345,6 +351,11 @@ func TestFull(t *testing.T) {
 	await(t, "the error", func() bool { return strings.Contains(r.Status().Error, errTest.Error()) })
 	// The source is asked less and less often: it sends everything each time.
 	await(t, "a longer wait", func() bool { return strings.Contains(log.String(), `"again":16,`) })
+	source.mu2.Lock()
+	if told := slices.Max(source.durable); told > 0 {
+		t.Errorf("the source was told that entries through %d are durable, and none is", told)
+	}
+	source.mu2.Unlock()
 	copied.mu.Lock()
 	copied.fails = nil
 	copied.mu.Unlock()
