@@ -339,7 +339,7 @@ func TestReplicaStops(t *testing.T) {
 					t.Fatal(err)
 				}
 				appendAsPlain(t, data)
-			}, "ends at 10"},
+			}, "ends with 10"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			copying := copyConfig(t, source.addr)

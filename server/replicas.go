@@ -130,7 +130,7 @@ func (s *Server) checkReplica(m *message.Copy, by string) (answer []byte, epoch 
 		}
 	}
 	if m.From > head+1 {
-		return nil, 0, fmt.Errorf("the replica wants entries from %d on, but this log ends at %d", m.From, head)
+		return nil, 0, fmt.Errorf("entries %d to %d of the replica are not in this log, which ends with %d: it has lost them, or was restored from an older copy", head+1, m.From-1, head)
 	}
 	answer = append(appendString([]byte(`{"replicating":{"store":`), store), `,"epochs":[`...)
 	for i, e := range epochs {

@@ -158,7 +158,7 @@ func TestReplicaRefused(t *testing.T) {
 	for _, tt := range []struct{ name, send, want string }{
 		{"another log", `{"replicate":{"from":1,"store":"` + otherStore + `"}}`,
 			`the log of the replica is ` + otherStore + `, and this one is ` + thisStore + `: it is a copy of another log`},
-		{"beyond the head", `{"replicate":{"from":5,"epoch":2}}`, `the replica wants entries from 5 on, but this log ends at 3`},
+		{"beyond the head", `{"replicate":{"from":5,"epoch":2}}`, `entries 4 to 4 of the replica are not in this log, which ends with 3: it has lost them, or was restored from an older copy`},
 		{"entries of an epoch that ended", `{"replicate":{"from":4,"store":"` + thisStore + `"}}`, `entries 3 to 3 of the replica are not in this log: epoch 2 began at 3`},
 		{"a later epoch of a log without a name", `{"replicate":{"from":1,"epoch":3}}`, `the replica is in epoch 3 of a log that it does not name, and this one is in epoch 2`},
 		{"not the first message", "{\"stat\":true}\n" + `{"replicate":{"from":1}}`, `invalid message: "replicate" is accepted only as the first message, or after a token`},
