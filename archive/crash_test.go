@@ -11,6 +11,7 @@ import (
 
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/bucket/buckettest"
+	"tcp-log-server/segment"
 )
 
 // TestACrashAtAnyCallLeavesAWholeArchive cuts a keeper off at each of its calls that change
@@ -149,6 +150,38 @@ func TestWhatIsNotWholeIsNotUploaded(t *testing.T) {
 	must(t, k.note(k.round(context.Background())))
 	if head := whole(t, b); head != 200 {
 		t.Errorf("mended, the archive ends at %d, want 200", head)
+	}
+}
+
+// TestABatchThatFollowsAnotherIsNotUploaded gives the last batch of the open segment the place of one
+// that followed another, such as that of an older copy of the file: its own checksums are right.
+func TestABatchThatFollowsAnotherIsNotUploaded(t *testing.T) {
+	dir := t.TempDir()
+	l, b := openLog(t, filepath.Join(dir, "data"), nil), openBucket(t, filepath.Join(dir, "bucket"))
+	k := newKeeper(l, b)
+	must(t, k.remember())
+	l.add(t, 10)
+	must(t, k.round(context.Background()))
+	l.add(t, 12)
+	s := l.Segments()[0]
+	f, err := os.OpenFile(s.Path, os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	var at int64
+	var other []byte
+	_, err = segment.ScanBatches(f, s.Path, s.End(), func(off int64, h segment.BatchHeader, body []byte) error {
+		h.Prev++
+		at, other = off, segment.AppendBatch(nil, &h, body)
+		return nil
+	})
+	must(t, err)
+	_, err = f.WriteAt(other, at)
+	must(t, err)
+	if err := k.round(context.Background()); !damaged(err) {
+		t.Errorf("a batch that follows another: %v", err)
+	}
+	if head := whole(t, b); head != 10 {
+		t.Errorf("the archive ends at %d, want 10", head)
 	}
 }
 
