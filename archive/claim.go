@@ -281,7 +281,7 @@ func (k *Keeper) goesOn(ctx context.Context, last part) error {
 		if scan.End == last.size && scan.Sum == last.sum {
 			return nil
 		}
-		return diverged("entries through %d there are not those here", last.last)
+		return diverged("its segment with entries through %d is not the one here: the entries differ, or this log was a replica, whose segments are its own", last.last)
 	}
 	return diverged("no segment here begins at index %d, as %s does", last.first, last.key())
 }
