@@ -35,6 +35,7 @@ func allCells(s settings) []cell {
 	cells = append(cells, safeCells(s)...)
 	cells = append(cells, httpCells(s)...)
 	cells = append(cells, replicaCells(s)...)
+	cells = append(cells, archiveCells(s)...)
 	return append(cells, ownCells(s)...)
 }
 

@@ -45,7 +45,7 @@ func (r *runner) catchUp(t *target, f fill) (m measurement, err error) {
 		}
 		began := time.Now()
 		return r.withReplica(t, p, func(copied *process) error {
-			heads, err := watchHead(copied)
+			heads, err := watchStat(copied)
 			if err != nil {
 				return err
 			}
@@ -111,12 +111,12 @@ type lagWatch struct {
 }
 
 func (l *lagWatch) watch(source, copied *process) error {
-	from, err := watchHead(source)
+	from, err := watchStat(source)
 	if err != nil {
 		return err
 	}
 	defer from.close()
-	to, err := watchHead(copied)
+	to, err := watchStat(copied)
 	if err != nil {
 		return err
 	}
@@ -150,25 +150,30 @@ func (l *lagWatch) watch(source, copied *process) error {
 	}
 }
 
-// headWatch asks a server for its head, over one connection.
-type headWatch struct {
+// statWatch asks a server for its status, over one connection.
+type statWatch struct {
 	nc net.Conn
 	in *bufio.Reader
 }
 
-func watchHead(p *process) (*headWatch, error) {
+func watchStat(p *process) (*statWatch, error) {
 	nc, err := net.Dial("tcp", p.addr)
 	if err != nil {
 		return nil, err
 	}
-	return &headWatch{nc, bufio.NewReader(nc)}, nil
+	return &statWatch{nc, bufio.NewReader(nc)}, nil
 }
 
-func (w *headWatch) head() (uint64, error) {
+// ask returns the answer, {"stat":{…}}.
+func (w *statWatch) ask() ([]byte, error) {
 	if _, err := io.WriteString(w.nc, "{\"stat\":true}\n"); err != nil {
-		return 0, err
+		return nil, err
 	}
-	line, err := w.in.ReadBytes('\n')
+	return w.in.ReadBytes('\n')
+}
+
+func (w *statWatch) head() (uint64, error) {
+	line, err := w.ask()
 	if err != nil {
 		return 0, err
 	}
@@ -176,4 +181,4 @@ func (w *headWatch) head() (uint64, error) {
 	return s.Stat.Head, json.Unmarshal(line, &s)
 }
 
-func (w *headWatch) close() { w.nc.Close() }
+func (w *statWatch) close() { w.nc.Close() }

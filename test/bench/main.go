@@ -48,7 +48,7 @@ func parseFlags() *options {
 	flag.StringVar(&o.server, "server", "", "server `binary` to measure; default: built from the tree")
 	flag.StringVar(&o.base, "base", "", "compare the server with this earlier `binary` of it, in turns, and with nothing else")
 	flag.StringVar(&o.peers, "peers", "redis,nats,npm,null", "comma-separated `names` of what to compare with")
-	flag.StringVar(&o.cells, "cells", "append,replay,fanout,mixed,full,client,settling,safe,http,own", "comma-separated `patterns` of groups, cells or group/cell; see -list")
+	flag.StringVar(&o.cells, "cells", strings.Join(groupNames(), ","), "comma-separated `patterns` of groups, cells or group/cell; see -list")
 	flag.IntVar(&o.rounds, "rounds", 7, "rounds; each target runs each cell once a round, medians are reported")
 	flag.DurationVar(&o.duration, "duration", 2*time.Second, "measured time of a cell")
 	flag.DurationVar(&o.warmup, "warmup", 500*time.Millisecond, "time before it")

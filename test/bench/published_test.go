@@ -3,6 +3,8 @@ package main
 import (
 	"flag"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,7 +22,7 @@ func TestPublished(t *testing.T) {
 	}
 	// What a user wants to know; the rest is in the notes.
 	summary := func(r *report) string {
-		return tables(r.only("append", "replay", "fanout", "mixed", "full", "own").without("null"))
+		return tables(r.only("append", "replay", "fanout", "mixed", "full", "replica", "archive", "own").without("null"))
 	}
 	for _, p := range []struct {
 		document, report string
@@ -65,5 +67,28 @@ func TestPublished(t *testing.T) {
 		}
 	} else if got, err := os.ReadFile(chart); err != nil || string(got) != image {
 		t.Errorf("%s is not the chart of docs/bench.json (%v): go test -run Published -update .", chart, err)
+	}
+}
+
+// TestCellsAreDocumented: docs/PERFORMANCE.md says of each group of cells what it measures, and of no
+// other; each cell is in one of them, and so is run by default.
+func TestCellsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/PERFORMANCE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(text), "| `-cells` |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	var documented []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `(.+?)` \\|").FindAllStringSubmatch(table, -1) {
+		documented = append(documented, m[1])
+	}
+	if !slices.Equal(documented, groupNames()) {
+		t.Errorf("docs/PERFORMANCE.md has the groups %q, want %q", documented, groupNames())
+	}
+	for _, c := range allCells(settings{}) {
+		if !slices.Contains(groupNames(), c.group) {
+			t.Errorf("the cell %s/%s is in no group that is run and shown", c.group, c.name)
+		}
 	}
 }
