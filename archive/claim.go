@@ -70,6 +70,7 @@ func (k *Keeper) claim(ctx context.Context) error {
 			return err
 		}
 		k.owner, k.claimed, k.looked = newest+1, true, time.Now()
+		k.since = k.looked
 		if len(k.lost(k.files())) == 0 {
 			k.publish(0) // there may be nothing to upload for long
 		}
@@ -162,6 +163,33 @@ func readOwner(ctx context.Context, b bucket.Bucket, n uint64) (o Owner, err err
 		}
 	}
 	return o, err
+}
+
+// lateFor is for how long after it was replaced a server may still be at an upload.
+const lateFor = 10 * time.Minute
+
+// late returns the increments that the server before this one was still uploading when it was
+// replaced: they would count in place of those from here if they are more. The caller deletes
+// them once it has looked whether it is still the owner: what is listed before that is not from a
+// successor.
+func (k *Keeper) late(ctx context.Context) (late []Increment, err error) {
+	if time.Since(k.since) > lateFor {
+		return nil, nil
+	}
+	known := make(map[Increment]bool)
+	for _, i := range k.obsolete {
+		known[i] = true
+	}
+	err = k.Bucket.List(ctx, openDir, "", func(o bucket.Object) error {
+		if i, ok := parseIncrement(o.Key); ok && i.First > k.sealedEnd && !known[i] {
+			late = append(late, i)
+		}
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("list %s: %w", objectPath(k.Bucket, openDir), err)
+	}
+	return late, err
 }
 
 // lookEvery is how often an idle keeper looks whether it is still the one that archives.

@@ -67,7 +67,8 @@ type Keeper struct {
 
 	// What the bucket has, as far as is known. Only the goroutine of the keeper uses these.
 	claimed   bool
-	owner     uint64 // number of the own object in owner/
+	since     time.Time // when it was
+	owner     uint64    // number of the own object in owner/
 	looked    time.Time
 	sealed    map[uint64]bool // by first index
 	sealedEnd uint64          // last entry of the chain of sealed segments

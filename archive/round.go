@@ -34,8 +34,17 @@ func (k *Keeper) round(ctx context.Context) error {
 		k.complete(began)
 		return nil
 	}
+	late, err := k.late(ctx)
+	if err != nil {
+		return err
+	}
 	if err := k.stillOwner(ctx); err != nil {
 		return err
+	}
+	for _, i := range late {
+		if err := k.Bucket.Delete(ctx, i.Key()); err != nil {
+			return err
+		}
 	}
 	if err := k.putEpoch(ctx); err != nil {
 		return err
