@@ -128,6 +128,9 @@ func fill(t *testing.T, log *engine.Log, count, size int) {
 			t.Fatal(err)
 		}
 	}
+	// Acked moves after the completions have run, and is what a replica is told.
+	head, _ := log.Head(t.Context())
+	poll(t, "the entries to be acked", func() bool { acked, _ := log.Acked(); return acked >= head })
 }
 
 // host is a server on a port of its own.
