@@ -205,7 +205,7 @@ func (k *Keeper) stillOwner(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("list %s: %w", objectPath(k.Bucket, ownerDir), err)
+		return err
 	}
 	if k.looked = time.Now(); newer <= k.owner {
 		return nil

@@ -40,16 +40,12 @@ func SegmentKey(first uint64) string { return segmentsDir + segment.Name(first) 
 // Segments calls fn with each sealed segment of the archive in b: the index of its first entry
 // and its size in bytes. Its error is the bucket's.
 func Segments(ctx context.Context, b bucket.Bucket, fn func(first uint64, size int64)) error {
-	err := b.List(ctx, segmentsDir, "", func(o bucket.Object) error {
+	return b.List(ctx, segmentsDir, "", func(o bucket.Object) error {
 		if first, ok := parseSegmentKey(o.Key); ok {
 			fn(first, o.Size)
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("list %s: %w", objectPath(b, segmentsDir), err)
-	}
-	return nil
 }
 
 // IndexKey is the key of the file of the index whose first record is that of first.

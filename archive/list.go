@@ -31,7 +31,7 @@ func list(ctx context.Context, b bucket.Bucket) (*listing, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", b, err)
+		return nil, err
 	}
 	return l, nil
 }

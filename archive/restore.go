@@ -192,7 +192,7 @@ func (r *restore) prepare() error {
 		var found plan
 		text, err := os.ReadFile(r.in(planName))
 		if !resumed || err != nil || json.Unmarshal(text, &found) != nil || found != want {
-			return fmt.Errorf("%s %w, and what it holds is not from a restore of %s: name a directory that does not exist or is empty", r.Dir, ErrNotEmpty, want.URL)
+			return fmt.Errorf("%s %w, and holds no unfinished restore of %s: name a directory that does not exist or is empty", r.Dir, ErrNotEmpty, want.URL)
 		}
 	}
 	if err := r.takeBack(); err != nil {

@@ -90,7 +90,10 @@ func (k *Keeper) round(ctx context.Context) error {
 // does not have.
 func (k *Keeper) last(ctx context.Context) error {
 	segs := k.files()
-	if !k.claimed || !k.isNew(segs) {
+	if !k.claimed {
+		return errStopping
+	}
+	if !k.isNew(segs) {
 		return nil
 	}
 	if err := k.stillOwner(ctx); err != nil {
@@ -98,7 +101,7 @@ func (k *Keeper) last(ctx context.Context) error {
 	}
 	for _, s := range segs {
 		if s.First > k.sealedEnd+1 && k.through() < s.First-1 {
-			return nil // the next start uploads what comes before it
+			return errStopping // the next start uploads what comes before it
 		}
 		if s.First > k.sealedEnd {
 			// A segment that has just been sealed is left for the next start: its batches go quicker.

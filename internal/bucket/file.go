@@ -56,9 +56,12 @@ func openFile(dir string, o Options) (*fileBucket, error) {
 // not there may well be in the share.
 func (b *fileBucket) open() (*os.Root, error) {
 	root, err := os.OpenRoot(b.dir)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, fmt.Errorf("%w: %w", ErrNoBucket, err)
-	} else if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: %s does not exist", ErrNoBucket, b.dir)
+	case errors.Is(err, syscall.ENOTDIR):
+		return nil, fmt.Errorf("%w: %s is not a directory", ErrNoBucket, b.dir)
+	case err != nil:
 		return nil, sentinel(err)
 	}
 	b.mu.Lock()
