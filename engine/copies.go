@@ -92,6 +92,10 @@ func (s *standing) fence() error {
 	return fmt.Errorf("%w: a replica of this log was promoted%s; the log goes on there, in epoch %d", ErrFenced, by, f.Epoch)
 }
 
+func (l *Log) logFenced(err error) {
+	l.log.Error().Err(err).Str("event", "fenced").Msg("the log takes no more appends: it is not the one that goes on")
+}
+
 // Epochs returns the epochs of the log, the oldest first: at least one.
 func (l *Log) Epochs() []appends.Epoch { return slices.Clone(*l.standing.epochs.Load()) }
 
@@ -129,7 +133,7 @@ func (l *Log) Fence(epoch uint64, by string) error {
 	}
 	f := segment.Fenced{Epoch: epoch, By: by}
 	s.fenced.Store(&f)
-	l.log.Error().Err(s.fence()).Str("event", "fenced").Msg("the log takes no more appends: it is not the one that goes on")
+	l.logFenced(s.fence())
 	s.written = false
 	if s.data != "" {
 		if err := segment.WriteFenced(s.data, f); err != nil {

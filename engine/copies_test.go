@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rs/zerolog"
 
 	"tcp-log-server/appends"
 	"tcp-log-server/segment"
@@ -124,7 +127,13 @@ func TestFence(t *testing.T) {
 		fenced(l, 2, "b at 10.0.0.2")
 	}
 	l.Close()
-	l = openLog(t, c)
+	var logged bytes.Buffer
+	said := c
+	said.Logger = zerolog.New(&logged)
+	l = openLog(t, said)
+	if !strings.Contains(logged.String(), `"event":"fenced"`) {
+		t.Errorf("a start on a fenced log logs %s", logged.String())
+	}
 	fenced(l, 2, "b at 10.0.0.2")
 	if err := l.Fence(4, "c"); err != nil {
 		t.Fatal(err)

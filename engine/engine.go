@@ -254,6 +254,9 @@ func Open(config Config) (*Log, error) {
 		l.publish(head)
 		d.start(l)
 		l.disk = d
+		if err := l.standing.fence(); err != nil && l.standing.source == "" {
+			l.logFenced(err)
+		}
 	}
 	l.counts.begin(l.head.Load())
 	l.prover.head = l.head.Load()
