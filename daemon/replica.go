@@ -131,7 +131,7 @@ func (d *daemon) beginFromArchive(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("from: %w", err)
 	}
-	d.logger.Info().Str("event", "restored").Uint64("head", got.Head).Dur("took", got.Took).
+	d.logger.Info().Str("event", "restored").Uint64("head", got.Head).Stringer("took", got.Took.Round(time.Millisecond)).
 		Msg("restored what the archive has; the rest comes from the source")
 	return nil
 }

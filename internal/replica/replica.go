@@ -135,7 +135,7 @@ func (r *Replica) refused(err *stopError) {
 	if r.logged != err.text {
 		r.logged = err.text
 		r.config.Logger.Error().Str("event", "replication").Str("source", r.config.Source).
-			Msgf("replication has stopped: %s; reads go on, and it is tried again every %v", err.text, r.pace.refused)
+			Msgf("replication has stopped: %s; reads go on, and it is tried again by itself", err.text)
 	}
 	r.state.stop(err.text)
 }
@@ -147,7 +147,7 @@ func (r *Replica) lost(err error, wait time.Duration) {
 		level = zerolog.WarnLevel
 	}
 	r.config.Logger.WithLevel(level).Err(err).Str("event", "replication").Str("source", r.config.Source).
-		Dur("again", wait).Msg("not following the source; trying again until it is back")
+		Stringer("again", wait.Round(time.Millisecond)).Msg("not following the source; trying again until it is back")
 }
 
 // retry is how long to wait before the next try.

@@ -350,7 +350,7 @@ func TestFull(t *testing.T) {
 	})
 	await(t, "the error", func() bool { return strings.Contains(r.Status().Error, errTest.Error()) })
 	// The source is asked less and less often: it sends everything each time.
-	await(t, "a longer wait", func() bool { return strings.Contains(log.String(), `"again":16,`) })
+	await(t, "a longer wait", func() bool { return strings.Contains(log.String(), `"again":"16ms",`) })
 	source.mu2.Lock()
 	if told := slices.Max(source.durable); told > 0 {
 		t.Errorf("the source was told that entries through %d are durable, and none is", told)
