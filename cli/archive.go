@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/urfave/cli/v3"
 
@@ -29,6 +30,18 @@ func openArchive(ctx context.Context, cmd *cli.Command, url string) (*archive.Ar
 		}
 	}
 	return archive.Open(ctx, b)
+}
+
+// archiveIn is the URL of the archive in a directory, "" if there is none.
+func archiveIn(dir string) string {
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return ""
+	}
+	if _, err := os.Stat(filepath.Join(path, "log.json")); err != nil {
+		return ""
+	}
+	return "file://" + path
 }
 
 // openBucket opens the bucket at a URL.

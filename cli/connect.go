@@ -316,7 +316,7 @@ func advice(cmd *cli.Command, err error) string {
 	case tooMany(err):
 		return "; try again later, or raise MAX_CONNECTIONS of the server"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return "; is it the right address?"
+		return "; is it the right address, or is the server still starting?"
 	case errors.Is(err, client.ErrProtocol):
 		return "; is it a tcp-log-server?"
 	case errors.Is(err, client.ErrDiverged):

@@ -67,6 +67,8 @@ func promote(ctx context.Context, cmd *cli.Command) error {
 	switch {
 	case errors.Is(err, engine.ErrNotReplica) && source != "" && p.Epoch.Number > 1 && p.Store != "":
 		// It was promoted before, and the source is to be told again.
+	case errors.Is(err, engine.ErrNotReplica) && p.Store == "" && config.Data != engine.Memory:
+		return cli.Exit(fmt.Sprintf("promote: there is no log in %s: is the name right?", config.Data), ExitFailure)
 	case errors.Is(err, engine.ErrNotReplica):
 		return cli.Exit(fmt.Sprintf("promote: %v: a server takes appends there as it is", err), ExitFailure)
 	case errors.Is(err, fs.ErrNotExist):

@@ -20,6 +20,7 @@ import (
 	"tcp-log-server/daemon"
 	"tcp-log-server/internal/bucket"
 	"tcp-log-server/internal/printable"
+	"tcp-log-server/segment"
 )
 
 // statTime is how long a server may take to answer.
@@ -160,12 +161,7 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	if s.Disk != nil {
 		t.row("disk", "%s used, %s free", printable.Bytes(s.Disk.Used), printable.Bytes(s.Disk.Free))
 	}
-	if a := s.Archive; a != nil {
-		t.row("archive", "%s, through %s; behind by %s, %s, %.1f s", a.URL, grouped(a.Through), counted(a.Behind.Entries, "entry", "entries"), printable.Bytes(a.Behind.Bytes), a.Behind.Seconds)
-		if a.Error != "" {
-			t.row("", "fails since %s: %s", a.Since, a.Error)
-		}
-	}
+	printArchive(t, s)
 	t.row("appended", "%s, %s since the start; %.4g a second now", counted(s.Appends.Entries, "entry", "entries"), printable.Bytes(int64(s.Appends.Bytes)), s.Appends.Rate)
 	t.row("clients", "%s besides this one, %d of them read", counted(max(s.Connections-1, 0), "connection", "connections"), s.Readers)
 	printReplicas(t, s)
@@ -183,6 +179,27 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	return t.Flush()
 }
 
+// printArchive prints how far the archive is, and what is there only.
+func printArchive(t table, s daemon.Stat) {
+	if a := s.Archive; a != nil {
+		behind := "nothing behind"
+		if b := a.Behind; b.Entries > 0 {
+			behind = fmt.Sprintf("behind by %s, %s, %.1f s", counted(b.Entries, "entry", "entries"), printable.Bytes(b.Bytes), b.Seconds)
+		}
+		t.row("archive", "%s, through %s; %s", a.URL, grouped(a.Through), behind)
+		switch {
+		case a.Stopped:
+			t.row("", "stopped since %s: %s", a.Since, a.Error)
+		case a.Error != "":
+			t.row("", "fails since %s: %s", a.Since, a.Error)
+		}
+	}
+	if a := s.Archived; a != nil && a.Through > 0 {
+		t.row("archived", "segments through entry %s are there only, %s of them removed since the start", grouped(a.Through), grouped(a.Removed))
+		t.row("", "blocks read: %s from the cache, %s from there; %s fetched, %s in the cache", grouped(a.Hits), grouped(a.Misses), printable.Bytes(a.Fetched), printable.Bytes(a.Cached))
+	}
+}
+
 // printReplicas prints how far the replicas are.
 func printReplicas(t table, s daemon.Stat) {
 	for i, r := range s.Replicas {
@@ -194,8 +211,8 @@ func printReplicas(t table, s daemon.Stat) {
 			grouped(r.Durable), grouped(r.Behind), r.Since.Local().Format(time.DateTime))
 	}
 	if sync := s.SyncReplicas; sync != nil {
-		t.row("acknowledged", "once %s of %s have it too; %s, %s of unknown outcome since the start",
-			grouped(uint64(sync.Need)), counted(sync.Connected, "replica", "replicas"), counted(sync.Waiting, "append waits", "appends wait"), grouped(sync.Unknown))
+		t.row("acknowledged", "once on disk at %s too, of %s connected; %s, %s of unknown outcome since the start",
+			counted(sync.Need, "replica", "replicas"), grouped(uint64(sync.Connected)), counted(sync.Waiting, "append waits", "appends wait"), grouped(sync.Unknown))
 		if sync.Missing != "" {
 			t.row("missing", "%s", sync.Missing)
 		}
@@ -238,11 +255,41 @@ type directoryStat struct {
 		Index    int64 `json:"index"`
 		Blobs    int64 `json:"blobs"`
 	} `json:"bytes"`
-	Last string `json:"last,omitempty"` // when the last settled entry was committed
+	Last      string          `json:"last,omitempty"`       // when the last settled entry was committed
+	Epoch     uint64          `json:"epoch"`                // the one that the log is in
+	ReplicaOf string          `json:"replica_of,omitempty"` // the source of a replica
+	Fenced    *segment.Fenced `json:"fenced,omitempty"`
+	Archived  *archivedStat   `json:"archived,omitempty"`
+}
+
+// archivedStat says where the archive of the log is, and the last entry whose segment was removed
+// here because the archive has it, 0 if none was.
+type archivedStat struct {
+	URL     string `json:"url"`
+	Through uint64 `json:"through"`
+}
+
+// readMarks reads what the files in the log's directory say of its copies.
+func (s *directoryStat) readMarks(data string) error {
+	epochs, err1 := segment.ReadEpochs(data)
+	replica, err2 := segment.ReadReplica(data)
+	fenced, err3 := segment.ReadFenced(data)
+	archived, err4 := segment.ReadArchived(data)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return err
+	}
+	s.Epoch, s.ReplicaOf = epochs.Current().Number, replica.Source
+	if fenced.Epoch > 0 {
+		s.Fenced = &fenced
+	}
+	if archived.URL != "" {
+		s.Archived = &archivedStat{archived.URL, archived.Through}
+	}
+	return nil
 }
 
 func statDirectory(ctx context.Context, cmd *cli.Command, dir string) error {
-	log, _, err := openDirectories(ctx, cmd, dir)
+	log, data, err := openDirectories(ctx, cmd, dir)
 	if err != nil {
 		return err
 	}
@@ -255,6 +302,9 @@ func statDirectory(ctx context.Context, cmd *cli.Command, dir string) error {
 		Segments: found.Segments, First: found.First, Settled: found.Settled, Digest: found.Digest, Damaged: found.Damaged,
 	}
 	s.Bytes.Segments, s.Bytes.Index, s.Bytes.Blobs = found.SegmentBytes, found.IndexBytes, found.BlobBytes
+	if err := s.readMarks(data); err != nil {
+		return fmt.Errorf("stat: %w", err)
+	}
 	if !found.Last.IsZero() {
 		s.Last = found.Last.UTC().Format(time.RFC3339Nano)
 	}
@@ -271,7 +321,16 @@ func statDirectory(ctx context.Context, cmd *cli.Command, dir string) error {
 	}
 	t := newTable(os.Stdout)
 	t.row("log", "%s, store %s", dir, s.Store)
+	if s.ReplicaOf != "" {
+		t.row("replica", "of %s", s.ReplicaOf)
+	}
+	if s.Fenced != nil {
+		t.row("fenced", "%s says that a replica was promoted, which is in epoch %s", cmp.Or(s.Fenced.By, "another copy"), grouped(s.Fenced.Epoch))
+	}
 	t.row("head", "%s", grouped(s.Head))
+	if s.Epoch > 1 {
+		t.row("epoch", "%s", grouped(s.Epoch))
+	}
 	if s.Last != "" {
 		t.row("last", "%s", found.Last.Local().Format(time.DateTime))
 	}
@@ -285,6 +344,13 @@ func statDirectory(ctx context.Context, cmd *cli.Command, dir string) error {
 	t.row("packed", "%s in segments that stay", counted(s.Packed, "entry", "entries"))
 	t.row("segments", "%s, %s", grouped(uint64(s.Segments)), printable.Bytes(s.Bytes.Segments))
 	t.row("index", "%s", printable.Bytes(s.Bytes.Index))
+	if s.Archived != nil {
+		text := s.Archived.URL
+		if s.Archived.Through > 0 {
+			text += "; segments through entry " + grouped(s.Archived.Through) + " were removed here, and are there"
+		}
+		t.row("archive", "%s", text)
+	}
 	if s.Damaged > 0 {
 		t.row("damaged", "%s cannot be read: run `tcp-log-server fsck %s`", counted(s.Damaged, "segment", "segments"), dir)
 	}

@@ -35,6 +35,13 @@ func TestPromote(t *testing.T) {
 	if err := segment.WriteReplica(replica, segment.Replica{Source: old.addr}); err != nil {
 		t.Fatal(err)
 	}
+	stat := func(dir, says string) {
+		t.Helper()
+		if r := play(t, nil, "", "stat", "--json", dir); r.code != 0 || !strings.Contains(r.out, says) {
+			t.Errorf("stat of %s: %+v, want %s", dir, r, says)
+		}
+	}
+	stat(replica, `"epoch":1,"replica_of":"`+old.addr+`"`)
 	appended(old.addr, "[3]", "3")
 
 	refused := launch(t, "DATA="+replica)
@@ -74,6 +81,8 @@ func TestPromote(t *testing.T) {
 		old = start(t, "DATA="+source)
 	}
 
+	stat(replica, `"epoch":2}`)
+	stat(source, `"fenced":{"epoch":2,"by":`)
 	served := start(t, "DATA="+replica)
 	appended(served.addr, `["new"]`, "3")
 	if r := play(t, nil, "", "promote", "--fence", served.addr, source); r.code == 0 || !strings.Contains(r.err, "locked") {
@@ -98,8 +107,8 @@ func TestPromoteUsage(t *testing.T) {
 		{[]string{"promote"}, cli.ExitUsage, "want one argument: the directory of the replica"},
 		{[]string{"promote", dir, dir}, cli.ExitUsage, "want one argument"},
 		{[]string{"promote", dir, "--fence", "a:b"}, cli.ExitUsage, "the port of"},
-		{[]string{"promote", dir}, cli.ExitFailure, "neither a replica nor fenced"},
-		{[]string{"promote", dir, "--fence", "localhost:1"}, cli.ExitFailure, "neither a replica nor fenced"},
+		{[]string{"promote", dir}, cli.ExitFailure, "there is no log in " + dir + ": is the name right?"},
+		{[]string{"promote", dir, "--fence", "localhost:1"}, cli.ExitFailure, "there is no log in " + dir},
 		{[]string{"promote", filepath.Join(dir, "none")}, cli.ExitFailure, "is the name right?"},
 		{[]string{"promote", "memory"}, cli.ExitFailure, "neither a replica nor fenced"},
 	} {
