@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"tcp-log-server/engine"
 	"tcp-log-server/internal/bucket"
 	"tcp-log-server/segment"
 )
@@ -101,23 +102,54 @@ func TestAStartKnowsHowFarTheArchiveIs(t *testing.T) {
 
 func TestALogThatHasGoneAnotherWayIsRefused(t *testing.T) {
 	for _, entries := range []uint64{61, 75, 100, 200} {
-		l := openLog(t, filepath.Join(t.TempDir(), "data"), nil)
-		l.add(t, 60)
-		must(t, l.Close())
-		other := filepath.Join(t.TempDir(), "other")
-		copyLog(t, l.dir, other)
-		l = openLog(t, l.dir, nil)
-		l.add(t, 100)
-		l.sealed(t)
-		b := openBucket(t, filepath.Join(t.TempDir(), "bucket"))
-		archiveOnce(t, l, b)
-		o := openLog(t, other, nil)
-		o.add(t, 62) // at other times, so that the chain is another
-		o.add(t, max(entries, 62))
-		o.sealed(t)
-		if _, err := starts(t, o, Config{Bucket: b, TakeOver: true}); !errors.Is(err, ErrDiverged) {
-			t.Errorf("a log with %d entries, 60 of which the archive has: %v", entries, err)
+		for _, whole := range []bool{false, true} { // the archive ends with a whole segment
+			l := openLog(t, filepath.Join(t.TempDir(), "data"), nil)
+			l.add(t, 60)
+			must(t, l.Close())
+			other := filepath.Join(t.TempDir(), "other")
+			copyLog(t, l.dir, other)
+			l = openLog(t, l.dir, nil)
+			l.add(t, 150)
+			l.sealed(t)
+			b := openBucket(t, filepath.Join(t.TempDir(), "bucket"))
+			k := archiveOnce(t, l, b)
+			if whole {
+				for _, i := range k.obsolete {
+					must(t, b.Delete(context.Background(), i.Key()))
+				}
+			}
+			o := openLog(t, other, nil)
+			o.add(t, 62) // at other times, so that the chain is another
+			o.add(t, max(entries, 62))
+			o.sealed(t)
+			if _, err := starts(t, o, Config{Bucket: b, TakeOver: true}); !errors.Is(err, ErrDiverged) {
+				t.Errorf("a log with %d entries, 60 of which the archive has, which ends with a whole segment %v: %v", entries, whole, err)
+			}
 		}
+	}
+}
+
+// TestALogThatHasGoneAnotherWayInBlobsIsRefused: the segment with the archive's last entry is gone
+// here, and the index tells that the entry was another.
+func TestALogThatHasGoneAnotherWayInBlobsIsRefused(t *testing.T) {
+	blobs := func(c *engine.Config) { c.LooseMax = -1 }
+	l := openLog(t, filepath.Join(t.TempDir(), "data"), blobs)
+	l.add(t, 60)
+	must(t, l.Close())
+	other := filepath.Join(t.TempDir(), "other")
+	copyLog(t, l.dir, other)
+	l = openLog(t, l.dir, blobs)
+	l.add(t, 63)
+	b := openBucket(t, filepath.Join(t.TempDir(), "bucket"))
+	archiveOnce(t, l, b)
+	o := openLog(t, other, func(c *engine.Config) { c.LooseMax, c.RemoveAfter = -1, 0 })
+	done := make(chan error, 1)
+	o.Append([]byte("[1]\n[2]\n[3]\n"), 3, engine.Condition{}, func(_ engine.Result, err error) { done <- err })
+	must(t, <-done)
+	o.add(t, 300)
+	until(t, "no segments are removed", func() bool { return o.Segments()[0].Header.First > 100 })
+	if _, err := starts(t, o, Config{Bucket: b, TakeOver: true}); !errors.Is(err, ErrDiverged) {
+		t.Errorf("a log in blobs whose entry 63 is another: %v", err)
 	}
 }
 

@@ -174,8 +174,16 @@ func TestTheBeginningInBlobs(t *testing.T) {
 		t.Errorf("the archive ends at %d, want 300; the first segment begins at %d", head, first)
 	}
 	want := digest(t, data, 0)
-	if res, _ := restored(t, b, RestoreConfig{}); res.Digest != want {
+	res, to := restored(t, b, RestoreConfig{})
+	if res.Digest != want {
 		t.Errorf("restored with digest %s, want %s", res.Digest, want)
+	}
+	same := openLog(t, to, nil)
+	here, err1 := l.Digest(context.Background(), 1, 300)
+	there, err2 := same.Digest(context.Background(), 1, 300)
+	must(t, errors.Join(err1, err2, same.Close()))
+	if here != there {
+		t.Errorf("restored with the digests %x, want %x", there, here)
 	}
 	if _, err := os.Stat(filepath.Join(data, TempName)); err == nil {
 		t.Errorf("%s is still there", TempName)

@@ -128,7 +128,7 @@ func TestKeepLocalCrash(t *testing.T) {
 }
 
 // TestKeepLocalStays: a segment stays, and all after it, while the archive does not have it or
-// has another, while segments are held, and when it cannot be noted or removed.
+// has another or has not been claimed, while segments are held, and when it cannot be noted.
 func TestKeepLocalStays(t *testing.T) {
 	all := padded(1, 300)
 	for _, tt := range []struct {
@@ -153,6 +153,15 @@ func TestKeepLocalStays(t *testing.T) {
 				t.Fatal(err)
 			}
 			return func() { hold.Close() }
+		}},
+		{"not claimed", func(t *testing.T, l *Log, a *fakeArchive) func() {
+			note := func(instance string) {
+				if err := segment.WriteArchived(l.disk.cfg.Data, segment.Archived{URL: "fake:", Instance: instance}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			note("")
+			return func() { note("1") }
 		}},
 		{"no note", func(t *testing.T, l *Log, a *fakeArchive) func() {
 			dir := filepath.Join(l.disk.cfg.Data, segment.ArchiveName+".tmp")
@@ -202,6 +211,50 @@ func TestKeepLocalComparesAgain(t *testing.T) {
 	eventually(t, "a segment compared for too long", func() bool { s := e.same.Load(); return s != nil && time.Since(s.at) > e.within })
 	a.set(func() { clear(a.files) })
 	hold.Close()
+	keptDown(t, l)
+	sameEntries(t, readAll(t, l), all)
+}
+
+// TestKeepLocalWrongRecord: a segment stays while the index has another entry in place of one of
+// its entries, since the index is what tells these entries by then.
+func TestKeepLocalWrongRecord(t *testing.T) {
+	a := newFakeArchive()
+	c := keepConfig(t, a)
+	c.KeepLocal = 1 << 30
+	l := openKeep(t, c)
+	all := padded(1, 300)
+	mustAppend(t, l, all...)
+	settled(t, l)
+	closeLog(t, l)
+	wal := filepath.Join(c.Data, "wal")
+	path, _, _ := segment.RecordPath(wal, 1)
+	right, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recs, err := segment.ReadRecords(wal, 1, 300)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recs[4] = recs[5]
+	if err := segment.WriteRecords(path, 1, recs); err != nil {
+		t.Fatal(err)
+	}
+	log := &events{}
+	c.KeepLocal, c.Logger = 10<<10, zerolog.New(log)
+	l, err = Open(c) // openKeep would check the index at the end
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the removal tried", func() bool { return log.have(`"evict"`) || l.Stats().First > 1 })
+	if !log.have("the record is not that of the entry: index 5") || l.Stats().First != 1 {
+		t.Errorf("segments begin at %d", l.Stats().First)
+	}
+	closeLog(t, l)
+	if err := os.WriteFile(path, right, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l = openKeep(t, c)
 	keptDown(t, l)
 	sameEntries(t, readAll(t, l), all)
 }
