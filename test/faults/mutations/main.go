@@ -101,7 +101,8 @@ func run(tree, pattern string, verbose bool) (code int, err error) {
 }
 
 // everything has the commands to run if the named test does not fail.
-var everything = []string{"go test -count=1 ./segment ./engine ./server/... ./canonical", "go test -count=1 . ./fsck ./backup ./client"}
+var everything = []string{"go test -count=1 ./segment ./engine ./server/... ./canonical", "go test -count=1 . ./fsck ./backup ./client",
+	"go test -count=1 ./archive ./internal/..."}
 
 // baseline runs the tests without a mutation: a test that fails there proves nothing.
 type baseline struct {
