@@ -105,8 +105,9 @@ func (s *storer) take(taken gathered) gathered {
 	return taken
 }
 
-// run stores what is put until ctx ends, what was received before that too, and tells the source how far it is durable: at once, after
-// each time it has stored something, and now and then so that the source knows that it is there.
+// run stores what is put until ctx ends, what was received before that too, and tells the source how
+// far it is durable: at once, after each time it has stored something, and now and then so that the
+// source knows that it is there.
 func (s *storer) run(ctx context.Context) error {
 	alive := time.NewTicker(s.replica.pace.durable)
 	defer alive.Stop()
