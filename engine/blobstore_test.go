@@ -408,7 +408,7 @@ func TestBlobStoreOfAnother(t *testing.T) {
 }
 
 // TestBlobStoreUnmarked: a store that has neither the mark nor the blobs of a log with entries
-// in blobs alone is another place than it was: nothing is put there.
+// in blobs alone is another place than it was: nothing is put there, whenever it is found.
 func TestBlobStoreUnmarked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := storeConfig(t, new(store))
@@ -425,10 +425,22 @@ func TestBlobStoreUnmarked(t *testing.T) {
 		} else if !strings.Contains(err.Error(), "is the share mounted?") {
 			t.Errorf("refused with %v", err)
 		}
+		empty.set(down) // at the start; then the settler finds it
+		l = open(t, c)
+		empty.set(nil)
+		write(t, l, 101, 105)
+		until(t, l, func(s engine.Stats) bool {
+			return s.Stalled != nil && strings.Contains(s.Stalled.Error(), "neither a mark nor the blob of entry")
+		})
+		closeLog(t, l)
+		any := errors.New("any")
+		if err := empty.List(t.Context(), "", func(engine.BlobInfo) error { return any }); err != nil || empty.mark != nil {
+			t.Errorf("something was put into another place: %v", err)
+		}
 		full.mark = nil // the mark alone is lost
 		c.BlobStore = full
 		l = open(t, c)
-		write(t, l, 101, 110)
+		write(t, l, 106, 110)
 		until(t, l, settledAll)
 		closeLog(t, l)
 		if full.mark == nil {
