@@ -64,7 +64,7 @@ const maxReplicaName = 255
 // replicaConfig is what package replica is given.
 func (d *daemon) replicaConfig() replica.Config {
 	r := d.config.Source
-	return replica.Config{Source: r.Addr, Connect: r.Connect, Name: r.Name, Logger: d.logger}
+	return replica.Config{Source: r.Addr, Connect: r.Connect, Name: r.Name, Self: d.ln.Addr(), Logger: d.logger}
 }
 
 // prepareReplica sets config up for a replica. One that has no log yet waits until the source has

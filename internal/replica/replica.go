@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"time"
 
@@ -33,6 +34,8 @@ type Config struct {
 	Connect client.Options
 	// Name is what the source calls this replica. Replicas of one source need different names.
 	Name string
+	// Self is where this replica is served, nil if nowhere: it does not follow itself.
+	Self net.Addr
 	// Log is where the entries go. Nothing else may append to it.
 	Log Log
 	// Logger gets the events; the zero Logger drops them.

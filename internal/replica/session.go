@@ -19,8 +19,24 @@ func (c *Config) dial(ctx context.Context) (nc net.Conn, hangUp func(), err erro
 	if nc, err = client.Connect(ctx, c.Source, c.Connect); err != nil {
 		return nil, nil, err
 	}
+	if toItself(nc, c.Self) {
+		nc.Close()
+		return nil, nil, stopf("%s is the address of this replica itself: name that of the source", c.Source)
+	}
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	return nc, func() { stop(); nc.Close() }, nil
+}
+
+// toItself reports whether nc leads to self, where the replica is served. Such a replica would have
+// everything that its source has, for ever: a name or an address that moved with the machine does that.
+func toItself(nc net.Conn, self net.Addr) bool {
+	own, ok1 := self.(*net.TCPAddr)
+	local, ok2 := nc.LocalAddr().(*net.TCPAddr)
+	remote, ok3 := nc.RemoteAddr().(*net.TCPAddr)
+	if !ok1 || !ok2 || !ok3 || remote.Port != own.Port {
+		return false
+	}
+	return remote.IP.Equal(own.IP) || own.IP.IsUnspecified() && remote.IP.Equal(local.IP)
 }
 
 // request is a replica's first message.
