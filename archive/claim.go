@@ -31,7 +31,7 @@ func refuses(err error) bool {
 
 // moved is the error of a log whose archive is to be elsewhere, and which needs the old one.
 func moved(local segment.Archived, url string) error {
-	return fmt.Errorf("ARCHIVE is %s, but entries of this log through %d are only in %s: set ARCHIVE to that, or copy its objects to the new place and change the url in the file %s",
+	return fmt.Errorf("it is %s, but entries of this log through %d are only in %s: set ARCHIVE to that, or copy its objects to the new place and change the url in the file %s",
 		url, local.Through, local.URL, segment.ArchiveName)
 }
 

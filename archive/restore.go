@@ -65,6 +65,12 @@ func Unfinished(dir string) bool {
 	return err == nil
 }
 
+// Incomplete reports whether dir is that of an interrupted Restore, and no log yet.
+func Incomplete(dir string) bool {
+	_, err := os.Lstat(filepath.Join(dir, "segments"))
+	return err != nil && Unfinished(dir)
+}
+
 // Restore makes a log of what the archive in b holds. The directory is a log only once
 // everything in it has been verified and is durable: until then the server refuses it, and
 // the same call goes on where the last one ended.

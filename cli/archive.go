@@ -32,6 +32,11 @@ func openArchive(ctx context.Context, cmd *cli.Command, url string) (*archive.Ar
 	return archive.Open(ctx, b)
 }
 
+// unfinished says what an interrupted restore has left in dir.
+func unfinished(dir string) string {
+	return dir + " is of a restore that was not finished: run `tcp-log-server restore` again"
+}
+
 // archiveIn is the URL of the archive in a directory, "" if there is none.
 func archiveIn(dir string) string {
 	path, err := filepath.Abs(dir)

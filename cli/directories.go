@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"tcp-log-server/archive"
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/bucketblobs"
 	"tcp-log-server/internal/reader"
@@ -73,7 +74,9 @@ func openDirectories(ctx context.Context, cmd *cli.Command, dir string) (*reader
 	log, err := reader.Open(reader.Config{Data: dir, WAL: cmd.String("wal"), Blobs: blobs, BlobStore: store})
 	if errors.Is(err, reader.ErrNoLog) {
 		err = fmt.Errorf("%s: %w; name its directory: tcp-log-server %s DIR", cmd.Name, err, cmd.Name)
-		if url := archiveIn(dir); url != "" {
+		if archive.Incomplete(dir) {
+			err = errors.New(cmd.Name + ": " + unfinished(dir))
+		} else if url := archiveIn(dir); url != "" {
 			err = fmt.Errorf("%w; for the archive that is there: tcp-log-server %s %s", err, cmd.Name, url)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"tcp-log-server/archive"
 	"tcp-log-server/engine"
 	"tcp-log-server/fsck"
 	"tcp-log-server/internal/bucket"
@@ -58,6 +59,9 @@ func runFsck(ctx context.Context, cmd *cli.Command) error {
 	o, err := fsckOptions(ctx, cmd)
 	if err != nil {
 		return usageError(cmd, err.Error())
+	}
+	if archive.Incomplete(o.Data) {
+		return cli.Exit("fsck: "+unfinished(o.Data), fsck.ExitFailed)
 	}
 	printer := fsck.NewPrinter(os.Stdout, cmd.Bool("json"))
 	bar := newProgress()

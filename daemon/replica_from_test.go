@@ -67,6 +67,13 @@ func TestReplicaFromArchive(t *testing.T) {
 			sameLogs(t, source.addr, copied.addr, client.Options{})
 		})
 	}
+	t.Run("interrupted, and not gone on with", func(t *testing.T) {
+		copying := copyConfig(t, source.addr)
+		interruptRestore(t, url, copying.Data)
+		if err := Run(t.Context(), copying); err == nil || !strings.Contains(err.Error(), copying.Data+" is of a restore that was not finished") {
+			t.Errorf("a start on what the restore has left: %v", err)
+		}
+	})
 	t.Run("of another log", func(t *testing.T) {
 		_, other := archivedSource(t, 5)
 		copying := copyConfig(t, source.addr)
