@@ -25,6 +25,10 @@ func (d *daemon) openArchived(ctx context.Context, config *engine.Config) error 
 		return nil // opening the log says so
 	}
 	url := d.config.Archive
+	if url == "" && note.URL != "" && note.Through == 0 {
+		d.logger.Warn().Str("event", "archive").Str("archive", note.URL).
+			Msg("this log has an archive, and ARCHIVE is not set, so nothing more goes there")
+	}
 	if note.Through == 0 && d.config.ArchiveKeepLocal == 0 {
 		return nil
 	}
