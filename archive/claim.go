@@ -149,7 +149,8 @@ func (k *Keeper) mayClaim(ctx context.Context, l *listing) (newest uint64, err e
 	if err != nil {
 		return 0, err
 	}
-	if o.Instance != k.local.Instance && !k.TakeOver {
+	k.over = o.Instance != k.local.Instance
+	if k.over && !k.TakeOver {
 		return 0, fmt.Errorf("%s %w by another directory of this log, on %s since %s: if that server is gone for good, set ARCHIVE_TAKE_OVER=1 for one start to archive from here; if not, name another prefix", k.Bucket, ErrInUse, o.Host, o.Time)
 	}
 	return newest, nil
@@ -163,33 +164,6 @@ func readOwner(ctx context.Context, b bucket.Bucket, n uint64) (o Owner, err err
 		}
 	}
 	return o, err
-}
-
-// lateFor is for how long after it was replaced a server may still be at an upload.
-const lateFor = 10 * time.Minute
-
-// late returns the increments that the server before this one was still uploading when it was
-// replaced: they would count in place of those from here if they are more. The caller deletes
-// them once it has looked whether it is still the owner: what is listed before that is not from a
-// successor.
-func (k *Keeper) late(ctx context.Context) (late []Increment, err error) {
-	if time.Since(k.since) > lateFor {
-		return nil, nil
-	}
-	known := make(map[Increment]bool)
-	for _, i := range k.obsolete {
-		known[i] = true
-	}
-	err = k.Bucket.List(ctx, openDir, "", func(o bucket.Object) error {
-		if i, ok := parseIncrement(o.Key); ok && i.First > k.sealedEnd && !known[i] {
-			late = append(late, i)
-		}
-		return nil
-	})
-	if err != nil {
-		err = fmt.Errorf("list %s: %w", objectPath(k.Bucket, openDir), err)
-	}
-	return late, err
 }
 
 // lookEvery is how often an idle keeper looks whether it is still the one that archives.

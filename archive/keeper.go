@@ -68,6 +68,7 @@ type Keeper struct {
 	// What the bucket has, as far as is known. Only the goroutine of the keeper uses these.
 	claimed   bool
 	since     time.Time // when it was
+	over      bool      // taken over from another directory
 	owner     uint64    // number of the own object in owner/
 	looked    time.Time
 	sealed    map[uint64]bool // by first index

@@ -241,38 +241,6 @@ func TestAReplacedServerUploadsNothingAtItsEnd(t *testing.T) {
 	}
 }
 
-// TestALateUploadDoesNotCount: a server is replaced while it uploads an increment. Once that is
-// there, it is longer than what its successor has.
-func TestALateUploadDoesNotCount(t *testing.T) {
-	l, dir := archivedLog(t, 50)
-	b := openBucket(t, dir)
-	k := archiveOnce(t, l, b)
-	to := filepath.Join(t.TempDir(), "restored")
-	_, err := Restore(context.Background(), b, RestoreConfig{Dir: to})
-	must(t, err)
-	second := openLog(t, to, nil)
-	newer := newKeeper(second, b)
-	newer.TakeOver = true
-	must(t, newer.remember())
-	must(t, newer.round(context.Background()))
-	l.add(t, 56)
-	segs := k.files()
-	must(t, k.putIncrements(context.Background(), segs[len(segs)-1])) // it has looked before
-	second.add(t, 52)
-	must(t, newer.round(context.Background()))
-	if res, _ := restored(t, b, RestoreConfig{}); res.Head != 52 || res.Digest != digest(t, to, 52) {
-		t.Errorf("restored %+v, want the entries of the newer server", res)
-	}
-	l.add(t, 57)
-	archiveOnce(t, second, b) // and the next start finds its own log
-	if err := k.round(context.Background()); !errors.Is(err, ErrInUse) {
-		t.Errorf("the older server goes on: %v", err)
-	}
-	if head := whole(t, b); head != 52 {
-		t.Errorf("the archive ends at %d, want 52", head)
-	}
-}
-
 // TestAnIdleLogIsArchivedAfterARestart: what the bucket has counts before anything is new.
 func TestAnIdleLogIsArchivedAfterARestart(t *testing.T) {
 	l, dir := archivedLog(t, 50)

@@ -34,15 +34,15 @@ func (k *Keeper) round(ctx context.Context) error {
 		k.complete(began)
 		return nil
 	}
-	late, err := k.late(ctx)
+	late, err := k.late(ctx, segs)
 	if err != nil {
 		return err
 	}
 	if err := k.stillOwner(ctx); err != nil {
 		return err
 	}
-	for _, i := range late {
-		if err := k.Bucket.Delete(ctx, i.Key()); err != nil {
+	for _, key := range late {
+		if err := k.Bucket.Delete(ctx, key); err != nil {
 			return err
 		}
 	}
@@ -201,18 +201,21 @@ func (k *Keeper) isThere(ctx context.Context, key string, f *os.File, size int64
 	if err != nil {
 		return err
 	}
-	same := o.Size == size
-	if same {
-		s := &stream{ctx: ctx, b: k.Bucket, size: size, pieces: []piece{{key: key, size: size}}}
-		defer s.Close()
-		if same, err = sameBytes(s, f, size); err != nil {
-			return err
-		}
+	same, err := k.same(ctx, key, o.Size, f, size)
+	if err == nil && !same {
+		err = fmt.Errorf("%s %w: the object is there and is not the segment here; name another prefix", objectPath(k.Bucket, key), ErrDiverged)
 	}
-	if !same {
-		return fmt.Errorf("%s %w: the object is there and is not the segment here; name another prefix", objectPath(k.Bucket, key), ErrDiverged)
+	return err
+}
+
+// same reports whether an object has the bytes of f.
+func (k *Keeper) same(ctx context.Context, key string, size int64, f *os.File, fileSize int64) (bool, error) {
+	if size != fileSize {
+		return false, nil
 	}
-	return nil
+	s := &stream{ctx: ctx, b: k.Bucket, size: size, pieces: []piece{{key: key, size: size}}}
+	defer s.Close()
+	return sameBytes(s, f, size)
 }
 
 func sameBytes(a, b io.ReaderAt, size int64) (bool, error) {

@@ -1,0 +1,86 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"tcp-log-server/internal/bucket"
+	"tcp-log-server/segment"
+)
+
+// lateFor is for how long after it was replaced a server may still be at an upload.
+const lateFor = 10 * time.Minute
+
+// late returns the keys of what the server before this one was still uploading when it was
+// replaced: its increments would count in place of those from here if they are more, and its
+// segments in any case. The caller deletes them once it has looked whether it is still the owner:
+// what is listed before that is not from a successor.
+func (k *Keeper) late(ctx context.Context, segs []*segment.File) (late []string, err error) {
+	if time.Since(k.since) > lateFor {
+		return nil, nil
+	}
+	known := make(map[Increment]bool)
+	for _, i := range k.obsolete {
+		known[i] = true
+	}
+	err = k.Bucket.List(ctx, openDir, "", func(o bucket.Object) error {
+		if i, ok := parseIncrement(o.Key); ok && i.First > k.sealedEnd && !known[i] {
+			late = append(late, o.Key)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", objectPath(k.Bucket, openDir), err)
+	}
+	if !k.over {
+		return late, nil // the server before this one had the same segments
+	}
+	var found []bucket.Object
+	err = k.Bucket.List(ctx, segmentsDir, SegmentKey(k.sealedEnd), func(o bucket.Object) error {
+		if first, ok := parseSegmentKey(o.Key); ok && first > k.sealedEnd {
+			found = append(found, o)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", objectPath(k.Bucket, segmentsDir), err)
+	}
+	for _, o := range found {
+		foreign, err := k.foreign(ctx, o, segs)
+		if err != nil {
+			return nil, err
+		}
+		if foreign {
+			late = append(late, o.Key)
+		}
+	}
+	return late, nil
+}
+
+// foreign reports whether o, a segment that this keeper knows nothing of, is of another log. It may
+// also be one from here, whose upload has succeeded although the answer was lost. That one may be
+// the only copy by now: it stays.
+func (k *Keeper) foreign(ctx context.Context, o bucket.Object, segs []*segment.File) (bool, error) {
+	first, _ := parseSegmentKey(o.Key)
+	for _, s := range segs {
+		switch {
+		case s.First != first:
+		case !s.Sealed:
+			return true, nil
+		default:
+			f, err := segment.OpenRegular(s.Path)
+			if err != nil {
+				return false, err
+			}
+			defer f.Close()
+			fi, err := f.Stat()
+			if err != nil {
+				return false, err
+			}
+			same, err := k.same(ctx, o.Key, o.Size, f, fi.Size())
+			return !same, err
+		}
+	}
+	return first > segs[0].First, nil
+}
