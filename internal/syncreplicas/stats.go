@@ -30,7 +30,14 @@ func (l *Log) connected() (n int) {
 // Missing is why appends cannot be acknowledged now, nil if they can.
 func (l *Log) Missing() error {
 	if s := l.Stats(); s.Connected < s.Need {
-		return fmt.Errorf("SYNC_REPLICAS is %d, but %d replicas are connected: appends wait, and after %v their outcome is unknown", s.Need, s.Connected, l.timeout)
+		connected := "0 replicas are connected"
+		switch {
+		case s.Connected == 1:
+			connected = "1 replica is connected, those of one name counted once"
+		case s.Connected > 1:
+			connected = fmt.Sprintf("%d replicas are connected, those of one name counted once", s.Connected)
+		}
+		return fmt.Errorf("SYNC_REPLICAS is %d, but %s: appends wait, and after %v their outcome is unknown", s.Need, connected, l.timeout)
 	}
 	return nil
 }
