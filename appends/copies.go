@@ -1,5 +1,10 @@
 package appends
 
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
 // Epoch is a stretch of a log's life: each time a replica is promoted, the log that it becomes
 // begins the next one. A log begins with Epoch{1, 1}.
 type Epoch struct {
@@ -14,3 +19,16 @@ type Digest struct {
 	// times at which they were stored, in µs since 1970 UTC, 8 bytes each, the lowest first.
 	Entries, Times [32]byte
 }
+
+// BatchSum is the checksum of a batch on its way to a replica: the CRC-32C of its first index, of
+// how many entries it has and of their time in µs since 1970 UTC, each in 8 bytes, the lowest first,
+// and of its bytes.
+func BatchSum(first uint64, count int, at int64, entries []byte) uint32 {
+	var b [24]byte
+	binary.LittleEndian.PutUint64(b[:], first)
+	binary.LittleEndian.PutUint64(b[8:], uint64(count))
+	binary.LittleEndian.PutUint64(b[16:], uint64(at))
+	return crc32.Update(crc32.Checksum(b[:], castagnoli), castagnoli, entries)
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)

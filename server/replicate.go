@@ -3,9 +3,10 @@ package server
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"strconv"
 	"time"
+
+	"tcp-log-server/appends"
 )
 
 const (
@@ -179,9 +180,6 @@ func (t *shipTurn) push(w *writer, b []byte, kept int) error {
 	return t.begin(w)
 }
 
-// castagnoli is the polynomial of the sums of bodies.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // appendBatch appends the line that announces a run of entries:
 //
 //	{"batch":{"index":N,"count":C,"time":"…","size":B,"sum":"…"}}
@@ -190,7 +188,7 @@ func appendBatch(dst []byte, first uint64, count int, entries []byte, at int64, 
 	dst = strconv.AppendInt(append(dst, `,"count":`...), int64(count), 10)
 	dst = appendTime(append(dst, `,"time":`...), at)
 	dst = strconv.AppendInt(append(dst, `,"size":`...), int64(len(entries)), 10)
-	sum := crc32.Checksum(entries, castagnoli)
+	sum := appends.BatchSum(first, count, at, entries)
 	dst = appendHash(append(dst, `,"sum":`...), []byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
 	if lost {
 		dst = append(dst, `,"lost":true`...)

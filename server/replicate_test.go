@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func (c *copies) Digest(ctx context.Context, from, through uint64) (d appends.Di
 type received struct {
 	Index uint64
 	Count int
-	Time  string
+	Time  time.Time
 	Size  int
 	Sum   string
 	Lost  bool
@@ -88,7 +89,7 @@ func (c *client) batch() received {
 	if _, err := io.ReadFull(c.r, body); err != nil {
 		c.t.Fatal(err)
 	}
-	if sum := fmt.Sprintf("%08x", crc32.Checksum(body, castagnoli)); sum != m.Batch.Sum {
+	if sum := fmt.Sprintf("%08x", appends.BatchSum(m.Batch.Index, m.Batch.Count, m.Batch.Time.UnixMicro(), body)); sum != m.Batch.Sum {
 		c.t.Fatalf("the sum of %q is %s, want %s", body, m.Batch.Sum, sum)
 	}
 	m.Batch.body = string(body)
@@ -136,8 +137,13 @@ func TestReplicate(t *testing.T) {
 	h := start(t, log, Config{})
 	c := h.dial()
 	c.replicate(`"from":2,"store":"`+thisStore+`","name":"ann"`, 3)
+	var summed []byte
+	for _, n := range []uint64{2, 2, 1_764_000_002_000_000} {
+		summed = binary.LittleEndian.AppendUint64(summed, n)
+	}
+	sum := fmt.Sprintf("%08x", crc32.Checksum(append(summed, "[2]\nnull\n"...), crc32.MakeTable(crc32.Castagnoli)))
 	c.want(
-		`{"batch":{"index":2,"count":2,"time":"2025-11-24T16:00:02.000000Z","size":9,"sum":"`+fmt.Sprintf("%08x", crc32.Checksum([]byte("[2]\nnull\n"), castagnoli))+`"}}`,
+		`{"batch":{"index":2,"count":2,"time":"2025-11-24T16:00:02.000000Z","size":9,"sum":"`+sum+`"}}`,
 		"[2]", "null")
 	if got := h.Replicas(); len(got) != 1 || got[0].Name != "ann" || got[0].Address != "127.0.0.1" || got[0].Sent != 3 || got[0].Durable != 0 {
 		t.Errorf("the replicas are %+v", got)
@@ -316,7 +322,7 @@ func TestUnreadableForReplica(t *testing.T) {
 	if b := c.batch(); b.Index != 1 || b.Lost {
 		t.Errorf("got %+v, want entry 1", b)
 	}
-	if b := c.batch(); b.Index != 2 || b.Count != 1 || b.Size != 0 || !b.Lost || b.Time != "2025-11-24T16:00:02.000000Z" {
+	if b := c.batch(); b.Index != 2 || b.Count != 1 || b.Size != 0 || !b.Lost || b.Time.UnixMicro() != 1_764_000_002_000_000 {
 		t.Errorf("got %+v, want that entry 2 is lost", b)
 	}
 	if b := c.batch(); b.Index != 3 || b.Lost || b.body != "[3]\n" {

@@ -20,7 +20,6 @@ import (
 	"tcp-log-server/appends"
 	"tcp-log-server/client"
 	"tcp-log-server/engine"
-	"tcp-log-server/segment"
 )
 
 // entry is one of a fakeLog's.
@@ -306,7 +305,7 @@ func batchLine(index uint64, run []entry) []byte {
 			body = append(append(body, e.text...), '\n')
 		}
 	}
-	h := header{Index: index, Count: len(run), Time: time.UnixMicro(run[0].time).UTC(), Size: len(body), Lost: run[0].lost, Sum: sum(segment.Checksum(body))}
+	h := header{Index: index, Count: len(run), Time: time.UnixMicro(run[0].time).UTC(), Size: len(body), Lost: run[0].lost, Sum: sum(appends.BatchSum(index, len(run), run[0].time, body))}
 	line, _ := json.Marshal(map[string]header{"batch": h})
 	return append(append(line, '\n'), body...)
 }

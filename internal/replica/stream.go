@@ -2,7 +2,6 @@ package replica
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -134,11 +133,8 @@ func (s *stream) verified(h *header) (b engine.ReplicaBatch, err error) {
 	if err := s.readBody(h.Size); err != nil {
 		return b, fmt.Errorf("within a batch: %w", err)
 	}
-	if sum := sum(segment.Checksum(s.body)); !h.Lost && sum != h.Sum {
+	if sum := sum(appends.BatchSum(h.Index, h.Count, h.Time.UnixMicro(), s.body)); sum != h.Sum {
 		return b, fmt.Errorf("entry %d: the batch has arrived damaged: its checksum is %08x, want %08x", h.Index, sum, h.Sum)
-	}
-	if n := bytes.Count(s.body, []byte("\n")); !h.Lost && (n != h.Count || s.body[h.Size-1] != '\n') {
-		return b, fmt.Errorf("%w: entry %d: a batch of %d entries has %d lines", errProtocol, h.Index, h.Count, n)
 	}
 	s.next += uint64(h.Count)
 	return engine.ReplicaBatch{Entries: s.body, Count: h.Count, Time: h.Time.UnixMicro(), Lost: h.Lost}, nil

@@ -70,10 +70,11 @@ func TestSpoiled(t *testing.T) {
 		old, new, says string
 	}{
 		"a wrong byte":     {`{"n":5}`, `{"n":6}`, "entry 4: the batch has arrived damaged: its checksum is "},
-		"a wrong sum":      {`"sum":"81a08eb9"`, `"sum":"81a08eba"`, "the batch has arrived damaged"},
+		"a wrong time":     {`22:13:20.000002Z`, `22:13:20.000003Z`, "the batch has arrived damaged"},
+		"a wrong sum":      {`"sum":"15e38d9b"`, `"sum":"15e38d9c"`, "the batch has arrived damaged"},
 		"a long sum":       {`"sum":"`, `"sum":"0`, "not what a source sends"},
 		"a wrong index":    {`"index":4`, `"index":5`, "a batch that begins with entry 5, want 4"},
-		"a wrong count":    {`"count":2`, `"count":1`, "has 2 lines"},
+		"a wrong count":    {`"count":2`, `"count":1`, "the batch has arrived damaged"},
 		"too large a size": {`"size":16`, `"size":2000000000`, "a batch of 2 entries in 2000000000 bytes"},
 		"no size":          {`"size":16`, `"size":0`, "a batch of 2 entries in 0 bytes"},
 		"no JSON":          {`{"batch"`, `{batch`, "not what a source sends"},
