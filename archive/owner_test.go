@@ -74,7 +74,6 @@ func TestADirectoryTakesAnArchiveOver(t *testing.T) {
 	}
 }
 
-// TestALogThatHasGoneAnotherWayIsRefused makes two logs of one that differ after entry 60.
 // A start tells at once how far the archive is, also if there is nothing to upload. Where the bucket
 // has lost a segment, that is only once it is there again.
 func TestAStartKnowsHowFarTheArchiveIs(t *testing.T) {
@@ -100,6 +99,7 @@ func TestAStartKnowsHowFarTheArchiveIs(t *testing.T) {
 	}
 }
 
+// TestALogThatHasGoneAnotherWayIsRefused makes two logs of one that differ after entry 60.
 func TestALogThatHasGoneAnotherWayIsRefused(t *testing.T) {
 	for _, entries := range []uint64{61, 75, 100, 200} {
 		for _, whole := range []bool{false, true} { // the archive ends with a whole segment

@@ -112,8 +112,6 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestContents: many readers read three times what the cache holds, in order and at random, and
-// what they read is right.
 // TestOpenInAnEmptyBucket: where nothing is, most likely nothing is mounted. Once it is, its
 // segments are found.
 func TestOpenInAnEmptyBucket(t *testing.T) {
@@ -132,6 +130,8 @@ func TestOpenInAnEmptyBucket(t *testing.T) {
 	}
 }
 
+// TestContents: many readers read three times what the cache holds, in order and at random, and
+// what they read is right.
 func TestContents(t *testing.T) {
 	a, _, contents := newTest(t, 5*blockSize)
 	var readers sync.WaitGroup
