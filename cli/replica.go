@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 
 	"tcp-log-server/daemon"
+	"tcp-log-server/internal/bucket"
 )
 
 // replicaCommand is `tcp-log-server replica`.
@@ -49,6 +50,9 @@ func replicaCommand() *cli.Command {
 func runReplica(ctx context.Context, cmd *cli.Command) error {
 	if cmd.NArg() != 1 {
 		return usageError(cmd, fmt.Sprintf("want one argument, the address of the server to copy, got %d", cmd.NArg()))
+	}
+	if url := cmd.Args().First(); bucket.IsURL(url) {
+		return usageError(cmd, fmt.Sprintf("%s is the URL of an archive: name the server to copy, and the archive with --from", url))
 	}
 	config, level, err := daemonConfig(cmd)
 	if err == nil {

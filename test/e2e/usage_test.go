@@ -38,6 +38,7 @@ func TestWrongUsage(t *testing.T) {
 		{"", "stat --wal X localhost:1", "--wal needs the directory of a log as the argument; this would ask a server; see"},
 		{"WAL=Y", "stat --wal X", "--wal needs the directory of a log"},
 		{"", "stat --blobs X :1", "--blobs needs the directory of a log"},
+		{"", "replica s3://backups/log", "s3://backups/log is the URL of an archive: name the server to copy, and the archive with --from; see"},
 		{"", "stat " + file, `f.ndjson" is a file, not an address or the directory of a log; see`},
 		{"", "stat f.ndjson", `"f.ndjson" is a file, not an address or the directory of a log; see`},
 		{"", "read f.ndjson", `"f.ndjson" is not an address but a file; see`},
