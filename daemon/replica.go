@@ -67,15 +67,23 @@ func (d *daemon) replicaConfig() replica.Config {
 	return replica.Config{Source: r.Addr, Connect: r.Connect, Name: r.Name, Self: d.ln.Addr(), Logger: d.logger}
 }
 
-// prepareReplica sets config up for a replica. One that has no log yet waits until the source has
-// told which one it is to be a copy of, or ctx ends.
+// prepareReplica sets config up for a replica. Until it has been one, with this directory, it waits
+// for the source to tell which log it is to be a copy of, or for ctx to end: a log that is marked as
+// a replica's is no server's any more, and the address may be wrong.
 func (d *daemon) prepareReplica(ctx context.Context, config *engine.Config) error {
 	source := d.config.Source.Addr
 	config.ReplicaOf = source
 	if err := d.beginFromArchive(ctx); err != nil {
 		return err
 	}
-	if d.config.hasLog() {
+	own, marked, err := segment.FindMark(d.config.dirs().WAL)
+	if err != nil {
+		return err
+	}
+	switch before, err := segment.ReadReplica(d.config.Data); {
+	case err != nil:
+		return err
+	case before.Source != "", d.config.hasLog() && !marked:
 		return nil
 	}
 	waiting := ""
@@ -91,9 +99,14 @@ func (d *daemon) prepareReplica(ctx context.Context, config *engine.Config) erro
 	if err != nil {
 		return err
 	}
-	var ok bool
-	if config.Store, ok = segment.ParseStoreID(store); !ok {
+	id, ok := segment.ParseStoreID(store)
+	switch {
+	case !ok:
 		return fmt.Errorf("%s says that its log is %q, want 32 hexadecimal digits", source, store)
+	case !marked:
+		config.Store = id
+	case id != own:
+		return fmt.Errorf("%s has another log than %s: its store is %s, this one is %s; correct the address, or name a new directory for the replica", source, d.config.Data, id, own)
 	}
 	return nil
 }
@@ -136,9 +149,14 @@ func (d *daemon) beginFromArchive(ctx context.Context) error {
 	return nil
 }
 
+// dirs are where the parts of the log are.
+func (c *Config) dirs() segment.Dirs {
+	return segment.Dirs{Data: c.Data, WAL: c.WAL, Blobs: c.Blobs}.WithDefaults()
+}
+
 // hasLog reports whether the directories hold anything of a log already.
 func (c *Config) hasLog() bool {
-	dirs := segment.Dirs{Data: c.Data, WAL: c.WAL, Blobs: c.Blobs}.WithDefaults()
+	dirs := c.dirs()
 	for _, dir := range []string{dirs.Segments(), dirs.WAL} {
 		if names, _ := os.ReadDir(dir); len(names) > 0 {
 			return true

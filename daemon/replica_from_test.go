@@ -78,10 +78,9 @@ func TestReplicaFromArchive(t *testing.T) {
 		_, other := archivedSource(t, 5)
 		copying := copyConfig(t, source.addr)
 		copying.Source.From = other
-		copied := run(t, copying)
-		eventually(t, "the replica to stop", func() bool {
-			return strings.Contains(statAt(t, copied.addr, client.Options{}).Replica.Stopped, "this one is ")
-		})
+		if err := Run(t.Context(), copying); err == nil || !strings.Contains(err.Error(), "has another log than "+copying.Data) {
+			t.Errorf("Run returns %v, want that it is another log", err)
+		}
 	})
 	t.Run("gone", func(t *testing.T) {
 		copying := copyConfig(t, source.addr)
@@ -99,4 +98,23 @@ func TestReplicaFromNothing(t *testing.T) {
 	copying := copyConfig(t, source.addr)
 	copying.Source.From = url
 	sameLogs(t, source.addr, run(t, copying).addr, client.Options{})
+}
+
+// TestReplicaOfWrongAddress: the directory of a log that is not the source's is left as it was: a
+// server starts on it.
+func TestReplicaOfWrongAddress(t *testing.T) {
+	config := sourceConfig(t)
+	own := run(t, config)
+	fillSome(t, dialed(t, own.addr, client.Options{}), 5)
+	if err := own.stop(); err != nil {
+		t.Fatal(err)
+	}
+	wrong := run(t, sourceConfig(t))
+	fillSome(t, dialed(t, wrong.addr, client.Options{}), 50)
+	copying := copyConfig(t, wrong.addr)
+	copying.Data = config.Data
+	if err := Run(t.Context(), copying); err == nil || !strings.Contains(err.Error(), "has another log than "+config.Data) {
+		t.Fatalf("Run returns %v, want that it is another log", err)
+	}
+	fillSome(t, dialed(t, run(t, config).addr, client.Options{}), 1)
 }

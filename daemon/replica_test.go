@@ -218,11 +218,13 @@ func TestReplicaStops(t *testing.T) {
 	}{
 		"another log": {
 			func(data string) {
-				config := sourceConfig(t)
-				config.Data = data
-				other := run(t, config)
+				other := run(t, sourceConfig(t))
 				fillSome(t, dialed(t, other.addr, client.Options{}), 5)
-				if err := other.stop(); err != nil {
+				copying := copyConfig(t, other.addr)
+				copying.Data = data
+				copied := run(t, copying)
+				sameLogs(t, other.addr, copied.addr, client.Options{})
+				if err := copied.stop(); err != nil {
 					t.Fatal(err)
 				}
 			}, "this one is "},
