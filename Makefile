@@ -82,7 +82,7 @@ faults:
 	{ $(GO) test -count=1 -timeout 12h -json -run '$(FAULTS)' . 2>&1; true; } | $(GO) run ./report
 
 # mutations breaks the server on purpose, one line at a time, and checks that a test
-# fails: see test/faults/mutations. It takes about ten minutes; MUTATIONS=sync runs those
+# fails: see test/faults/mutations. It takes about twenty minutes; MUTATIONS=sync runs those
 # with such names.
 MUTATIONS ?=
 mutations:
