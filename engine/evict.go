@@ -42,6 +42,9 @@ type evictor struct {
 	within time.Duration // evictWithin, less in tests
 	asked  uint64        // the first index of what the settler has asked for
 	told   string        // why a segment stays, as the settler has last logged it
+	// looked is the first index of the segment whose last entry had a blob, or not, as inBlobs says.
+	looked  uint64
+	inBlobs bool
 }
 
 // sameAs is the result of a comparison: the archive had the segment that begins with the index
@@ -132,6 +135,9 @@ func (s *settler) evictFirst() (removed bool) {
 	if note, err := segment.ReadArchived(s.d.cfg.Data); err == nil && !s.d.archived.claimed(note) {
 		return false // the archive has not been claimed for this directory yet
 	}
+	if s.soonInBlobs(first, last) {
+		return false
+	}
 	same := e.same.Load()
 	if same == nil || same.first != first {
 		e.ask(seg)
@@ -165,6 +171,22 @@ func (s *settler) evictFirst() (removed bool) {
 	e.told = ""
 	s.d.archived.evicted.Add(1)
 	return true
+}
+
+// soonInBlobs reports whether the segment first..last is about to be removed because its entries are
+// in blobs, as it seems by the last of them. They can be read on from here then, and backed up.
+func (s *settler) soonInBlobs(first, last uint64) bool {
+	e := s.d.evictor
+	if s.d.blobs == nil || s.d.stays.Load() == first {
+		return false
+	}
+	if e.looked != first {
+		e.looked, e.inBlobs = first, false
+		if recs, err := segment.ReadRecords(s.d.cfg.WAL, last, last); err == nil && !recs[0].Lost() {
+			e.inBlobs, _ = s.d.blobs.Has(s.ctx, recs[0].Hash)
+		}
+	}
+	return e.inBlobs
 }
 
 // ask has seg compared, unless it is already. The settler calls it.

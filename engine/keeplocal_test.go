@@ -77,6 +77,20 @@ func TestKeepLocalBesideBlobs(t *testing.T) {
 	sameEntries(t, readAll(t, l), all)
 }
 
+// TestKeepLocalLeavesBlobs: a segment whose entries are in blobs goes because of that, although the
+// archive has it too: its entries can be read on from here.
+func TestKeepLocalLeavesBlobs(t *testing.T) {
+	c := keepConfig(t, newFakeArchive())
+	c.LooseMax, c.RemoveAfter, c.KeepLocal = 200, 300*time.Millisecond, 10<<10
+	l := openKeep(t, c)
+	mustAppend(t, l, padded(1, 150)...)
+	settled(t, l)
+	keptDown(t, l)
+	if note, err := segment.ReadArchived(c.Data); err != nil || len(note.Removed) > 0 {
+		t.Errorf("%+v, %v, want no segment that is only in the archive", note, err)
+	}
+}
+
 // TestKeepLocalCrash: however far the removal of a segment had come, the directory opens and
 // reads whole.
 func TestKeepLocalCrash(t *testing.T) {
