@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -108,8 +107,9 @@ func (c *conn) serve() {
 // messages have not been logged.
 func (c *conn) logClose() {
 	level, text, cause, unlogged := zerolog.DebugLevel, "connection closed", closeCause(c.ctx), c.reader.unlogged
+	_, unread := errors.AsType[*readError](cause)
 	switch {
-	case errors.Is(cause, errLog):
+	case unread:
 		level, text = zerolog.ErrorLevel, "connection closed by an error of the log"
 	case cause != nil:
 		level, text = zerolog.InfoLevel, "connection closed by an error"
@@ -165,15 +165,18 @@ func (c *conn) greetAt(level zerolog.Level) {
 	event.Msg("client connected")
 }
 
-// errLog: the log, not the peer, ended the connection.
-var errLog = errors.New("the log cannot be read")
+// readError: the log, not the peer, ended the connection, because it cannot be read now.
+type readError struct{ err error }
+
+func (e *readError) Error() string { return "the log cannot be read: " + e.err.Error() }
+func (e *readError) Unwrap() error { return e.err }
 
 // readError returns the error of a connection for which the log could not be read.
 func (c *conn) readError(err error) error {
 	if c.ctx.Err() != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %w", errLog, err)
+	return &readError{err}
 }
 
 // closeCause is the error that ended the connection, nil for an orderly end.

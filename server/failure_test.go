@@ -117,3 +117,27 @@ func (b *lockedBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.b.String()
 }
+
+// awayLog is a log whose entries cannot be read now.
+type awayLog struct{ *fakeLog }
+
+func (l awayLog) Read(_ context.Context, from, _ uint64, fn readFunc) error {
+	if err := fn(from, 1, []byte("{\"n\":1}\n"), 0, nil); err != nil {
+		return err
+	}
+	return errors.New("not available now: the archive: no answer")
+}
+
+// TestReadEndsWithWhy: a read that the log ends says why, after all that could be read.
+func TestReadEndsWithWhy(t *testing.T) {
+	noLeaks(t)
+	fake := newFakeLog()
+	fake.put(t, `{"n":1}`, `{"n":2}`)
+	h := start(t, awayLog{fake}, Config{})
+	for _, read := range []string{`{"from":1,"read":2}`, `{"from":1}`} {
+		c := h.dial()
+		c.send(read)
+		c.want(`{"index":1,"entry":{"n":1}}`, `{"error":"not available now: the archive: no answer"}`)
+		c.wantEnd()
+	}
+}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"math"
 	"strconv"
 	"sync"
@@ -63,7 +64,7 @@ func (w *writer) run() error {
 	for {
 		w.collect()
 		if err := w.advance(); err != nil {
-			return err
+			return w.tellWhy(err)
 		}
 		if w.finished() {
 			if w.ending == endInvalid {
@@ -78,6 +79,18 @@ func (w *writer) run() error {
 			return err
 		}
 	}
+}
+
+// tellWhy has a last line say that the log cannot be read now, if that is what err is, and returns
+// err.
+func (w *writer) tellWhy(err error) error {
+	if unread, ok := errors.AsType[*readError](err); ok {
+		w.out = appendFault(w.out, nil, w.conn.server.failures.forPeer(unread.err).Error())
+		if err := w.flush(0); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // wait waits until there is something to send. Meanwhile others may send.
