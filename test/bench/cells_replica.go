@@ -21,13 +21,21 @@ func replicaCells(s settings) []cell {
 	return cells
 }
 
-// withReplica starts a replica of p in a directory of its own, runs work and stops it.
-func (r *runner) withReplica(t *target, p *process, work func(*process) error) error {
-	dir, err := os.MkdirTemp(r.temp, "replica-")
+// memory is a directory in memory, where there is one.
+const memory = "/dev/shm"
+
+// withReplica starts a replica of p in a directory of its own within parent, runs work and stops it.
+func (r *runner) withReplica(t *target, p *process, parent string, work func(*process) error) error {
+	dir, err := os.MkdirTemp(parent, "replica-")
 	if err != nil {
 		return err
 	}
-	defer removeData(dir)
+	defer func() {
+		if removeData(dir); parent == memory {
+			os.RemoveAll(dir)
+			os.Remove(serverLog(dir))
+		}
+	}()
 	return r.withServerOn(t, startOptions{dir: dir, args: []string{"replica", p.addr, "--name", "bench"}}, work)
 }
 
@@ -44,7 +52,7 @@ func (r *runner) catchUp(t *target, f fill) (m measurement, err error) {
 			return err
 		}
 		began := time.Now()
-		return r.withReplica(t, p, func(copied *process) error {
+		return r.withReplica(t, p, r.temp, func(copied *process) error {
 			heads, err := watchStat(copied)
 			if err != nil {
 				return err
@@ -68,7 +76,8 @@ func (r *runner) catchUp(t *target, f fill) (m measurement, err error) {
 const lagEvery = 10 * time.Millisecond
 
 // replicaLag appends to a source without a replica, and then with one, and looks how far the
-// replica is behind.
+// replica is behind. That has its log in memory, if there is a directory for it: it would have a
+// disk of its own.
 func (r *runner) replicaLag(t *target, conns, inFlight int) (m measurement, err error) {
 	var alone measurement
 	err = r.withServer(t, nil, func(p *process) error {
@@ -78,8 +87,12 @@ func (r *runner) replicaLag(t *target, conns, inFlight int) (m measurement, err 
 	if err != nil {
 		return nil, err
 	}
+	parent := r.temp
+	if _, err := os.Stat(memory); err == nil {
+		parent = memory
+	}
 	err = r.withServer(t, nil, func(p *process) error {
-		return r.withReplica(t, p, func(copied *process) error {
+		return r.withReplica(t, p, parent, func(copied *process) error {
 			lag := &lagWatch{stop: make(chan struct{}), done: make(chan error, 1)}
 			go func() { lag.done <- lag.watch(p, copied) }()
 			m, err = r.appends(t, p, conns, inFlight)
@@ -99,6 +112,8 @@ func (r *runner) replicaLag(t *target, conns, inFlight int) (m measurement, err 
 		return nil, err
 	}
 	m["rate_alone"], m["rate_ratio"] = alone["rate"], m["rate"]/alone["rate"]
+	m["source_cpu"], m["source_cpu_alone"] = m["server_cpu"], alone["server_cpu"]
+	delete(m, "server_cpu")
 	return m, nil
 }
 

@@ -105,7 +105,7 @@ var groups = []group{
 	{"replica", "A replica on the same machine: how fast it catches up against a plain replay, and how far it is behind", "", false,
 		[]column{{"rate", "a second", 1, 0}, {"rate_replay", "plain replay", 1, 0}, {"rate_alone", "without a replica", 1, 0}, {"rate_ratio", "of it", 1, 2},
 			{"behind_p50", "behind p50, entries", 1, 0}, {"behind_p99", "p99", 1, 0}, {"lag_p50", "p50 ms", 1e3, 2}, {"lag_p99", "p99 ms", 1e3, 2},
-			{"server_cpu", "CPU µs/op", 1e6, 2}}},
+			{"server_cpu", "CPU µs/op", 1e6, 2}, {"source_cpu", "source's", 1e6, 2}, {"source_cpu_alone", "without a replica", 1e6, 2}}},
 	{"archive", "An archive in a directory: how fast it catches up with a log that is there, and what it costs appends", "", false,
 		[]column{{"rate", "entries/s", 1, 0}, {"bytes_rate", "MB/s", 1e-6, 1}, {"rate_alone", "without an archive", 1, 0}, {"rate_ratio", "of it", 1, 2},
 			{"p99", "p99 µs", 1e6, 0}, {"p99_alone", "without", 1e6, 0}, {"server_cpu", "CPU µs/op", 1e6, 2}}},
