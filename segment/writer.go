@@ -242,7 +242,7 @@ func (w *Writer) CommitAll(batches []byte, parts []BatchSpec) error {
 		rest = rest[BatchHeaderSize+p.Size:]
 	}
 	end := w.end + int64(len(batches))
-	if _, err := w.f.WriteAt(batches, w.end); err != nil {
+	if err := w.write(batches, w.end); err != nil {
 		return w.undo(err)
 	}
 	if end > w.filled {
@@ -261,6 +261,23 @@ func (w *Writer) CommitAll(batches []byte, parts []BatchSpec) error {
 	}
 	w.sum, w.batch = h.Sum, len(batches)
 	return nil
+}
+
+// writePiece is how much of a long write goes to the disk while the next is copied into the page
+// cache: then less is left for the sync to wait for.
+const writePiece = 1 << 20
+
+// write writes b at off.
+func (w *Writer) write(b []byte, off int64) error {
+	for len(b) > writePiece {
+		if _, err := w.f.WriteAt(b[:writePiece], off); err != nil {
+			return err
+		}
+		w.f.BeginWriting(off, writePiece)
+		b, off = b[writePiece:], off+writePiece
+	}
+	_, err := w.f.WriteAt(b, off)
+	return err
 }
 
 // Prove has the segment say that its last batch is durable: it writes a header of no

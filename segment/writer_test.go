@@ -17,6 +17,7 @@ var errDisk = errors.New("the disk said no")
 type faulty struct {
 	file
 	write    int      // bytes that a failing write gets onto the disk; -1: writes succeed
+	past     int64    // writes before it succeed
 	fill     bool     // only writes of zeros fail
 	truncate error    // of every Truncate
 	sync     error    // of every Datasync
@@ -31,7 +32,7 @@ func (f *faulty) WriteAt(b []byte, off int64) (int, error) {
 	if allZero(b) {
 		f.zeros++
 	}
-	if f.write < 0 || f.fill && !allZero(b) {
+	if f.write < 0 || f.fill && !allZero(b) || off < f.past {
 		return f.file.WriteAt(b, off)
 	}
 	n, err := f.file.WriteAt(b[:min(f.write, len(b))], off)
@@ -135,6 +136,32 @@ func TestFailedWriteIsUndone(t *testing.T) {
 		if s, err := statOf(w.Path); err != nil || !s.Sealed() || s.Last() != 101 {
 			t.Errorf("%d bytes landed: the sealed segment: %v", landed, err)
 		}
+	}
+}
+
+// TestLongWrite: a batch that is written in pieces is refused whole if one of them fails, and is there
+// whole otherwise.
+func TestLongWrite(t *testing.T) {
+	t.Parallel()
+	w, f := newFaulty(t)
+	end := w.End()
+	long := `["` + strings.Repeat("x", 7*writePiece/2) + `"]`
+	f.write, f.past = 100, end+2*writePiece
+	b, n := frame(long)
+	if err := w.Commit(b, n, testTime); !errors.Is(err, ErrNotWritten) {
+		t.Fatalf("error is %v, want ErrNotWritten", err)
+	}
+	if fi, err := os.Stat(w.Path); err != nil || fi.Size() != end {
+		t.Fatalf("the file was not cut back: %v, %v", fi.Size(), err)
+	}
+	f.write = -1
+	mustCommit(t, w, long)
+	mustCommit(t, w, `{"after":1}`)
+	if got, want := entriesOf(t, w.Segment), `{"durable":1} `+long+` {"after":1} `; got != want {
+		t.Errorf("%d bytes of entries, want %d", len(got), len(want))
+	}
+	if want := [2]int64{end + 2*writePiece, end + 3*writePiece}; f.begun != want {
+		t.Errorf("the piece before the last that goes to the disk is %d, want %d", f.begun, want)
 	}
 }
 
