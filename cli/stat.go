@@ -20,7 +20,6 @@ import (
 	"tcp-log-server/daemon"
 	"tcp-log-server/internal/bucket"
 	"tcp-log-server/internal/printable"
-	"tcp-log-server/segment"
 )
 
 // statTime is how long a server may take to answer.
@@ -255,11 +254,11 @@ type directoryStat struct {
 		Index    int64 `json:"index"`
 		Blobs    int64 `json:"blobs"`
 	} `json:"bytes"`
-	Last      string          `json:"last,omitempty"`       // when the last settled entry was committed
-	Epoch     uint64          `json:"epoch"`                // the one that the log is in
-	ReplicaOf string          `json:"replica_of,omitempty"` // the source of a replica
-	Fenced    *segment.Fenced `json:"fenced,omitempty"`
-	Archived  *archivedStat   `json:"archived,omitempty"`
+	Last      string         `json:"last,omitempty"`       // when the last settled entry was committed
+	Epoch     uint64         `json:"epoch"`                // the one that the log is in
+	ReplicaOf string         `json:"replica_of,omitempty"` // the source of a replica
+	Fenced    *daemon.Fenced `json:"fenced,omitempty"`
+	Archived  *archivedStat  `json:"archived,omitempty"`
 }
 
 // archivedStat says where the archive of the log is, and the last entry whose segment was removed
@@ -269,27 +268,8 @@ type archivedStat struct {
 	Through uint64 `json:"through"`
 }
 
-// readMarks reads what the files in the log's directory say of its copies.
-func (s *directoryStat) readMarks(data string) error {
-	epochs, err1 := segment.ReadEpochs(data)
-	replica, err2 := segment.ReadReplica(data)
-	fenced, err3 := segment.ReadFenced(data)
-	archived, err4 := segment.ReadArchived(data)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
-		return err
-	}
-	s.Epoch, s.ReplicaOf = epochs.Current().Number, replica.Source
-	if fenced.Epoch > 0 {
-		s.Fenced = &fenced
-	}
-	if archived.URL != "" {
-		s.Archived = &archivedStat{archived.URL, archived.Through}
-	}
-	return nil
-}
-
 func statDirectory(ctx context.Context, cmd *cli.Command, dir string) error {
-	log, data, err := openDirectories(ctx, cmd, dir)
+	log, _, err := openDirectories(ctx, cmd, dir)
 	if err != nil {
 		return err
 	}
@@ -302,8 +282,12 @@ func statDirectory(ctx context.Context, cmd *cli.Command, dir string) error {
 		Segments: found.Segments, First: found.First, Settled: found.Settled, Digest: found.Digest, Damaged: found.Damaged,
 	}
 	s.Bytes.Segments, s.Bytes.Index, s.Bytes.Blobs = found.SegmentBytes, found.IndexBytes, found.BlobBytes
-	if err := s.readMarks(data); err != nil {
-		return fmt.Errorf("stat: %w", err)
+	s.Epoch, s.ReplicaOf = found.Epoch, found.ReplicaOf
+	if found.Fenced.Epoch > 0 {
+		s.Fenced = &daemon.Fenced{Epoch: found.Fenced.Epoch, By: found.Fenced.By}
+	}
+	if found.Archive != "" {
+		s.Archived = &archivedStat{found.Archive, found.Archived}
 	}
 	if !found.Last.IsZero() {
 		s.Last = found.Last.UTC().Format(time.RFC3339Nano)

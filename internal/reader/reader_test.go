@@ -393,8 +393,8 @@ func TestStat(t *testing.T) {
 		remove bool
 		want   reader.Stat
 	}{
-		{0, false, reader.Stat{Head: entries, First: 1, Settled: entries, Packed: entries}},
-		{-1, true, reader.Stat{Head: entries, Settled: entries, Segments: 1, Loose: entries, Blobs: entries}},
+		{0, false, reader.Stat{Head: entries, First: 1, Settled: entries, Packed: entries, Marks: reader.Marks{Epoch: 1}}},
+		{-1, true, reader.Stat{Head: entries, Settled: entries, Segments: 1, Loose: entries, Blobs: entries, Marks: reader.Marks{Epoch: 1}}},
 	} {
 		dir := build(t, tt.loose, tt.remove)
 		l, err := reader.Open(reader.Config{Data: dir})

@@ -29,6 +29,29 @@ type Stat struct {
 
 	SegmentBytes, IndexBytes, BlobBytes int64     // of the files
 	Last                                time.Time // when the last settled entry was committed; zero if none is
+
+	Marks
+}
+
+// Marks is what the files in the log's directory say of its copies.
+type Marks struct {
+	Epoch     uint64         // the one that the log is in
+	ReplicaOf string         // the source of a replica; "" if it is none
+	Fenced    segment.Fenced // zero if it is not
+	Archive   string         // URL of its archive; "" if it has none
+	Archived  uint64         // the last entry whose segment was removed because that has it; 0 if none was
+}
+
+// marks reads what the files in the directory data say.
+func marks(data string) (Marks, error) {
+	epochs, err1 := segment.ReadEpochs(data)
+	replica, err2 := segment.ReadReplica(data)
+	fenced, err3 := segment.ReadFenced(data)
+	archived, err4 := segment.ReadArchived(data)
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
+		return Marks{}, err
+	}
+	return Marks{epochs.Current().Number, replica.Source, fenced, archived.URL, archived.Through}, nil
 }
 
 // Stat counts what the log holds. It reads the index through, and the names and
@@ -36,6 +59,10 @@ type Stat struct {
 // Errors are those of the system, ctx's, or wrap segment.ErrUnavailable.
 func (l *Log) Stat(ctx context.Context) (Stat, error) {
 	s := Stat{Head: l.Head(), First: l.First(), Settled: l.Records, Segments: len(l.Files)}
+	var err error
+	if s.Marks, err = marks(l.Dirs.Data); err != nil {
+		return Stat{}, err
+	}
 	if l.known {
 		s.Store = l.id.String()
 	}
