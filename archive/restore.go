@@ -25,6 +25,8 @@ type RestoreConfig struct {
 	Through uint64
 	// Until, unless zero, restores only the entries that were stored before that time.
 	Until time.Time
+	// Store, unless zero, is the log that the archive has to be of; otherwise the error wraps ErrOther.
+	Store segment.StoreID
 	// Progress, unless nil, is told how many bytes have been downloaded, by one goroutine at
 	// a time, often.
 	Progress func(done, total int64)
@@ -88,6 +90,9 @@ func Restore(ctx context.Context, b bucket.Bucket, config RestoreConfig) (Restor
 	a, err := Open(ctx, b)
 	if err != nil {
 		return Restored{}, err
+	}
+	if config.Store != (segment.StoreID{}) && config.Store != a.store {
+		return Restored{}, fmt.Errorf("%s %w: its store is %s, want %s", b, ErrOther, a.store, config.Store)
 	}
 	r := &restore{RestoreConfig: config, a: a, ctx: ctx}
 	if err := r.choose(); err != nil {
@@ -157,6 +162,7 @@ func (r *restore) choose() error {
 // file in it that says what is being restored.
 const (
 	stageName = "incoming"
+	blobsName = "blobs"
 	planName  = "restore.json"
 )
 
@@ -186,7 +192,7 @@ func (r *restore) prepare() error {
 			placed = true
 		case "LOCK": // of a server that has refused it, or of one that has not
 			locked = true
-		case "wal", epochKey, epochKey + ".tmp":
+		case "wal", blobsName, epochKey, epochKey + ".tmp":
 		default:
 			return fmt.Errorf("%s %w: it holds %s; name a directory that does not exist or is empty", r.Dir, ErrNotEmpty, e.Name())
 		}
@@ -248,6 +254,13 @@ func (r *restore) commit() error {
 		return err
 	}
 	if err := segment.SyncDir(r.in("segments")); err != nil {
+		return err
+	}
+	// The index tells that there were blobs: without a directory for them, they may be elsewhere.
+	if err := segment.MakeDir(filepath.Join(r.Dir, blobsName)); err != nil {
+		return err
+	}
+	if err := segment.Mark(filepath.Join(r.Dir, blobsName), r.a.store); err != nil {
 		return err
 	}
 	if epoch := cutEpoch(r.a.epoch, r.head); len(epoch) > 0 {

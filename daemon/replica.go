@@ -73,9 +73,6 @@ func (d *daemon) replicaConfig() replica.Config {
 func (d *daemon) prepareReplica(ctx context.Context, config *engine.Config) error {
 	source := d.config.Source.Addr
 	config.ReplicaOf = source
-	if err := d.beginFromArchive(ctx); err != nil {
-		return err
-	}
 	own, marked, err := segment.FindMark(d.config.dirs().WAL)
 	if err != nil {
 		return err
@@ -86,7 +83,20 @@ func (d *daemon) prepareReplica(ctx context.Context, config *engine.Config) erro
 	case before.Source != "", d.config.hasLog() && !marked:
 		return nil
 	}
-	waiting := ""
+	id, err := d.awaitStore(ctx)
+	if err != nil {
+		return err
+	}
+	if marked && id != own {
+		return fmt.Errorf("%s has another log than %s: its store is %s, this one is %s; correct the address, or name a new directory for the replica", source, d.config.Data, id, own)
+	}
+	config.Store = id // of a log that is still to be made
+	return d.beginFromArchive(ctx, id)
+}
+
+// awaitStore waits until the source has told which log it has.
+func (d *daemon) awaitStore(ctx context.Context) (id segment.StoreID, err error) {
+	source, waiting := d.config.Source.Addr, ""
 	store, err := replica.AwaitStore(ctx, d.replicaConfig(), func(err error) {
 		text := fmt.Sprintf("waiting for %s to say which log this is to be a replica of: %v", source, err)
 		d.waitFor(text)
@@ -97,18 +107,13 @@ func (d *daemon) prepareReplica(ctx context.Context, config *engine.Config) erro
 		}
 	})
 	if err != nil {
-		return err
+		return id, err
 	}
 	id, ok := segment.ParseStoreID(store)
-	switch {
-	case !ok:
-		return fmt.Errorf("%s says that its log is %q, want 32 hexadecimal digits", source, store)
-	case !marked:
-		config.Store = id
-	case id != own:
-		return fmt.Errorf("%s has another log than %s: its store is %s, this one is %s; correct the address, or name a new directory for the replica", source, d.config.Data, id, own)
+	if !ok {
+		err = fmt.Errorf("%s says that its log is %q, want 32 hexadecimal digits", source, store)
 	}
-	return nil
+	return id, err
 }
 
 // waitFor has systemd and /readyz say what the daemon waits for before it can be ready.
@@ -121,7 +126,7 @@ func (d *daemon) waitFor(what string) {
 
 // beginFromArchive makes the log of a replica that has none yet of what the archive has, if there
 // is one to begin from.
-func (d *daemon) beginFromArchive(ctx context.Context) error {
+func (d *daemon) beginFromArchive(ctx context.Context, id segment.StoreID) error {
 	url := d.config.Source.From
 	if url == "" || d.config.hasLog() && !archive.Unfinished(d.config.Data) {
 		return nil
@@ -132,7 +137,7 @@ func (d *daemon) beginFromArchive(ctx context.Context) error {
 		return fmt.Errorf("from: %w", err)
 	}
 	var shown time.Time
-	got, err := archive.Restore(ctx, b, archive.RestoreConfig{Dir: d.config.Data, Progress: func(done, total int64) {
+	got, err := archive.Restore(ctx, b, archive.RestoreConfig{Dir: d.config.Data, Store: id, Progress: func(done, total int64) {
 		if now := time.Now(); now.Sub(shown) >= time.Second {
 			shown = now
 			d.waitFor(fmt.Sprintf("restoring what %s has: %d of %d MiB", url, done>>20, total>>20))

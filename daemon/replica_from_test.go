@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -78,8 +80,11 @@ func TestReplicaFromArchive(t *testing.T) {
 		_, other := archivedSource(t, 5)
 		copying := copyConfig(t, source.addr)
 		copying.Source.From = other
-		if err := Run(t.Context(), copying); err == nil || !strings.Contains(err.Error(), "has another log than "+copying.Data) {
+		if err := Run(t.Context(), copying); err == nil || !strings.Contains(err.Error(), "is the archive of another log") {
 			t.Errorf("Run returns %v, want that it is another log", err)
+		}
+		if _, err := os.Stat(copying.Data); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("something was restored: %v", err)
 		}
 	})
 	t.Run("gone", func(t *testing.T) {
