@@ -35,21 +35,21 @@ type Archive struct {
 	index  []uint64 // first indices of the files of the index, ascending
 }
 
-// Open lists the archive in b. The error wraps ErrNoArchive where there is none, ErrDamaged
+// Open reads which log the archive in b is of, and lists it. The error wraps ErrNoArchive where there is none, ErrDamaged
 // where log.json is, or is the bucket's.
 func Open(ctx context.Context, b bucket.Bucket) (*Archive, error) {
+	info, err := readInfo(ctx, b)
+	if errors.Is(err, bucket.ErrNotFound) {
+		return nil, fmt.Errorf("%w in %s: it has no %s", ErrNoArchive, b, logKey)
+	}
+	if err != nil {
+		return nil, err
+	}
 	l, err := list(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	if !l.log {
-		return nil, fmt.Errorf("%w in %s: it has no %s", ErrNoArchive, b, logKey)
-	}
 	a := &Archive{b: b, list: l, index: slices.Sorted(maps.Keys(l.index))}
-	info, err := readInfo(ctx, b)
-	if err != nil {
-		return nil, err
-	}
 	if a.store, err = parseStore(info.Store); err != nil {
 		return nil, fmt.Errorf("%s: %w", objectPath(b, logKey), err)
 	}

@@ -24,8 +24,14 @@ func replicaCells(s settings) []cell {
 // memory is a directory in memory, where there is one.
 const memory = "/dev/shm"
 
-// withReplica starts a replica of p in a directory of its own within parent, runs work and stops it.
-func (r *runner) withReplica(t *target, p *process, parent string, work func(*process) error) error {
+// withReplica starts a replica of p in a directory of its own, runs work and stops it. One that is
+// apart takes as little from p as can be on the same machine, as if it were on another: it has its log
+// in memory, and of the processor what others leave.
+func (r *runner) withReplica(t *target, p *process, apart bool, work func(*process) error) error {
+	parent := r.temp
+	if _, err := os.Stat(memory); err == nil && apart {
+		parent = memory
+	}
 	dir, err := os.MkdirTemp(parent, "replica-")
 	if err != nil {
 		return err
@@ -36,7 +42,7 @@ func (r *runner) withReplica(t *target, p *process, parent string, work func(*pr
 			os.Remove(serverLog(dir))
 		}
 	}()
-	return r.withServerOn(t, startOptions{dir: dir, args: []string{"replica", p.addr, "--name", "bench"}}, work)
+	return r.withServerOn(t, startOptions{dir: dir, args: []string{"replica", p.addr, "--name", "bench"}, idle: apart}, work)
 }
 
 // catchUp replays a log plainly, and then has a replica that begins empty follow it.
@@ -52,7 +58,7 @@ func (r *runner) catchUp(t *target, f fill) (m measurement, err error) {
 			return err
 		}
 		began := time.Now()
-		return r.withReplica(t, p, r.temp, func(copied *process) error {
+		return r.withReplica(t, p, false, func(copied *process) error {
 			heads, err := watchStat(copied)
 			if err != nil {
 				return err
@@ -75,9 +81,8 @@ func (r *runner) catchUp(t *target, f fill) (m measurement, err error) {
 // lagEvery is how often it is looked how far a replica is behind.
 const lagEvery = 10 * time.Millisecond
 
-// replicaLag appends to a source without a replica, and then with one, and looks how far the
-// replica is behind. That has its log in memory, if there is a directory for it: it would have a
-// disk of its own.
+// replicaLag appends to a source without a replica, and then with one that is apart, and looks how
+// far that is behind.
 func (r *runner) replicaLag(t *target, conns, inFlight int) (m measurement, err error) {
 	var alone measurement
 	err = r.withServer(t, nil, func(p *process) error {
@@ -87,12 +92,8 @@ func (r *runner) replicaLag(t *target, conns, inFlight int) (m measurement, err 
 	if err != nil {
 		return nil, err
 	}
-	parent := r.temp
-	if _, err := os.Stat(memory); err == nil {
-		parent = memory
-	}
 	err = r.withServer(t, nil, func(p *process) error {
-		return r.withReplica(t, p, parent, func(copied *process) error {
+		return r.withReplica(t, p, true, func(copied *process) error {
 			lag := &lagWatch{stop: make(chan struct{}), done: make(chan error, 1)}
 			go func() { lag.done <- lag.watch(p, copied) }()
 			m, err = r.appends(t, p, conns, inFlight)

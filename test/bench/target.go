@@ -36,6 +36,7 @@ type startOptions struct {
 	env     []string
 	args    []string // of this project's server
 	page    bool     // serve HTTP too; only this project's server can
+	idle    bool     // this project's server takes only the processor time that others leave
 }
 
 // lanes numbers the connections of a run, so that all entries are distinct.
@@ -62,6 +63,9 @@ func logTarget(name, version, settings string, command func() *exec.Cmd) *target
 		name: name, version: version, settings: settings,
 		start: func(o startOptions) (*process, error) {
 			cmd := command()
+			if o.idle {
+				cmd = exec.Command("nice", "-n", "19", cmd.Path)
+			}
 			cmd.Args = append(cmd.Args, o.args...)
 			cmd.Env = append(os.Environ(), "PORT=0", "HOST=127.0.0.1", "DATA="+o.dir)
 			cmd.Env = append(cmd.Env, o.env...)
