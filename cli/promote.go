@@ -163,6 +163,10 @@ func fenceSource(ctx context.Context, cmd *cli.Command, addr string, p engine.Pr
 		return fmt.Errorf("it knows epoch %d, and replicates: it is not the old source", p.Epoch.Number)
 	case answer.Error == nil:
 		return fmt.Errorf("the answer is %.80q: %w", line, client.ErrProtocol)
+	case *answer.Error == client.ErrUnauthorized.Error():
+		return client.ErrUnauthorized
+	case strings.HasPrefix(*answer.Error, client.ErrUnauthorized.Error()+": "):
+		return fmt.Errorf("%w: %s", client.ErrServer, *answer.Error)
 	case !strings.HasPrefix(*answer.Error, fencedAnswer):
 		return errors.New(*answer.Error)
 	}

@@ -62,6 +62,12 @@ func TestPromote(t *testing.T) {
 		!strings.Contains(r.err, "has been promoted, but localhost:1 was not told: ") || !strings.Contains(r.err, "run this command again") {
 		t.Errorf("promote with a source that cannot be reached: %+v", r)
 	}
+	tokens := filepath.Join(dir, "tokens")
+	writeTokens(t, tokens, "both")
+	guarded := start(t, "DATA=memory", "TOKENS="+tokens)
+	if r := play(t, nil, "", "promote", "--fence", guarded.addr, replica); r.code != cli.ExitFailure || !strings.Contains(r.err, "unauthorized; the server requires a token: name one with --token-file") {
+		t.Errorf("promote without the token that the source asks for: %+v", r)
+	}
 	appended(old.addr, "[4]", "4")
 	r = play(t, nil, "", "promote", "--fence", old.addr, replica)
 	if r.code != 0 || r.out != old.addr+": fenced: it takes no more appends\n" {
