@@ -90,6 +90,9 @@ func faultError(text string) error {
 	case "too many connections":
 		return errTooMany
 	}
+	if strings.HasPrefix(text, "not available now: ") { // and the server hangs up: it may be soon
+		return fmt.Errorf("%w: the server says: %s", ErrLost, text)
+	}
 	return fmt.Errorf("%w: %s", ErrServer, text)
 }
 

@@ -308,6 +308,11 @@ func TestFollowResumes(t *testing.T) {
 		},
 		func(p *conversation) {
 			if p.want(`{"from":7}`) {
+				p.say(`{"error":"not available now: the archive: no answer"}`)
+			}
+		},
+		func(p *conversation) {
+			if p.want(`{"from":7}`) {
 				p.nc.Write([]byte(`{"index":7,"entry":["a"]}` + "\n" + `{"index":8,"entry":["b"]}`))
 			}
 		},
