@@ -107,7 +107,7 @@ func (c *conn) serve() {
 // messages have not been logged.
 func (c *conn) logClose() {
 	level, text, cause, unlogged := zerolog.DebugLevel, "connection closed", closeCause(c.ctx), c.reader.unlogged
-	_, unread := errors.AsType[*readError](cause)
+	_, unread := errors.AsType[*ReadError](cause)
 	switch {
 	case unread:
 		level, text = zerolog.ErrorLevel, "connection closed by an error of the log"
@@ -165,18 +165,21 @@ func (c *conn) greetAt(level zerolog.Level) {
 	event.Msg("client connected")
 }
 
-// readError: the log, not the peer, ended the connection, because it cannot be read now.
-type readError struct{ err error }
+// ReadError ended a connection or a Conversation: the log cannot be read now.
+type ReadError struct {
+	Text string // what the peer may be told
+	err  error
+}
 
-func (e *readError) Error() string { return "the log cannot be read: " + e.err.Error() }
-func (e *readError) Unwrap() error { return e.err }
+func (e *ReadError) Error() string { return "the log cannot be read: " + e.err.Error() }
+func (e *ReadError) Unwrap() error { return e.err }
 
 // readError returns the error of a connection for which the log could not be read.
 func (c *conn) readError(err error) error {
 	if c.ctx.Err() != nil {
 		return err
 	}
-	return &readError{err}
+	return &ReadError{c.server.failures.forPeer(err).Error(), err}
 }
 
 // closeCause is the error that ended the connection, nil for an orderly end.

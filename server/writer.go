@@ -82,10 +82,10 @@ func (w *writer) run() error {
 }
 
 // tellWhy has a last line say that the log cannot be read now, if that is what err is, and returns
-// err.
+// err. A Conversation has words of its own for it.
 func (w *writer) tellWhy(err error) error {
-	if unread, ok := errors.AsType[*readError](err); ok {
-		w.out = appendFault(w.out, nil, w.conn.server.failures.forPeer(unread.err).Error())
+	if unread, ok := errors.AsType[*ReadError](err); ok && !w.conn.relayed {
+		w.out = appendFault(w.out, nil, unread.Text)
 		if err := w.flush(0); err != nil {
 			return err
 		}

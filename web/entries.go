@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -78,6 +79,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		(&fault{http.StatusServiceUnavailable, "the server is shutting down"}).answer(w)
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler)
+	case unavailable(err) != "":
+		(&fault{http.StatusServiceUnavailable, why(err)}).answer(w)
 	default: // which the server has logged
 		(&fault{http.StatusInternalServerError, why(err)}).answer(w)
 	}
@@ -101,7 +104,15 @@ func why(err error) string {
 	case errors.Is(err, server.ErrUnauthorized):
 		return err.Error()
 	}
-	return "the log cannot be read" // the server's own log has the files
+	return cmp.Or(unavailable(err), "the log cannot be read") // the server's own log has the files
+}
+
+// unavailable is why entries that lie elsewhere cannot be read now, "" if that is not what err is.
+func unavailable(err error) string {
+	if unread, ok := errors.AsType[*server.ReadError](err); ok && strings.HasPrefix(unread.Text, "not available now: ") {
+		return unread.Text
+	}
+	return ""
 }
 
 // reply is the answer to a read.

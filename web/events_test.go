@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -348,13 +349,16 @@ func TestTooManyRequests(t *testing.T) {
 }
 
 // breaking is a log whose reads break off after an entry.
-type breaking struct{ server.Log }
+type breaking struct {
+	server.Log
+	err error
+}
 
 func (b breaking) Read(ctx context.Context, from, through uint64, fn func(first uint64, count int, entries []byte, time int64, err error) error) error {
 	if err := b.Log.Read(ctx, from, from, fn); err != nil {
 		return err
 	}
-	return fmt.Errorf("/secret/place is gone")
+	return b.err
 }
 
 // TestBreakOff: an answer that cannot be completed does not look complete.
@@ -362,7 +366,7 @@ func TestBreakOff(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		log := memory(t)
 		put(t, log, `["`+strings.Repeat("x", 200_000)+`"]`, `{"n":2}`)
-		s := serve(t, breaking{log}, server.Config{}, secure)
+		s := serve(t, breaking{log, errors.New("/secret/place is gone")}, server.Config{}, secure)
 		first := `{"index":1,"entry":["` + strings.Repeat("x", 200_000) + `"]}` + "\n"
 		s.follow("/entries").wantBreak(first)
 		s.follow("/entries", sse).wantBreak("id: 1\ndata: " + first + "\nevent: error\ndata: {\"error\":\"the log cannot be read\"}\n\n")
@@ -371,4 +375,19 @@ func TestBreakOff(t *testing.T) {
 		}
 		s.wantIdle()
 	}
+}
+
+// TestUnavailable: a client is told to come again for entries that lie elsewhere and cannot be read now.
+func TestUnavailable(t *testing.T) {
+	log := memory(t)
+	put(t, log, `["`+strings.Repeat("x", 200_000)+`"]`, `{"n":2}`)
+	const why = "not available now: the archive: no answer"
+	s := serve(t, breaking{log, errors.New(why)}, server.Config{}, false)
+	first := `{"index":1,"entry":["` + strings.Repeat("x", 200_000) + `"]}` + "\n"
+	s.follow("/entries").wantBreak(first)
+	s.follow("/entries", sse).wantBreak("id: 1\ndata: " + first + "\nevent: error\ndata: {\"error\":\"" + why + "\"}\n\n")
+	if resp, got := s.get("GET", "/entries?from=2"); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || got != `{"error":"`+why+`"}`+"\n" {
+		t.Errorf("got %d and %s", resp.StatusCode, got)
+	}
+	s.wantIdle()
 }
