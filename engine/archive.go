@@ -13,6 +13,8 @@ import (
 	"tcp-log-server/segment"
 )
 
+// Segments that are only in the archive: which these are, and reading them. evict.go removes them.
+
 // ErrUnavailable: the entry is in the log's archive, or in a store of blobs, that cannot be
 // reached now. It ends a read; the entry is not damaged as far as is known, and a later read
 // may get it.

@@ -67,9 +67,10 @@ type Config struct {
 	// stays so, see segment.Replica: opening it without ReplicaOf is refused until it has been
 	// promoted.
 	ReplicaOf string
-	// MayRemove, unless it is nil, is asked before a segment is removed, by the settler: it
-	// reports whether all entries through last are elsewhere too. Until it does, the segment
-	// and those after it stay.
+	// MayRemove, unless it is nil, is asked before a segment is removed because its entries
+	// are in blobs, by the settler: it reports whether all entries through last are elsewhere
+	// too. Until it does, the segment and those after it stay. One that goes because Archive has
+	// it is compared with the copy there instead.
 	MayRemove func(last uint64) bool
 	// Archive, unless it is nil, gives the log the segments that were removed from its directory
 	// because the archive has them, see KeepLocal. The directory says which those are, and
@@ -287,8 +288,8 @@ func (l *Log) publish(head uint64) {
 // Head is the index of the last durable entry, 0 in an empty log.
 func (l *Log) Head(context.Context) (uint64, error) { return l.head.Load(), nil }
 
-// Acked is the head as followers see it: the completion of every append through
-// it has run. moved is closed once there is a later one. Head may be ahead of
+// Acked is the head as followers see it: the completion of every append through it has
+// run; what Replicate stores is shown as soon as it is durable. moved is closed once there is a later one. Head may be ahead of
 // it for the moment in which completions run.
 func (l *Log) Acked() (head uint64, moved <-chan struct{}) {
 	m := l.acked.Load()

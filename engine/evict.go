@@ -18,6 +18,10 @@ import (
 //  3. while nobody holds the segments, and after the index has been compared with it;
 //  4. after DATA/ARCHIVE says that its entries are in the archive, durably.
 //
+// It goes only while there are more than KeepLocal bytes of sealed segments, and the archive has been
+// claimed for this directory. It stays while it is about to be removed because of its blobs, once a
+// removal has failed, and if the comparison is older than evictWithin, which is then made again.
+//
 // A crash between two of these leaves the segment where it is; reads prefer it, and the next
 // start begins again with 1. Segments go in order, each durably before the next, so that those
 // that remain are one chain.

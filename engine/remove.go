@@ -14,11 +14,11 @@ import (
 	"tcp-log-server/segment"
 )
 
-// remove removes segments, from the oldest on, that are sealed and settled and
-// all of whose entries are in blobs. Segments go in order only, so that those
-// that remain are one unbroken chain to the head.
+// remove removes segments from the oldest on: those that are sealed and settled and all
+// of whose entries are in blobs, and those that the archive has, see evict.go. Segments go
+// in order only, so that those that remain are one unbroken chain to the head.
 //
-// A segment goes no sooner than RemoveAfter after it was first found settled, so
+// One in blobs goes no sooner than RemoveAfter after it was first found settled, so
 // that a copy of the live directories finds each entry in one place or another;
 // and only after every one of its entries has been read back from its blob.
 //

@@ -205,8 +205,7 @@ type BatchSpec struct {
 	Time int64
 }
 
-// Commit appends one batch and makes it durable: one write, one fdatasync. This
-// is the log's commit point.
+// Commit appends one batch and makes it durable: one write, one fdatasync.
 //
 // batch is BatchHeaderSize bytes that Commit fills in, then the body: count
 // canonical entries, each with a newline. Commit does not keep it.
@@ -219,7 +218,7 @@ func (w *Writer) Commit(batch []byte, count int, now time.Time) error {
 }
 
 // CommitAll is Commit for several batches, which it makes durable together: one write, one
-// fdatasync. In batches each is as Commit takes it, in the order of parts. A crash may leave
+// fdatasync. That sync is the log's commit point. In batches each is as Commit takes it, in the order of parts. A crash may leave
 // any number of them, from the first on.
 func (w *Writer) CommitAll(batches []byte, parts []BatchSpec) error {
 	if w.broken != nil {
