@@ -156,6 +156,7 @@ func TestRefused(t *testing.T) {
 	earlier := filepath.Join(tempDir(t), "earlier")
 	backupTo(t, dir, earlier)
 	appendAll(t, l, e, 10, 10, 10)
+	settled(t, l, 1000) // so that only a backup would change anything there
 	defer l.Close()
 
 	other := tempDir(t)
