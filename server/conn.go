@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -173,6 +174,10 @@ type ReadError struct {
 
 func (e *ReadError) Error() string { return "the log cannot be read: " + e.err.Error() }
 func (e *ReadError) Unwrap() error { return e.err }
+
+// Later reports whether the entries lie elsewhere, in an archive or a store of blobs, and may be had
+// later.
+func (e *ReadError) Later() bool { return strings.HasPrefix(e.Text, "not available now: ") }
 
 // readError returns the error of a connection for which the log could not be read.
 func (c *conn) readError(err error) error {

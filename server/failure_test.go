@@ -118,26 +118,35 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-// awayLog is a log whose entries cannot be read now.
-type awayLog struct{ *fakeLog }
+// awayLog is a log of which only the first entry can be read now.
+type awayLog struct {
+	*fakeLog
+	err string
+}
 
 func (l awayLog) Read(_ context.Context, from, _ uint64, fn readFunc) error {
 	if err := fn(from, 1, []byte("{\"n\":1}\n"), 0, nil); err != nil {
 		return err
 	}
-	return errors.New("not available now: the archive: no answer")
+	return errors.New(l.err)
 }
 
-// TestReadEndsWithWhy: a read that the log ends says why, after all that could be read.
+// TestReadEndsWithWhy: a read of entries that cannot be had now says so, after all that could be read.
+// Another error of the log ends the connection.
 func TestReadEndsWithWhy(t *testing.T) {
 	noLeaks(t)
-	fake := newFakeLog()
-	fake.put(t, `{"n":1}`, `{"n":2}`)
-	h := start(t, awayLog{fake}, Config{})
-	for _, read := range []string{`{"from":1,"read":2}`, `{"from":1}`} {
-		c := h.dial()
-		c.send(read)
-		c.want(`{"index":1,"entry":{"n":1}}`, `{"error":"not available now: the archive: no answer"}`)
-		c.wantEnd()
+	for err, told := range map[string][]string{
+		"not available now: the archive: no answer": {`{"index":1,"entry":{"n":1}}`, `{"error":"not available now: the archive: no answer"}`},
+		"open 01.seg: too many open files":          nil,
+	} {
+		fake := newFakeLog()
+		fake.put(t, `{"n":1}`, `{"n":2}`)
+		h := start(t, awayLog{fake, err}, Config{})
+		for _, read := range []string{`{"from":1,"read":2}`, `{"from":1}`} {
+			c := h.dial()
+			c.send(read)
+			c.want(told...)
+			c.wantEnd()
+		}
 	}
 }

@@ -81,10 +81,11 @@ func (w *writer) run() error {
 	}
 }
 
-// tellWhy has a last line say that the log cannot be read now, if that is what err is, and returns
-// err. A Conversation has words of its own for it.
+// tellWhy has a last line say that entries cannot be had now, if that is what err is, and returns
+// err. Any other error of the log ends the connection without a word, as it always has. A
+// Conversation has words of its own for it.
 func (w *writer) tellWhy(err error) error {
-	if unread, ok := errors.AsType[*ReadError](err); ok && !w.conn.relayed {
+	if unread, ok := errors.AsType[*ReadError](err); ok && unread.Later() && !w.conn.relayed {
 		w.out = appendFault(w.out, nil, unread.Text)
 		if err := w.flush(0); err != nil {
 			return err

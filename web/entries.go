@@ -109,7 +109,7 @@ func why(err error) string {
 
 // unavailable is why entries that lie elsewhere cannot be read now, "" if that is not what err is.
 func unavailable(err error) string {
-	if unread, ok := errors.AsType[*server.ReadError](err); ok && strings.HasPrefix(unread.Text, "not available now: ") {
+	if unread, ok := errors.AsType[*server.ReadError](err); ok && unread.Later() {
 		return unread.Text
 	}
 	return ""
