@@ -103,7 +103,7 @@ func checkFar(t *testing.T, l *Log, all []string) (bad []uint64) {
 // itself has altered them, the entry concerned is an error, and no other.
 func TestArchiveWrongBytes(t *testing.T) {
 	_, a, l, all := evicted(t)
-	anew := func() { // as after a start
+	forget := func() { // as after a start
 		l.disk.parked.clear()
 		l.disk.archived.mu.Lock()
 		l.disk.archived.open = nil
@@ -115,12 +115,12 @@ func TestArchiveWrongBytes(t *testing.T) {
 		altered := slices.Clone(whole)
 		altered[off] ^= 0x20
 		a.set(func() { a.spoilt[first] = altered })
-		anew()
+		forget()
 		if bad := checkFar(t, l, all); len(bad) > 0 {
 			t.Fatalf("offset %d altered on the way: entries %v cannot be read", off, bad)
 		}
 		a.set(func() { clear(a.spoilt); a.files[first] = altered })
-		anew()
+		forget()
 		// Header, footer and store are checked as a whole: without them nothing is served.
 		bad := checkFar(t, l, all)
 		inBatches := off >= segment.HeaderSize && off < len(whole)-segment.FooterSize

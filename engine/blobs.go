@@ -73,7 +73,7 @@ type putter struct {
 	ctx     context.Context
 	flying  int          // since the last wait
 	created atomic.Int64 // of those
-	failed  error        // of any since the settler last began anew: no record may follow
+	failed  error        // of any since the settler last started over: no record may follow
 }
 
 // put begins to put a blob, once fewer than remoteMax are under way. obstructed is called, by any

@@ -30,7 +30,7 @@ export function entryPanel(element, {onValue, onStep, onContext, onClose, onShow
 		}
 	}
 
-	// An entry is fetched anew, so that what is verified is what the server sends now.
+	// An entry is fetched again, so that what is verified is what the server sends now.
 	async function open(index, {filtered = false} = {}) {
 		context.hidden = !filtered;
 		if (opened === index && !element.hidden) return;
