@@ -35,8 +35,8 @@ type Archive struct {
 	index  []uint64 // first indices of the files of the index, ascending
 }
 
-// Open reads which log the archive in b is of, and lists it. The error wraps ErrNoArchive where there is none, ErrDamaged
-// where log.json is, or is the bucket's.
+// Open reads which log the archive in b is of, and lists it. The error wraps ErrNoArchive where
+// there is none, ErrDamaged where log.json is, or is the bucket's.
 func Open(ctx context.Context, b bucket.Bucket) (*Archive, error) {
 	info, err := readInfo(ctx, b)
 	if errors.Is(err, bucket.ErrNotFound) {

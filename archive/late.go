@@ -2,7 +2,6 @@ package archive
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"tcp-log-server/internal/bucket"
@@ -31,7 +30,7 @@ func (k *Keeper) late(ctx context.Context, segs []*segment.File) (late []string,
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", objectPath(k.Bucket, openDir), err)
+		return nil, err
 	}
 	if !k.over {
 		return late, nil // the server before this one had the same segments
@@ -44,7 +43,7 @@ func (k *Keeper) late(ctx context.Context, segs []*segment.File) (late []string,
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", objectPath(k.Bucket, segmentsDir), err)
+		return nil, err
 	}
 	for _, o := range found {
 		foreign, err := k.foreign(ctx, o, segs)

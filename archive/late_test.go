@@ -12,26 +12,33 @@ import (
 	"tcp-log-server/internal/bucket"
 )
 
+// takeOver restores what b has, and archives there in place of the log that did.
+func takeOver(t *testing.T, b bucket.Bucket) (*testLog, *Keeper) {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "restored")
+	_, err := Restore(context.Background(), b, RestoreConfig{Dir: dir})
+	must(t, err)
+	l := openLog(t, dir, nil)
+	k := newKeeper(l, b)
+	k.TakeOver = true
+	must(t, k.remember())
+	must(t, k.round(context.Background()))
+	return l, k
+}
+
 // TestALateUploadDoesNotCount: a server is replaced while it uploads an increment. Once that is
 // there, it is longer than what its successor has.
 func TestALateUploadDoesNotCount(t *testing.T) {
 	l, dir := archivedLog(t, 50)
 	b := openBucket(t, dir)
 	k := archiveOnce(t, l, b)
-	to := filepath.Join(t.TempDir(), "restored")
-	_, err := Restore(context.Background(), b, RestoreConfig{Dir: to})
-	must(t, err)
-	second := openLog(t, to, nil)
-	newer := newKeeper(second, b)
-	newer.TakeOver = true
-	must(t, newer.remember())
-	must(t, newer.round(context.Background()))
+	second, newer := takeOver(t, b)
 	l.add(t, 56)
 	segs := k.files()
 	must(t, k.putIncrements(context.Background(), segs[len(segs)-1])) // it has looked before
 	second.add(t, 52)
 	must(t, newer.round(context.Background()))
-	if res, _ := restored(t, b, RestoreConfig{}); res.Head != 52 || res.Digest != digest(t, to, 52) {
+	if res, _ := restored(t, b, RestoreConfig{}); res.Head != 52 || res.Digest != digest(t, second.dir, 52) {
 		t.Errorf("restored %+v, want the entries of the newer server", res)
 	}
 	l.add(t, 57)
@@ -50,14 +57,7 @@ func TestALateSegmentDoesNotCount(t *testing.T) {
 	l, dir := archivedLog(t, 50)
 	b := openBucket(t, dir)
 	archiveOnce(t, l, b)
-	to := filepath.Join(t.TempDir(), "restored")
-	_, err := Restore(context.Background(), b, RestoreConfig{Dir: to})
-	must(t, err)
-	second := openLog(t, to, nil)
-	newer := newKeeper(second, b)
-	newer.TakeOver = true
-	must(t, newer.remember())
-	must(t, newer.round(context.Background()))
+	second, newer := takeOver(t, b)
 	last := second.Segments()[len(second.Segments())-1].Header.First
 	put := func(l *testLog) {
 		t.Helper()
@@ -75,7 +75,7 @@ func TestALateSegmentDoesNotCount(t *testing.T) {
 	put(l) // its keeper has looked before
 	second.add(t, 52)
 	must(t, newer.round(context.Background()))
-	if res, _ := restored(t, b, RestoreConfig{}); res.Head != 52 || res.Digest != digest(t, to, 52) {
+	if res, _ := restored(t, b, RestoreConfig{}); res.Head != 52 || res.Digest != digest(t, second.dir, 52) {
 		t.Errorf("restored %+v, want the entries of the newer server", res)
 	}
 
