@@ -288,9 +288,9 @@ func (l *Log) publish(head uint64) {
 // Head is the index of the last durable entry, 0 in an empty log.
 func (l *Log) Head(context.Context) (uint64, error) { return l.head.Load(), nil }
 
-// Acked is the head as followers see it: the completion of every append through it has
-// run; what Replicate stores is shown as soon as it is durable. moved is closed once there is a later one. Head may be ahead of
-// it for the moment in which completions run.
+// Acked is the head as followers see it: the completion of every append through it has run;
+// what Replicate stores is shown as soon as it is durable. moved is closed once there is a
+// later one. Head may be ahead of it for the moment in which completions run.
 func (l *Log) Acked() (head uint64, moved <-chan struct{}) {
 	m := l.acked.Load()
 	return m.head, m.moved

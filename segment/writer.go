@@ -99,8 +99,8 @@ func (w *Writer) Commit(batch []byte, count int, now time.Time) error {
 }
 
 // CommitAll is Commit for several batches, which it makes durable together: one write, one
-// fdatasync. That sync is the log's commit point. In batches each is as Commit takes it, in the order of parts. A crash may leave
-// any number of them, from the first on.
+// fdatasync. That sync is the log's commit point. In batches each is as Commit takes it, in
+// the order of parts. A crash may leave any number of them, from the first on.
 func (w *Writer) CommitAll(batches []byte, parts []BatchSpec) error {
 	if w.broken != nil {
 		return w.broken

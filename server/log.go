@@ -43,8 +43,8 @@ type Log interface {
 	// Read passes the entries from..through, none of them beyond the head, to fn in order
 	// and in runs of any length. The bytes are valid during the call only. If err is not
 	// nil, the count entries from first on cannot be read; if it has a method Lost() bool that
-	// returns true, they are lost for good. Read ends early with fn's error or ctx's. The entries were stored at time, in µs since 1970 UTC, 0 where that is not
-	// known.
+	// returns true, they are lost for good. Read ends early with fn's error or ctx's. The
+	// entries were stored at time, in µs since 1970 UTC, 0 where that is not known.
 	Read(ctx context.Context, from, through uint64, fn func(first uint64, count int, entries []byte, time int64, err error) error) error
 
 	// Since returns the index of the first entry that was stored at time or later, in µs

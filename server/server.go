@@ -23,9 +23,9 @@ import (
 // input into lines, parses them (package internal/message; large ones in turns), acts on them
 // (act.go) and gives the writes to the log in groups (group.go). On a second goroutine its
 // writer (writer.go) sends the replies once the log has acknowledged them, and the entries of
-// a read (request.go), from a cursor (replay.go). What the log and the reader leave to be sent lies in the
-// outbox (outbox.go). Followers that are near the head share their lines through one cache
-// (tail.go). One budget bounds the memory that peers can make the server hold (budget.go).
+// a read (request.go), from a cursor (replay.go). What the log and the reader leave to be sent
+// lies in the outbox (outbox.go). Followers that are near the head share their lines through one
+// cache (tail.go). One budget bounds the memory that peers can make the server hold (budget.go).
 // Connections that only write are read together, by the package internal/gather: this is an
 // optimization only.
 

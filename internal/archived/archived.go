@@ -136,8 +136,8 @@ func (a *Archive) through(i int) uint64 {
 	return math.MaxUint64
 }
 
-// list learns once which segments the archive has, as soon as it has any. Those that are archived later are added as
-// they are compared.
+// list learns once which segments the archive has, as soon as it has any. Those that are archived
+// later are added as they are compared.
 func (a *Archive) list(ctx context.Context) error {
 	select {
 	case a.listing <- struct{}{}:
