@@ -48,10 +48,11 @@ func (h *Handler) NewServer(config *tls.Config) *http.Server {
 }
 
 // Serve has srv serve the connections of ln, which count among those of Config.Server: those
-// that find no place there are closed. It returns what srv.Serve does.
+// that find no place there are closed. It returns what srv.Serve does, once each connection
+// has ended: after srv.Shutdown or srv.Close.
 func (h *Handler) Serve(srv *http.Server, ln net.Listener) error {
 	places := &listener{Listener: ln, server: h.config.Server, plain: srv.TLSConfig == nil, lingers: make(chan struct{}, maxLinger)}
-	defer places.lingering.Wait()
+	defer places.open.Wait()
 	if srv.TLSConfig != nil {
 		return srv.ServeTLS(places, "", "")
 	}
@@ -72,8 +73,8 @@ type listener struct {
 	server *server.Server
 	plain  bool // without TLS
 
-	lingers   chan struct{} // has one for each connection that lingers
-	lingering sync.WaitGroup
+	lingers chan struct{}  // has one for each connection that lingers
+	open    sync.WaitGroup // the connections that are not closed yet
 }
 
 // fullAnswer is for connections that find no place. It is sent before there is a request, so
@@ -89,9 +90,11 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		place, err := l.server.TakePlace(nc)
 		if err == nil {
+			l.open.Add(1)
 			return &placed{Conn: nc, place: place, listener: l}, nil
 		}
 		if l.plain && err == server.ErrTooManyConnections {
+			l.open.Add(1)
 			l.refuse(nc)
 		} else {
 			nc.Close()
@@ -106,24 +109,27 @@ func (l *listener) refuse(nc net.Conn) {
 	l.linger(nc)
 }
 
-// linger closes nc once the client has read the end, or has had the time to: input that is
-// not read would make the kernel reset the connection.
+// linger closes nc, one of l.open, once the client has read the end, or has had the time to:
+// input that is not read would make the kernel reset the connection.
 func (l *listener) linger(nc net.Conn) error {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok || tcp.CloseWrite() != nil {
+		defer l.open.Done()
 		return nc.Close()
 	}
 	select {
 	case l.lingers <- struct{}{}:
 	default:
+		defer l.open.Done()
 		return nc.Close()
 	}
-	l.lingering.Go(func() {
+	go func() {
+		defer l.open.Done()
 		nc.SetReadDeadline(time.Now().Add(lingerTime))
 		io.CopyN(io.Discard, nc, lingerBytes)
 		nc.Close()
 		<-l.lingers
-	})
+	}()
 	return nil
 }
 
