@@ -21,7 +21,7 @@ require (
 	github.com/tidwall/wal v1.2.1 // indirect
 	github.com/zeebo/blake3 v0.2.4 // indirect
 	golang.org/x/sync v0.24.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/sys v0.50.0 // indirect
 )
 
 replace tcp-log-server => ../..
