@@ -2,15 +2,11 @@ package fsck
 
 import (
 	"bytes"
-	"encoding/hex"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 
-	"tcp-log-server/fsck/internal/plan"
+	"tcp-log-server/fsck/internal/repair"
 
 	"tcp-log-server/segment"
 )
@@ -18,7 +14,7 @@ import (
 // blobSet is what a check knows of the blobs: 64 bytes of memory for each.
 type blobSet struct {
 	c      *checker
-	shards [256][]blob // by the first byte of the hash; ascending
+	shards [256][]blob // by the first byte of the hash; ascending once they have been read
 	// exists are the directories that are there, unreadable those of them that
 	// cannot be read to their end.
 	exists, unreadable [256]bool
@@ -42,86 +38,6 @@ type blob struct {
 
 // blobPath is the path of the blob of hash.
 func (c *checker) blobPath(hash segment.Hash) string { return segment.BlobName(c.store, hash) }
-
-// readShards lists the directory of blobs, makes findings on what does not belong
-// there, and returns which of the 256 directories exist.
-func (c *checker) readShards() (exists [256]bool) {
-	entries, err := os.ReadDir(c.Blobs)
-	if err != nil {
-		if !gone(err) {
-			c.unreadable(c.Blobs, 0, 0, err)
-		}
-		return exists
-	}
-	for _, e := range entries {
-		path := filepath.Join(c.Blobs, e.Name())
-		number, ok := parseShard(e.Name())
-		switch {
-		case ok && e.IsDir():
-			exists[number] = true
-		case e.Name() == segment.LostFound, e.IsDir() && segment.IsMark(e.Name()):
-		case ok, segment.IsMark(e.Name()):
-			c.wrongType(path, e.Type(), "a directory")
-		default:
-			c.stray(path)
-		}
-	}
-	return exists
-}
-
-// parseShard is the number of the directory of blobs with the given name.
-func parseShard(name string) (number byte, ok bool) {
-	b, err := hex.DecodeString(name)
-	if err != nil || len(b) != 1 || name != strings.ToLower(name) {
-		return 0, false
-	}
-	return b[0], true
-}
-
-// listShard makes the list of the blobs with the given names in one directory, and
-// returns them in the order of their inodes, which is about the order in which they
-// lie on the disk.
-func (s *blobSet) listShard(shard string, names []string) []*blob {
-	c := s.c
-	blobs := make([]blob, 0, len(names))
-	inodes := make(map[segment.Hash]uint64, len(names))
-	for _, name := range names {
-		path := filepath.Join(c.Blobs, shard, name)
-		hash, ok := segment.ParseBlobPath(shard, name)
-		if !ok {
-			c.stray(path)
-			continue
-		}
-		fi, err := os.Lstat(path)
-		switch {
-		case gone(err):
-		case err != nil:
-			c.unreadable(path, 0, 0, err)
-		case !fi.Mode().IsRegular():
-			c.wrongType(path, fi.Mode(), "a file")
-		default:
-			inodes[hash] = inode(fi)
-			blobs = append(blobs, blob{hash: hash, size: fi.Size(), whole: true, young: c.young(fi.ModTime())})
-		}
-	}
-	slices.SortFunc(blobs, func(a, b blob) int { return bytes.Compare(a.hash[:], b.hash[:]) })
-	number, _ := parseShard(shard)
-	s.shards[number] = blobs
-	order := make([]*blob, len(blobs))
-	for i := range blobs {
-		order[i] = &blobs[i]
-	}
-	slices.SortFunc(order, func(a, b *blob) int {
-		switch x, y := inodes[a.hash], inodes[b.hash]; {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		}
-		return 0
-	})
-	return order
-}
 
 // find returns the blob of hash, nil if there is none.
 func (s *blobSet) find(hash segment.Hash) *blob {
@@ -164,13 +80,6 @@ func (s *blobSet) refer(hash segment.Hash, size uint32, index uint64, needed boo
 	return blobWhole
 }
 
-// firstWith reports whether the entry at index is the first that refers to the
-// blob of hash.
-func (s *blobSet) firstWith(hash segment.Hash, index uint64) bool {
-	b := s.find(hash)
-	return b != nil && b.first == index
-}
-
 // referLost notes that the entry at index, which is recorded as lost, has the
 // given hash, and reports whether there is a whole blob of it.
 func (s *blobSet) referLost(hash segment.Hash, index uint64) bool {
@@ -183,6 +92,18 @@ func (s *blobSet) referLost(hash segment.Hash, index uint64) bool {
 	}
 	s.readLarge(b)
 	return b.whole
+}
+
+// readLarge reads a blob that has been left for later, if an entry can be as large.
+func (s *blobSet) readLarge(b *blob) {
+	if !b.unread {
+		return
+	}
+	if b.unread = false; b.size > segment.MaxBody {
+		b.whole = false
+	} else {
+		s.read(b)
+	}
 }
 
 // report makes the findings on the blobs, after every entry has been seen. With
@@ -232,6 +153,6 @@ func (s *blobSet) damaged(b blob) {
 	if b.scattered {
 		f.Message += fmt.Sprintf("; other entries have this blob too, the last of them at index %d", b.last)
 	}
-	s.c.plan.AddBlob(plan.Blob{Hash: b.hash, Index: b.first, Exists: true, Needed: b.needed, Got: got})
+	s.c.plan.AddBlob(repair.Blob{Hash: b.hash, Index: b.first, Exists: true, Needed: b.needed, Got: got})
 	s.c.find(f)
 }

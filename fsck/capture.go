@@ -8,14 +8,14 @@ import (
 	"path/filepath"
 	"time"
 
-	"tcp-log-server/fsck/internal/plan"
+	"tcp-log-server/fsck/internal/repair"
 
 	"tcp-log-server/segment"
 )
 
 // checkedSegment is one segment, and what a check knows of the blobs of its entries.
 type checkedSegment struct {
-	*plan.Segment
+	*repair.Segment
 	inBlobs uint64 // how many have a whole blob
 	absent  uint64 // the first settled one that has none, 0 if there is none
 	fresh   uint64 // the last one that is the first to have its blob
@@ -78,8 +78,8 @@ func (c *checker) directory(dir string) {
 
 // wrongType makes the finding that something else lies in place of want.
 func (c *checker) wrongType(path string, mode fs.FileMode, want string) {
-	c.plan.Update(func() { c.plan.Wrong = append(c.plan.Wrong, path) })
-	c.find(Finding{Kind: WrongType, File: path, Message: fmt.Sprintf("is %s, want %s", plan.TypeName(mode), want)})
+	c.plan.Wrong = append(c.plan.Wrong, path)
+	c.find(Finding{Kind: WrongType, File: path, Message: fmt.Sprintf("is %s, want %s", repair.TypeName(mode), want)})
 }
 
 // stray makes the finding that a file does not belong to the log, unless a daemon has
@@ -90,8 +90,8 @@ func (c *checker) stray(path string) {
 		if err != nil || c.young(fi.ModTime()) {
 			return
 		}
-		c.plan.Update(func() { c.plan.Strays = append(c.plan.Strays, path) })
-		c.find(Finding{Kind: StrayFile, File: path, Message: plan.TypeName(fi.Mode()) + " that does not belong to the log"})
+		c.plan.Strays = append(c.plan.Strays, path)
+		c.find(Finding{Kind: StrayFile, File: path, Message: repair.TypeName(fi.Mode()) + " that does not belong to the log"})
 	})
 }
 
@@ -112,7 +112,7 @@ func (c *checker) capture() error {
 	}
 	// Any other error is a finding of top and marks.
 	for i, f := range store.Files {
-		s := &checkedSegment{Segment: plan.NewSegment(f)}
+		s := &checkedSegment{Segment: repair.NewSegment(f)}
 		if i+1 < len(store.Files) {
 			s.Next = store.Files[i+1].First
 		}

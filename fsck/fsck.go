@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"tcp-log-server/fsck/internal/plan"
 	"tcp-log-server/fsck/internal/repair"
 	"tcp-log-server/segment"
 )
@@ -132,12 +131,12 @@ func Check(ctx context.Context, options Options) (Summary, error) {
 	return sum, err
 }
 
-func check(ctx context.Context, options Options) (Summary, *plan.Plan, error) {
+func check(ctx context.Context, options Options) (Summary, *repair.Plan, error) {
 	options, err := options.validate()
 	if err != nil {
 		return Summary{}, nil, err
 	}
-	c := &checker{Options: options, ctx: ctx, store: options.dirs().Store(), started: time.Now(), plan: plan.New()}
+	c := &checker{Options: options, ctx: ctx, store: options.dirs().Store(), started: time.Now(), plan: repair.NewPlan()}
 	if err := c.run(); err != nil {
 		return Summary{}, nil, err
 	}
@@ -159,7 +158,7 @@ type checker struct {
 
 	mu   sync.Mutex // for what several goroutines write: sum, plan, progress
 	sum  Summary
-	plan *plan.Plan
+	plan *repair.Plan
 
 	id      segment.StoreID // of the store
 	idKnown bool

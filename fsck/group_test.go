@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"tcp-log-server/fsck/internal/plan"
+	"tcp-log-server/fsck/internal/repair"
 
 	"tcp-log-server/segment"
 )
@@ -29,7 +29,7 @@ func TestMissingDirectories(t *testing.T) {
 	shard := filepath.Dir(blobOf(dir, 4))
 	must(t, os.RemoveAll(shard))
 	var want []string
-	var concerned plan.Ranges
+	var concerned repair.Ranges
 	for index := uint64(1); index < 55; index++ {
 		if filepath.Dir(blobOf(dir, index)) == shard {
 			want = append(want, fmt.Sprint(index))

@@ -9,14 +9,14 @@ import (
 	"path/filepath"
 	"slices"
 
-	"tcp-log-server/fsck/internal/plan"
+	"tcp-log-server/fsck/internal/repair"
 
 	"tcp-log-server/segment"
 )
 
 // records is the index as a check sees it.
 type records struct {
-	*plan.Index
+	*repair.Index
 	dir        string
 	before     uint64 // the last record that checks out, before the segments were looked at
 	bytes      int64
@@ -28,7 +28,7 @@ type records struct {
 // listIndex lists the files of the index and finds its last record. It makes
 // findings if report is set.
 func (c *checker) listIndex(report bool) *records {
-	r := &records{Index: plan.NewIndex(), dir: c.WAL, unreadable: map[uint64]error{}}
+	r := &records{Index: repair.NewIndex(), dir: c.WAL, unreadable: map[uint64]error{}}
 	if c.WAL == segment.Memory || c.foreignIndex {
 		return r
 	}
@@ -42,7 +42,7 @@ func (c *checker) listIndex(report bool) *records {
 	for _, f := range files {
 		if _, first, off := segment.RecordPath(c.WAL, f.First); off != 0 || first != f.First {
 			if report {
-				c.plan.Update(func() { c.plan.Strays = append(c.plan.Strays, f.Path) })
+				c.plan.Strays = append(c.plan.Strays, f.Path)
 				c.find(Finding{Kind: IndexFile, File: f.Path, First: f.First, Message: fmt.Sprintf("no file of the index begins at %d", f.First)})
 			}
 			continue
@@ -67,7 +67,7 @@ func (c *checker) listIndex(report bool) *records {
 		r.reportUnreadable(c)
 	}
 	if r.Last > 0 {
-		r.tail = r.Files[plan.FileOf(r.Last)]
+		r.tail = r.Files[repair.FileOf(r.Last)]
 	}
 	r.Open(c.WAL)
 	if !report {
@@ -89,7 +89,7 @@ func (r *records) reportUnreadable(c *checker) {
 		if errors.Is(err, fs.ErrPermission) {
 			c.plan.Manual = append(c.plan.Manual, path)
 		} else {
-			c.plan.Reindex(first)
+			c.plan.Records[first] = true
 		}
 		last := first + segment.RecordsPerFile - 1
 		if first > r.Last {
@@ -124,7 +124,7 @@ func (c *checker) strayRecord(path string) {
 		return
 	}
 	if name := filepath.Base(path); len(name) > 20 && (name[20:] == ".START" || name[20:] == ".END") {
-		c.plan.Update(func() { c.plan.Strays = append(c.plan.Strays, path) })
+		c.plan.Strays = append(c.plan.Strays, path)
 		c.find(Finding{Kind: IndexFile, File: path, Message: "is a file that the library of the index takes for an order to delete files"})
 		return
 	}
@@ -145,22 +145,24 @@ func (r *records) judge(c *checker) {
 	for _, first := range slices.Sorted(maps.Keys(r.Files)) {
 		f := r.Files[first]
 		if first > next && first <= r.Last {
-			c.plan.ReindexRange(next, first-1)
+			for missing := next; missing < first; missing += segment.RecordsPerFile {
+				c.plan.Records[missing] = true
+			}
 			path, _, _ := segment.RecordPath(r.dir, next)
 			c.find(Finding{Kind: IndexFile, File: path, First: next, Last: first - 1, Message: "the file is missing"})
 		} else if first > next {
-			c.plan.Update(func() { c.plan.Strays = append(c.plan.Strays, f.Path) })
+			c.plan.Strays = append(c.plan.Strays, f.Path)
 			c.find(Finding{Kind: IndexFile, File: f.Path, First: first, Message: fmt.Sprintf("file of the index begins at %d, want %d", first, next)})
 		}
 		next = max(next, first+segment.RecordsPerFile)
 		switch {
 		case f.Size > full:
-			c.plan.Reindex(first)
+			c.plan.Records[first] = true
 			c.find(Finding{Kind: IndexFile, File: f.Path, Offset: full, First: first, Last: first + segment.RecordsPerFile - 1,
 				Message: fmt.Sprintf("has %d bytes, want at most %d", f.Size, full)})
 		case f.Size < full && first < r.tail.First:
 			n, _ := segment.RecordCount(f.Size)
-			c.plan.Reindex(first)
+			c.plan.Records[first] = true
 			c.find(Finding{Kind: IndexFile, File: f.Path, Offset: f.Size, First: first + uint64(n), Last: first + segment.RecordsPerFile - 1,
 				Message: fmt.Sprintf("has %d bytes, want %d", f.Size, full)})
 		}
@@ -198,7 +200,7 @@ func (r *records) tornTail(c *checker, f segment.RecordFile) {
 		if fi, err := os.Stat(f.Path); err != nil || fi.Size() != f.Size {
 			return
 		}
-		c.plan.Reindex(f.First)
+		c.plan.Records[f.First] = true
 		c.find(Finding{Kind: IndexTorn, File: f.Path, Offset: whole, First: max(r.Last+1, f.First),
 			Message: fmt.Sprintf("%d bytes after the last whole record: the server cuts them off", r.torn)})
 	})

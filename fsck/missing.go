@@ -5,7 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"tcp-log-server/fsck/internal/plan"
+	"tcp-log-server/fsck/internal/repair"
 
 	"tcp-log-server/segment"
 )
@@ -26,7 +26,7 @@ func (w *walker) missing(hash segment.Hash) {
 	case !w.blobs.exists[hash[0]]:
 		g := w.shards[shard]
 		if g == nil {
-			g = &shardGroup{first: w.next, which: plan.Ranges{Max: shardRanges}}
+			g = &shardGroup{first: w.next, which: repair.Ranges{Max: shardRanges}}
 			w.shards[shard] = g
 		}
 		g.add(w.next)
@@ -36,13 +36,13 @@ func (w *walker) missing(hash segment.Hash) {
 	default:
 		w.extend(Finding{Kind: BlobMissing, File: path, First: w.next, Last: w.next, Want: hash.String(), Message: "no such file, and no segment holds the entry"})
 	}
-	w.plan.AddBlob(plan.Blob{Hash: hash, Index: w.next, Needed: true})
+	w.plan.AddBlob(repair.Blob{Hash: hash, Index: w.next, Needed: true})
 }
 
 // shardGroup is the entries whose blobs were in one directory, which is missing.
 type shardGroup struct {
 	first, last, count uint64
-	which              plan.Ranges
+	which              repair.Ranges
 }
 
 // shardRanges is how many ranges of entries one finding names.
@@ -68,7 +68,7 @@ func (w *walker) seeBlob(s *checkedSegment, hash segment.Hash, size uint32) {
 		s.inBlobs++
 		fallthrough
 	case blobDamaged:
-		if w.blobs.firstWith(hash, w.next) {
+		if w.blobs.find(hash).first == w.next {
 			s.fresh = max(s.fresh, w.next)
 		}
 	case absent:
@@ -105,13 +105,13 @@ func (c *checker) absentBlobs(blobs *blobSet) {
 // absentOf makes the findings on the segment's entries through last that have no
 // blob.
 func (c *checker) absentOf(blobs *blobSet, s *checkedSegment, last uint64) {
-	group := shardGroup{which: plan.Ranges{Max: shardRanges}}
+	group := shardGroup{which: repair.Ranges{Max: shardRanges}}
 	flush := func() {
 		if group.count > 0 {
 			c.find(Finding{Kind: BlobAbsent, File: s.Path, First: group.first, Last: group.last,
 				Message: fmt.Sprintf("%d entries have no blob, and later ones have: the segment stays for them; %s", group.count, group.which)})
 		}
-		group = shardGroup{which: plan.Ranges{Max: shardRanges}}
+		group = shardGroup{which: repair.Ranges{Max: shardRanges}}
 	}
 	for index := s.absent; index <= last; index++ {
 		rec, err := c.index.At(index)
@@ -129,7 +129,7 @@ func (c *checker) absentOf(blobs *blobSet, s *checkedSegment, last uint64) {
 			group.first = index
 		}
 		group.add(index)
-		c.plan.AddBlob(plan.Blob{Hash: rec.Hash, Index: index})
+		c.plan.AddBlob(repair.Blob{Hash: rec.Hash, Index: index})
 		if group.which.Full() {
 			flush()
 		}

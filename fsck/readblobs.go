@@ -1,14 +1,15 @@
 package fsck
 
 import (
-	"errors"
+	"bytes"
+	"cmp"
+	"encoding/hex"
 	"fmt"
-	"io"
+	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
-
-	"github.com/zeebo/blake3"
 
 	"tcp-log-server/canonical"
 	"tcp-log-server/segment"
@@ -17,9 +18,11 @@ import (
 const (
 	// blobRun is how many blobs a worker takes at a time.
 	blobRun = 64
-	// largeBlob is the size in bytes from which on a blob is hashed while it is
-	// read, and read only once an entry of that size is known to have it: a file
-	// that has swollen may be larger than there is time to read.
+	// remoteWorkers is how many read from a store that is no directory: each waits for
+	// answers from far away.
+	remoteWorkers = 32
+	// largeBlob is the size in bytes from which on a blob is read only once an entry of that
+	// size is known to have it: a file that has swollen may be larger than there is time to read.
 	largeBlob = 16 << 20
 )
 
@@ -29,35 +32,92 @@ func (c *checker) readBlobs() (*blobSet, error) {
 	if c.store == nil || c.foreignBlobs {
 		return s, nil
 	}
+	list, workers := s.listDir, c.Workers
 	if c.BlobStore != nil {
-		return s, s.readRemote()
+		list, workers = s.listStore, remoteWorkers
 	}
-	s.exists = c.readShards()
-	total := int64(0)
-	if c.OnProgress != nil {
-		_ = segment.EachShard(c.Blobs, func(_ string, names []string, _ error) error {
-			total += int64(len(names))
-			return nil
-		})
+	if err := list(); err != nil {
+		return s, err
 	}
-	work := make(chan []*blob)
-	var workers sync.WaitGroup
-	for range c.Workers {
-		workers.Go(func() {
-			buf := make([]byte, 64<<10)
+	for _, shard := range s.shards {
+		for _, b := range shard {
+			c.sum.Blobs++
+			c.sum.Bytes += b.size
+		}
+	}
+	total := c.sum.Blobs
+	work := make(chan []blob)
+	var reading sync.WaitGroup
+	for range workers {
+		reading.Go(func() {
 			for blobs := range work {
-				bytes := int64(0)
-				for _, b := range blobs {
-					buf = s.read(b, buf)
-					bytes += b.size
+				for i := range blobs {
+					if b := &blobs[i]; b.size >= largeBlob {
+						b.unread = !c.Quick
+					} else if !c.Quick {
+						s.read(b)
+					}
 				}
-				c.countBlobs(int64(len(blobs)), bytes)
 				c.advance("blobs", int64(len(blobs)), total)
 			}
 		})
 	}
-	// The error is the context's: that of a directory is a finding.
-	_ = segment.EachShard(c.Blobs, func(shard string, names []string, err error) error {
+	for _, shard := range s.shards {
+		for run := range slices.Chunk(shard, blobRun) {
+			if s.failed() == nil {
+				work <- run
+			}
+		}
+	}
+	close(work)
+	reading.Wait()
+	for _, shard := range s.shards {
+		slices.SortFunc(shard, func(a, b blob) int { return bytes.Compare(a.hash[:], b.hash[:]) })
+	}
+	return s, s.failed()
+}
+
+// listStore lists the blobs of a store that is no directory.
+func (s *blobSet) listStore() error {
+	any := false
+	err := s.c.store.List(s.c.ctx, "", func(b segment.BlobInfo) error {
+		shard := &s.shards[b.Hash[0]]
+		*shard = append(*shard, blob{hash: b.Hash, size: b.Size, whole: true, young: s.c.young(b.Modified)})
+		any = true
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list the blobs: %w", segment.Unavailable(s.c.store, err))
+	}
+	for i := range s.exists {
+		s.exists[i] = any // it has no directories
+	}
+	return nil
+}
+
+// listDir lists the directory of blobs, each of the 256 directories in it in the order of the
+// inodes, which is about the order in which the files lie on the disk. It makes the findings on
+// what does not belong there.
+func (s *blobSet) listDir() error {
+	c := s.c
+	entries, err := os.ReadDir(c.Blobs)
+	if err != nil && !gone(err) {
+		c.unreadable(c.Blobs, 0, 0, err)
+	}
+	for _, e := range entries {
+		path := filepath.Join(c.Blobs, e.Name())
+		number, ok := parseShard(e.Name())
+		switch {
+		case ok && e.IsDir():
+			s.exists[number] = true
+		case e.Name() == segment.LostFound, e.IsDir() && segment.IsMark(e.Name()):
+		case ok, segment.IsMark(e.Name()):
+			c.wrongType(path, e.Type(), "a directory")
+		default:
+			c.stray(path)
+		}
+	}
+	return segment.EachShard(c.Blobs, func(shard string, names []string, err error) error {
 		number, _ := parseShard(shard)
 		if !s.exists[number] {
 			return nil // a finding has been made
@@ -66,117 +126,80 @@ func (c *checker) readBlobs() (*blobSet, error) {
 			s.unreadable[number] = true
 			c.unreadable(filepath.Join(c.Blobs, shard), 0, 0, err)
 		}
-		for run := range slices.Chunk(s.listShard(shard, names), blobRun) {
-			work <- run
+		inodes := make(map[segment.Hash]uint64, len(names))
+		blobs := make([]blob, 0, len(names))
+		for _, name := range names {
+			path := filepath.Join(c.Blobs, shard, name)
+			hash, ok := segment.ParseBlobPath(shard, name)
+			if !ok {
+				c.stray(path)
+				continue
+			}
+			fi, err := os.Lstat(path)
+			switch {
+			case gone(err):
+			case err != nil:
+				c.unreadable(path, 0, 0, err)
+			case !fi.Mode().IsRegular():
+				c.wrongType(path, fi.Mode(), "a file")
+			default:
+				inodes[hash] = inode(fi)
+				blobs = append(blobs, blob{hash: hash, size: fi.Size(), whole: true, young: c.young(fi.ModTime())})
+			}
 		}
+		slices.SortFunc(blobs, func(a, b blob) int { return cmp.Compare(inodes[a.hash], inodes[b.hash]) })
+		s.shards[number] = blobs
 		return c.ctx.Err()
 	})
-	close(work)
-	workers.Wait()
-	return s, c.ctx.Err()
 }
 
-// countBlobs adds blobs to the summary.
-func (c *checker) countBlobs(n, bytes int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.sum.Blobs += n
-	c.sum.Bytes += bytes
+// parseShard is the number of the directory of blobs with the given name.
+func parseShard(name string) (number byte, ok bool) {
+	b, err := hex.DecodeString(name)
+	if err != nil || len(b) != 1 || name != strings.ToLower(name) {
+		return 0, false
+	}
+	return b[0], true
 }
 
-// read reads a blob and notes whether it is whole, and returns the buffer for the
-// next. A large one is left for later.
-func (s *blobSet) read(b *blob, buf []byte) []byte {
-	if s.c.Quick {
-		return buf
-	}
-	if b.size >= largeBlob {
-		b.unread = true
-		return buf
-	}
-	if int64(cap(buf)) < b.size {
-		buf = make([]byte, b.size)
-	}
+// read reads a blob, and notes whether it is whole.
+func (s *blobSet) read(b *blob) {
 	path := s.c.blobPath(b.hash)
-	n, err := readFile(path, buf[:b.size])
-	if err != nil {
+	entry, err := s.c.store.Get(s.c.ctx, b.hash, b.size+1)
+	if err != nil { // also where it was listed and is not there: the store contradicts itself
 		b.whole = false
-		s.c.unreadable(path, 0, 0, err)
-	} else if s.hashed(b, segment.Sum(buf[:n])) {
-		s.c.checkCanonical(path, buf[:n])
+		if s.c.BlobStore != nil {
+			s.fail(fmt.Errorf("%s: %w", path, segment.Unavailable(s.c.store, err)))
+		} else {
+			s.c.unreadable(path, 0, 0, err)
+		}
+		return
 	}
-	return buf[:cap(buf)]
-}
-
-// hashed notes the hash of the bytes of a blob, and returns whether it is whole.
-func (s *blobSet) hashed(b *blob, got segment.Hash) bool {
-	b.whole = got == b.hash
-	if !b.whole {
+	if got := segment.Sum(entry); got != b.hash {
+		b.whole = false
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.got[b.hash] = got
-		s.mu.Unlock()
-	}
-	return b.whole
-}
-
-// readLarge reads a blob that read has left for later.
-func (s *blobSet) readLarge(b *blob) {
-	if !b.unread {
-		return
-	}
-	b.unread = false
-	if b.size > segment.MaxBody {
-		b.whole = false // no entry is as large
-		return
-	}
-	if s.c.BlobStore != nil {
-		s.get(b)
-		return
-	}
-	path := s.c.blobPath(b.hash)
-	if err := s.stream(b, path); err != nil {
-		b.whole = false
-		s.c.unreadable(path, 0, 0, err)
+	} else if err := canonical.CheckStored(entry); err != nil {
+		s.c.find(Finding{Kind: NotCanonical, File: path, Message: fmt.Sprintf("hashes to its name, but is no entry in canonical form: %v", err)})
 	}
 }
 
-func (s *blobSet) stream(b *blob, path string) error {
-	file, err := segment.OpenRegular(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	h := blake3.New()
-	if _, err = io.Copy(h, io.NewSectionReader(file, 0, b.size)); err != nil {
-		return err
-	}
-	if !s.hashed(b, segment.Hash(h.Sum(nil))) {
-		return nil
-	}
-	entry := make([]byte, b.size)
-	if _, err = file.ReadAt(entry, 0); err == nil {
-		s.c.checkCanonical(path, entry)
-	}
-	return err
-}
-
-// checkCanonical makes the finding that a whole blob is not canonical JSON.
-func (c *checker) checkCanonical(path string, entry []byte) {
-	if err := canonical.CheckStored(entry); err != nil {
-		c.find(Finding{Kind: NotCanonical, File: path, Message: fmt.Sprintf("hashes to its name, but is no entry in canonical form: %v", err)})
+// fail notes that the store cannot be read, so that the check comes to no result.
+func (s *blobSet) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away == nil {
+		s.away = err
 	}
 }
 
-// readFile reads as much of a file as buf has room for.
-func readFile(path string, buf []byte) (int, error) {
-	f, err := segment.OpenRegular(path)
-	if err != nil {
-		return 0, err
+// failed is the first error of fail, or ctx's.
+func (s *blobSet) failed() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.away != nil {
+		return s.away
 	}
-	defer f.Close()
-	n, err := io.ReadFull(f, buf)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = nil
-	}
-	return n, err
+	return s.c.ctx.Err()
 }

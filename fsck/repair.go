@@ -34,6 +34,12 @@ type RepairOptions struct {
 	failAt int // for tests: the change, counted from 1, in place of which to fail
 }
 
+// Step is one change that a repair makes, and Outcome what the steps come to.
+type (
+	Step    = repair.Step
+	Outcome = repair.Outcome
+)
+
 // Result is the result of a repair: the checks before and after it, and its steps.
 type Result struct {
 	Before, After Summary
@@ -92,12 +98,11 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	quiet := o.Options
 	quiet.Quick, quiet.OnFinding, quiet.OnProgress = false, nil, options.OnProgress
 	options.Quick, options.alone, quiet.alone = false, !o.DryRun, !o.DryRun
-	r := repair.New(repair.Options{
+	r := &repair.Repair{Options: repair.Options{
 		Context: ctx, Dirs: options.dirs(),
 		From: o.From, AcceptLoss: o.AcceptLoss, Prune: o.Prune, DryRun: o.DryRun, LooseMax: o.LooseMax,
-		OnStep: func(s repair.Step) { o.OnStep(Step(s)) },
-		FailAt: o.failAt,
-	})
+		OnStep: o.OnStep, FailAt: o.failAt,
+	}}
 	for round := range roundsMax {
 		sum, p, err := check(ctx, options)
 		if err != nil {
@@ -110,17 +115,17 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 		if p.Archive != "" {
 			return res, fmt.Errorf("%w at %s: nothing has been repaired; `tcp-log-server restore %s DIR` makes the log again, with a whole index, and what is only here is in the segments", ErrArchived, p.Archive, p.Archive)
 		}
-		before := r.Outcome().Steps
+		before := r.Outcome.Steps
 		if err := r.Round(p); err != nil {
 			return res, err
 		}
-		if r.Outcome().Steps == before || o.DryRun {
+		if r.Outcome.Steps == before || o.DryRun {
 			break
 		}
 	}
-	done := r.Outcome()
-	res.Outcome = Outcome{Steps: done.Steps, GivenUp: done.GivenUp, Head: max(res.After.Entries, done.Head), Parted: done.Parted, DryRun: o.DryRun}
-	if done.Steps > 0 && !o.DryRun && res.After.Errors > 0 {
+	res.Outcome = r.Outcome
+	res.Outcome.Head, res.Outcome.DryRun = max(res.After.Entries, r.Outcome.Head), o.DryRun
+	if r.Outcome.Steps > 0 && !o.DryRun && res.After.Errors > 0 {
 		// Find what is left.
 		options.OnFinding = o.OnFinding
 		res.After, _, err = check(ctx, options)

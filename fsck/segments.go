@@ -27,7 +27,7 @@ func (p *pipeline) segment(s *checkedSegment, before chainEnd) chainEnd {
 	case s.First <= before.last:
 		p.c.find(Finding{Kind: SegmentOverlap, File: s.Path, First: s.First, Last: before.last,
 			Message: fmt.Sprintf("begins at index %d, and %s ends at %d", s.First, before.path, before.last)})
-		p.c.plan.Update(func() { p.c.plan.Manual = append(p.c.plan.Manual, s.Path) })
+		p.c.plan.Manual = append(p.c.plan.Manual, s.Path)
 	}
 	if before.known && s.HeaderOK && s.Header.Prev != before.sum {
 		p.c.plan.Rebuild(s.First)
@@ -234,7 +234,7 @@ func (p *pipeline) table(s *checkedSegment, f *os.File, found *batchList) {
 }
 
 func (p *pipeline) tableFinding(s *checkedSegment, offset int64, last uint64, err error) {
-	p.c.plan.Update(func() { p.c.plan.Reseal[s.First] = true })
+	p.c.plan.Reseal[s.First] = true
 	p.c.find(Finding{Kind: SegmentTable, File: s.Path, Offset: offset, First: s.First, Last: last, Message: err.Error()})
 }
 

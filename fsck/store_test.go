@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"tcp-log-server/fsck/internal/plan"
+	"tcp-log-server/fsck/internal/repair"
 
 	"tcp-log-server/engine"
 	"tcp-log-server/segment"
@@ -203,7 +203,7 @@ func treeSum(t testing.TB, dir string) string {
 type checked struct {
 	Summary
 	findings []Finding
-	plan     *plan.Plan
+	plan     *repair.Plan
 }
 
 func (c checked) has(k Kind) bool {

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"tcp-log-server/fsck/internal/plan"
+	"tcp-log-server/fsck/internal/repair"
 
 	"github.com/zeebo/blake3"
 
@@ -83,9 +83,9 @@ func (w *walker) lost(s *checkedSegment, offset int64, rec segment.Record) {
 	file, first, _ := segment.RecordPath(w.WAL, w.next)
 	if s != nil {
 		file = s.Path
-		w.plan.Update(func() { w.plan.Lost[s.First]++ })
+		w.plan.Lost[s.First]++
 	} else {
-		w.plan.Update(func() { w.plan.LostFiles[first] = true })
+		w.plan.LostFiles[first] = true
 	}
 	w.extend(Finding{Kind: EntryLost, File: file, Offset: offset, First: w.next, Last: w.next, Message: "recorded as lost: reads of it answer an error"})
 	known := rec.Hash
@@ -154,13 +154,13 @@ func (w *walker) badRecord(err error) {
 		return // said of the file
 	}
 	if ok, _ := w.archived.Holds(w.next, w.next); ok {
-		w.plan.Update(func() { w.plan.Archive = w.archived.URL })
+		w.plan.Archive = w.archived.URL
 	}
 	path, first, off := segment.RecordPath(w.WAL, w.next)
 	if w.index.unreadable[first] != nil {
 		return // said of the file
 	}
-	w.plan.Reindex(first)
+	w.plan.Records[first] = true
 	kind := RecordDamaged
 	var d *segment.DamageError
 	if errors.As(err, &d) {
@@ -276,7 +276,7 @@ func (w *walker) entry(s *checkedSegment, t stretch, hash segment.Hash, size uin
 			w.badRecord(err)
 		} else if rec.Hash != hash || rec.Size != size || rec.Time != t.time {
 			path, first, off := segment.RecordPath(w.WAL, w.next)
-			w.plan.Reindex(first)
+			w.plan.Records[first] = true
 			w.find(Finding{Kind: RecordMismatch, File: path, Offset: off, First: w.next, Last: w.next, Want: hash.String(), Got: rec.Hash.String(),
 				Message: fmt.Sprintf("the record is of %d bytes from %d µs, %s has %d bytes from %d µs", rec.Size, rec.Time, s.Path, size, t.time)})
 		}
@@ -321,7 +321,7 @@ func (w *walker) damage(s *checkedSegment, t stretch) {
 	if t.last >= t.first {
 		f.First, f.Last = t.first, t.last
 	}
-	var unread plan.Ranges
+	var unread repair.Ranges
 	left, done := w.remains(s, t)
 	defer done()
 	count := uint64(0)

@@ -6,14 +6,12 @@ import (
 	"os"
 	"path/filepath"
 
-	"tcp-log-server/fsck/internal/plan"
-
 	"tcp-log-server/segment"
 )
 
 // restoreBlobs restores blobs that are damaged, or missing and needed, or missing
 // and not needed while there is room for them.
-func (r *repairer) restoreBlobs() error {
+func (r *Repair) restoreBlobs() error {
 	n := r.plan.BlobFiles
 	done := map[segment.Hash]bool{}
 	for _, f := range r.plan.Blobs {
@@ -21,9 +19,6 @@ func (r *repairer) restoreBlobs() error {
 			r.salvaged[f.Got] = segment.BlobName(r.Store(), f.Hash)
 		}
 	}
-	var blobs segment.BlobStore
-	closed := func() {}
-	defer func() { closed() }()
 	for _, f := range r.plan.Blobs {
 		if done[f.Hash] {
 			continue // another entry has it too
@@ -48,23 +43,16 @@ func (r *repairer) restoreBlobs() error {
 			continue
 		}
 		err := r.do(Step{Action: "restore", File: path, First: f.Index, Last: f.Index, Message: fmt.Sprintf("the blob, of %d bytes", len(text))}, func() error {
-			if blobs == nil {
-				var err error
-				if blobs, closed, err = r.openBlobs(); err != nil {
-					return err
-				}
-			}
 			if f.Exists && r.BlobStore == nil {
 				if err := r.keep(path, "damaged"); err != nil {
 					return err
 				}
 				r.searched = false // there is one more
 			}
-			if err := r.change(); err != nil {
+			if _, err := r.putBlob(f.Hash, text); err != nil {
 				return err
 			}
-			_, err := blobs.Put(r.Context, f.Hash, text)
-			return errors.Join(err, blobs.Sync(r.Context))
+			return r.blobs.Sync(r.Context)
 		})
 		if err != nil {
 			return err
@@ -74,28 +62,49 @@ func (r *repairer) restoreBlobs() error {
 }
 
 // blobPath names a blob of the log, which may keep none.
-func (r *repairer) blobPath(hash segment.Hash) string {
+func (r *Repair) blobPath(hash segment.Hash) string {
 	if store := r.Store(); store != nil {
 		return segment.BlobName(store, hash)
 	}
 	return filepath.Join(r.Blobs, segment.BlobPath(hash))
 }
 
-// openBlobs opens the blobs for changes, until closed is called. A store that is no directory
-// keeps no copy of the damaged bytes that a blob replaces.
-func (r *repairer) openBlobs() (blobs segment.BlobStore, closed func(), err error) {
-	if r.BlobStore != nil {
-		return r.BlobStore, func() {}, nil
+// putBlob writes a blob, which the next sync of r.blobs makes durable, and reports whether there was none. A
+// store that is no directory keeps no copy of the damaged bytes that a blob replaces.
+func (r *Repair) putBlob(hash segment.Hash, text []byte) (created bool, err error) {
+	if r.blobs == nil {
+		r.blobs = r.BlobStore
 	}
-	files, err := segment.OpenBlobs(r.Blobs)
-	if err != nil {
-		return nil, func() {}, err
+	if r.blobs == nil {
+		files, err := segment.OpenBlobs(r.Blobs)
+		if err != nil {
+			return false, err
+		}
+		r.blobs = files
 	}
-	return files, func() { files.Close() }, nil
+	if err := r.change(); err != nil {
+		return false, err
+	}
+	return r.blobs.Put(r.Context, hash, text)
+}
+
+// settleBlob writes the blob of an entry that the index lacks, while there is room for it.
+func (r *Repair) settleBlob(hash segment.Hash, text []byte) error {
+	if r.DryRun || r.Store() == nil || r.LooseMax >= 0 && r.plan.BlobFiles >= int64(r.LooseMax) {
+		return nil
+	}
+	created, err := r.putBlob(hash, text)
+	if created {
+		r.plan.BlobFiles++
+	}
+	if errors.Is(err, segment.ErrObstructed) {
+		return nil // the entry stays packed
+	}
+	return err
 }
 
 // byHash finds the bytes of a blob.
-func (r *repairer) byHash(f plan.Blob) ([]byte, bool) {
+func (r *Repair) byHash(f Blob) ([]byte, bool) {
 	if b, ok := r.salvage(f.Hash); ok {
 		return b, true
 	}
@@ -124,7 +133,7 @@ const salvageMax = 16 << 20
 
 // salvage finds the bytes of a blob under the name of another, in place or among
 // the files in lost+found.
-func (r *repairer) salvage(hash segment.Hash) ([]byte, bool) {
+func (r *Repair) salvage(hash segment.Hash) ([]byte, bool) {
 	for range 2 {
 		if path, ok := r.salvaged[hash]; ok {
 			if b, err := os.ReadFile(path); err == nil && segment.Sum(b) == hash {
@@ -136,7 +145,7 @@ func (r *repairer) salvage(hash segment.Hash) ([]byte, bool) {
 		}
 		r.searched = true
 		paths, _ := filepath.Glob(filepath.Join(r.Data, segment.LostFound, "blobs-*"))
-		for _, path := range paths[:min(len(paths), plan.BlobsMax)] {
+		for _, path := range paths[:min(len(paths), blobsMax)] {
 			if fi, err := os.Lstat(path); err != nil || !fi.Mode().IsRegular() || fi.Size() > salvageMax {
 				continue
 			}
@@ -149,14 +158,9 @@ func (r *repairer) salvage(hash segment.Hash) ([]byte, bool) {
 }
 
 // prune moves blobs that no entry has away.
-func (r *repairer) prune() error {
+func (r *Repair) prune() error {
 	if !r.Prune {
 		return nil
 	}
-	for _, path := range r.plan.Orphans {
-		if err := r.moveAway(Step{File: path, Message: "no entry has this hash"}, "no entry has this hash"); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.moveAll(r.plan.Orphans, "no entry has this hash", "no entry has this hash")
 }

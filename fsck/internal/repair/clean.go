@@ -8,12 +8,11 @@ import (
 	"os"
 	"path/filepath"
 
-	"tcp-log-server/fsck/internal/plan"
 	"tcp-log-server/segment"
 )
 
 // clean moves away whatever is in the wrong place.
-func (r *repairer) clean() error {
+func (r *Repair) clean() error {
 	wrong := r.plan.Wrong
 	if r.other != nil {
 		wrong = append(wrong, r.plan.Links...)
@@ -41,14 +40,12 @@ func (r *repairer) clean() error {
 			return err
 		}
 	}
-	for _, path := range r.plan.Residues {
-		if err := r.moveAway(Step{File: path, Message: "it is empty, and the segment before it has its indices"}, "a segment that was begun and never used"); err != nil {
-			return err
-		}
+	if err := r.moveAll(r.plan.Residues, "it is empty, and the segment before it has its indices", "a segment that was begun and never used"); err != nil {
+		return err
 	}
 	for path, end := range r.plan.Tails {
 		message, why := "the bytes after it were never acknowledged", "a write that was cut short"
-		if r.GivenUp > 0 {
+		if r.Outcome.GivenUp > 0 {
 			message, why = "no entry can be read after it", "remains of entries that were given up"
 		}
 		if err := r.cutOff(Step{File: path, Message: fmt.Sprintf("at offset %d: %s", end, message)}, end, why); err != nil {
@@ -60,14 +57,14 @@ func (r *repairer) clean() error {
 
 // takeAway moves away anything that is not a regular file. It replaces a link to a
 // file by a copy of the file.
-func (r *repairer) takeAway(path string) error {
+func (r *Repair) takeAway(path string) error {
 	fi, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
 	to, err := os.Stat(path)
 	if fi.Mode()&fs.ModeSymlink == 0 || err != nil || !to.Mode().IsRegular() {
-		what := plan.TypeName(fi.Mode())
+		what := TypeName(fi.Mode())
 		return r.moveAway(Step{File: path, Message: "it is " + what}, "was "+what)
 	}
 	target, _ := os.Readlink(path)
@@ -97,7 +94,7 @@ func copyFile(from, to string) error {
 
 // rightName gives a segment the name that its header says, or moves it away when
 // another has that name rightly.
-func (r *repairer) rightName(path string, first uint64) error {
+func (r *Repair) rightName(path string, first uint64) error {
 	want := filepath.Join(r.Segments(), segment.Name(first))
 	if _, err := os.Lstat(want); errors.Is(err, fs.ErrNotExist) {
 		return r.do(Step{Action: "rename", File: path, First: first, Message: "to " + want + ", which its header says"}, func() error {
@@ -116,7 +113,7 @@ func (r *repairer) rightName(path string, first uint64) error {
 
 // readHeader reads the header of a file that may be a segment.
 func readHeader(path string) (segment.Header, bool) {
-	if fi, err := os.Lstat(path); err != nil || !fi.Mode().IsRegular() {
+	if notFile(path) {
 		return segment.Header{}, false
 	}
 	b := make([]byte, segment.HeaderSize)
@@ -130,8 +127,14 @@ func readHeader(path string) (segment.Header, bool) {
 	return h, err == nil
 }
 
+// notFile reports whether no regular file is at path.
+func notFile(path string) bool {
+	fi, err := os.Lstat(path)
+	return err != nil || !fi.Mode().IsRegular()
+}
+
 // mark marks directories that have lost their marks.
-func (r *repairer) mark() error {
+func (r *Repair) mark() error {
 	// A store that is no directory the server marks before it puts anything there.
 	for _, dir := range []string{r.WAL, r.Blobs} {
 		if dir == segment.Memory {

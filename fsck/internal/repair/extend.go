@@ -1,7 +1,6 @@
 package repair
 
 import (
-	"tcp-log-server/fsck/internal/plan"
 	"tcp-log-server/segment"
 )
 
@@ -12,7 +11,7 @@ const newSegmentMax = 64 << 20
 // newSegmentEnd is the last index of a segment that begins at first and is to hold
 // entries through last at most: the other copy's segment that has first, or as
 // much as a segment has room for.
-func (r *repairer) newSegmentEnd(first, last uint64) uint64 {
+func (r *Repair) newSegmentEnd(first, last uint64) uint64 {
 	if r.other != nil {
 		if h := r.other.segmentOf(first); h != nil {
 			end := h.last
@@ -39,7 +38,7 @@ func (r *repairer) newSegmentEnd(first, last uint64) uint64 {
 }
 
 // fillGap makes the segments that the entries first..last were in.
-func (r *repairer) fillGap(first, last uint64) error {
+func (r *Repair) fillGap(first, last uint64) error {
 	for first <= last {
 		end := r.newSegmentEnd(first, last)
 		if _, err := r.rebuild(first, end, end, nil); err != nil {
@@ -53,7 +52,7 @@ func (r *repairer) fillGap(first, last uint64) error {
 // adopt makes segments from those of the other copy where entries would otherwise
 // have to become blobs, more of them than the log has room for, or where there
 // are no segments at all.
-func (r *repairer) adopt() error {
+func (r *Repair) adopt() error {
 	if r.other == nil || r.other.end == 0 || r.other.first > r.copyEnd() {
 		return nil
 	}
@@ -69,7 +68,7 @@ func (r *repairer) adopt() error {
 	none := r.Store() == nil || r.LooseMax >= 0 && r.plan.BlobFiles+missing > int64(r.LooseMax)
 	switch {
 	case len(r.segs) == 0 && missing > 0:
-		return r.grow(r.other.first, r.copyEnd())
+		return r.grow(r.other.first, r.copyEnd(), false)
 	case len(r.segs) > 0 && missing > 0 && none && r.copyEnd() >= r.first-1:
 		first := max(r.other.segmentOf(lowest).first, 1)
 		return r.fillGap(first, r.first-1)
@@ -79,16 +78,16 @@ func (r *repairer) adopt() error {
 
 // extend adds the entries that the other copy has after the end of the log, if both are the
 // same log up to there.
-func (r *repairer) extend() error {
+func (r *Repair) extend() error {
 	through := r.copyEnd()
-	if through <= r.head || len(r.plan.Gaps)+len(r.plan.Damaged) > 0 || r.plan.Ahead > r.head {
+	if through <= r.head || len(r.plan.Gaps)+len(r.plan.damaged) > 0 || r.plan.Ahead > r.head {
 		return nil
 	}
 	if n := len(r.segs); n > 0 {
-		return r.grow(r.head+1, through)
+		return r.grow(r.head+1, through, false)
 	}
 	if r.index.Last+1 >= r.other.first {
-		return r.grow(max(r.other.first, r.index.Last+1), through)
+		return r.grow(max(r.other.first, r.index.Last+1), through, false)
 	}
 	// No segment is left, and the entries before the copy's segments are in blobs:
 	// the records say in which.
@@ -99,46 +98,32 @@ func (r *repairer) extend() error {
 	if r.other.end == 0 {
 		last = through
 	}
-	for first := plan.FileOf(r.index.Last + 1); first <= last; first += segment.RecordsPerFile {
-		r.plan.Records[first] = true
-		if err := r.reindex(first, min(first+segment.RecordsPerFile-1, last), nil); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.addRecords(last)
 }
 
-// grow adds the entries from..through to the end of the segments, as far as each
-// is found.
-func (r *repairer) grow(from, through uint64) error {
-	return r.growTo(from, through, false)
-}
-
-// growTo does so. lossy records those that are not found as lost, where loss is
-// accepted.
-func (r *repairer) growTo(from, through uint64, lossy bool) error {
-	must := func(end uint64) uint64 {
-		if lossy {
-			return end
-		}
-		return from - 1
-	}
+// grow adds the entries from..through to the end of the segments, as far as each is
+// found. lossy records those that are not as lost, where loss is accepted.
+func (r *Repair) grow(from, through uint64, lossy bool) error {
 	head := r.head
 	r.head = through
 	defer func() { r.head = head }()
-	if n := len(r.segs); n > 0 && !r.segs[n-1].Sealed {
-		last := r.segs[n-1]
-		end := max(from-1, r.newSegmentEnd(last.First, through))
-		if done, err := r.rebuild(last.First, must(end), end, last); err != nil || done < end {
+	for from <= through {
+		var open *Segment
+		first := from
+		if n := len(r.segs); n > 0 && !r.segs[n-1].Sealed {
+			open = r.segs[n-1]
+			first = open.First
+		}
+		end := max(from-1, r.newSegmentEnd(first, through))
+		must := from - 1
+		if lossy {
+			must = end
+		}
+		if done, err := r.rebuild(first, must, end, open); err != nil || done < end {
 			return err
 		}
-		last.Sealed = end < through // it is, by now
-		from = end + 1
-	}
-	for from <= through {
-		end := r.newSegmentEnd(from, through)
-		if done, err := r.rebuild(from, must(end), end, nil); err != nil || done < end {
-			return err
+		if open != nil {
+			open.Sealed = end < through // it is, by now
 		}
 		from = end + 1
 	}

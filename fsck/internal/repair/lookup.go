@@ -14,7 +14,7 @@ var errNoRecord = errors.New("a record is missing")
 
 // rebuildTables moves lookup tables that are not to be used away, and makes them again
 // from the index, if that has all records. Otherwise the server makes them from the entries.
-func (r *repairer) rebuildTables() error {
+func (r *Repair) rebuildTables() error {
 	if len(r.plan.Tables) == 0 || r.tablesMade {
 		return nil
 	}
@@ -30,7 +30,7 @@ func (r *repairer) rebuildTables() error {
 	return r.do(Step{Action: "rebuild", File: r.Lookup(), First: 1, Last: r.head, Message: "the lookup tables, from the index"}, r.fillTables)
 }
 
-func (r *repairer) fillTables() error {
+func (r *Repair) fillTables() error {
 	if err := r.change(); err != nil {
 		return err
 	}

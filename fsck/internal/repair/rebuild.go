@@ -11,21 +11,19 @@ import (
 	"slices"
 	"sort"
 
-	"tcp-log-server/fsck/internal/plan"
-
 	"tcp-log-server/segment"
 )
 
 // restoreSegments writes damaged and missing segments again.
-func (r *repairer) restoreSegments() error {
+func (r *Repair) restoreSegments() error {
 	if r.plan.NoSegments {
 		return r.firstSegment()
 	}
 	for first := range r.plan.Reseal {
-		r.plan.Damaged[first] = true
+		r.plan.damaged[first] = true
 	}
 	for _, s := range r.segs {
-		if !r.plan.Damaged[s.First] || r.isWrong(s.Path) {
+		if !r.plan.damaged[s.First] || notFile(s.Path) { // what is no file has been moved away
 			continue
 		}
 		// The last one may go further, as far as the other copy knows.
@@ -46,14 +44,8 @@ func (r *repairer) restoreSegments() error {
 	return nil
 }
 
-// isWrong says that path has been moved away because it was no file.
-func (r *repairer) isWrong(path string) bool {
-	fi, err := os.Lstat(path)
-	return err != nil || !fi.Mode().IsRegular()
-}
-
 // wantedLast is the last index that the segment should hold.
-func (r *repairer) wantedLast(s *plan.Segment) uint64 {
+func (r *Repair) wantedLast(s *Segment) uint64 {
 	switch {
 	case s.Sealed && s.HeaderOK:
 		return s.Footer.Last
@@ -64,26 +56,18 @@ func (r *repairer) wantedLast(s *plan.Segment) uint64 {
 }
 
 // firstSegment makes a segment for what will be appended, where there is none.
-func (r *repairer) firstSegment() error {
+func (r *Repair) firstSegment() error {
 	if r.index.Last == 0 {
 		return nil // blobs alone: their order is not known
 	}
 	path := filepath.Join(r.Segments(), segment.Name(r.head+1))
-	return r.do(Step{Action: "create", File: path, First: r.head + 1, Message: "an empty segment: the entries before it are in blobs"}, func() error {
-		if err := segment.MakeDir(r.Segments()); err != nil {
-			return err
-		}
-		if err := r.change(); err != nil {
-			return err
-		}
-		w, err := segment.NewRewriter(filepath.Join(r.Segments(), segment.RepairName), segment.Header{Store: r.id, First: r.head + 1})
+	s := Step{Action: "create", File: path, First: r.head + 1, Message: "an empty segment: the entries before it are in blobs"}
+	return r.write(s, "", func(tmp string) error {
+		w, err := segment.NewRewriter(tmp, segment.Header{Store: r.id, First: r.head + 1})
 		if err != nil {
 			return err
 		}
-		if err := w.Close(); err != nil {
-			return err
-		}
-		return r.replace(filepath.Join(r.Segments(), segment.RepairName), path, "")
+		return w.Close()
 	})
 }
 
@@ -92,14 +76,14 @@ func (r *repairer) firstSegment() error {
 // be lost and that is not accepted. Entries after last are
 // added through may, as far as each is found. It returns the last index that the
 // segment holds then, 0 if it has not been written.
-func (r *repairer) rebuild(first, last, may uint64, s *plan.Segment) (done uint64, err error) {
+func (r *Repair) rebuild(first, last, may uint64, s *Segment) (done uint64, err error) {
 	// A header may be all there is to restore, but nothing tells then that there
 	// were no entries after it.
-	empty := s != nil && !s.HeaderOK && last+1 == first && r.segs[len(r.segs)-1] == s && (r.AcceptLoss || r.GivenUp > 0)
+	empty := s != nil && !s.HeaderOK && last+1 == first && r.segs[len(r.segs)-1] == s && (r.AcceptLoss || r.Outcome.GivenUp > 0)
 	if may < first && !empty || may >= first && !plausible(first, may) || s != nil && !r.placed(s) || s == nil && !r.bounded(may) {
 		return 0, nil
 	}
-	b := &rebuilder{repairer: r, seg: s, last: may}
+	b := &rebuilder{Repair: r, seg: s, last: may}
 	b.header = segment.Header{Store: r.id, First: first, Prev: r.sumBefore(first)}
 	if s != nil && s.HeaderOK {
 		b.header.Created = s.Header.Created
@@ -107,7 +91,7 @@ func (r *repairer) rebuild(first, last, may uint64, s *plan.Segment) (done uint6
 			b.header.Prev = s.Header.Prev
 		}
 	} else if s == nil {
-		s = &plan.Segment{File: &segment.File{Path: filepath.Join(r.Segments(), segment.Name(first)), First: first}}
+		s = &Segment{File: &segment.File{Path: filepath.Join(r.Segments(), segment.Name(first)), First: first}}
 	}
 	if r.other != nil && b.header.Created == 0 {
 		if h := r.other.segmentOf(first); h != nil && h.known && h.header.First == first {
@@ -138,7 +122,7 @@ func (r *repairer) rebuild(first, last, may uint64, s *plan.Segment) (done uint6
 		if b.firstLost <= first && !s.HeaderOK || !r.copiedWhileItGrew(s) {
 			return 0, nil
 		}
-		r.GivenUp += may - min(may, max(b.firstLost-1, r.index.Last)) // cutAhead counts those with records
+		r.Outcome.GivenUp += may - min(may, max(b.firstLost-1, r.index.Last)) // cutAhead counts those with records
 		may = b.firstLost - 1
 		b.last, b.seal = may, false
 		if err := b.build(""); err != nil {
@@ -150,30 +134,13 @@ func (r *repairer) rebuild(first, last, may uint64, s *plan.Segment) (done uint6
 	if b.lost+b.stillLost > 0 {
 		message += fmt.Sprintf(", and %d recorded as lost: %s", b.lost+b.stillLost, b.lostOnes)
 	}
-	err = r.do(Step{Action: "rebuild", File: s.Path, First: first, Last: may, Message: message}, func() error {
-		if err := segment.MakeDir(r.Segments()); err != nil {
-			return err
-		}
-		if err := r.change(); err != nil {
-			return err
-		}
-		tmp := filepath.Join(r.Segments(), segment.RepairName)
-		if err := b.build(tmp); err != nil {
-			return err
-		}
-		return r.replace(tmp, s.Path, "damaged")
-	})
-	if b.seg == nil && err == nil {
-		r.made(&plan.Segment{File: &segment.File{Path: s.Path, First: first, Header: b.header, Sealed: b.seal, Last: may}, HeaderOK: true, Readable: true})
+	err = r.write(Step{Action: "rebuild", File: s.Path, First: first, Last: may, Message: message}, "damaged", b.build)
+	if b.seg == nil && err == nil { // what follows it can be made too
+		made := &Segment{File: &segment.File{Path: s.Path, First: first, Header: b.header, Sealed: b.seal, Last: may}, HeaderOK: true, Readable: true}
+		i := sort.Search(len(r.segs), func(i int) bool { return r.segs[i].First > first })
+		r.segs = slices.Insert(slices.Clone(r.segs), i, made)
 	}
 	return may, err
-}
-
-// made takes notice of a segment that has been made, so that what follows it can
-// be made too.
-func (r *repairer) made(s *plan.Segment) {
-	i := sort.Search(len(r.segs), func(i int) bool { return r.segs[i].First > s.First })
-	r.segs = slices.Insert(slices.Clone(r.segs), i, s)
 }
 
 // copiedWhileItGrew reports whether the segment is the last one and has zeros in
@@ -183,7 +150,7 @@ func (r *repairer) made(s *plan.Segment) {
 // written when it came further: whole batches, or the rest of that one. Lost
 // sectors begin at a multiple of 512, where a write hardly ever ends;
 // both end at one.
-func (r *repairer) copiedWhileItGrew(s *plan.Segment) bool {
+func (r *Repair) copiedWhileItGrew(s *Segment) bool {
 	const sector = 512
 	if s.Sealed || len(r.segs) == 0 || r.segs[len(r.segs)-1] != s {
 		return false
@@ -246,7 +213,7 @@ func skip(r io.ReaderAt, off, size int64, zeros bool) int64 {
 // placed reports whether anything but its name says where in the log the segment
 // belongs: its header, or that it lies where the one before it, the index, or the
 // other copy ends. A name alone could have any number in it.
-func (r *repairer) placed(s *plan.Segment) bool {
+func (r *Repair) placed(s *Segment) bool {
 	if s.HeaderOK || s.First <= max(r.index.Last, r.copyEnd())+1 {
 		return true
 	}
@@ -264,7 +231,7 @@ func (r *repairer) placed(s *plan.Segment) bool {
 
 // bounded reports whether the segment or entries after a gap that ends at last are
 // known to belong there.
-func (r *repairer) bounded(last uint64) bool {
+func (r *Repair) bounded(last uint64) bool {
 	for _, s := range r.segs {
 		if s.First == last+1 {
 			return s.HeaderOK
@@ -274,7 +241,7 @@ func (r *repairer) bounded(last uint64) bool {
 }
 
 // sumBefore is the checksum that the segment whose first index is first follows.
-func (r *repairer) sumBefore(first uint64) uint32 {
+func (r *Repair) sumBefore(first uint64) uint32 {
 	i := sort.Search(len(r.segs), func(i int) bool { return r.segs[i].First >= first }) - 1
 	if i < 0 {
 		return 0

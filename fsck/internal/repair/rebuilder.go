@@ -5,8 +5,6 @@ import (
 	"os"
 	"slices"
 
-	"tcp-log-server/fsck/internal/plan"
-
 	"tcp-log-server/segment"
 )
 
@@ -16,8 +14,8 @@ const mergeMax = 1 << 20
 
 // rebuilder is the writing of one segment.
 type rebuilder struct {
-	*repairer
-	seg     *plan.Segment // its remains, or nil
+	*Repair
+	seg     *Segment // its remains, or nil
 	header  segment.Header
 	last    uint64
 	next    uint32 // the checksum that the next segment follows
@@ -32,7 +30,7 @@ type rebuilder struct {
 	// both.
 	lost, stillLost uint64
 	firstLost       uint64
-	lostOnes        plan.Ranges
+	lostOnes        Ranges
 	wasLost         bool  // the entries that are looked for were recorded as lost
 	time            int64 // of the batch before
 }
@@ -40,7 +38,7 @@ type rebuilder struct {
 // build writes the segment to the file at path, or with no path only counts the
 // entries that would be lost.
 func (b *rebuilder) build(path string) (err error) {
-	b.lost, b.stillLost, b.lostOnes = 0, 0, plan.Ranges{}
+	b.lost, b.stillLost, b.lostOnes = 0, 0, Ranges{}
 	if b.w, err = segment.NewRewriter(path, b.header); err != nil {
 		return err
 	}
@@ -145,11 +143,10 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 	}
 	for index := b.w.Last() + 1; index <= last; index++ {
 		rec, err := b.index.At(index)
-		known := err == nil && (!rec.Lost() || rec.Hash != segment.Hash{})
-		if err != nil || rec.Lost() {
+		if rec.Lost() {
 			left.Skip()
 		}
-		e, ok := b.find(index, rec, known, left)
+		e, ok := b.find(index, rec, left)
 		if !ok {
 			if err := flush(); err != nil {
 				return err
@@ -190,31 +187,32 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 	return flush()
 }
 
-// find looks for the entry at index, whose record is rec if known, in the remains of
-// its batch, and elsewhere.
-func (b *rebuilder) find(index uint64, rec segment.Record, known bool, left *segment.Salvager) (found, bool) {
+// find looks for the entry at index in the remains of its batch, and elsewhere. rec is its
+// record, whose hash is zero if nothing is known of the entry.
+func (r *Repair) find(index uint64, rec segment.Record, left *segment.Salvager) (found, bool) {
+	known := rec.Hash != segment.Hash{}
 	if known {
-		if text, ok := left.Find(rec); ok {
-			return found{text: text, time: rec.Time}, true
+		text, ok := left.Find(rec)
+		if !ok {
+			text, ok = wholeBlob(r.Context, r.Store(), rec.Hash)
 		}
-		if text, ok := wholeBlob(b.Context, b.Store(), rec.Hash); ok {
+		if ok {
 			return found{text: text, time: rec.Time}, true
 		}
 	}
-	if b.other == nil {
+	if r.other == nil {
 		return found{}, false
 	}
-	e, ok := b.other.entry(index)
-	if ok && (known && segment.Sum(e.text) == rec.Hash || !known && index <= b.trust) {
+	e, ok := r.other.entry(index)
+	if ok && (known && segment.Sum(e.text) == rec.Hash || !known && index <= r.trust) {
 		return e, true
 	}
 	if known {
-		if text, ok := b.other.salvage(index, rec); ok {
-			return found{text: text, time: rec.Time}, true
+		text, ok := r.other.salvage(index, rec)
+		if !ok {
+			text, ok = r.other.blob(rec.Hash)
 		}
-		if text, ok := b.other.blob(rec.Hash); ok {
-			return found{text: text, time: rec.Time}, true
-		}
+		return found{text: text, time: rec.Time}, ok
 	}
 	return found{}, false
 }

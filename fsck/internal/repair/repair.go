@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math"
 
-	"tcp-log-server/fsck/internal/plan"
 	"tcp-log-server/segment"
 )
 
@@ -23,24 +22,34 @@ type Options struct {
 	FailAt                    int // for tests: the change, counted from 1, in place of which to fail with ErrInjected
 }
 
-// Step is one change that a repair makes; see fsck.Step.
+// Step is one change that a repair makes, printed before it is made.
 type Step struct {
-	Action, File string
-	First, Last  uint64
-	Message      string
-	DryRun       bool
+	// Action is one of the words in docs/FSCK.md.
+	Action string `json:"action"`
+	// File is the file or directory that changes.
+	File string `json:"file"`
+	// First and Last are the indices concerned, 0 where there is none.
+	First uint64 `json:"first,omitempty"`
+	Last  uint64 `json:"last,omitempty"`
+	// Message is for a person: what is done and why.
+	Message string `json:"message"`
+	// DryRun says that it is not done.
+	DryRun bool `json:"dry_run"`
 }
 
-// Outcome is the outcome of the steps so far.
+// Outcome is the outcome of a repair.
 type Outcome struct {
-	Steps int
-	// GivenUp counts the entries that were given up at the end of the log.
-	GivenUp uint64
-	// Parted is the first index at which the other copy holds another log, 0 if it
-	// does not.
-	Parted uint64
-	// Head is the head that the log would come to, where a dry run knows it.
-	Head uint64
+	// Steps is how many steps were made, or would have been.
+	Steps int `json:"steps"`
+	// GivenUp is how many entries were given up at the end of the log, where the
+	// index had records without content; Head is the head after that.
+	GivenUp uint64 `json:"given_up"`
+	Head    uint64 `json:"head"`
+	// Parted is the first index at which the other copy holds another log than
+	// this one, 0 if there is none: from there on, only what the hashes in the
+	// index prove was taken from it.
+	Parted uint64 `json:"parted,omitempty"`
+	DryRun bool   `json:"dry_run"`
 }
 
 var (
@@ -53,63 +62,29 @@ var (
 )
 
 // Repair is a repair of one log. Not for concurrent use.
-type Repair struct{ r repairer }
-
-// New returns a repair that has made no step.
-func New(o Options) *Repair { return &Repair{repairer{Options: o}} }
-
-// Outcome returns the outcome of the steps so far.
-func (r *Repair) Outcome() Outcome { return r.r.Outcome }
-
-// Round makes the first steps of a plan. Steps that depend on their result are left
-// for the next round. The error wraps ErrFrom if From is no copy of the log, and is otherwise the file system's.
-func (r *Repair) Round(p *plan.Plan) error { return r.r.round(p) }
-
-// repairer makes the steps of a repair.
-type repairer struct {
+type Repair struct {
 	Options
-	Outcome
-	changes int // to the disk, so far
-	// copyHead is the head of the other copy, as found first: it may be growing.
-	copyHead uint64
-	// tablesMade says that the lookup tables have been made again. Once is enough.
-	tablesMade bool
+	// Outcome is that of the steps so far. Its Head is set where a dry run knows it.
+	Outcome Outcome
+
+	changes    int    // to the disk, so far
+	copyHead   uint64 // the head of the other copy, as found first: it may be growing
+	tablesMade bool   // the lookup tables have been made again: once is enough
 
 	// What follows is of one round.
-	plan     *plan.Plan
+	plan     *Plan
 	id       segment.StoreID
-	segs     []*plan.Segment // those of the plan, and those that have been made
+	segs     []*Segment // those of the plan, and those that have been made
 	first    uint64
 	head     uint64
-	index    *plan.Index
+	index    *Index
+	blobs    segment.BlobStore       // open for changes, once they have been needed
 	other    *source                 // the other copy, or nil
 	trust    uint64                  // through where it holds the same log
 	own      *source                 // the log's own segments, once they have been needed
 	salvaged map[segment.Hash]string // blobs under another name or moved away, by the hash of their bytes
 	searched bool                    // lost+found has been looked through for them
 	gone     map[segment.Hash]bool   // entries that are to be recorded as lost
-}
-
-// change is called before every change to the disk.
-func (r *repairer) change() error {
-	if r.changes++; r.changes == r.FailAt {
-		return ErrInjected
-	}
-	return nil
-}
-
-// do announces a step and makes it, unless the run is dry.
-func (r *repairer) do(s Step, fn func() error) error {
-	s.DryRun = r.DryRun
-	r.Steps++
-	r.OnStep(s)
-	if r.DryRun {
-		return nil
-	}
-	if err := fn(); err != nil {
-		return fmt.Errorf("%s %s: %w", s.Action, s.File, err)
-	}
-	return nil
 }
 
 // stage is one part of a round.
@@ -124,7 +99,7 @@ type stage struct {
 // stages are the parts of a round, in this order: first files in the wrong place,
 // then witnesses for the segments, then the segments, by which the index is judged.
 // A stage that has made a step ends the round.
-func (r *repairer) stages() []stage {
+func (r *Repair) stages() []stage {
 	return []stage{
 		{"clean up", r.clean, false},
 		{"adopt segments of the other copy", r.adopt, true},
@@ -140,17 +115,13 @@ func (r *repairer) stages() []stage {
 	}
 }
 
-func (r *repairer) round(p *plan.Plan) error {
+// Round makes the first steps of a plan. Steps that depend on their result are left
+// for the next round. The error wraps ErrFrom if From is no copy of the log, and is
+// otherwise the file system's.
+func (r *Repair) Round(p *Plan) error {
 	r.plan, r.id, r.segs, r.first, r.head, r.index = p, p.Store, p.Segments, p.First, p.Head, p.Index
-	r.searched = false
-	r.salvaged, r.gone = map[segment.Hash]string{}, map[segment.Hash]bool{}
-	defer r.index.Close()
-	r.own = nil
-	defer func() {
-		if r.own != nil {
-			r.own.close()
-		}
-	}()
+	r.salvaged, r.searched, r.gone = map[segment.Hash]string{}, false, map[segment.Hash]bool{}
+	defer r.close()
 	if r.From != "" {
 		if !p.StoreKnown {
 			return fmt.Errorf("--from: nothing in %s says which store it belongs to: copy the whole of %s in its place", r.Data, r.From)
@@ -159,27 +130,37 @@ func (r *repairer) round(p *plan.Plan) error {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrFrom, err)
 		}
-		defer other.close()
+		r.other = other
 		if r.copyHead == 0 {
 			r.copyHead = other.head
 		}
 		other.head = min(other.head, r.copyHead)
-		r.other = other
 		r.trustCopy()
 	}
 	if !p.StoreKnown || len(p.Manual) > 0 || p.Foreign || len(p.Links) > 0 && r.other == nil {
 		return nil // only a person can tell what belongs here
 	}
-	before := r.Steps
+	before := r.Outcome.Steps
 	for _, s := range r.stages() {
 		if err := s.run(); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
-		if r.Steps > before && (!r.DryRun || s.decides) {
+		if r.Outcome.Steps > before && (!r.DryRun || s.decides) {
 			return nil
 		}
 	}
 	return nil
+}
+
+// close closes what the round has opened.
+func (r *Repair) close() {
+	r.index.Close()
+	r.own.close()
+	r.other.close()
+	if files, ok := r.blobs.(*segment.Blobs); ok && r.BlobStore == nil {
+		files.Close()
+	}
+	r.own, r.other, r.blobs = nil, nil, nil
 }
 
 // plausible says that so many entries can be recorded as lost at all.

@@ -7,9 +7,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
-
-	"tcp-log-server/fsck/internal/plan"
 
 	"tcp-log-server/segment"
 )
@@ -19,6 +18,7 @@ type found struct {
 	text  []byte
 	time  int64
 	batch uint64 // the first index of the batch that it was in, 0 if not known
+	lost  bool   // there is none: it is recorded as lost
 }
 
 // source is a copy of the log, or the log itself, from which entries are taken. It is not
@@ -41,29 +41,28 @@ type source struct {
 	left *segment.Salvager
 }
 
-// sourceSegment is one segment of a source: its whole batches, and the bytes in place
-// of others.
+// sourceSegment is one segment of a source: its batches, and the bytes in place of others.
 type sourceSegment struct {
 	path        string
 	header      segment.Header
 	known       bool // the header checks out
 	stretches   []stretch
-	first, last uint64 // of the whole batches; both are 0 if there are none
+	first, last uint64 // of the whole batches with entries; both are 0 if there are none
 }
 
-// stretch is a whole batch, or bytes in place of some in which entries may be left.
+// stretch is a whole batch, one of lost entries too, or bytes in place of some in which entries may be left.
 type stretch struct {
 	first, last uint64
 	offset, end int64
 	time        int64
-	whole       bool
+	whole, lost bool
 }
 
 // readSourceSegment lists the stretches of a segment that may hold entries. It returns
 // nil if there are none. Bytes after the last batch are the last stretch: how many
 // entries an open segment has there is not known.
 func readSourceSegment(file *segment.File) *sourceSegment {
-	s := plan.NewSegment(file)
+	s := NewSegment(file)
 	f, err := segment.OpenRegular(file.Path)
 	if err != nil || !s.Readable {
 		return nil
@@ -73,16 +72,16 @@ func readSourceSegment(file *segment.File) *sourceSegment {
 	// What cannot be read any further ends the list: that is no error here.
 	w, _ := segment.Walk(f, file.First, s.HeaderSum, s.HeaderOK, s.BatchesEnd(), func(p segment.Piece) error {
 		whole := p.Damage == nil
-		if p.Last < p.First || whole && len(p.Entries) == 0 {
+		if p.Last < p.First {
 			return nil
 		}
-		if whole {
+		if whole && !p.Lost {
 			if h.last == 0 {
 				h.first = p.First
 			}
 			h.last = p.Last
 		}
-		h.stretches = append(h.stretches, stretch{p.First, p.Last, p.Offset, p.End, p.Time, whole})
+		h.stretches = append(h.stretches, stretch{p.First, p.Last, p.Offset, p.End, p.Time, whole, p.Lost})
 		return nil
 	})
 	last := uint64(math.MaxUint64)
@@ -184,13 +183,19 @@ func (o *source) entry(index uint64) (found, bool) {
 // reached is the last entry that the index of the copy proves in the bytes after its
 // last batch, 0 if there is none.
 func (o *source) reached() uint64 {
-	h := o.segs[len(o.segs)-1]
-	t := h.stretches[len(h.stretches)-1]
-	if t.whole || !o.read(t.first) {
-		return 0
-	}
-	if last := o.left.Reach(t.first, min(t.last, o.indexed()), o.record); last >= t.first {
-		return last
+	for _, h := range slices.Backward(o.segs) {
+		for _, t := range slices.Backward(h.stretches) {
+			switch {
+			case t.lost:
+			case t.whole || !o.read(t.first):
+				return 0
+			default:
+				if last := o.left.Reach(t.first, min(t.last, o.indexed()), o.record); last >= t.first {
+					return last
+				}
+				return 0
+			}
+		}
 	}
 	return 0
 }
@@ -255,11 +260,14 @@ func (o *source) segmentAt(index uint64) *sourceSegment {
 	return o.segs[i]
 }
 
-// fromSegment is the entry at index, from a whole batch. Its text is valid until the
-// next call.
+// fromSegment is the entry at index, from a whole batch, which says if it is lost. Its text is
+// valid until the next call.
 func (o *source) fromSegment(index uint64) (found, bool) {
 	if !o.read(index) || !o.at.whole {
 		return found{}, false
+	}
+	if o.at.lost {
+		return found{time: o.at.time, lost: true}, false
 	}
 	if index < o.next {
 		o.next, o.rest = o.at.first, o.body
@@ -322,13 +330,17 @@ func (o *source) closeFile() {
 	o.of, o.file, o.at = nil, nil, nil
 }
 
+// close closes the source, if there is one.
 func (o *source) close() {
+	if o == nil {
+		return
+	}
 	o.closeFile()
 	o.records.Close()
 }
 
 // ownEntry is the entry at index, from a segment of the log itself.
-func (r *repairer) ownEntry(index uint64) (found, bool) {
+func (r *Repair) ownEntry(index uint64) (found, bool) {
 	if r.own == nil {
 		r.own = &source{dir: r.Data, records: segment.NewRecords(r.WAL, math.MaxUint64)}
 		for _, s := range r.segs {

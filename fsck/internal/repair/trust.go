@@ -6,7 +6,7 @@ import "math"
 // this one. A copy that was restored and then appended to goes another way from
 // some index on: of the entries after that, only those that the index's hashes prove
 // are taken. Without a difference they are the same log, since the store is the same.
-func (r *repairer) trustCopy() {
+func (r *Repair) trustCopy() {
 	r.trust = math.MaxUint64
 	top := min(max(r.head, r.index.Last), r.other.head)
 	// The last entry that both have decides: batches follow one another, and an
@@ -36,14 +36,14 @@ func (r *repairer) trustCopy() {
 				high = mid
 			}
 		}
-		r.trust, r.Parted = low, low+1
+		r.trust, r.Outcome.Parted = low, low+1
 		return
 	}
 }
 
 // sameEntry compares what the log and the other copy have at index. known says
 // that both have something.
-func (r *repairer) sameEntry(index uint64) (same, known bool) {
+func (r *Repair) sameEntry(index uint64) (same, known bool) {
 	theirs, ok := r.other.known(index)
 	if !ok {
 		return false, false
@@ -61,7 +61,7 @@ func (r *repairer) sameEntry(index uint64) (same, known bool) {
 
 // copyEnd is the last entry that can be taken from the other copy without
 // another witness, 0 if there is no other copy.
-func (r *repairer) copyEnd() uint64 {
+func (r *Repair) copyEnd() uint64 {
 	if r.other == nil {
 		return 0
 	}

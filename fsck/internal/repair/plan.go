@@ -1,0 +1,162 @@
+package repair
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"tcp-log-server/segment"
+	"tcp-log-server/segment/lookup"
+)
+
+// Plan is what a check found that a repair can act on: the extent of the log, its segments
+// and its index as they were found, and the work to do. It is bounded by the number
+// of files, and of blobs by blobsMax: a repair that has more to do checks again.
+type Plan struct {
+	// Store is the id of the store, if anything tells it.
+	Store      segment.StoreID
+	StoreKnown bool
+	Segments   []*Segment // ascending
+	// First is the first index that segments hold, and Head the last entry.
+	First, Head uint64
+	Index       *Index
+	BlobFiles   int64 // how many blobs there are
+	// Archive is where entries are, and only there, whose records are damaged; "" if there are
+	// none. They cannot be mended here.
+	Archive string
+
+	Strays     []string
+	Residues   []string         // empty segments that overlap those before them
+	Wrong      []string         // directories, links and the like in place of files
+	Links      []string         // links that lead nowhere in place of the directories: without a copy, their targets must come back
+	Manual     []string         // only a person can judge these
+	Foreign    bool             // a directory is another store's
+	Tails      map[string]int64 // by path: where to cut a torn segment
+	Reseal     map[uint64]bool  // by first index: segments that only need their table and footer
+	NoSegments bool
+	Gaps       map[uint64]uint64 // first index to last: entries that no segment holds
+	Records    map[uint64]bool   // by first index: files of the index to write again
+	Short      uint64            // the last index whose record must be there and is not, at the end
+	Lag        bool              // the index ends before the log does
+	Ahead      uint64            // the last record, where the index is ahead of the segments
+	Lost       map[uint64]uint64 // by first index of a segment: how many of its entries are recorded as lost
+	LostFiles  map[uint64]bool   // by first index: files of the index with records of loose entries that are lost
+	Orphans    []string
+	Tables     []lookup.File // lookup tables that are wrong, and those after them: to be made again
+	Blobs      []Blob
+
+	mu      sync.Mutex      // for damaged, which the readers of segments and of batches note
+	damaged map[uint64]bool // by first index: segments to write again
+}
+
+// blobsMax is how many blobs, and how many orphans, a plan holds.
+const blobsMax = 1 << 16
+
+// Blob is a blob to restore.
+type Blob struct {
+	Hash   segment.Hash
+	Index  uint64       // of an entry that it is the blob of
+	Exists bool         // there is a file, with other bytes
+	Needed bool         // an entry can be read from nowhere else
+	Got    segment.Hash // the hash of the file, if there is one
+}
+
+// NewPlan returns a plan in which there is nothing to do.
+func NewPlan() *Plan {
+	return &Plan{
+		Tails: map[string]int64{}, damaged: map[uint64]bool{}, Gaps: map[uint64]uint64{},
+		Reseal: map[uint64]bool{}, Records: map[uint64]bool{}, Lost: map[uint64]uint64{}, LostFiles: map[uint64]bool{},
+	}
+}
+
+// IsWrong reports whether something else lies in place of the file or directory at path.
+func (p *Plan) IsWrong(path string) bool {
+	return slices.Contains(p.Wrong, path) || slices.Contains(p.Links, path)
+}
+
+// Rebuild plans to write the segment that begins at first again. It may be called from any goroutine.
+func (p *Plan) Rebuild(first uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.damaged[first] = true
+}
+
+// AddOrphan plans to move a blob that no entry has.
+func (p *Plan) AddOrphan(path string) {
+	if len(p.Orphans) < blobsMax {
+		p.Orphans = append(p.Orphans, path)
+	}
+}
+
+// AddBlob plans to restore a blob.
+func (p *Plan) AddBlob(b Blob) {
+	if len(p.Blobs) < blobsMax {
+		p.Blobs = append(p.Blobs, b)
+	}
+}
+
+// Segment is one segment as a check found it. The check sets Last, and more of the
+// File's fields where a daemon has sealed it since it was captured.
+type Segment struct {
+	*segment.File
+	Next uint64 // the first index of the next file, 0 for the last
+	// Readable says that there are batches of this store to read. HeaderOK says
+	// that the header checks out too, and belongs to the file.
+	Readable, HeaderOK bool
+}
+
+// NewSegment returns the segment in a file that was captured.
+func NewSegment(f *segment.File) *Segment {
+	// The batches before a bad sector can be read.
+	return &Segment{File: f, Readable: f.Err == nil || f.Walked.End > 0, HeaderOK: f.Known()}
+}
+
+// Index is the index as a check found it. Not for concurrent use.
+type Index struct {
+	Files map[uint64]segment.RecordFile // by first index: those that lie in their place
+	Last  uint64                        // the last record that checks out
+
+	records *segment.Records
+	file    uint64 // the file that At found last, by first index
+}
+
+// NewIndex returns an index without records.
+func NewIndex() *Index {
+	return &Index{Files: map[uint64]segment.RecordFile{}, records: segment.NewRecords(segment.Memory, 0)}
+}
+
+// Open makes At read the records in dir through Last.
+func (x *Index) Open(dir string) { x.records = segment.NewRecords(dir, x.Last) }
+
+// At returns the record of index. The error wraps segment.ErrNotFound where there
+// is none, is a *segment.DamageError where it does not check out, and otherwise the
+// file system's.
+func (x *Index) At(index uint64) (segment.Record, error) {
+	if first := FileOf(index); first != x.file {
+		if _, ok := x.Files[first]; !ok {
+			return segment.Record{}, fmt.Errorf("%w: the index has no file for %d", segment.ErrNotFound, index)
+		}
+		x.file = first
+	}
+	return x.records.At(index)
+}
+
+// Close closes the file that is open. A later At opens it again.
+func (x *Index) Close() error { return x.records.Close() }
+
+// FileOf is the first index of the file that holds the record of index.
+func FileOf(index uint64) uint64 { return index - (index-1)%segment.RecordsPerFile }
+
+// TypeName says in words what kind of file mode is of.
+func TypeName(mode fs.FileMode) string {
+	switch {
+	case mode.IsRegular():
+		return "a file"
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	}
+	return "a device, pipe or socket"
+}
