@@ -70,3 +70,12 @@ func validName(name string) bool {
 	}
 	return true
 }
+
+// names lists the names of members, for people.
+func names(members []Member) string {
+	list := make([]string, len(members))
+	for i, m := range members {
+		list[i] = m.Name
+	}
+	return strings.Join(list, ", ")
+}

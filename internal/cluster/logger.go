@@ -1,0 +1,80 @@
+//go:build !nocluster
+
+package cluster
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/rs/zerolog"
+)
+
+// A logger passes what the NATS server logs on: warnings and errors as they are, everything else as
+// debug messages. It implements the server's Logger.
+type logger struct {
+	log     zerolog.Logger
+	members []Member
+	fatal   func(msg string) // is told of what the server would exit for
+}
+
+func (l *logger) Noticef(format string, v ...any) { l.debug(fmt.Sprintf(format, v...)) }
+func (l *logger) Debugf(format string, v ...any)  { l.debug(fmt.Sprintf(format, v...)) }
+func (l *logger) Tracef(format string, v ...any)  { l.debug(fmt.Sprintf(format, v...)) }
+
+func (l *logger) Warnf(format string, v ...any) { l.tell(zerolog.WarnLevel, fmt.Sprintf(format, v...)) }
+func (l *logger) Errorf(format string, v ...any) {
+	l.tell(zerolog.ErrorLevel, fmt.Sprintf(format, v...))
+}
+
+func (l *logger) Fatalf(format string, v ...any) {
+	msg := fmt.Sprintf(format, v...)
+	l.tell(zerolog.ErrorLevel, msg)
+	l.fatal(msg)
+}
+
+func (l *logger) debug(msg string) {
+	if msg = strings.TrimSpace(msg); msg != "" {
+		l.log.Debug().Msg("nats: " + msg)
+	}
+}
+
+// A meaning is what a message of the server means to an operator.
+type meaning struct {
+	has   string // what the message contains
+	level zerolog.Level
+	hint  string // what to do
+}
+
+var meanings = []meaning{
+	{"Plaintext passwords", zerolog.DebugLevel, ""}, // the passwords are random, and stay in this process
+	{"certificate", zerolog.ErrorLevel, "nodes refuse each other's certificates: give all of them certificates for their own " +
+		"addresses, from the authority in CLUSTER_TLS_CA"},
+	{"tls:", zerolog.ErrorLevel, "nodes do not agree on TLS: set CLUSTER_TLS_CERT, CLUSTER_TLS_KEY and CLUSTER_TLS_CA on all of them or on none"},
+	{"TLS required", zerolog.ErrorLevel, "nodes do not agree on TLS: set CLUSTER_TLS_CERT, CLUSTER_TLS_KEY and CLUSTER_TLS_CA on all of them or on none"},
+	{"authentication error", zerolog.ErrorLevel, "the other node has another secret: give all nodes the same CLUSTER_SECRET_FILE"},
+	{"Authorization Violation", zerolog.ErrorLevel, "the other node has another secret: give all nodes the same CLUSTER_SECRET_FILE"},
+	{"Error trying to connect to route", zerolog.WarnLevel, ""}, // the other node is not running: the status says so too
+}
+
+// tell logs a warning or an error as one line, with what to do about it where that is known.
+func (l *logger) tell(level zerolog.Level, msg string) {
+	msg = strings.Join(strings.Fields(msg), " ")
+	var hint string
+	for _, m := range meanings {
+		if strings.Contains(msg, m.has) {
+			level, hint = m.level, m.hint
+			break
+		}
+	}
+	e := l.log.WithLevel(level)
+	for _, m := range l.members {
+		if strings.Contains(msg, m.Addr) {
+			e = e.Str("peer", m.Name)
+			break
+		}
+	}
+	if hint != "" {
+		e = e.Str("hint", hint)
+	}
+	e.Msg("nats: " + msg)
+}

@@ -1,0 +1,27 @@
+//go:build nocluster
+
+package cluster
+
+import (
+	"context"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A Node cannot be had in this binary.
+type Node struct{}
+
+// Start returns ErrWithout.
+func Start(Config) (*Node, error) { return nil, ErrWithout }
+
+// Connect returns ErrWithout.
+func (*Node) Connect(...nats.Option) (*nats.Conn, error) { return nil, ErrWithout }
+
+// Ready returns ErrWithout.
+func (*Node) Ready(context.Context) error { return ErrWithout }
+
+// Status returns nothing.
+func (*Node) Status(context.Context) Status { return Status{} }
+
+// Close does nothing.
+func (*Node) Close() {}

@@ -1,0 +1,22 @@
+package cluster
+
+// Status is the state of a cluster as one of its nodes sees it.
+type Status struct {
+	Node    string         `json:"node"`             // this one
+	Ready   bool           `json:"ready"`            // it takes part, and the cluster has a meta leader
+	Reason  string         `json:"reason,omitempty"` // why it is not ready
+	Leader  string         `json:"leader,omitempty"` // the node that leads the log's stream, "" if none is known
+	Meta    string         `json:"meta,omitempty"`   // the node that leads JetStream's own group
+	Members []MemberStatus `json:"members"`          // all nodes, in the order of Config
+}
+
+// MemberStatus is the state of one node.
+type MemberStatus struct {
+	Name      string `json:"name"`
+	Addr      string `json:"addr"`
+	Connected bool   `json:"connected"` // it answers
+	Current   bool   `json:"current"`   // its replica follows the leader and has nothing to catch up
+	Messages  uint64 `json:"messages"`  // how many its replica holds
+	Lag       uint64 `json:"lag"`       // how many fewer that is than the longest replica that answers
+	Problem   string `json:"problem,omitempty"`
+}
