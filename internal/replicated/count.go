@@ -1,0 +1,176 @@
+package replicated
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// counter counts the log along the stream: it holds how far this gateway knows it, and what came
+// last. Messages are passed in their order, whoever learns of one first: the lane, which has sent
+// it, or the tail.
+type counter struct {
+	mu     sync.Mutex
+	walker *walker
+	recent []run // the latest runs with entries, for reads at the head
+	bytes  int
+	own    map[uint64]*batch // sent by this gateway and acknowledged, not passed yet; by message
+
+	now   atomic.Pointer[place] // where the walker stands
+	acked atomic.Pointer[mark]
+	moved chan struct{} // closed when the walker moves; under mu
+
+	// passing is held while completions run, in their order.
+	passing sync.Mutex
+	early   map[uint64]*message // arrived before those before them
+}
+
+// mark is a head as followers see it.
+type mark struct {
+	head  uint64
+	moved chan struct{} // closed once there is a later one
+}
+
+// recentBytes is about how many bytes of entries are kept for reads at the head.
+const recentBytes = 16 << 20
+
+func (c *counter) begin(at place, w *walker) {
+	c.walker, c.own, c.early = w, make(map[uint64]*batch), make(map[uint64]*message)
+	c.moved = make(chan struct{})
+	c.now.Store(&at)
+	c.acked.Store(&mark{at.index, make(chan struct{})})
+}
+
+// counted returns how far this gateway has counted.
+func (l *Log) counted() place { return *l.counter.now.Load() }
+
+// pass has the message seq take effect. It may be passed more than once, and one that comes
+// before those before it is kept until then, as long as those are few. b is not nil if it is one
+// that this gateway has sent.
+func (l *Log) pass(seq uint64, m *message, b *batch) error {
+	c := &l.counter
+	c.passing.Lock()
+	defer c.passing.Unlock()
+	at := c.now.Load().seq
+	if b != nil && seq > at {
+		c.own[seq] = b
+	}
+	switch {
+	case seq <= at:
+		return nil
+	case seq > at+1:
+		if len(c.early) < earlyMax {
+			c.early[seq] = m
+		}
+		return nil
+	}
+	for m != nil {
+		if err := l.passNext(m); err != nil {
+			return err
+		}
+		seq++
+		m = c.early[seq]
+		delete(c.early, seq)
+	}
+	return nil
+}
+
+// earlyMax is how many messages are kept that arrived before those before them.
+const earlyMax = 256
+
+// passNext passes the next message. The caller holds passing.
+func (l *Log) passNext(m *message) error {
+	c := &l.counter
+	v, err := c.walker.step(l.ctx, m)
+	if err != nil {
+		return err
+	}
+	l.once.pass(&v)
+	at := c.walker.at
+	c.mu.Lock()
+	if v.count > 0 {
+		c.recent = append(c.recent, v.run)
+		c.bytes += len(v.entries)
+		for c.bytes > recentBytes && len(c.recent) > 1 {
+			c.bytes -= len(c.recent[0].entries)
+			c.recent[0] = run{}
+			c.recent = c.recent[1:]
+		}
+	}
+	c.now.Store(&at)
+	moved := c.moved
+	c.moved = make(chan struct{})
+	c.mu.Unlock()
+	close(moved)
+	if at.seq%keepEvery == 0 {
+		l.places.add(at)
+	}
+	b := c.own[v.seq]
+	delete(c.own, v.seq)
+	if b == nil { // it has not been acknowledged yet
+		if b = l.lane.sending.Load(); b != nil && b.message.sum != m.sum {
+			b = nil
+		}
+	}
+	if b != nil {
+		b.at.Store(v.seq)
+		l.lane.passed(b, &v)
+	}
+	if a := c.acked.Load(); at.index > a.head {
+		c.acked.Store(&mark{at.index, make(chan struct{})})
+		close(a.moved)
+	}
+	return nil
+}
+
+// awaitCounted waits until this gateway has counted the message seq.
+func (l *Log) awaitCounted(ctx context.Context, seq uint64) error {
+	c := &l.counter
+	for {
+		c.mu.Lock()
+		at, moved := c.now.Load().seq, c.moved
+		c.mu.Unlock()
+		if at >= seq {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("message %d of the stream has not come yet, only those through %d: %w", seq, at, context.Cause(ctx))
+		}
+	}
+}
+
+// recently returns the run that has the entry at index, if it is one of the latest, and the index
+// of the first entry that is kept, 0 if none is.
+func (c *counter) recently(index uint64) (r run, oldest uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.recent) == 0 {
+		return run{}, 0
+	}
+	oldest = c.recent[0].first
+	if index < oldest {
+		return run{}, oldest
+	}
+	lo, hi := 0, len(c.recent) // c.recent[lo] begins at index or before, c.recent[hi] after
+	for hi-lo > 1 {
+		if mid := (lo + hi) / 2; c.recent[mid].first <= index {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return c.recent[lo], oldest
+}
+
+// Acked returns the head as followers may see it: done has run for every append of this gateway
+// through it.
+func (l *Log) Acked() (head uint64, moved <-chan struct{}) {
+	a := l.counter.acked.Load()
+	return a.head, a.moved
+}
+
+// Known returns the head as this gateway knows it, without asking anybody.
+func (l *Log) Known() uint64 { return l.counted().index }

@@ -1,0 +1,253 @@
+package replicated
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Old messages are read by direct gets, which any replica answers that is up to date. What comes
+// is checked. What is missing or damaged is asked for again, and at last of the leader.
+
+const (
+	// apiTimeout is how long one request to JetStream may take.
+	apiTimeout = 4 * time.Second
+	// fetchAgain is how often any replica is asked for a message before the leader is.
+	fetchAgain = 3
+)
+
+// The requests and answers of JetStream's API that the client's library has no calls for.
+type (
+	getRequest struct {
+		Seq      uint64 `json:"seq,omitempty"`
+		LastFor  string `json:"last_by_subj,omitempty"`
+		Batch    int    `json:"batch,omitempty"`
+		MaxBytes int    `json:"max_bytes,omitempty"`
+	}
+	getAnswer struct {
+		Error *struct {
+			Code        int    `json:"code"`
+			ErrCode     int    `json:"err_code"`
+			Description string `json:"description"`
+		} `json:"error"`
+		Message *struct {
+			Seq  uint64 `json:"seq"`
+			Data []byte `json:"data"`
+		} `json:"message"`
+	}
+)
+
+// errAbsent: a server says that it has no such message.
+var errAbsent = errors.New("not found")
+
+// A LostError says that a message cannot be read: all replicas that answer lack it, or have it
+// damaged.
+type LostError struct {
+	Seq uint64
+	Err error
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("message %d of the stream cannot be read from any node: %v", e.Seq, e.Err)
+}
+
+func (e *LostError) Unwrap() error { return e.Err }
+
+// An UnavailableError says that what was asked for may be had later.
+type UnavailableError struct{ Err error }
+
+func (e *UnavailableError) Error() string { return e.Err.Error() }
+
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
+// Later returns true: package server tells clients to ask again.
+func (e *UnavailableError) Later() bool { return true }
+
+// fetch returns the message seq.
+func (l *Log) fetch(ctx context.Context, seq uint64) (message, error) {
+	var last error
+	for try := 0; ; try++ {
+		m, err := l.ask(ctx, seq, try >= fetchAgain)
+		if err == nil {
+			return m, nil
+		}
+		if ctx.Err() != nil {
+			return m, context.Cause(ctx)
+		}
+		if try >= fetchAgain && (errors.Is(err, errAbsent) || errors.Is(err, errMessage)) {
+			return m, &LostError{seq, err}
+		}
+		last = err
+		if try > 2*fetchAgain {
+			return m, &UnavailableError{fmt.Errorf("message %d of the stream: %w", seq, last)}
+		}
+		if !errors.Is(err, errMessage) {
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Duration(try+1) * 20 * time.Millisecond):
+			}
+		}
+	}
+}
+
+// ask asks once for a message, of any replica or of the leader.
+func (l *Log) ask(ctx context.Context, seq uint64, leader bool) (message, error) {
+	get := l.direct
+	if leader {
+		get = l.byLeader
+	}
+	b, got, err := get(ctx, getRequest{Seq: seq})
+	if err == nil && got != seq {
+		err = fmt.Errorf("asked for message %d, got %d", seq, got)
+	}
+	if err != nil {
+		return message{}, err
+	}
+	return decode(b, seq)
+}
+
+// direct asks any replica for a message. The error is errAbsent if that replica has none.
+func (l *Log) direct(ctx context.Context, r getRequest) (data []byte, seq uint64, err error) {
+	answer, err := l.request(ctx, "DIRECT.GET", r)
+	if err != nil {
+		return nil, 0, err
+	}
+	switch status := answer.Header.Get("Status"); status {
+	case "":
+	case "404":
+		return nil, 0, errAbsent
+	default:
+		return nil, 0, fmt.Errorf("a direct get was refused: %s %s", status, answer.Header.Get("Description"))
+	}
+	seq, err = strconv.ParseUint(answer.Header.Get("Nats-Sequence"), 10, 64)
+	return answer.Data, seq, err
+}
+
+// byLeader asks the stream's leader for a message. The error is errAbsent if that has none.
+func (l *Log) byLeader(ctx context.Context, r getRequest) (data []byte, seq uint64, err error) {
+	answer, err := l.request(ctx, "STREAM.MSG.GET", r)
+	if err != nil {
+		return nil, 0, err
+	}
+	var a getAnswer
+	if err := json.Unmarshal(answer.Data, &a); err != nil {
+		return nil, 0, fmt.Errorf("the answer of the stream's leader: %w", err)
+	}
+	switch {
+	case a.Error != nil && a.Error.ErrCode == 10037:
+		return nil, 0, errAbsent
+	case a.Error != nil:
+		return nil, 0, errors.New(a.Error.Description)
+	case a.Message == nil:
+		return nil, 0, errors.New("the stream's leader answers without a message")
+	}
+	return a.Message.Data, a.Message.Seq, nil
+}
+
+// request makes one request to JetStream's API, within apiTimeout.
+func (l *Log) request(ctx context.Context, call string, r any) (*nats.Msg, error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	return l.conn.RequestWithContext(ctx, l.api+call+"."+l.config.Stream, body)
+}
+
+// Runs of messages are fetched so many at a time, in several requests under way.
+const (
+	fetchBytes = 1 << 20 // in one request, about
+	fetchMax   = 1024    // messages in one request
+	fetchAhead = 4       // requests under way
+)
+
+// fetchRun passes the messages from..through to fn, in order. An error of a message is passed too;
+// fn's error ends the run.
+func (l *Log) fetchRun(ctx context.Context, from, through uint64, fn func(seq uint64, m *message, err error) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	type batch struct {
+		from, through uint64
+		got           chan []message // those that came first, in order
+	}
+	under := make(chan batch, fetchAhead-1)
+	ended := make(chan struct{})
+	defer func() { cancel(); <-ended }()
+	size := max(1, min(fetchMax, fetchBytes/max(1, l.messageBytes())))
+	go func() {
+		defer close(ended)
+		defer close(under)
+		for next := from; next <= through; {
+			b := batch{next, min(through, next+uint64(size)-1), make(chan []message, 1)}
+			next = b.through + 1
+			go func() { b.got <- l.fetchBatch(ctx, b.from, b.through) }()
+			select {
+			case under <- b:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for b := range under {
+		next := b.from
+		for _, m := range <-b.got {
+			if err := fn(next, &m, nil); err != nil {
+				return err
+			}
+			next++
+		}
+		for ; next <= b.through; next++ { // what did not come, or was damaged
+			m, err := l.fetch(ctx, next)
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			var unavailable *UnavailableError
+			if errors.As(err, &unavailable) {
+				return err
+			}
+			if err := fn(next, &m, err); err != nil {
+				return err
+			}
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// fetchBatch asks any replica once for the messages from..through. It returns those from the first
+// on that came whole.
+func (l *Log) fetchBatch(ctx context.Context, from, through uint64) (messages []message) {
+	inbox := l.conn.NewRespInbox()
+	sub, err := l.conn.SubscribeSync(inbox)
+	if err != nil {
+		return nil
+	}
+	defer sub.Unsubscribe()
+	sub.SetPendingLimits(-1, -1)
+	body, _ := json.Marshal(getRequest{Seq: from, Batch: int(through - from + 1), MaxBytes: 8 * fetchBytes})
+	if err := l.conn.PublishRequest(l.api+"DIRECT.GET."+l.config.Stream, inbox, body); err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	for next := from; next <= through; next++ {
+		answer, err := sub.NextMsgWithContext(ctx)
+		if err != nil || answer.Header.Get("Status") != "" {
+			return messages
+		}
+		if seq, err := strconv.ParseUint(answer.Header.Get("Nats-Sequence"), 10, 64); err != nil || seq != next {
+			return messages
+		}
+		m, err := decode(answer.Data, next)
+		if err != nil {
+			l.damaged(next, err)
+			return messages
+		}
+		messages = append(messages, m)
+	}
+	return messages
+}

@@ -1,0 +1,165 @@
+package replicated
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"tcp-log-server/appends"
+)
+
+// What Config.Head may be.
+const (
+	// HeadLeader takes the stream's leader at its word if a majority of the replicas has been in
+	// touch with it within stale. A leader that has been cut off since then may be behind by as
+	// long.
+	HeadLeader = "leader"
+	// HeadQuorum has an empty message go through the stream: the head includes everything that
+	// was acknowledged anywhere before it was asked for.
+	HeadQuorum = "quorum"
+)
+
+const (
+	// stale is how long a replica may not have been in touch with its leader to count.
+	stale = 2500 * time.Millisecond
+	// headTime is how long a head is waited for.
+	headTime = 10 * time.Second
+)
+
+// asker has callers who wait for the same answer share one question: one that was asked after
+// each of them had come.
+type asker struct {
+	ask   func(context.Context) (uint64, error)
+	spawn func(func()) bool
+
+	mu    sync.Mutex
+	next  *question // who comes now waits for this; nil if nobody does
+	under bool      // one is under way
+}
+
+type question struct {
+	done chan struct{}
+	head uint64
+	err  error
+}
+
+// get returns what ask does. The question is asked within headTime, whoever waits for it.
+func (a *asker) get(ctx, life context.Context) (uint64, error) {
+	a.mu.Lock()
+	if a.next == nil {
+		a.next = &question{done: make(chan struct{})}
+	}
+	q := a.next
+	if !a.under {
+		if a.under = a.spawn(func() { a.run(life) }); !a.under {
+			a.next = nil
+			a.mu.Unlock()
+			return 0, errClosed
+		}
+	}
+	a.mu.Unlock()
+	select {
+	case <-q.done:
+		return q.head, q.err
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// run asks while somebody waits.
+func (a *asker) run(life context.Context) {
+	for {
+		a.mu.Lock()
+		q := a.next
+		a.next = nil
+		a.under = q != nil
+		a.mu.Unlock()
+		if q == nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(life, headTime)
+		q.head, q.err = a.ask(ctx)
+		cancel()
+		close(q.done)
+	}
+}
+
+// Head returns the index of the last entry, as Config.Head says. The error is an UnavailableError
+// if no majority answers, or that of ctx.
+func (l *Log) Head(ctx context.Context) (uint64, error) {
+	head, err := l.heads.get(ctx, l.ctx)
+	if err != nil && ctx.Err() == nil {
+		err = &UnavailableError{fmt.Errorf("where the log ends: %w", readable(err))}
+	}
+	return head, err
+}
+
+// headByLeader asks the stream's leader how far the log goes.
+func (l *Log) headByLeader(ctx context.Context) (uint64, error) {
+	for {
+		last, err := l.leaderLast(ctx)
+		if err == nil {
+			if err := l.awaitCounted(ctx, last); err != nil {
+				return 0, err
+			}
+			return l.Known(), nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// leaderLast returns the last message of the stream, by its leader, if a majority has been in touch
+// with that.
+func (l *Log) leaderLast(ctx context.Context) (uint64, error) {
+	info, err := l.streamInfo(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if c := info.Cluster; c != nil && len(c.Replicas) > 0 {
+		fresh := 1
+		for _, r := range c.Replicas {
+			if !r.Offline && r.Active < stale {
+				fresh++
+			}
+		}
+		if all := len(c.Replicas) + 1; fresh <= all/2 {
+			return 0, fmt.Errorf("%d of the %d nodes have been in touch with the leader, %s", fresh, all, c.Leader)
+		}
+	}
+	return info.State.LastSeq, nil
+}
+
+// streamInfo asks the leader about the stream.
+func (l *Log) streamInfo(ctx context.Context) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	info, err := l.stream.Info(ctx)
+	if err == nil {
+		l.noteStream(info)
+	}
+	return info, err
+}
+
+// headByQuorum sends a message without entries, and waits until it has its place.
+func (l *Log) headByQuorum(ctx context.Context) (uint64, error) {
+	type answer struct {
+		head uint64
+		err  error
+	}
+	got := make(chan answer, 1)
+	l.Append(nil, 0, appends.Condition{}, func(r appends.Result, err error) { got <- answer{r.First - 1, err} })
+	select {
+	case a := <-got:
+		return a.head, a.err
+	case <-ctx.Done():
+		return 0, errors.New("no majority of the cluster's nodes answers")
+	}
+}

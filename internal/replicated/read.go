@@ -1,0 +1,188 @@
+package replicated
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+)
+
+// reading is what Read passes entries to.
+type reading func(first uint64, count int, entries []byte, time int64, err error) error
+
+// Read passes the entries from..through to fn, as server.Log says. The newest come from memory,
+// others from any replica that is up to date. An entry whose message no node has whole is passed as
+// an error, and one that nobody can be asked for now ends the read with an UnavailableError.
+func (l *Log) Read(ctx context.Context, from, through uint64, fn func(first uint64, count int, entries []byte, time int64, err error) error) error {
+	if head := l.Known(); through > head {
+		return fmt.Errorf("a read through %d, and the head is %d", through, head)
+	}
+	for from <= through {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		r, oldest := l.counter.recently(from)
+		if r.count > 0 {
+			next, err := r.pass(from, through, fn)
+			if err != nil {
+				return err
+			}
+			from = next
+			continue
+		}
+		last := through
+		if oldest > 0 {
+			last = min(through, oldest-1)
+		}
+		next, err := l.readStored(ctx, from, last, fn)
+		if err != nil {
+			return err
+		}
+		from = next
+	}
+	return nil
+}
+
+// pass passes those entries of r that are from..through to fn. It returns the index after them.
+func (r *run) pass(from, through uint64, fn reading) (next uint64, err error) {
+	if r.last() < from {
+		return from, nil
+	}
+	entries, first := r.entries, r.first
+	for ; first < from; first++ {
+		entries = entries[lineEnd(entries):]
+	}
+	last := r.last()
+	if last > through {
+		n := 0
+		for i := first; i <= through; i++ {
+			n += lineEnd(entries[n:])
+		}
+		entries, last = entries[:n], through
+	}
+	return last + 1, fn(first, int(last-first+1), entries, r.time, nil)
+}
+
+// lineEnd returns where the first line of b ends, behind its newline.
+func lineEnd(b []byte) int { return bytes.IndexByte(b, '\n') + 1 }
+
+// errEnough ends a walk along the stream.
+var errEnough = errors.New("enough")
+
+// readStored is Read from the stream. It returns the index after what it has passed, which is
+// through+1 unless err is not nil.
+func (l *Log) readStored(ctx context.Context, from, through uint64, fn reading) (next uint64, err error) {
+	at, err := l.seekIndex(ctx, from)
+	if err != nil {
+		return from, err
+	}
+	next = from
+	w := newWalker(at, l.hashesBetween)
+	gap := error(nil) // why what comes next cannot be read
+	err = l.fetchRun(ctx, at.seq+1, l.counted().seq, func(seq uint64, m *message, err error) error {
+		var lost *LostError
+		if errors.As(err, &lost) {
+			gap = err
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if gap != nil {
+			// A later message says how many entries there were.
+			if m.hint.seq < w.at.seq+1 {
+				return nil
+			}
+			if err := l.passGap(m.hint.index, &next, through, gap, fn); err != nil {
+				return err
+			}
+			if next > through {
+				return errEnough
+			}
+			w, gap = newWalker(m.hint, l.hashesBetween), nil
+			return l.readAgain(ctx, w, seq, m, &next, through, fn)
+		}
+		return readStep(ctx, w, m, &next, through, fn)
+	})
+	if gap != nil && err == nil { // it is the last
+		err = l.passGap(through, &next, through, gap, fn)
+	}
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return next, err
+}
+
+// readStep passes what the next message of w has of the entries from next on.
+func readStep(ctx context.Context, w *walker, m *message, next *uint64, through uint64, fn reading) error {
+	v, err := w.step(ctx, m)
+	if err != nil {
+		return err
+	}
+	if v.count > 0 && v.last() >= *next {
+		if *next, err = v.pass(*next, through, fn); err != nil {
+			return err
+		}
+	}
+	if *next > through {
+		return errEnough
+	}
+	return nil
+}
+
+// passGap passes an error for the entries from next through last, as far as the read goes.
+func (l *Log) passGap(last uint64, next *uint64, through uint64, gap error, fn reading) error {
+	last = min(last, through)
+	if last < *next {
+		return nil
+	}
+	first := *next
+	*next = last + 1
+	return fn(first, int(last-first+1), nil, 0, gap)
+}
+
+// readAgain walks from w to the message seq again, which follows a gap, and passes that.
+func (l *Log) readAgain(ctx context.Context, w *walker, seq uint64, m *message, next *uint64, through uint64, fn reading) error {
+	for w.at.seq+1 < seq {
+		between, err := l.fetch(ctx, w.at.seq+1)
+		if err != nil {
+			return err
+		}
+		if err := readStep(ctx, w, &between, next, through, fn); err != nil {
+			return err
+		}
+	}
+	return readStep(ctx, w, m, next, through, fn)
+}
+
+// Since returns the index of the first entry that was stored at time or later, as server.Log says.
+func (l *Log) Since(ctx context.Context, time int64) (index uint64, err error) {
+	end := l.counted()
+	switch {
+	case end.index == 0 || time <= 0:
+		return 1, nil
+	case end.time < time:
+		return end.index + 1, nil
+	}
+	at, err := l.seekTime(ctx, time)
+	if err != nil {
+		return 0, err
+	}
+	w := newWalker(at, l.hashesBetween)
+	err = l.fetchRun(ctx, at.seq+1, end.seq, func(_ uint64, m *message, err error) error {
+		if err != nil {
+			return err
+		}
+		v, err := w.step(ctx, m)
+		if err == nil && v.count > 0 && v.time >= time {
+			index, err = v.first, errEnough
+		}
+		return err
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	} else if err == nil {
+		index = end.index + 1
+	}
+	return index, err
+}

@@ -1,0 +1,201 @@
+// Package replicated is the log on a stream of NATS JetStream, which keeps copies of it on several
+// machines: another implementation of server.Log. Any number of gateways may have the same stream
+// open; they share nothing else. An append is acknowledged when a majority of the stream's replicas
+// has it on disk.
+//
+// One message of the stream is a batch of entries. The index of an entry is how many entries the
+// messages before it hold, so every gateway comes to the same indices by counting (walk.go). A
+// gateway appends by sending messages on a lane of its own (lane.go), follows the end of the stream
+// (tail.go), and reads old messages from whichever replica answers (fetch.go, seek.go, read.go).
+package replicated
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"tcp-log-server/segment"
+)
+
+// Config says which stream a log is on.
+type Config struct {
+	// Conn is the connection to NATS. Close leaves it open. It must have been made with Options.
+	Conn *nats.Conn
+	// Stream is the name of the stream.
+	Stream string
+	// Create lets Open create the stream, with this many Replicas. One that is there must have as
+	// many, or more.
+	Create   bool
+	Replicas int
+	// Store is the log's random name, if it is known: a stream of another log is an error, and so
+	// is that there is none.
+	Store string
+	// Head is HeadLeader or HeadQuorum.
+	Head string
+	// GiveUp is how long an append waits for its acknowledgement.
+	GiveUp time.Duration
+	// Lookup is the directory for tables of hashes, which appends with appends.Once need; "" is a
+	// temporary one.
+	Lookup string
+	Logger zerolog.Logger
+}
+
+// DefaultGiveUp is the default of Config.GiveUp: JetStream takes up to 10 s to find another leader.
+const DefaultGiveUp = 30 * time.Second
+
+// Options returns the options that a connection needs: what cannot be sent at once is an error,
+// rather than sent later.
+func Options() []nats.Option {
+	return []nats.Option{nats.ReconnectBufSize(-1), nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond)}
+}
+
+// errClosed: the log is closed, or closing.
+var errClosed = errors.New("the server is stopping")
+
+// Log is a gateway to the log on a stream. Its methods may be called from any goroutine.
+type Log struct {
+	config Config
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	api    string // what the subjects of JetStream's API begin with
+	log    zerolog.Logger
+	store  segment.StoreID
+
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup // of what spawn has begun
+	closing sync.Mutex
+	closed  bool
+
+	counter counter
+	places  places
+	lane    lane
+	heads   asker
+	once    *once
+	remove  func() // removes the temporary directory of once
+
+	last    atomic.Uint64 // the stream goes through this message at least
+	missing chan struct{} // has the tail fetched
+	stats   stats
+}
+
+// Open opens the log, and waits until there is a stream and it is known where that ends, or ctx is
+// done. The error wraps ErrStream if the stream cannot hold a log.
+func Open(ctx context.Context, config Config) (_ *Log, err error) {
+	l := &Log{config: config, conn: config.Conn, log: config.Logger, api: "$JS.API.", missing: make(chan struct{}, 1)}
+	if l.js, err = jetstream.New(config.Conn); err != nil {
+		return nil, err
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			l.cancel()
+		}
+	}()
+	info, err := l.openStream(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if l.stream, err = l.js.Stream(ctx, config.Stream); err != nil {
+		return nil, err
+	}
+	id, err := hex.DecodeString(info.Config.Metadata[metaStore])
+	if err != nil || len(id) != len(l.store) {
+		return nil, fmt.Errorf("%w: stream %s names its log %q, want %d hexadecimal digits", ErrStream, config.Stream, info.Config.Metadata[metaStore], 2*len(l.store))
+	}
+	copy(l.store[:], id)
+	begin, last, err := l.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.counter.begin(begin, newWalker(begin, l.hashesBetween))
+	l.knowLast(last)
+	l.heads.ask = l.headByLeader
+	if config.Head == HeadQuorum {
+		l.heads.ask = l.headByQuorum
+	}
+	var random [8]byte
+	rand.Read(random[:])
+	l.lane = lane{log: l, subject: config.Stream + ".lane." + hex.EncodeToString(random[:]), wake: make(chan struct{}, 1)}
+	l.once = &once{log: l}
+	if l.once.dir, l.remove, err = tableDir(&config); err != nil {
+		return nil, err
+	}
+	l.heads.spawn = l.spawn
+	l.spawn(func() { l.lane.run(l.ctx) })
+	l.spawn(func() { l.consume(l.ctx) })
+	l.spawn(func() { l.fill(l.ctx) })
+	if err := l.awaitCounted(ctx, last); err != nil {
+		return nil, errors.Join(err, l.Close(context.Background()))
+	}
+	return l, nil
+}
+
+// begin returns the place from which on the log is counted, and the last message of the stream.
+func (l *Log) begin(ctx context.Context) (at place, last uint64, err error) {
+	for {
+		if last, err = l.leaderLast(ctx); err == nil && last == 0 {
+			return place{}, 0, nil
+		}
+		if err == nil {
+			var m message
+			if m, err = l.fetch(ctx, last); err == nil {
+				return m.hint, last, nil
+			}
+		}
+		l.log.Debug().Err(err).Str("event", "cluster").Msg("the end of the stream is not known yet")
+		select {
+		case <-ctx.Done():
+			return at, last, fmt.Errorf("where stream %s ends: %w: %w", l.config.Stream, err, context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// spawn runs fn on a goroutine that Close waits for. It returns false if the log is closed.
+func (l *Log) spawn(fn func()) bool {
+	l.closing.Lock()
+	defer l.closing.Unlock()
+	if !l.closed {
+		l.running.Go(fn)
+	}
+	return !l.closed
+}
+
+// Store returns the log's random name.
+func (l *Log) Store() string { return l.store.String() }
+
+// Near returns 1: package server need not know which entries are on this machine.
+func (l *Log) Near() uint64 { return 1 }
+
+// Close ends the log. What has been given to it by then is sent until ctx is done; what that leaves
+// is refused, or its outcome is unknown. Completions have run when it returns.
+func (l *Log) Close(ctx context.Context) error {
+	l.lane.mu.Lock()
+	l.lane.ended, l.lane.refuse = true, fmt.Errorf("not stored: %w", errClosed)
+	l.lane.mu.Unlock()
+	for !l.lane.idle() && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	l.closing.Lock()
+	l.closed = true
+	l.closing.Unlock()
+	l.cancel()
+	l.running.Wait()
+	l.lane.abandon()
+	l.remove()
+	return nil
+}

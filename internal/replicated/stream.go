@@ -1,0 +1,143 @@
+package replicated
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What the metadata of a stream says about the log that it holds.
+const (
+	metaFormat = "tcp-log-server"       // the version of the format of its messages
+	metaStore  = "tcp-log-server-store" // the log's random name
+	format     = "1"
+)
+
+// ErrStream: the stream is none that a log may be on. The text names the setting of the stream,
+// what it is, and what was wanted.
+var ErrStream = errors.New("the stream cannot hold a log")
+
+// lanes is the subject of all lanes of a stream.
+func lanes(stream string) string { return stream + ".lane.*" }
+
+// streamConfig is how a stream is created. Nothing in it is ever removed.
+func streamConfig(name string, replicas int) jetstream.StreamConfig {
+	id := make([]byte, 16)
+	rand.Read(id)
+	return jetstream.StreamConfig{
+		Name: name, Description: "an append-only log of tcp-log-server", Subjects: []string{lanes(name)},
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
+		MaxConsumers: -1, MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxMsgSize: -1,
+		Replicas: replicas, Duplicates: time.Second, // appends are told apart by their lanes instead
+		DenyDelete: true, DenyPurge: true, AllowDirect: true,
+		Metadata: map[string]string{metaFormat: format, metaStore: hex.EncodeToString(id)},
+	}
+}
+
+// checkStream returns an error that wraps ErrStream if entries could get lost in a stream with
+// this configuration, or it holds something else.
+func checkStream(c *jetstream.StreamConfig, replicas int) error {
+	bad := func(setting string, found, want any) error {
+		return fmt.Errorf("%w: %s of stream %s is %v, want %v", ErrStream, setting, c.Name, found, want)
+	}
+	if v := c.Metadata[metaFormat]; v != format {
+		if v == "" {
+			return fmt.Errorf("%w: stream %s has messages of another program: name another stream", ErrStream, c.Name)
+		}
+		return fmt.Errorf("%w: stream %s has format %s, and this version knows %s: install a later version", ErrStream, c.Name, v, format)
+	}
+	unlimited := func(n int64) bool { return n <= 0 }
+	switch {
+	case len(c.Subjects) != 1 || c.Subjects[0] != lanes(c.Name):
+		return bad("subjects", c.Subjects, []string{lanes(c.Name)})
+	case c.Retention != jetstream.LimitsPolicy:
+		return bad("retention", c.Retention, jetstream.LimitsPolicy)
+	case c.Storage != jetstream.FileStorage:
+		return bad("storage", c.Storage, jetstream.FileStorage)
+	case c.Discard != jetstream.DiscardNew:
+		return bad("discard", c.Discard, jetstream.DiscardNew)
+	case !unlimited(c.MaxMsgs):
+		return bad("max_msgs", c.MaxMsgs, -1)
+	case !unlimited(c.MaxBytes):
+		return bad("max_bytes", c.MaxBytes, -1)
+	case !unlimited(c.MaxMsgsPerSubject):
+		return bad("max_msgs_per_subject", c.MaxMsgsPerSubject, -1)
+	case c.MaxMsgSize > 0:
+		return bad("max_msg_size", c.MaxMsgSize, -1)
+	case c.MaxAge != 0:
+		return bad("max_age", c.MaxAge, 0)
+	case !c.DenyDelete:
+		return bad("deny_delete", c.DenyDelete, true)
+	case !c.DenyPurge:
+		return bad("deny_purge", c.DenyPurge, true)
+	case c.AllowRollup:
+		return bad("allow_rollup_hdrs", c.AllowRollup, false)
+	case c.AllowMsgTTL:
+		return bad("allow_msg_ttl", c.AllowMsgTTL, false)
+	case c.NoAck:
+		return bad("no_ack", c.NoAck, false)
+	case c.Sealed:
+		return bad("sealed", c.Sealed, false)
+	case c.Mirror != nil || len(c.Sources) > 0:
+		return bad("mirror or sources", "set", "none")
+	case c.SubjectTransform != nil || c.RePublish != nil:
+		return bad("subject_transform or republish", "set", "none")
+	case !c.AllowDirect:
+		return bad("allow_direct", c.AllowDirect, true)
+	case c.Replicas < replicas:
+		return bad("num_replicas", c.Replicas, replicas)
+	}
+	return nil
+}
+
+// openStream finds the stream, or creates it where config allows that. It tries until ctx is
+// done: a cluster that has just been started has no leader yet.
+func (l *Log) openStream(ctx context.Context) (*jetstream.StreamInfo, error) {
+	for {
+		info, err := l.tryStream(ctx)
+		if err == nil || errors.Is(err, ErrStream) {
+			return info, err
+		}
+		l.log.Debug().Err(err).Str("event", "cluster").Msg("the stream is not there yet")
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("stream %s: %w: %w", l.config.Stream, err, context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func (l *Log) tryStream(ctx context.Context) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	defer cancel()
+	stream, err := l.js.Stream(ctx, l.config.Stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) && l.config.Store != "" {
+		return nil, fmt.Errorf("%w: stream %s is gone, which had log %s: see docs/CLUSTER.md, \"A lost majority\"", ErrStream, l.config.Stream, l.config.Store)
+	}
+	if errors.Is(err, jetstream.ErrStreamNotFound) && l.config.Create {
+		stream, err = l.js.CreateStream(ctx, streamConfig(l.config.Stream, l.config.Replicas))
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another gateway was first
+			stream, err = l.js.Stream(ctx, l.config.Stream)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	info := stream.CachedInfo()
+	if err := checkStream(&info.Config, l.config.Replicas); err != nil {
+		return nil, err
+	}
+	if store := info.Config.Metadata[metaStore]; l.config.Store != "" && store != l.config.Store {
+		return nil, fmt.Errorf("%w: stream %s has log %s, want %s: it was deleted and made again, or is another cluster's", ErrStream, info.Config.Name, store, l.config.Store)
+	}
+	if info.State.NumDeleted > 0 || info.State.LastSeq > 0 && info.State.FirstSeq != 1 {
+		return nil, fmt.Errorf("%w: messages of stream %s are gone: it has %d, from %d to %d, want all from 1 on",
+			ErrStream, info.Config.Name, info.State.Msgs, info.State.FirstSeq, info.State.LastSeq)
+	}
+	return info, nil
+}
