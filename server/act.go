@@ -152,7 +152,7 @@ func (r *reader) stat() error {
 	} else if stat != nil {
 		status = stat()
 	} else {
-		head, err := r.conn.server.log.Head(r.conn.ctx)
+		head, err := r.conn.server.nearHead(r.conn.ctx)
 		if err != nil {
 			return err
 		}
@@ -169,7 +169,7 @@ func (r *reader) stat() error {
 }
 
 // prepareRead prepares a read with the head of this moment as its snapshot, unless one is
-// running already.
+// running already. If the log has to ask for the head, the snapshot may be a later one.
 func (r *reader) prepareRead(m message.Message) error {
 	c := r.conn
 	c.outbox.mu.Lock()
@@ -179,11 +179,14 @@ func (r *reader) prepareRead(m message.Message) error {
 	if busy {
 		return c.fault(m.ID, "already reading")
 	}
+	if c.server.known != nil {
+		return c.prepareAsking(m)
+	}
 	head, err := c.server.log.Head(c.ctx)
 	if err != nil {
 		return err
 	}
-	first, err := firstIndex(c.ctx, c.server.log, m.Query, head)
+	first, err := firstIndex(c.ctx, c.server, m.Query, head)
 	if err != nil {
 		return c.readError(err)
 	}
@@ -215,13 +218,13 @@ func (c *conn) addWrite(g *group, m *message.Message, before int) (*group, error
 		why, outcome = "unauthorized: this token may not write", Forbidden
 	case m.Refused != nil:
 		why, outcome = m.Refused.Error(), Unacceptable
-	case count > 0 && size > c.server.maxBatch():
-		why = fmt.Sprintf("the entries are %d bytes long together, over the limit of %d", size, c.server.maxBatch())
+	case count > 0 && size > c.server.maxBatch:
+		why = fmt.Sprintf("the entries are %d bytes long together, over the limit of %d", size, c.server.maxBatch)
 	case count > maxHashes && m.Terms.Receipt:
 		why = fmt.Sprintf("there are %d entries, over the limit of %d with a receipt", count, maxHashes)
 	case count == 0 && size-1 > limit:
 		why = fmt.Sprintf("the entry is %d bytes long, over the limit of %d", size-1, limit)
-	case g.takes(m):
+	case g.takes(m) && len(g.entries) <= c.server.maxAppend:
 		g.addWrite(m, before)
 		return g, nil
 	default:
@@ -242,7 +245,7 @@ func (c *conn) addWrite(g *group, m *message.Message, before int) (*group, error
 const maxHashes = 16 << 10
 
 // takeWrites submits what a gatherer has read, if it is nothing but plain writes with acceptable
-// entries, in whole lines, and there is room for them. Otherwise the reader deals with it.
+// entries, in whole lines, that fit into one append, and there is room for them. Otherwise the reader deals with it.
 func (c *conn) takeWrites(b []byte, full bool) bool {
 	c.server.counts.received.Add(uint64(len(b)))
 	if full || b[len(b)-1] != '\n' || !c.rights.Write {
@@ -266,7 +269,7 @@ func (c *conn) takeWrites(b []byte, full bool) bool {
 		}
 		g.add(m.ID)
 	}
-	if len(g.ends) == 0 || c.trySubmit(g) {
+	if len(g.ends) == 0 || len(g.entries) <= c.server.maxAppend && c.trySubmit(g) {
 		return true
 	}
 	g.release()

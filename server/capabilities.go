@@ -19,8 +19,5 @@ func Features() []string {
 
 // Capabilities returns what the server can do.
 func (s *Server) Capabilities() Capabilities {
-	return Capabilities{Features(), s.cfg.MaxEntry, s.maxBatch()}
+	return Capabilities{Features(), s.cfg.MaxEntry, s.maxBatch}
 }
-
-// maxBatch is how long the entries of one message may be together, each with a newline.
-func (s *Server) maxBatch() int { return s.cfg.MaxEntry }

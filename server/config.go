@@ -11,7 +11,8 @@ import (
 // zero values stand for too.
 type Config struct {
 	// MaxEntry is the size of the largest entry that is stored, in bytes of canonical form;
-	// 16 MiB by default. A line may be 64 KiB longer; the rest is discarded as it arrives.
+	// 16 MiB by default, and less if the log takes less. A line may be 64 KiB longer; the rest is
+	// discarded as it arrives.
 	MaxEntry int
 	// MaxConnections is how many connections are served at once; 16,384 by default.
 	MaxConnections int

@@ -49,7 +49,8 @@ type conn struct {
 	replica *replica // once it is a replication stream; the reader's
 	streams bool     // it is one, or about to be; the server's mu guards this
 
-	awaiting context.Context // for the reader's waits that end with Shutdown too; nil until one is due
+	awaiting context.Context // for the waits that end with Shutdown too; nil until one is due
+	asking   sync.WaitGroup  // whatever asks for what a read needs, see prepareAsking
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -142,6 +143,8 @@ func (c *conn) converse(received []byte) {
 		c.cut(err)
 	}
 	writing.Wait()
+	c.outbox.endWaits()
+	c.asking.Wait()
 	c.dropFilter() // that of a read which was not to end
 	c.endStream()
 }
@@ -175,9 +178,12 @@ type ReadError struct {
 func (e *ReadError) Error() string { return "the log cannot be read: " + e.err.Error() }
 func (e *ReadError) Unwrap() error { return e.err }
 
-// Later reports whether the entries lie elsewhere, in an archive or a store of blobs, and may be had
-// later.
-func (e *ReadError) Later() bool { return strings.HasPrefix(e.Text, "not available now: ") }
+// Later reports whether what was to be read lies elsewhere, in an archive, in a store of blobs or on
+// other machines, and may be had later.
+func (e *ReadError) Later() bool { return strings.HasPrefix(e.Text, notNow) }
+
+// notNow is how the text of an error begins that passes.
+const notNow = "not available now: "
 
 // readError returns the error of a connection for which the log could not be read.
 func (c *conn) readError(err error) error {
@@ -285,7 +291,7 @@ func (c *conn) awaitOnce() error {
 	return err
 }
 
-// untilShutdown returns a context for the reader that ends with Shutdown, or the connection.
+// untilShutdown returns a context that ends with Shutdown, or the connection. The reader calls it.
 func (c *conn) untilShutdown() context.Context {
 	if c.awaiting == nil {
 		ctx, stop := context.WithCancel(c.ctx)

@@ -60,6 +60,24 @@ type nearLog interface {
 	Near() uint64
 }
 
+// distantLog is a Log of which Head and Since ask other machines: they may take seconds, and fail. A
+// Log need not be one. The server asks on goroutines that have nothing else to do, and gives up after
+// askMax. It takes any error of theirs to pass: the peer is told "not available now: …", and may read
+// again.
+type distantLog interface {
+	// Known returns the head as far as it is known here. It is called often, and waits for nothing.
+	// It never decreases, it is not less than that of Acked, and an entry whose done has run is not
+	// beyond it.
+	Known() uint64
+}
+
+// limitedLog is a Log that refuses an append of more than so many bytes. A Log need not be one.
+type limitedLog interface {
+	// MaxAppend returns how many bytes the entries of one append may take, with the newline after
+	// each. It does not change.
+	MaxAppend() int
+}
+
 // hookedLog is a Log that commits in rounds and says what it is about to do next. A Log
 // need not be one.
 type hookedLog interface {

@@ -26,6 +26,7 @@ type outbox struct {
 	prepared *request // a read that is about to start; acked waits for it
 	request  *request // a read that the writer has not yet taken
 	replica  *replica // once the connection is a replication stream
+	ask      func()   // starts to ask for what a read of a distantLog needs, which is prepared then
 	reading  bool     // from the parsing of a read until its last line
 	end      ending
 	why      error  // with endInvalid
@@ -92,6 +93,15 @@ func (o *outbox) interrupt() {
 	o.poke()
 }
 
+// endWaits ends what is left of the waits that end with Shutdown, once the input has ended.
+func (o *outbox) endWaits() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.unwait != nil {
+		o.unwait()
+	}
+}
+
 func (o *outbox) ending() ending {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -119,14 +129,20 @@ func (o *outbox) prepare(r *request) {
 	o.mu.Unlock()
 }
 
-// startRead hands the request that was prepared, if any, to the writer.
+// startRead hands the request that was prepared, if any, to the writer, or starts to ask for what
+// it needs. The reader calls it.
 func (o *outbox) startRead() {
 	o.mu.Lock()
 	ready := o.prepared != nil
 	if ready {
 		o.request, o.prepared = o.prepared, nil
 	}
+	ask := o.ask
+	o.ask = nil
 	o.mu.Unlock()
+	if ask != nil {
+		ask()
+	}
 	if ready {
 		o.poke()
 	}

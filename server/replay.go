@@ -22,9 +22,14 @@ func (w *writer) history() error {
 	r, s := w.read, w.conn.server
 	s.readers.join(&w.cursor, r.next, r.through)
 	if last := min(r.snapshot, r.through); r.next <= last {
-		// The replies to this connection's writes up to the snapshot come before their
-		// entries, so wait until they are here: a matter of microseconds.
-		if err := w.awaitAcks(r.snapshot); err != nil {
+		// The replies to this connection's writes come before their entries, so wait until
+		// they are here: a matter of microseconds, unless the log is on several machines and
+		// this one is behind.
+		switch err := w.awaitAcks(last); {
+		case errors.Is(err, errStopped):
+			w.endRead()
+			return nil
+		case err != nil:
 			return err
 		}
 		w.collect()
@@ -162,15 +167,27 @@ func (w *writer) awaitPlace(place chan<- struct{}, kept int) error {
 	}
 }
 
-// awaitAcks waits until all appends through index have been acknowledged.
+// awaitAcks waits until all appends through index have been acknowledged. Until then it sends the
+// replies that come. The error is errStopped, or says why the connection was cut.
 func (w *writer) awaitAcks(index uint64) error {
 	for {
 		head, moved := w.conn.server.log.Acked()
 		if head >= index {
 			return nil
 		}
+		w.collect()
+		if w.ending > endInput {
+			return errStopped
+		}
+		if err := w.reply(math.MaxUint64); err != nil {
+			return err
+		}
+		if err := w.flush(0); err != nil {
+			return err
+		}
 		select {
 		case <-moved:
+		case <-w.conn.outbox.wake:
 		case <-w.conn.ctx.Done():
 			return context.Cause(w.conn.ctx)
 		}

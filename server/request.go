@@ -36,14 +36,14 @@ type request struct {
 }
 
 // firstIndex returns the index at which a read begins, with head as its snapshot.
-func firstIndex(ctx context.Context, log Log, q *message.Query, head uint64) (uint64, error) {
+func firstIndex(ctx context.Context, s *Server, q *message.Query, head uint64) (uint64, error) {
 	switch {
 	case q.From > 0:
 		return q.From, nil
 	case q.Last > 0:
 		return head - min(head, q.Last) + 1, nil
 	}
-	return log.Since(ctx, q.Since)
+	return s.Since(ctx, q.Since)
 }
 
 // newRequest returns the request of a read that begins at index first.

@@ -8,6 +8,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"math"
 	"net"
 	"runtime"
 	"sync"
@@ -23,8 +24,9 @@ import (
 // input into lines, parses them (package internal/message; large ones in turns), acts on them
 // (act.go) and gives the writes to the log in groups (group.go). On a second goroutine its
 // writer (writer.go) sends the replies once the log has acknowledged them, and the entries of
-// a read (request.go), from a cursor (replay.go). What the log and the reader leave to be sent
-// lies in the outbox (outbox.go). Followers that are near the head share their lines through one
+// a read (request.go), from a cursor (replay.go). Where a read begins is asked for on a goroutine of
+// its own if the log has to ask other machines (distant.go). What the log and the reader leave to
+// be sent lies in the outbox (outbox.go). Followers that are near the head share their lines through one
 // cache (tail.go). One budget bounds the memory that peers can make the server hold (budget.go).
 // Connections that only write are read together, by the package internal/gather: this is an
 // optimization only.
@@ -43,7 +45,13 @@ type Server struct {
 	parsing  *parseTurns
 	throttle *replayThrottle
 	near     func() uint64 // that of a nearLog, nil if the log is none
-	gather   *gather.Pool
+	known    func() uint64 // that of a distantLog, nil if the log is none
+	askMax   time.Duration // askMax; tests change it
+
+	maxBatch  int // bytes of the entries of one message, each with a newline
+	maxAppend int // bytes of the entries of one append, MaxInt if the log takes any number
+
+	gather *gather.Pool
 
 	open    atomic.Int64 // connections
 	counts  counts
@@ -71,10 +79,19 @@ var ErrServerClosed = errors.New("server closed")
 // New returns a server for the log.
 func New(log Log, config Config) *Server {
 	config = config.withDefaults()
+	maxBatch, maxAppend := config.MaxEntry, math.MaxInt
+	if log, ok := log.(limitedLog); ok {
+		maxAppend = log.MaxAppend()
+		maxBatch = min(maxBatch, maxAppend)
+		config.MaxEntry = min(config.MaxEntry, maxAppend-1)
+	}
 	var setHooks gather.SetHooks
-	var near func() uint64
+	var near, known func() uint64
 	if log, ok := log.(nearLog); ok {
 		near = log.Near
+	}
+	if log, ok := log.(distantLog); ok {
+		known = log.Known
 	}
 	if hooked, ok := log.(hookedLog); ok {
 		setHooks = hooked.SetHooks
@@ -93,6 +110,11 @@ func New(log Log, config Config) *Server {
 		parsing:  newParseTurns(memory),
 		throttle: newReplayThrottle(),
 		near:     near,
+		known:    known,
+		askMax:   askMax,
+
+		maxBatch:  maxBatch,
+		maxAppend: maxAppend,
 		// One gatherer for every two processors: parsing is most of its work, and the log
 		// and the replies need processors too.
 		gather:    gather.New(max(1, runtime.GOMAXPROCS(0)/2), setHooks),

@@ -44,6 +44,7 @@ type writer struct {
 	acks     []*group // to be replied to, in order
 	ending   ending   // as of the last collect
 	awaiting int      // groups that were pending then
+	asking   bool     // a read had been accepted then that was not ready to start
 	onReply  func(Outcome)
 
 	replica *replica // once the connection is a replication stream
@@ -136,6 +137,7 @@ func (w *writer) collect() {
 	if o.request != nil {
 		w.read, o.request = o.request, nil
 	}
+	w.asking = o.reading && w.read == nil
 	w.replica = o.replica
 	w.ending, w.awaiting = o.end, o.pending+len(o.acked)
 	o.mu.Unlock()
@@ -147,7 +149,7 @@ func (w *writer) collect() {
 // finished reports whether everything that is due has been gathered.
 func (w *writer) finished() bool {
 	return w.ending != endNot && w.awaiting == 0 && len(w.acks) == 0 &&
-		(w.read == nil || w.read.current || w.ending != endInput) || w.replica != nil && w.replica.over
+		(w.read == nil && !w.asking || w.read != nil && w.read.current || w.ending != endInput) || w.replica != nil && w.replica.over
 }
 
 // advance gathers what can be sent now.
@@ -288,10 +290,11 @@ func (w *writer) load(head uint64) (err error) {
 
 // head ends a read that has all its entries.
 func (w *writer) head() error {
-	head, err := w.conn.server.log.Head(w.conn.ctx)
+	head, err := w.conn.server.nearHead(w.conn.ctx)
 	if err != nil {
 		return err
 	}
+	head = max(head, w.read.snapshot)
 	w.out = append(w.out, `{"head":`...)
 	w.out = strconv.AppendUint(w.out, head, 10)
 	if w.read.scans {

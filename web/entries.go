@@ -21,7 +21,7 @@ func (h *Handler) entries(w http.ResponseWriter, r *http.Request) {
 		(&fault{http.StatusBadRequest, err.Error()}).answer(w)
 		return
 	}
-	head, err := h.config.Log.Head(r.Context())
+	head, err := h.config.Server.Head(r.Context())
 	if err != nil {
 		h.failed(w, r, err)
 		return
@@ -92,6 +92,10 @@ func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
 	}
+	if unavailable(err) != "" {
+		(&fault{http.StatusServiceUnavailable, why(err)}).answer(w)
+		return
+	}
 	h.config.Logger.Error().Err(err).Str("event", "error").Msg("a request over HTTP could not be answered")
 	(&fault{http.StatusInternalServerError, why(err)}).answer(w)
 }
@@ -107,7 +111,7 @@ func why(err error) string {
 	return cmp.Or(unavailable(err), "the log cannot be read") // the server's own log has the files
 }
 
-// unavailable is why entries that lie elsewhere cannot be read now, "" if that is not what err is.
+// unavailable is why what lies elsewhere cannot be read now, "" if that is not what err is.
 func unavailable(err error) string {
 	if unread, ok := errors.AsType[*server.ReadError](err); ok && unread.Later() {
 		return unread.Text
@@ -179,8 +183,12 @@ func refuseRead(w http.ResponseWriter, line []byte) {
 	json.Unmarshal(line, &told) // or no text
 	status := http.StatusBadRequest
 	text, invalid := strings.CutPrefix(told.Error, "invalid message: ")
-	if !invalid && strings.HasPrefix(text, "unauthorized") {
+	switch {
+	case invalid:
+	case strings.HasPrefix(text, "unauthorized"):
 		status = http.StatusForbidden
+	case strings.HasPrefix(text, "not available now: "):
+		status = http.StatusServiceUnavailable
 	}
 	(&fault{status, text}).answer(w)
 }

@@ -107,7 +107,7 @@ func instant(values url.Values, name string) (at int64, ok bool, err error) {
 
 // count divides the span into buckets, by what the log holds now.
 func (h *Handler) count(ctx context.Context, s span, buckets int) (*histogram, error) {
-	head, err := h.config.Log.Head(ctx)
+	head, err := h.config.Server.Head(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +206,7 @@ func (e *edges) find(i int, low, high uint64) error {
 	whole, rest := (e.span.until-e.span.since)/n, (e.span.until-e.span.since)%n
 	// Without rounding, and without a product that is too large.
 	time := e.span.since + int64(i)*whole + int64(i)*rest/n
-	index, err := e.handler.config.Log.Since(e.ctx, time)
+	index, err := e.handler.config.Server.Since(e.ctx, time)
 	e.at[i] = min(max(index, low), high)
 	return err
 }

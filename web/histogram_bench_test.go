@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"tcp-log-server/server"
 )
 
 // BenchmarkHistogram: an operation is 100 buckets over 3,000,000 entries, stored within some
@@ -16,7 +18,7 @@ func BenchmarkHistogram(b *testing.B) {
 	for s.log.Stats().Settled < 3_000_000 {
 		time.Sleep(10 * time.Millisecond)
 	}
-	h := New(Config{Log: s.log})
+	h := New(Config{Server: server.New(s.log, server.Config{}), Log: s.log})
 	for b.Loop() {
 		g, err := h.count(context.Background(), span{}, 100)
 		if err != nil || g.Head != 3_000_000 || g.First != 1 {

@@ -29,7 +29,7 @@ func (h *Handler) head(w http.ResponseWriter, r *http.Request) {
 		(&fault{http.StatusBadRequest, err.Error()}).answer(w)
 		return
 	}
-	head, err := h.config.Log.Head(r.Context())
+	head, err := h.config.Server.Head(r.Context())
 	if err != nil {
 		h.failed(w, r, err)
 		return

@@ -1,0 +1,90 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"tcp-log-server/server"
+)
+
+// distant is a log on several machines, of which the others say no more than err.
+type distant struct {
+	server.Log
+	err error
+}
+
+func (l distant) Head(ctx context.Context) (uint64, error) {
+	if l.err != nil {
+		return 0, l.err
+	}
+	return l.Log.Head(ctx)
+}
+
+func (l distant) Since(ctx context.Context, time int64) (uint64, error) {
+	if l.err != nil {
+		return 0, l.err
+	}
+	return l.Log.Since(ctx, time)
+}
+
+func (l distant) Known() uint64 {
+	head, _ := l.Acked()
+	return head
+}
+
+// sinceless is one that knows its head, but not where a time is.
+type sinceless struct{ distant }
+
+func (sinceless) Since(context.Context, int64) (uint64, error) { return 0, errors.New("no leader") }
+
+// headOnce is one that is asked twice for its head, and does not know it the second time.
+type headOnce struct {
+	distant
+	asked *int
+}
+
+func (l headOnce) Head(ctx context.Context) (uint64, error) {
+	if *l.asked++; *l.asked > 1 {
+		return 0, errors.New("no leader")
+	}
+	return l.distant.Head(ctx)
+}
+
+// TestHeadUnknown: a client is told to come again while the log cannot tell how far it goes, and
+// whatever does not need to know that is answered.
+func TestHeadUnknown(t *testing.T) {
+	log := memory(t)
+	put(t, log, `{"n":1}`)
+	const why = `{"error":"not available now: no leader"}` + "\n"
+	for _, secure := range []bool{false, true} {
+		s := serve(t, distant{log, errors.New("no leader")}, server.Config{}, secure)
+		for _, path := range []string{"/entries", "/entries?follow", "/entries?since=2001-01-01T00:00:00Z", "/entries/1", "/head", "/histogram"} {
+			resp, got := s.get("GET", path)
+			if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || got != why {
+				t.Errorf("GET %s: got %d, Retry-After %q and %s", path, resp.StatusCode, resp.Header.Get("Retry-After"), got)
+			}
+		}
+		if resp, got := s.get("GET", "/entries", sse); resp.StatusCode != 503 || got != why {
+			t.Errorf("as events: got %d and %s", resp.StatusCode, got)
+		}
+		if resp, got := s.get("GET", "/stat"); resp.StatusCode != 200 {
+			t.Errorf("GET /stat: got %d and %s", resp.StatusCode, got)
+		}
+		s.wantIdle()
+		for _, path := range []string{"/entries?since=2001-01-01T00:00:00Z", "/histogram"} {
+			s := serve(t, sinceless{distant{log, nil}}, server.Config{}, secure)
+			if resp, got := s.get("GET", path); resp.StatusCode != 503 || got != why {
+				t.Errorf("GET %s without an answer to Since: got %d and %s", path, resp.StatusCode, got)
+			}
+		}
+		s = serve(t, headOnce{distant{log, nil}, new(int)}, server.Config{}, secure)
+		if resp, got := s.get("GET", "/entries"); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || got != why {
+			t.Errorf("GET /entries when the head is lost on the way: got %d and %s", resp.StatusCode, got)
+		}
+		s = serve(t, distant{log, nil}, server.Config{}, secure)
+		if resp, got := s.get("GET", "/entries"); resp.StatusCode != 200 || got != `{"index":1,"entry":{"n":1}}`+"\n"+`{"head":1}`+"\n" {
+			t.Errorf("with an answer: got %d and %s", resp.StatusCode, got)
+		}
+	}
+}
