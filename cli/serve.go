@@ -72,6 +72,17 @@ func settings() []cli.Flag {
 		&cli.StringFlag{Name: "http", Sources: variable("HTTP"), Usage: "`host:port` on which to serve HTTP and the page; :8090 is on --host (default: off)"},
 		&cli.StringFlag{Name: "http-names", Sources: variable("HTTP_NAMES"), Usage: "`names` by which browsers reach --http, beside localhost and its address: a,b"},
 		&cli.StringFlag{Name: "http-origins", Sources: variable("HTTP_ORIGINS"), Usage: "`origins` of other sites whose pages may use --http: https://a,https://b"},
+		&cli.StringFlag{Name: "cluster-nodes", Sources: variable("CLUSTER_NODES"), Usage: "`nodes` of a cluster that keeps the log, all of them: a=host1:6222,b=host2:6222,c=host3:6222"},
+		&cli.StringFlag{Name: "cluster-node", Sources: variable("CLUSTER_NODE"), Usage: "`name` of the one among --cluster-nodes that this is"},
+		&cli.StringFlag{Name: "cluster-secret-file", Sources: variable("CLUSTER_SECRET_FILE"), Usage: "`file` of the secret that admits a node to the cluster: the same on all nodes"},
+		&cli.StringFlag{Name: "cluster-tls-cert", Sources: variable("CLUSTER_TLS_CERT"), Usage: "PEM `file` of the certificate that the node shows to the others, or to --nats-url"},
+		&cli.StringFlag{Name: "cluster-tls-key", Sources: variable("CLUSTER_TLS_KEY"), Usage: "PEM `file` of the private key to --cluster-tls-cert"},
+		&cli.StringFlag{Name: "cluster-tls-ca", Sources: variable("CLUSTER_TLS_CA"), Usage: "PEM `file` of the authorities whose certificates the other nodes, or --nats-url, must have"},
+		&cli.StringFlag{Name: "nats-url", Sources: variable("NATS_URL"), Usage: "`URLs` of a NATS cluster that keeps the log, instead of --cluster-nodes: nats://a:4222,nats://b:4222"},
+		&cli.StringFlag{Name: "nats-creds", Sources: variable("NATS_CREDS"), Usage: "`file` of the credentials for --nats-url"},
+		&cli.StringFlag{Name: "nats-stream", Sources: variable("NATS_STREAM"), Value: defaults.Cluster.Stream, Usage: "`name` of the stream of JetStream that has the log"},
+		&cli.StringFlag{Name: "head", Sources: variable("HEAD"), Value: defaults.Cluster.Head, Usage: "who says how far the log in a cluster goes: its `leader`, or a quorum"},
+		&cli.DurationFlag{Name: "give-up", Sources: variable("GIVE_UP"), Value: defaults.Cluster.GiveUp, Usage: "`time` that an append waits for a majority of the cluster"},
 		&cli.StringFlag{Name: "metrics", Sources: variable("METRICS"), Usage: "`host:port` on which to serve /metrics, /healthz and /readyz over HTTP (default: off)"},
 		&cli.BoolFlag{Name: "pprof", Sources: variable("PPROF"), Usage: "serve /debug/pprof on --metrics too"},
 	}
@@ -109,6 +120,12 @@ func daemonConfig(cmd *cli.Command) (config daemon.Config, level zerolog.Level, 
 	}
 	config.MaxEntry, config.WriteTimeout = cmd.Int("max-entry"), cmd.Duration("write-timeout")
 	config.SyncReplicas = cmd.Int("sync-replicas")
+	config.Cluster = daemon.Cluster{
+		Nodes: cmd.String("cluster-nodes"), Node: cmd.String("cluster-node"), SecretFile: cmd.String("cluster-secret-file"),
+		TLSCert: cmd.String("cluster-tls-cert"), TLSKey: cmd.String("cluster-tls-key"), TLSCA: cmd.String("cluster-tls-ca"),
+		URL: cmd.String("nats-url"), Creds: cmd.String("nats-creds"), Stream: cmd.String("nats-stream"),
+		Head: cmd.String("head"), GiveUp: cmd.Duration("give-up"),
+	}
 	if cmd.IsSet("max-connections") {
 		if config.MaxConnections = cmd.Int("max-connections"); config.MaxConnections < 1 {
 			return config, 0, daemon.ConfigError(fmt.Sprintf("max-connections is %d, want 1 or more", config.MaxConnections))

@@ -152,13 +152,10 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	if s.Stalled != "" {
 		t.row("stalled", "entries stay in their segments for the time being: %s", s.Stalled)
 	}
-	if s.Loose >= 0 {
-		t.row("loose", "%s", counted(s.Loose, "blob file", "blob files"))
-	}
-	t.row("packed", "%s in segments that stay", counted(s.Packed, "entry", "entries"))
-	t.row("segments", "%s, %s with the index", grouped(uint64(s.Segments)), printable.Bytes(s.Bytes))
-	if s.Disk != nil {
-		t.row("disk", "%s used, %s free", printable.Bytes(s.Disk.Used), printable.Bytes(s.Disk.Free))
+	if s.Cluster != nil {
+		printCluster(t, *s.Cluster, s.Bytes)
+	} else {
+		printPlaces(t, s)
 	}
 	printArchive(t, s)
 	t.row("appended", "%s, %s since the start; %.4g a second now", counted(s.Appends.Entries, "entry", "entries"), printable.Bytes(int64(s.Appends.Bytes)), s.Appends.Rate)
@@ -176,6 +173,49 @@ func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 		t.row(label, "%s=%v", name, value)
 	}
 	return t.Flush()
+}
+
+// printPlaces prints where the entries of a log in a directory are.
+func printPlaces(t table, s daemon.Stat) {
+	if s.Loose >= 0 {
+		t.row("loose", "%s", counted(s.Loose, "blob file", "blob files"))
+	}
+	t.row("packed", "%s in segments that stay", counted(s.Packed, "entry", "entries"))
+	t.row("segments", "%s, %s with the index", grouped(uint64(s.Segments)), printable.Bytes(s.Bytes))
+	if s.Disk != nil {
+		t.row("disk", "%s used, %s free", printable.Bytes(s.Disk.Used), printable.Bytes(s.Disk.Free))
+	}
+}
+
+// printCluster prints how the cluster is doing.
+func printCluster(t table, s daemon.ClusterStat, bytes int64) {
+	where := "on NATS"
+	if s.Node != "" {
+		where = "node " + s.Node
+	}
+	leader := "led by " + s.Leader
+	if s.Leader == "" {
+		leader = "without a leader"
+	}
+	t.row("cluster", "%s, %s; %s, %s on each node", where, leader, counted(s.Messages, "message", "messages"), printable.Bytes(bytes))
+	for _, r := range s.Replicas {
+		state := "has everything"
+		switch {
+		case r.Offline:
+			state = "offline"
+		case r.Leader:
+			state = "leads"
+		case !r.Current:
+			state = fmt.Sprintf("behind by %s, heard of %.1f s ago", counted(r.Lag, "message", "messages"), r.Seen)
+		}
+		t.row("", "%s: %s", r.Node, state)
+	}
+	if s.Behind > 0 || s.Waiting > 0 {
+		t.row("", "%s to come, %s wait for a majority", counted(s.Behind, "message", "messages"), counted(s.Waiting, "append", "appends"))
+	}
+	if s.Damaged > 0 {
+		t.row("", "%s came damaged from a node: run `tcp-log-server cluster verify`", counted(s.Damaged, "message", "messages"))
+	}
 }
 
 // printArchive prints how far the archive is, and what is there only.

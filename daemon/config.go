@@ -14,7 +14,9 @@ import (
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/archived"
 	"tcp-log-server/internal/bucket"
+	"tcp-log-server/internal/cluster"
 	"tcp-log-server/internal/printable"
+	"tcp-log-server/internal/replicated"
 	"tcp-log-server/server"
 )
 
@@ -42,6 +44,9 @@ type Config struct {
 	// more are removed once Archive has them; 0 keeps all. They are read from there through a
 	// cache in Data of ArchiveCache bytes.
 	ArchiveKeepLocal, ArchiveCache int64
+
+	// Cluster, unless it names neither nodes nor a URL, has the log on several machines.
+	Cluster Cluster
 
 	// SyncReplicas is how many replicas must have an append on disk, beside this server, before
 	// it is acknowledged, and before readers see it; see package syncreplicas.
@@ -109,6 +114,7 @@ func NewConfig(data string) Config {
 		ArchiveEvery: archive.DefaultEvery, ArchiveRate: archive.DefaultRate, ArchiveCache: archived.DefaultCache,
 		MaxEntry: srv.MaxEntry, WriteTimeout: srv.WriteTimeout,
 		TLSMinVersion: tls.VersionTLS13,
+		Cluster:       Cluster{Stream: cluster.DefaultStream, Head: replicated.HeadLeader, GiveUp: replicated.DefaultGiveUp},
 	}
 }
 
@@ -198,6 +204,9 @@ func (c *Config) Validate() error {
 	if err := c.validateReplica(); err != nil {
 		return err
 	}
+	if err := c.validateCluster(); err != nil {
+		return err
+	}
 	if err := c.validateHTTP(); err != nil {
 		return err
 	}
@@ -272,6 +281,11 @@ func (c *Config) shown() map[string]any {
 		if value != "" {
 			shown[name] = value
 		}
+	}
+	if k := c.Cluster; c.clustered() {
+		shown["cluster-nodes"], shown["cluster-node"], shown["nats-url"] = k.Nodes, k.Node, redacted(k.URL)
+		shown["nats-stream"], shown["head"], shown["give-up"] = k.Stream, k.Head, k.GiveUp.String()
+		shown["cluster-tls"], shown["cluster-secret-file"], shown["nats-creds"] = k.TLSCA != "", k.SecretFile != "", k.Creds != ""
 	}
 	if c.Source != nil {
 		shown["name"], shown["source-tls"] = c.Source.Name, c.Source.Connect.TLS != nil

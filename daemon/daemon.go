@@ -50,7 +50,8 @@ type daemon struct {
 	endpoint  *metrics.Endpoint // nil if no setting asks for one
 	manager   *manager
 
-	log    *engine.Log
+	log    *engine.Log       // nil in a cluster
+	shared *shared           // nil without one
 	held   *syncreplicas.Log // over log; nil if appends do not wait for replicas
 	served server.Log        // log, or held
 	keeper *archive.Keeper   // nil without an archive
@@ -168,10 +169,14 @@ func address(addr net.Addr) func(*zerolog.Event) {
 	}
 }
 
-// open opens the log and recovers it. Only a replica waits for something else, until ctx ends.
+// open opens the log and recovers it. Only a replica and a node of a cluster wait for others, until
+// ctx ends.
 func (d *daemon) open(ctx context.Context) (err error) {
 	if err := d.config.checkDirectories(); err != nil {
 		return err
+	}
+	if d.config.clustered() {
+		return d.openCluster(ctx)
 	}
 	config := engine.NewConfig(d.config.Data)
 	config.WAL, config.Blobs, config.LooseMax = d.config.WAL, d.config.Blobs, d.config.LooseMax
@@ -253,7 +258,7 @@ func (d *daemon) prepare() {
 	d.served = d.serve()
 	d.srv = server.New(d.served, config)
 	if d.exporter != nil {
-		sources := metrics.Sources{Log: d.log.Stats, Server: d.srv.Stats, Refusing: d.refusing}
+		sources := metrics.Sources{Log: d.stats, Server: d.srv.Stats, Refusing: d.refusing}
 		sources.Fenced = func() bool { _, fenced := d.epoch(); return fenced != nil }
 		if d.follower != nil {
 			sources.Replica = d.follower.Status
@@ -267,11 +272,13 @@ func (d *daemon) prepare() {
 		if d.far != nil {
 			sources.Archived = d.far.Stats
 		}
+		if d.shared != nil {
+			sources.Cluster = d.shared.log.Stats
+		}
 		d.exporter.Show(sources)
 	}
-	head, _ := d.log.Head(context.Background())
 	d.logger.Info().Str("event", "listening").Func(address(d.ln.Addr())).
-		Str("data", d.config.Data).Uint64("head", head).Msg("ready for clients")
+		Str("data", d.config.Data).Uint64("head", d.stats().Head).Msg("ready for clients")
 	d.admission.warn(d.addrs())
 }
 
@@ -317,7 +324,7 @@ func listenError(err error, port string) error {
 func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 	status := fmt.Sprintf("listening on %s", d.ln.Addr())
 	d.manager.ready(status)
-	endWatchdog := d.manager.watchdog(answers(d.log))
+	endWatchdog := d.manager.watchdog(d.answers)
 	defer endWatchdog()
 	for {
 		select {
@@ -360,18 +367,19 @@ func (d *daemon) stop() error {
 	if d.keeper != nil {
 		d.keeper.Stop(ctx)
 	}
-	return errors.Join(d.closeLog(), d.closeArchived())
+	return errors.Join(d.closeLog(ctx), d.closeArchived())
 }
 
-// answers returns a check that the log answers: that its newest entry can be read to its end.
-// A log that refuses appends still answers, and so does one whose newest entry is damaged: a
-// restart would mend neither.
-func answers(log *engine.Log) func(context.Context) error {
-	return func(ctx context.Context) error {
-		head, err := log.Head(ctx)
-		if err != nil {
-			return err
-		}
-		return log.Read(ctx, head, head, func(uint64, int, []byte, int64, error) error { return nil })
+// answers checks that the log answers: that its newest entry can be read to its end. A log that
+// refuses appends still answers, and so does one whose newest entry is damaged: a restart would
+// mend neither. One in a cluster is not asked: a restart does not bring a majority back.
+func (d *daemon) answers(ctx context.Context) error {
+	if d.shared != nil {
+		return nil
 	}
+	head, err := d.log.Head(ctx)
+	if err != nil {
+		return err
+	}
+	return d.log.Read(ctx, head, head, func(uint64, int, []byte, int64, error) error { return nil })
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // storeNames matches the names of a log's own files and directories, in every version.
-var storeNames = regexp.MustCompile(`^(LOCK|BACKUP|ARCHIVE|archive\.cache|EPOCH|REPLICA|FENCED|segments|wal|blobs|lookup|incoming|store-[0-9a-f]{32}|[0-9]{20}.*|[0-9a-f]{2}|(next|blob|repair|archive|ARCHIVE)\.tmp)$`)
+var storeNames = regexp.MustCompile(`^(LOCK|BACKUP|ARCHIVE|archive\.cache|EPOCH|REPLICA|FENCED|segments|wal|blobs|lookup|incoming|cluster|store-[0-9a-f]{32}|[0-9]{20}.*|[0-9a-f]{2}|(next|blob|repair|archive|ARCHIVE)\.tmp)$`)
 
 // checkDirectories refuses a directory that holds other files and no part of a log: the log's
 // files would be mixed with them.

@@ -1,10 +1,11 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
-
 	"time"
 
+	"tcp-log-server/engine"
 	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
@@ -37,6 +38,8 @@ type SyncReplicas struct {
 // serve returns the log as clients see it: with SyncReplicas their appends wait for replicas.
 func (d *daemon) serve() server.Log {
 	switch {
+	case d.shared != nil:
+		return d.shared.log
 	case d.config.Source != nil:
 		return newReplicaLog(d.log, d.config.Source.Addr)
 	case d.config.SyncReplicas == 0:
@@ -54,28 +57,60 @@ func (d *daemon) refusing() error {
 			return fmt.Errorf("replication has stopped: %s", why)
 		}
 	}
-	if err := d.log.Refusing(); err != nil || d.held == nil {
+	if err := d.failure(); err != nil || d.held == nil {
 		return err
 	}
 	return d.held.Missing()
 }
 
+// failure is why the log takes no appends, nil while it does.
+func (d *daemon) failure() error {
+	if d.shared != nil {
+		return d.shared.log.Refusing()
+	}
+	return d.log.Refusing()
+}
+
 // refuse has the log refuse what is not yet stored, and wait no longer for replicas.
 func (d *daemon) refuse() {
+	if d.shared != nil {
+		d.shared.log.Refuse()
+		return
+	}
 	d.log.Refuse()
 	if d.held != nil {
 		d.held.Refuse()
 	}
 }
 
-// closeLog closes the log, and then what waits for replicas.
-func (d *daemon) closeLog() error {
+// closeLog closes the log, and then what waits for replicas. ctx bounds how long one in a cluster
+// waits for others.
+func (d *daemon) closeLog(ctx context.Context) error {
+	if d.shared != nil {
+		return d.shared.close(ctx)
+	}
 	err := d.log.Close()
 	if d.held != nil {
 		d.held.Refuse()
 		d.held.Close()
 	}
 	return err
+}
+
+// stats are those of the log.
+func (d *daemon) stats() engine.Stats {
+	if d.shared != nil {
+		return d.shared.stats()
+	}
+	return d.log.Stats()
+}
+
+// store is the log's random name.
+func (d *daemon) store() string {
+	if d.shared != nil {
+		return d.shared.log.Store()
+	}
+	return d.log.Store()
 }
 
 // replicas are those that are connected to a server whose log ends at head.
@@ -108,6 +143,9 @@ type Fenced struct {
 
 // epoch is the epoch that the log is in. fenced is nil unless it has been fenced.
 func (d *daemon) epoch() (epoch uint64, fenced *Fenced) {
+	if d.shared != nil {
+		return 1, nil
+	}
 	if later, by := d.log.Fenced(); later > 0 {
 		fenced = &Fenced{later, by}
 	}

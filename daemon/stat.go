@@ -43,6 +43,8 @@ type Stat struct {
 	Archived *Archived `json:"archived,omitempty"`
 	// Replica is how a replica is doing, nil for a server that is none.
 	Replica *ReplicaStatus `json:"replica,omitempty"`
+	// Cluster is how the cluster is doing, nil for a log in a directory.
+	Cluster *ClusterStat `json:"cluster,omitempty"`
 	server.Capabilities
 	Settings map[string]any `json:"settings"`
 }
@@ -73,15 +75,16 @@ type Sync struct {
 func newStat(d *daemon) func() any {
 	version, began, settings := build.This().String(), time.Now(), d.config.shown()
 	return func() any {
-		l, s := d.log.Stats(), d.srv.Stats()
+		l, s := d.stats(), d.srv.Stats()
 		answer := Stat{
 			Version: version, Uptime: math.Round(time.Since(began).Seconds()*10) / 10,
-			Store: d.log.Store(), Head: l.Head, Settled: l.Settled, Loose: l.Loose, Packed: l.Packed, Unsettled: l.Unsettled,
+			Store: d.store(), Head: l.Head, Settled: l.Settled, Loose: l.Loose, Packed: l.Packed, Unsettled: l.Unsettled,
 			Segments: l.Segments, Bytes: l.Bytes,
 			Appends:     Appends{Entries: l.Entries, Bytes: l.Written, Rate: math.Round(l.Rate*10) / 10},
 			Sync:        Sync{Batches: l.Batches, Seconds: l.Syncing.Seconds()},
 			Connections: s.Connections, Readers: s.Replays + s.Followers, Behind: s.Behind, MostBehind: s.MostBehind,
 			Replicas: replicas(d.srv, l.Head), SyncReplicas: d.syncing(),
+			Cluster:      d.clusterStat(),
 			Capabilities: d.srv.Capabilities(),
 			Settings:     settings,
 		}
@@ -102,7 +105,7 @@ func newStat(d *daemon) func() any {
 		if l.Stalled != nil {
 			answer.Stalled = l.Stalled.Error()
 		}
-		if err := d.log.Refusing(); err != nil {
+		if err := d.failure(); err != nil {
 			answer.Failed = err.Error()
 		}
 		return answer

@@ -13,6 +13,7 @@ import (
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/archived"
 	"tcp-log-server/internal/replica"
+	"tcp-log-server/internal/replicated"
 	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
@@ -44,6 +45,8 @@ type Sources struct {
 	Sync func() syncreplicas.Stats
 	// Fenced says whether the log takes no more appends because a replica of it was promoted.
 	Fenced func() bool
+	// Cluster says how the cluster is doing; nil for a log in a directory.
+	Cluster func() replicated.Stats
 	// Archived counts what is read from it; nil if all segments are here.
 	Archived func() archived.Stats
 	// Refusing is why the server is not ready, nil while it is.
@@ -98,6 +101,9 @@ func (e *Exporter) page(ready bool) []byte {
 		}
 		if s.Archived != nil {
 			writeArchived(p, log, s.Archived())
+		}
+		if s.Cluster != nil {
+			writeCluster(p, s.Cluster())
 		}
 	}
 	writeGo(p)

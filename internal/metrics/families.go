@@ -5,6 +5,7 @@ import (
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/archived"
 	"tcp-log-server/internal/replica"
+	"tcp-log-server/internal/replicated"
 	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
@@ -79,6 +80,26 @@ func writeReplica(p *page, s replica.Status) {
 	p.gauge("tcp_log_server_replica_behind_entries", "Entries that the source had, when it last said, and the replica has not.", float64(s.Behind))
 	p.gauge("tcp_log_server_replica_behind_seconds", "For how long the replica has not had all that the source has.", s.BehindSeconds)
 	p.gauge("tcp_log_server_replica_verified", "Index through which the log has been compared with the source's since the start.", float64(s.Verified))
+}
+
+// writeCluster adds how the cluster is doing, as this server knows it.
+func writeCluster(p *page, s replicated.Stats) {
+	p.gauge("tcp_log_server_cluster_leader", "Whether the stream has a leader, as of the last answer: 1 or 0.", truth(s.Leader != ""))
+	p.gauge("tcp_log_server_cluster_unavailable", "Whether no majority of the nodes answers, or appends are refused for another reason: 1 or 0.", truth(s.Refusing != nil))
+	current, lag := 0, uint64(0)
+	for _, r := range s.Replicas {
+		if r.Current && !r.Offline {
+			current++
+		}
+		lag = max(lag, r.Lag)
+	}
+	p.gauge("tcp_log_server_cluster_replicas", "Replicas of the stream.", float64(len(s.Replicas)))
+	p.gauge("tcp_log_server_cluster_replicas_current", "Those that have everything.", float64(current))
+	p.gauge("tcp_log_server_cluster_lag_max_messages", "Messages that the replica furthest behind does not have.", float64(lag))
+	p.gauge("tcp_log_server_cluster_behind_messages", "Messages of the stream that this server knows of and has not counted.", float64(s.Last-s.Messages))
+	p.gauge("tcp_log_server_cluster_waiting", "Appends that wait for a majority.", float64(s.Waiting))
+	p.gauge("tcp_log_server_cluster_longest_stall_seconds", "How long the append that waited longest since the start had to.", s.Stalled.Seconds())
+	p.counter("tcp_log_server_cluster_damaged_total", "Messages that came damaged from a node, which another was asked for.", s.Damaged)
 }
 
 // writeErrors adds what went wrong, by kind: every kind is there from the

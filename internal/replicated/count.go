@@ -103,6 +103,8 @@ func (l *Log) passNext(m *message) error {
 	c.moved = make(chan struct{})
 	c.mu.Unlock()
 	close(moved)
+	l.stats.passed.Add(1)
+	l.stats.written.Add(uint64(len(v.entries)))
 	if at.seq%keepEvery == 0 {
 		l.places.add(at)
 	}

@@ -31,6 +31,7 @@ type lane struct {
 	queue  []*appended // not in a message yet
 	order  []*appended // not completed yet, in the order of the calls
 	refuse error       // why nothing is taken; nil if it is
+	unfit  error       // the stream cannot hold the log: nothing is taken either
 	ended  bool        // for good
 	wake   chan struct{}
 
@@ -99,8 +100,12 @@ func (n *lane) push(a *appended) {
 		a.places, a.looked, a.err = n.log.once.lookUp(a.entries, a.count)
 	}
 	n.mu.Lock()
-	if a.err == nil {
+	switch {
+	case a.err != nil:
+	case n.refuse != nil:
 		a.err = n.refuse
+	case n.unfit != nil:
+		a.err = fmt.Errorf("not stored: %w", n.unfit)
 	}
 	refused := a.err != nil
 	a.resolved = refused
@@ -157,6 +162,13 @@ func (n *lane) run(ctx context.Context) {
 		}
 		n.send(ctx, b)
 	}
+}
+
+// hold has the lane take nothing because of err, or again if err is nil.
+func (n *lane) hold(err error) {
+	n.mu.Lock()
+	n.unfit = err
+	n.mu.Unlock()
 }
 
 // take makes a batch of what has waited longest. It returns nil if nothing waits.
@@ -236,7 +248,11 @@ func (n *lane) send(ctx context.Context, b *batch) {
 		}
 		if err == nil {
 			n.stored(seq, b)
-			n.log.stats.stalled(time.Since(began))
+			took := time.Since(began)
+			n.log.stats.stored(took)
+			if onBatch := n.log.config.OnBatch; onBatch != nil {
+				onBatch(b.message.count, len(b.message.body), took)
+			}
 			return
 		}
 		failed = err
@@ -252,6 +268,9 @@ func (n *lane) send(ctx context.Context, b *batch) {
 		}
 		if try > 0 {
 			n.log.troubled(try, failed)
+		}
+		if try%2 == 1 && n.log.config.Reconnects && errors.Is(failed, context.DeadlineExceeded) {
+			n.log.conn.ForceReconnect() // this server may be cut off from the others
 		}
 		select {
 		case <-ctx.Done():

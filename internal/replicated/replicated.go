@@ -46,7 +46,13 @@ type Config struct {
 	// Lookup is the directory for tables of hashes, which appends with appends.Once need; "" is a
 	// temporary one.
 	Lookup string
-	Logger zerolog.Logger
+	// Reconnects has the connection look for another server when this one does not answer: for a
+	// connection that has several to choose from.
+	Reconnects bool
+	// OnBatch, if not nil, is called after each message that this gateway has sent was stored, with
+	// what that took.
+	OnBatch func(entries, bytes int, took time.Duration)
+	Logger  zerolog.Logger
 }
 
 // DefaultGiveUp is the default of Config.GiveUp: JetStream takes up to 10 s to find another leader.
@@ -84,6 +90,7 @@ type Log struct {
 	once    *once
 	remove  func() // removes the temporary directory of once
 
+	opened  time.Time
 	last    atomic.Uint64 // the stream goes through this message at least
 	missing chan struct{} // has the tail fetched
 	stats   stats
@@ -114,10 +121,12 @@ func Open(ctx context.Context, config Config) (_ *Log, err error) {
 		return nil, fmt.Errorf("%w: stream %s names its log %q, want %d hexadecimal digits", ErrStream, config.Stream, info.Config.Metadata[metaStore], 2*len(l.store))
 	}
 	copy(l.store[:], id)
+	l.config.Store = l.store.String()
 	begin, last, err := l.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
+	l.opened, l.stats.answered = time.Now(), time.Now()
 	l.counter.begin(begin, newWalker(begin, l.hashesBetween))
 	l.knowLast(last)
 	l.heads.ask = l.headByLeader
@@ -135,9 +144,11 @@ func Open(ctx context.Context, config Config) (_ *Log, err error) {
 	l.spawn(func() { l.lane.run(l.ctx) })
 	l.spawn(func() { l.consume(l.ctx) })
 	l.spawn(func() { l.fill(l.ctx) })
+	l.spawn(func() { l.watch(l.ctx) })
 	if err := l.awaitCounted(ctx, last); err != nil {
 		return nil, errors.Join(err, l.Close(context.Background()))
 	}
+	l.stats.from = l.Known()
 	return l, nil
 }
 
@@ -178,12 +189,17 @@ func (l *Log) Store() string { return l.store.String() }
 // Near returns 1: package server need not know which entries are on this machine.
 func (l *Log) Near() uint64 { return 1 }
 
-// Close ends the log. What has been given to it by then is sent until ctx is done; what that leaves
-// is refused, or its outcome is unknown. Completions have run when it returns.
-func (l *Log) Close(ctx context.Context) error {
+// Refuse is for a server that has to end in time: from now on no append is taken.
+func (l *Log) Refuse() {
 	l.lane.mu.Lock()
 	l.lane.ended, l.lane.refuse = true, fmt.Errorf("not stored: %w", errClosed)
 	l.lane.mu.Unlock()
+}
+
+// Close ends the log. What has been given to it by then is sent until ctx is done; what that leaves
+// is refused, or its outcome is unknown. Completions have run when it returns.
+func (l *Log) Close(ctx context.Context) error {
+	l.Refuse()
 	for !l.lane.idle() && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():

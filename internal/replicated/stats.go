@@ -2,7 +2,10 @@ package replicated
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,10 +18,16 @@ type Stats struct {
 	Last     uint64 // the last message that it knows of: what is between has yet to come
 	Lane     string // the subject that it sends on
 	Waiting  int    // appends that have not been completed
-	Refusing error  // why appends are refused; nil if they are not
+	Refusing error  // as the method
 	// Stalled is how long the append that waited longest since the start had to.
 	Stalled time.Duration
-	Damaged uint64 // messages that came damaged from a node, since the start
+	Damaged uint64        // messages that came damaged from a node, since the start
+	Entries uint64        // that have joined the log since the start, by any gateway
+	Written uint64        // their bytes, each entry with its newline
+	Passed  uint64        // the messages that had them
+	Sent    uint64        // the messages among these that this gateway has sent
+	Sending time.Duration // what sending these took, all together
+	Rate    float64       // entries a second that have joined the log in the last seconds
 
 	// What the stream's leader said when it was asked last, and when that was.
 	Asked    time.Time
@@ -41,22 +50,58 @@ type Replica struct {
 type stats struct {
 	mu      sync.Mutex
 	longest time.Duration
+	sending time.Duration
+	sent    uint64
 	damaged uint64
 	logged  time.Time // when something was last logged that may happen often
 	asked   time.Time
 	info    *jetstream.StreamInfo
+
+	answered time.Time // when a majority was last known to answer
+	trouble  error     // why it does not, as of the last question; nil if it does
+	unfit    error     // the stream cannot hold a log any more
+
+	from            uint64   // the head at the start
+	pace            []sample // of the last seconds
+	passed, written atomic.Uint64
+}
+
+// sample is what the head was at a time.
+type sample struct {
+	at   time.Time
+	head uint64
+}
+
+// paceSpan is over how long the rate is taken.
+const paceSpan = 5 * time.Second
+
+// rate is how many entries a second there have been in the last seconds. The caller holds mu.
+func (s *stats) rate(head uint64) float64 {
+	now := time.Now()
+	for len(s.pace) > 1 && now.Sub(s.pace[1].at) >= paceSpan {
+		s.pace = s.pace[1:]
+	}
+	if len(s.pace) == 0 || now.Sub(s.pace[0].at) < time.Second {
+		return 0
+	}
+	return float64(head-s.pace[0].head) / now.Sub(s.pace[0].at).Seconds()
 }
 
 // Stats returns how the log is doing.
 func (l *Log) Stats() Stats {
 	at := l.counted()
 	n := &l.lane
+	s := Stats{Head: at.index, Messages: at.seq, Last: max(at.seq, l.last.Load()), Lane: n.subject, Refusing: l.Refusing()}
 	n.mu.Lock()
-	s := Stats{Head: at.index, Messages: at.seq, Last: max(at.seq, l.last.Load()), Lane: n.subject, Waiting: len(n.order), Refusing: n.refuse}
+	s.Waiting = len(n.order)
 	n.mu.Unlock()
+	s.Passed, s.Written = l.stats.passed.Load(), l.stats.written.Load()
 	l.stats.mu.Lock()
 	defer l.stats.mu.Unlock()
 	s.Stalled, s.Damaged, s.Asked = l.stats.longest, l.stats.damaged, l.stats.asked
+	s.Sent, s.Sending = l.stats.sent, l.stats.sending
+	s.Rate = l.stats.rate(at.index)
+	s.Entries = at.index - min(at.index, l.stats.from)
 	if info := l.stats.info; info != nil {
 		s.Bytes = info.State.Bytes
 		if c := info.Cluster; c != nil {
@@ -70,11 +115,54 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
-// Refusing returns why appends are refused at present, nil if they are not.
+// Refusing returns why no appends are acknowledged at present, nil if they are: the stream cannot
+// hold a log any more, the outcome of an append is unknown, or no majority answers.
 func (l *Log) Refusing() error {
+	l.stats.mu.Lock()
+	unfit, trouble, since := l.stats.unfit, l.stats.trouble, time.Since(l.stats.answered)
+	l.stats.mu.Unlock()
 	l.lane.mu.Lock()
-	defer l.lane.mu.Unlock()
-	return l.lane.refuse
+	refuse := l.lane.refuse
+	l.lane.mu.Unlock()
+	switch {
+	case unfit != nil:
+		return unfit
+	case refuse != nil:
+		return refuse
+	case trouble != nil && since > stale:
+		return fmt.Errorf("no majority of the cluster has answered for %v: %w", since.Round(time.Second), readable(trouble))
+	}
+	return nil
+}
+
+// watchEvery is how often the leader is asked about the stream.
+const watchEvery = time.Second
+
+// watch asks the leader about the stream, for Refusing and Stats, until ctx is done. A stream that
+// cannot hold a log any more takes no more appends.
+func (l *Log) watch(ctx context.Context) {
+	timer := time.NewTicker(watchEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		l.stats.mu.Lock()
+		l.stats.rate(l.Known())
+		l.stats.pace = append(l.stats.pace, sample{time.Now(), l.Known()})
+		l.stats.mu.Unlock()
+		_, err := l.leaderLast(ctx)
+		l.stats.mu.Lock()
+		if l.stats.trouble = err; err == nil {
+			l.stats.answered = time.Now()
+			l.stats.unfit = l.fit(l.stats.info)
+		}
+		unfit := l.stats.unfit
+		l.stats.mu.Unlock()
+		l.lane.hold(unfit)
+	}
 }
 
 // noteStream keeps what the leader has said.
@@ -85,10 +173,12 @@ func (l *Log) noteStream(info *jetstream.StreamInfo) {
 	l.knowLast(info.State.LastSeq)
 }
 
-// stalled notes how long a message took to be stored.
-func (s *stats) stalled(d time.Duration) {
+// stored notes how long a message of this gateway took to be stored.
+func (s *stats) stored(d time.Duration) {
 	s.mu.Lock()
 	s.longest = max(s.longest, d)
+	s.sending += d
+	s.sent++
 	s.mu.Unlock()
 }
 

@@ -129,15 +129,24 @@ func (l *Log) tryStream(ctx context.Context) (*jetstream.StreamInfo, error) {
 		return nil, err
 	}
 	info := stream.CachedInfo()
-	if err := checkStream(&info.Config, l.config.Replicas); err != nil {
+	if err := l.fit(info); err != nil {
 		return nil, err
 	}
-	if store := info.Config.Metadata[metaStore]; l.config.Store != "" && store != l.config.Store {
-		return nil, fmt.Errorf("%w: stream %s has log %s, want %s: it was deleted and made again, or is another cluster's", ErrStream, info.Config.Name, store, l.config.Store)
-	}
-	if info.State.NumDeleted > 0 || info.State.LastSeq > 0 && info.State.FirstSeq != 1 {
-		return nil, fmt.Errorf("%w: messages of stream %s are gone: it has %d, from %d to %d, want all from 1 on",
-			ErrStream, info.Config.Name, info.State.Msgs, info.State.FirstSeq, info.State.LastSeq)
-	}
 	return info, nil
+}
+
+// fit returns an error that wraps ErrStream if the stream cannot hold the log.
+func (l *Log) fit(info *jetstream.StreamInfo) error {
+	if err := checkStream(&info.Config, l.config.Replicas); err != nil {
+		return err
+	}
+	store := info.Config.Metadata[metaStore]
+	switch state := info.State; {
+	case l.config.Store != "" && store != l.config.Store:
+		return fmt.Errorf("%w: stream %s has log %s, want %s: it was deleted and made again, or is another cluster's", ErrStream, info.Config.Name, store, l.config.Store)
+	case state.NumDeleted > 0 || state.LastSeq > 0 && state.FirstSeq != 1:
+		return fmt.Errorf("%w: messages of stream %s are gone: it has %d, from %d to %d, want all from 1 on",
+			ErrStream, info.Config.Name, state.Msgs, state.FirstSeq, state.LastSeq)
+	}
+	return nil
 }

@@ -1,0 +1,338 @@
+package daemon
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"tcp-log-server/engine"
+	"tcp-log-server/internal/cluster"
+	"tcp-log-server/internal/replicated"
+	"tcp-log-server/segment"
+)
+
+// Cluster has a daemon serve a log that is replicated over several machines, instead of one in Data:
+// as a node of a cluster of such daemons, or beside a NATS cluster that is there already.
+type Cluster struct {
+	// Nodes are the nodes of the cluster, all of them, as name=host:port with commas between, and
+	// Node is the name of this one. The hosts and ports are those at which the nodes reach each
+	// other. The node keeps its replica in the directory cluster of Data.
+	Nodes, Node string
+	// SecretFile names the file of the secret that the nodes share, which admits a node.
+	SecretFile string
+	// TLSCert, TLSKey and TLSCA name the PEM files with which a node shows who it is and checks the
+	// others. They are required unless all nodes are on loopback, or Insecure is set. With URL,
+	// they are for the connections to NATS.
+	TLSCert, TLSKey, TLSCA string
+
+	// URL lists the servers of a NATS cluster, nats://host:port with commas between, instead of Nodes.
+	URL string
+	// Creds names the file of credentials for it.
+	Creds string
+	// Stream is the stream that has the log. The daemon creates it if it is not there.
+	Stream string
+
+	// Head is replicated.HeadLeader or replicated.HeadQuorum.
+	Head string
+	// GiveUp is how long an append waits for a majority.
+	GiveUp time.Duration
+}
+
+// clustered reports whether the log is on several machines.
+func (c *Config) clustered() bool { return c.Cluster.Nodes != "" || c.Cluster.URL != "" }
+
+// validateCluster checks the settings of a cluster.
+func (c *Config) validateCluster() error {
+	k := &c.Cluster
+	if !c.clustered() {
+		for name, value := range map[string]string{
+			"cluster-node": k.Node, "cluster-secret-file": k.SecretFile, "cluster-tls-cert": k.TLSCert,
+			"cluster-tls-key": k.TLSKey, "cluster-tls-ca": k.TLSCA, "nats-creds": k.Creds,
+		} {
+			if value != "" {
+				return ConfigError(fmt.Sprintf("%s needs cluster-nodes, the nodes of the cluster, or nats-url", name))
+			}
+		}
+		return nil
+	}
+	for name, set := range map[string]bool{
+		"archive": c.Archive != "", "sync-replicas": c.SyncReplicas > 0, "wal": c.WAL != "", "blobs": c.Blobs != "",
+	} {
+		if set {
+			return ConfigError(fmt.Sprintf("%s is for a log in a directory, and this one is in a cluster: "+
+				"a replica of it (`tcp-log-server replica`) has a directory, and may have an archive", name))
+		}
+	}
+	files := 0
+	for _, file := range []string{k.TLSCert, k.TLSKey, k.TLSCA} {
+		if file != "" {
+			files++
+		}
+	}
+	switch {
+	case k.Nodes != "" && k.URL != "":
+		return ConfigError("cluster-nodes and nats-url exclude each other: the nodes of a cluster have NATS in them")
+	case c.Source != nil:
+		return ConfigError("a replica follows a server, and a node of a cluster does not: run the replica without cluster-nodes and nats-url")
+	case k.Head != replicated.HeadLeader && k.Head != replicated.HeadQuorum:
+		return ConfigError(fmt.Sprintf("head is %q, want leader or quorum", k.Head))
+	case k.GiveUp < time.Second || k.GiveUp > 10*time.Minute:
+		return ConfigError(fmt.Sprintf("give-up is %v, want 1s to 10m", k.GiveUp))
+	case k.Stream == "" || strings.ContainsAny(k.Stream, " \t.*>/\\"):
+		return ConfigError(fmt.Sprintf("nats-stream is %q, want a name without spaces, dots, *, > and slashes", k.Stream))
+	case k.URL != "" && (k.Node != "" || k.SecretFile != ""):
+		return ConfigError("cluster-node and cluster-secret-file are for cluster-nodes, not for nats-url")
+	case k.URL != "" && (k.TLSCert == "") != (k.TLSKey == ""):
+		return ConfigError("cluster-tls-cert and cluster-tls-key go together: set both or neither")
+	case k.Nodes != "" && files != 0 && files != 3:
+		return ConfigError("cluster-tls-cert, cluster-tls-key and cluster-tls-ca go together: set all or none")
+	case k.Nodes != "" && c.Data == engine.Memory:
+		return ConfigError("a node of a cluster keeps its replica on disk, and data is \"memory\"")
+	}
+	if k.Nodes == "" {
+		return nil
+	}
+	members, err := cluster.ParseMembers(k.Nodes)
+	if err != nil {
+		return ConfigError("cluster-nodes: " + err.Error())
+	}
+	if len(members) > 1 && k.SecretFile == "" {
+		return ConfigError("cluster-nodes needs cluster-secret-file: the same on all nodes, of 16 bytes or more; `openssl rand -hex 32` makes one")
+	}
+	node := cluster.Config{Members: members, Name: k.Node, Dir: c.clusterDir(), Secret: make([]byte, 32), Insecure: c.Insecure || files > 0}
+	if err := node.Validate(); err != nil {
+		return ConfigError("cluster-node: " + err.Error())
+	}
+	return nil
+}
+
+// clusterDir is where a node keeps its replica.
+func (c *Config) clusterDir() string { return filepath.Join(c.Data, "cluster") }
+
+// shared is what a daemon has whose log is on several machines.
+type shared struct {
+	node *cluster.Node // nil beside a NATS cluster
+	conn *nats.Conn
+	log  *replicated.Log
+}
+
+// openCluster starts the node, if there is to be one, and waits until a majority of the nodes has
+// agreed, or ctx ends.
+func (d *daemon) openCluster(ctx context.Context) (err error) {
+	k, s := d.config.Cluster, &shared{}
+	d.shared = s
+	defer func() {
+		if err != nil {
+			s.close(ctx)
+		}
+	}()
+	config := replicated.Config{
+		Stream: k.Stream, Create: true, Replicas: 3, Head: k.Head, GiveUp: k.GiveUp,
+		Logger: d.logger,
+	}
+	if d.exporter != nil {
+		config.OnBatch = d.exporter.Batch
+	}
+	if k.URL != "" {
+		config.Reconnects = true
+		if s.conn, err = d.connectNATS(); err != nil {
+			return err
+		}
+		d.waitFor("waiting for the NATS cluster at " + k.URL)
+	} else {
+		if err := d.startNode(&config); err != nil {
+			return err
+		}
+		d.waitFor("waiting for a majority of the nodes: " + k.Nodes)
+		d.logger.Info().Str("event", "cluster").Str("node", k.Node).Str("nodes", k.Nodes).Msg("waiting for a majority of the nodes")
+		if err := s.node.Ready(ctx); err != nil {
+			return err
+		}
+		if s.conn, err = s.node.Connect(replicated.Options()...); err != nil {
+			return err
+		}
+	}
+	config.Conn = s.conn
+	if s.log, err = replicated.Open(ctx, config); err != nil {
+		return err
+	}
+	if k.Nodes != "" && config.Store == "" {
+		err = segment.ReplaceFile(d.config.storeFile(), []byte(s.log.Store()+"\n"))
+	}
+	return err
+}
+
+// storeFile names the log that the node has a replica of, so that an empty stream in its place is
+// not taken for it.
+func (c *Config) storeFile() string { return filepath.Join(c.clusterDir(), "STORE") }
+
+// startNode starts the node of this daemon.
+func (d *daemon) startNode(config *replicated.Config) error {
+	k := d.config.Cluster
+	members, err := cluster.ParseMembers(k.Nodes)
+	if err != nil {
+		return err
+	}
+	config.Replicas = min(len(members), 3)
+	if len(members) == 5 {
+		config.Replicas = 5
+	}
+	node := cluster.Config{
+		Members: members, Name: k.Node, Dir: d.config.clusterDir(), Insecure: d.config.Insecure,
+		Stream: k.Stream, Logger: d.logger,
+	}
+	if k.SecretFile != "" {
+		secret, err := os.ReadFile(k.SecretFile)
+		if err != nil {
+			return fmt.Errorf("cluster-secret-file: %w", err)
+		}
+		node.Secret = []byte(strings.TrimSpace(string(secret)))
+	}
+	if k.TLSCert != "" {
+		if node.TLS, err = nodeTLS(k.TLSCert, k.TLSKey, k.TLSCA); err != nil {
+			return err
+		}
+	}
+	store, err := os.ReadFile(d.config.storeFile())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	config.Store = strings.TrimSpace(string(store))
+	config.Lookup = filepath.Join(d.config.clusterDir(), "lookup")
+	if d.shared.node, err = cluster.Start(node); err != nil {
+		return err
+	}
+	return nil
+}
+
+// nodeTLS is how nodes talk to each other: each shows a certificate.
+func nodeTLS(cert, key, ca string) (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("cluster-tls-cert: %w", err)
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("cluster-tls-ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("cluster-tls-ca: %s has no certificate", ca)
+	}
+	return &tls.Config{
+		Certificates: []tls.Certificate{pair}, RootCAs: pool, ClientCAs: pool,
+		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
+	}, nil
+}
+
+// connectNATS connects to the NATS cluster of the settings.
+func (d *daemon) connectNATS() (*nats.Conn, error) {
+	k := d.config.Cluster
+	opts := append(replicated.Options(), nats.Name("tcp-log-server"), nats.RetryOnFailedConnect(true),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				d.logger.Warn().Err(err).Str("event", "cluster").Msg("the connection to NATS is lost, and made again")
+			}
+		}))
+	if k.Creds != "" {
+		opts = append(opts, nats.UserCredentials(k.Creds))
+	}
+	if k.TLSCA != "" {
+		opts = append(opts, nats.RootCAs(k.TLSCA))
+	}
+	if k.TLSCert != "" {
+		opts = append(opts, nats.ClientCert(k.TLSCert, k.TLSKey))
+	}
+	conn, err := nats.Connect(k.URL, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("nats-url: %w", err)
+	}
+	return conn, nil
+}
+
+// redacted are URLs without what they have of names and passwords.
+func redacted(urls string) string {
+	var shown []string
+	for u := range strings.SplitSeq(urls, ",") {
+		scheme, rest, ok := strings.Cut(u, "://")
+		if at := strings.LastIndex(rest, "@"); ok && at >= 0 {
+			u = scheme + "://" + rest[at+1:]
+		}
+		shown = append(shown, u)
+	}
+	return strings.Join(shown, ",")
+}
+
+// close ends the log, until ctx is done in good order, and then what it is on.
+func (s *shared) close(ctx context.Context) (err error) {
+	if s.log != nil {
+		err = s.log.Close(ctx)
+	}
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	if s.node != nil {
+		s.node.Close()
+	}
+	return err
+}
+
+// stats are those of a log in a directory as far as they make sense here.
+func (s *shared) stats() engine.Stats {
+	l := s.log.Stats()
+	return engine.Stats{
+		Head: l.Head, Settled: l.Head, First: 1, Loose: -1, Bytes: int64(l.Bytes),
+		Entries: l.Entries, Written: l.Written, Batches: l.Sent, Syncing: l.Sending, Rate: l.Rate,
+	}
+}
+
+// ClusterStat says in a Stat how the cluster is doing, as this server knows it.
+type ClusterStat struct {
+	Node     string        `json:"node,omitempty"` // this one; empty beside a NATS cluster
+	Stream   string        `json:"stream"`
+	Leader   string        `json:"leader"` // empty while there is none
+	Replicas []NodeReplica `json:"replicas"`
+	Messages uint64        `json:"messages"` // of the stream, that this server has counted
+	Behind   uint64        `json:"behind"`   // messages that it knows of and has not
+	Lane     string        `json:"lane"`     // the subject that it sends on
+	Waiting  int           `json:"waiting"`  // appends that wait for a majority
+	// LongestStall is how long the append that waited longest since the start had to, in s.
+	LongestStall float64 `json:"longest_stall"`
+	Damaged      uint64  `json:"damaged"` // messages that came damaged from a node since the start
+}
+
+// NodeReplica is the replica of a node, as the leader sees it.
+type NodeReplica struct {
+	Node    string  `json:"node"`
+	Leader  bool    `json:"leader"`
+	Current bool    `json:"current"` // it has everything
+	Lag     uint64  `json:"lag"`     // how many messages it is behind
+	Seen    float64 `json:"seen"`    // s since it was in touch with the leader
+	Offline bool    `json:"offline,omitempty"`
+}
+
+// stat is how the cluster is doing, nil without one.
+func (d *daemon) clusterStat() *ClusterStat {
+	if d.shared == nil {
+		return nil
+	}
+	l := d.shared.log.Stats()
+	answer := &ClusterStat{
+		Node: d.config.Cluster.Node, Stream: d.config.Cluster.Stream, Leader: l.Leader, Replicas: []NodeReplica{},
+		Messages: l.Messages, Behind: l.Last - l.Messages, Lane: l.Lane, Waiting: l.Waiting,
+		LongestStall: l.Stalled.Round(time.Millisecond).Seconds(), Damaged: l.Damaged,
+	}
+	for _, r := range l.Replicas {
+		answer.Replicas = append(answer.Replicas, NodeReplica{r.Name, r.Leader, r.Current, r.Lag, r.Seen.Round(time.Millisecond).Seconds(), r.Offline})
+	}
+	return answer
+}
