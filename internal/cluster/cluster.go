@@ -26,7 +26,7 @@ var (
 
 const (
 	// DefaultStream is the stream that holds the log.
-	DefaultStream = "LOG"
+	DefaultStream = "log"
 	// MaxPayload is the largest message that a node takes unless Config says otherwise: what NATS
 	// recommends as the most.
 	MaxPayload = 8 << 20

@@ -54,6 +54,8 @@ var meanings = []meaning{
 	{"authentication error", zerolog.ErrorLevel, "the other node has another secret: give all nodes the same CLUSTER_SECRET_FILE"},
 	{"Authorization Violation", zerolog.ErrorLevel, "the other node has another secret: give all nodes the same CLUSTER_SECRET_FILE"},
 	{"Error trying to connect to route", zerolog.WarnLevel, ""}, // the other node is not running: the status says so too
+	{"Error flushing", zerolog.WarnLevel, ""}, // the other end is gone
+	{"Metalayer blocking snapshot", zerolog.DebugLevel, ""},
 }
 
 // tell logs a warning or an error as one line, with what to do about it where that is known.

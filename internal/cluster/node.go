@@ -4,10 +4,12 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -18,22 +20,42 @@ import (
 	"tcp-log-server/segment"
 )
 
+// account is the one that holds the log's stream, NATS's own default.
+const account = "$G"
+
 // A Node is this process's member of the cluster.
 type Node struct {
-	config Config
-	cred   credentials
-	lock   *segment.Lock
-	server *natsserver.Server
+	config  Config
+	log     zerolog.Logger
+	cred    credentials
+	run     string
+	lock    *segment.Lock
+	replica *replica
+	server  *natsserver.Server
+	system  *nats.Conn // in the system account, to talk with other nodes
 
-	closing   chan struct{}
-	closeOnce sync.Once
-	closed    chan struct{} // after Close has ended
-	failed    chan struct{} // once err is set
-	failOnce  sync.Once
-	err       error
+	ctx        context.Context // ends when Close begins
+	cancel     context.CancelFunc
+	goroutines sync.WaitGroup
+	verifying  sync.Mutex
+	closeOnce  sync.Once
+	failed     chan struct{} // once err is set
+	failOnce   sync.Once
+	err        error
+
+	mu      sync.Mutex
+	taking  bool    // JetStream runs
+	reason  string  // why it does not
+	problem string  // of the replica
+	had     count   // as the keeper has noted it
+	keeper  *keeper // of the keeping goroutine, and of Close after that has ended
 }
 
 // Start runs a node. It listens for other nodes at once and waits for none of them: see Ready.
+//
+// A node whose replica is whole takes part in the cluster at once. One whose replica is empty or
+// damaged first waits for all other nodes to vouch for the log, and then fetches it from them; so
+// the nodes of a new cluster wait for each other.
 func Start(config Config) (*Node, error) {
 	if config.Stream == "" {
 		config.Stream = DefaultStream
@@ -44,7 +66,7 @@ func Start(config Config) (*Node, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
+	if err := segment.MakeDir(config.Dir); err != nil {
 		return nil, err
 	}
 	lock, err := segment.LockStore(config.Dir)
@@ -52,36 +74,123 @@ func Start(config Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		config: config, cred: newCredentials(), lock: lock,
-		closing: make(chan struct{}), closed: make(chan struct{}), failed: make(chan struct{}),
+		config: config, log: config.Logger, cred: newCredentials(), run: rand.Text(), lock: lock,
+		replica: &replica{config.Dir, config.Stream, len(config.Members) == 1},
+		failed:  make(chan struct{}),
 	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
 	if err := n.start(); err != nil {
-		n.stop()
+		n.Close()
 		return nil, fmt.Errorf("starting node %s: %w", config.Name, err)
 	}
 	return n, nil
 }
 
 func (n *Node) start() error {
-	s, err := natsserver.NewServer(n.config.options(n.cred))
+	if err := n.config.claimIdentity(); err != nil {
+		return err
+	}
+	began := time.Now()
+	v, had, problem := n.replica.check(n.ctx)
+	if d := time.Since(began); d > time.Second {
+		n.log.Info().Dur("took", d).Uint64("messages", had.Messages).Msg("the node has read its replica of the log")
+	}
+	if problem != nil && v != damaged {
+		return problem
+	}
+	told, err := n.toldToTakePart()
 	if err != nil {
 		return err
 	}
-	n.server = s
-	s.SetLoggerV2(&logger{n.config.Logger, n.config.Members, n.fail}, n.config.Logger.GetLevel() <= zerolog.DebugLevel, false, false)
-	s.Start()
-	if s.ReadyForConnections(listenTimeout) {
+	n.had = had
+	switch {
+	case n.replica.alone && v == damaged:
+		return fmt.Errorf("the log is damaged, and there is no other node to fetch it from: restore it from a backup or an archive: %w", problem)
+	case n.replica.alone:
+		v = whole
+	case told:
+		n.log.Warn().Msg("the node takes part without asking the other nodes, as it was told to")
+	}
+	if v == damaged {
+		n.problem = problem.Error()
+	}
+	if told && v == damaged {
+		if err := n.replica.putAside(had); err != nil {
+			return err
+		}
+		had.State, v = fetching, whole
+	}
+	if told {
+		v = whole
+	}
+	if v == whole {
+		if err := n.keep(had); err != nil {
+			return err
+		}
+	}
+	if err := n.serve(v == whole); err != nil {
+		return err
+	}
+	if v == whole {
+		n.setTaking()
 		return nil
 	}
-	select {
-	case <-n.failed:
-		return n.err
-	default:
-		return errors.New("the NATS server does not listen")
+	n.spawn(func() {
+		if err := n.waitToTakePart(v, had, problem); err != nil && n.ctx.Err() == nil {
+			n.log.Error().Err(err).Msg("the node cannot take part in the cluster")
+			n.fail(err.Error())
+		}
+	})
+	return nil
+}
+
+// toldToTakePart reports whether TakePart was called for this directory since the last start.
+func (n *Node) toldToTakePart() (bool, error) {
+	path := filepath.Join(n.config.Dir, admitFile)
+	there, err := exists(path)
+	if there {
+		err = segment.Remove(path)
+	}
+	return there, err
+}
+
+// serve starts the NATS server, with JetStream or without it.
+func (n *Node) serve(jetStream bool) error {
+	opts := n.config.options(n.cred)
+	s, err := natsserver.NewServer(opts)
+	if err != nil {
+		return err
+	}
+	// Without JetStream the server tells the others all the same that it has it: NATS counts who
+	// has it to decide what a majority is.
+	opts.JetStream = jetStream
+	n.server = s
+	s.SetLoggerV2(&logger{n.log, n.config.Members, n.fail}, n.log.GetLevel() <= zerolog.DebugLevel, false, false)
+	s.Start()
+	if !s.ReadyForConnections(listenTimeout) {
+		select {
+		case <-n.failed:
+			return n.err
+		default:
+			return errors.New("the NATS server does not listen")
+		}
+	}
+	if n.system, err = n.connect(n.cred.system, nats.MaxReconnects(-1)); err != nil {
+		return err
+	}
+	return n.answer()
+}
+
+// spawn runs f in a goroutine that Close waits for, unless Close has begun.
+func (n *Node) spawn(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.ctx.Err() == nil {
+		n.goroutines.Go(f)
 	}
 }
 
-// fail records that the server has given up.
+// fail records that the node has given up.
 func (n *Node) fail(msg string) {
 	n.failOnce.Do(func() {
 		n.err = errors.New(msg)
@@ -89,11 +198,80 @@ func (n *Node) fail(msg string) {
 	})
 }
 
+func (n *Node) setReason(reason string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.reason = reason
+}
+
+func (n *Node) setTaking() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.taking, n.problem = true, ""
+}
+
+// keep starts the goroutine that follows the replica. It is called before the server writes to it.
+func (n *Node) keep(had count) error {
+	k, err := newKeeper(n.replica, had)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.keeper, n.had = k, k.had
+	n.mu.Unlock()
+	n.spawn(func() {
+		tick := time.NewTicker(keepEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+			case <-n.ctx.Done():
+				return
+			}
+			restarted, err := k.tick(n.ctx)
+			if restarted {
+				n.log.Warn().Msg("NATS has discarded this node's replica of the log and fetches it from the other nodes")
+			}
+			n.mu.Lock()
+			n.had = k.had
+			n.mu.Unlock()
+			if damage := (*Damage)(nil); errors.As(err, &damage) {
+				n.damage(err)
+				return
+			} else if err != nil && n.ctx.Err() == nil {
+				n.log.Error().Err(err).Msg("the node cannot read its replica of the log")
+			}
+		}
+	})
+	return nil
+}
+
+// damage records that the replica is damaged. The node stops leading, so that the others do not get
+// its holes; its next start fetches the replica again.
+func (n *Node) damage(err error) {
+	if damage := (*Damage)(nil); !errors.As(err, &damage) {
+		return
+	}
+	n.mu.Lock()
+	first := n.problem == ""
+	n.problem = err.Error()
+	n.mu.Unlock()
+	if !first {
+		return
+	}
+	n.log.Error().Err(err).Msg("this node's replica of the log is damaged: restart the node, and it fetches the log from the other nodes")
+	if n.server.JetStreamIsStreamLeader(account, n.config.Stream) {
+		if err := n.server.JetStreamStepdownStream(account, n.config.Stream); err != nil {
+			n.log.Error().Err(err).Msg("the node leads the log's stream, with a damaged replica, and cannot step down")
+		}
+	}
+}
+
 // InProcessConn returns a connection to the node, for nats.InProcessServer.
 func (n *Node) InProcessConn() (net.Conn, error) { return n.server.InProcessConn() }
 
 // Connect returns a client of this node, within the process. It works before Ready; what is asked of
-// JetStream through it waits, or fails.
+// JetStream then goes to the other nodes, or waits, or fails.
 func (n *Node) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	return n.connect(n.cred.log, opts...)
 }
@@ -116,7 +294,7 @@ func (n *Node) Ready(ctx context.Context) error {
 		case <-tick.C:
 		case <-n.failed:
 			return n.err
-		case <-n.closing:
+		case <-n.ctx.Done():
 			return errors.New("the node is closed")
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %s: %w", ErrNotReady, reason, ctx.Err())
@@ -126,7 +304,15 @@ func (n *Node) Ready(ctx context.Context) error {
 
 // unready says why the node does not take part, "" if it does.
 func (n *Node) unready() string {
-	if len(n.config.Members) == 1 {
+	n.mu.Lock()
+	taking, reason := n.taking, n.reason
+	n.mu.Unlock()
+	switch {
+	case !taking && reason == "":
+		return "the node starts"
+	case !taking:
+		return reason
+	case n.replica.alone:
 		return ""
 	}
 	switch info, err := n.server.Jsz(&natsserver.JSzOptions{}); {
@@ -140,27 +326,30 @@ func (n *Node) unready() string {
 	return ""
 }
 
-// Status is the state of the cluster as this node sees it.
-func (n *Node) Status(ctx context.Context) Status {
-	status := Status{Node: n.config.Name, Reason: n.unready()}
-	status.Ready = status.Reason == ""
-	return status
-}
-
-// Close stops the node, within closeTimeout.
+// Close stops the node. It does not return before everything that the node started has ended.
 func (n *Node) Close() {
 	n.closeOnce.Do(func() {
-		close(n.closing)
-		n.stop()
-		close(n.closed)
+		n.mu.Lock()
+		n.cancel()
+		n.mu.Unlock()
+		if n.system != nil {
+			n.system.Close()
+		}
+		n.goroutines.Wait()
+		if n.server != nil {
+			n.server.Shutdown()
+			n.server.WaitForShutdown()
+		}
+		n.mu.Lock()
+		k, problem := n.keeper, n.problem
+		n.mu.Unlock()
+		if k != nil && problem == "" {
+			if err := k.end(context.Background()); err != nil {
+				n.log.Warn().Err(err).Msg("the node could not check its replica as it stopped: the next start does")
+			}
+		}
+		if err := n.lock.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+			n.log.Warn().Err(err).Msg("the lock on the node's directory")
+		}
 	})
-	<-n.closed
-}
-
-func (n *Node) stop() {
-	if s := n.server; s != nil {
-		s.Shutdown()
-		s.WaitForShutdown()
-	}
-	n.lock.Close()
 }

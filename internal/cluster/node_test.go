@@ -3,6 +3,7 @@
 package cluster_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -51,18 +52,78 @@ func publish(t testing.TB, js jetstream.JetStream, from, to int) {
 
 func message(n int) []byte { return fmt.Appendf(nil, "message %d of the log", n) }
 
-func TestCluster(t *testing.T) {
-	var opts clustertest.Options
+// options are those of a test's cluster; CLUSTER_LOG=1 shows what its nodes log.
+func options() (opts clustertest.Options) {
 	if os.Getenv("CLUSTER_LOG") != "" {
-		l := zerolog.New(zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: time.StampMilli})
+		l := zerolog.New(zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: time.StampMilli}).Level(zerolog.WarnLevel).With().Timestamp().Logger()
 		opts.Log = &l
 	}
+	return opts
+}
+
+// TestStart starts a cluster, appends, and looks at its status.
+func TestStart(t *testing.T) {
 	began := time.Now()
-	c := clustertest.Start(t, opts)
+	c := clustertest.Start(t, options())
 	t.Log("ready after", time.Since(began))
 	js := createLog(t, c.Conn(0), 3)
 	publish(t, js, 0, 100)
-	t.Log("100 messages after", time.Since(began))
+	c.Caught(100)
+	status := c.Node(1).Status(t.Context())
+	if !status.Ready || status.Node != "b" || status.Leader == "" || status.Meta == "" || len(status.Members) != 3 {
+		t.Errorf("status %+v", status)
+	}
+	c.Stop(2)
+	status = c.Node(1).Status(t.Context())
+	if m := status.Members[2]; m.Connected || m.Problem != "it does not answer" || m.Addr != c.Members[2].Addr {
+		t.Errorf("after node c has stopped, its status is %+v", m)
+	}
+	publish(t, c.JetStream(0), 100, 120) // by the two that are left
+	c.Start(2)
+	c.Caught(120)
+}
+
+// TestAlone starts a cluster of one node, twice.
+func TestAlone(t *testing.T) {
+	opts := options()
+	opts.Size = 1
+	c := clustertest.Start(t, opts)
+	publish(t, createLog(t, c.Conn(0), 1), 0, 20)
 	c.Stop(0)
-	t.Log("stopped after", time.Since(began))
+	c.Start(0)
+	c.Ready()
+	c.Caught(20)
+	publish(t, c.JetStream(0), 20, 30)
+	checkMessages(t, c, 30)
+}
+
+// checkMessages checks that each node's replica has the messages 0 to n, and that readers get them.
+func checkMessages(t *testing.T, c *clustertest.Cluster, n int) {
+	t.Helper()
+	for i := range c.Members {
+		if c.Node(i) == nil {
+			continue
+		}
+		for _, v := range c.Node(i).Verify(t.Context()) {
+			if v.Problem == "" && v.Messages != uint64(n) {
+				v.Problem = "it has another number of messages"
+			}
+			if v.Problem != "" && v.Problem != "it does not answer" {
+				t.Errorf("node %s, asked by %s: %+v, want %d messages", v.Node, c.Members[i].Name, v, n)
+			}
+		}
+		s, err := c.JetStream(i).Stream(t.Context(), cluster.DefaultStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for seq := range n {
+			m, err := s.GetMsg(t.Context(), uint64(seq+1))
+			if err != nil {
+				t.Fatalf("message %d: %v", seq, err)
+			}
+			if !bytes.Equal(m.Data, message(seq)) {
+				t.Fatalf("message %d is %q, want %q", seq, m.Data, message(seq))
+			}
+		}
+	}
 }

@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"context"
+	"net"
 
 	"github.com/nats-io/nats.go"
 )
@@ -25,3 +26,9 @@ func (*Node) Status(context.Context) Status { return Status{} }
 
 // Close does nothing.
 func (*Node) Close() {}
+
+// Verify returns nothing.
+func (*Node) Verify(context.Context) []Verification { return nil }
+
+// InProcessConn returns ErrWithout.
+func (*Node) InProcessConn() (net.Conn, error) { return nil, ErrWithout }

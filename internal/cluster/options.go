@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/url"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -96,8 +95,6 @@ const (
 	maxStore = 1 << 50
 	// listenTimeout bounds how long the server takes to listen once JetStream runs.
 	listenTimeout = 10 * time.Second
-	// closeTimeout bounds how long it takes to stop.
-	closeTimeout = 20 * time.Second
 )
 
 // jetStreamConfig is that of options, to start JetStream when the server runs already.
@@ -107,6 +104,3 @@ func (c *Config) jetStreamConfig() *natsserver.JetStreamConfig {
 		SyncAlways: true, SyncInterval: 2 * time.Minute, Strict: true, CompressOK: true,
 	}
 }
-
-// store is the directory of JetStream in a node's.
-func store(dir string) string { return filepath.Join(dir, natsserver.JetStreamStoreDir) }

@@ -7,6 +7,7 @@ type Status struct {
 	Reason  string         `json:"reason,omitempty"` // why it is not ready
 	Leader  string         `json:"leader,omitempty"` // the node that leads the log's stream, "" if none is known
 	Meta    string         `json:"meta,omitempty"`   // the node that leads JetStream's own group
+	Online  int            `json:"online"`           // how many nodes JetStream's leader can give a replica to
 	Members []MemberStatus `json:"members"`          // all nodes, in the order of Config
 }
 
@@ -19,4 +20,11 @@ type MemberStatus struct {
 	Messages  uint64 `json:"messages"`  // how many its replica holds
 	Lag       uint64 `json:"lag"`       // how many fewer that is than the longest replica that answers
 	Problem   string `json:"problem,omitempty"`
+}
+
+// A Verification is what a node found when it read its whole replica.
+type Verification struct {
+	Node     string `json:"node"`
+	Messages uint64 `json:"messages"`
+	Problem  string `json:"problem,omitempty"` // "" if the replica is whole
 }

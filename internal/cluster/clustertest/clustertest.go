@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"tcp-log-server/internal/cluster"
@@ -136,16 +137,27 @@ func (c *Cluster) set(i int, n *cluster.Node) (old *cluster.Node) {
 	return old
 }
 
-// Ready waits until all nodes that run are ready.
+// Ready waits until all nodes that run are ready, and a stream can have replicas on all of them.
 func (c *Cluster) Ready() {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
 	defer cancel()
+	var last *cluster.Node
+	var run int
 	for i, m := range c.Members {
 		if n := c.Node(i); n != nil {
 			if err := n.Ready(ctx); err != nil {
 				c.t.Fatalf("node %s: %v", m.Name, err)
 			}
+			last = n
+			run++
+		}
+	}
+	for len(c.Members) > 1 && last.Status(ctx).Online < run {
+		select {
+		case <-ctx.Done():
+			c.t.Fatalf("after %v, JetStream cannot use all %d nodes that run", Timeout, run)
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
@@ -159,6 +171,40 @@ func (c *Cluster) Conn(i int, opts ...nats.Option) *nats.Conn {
 	}
 	c.t.Cleanup(nc.Close)
 	return nc
+}
+
+// JetStream returns JetStream as a client of a node sees it.
+func (c *Cluster) JetStream(i int) jetstream.JetStream {
+	c.t.Helper()
+	js, err := jetstream.New(c.Conn(i))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return js
+}
+
+// Caught waits until all nodes run and have as many messages as that.
+func (c *Cluster) Caught(messages uint64) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), Timeout)
+	defer cancel()
+	for {
+		status := c.Node(0).Status(ctx)
+		var behind []cluster.MemberStatus
+		for _, m := range status.Members {
+			if !m.Connected || !m.Current || m.Messages < messages || m.Problem != "" {
+				behind = append(behind, m)
+			}
+		}
+		if len(behind) == 0 && status.Ready {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			c.t.Fatalf("after %v, not all nodes have %d messages: %s %+v", Timeout, messages, status.Reason, behind)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // Stop stops a node as a shutdown does.

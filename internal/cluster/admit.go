@@ -1,0 +1,127 @@
+//go:build !nocluster
+
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// admitted returns "" if a node whose replica is empty or damaged may start to fetch another one, and
+// else why not yet. From then on the other nodes' replicas are all there is, so all of them must be
+// whole and have everything that was ever acknowledged:
+//
+//   - what they acknowledged without this node is on all of them, for a majority must have it, or, with
+//     five nodes, on the one that leads;
+//   - what this node had is at most what it noted;
+//   - what they had agreed on with this node is what their leader has, once there is one.
+func (n *Node) admitted(ctx context.Context, v verdict, had count) string {
+	before, reason := n.others(ctx, v, had.Messages)
+	if reason != "" || before == nil {
+		return reason
+	}
+	target := had.Messages
+	for _, r := range before {
+		target = max(target, r.Messages)
+	}
+	for _, was := range before {
+		r, err := n.verify(ctx, was)
+		switch {
+		case err != nil:
+			return fmt.Sprintf("node %s could not verify its replica: %v", was.Node, err)
+		case r.Problem != "":
+			return fmt.Sprintf("node %s has a damaged replica too: %s", was.Node, r.Problem)
+		case r.Verified < target:
+			return fmt.Sprintf("node %s has %d messages, and there were %d", was.Node, r.Verified, target)
+		}
+	}
+	_, reason = n.others(ctx, v, target)
+	return reason
+}
+
+// others asks the other nodes whether they take part, follow one leader, and have the messages up to
+// target. It returns nil, and no reason, if the cluster is new.
+func (n *Node) others(ctx context.Context, v verdict, target uint64) (list []report, reason string) {
+	fresh := v == empty
+	var leader string
+	for i, r := range n.reports(ctx) {
+		name := n.config.Members[i].Name
+		if name == n.config.Name {
+			continue
+		}
+		if r.Node == "" {
+			return nil, fmt.Sprintf("node %s does not answer", name)
+		}
+		fresh = fresh && !r.Log && r.Problem == ""
+		list = append(list, r)
+	}
+	if fresh {
+		return nil, ""
+	}
+	for _, r := range list {
+		switch {
+		case r.Problem != "":
+			return nil, fmt.Sprintf("node %s has a damaged replica too: %s", r.Node, r.Problem)
+		case !r.Taking:
+			return nil, fmt.Sprintf("node %s has no replica either", r.Node)
+		case r.Fetching:
+			return nil, fmt.Sprintf("node %s is still fetching its replica", r.Node)
+		case r.Leader == "" || leader != "" && leader != r.Leader:
+			return nil, "the other nodes do not agree on a leader of the log"
+		case !r.Current || r.Messages < target:
+			return nil, fmt.Sprintf("node %s has not caught up: it has %d messages, want %d", r.Node, r.Messages, target)
+		}
+		leader = r.Leader
+	}
+	return list, ""
+}
+
+// waitToTakePart waits until the other nodes vouch for the log, and then fetches a replica from them.
+func (n *Node) waitToTakePart(v verdict, had count, problem error) error {
+	why := "it has no replica of the log yet"
+	if v == damaged {
+		why = fmt.Sprintf("its replica of the log is damaged (%v)", problem)
+	}
+	var told string
+	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		reason := n.admitted(n.ctx, v, had)
+		if reason == "" {
+			break
+		}
+		n.setReason("the node waits before it takes part, because " + why + ": " + reason)
+		if reason != told && wait > time.Second {
+			told = reason
+			n.log.Warn().Str("waiting_for", reason).Msg("the node does not take part in the cluster yet, because " + why + ", and the other nodes " +
+				"must all have the whole log before it fetches a replica: `cluster verify` shows them")
+		}
+		select {
+		case <-time.After(wait):
+		case <-n.ctx.Done():
+			return n.ctx.Err()
+		}
+	}
+	if v == damaged {
+		n.log.Warn().Err(problem).Str("moved_to", asideDir).Msg("the replica of the log is damaged: the other nodes have the whole log, " +
+			"and the node fetches it from them")
+	}
+	return n.takePart(v, had)
+}
+
+// takePart starts JetStream on the replica, or on an empty one in its place.
+func (n *Node) takePart(v verdict, had count) (err error) {
+	if v == damaged {
+		if err := n.replica.putAside(had); err != nil {
+			return err
+		}
+		had.State = fetching
+	}
+	if err := n.keep(had); err != nil {
+		return err
+	}
+	if err := n.server.EnableJetStream(n.config.jetStreamConfig()); err != nil {
+		return err
+	}
+	n.setTaking()
+	return nil
+}

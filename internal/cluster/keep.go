@@ -1,0 +1,103 @@
+//go:build !nocluster
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+)
+
+// keepEvery is how often a node notes how many messages its replica has for certain.
+const keepEvery = 2 * time.Second
+
+// A keeper follows the node's own replica while the server writes it: it checks what is written, and
+// notes how many messages are on disk. One goroutine uses it.
+type keeper struct {
+	replica *replica
+	scan    *scanner
+	had     count // as it is in the file
+	synced  int   // the newest block whose predecessors are known to be synced
+}
+
+// newKeeper returns a keeper for a replica that has had messages, and notes that a server runs on it.
+func newKeeper(r *replica, had count) (*keeper, error) {
+	k := &keeper{replica: r, scan: r.scanner()}
+	if had.State != fetching {
+		if err := k.scan.atEnd(); err != nil {
+			return nil, err
+		}
+	}
+	k.synced = k.scan.block
+	return k, k.note(count{Messages: had.Messages, State: had.State})
+}
+
+func (k *keeper) note(c count) error {
+	if err := writeJSON(k.replica.countPath(), c); err != nil {
+		return err
+	}
+	k.had = c
+	return nil
+}
+
+// tick checks what has been written since the last call, makes it durable and notes it. A *Damage is
+// final: the replica must not be trusted any more.
+func (k *keeper) tick(ctx context.Context) (restarted bool, err error) {
+	err = k.scan.follow(ctx)
+	if damage := (*Damage)(nil); errors.As(err, &damage) && damage.Gone {
+		// NATS found its replica of no use and fetches another one.
+		restarted = k.scan.last > 0
+		k.scan, k.synced = k.replica.scanner(), 0
+		if err := k.note(count{Messages: k.had.Messages, State: fetching}); err != nil {
+			return restarted, err
+		}
+		err = k.scan.follow(ctx)
+	}
+	if err != nil {
+		return restarted, err
+	}
+	return restarted, k.noteRead(false)
+}
+
+// noteRead syncs and notes what has been read.
+func (k *keeper) noteRead(clean bool) error {
+	now := k.had
+	if k.scan.last >= now.Messages {
+		now = count{Messages: k.scan.last}
+	}
+	now.Clean = clean
+	if clean {
+		list, err := k.scan.blocks()
+		if err != nil {
+			return err
+		}
+		now.Blocks = len(list)
+		for _, block := range list {
+			info, err := os.Stat(k.scan.path(block))
+			if err != nil {
+				return err
+			}
+			now.Bytes += info.Size()
+		}
+	}
+	if now == k.had {
+		return nil
+	}
+	if err := k.scan.sync(k.synced); err != nil {
+		return err
+	}
+	k.synced = k.scan.block
+	return k.note(now)
+}
+
+// end notes how the server left the replica after it has stopped.
+func (k *keeper) end(ctx context.Context) error {
+	if _, err := k.scan.advance(ctx); err != nil {
+		return err
+	}
+	if k.scan.last < k.had.Messages {
+		return nil // it is being fetched: the next start looks at it again
+	}
+	return k.noteRead(true)
+}

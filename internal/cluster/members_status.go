@@ -1,0 +1,40 @@
+//go:build !nocluster
+
+package cluster
+
+import "context"
+
+// Status asks all nodes how they are, and waits two seconds at most for those that do not answer.
+func (n *Node) Status(ctx context.Context) Status {
+	status := Status{Node: n.config.Name, Reason: n.unready()}
+	status.Ready = status.Reason == ""
+	var most uint64
+	reports := n.reports(ctx)
+	for i, r := range reports {
+		most, status.Online = max(most, r.Messages), max(status.Online, r.Online)
+		if r.Node == n.config.Name || status.Leader == "" {
+			status.Leader = r.Leader
+		}
+		if r.Node == n.config.Name || status.Meta == "" {
+			status.Meta = r.Meta
+		}
+		m := MemberStatus{
+			Name: n.config.Members[i].Name, Addr: n.config.Members[i].Addr,
+			Connected: r.Node != "", Current: r.Current, Messages: r.Messages, Problem: r.Problem,
+		}
+		switch {
+		case !m.Connected:
+			m.Problem = "it does not answer"
+		case m.Problem != "":
+		case !r.Taking:
+			m.Problem = "it does not take part in the cluster yet"
+		case r.Fetching:
+			m.Problem = "it is fetching its replica from the others"
+		}
+		status.Members = append(status.Members, m)
+	}
+	for i := range status.Members {
+		status.Members[i].Lag = most - status.Members[i].Messages
+	}
+	return status
+}

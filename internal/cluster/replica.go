@@ -1,0 +1,321 @@
+//go:build !nocluster
+
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"tcp-log-server/segment"
+)
+
+// A replica is what a node has on disk: the stream that holds the log, and the logs of the Raft groups
+// that agree on it. Nothing but the NATS server writes to them while one runs.
+//
+// What NATS does with a damaged block is the reason for this file: it cuts the block at the damage
+// and counts what followed in it as deleted. A node that does so and then leads hands its holes to
+// the others.
+type replica struct {
+	dir    string // the node's
+	stream string
+	alone  bool // the cluster has no other node, and so no Raft log
+}
+
+const (
+	// countFile says how many messages a replica has for certain.
+	countFile = "REPLICA"
+	// asideDir is where a replica goes that is fetched again. The one before is removed.
+	asideDir = "replaced"
+	// admitFile makes the next start take part whatever the others say; see TakePart.
+	admitFile = "TAKE-PART"
+)
+
+// A count says what a replica had when it was written.
+type count struct {
+	Messages uint64 `json:"messages"` // as many are on disk, synced
+	// Clean says that the node has stopped since, in order, and left Blocks files of Bytes in all.
+	Clean  bool  `json:"clean"`
+	Blocks int   `json:"blocks,omitempty"`
+	Bytes  int64 `json:"bytes,omitempty"`
+	// State is moving while the replica is put aside, and then fetching until it has Messages again:
+	// having fewer is no damage meanwhile.
+	State string `json:"state,omitempty"`
+}
+
+const (
+	moving   = "moving"
+	fetching = "fetching"
+)
+
+func (r *replica) countPath() string { return filepath.Join(r.dir, countFile) }
+func (r *replica) root() string      { return filepath.Join(r.dir, natsserver.JetStreamStoreDir) }
+func (r *replica) streams() string   { return filepath.Join(r.root(), "$G", "streams") }
+func (r *replica) groups() string    { return filepath.Join(r.root(), systemAccount, "_js_") }
+
+// messages is the directory of the log's blocks.
+func (r *replica) messages() string { return filepath.Join(r.streams(), r.stream, "msgs") }
+
+// scanner returns one for the log.
+func (r *replica) scanner() *scanner {
+	return &scanner{dir: r.messages(), name: r.stream, log: true}
+}
+
+// A verdict is what a look at a replica comes to, while no server runs on it.
+type verdict int
+
+const (
+	whole   verdict = iota // it may take part
+	empty                  // nothing is there: the disk is new, or the cluster
+	damaged                // it must be fetched again
+)
+
+// check looks at the replica as the last run left it. For damaged, the error says what is wrong; any
+// other error is one of reading. after is what the replica has for certain.
+func (r *replica) check(ctx context.Context) (v verdict, after count, err error) {
+	var had count
+	found, err := readJSON(r.countPath(), &had)
+	if err != nil {
+		return damaged, count{}, err
+	}
+	there, err := exists(r.root())
+	switch {
+	case err != nil:
+		return whole, had, err
+	case !there && had.Messages == 0:
+		return empty, had, nil
+	case had.State == moving:
+		return damaged, had, errors.New("it was being put aside when the last run ended")
+	case !there:
+		return damaged, had, fmt.Errorf("the replica had %d messages, and %s is gone", had.Messages, r.root())
+	case !found:
+		return damaged, had, fmt.Errorf("there is a replica in %s, and no file %s that says what it had", r.root(), r.countPath())
+	}
+	if had.Clean && r.unchanged(had) {
+		return whole, had, nil
+	}
+	return r.checkAll(ctx, had)
+}
+
+// unchanged reports whether the replica looks as a clean stop left it. It reads no block: NATS will not
+// either, and so lose nothing, as long as it believes its own summary.
+func (r *replica) unchanged(had count) bool {
+	s := r.scanner()
+	list, err := s.blocks()
+	if err != nil || len(list) != had.Blocks {
+		return false
+	}
+	var size int64
+	for _, block := range list {
+		info, err := os.Stat(s.path(block))
+		if err != nil {
+			return false
+		}
+		size += info.Size()
+	}
+	if size != had.Bytes {
+		return false
+	}
+	if had.Messages == 0 {
+		return true
+	}
+	sum, ok := readSummary(s.dir, s.name)
+	return ok && sum == summary{messages: had.Messages, first: 1, last: had.Messages}
+}
+
+// checkAll reads all blocks of the log and of the Raft groups.
+func (r *replica) checkAll(ctx context.Context, had count) (verdict, count, error) {
+	if err := r.checkGroups(ctx, had.Clean); err != nil {
+		return verdictOf(err), had, err
+	}
+	s := r.scanner()
+	_, err := s.advance(ctx)
+	if damage := (*Damage)(nil); errors.As(err, &damage) && r.mayCut(s, had) {
+		err = r.cut(s)
+	}
+	if err != nil {
+		return verdictOf(err), had, err
+	}
+	if s.last < had.Messages && had.State != fetching {
+		return damaged, had, fmt.Errorf("the replica has %d messages, and had %d", s.last, had.Messages)
+	}
+	had.Messages = max(had.Messages, s.last)
+	return whole, had, nil
+}
+
+// mayCut reports whether the log may end before the damage at which s stopped. After a crash it
+// may, if all that is certain to be on disk comes before: what follows was not synced, and NATS
+// takes it from the Raft log again. Without a Raft log only the last record may be torn.
+func (r *replica) mayCut(s *scanner, had count) bool {
+	return !had.Clean && s.last >= had.Messages && (!r.alone || s.tornEnd())
+}
+
+// verdictOf is the verdict that an error of a scan means.
+func verdictOf(err error) verdict {
+	if damage := (*Damage)(nil); errors.As(err, &damage) {
+		return damaged
+	}
+	return whole // and the error stops the start
+}
+
+// checkGroups reads the logs of all Raft groups. After a crash the newest record of each may be torn.
+func (r *replica) checkGroups(ctx context.Context, clean bool) error {
+	entries, err := os.ReadDir(r.groups())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		s := scanner{dir: filepath.Join(r.groups(), e.Name(), "msgs"), name: e.Name()}
+		torn, err := s.advance(ctx)
+		if err != nil && (clean || !torn || !s.tornEnd()) {
+			return err
+		}
+	}
+	return err
+}
+
+// tornEnd reports whether the damage that s stopped at is the last record of its block: no whole record
+// follows.
+func (s *scanner) tornEnd() bool {
+	buf, err := os.ReadFile(s.path(s.block))
+	if err != nil {
+		return false
+	}
+	sum := blockSum(s.name, s.block)
+	for off := s.off + 1; off+recordHeader+recordSum <= int64(len(buf)); off++ {
+		if seq, _, what := record(buf[off:], sum); what == "" && seq&^(erasedBit|tombstoneBit) > s.last {
+			return false
+		}
+	}
+	return true
+}
+
+// cut ends the log after the last whole record that s has read. What follows goes to asideDir.
+func (r *replica) cut(s *scanner) error {
+	list, err := s.blocks()
+	if err != nil {
+		return err
+	}
+	aside, err := r.makeAside()
+	if err != nil {
+		return err
+	}
+	for _, block := range list {
+		if block > s.block {
+			if err := segment.Rename(s.path(block), filepath.Join(aside, filepath.Base(s.path(block)))); err != nil {
+				return err
+			}
+		}
+	}
+	content, err := os.ReadFile(s.path(s.block))
+	if err != nil {
+		return err
+	}
+	if err := segment.ReplaceFile(filepath.Join(aside, filepath.Base(s.path(s.block))), content); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(s.dir, "index.db")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := segment.ReplaceFile(s.path(s.block), content[:s.off]); err != nil {
+		return err
+	}
+	return segment.SyncDir(s.dir)
+}
+
+// makeAside makes an empty asideDir.
+func (r *replica) makeAside() (string, error) {
+	aside := filepath.Join(r.dir, asideDir)
+	if err := os.RemoveAll(aside); err != nil {
+		return "", err
+	}
+	return aside, segment.MakeDir(aside)
+}
+
+// putAside moves the replica to asideDir, so that the node fetches it again. What the node has
+// voted for in each Raft group stays: a second vote in one election would be a lie. It may be
+// called again after a crash.
+func (r *replica) putAside(had count) error {
+	if had.State != moving {
+		if _, err := r.makeAside(); err != nil {
+			return err
+		}
+		if err := writeJSON(r.countPath(), count{Messages: had.Messages, State: moving}); err != nil {
+			return err
+		}
+	}
+	aside := filepath.Join(r.dir, asideDir)
+	move := func(path string) error {
+		rel, err := filepath.Rel(r.root(), path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(aside, rel)
+		if there, err := exists(path); !there || err != nil {
+			return err
+		}
+		if err := segment.MakeDir(filepath.Dir(to)); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(to); err != nil { // from a crash: what is newer is less
+			return err
+		}
+		return segment.Rename(path, to)
+	}
+	if err := move(r.streams()); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(r.groups())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		for _, part := range []string{"msgs", "snapshots"} {
+			if err := move(filepath.Join(r.groups(), e.Name(), part)); err != nil {
+				return err
+			}
+		}
+	}
+	return writeJSON(r.countPath(), count{Messages: had.Messages, State: fetching})
+}
+
+// sync makes everything durable that s has read, from the block from on.
+func (s *scanner) sync(from int) error {
+	list, err := s.blocks()
+	if err != nil {
+		return err
+	}
+	for _, block := range list {
+		if block < from || block > s.block {
+			continue
+		}
+		f, err := os.OpenFile(s.path(block), os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return segment.SyncDir(s.dir)
+}
+
+// TakePart makes the next start of the node in dir take part in the cluster although the other nodes do
+// not vouch for the log. If they do not have what was acknowledged, it is lost.
+func TakePart(dir string) error {
+	if there, err := exists(filepath.Join(dir, identityFile)); err != nil || !there {
+		return errors.Join(err, fmt.Errorf("%s is not a node's directory: it has no file %s", dir, identityFile))
+	}
+	return segment.ReplaceFile(filepath.Join(dir, admitFile), []byte(strings.TrimSpace(takePartText)+"\n"))
+}
+
+const takePartText = `The next start of this node takes part in the cluster without asking the other nodes.`
