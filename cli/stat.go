@@ -205,6 +205,8 @@ func printCluster(t table, s daemon.ClusterStat, bytes int64) {
 			state = "offline"
 		case r.Leader:
 			state = "leads"
+		case r.Seen == 0:
+			state = "not heard of since the leader was elected"
 		case !r.Current:
 			state = fmt.Sprintf("behind by %s, heard of %.1f s ago", counted(r.Lag, "message", "messages"), r.Seen)
 		}

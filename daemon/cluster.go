@@ -316,7 +316,7 @@ type NodeReplica struct {
 	Leader  bool    `json:"leader"`
 	Current bool    `json:"current"` // it has everything
 	Lag     uint64  `json:"lag"`     // how many messages it is behind
-	Seen    float64 `json:"seen"`    // s since it was in touch with the leader
+	Seen    float64 `json:"seen"`    // s since the leader last heard of it, 0 if it never has
 	Offline bool    `json:"offline,omitempty"`
 }
 
@@ -332,7 +332,7 @@ func (d *daemon) clusterStat() *ClusterStat {
 		LongestStall: l.Stalled.Round(time.Millisecond).Seconds(), Damaged: l.Damaged,
 	}
 	for _, r := range l.Replicas {
-		answer.Replicas = append(answer.Replicas, NodeReplica{r.Name, r.Leader, r.Current, r.Lag, r.Seen.Round(time.Millisecond).Seconds(), r.Offline})
+		answer.Replicas = append(answer.Replicas, NodeReplica{r.Name, r.Leader, r.Current, r.Lag, r.Seen.Round(time.Microsecond).Seconds(), r.Offline})
 	}
 	return answer
 }

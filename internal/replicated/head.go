@@ -126,7 +126,7 @@ func (l *Log) leaderLast(ctx context.Context) (uint64, error) {
 	if c := info.Cluster; c != nil && len(c.Replicas) > 0 {
 		fresh := 1
 		for _, r := range c.Replicas {
-			if !r.Offline && r.Active < stale {
+			if heardOf(r) {
 				fresh++
 			}
 		}
@@ -136,6 +136,9 @@ func (l *Log) leaderLast(ctx context.Context) (uint64, error) {
 	}
 	return info.State.LastSeq, nil
 }
+
+// heardOf reports whether the leader has heard of a replica within stale. 0 is that it never has.
+func heardOf(r *jetstream.PeerInfo) bool { return !r.Offline && r.Active > 0 && r.Active < stale }
 
 // streamInfo asks the leader about the stream.
 func (l *Log) streamInfo(ctx context.Context) (*jetstream.StreamInfo, error) {
