@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"tcp-log-server/fsck/internal/repair"
 
@@ -82,30 +81,19 @@ func (c *checker) wrongType(path string, mode fs.FileMode, want string) {
 	c.find(Finding{Kind: WrongType, File: path, Message: fmt.Sprintf("is %s, want %s", repair.TypeName(mode), want)})
 }
 
-// stray makes the finding that a file does not belong to the log, unless a daemon has
-// just made it, or removes it before the check ends.
+// stray makes the finding that a file does not belong to the log.
 func (c *checker) stray(path string) {
-	c.later = append(c.later, func() {
-		fi, err := os.Lstat(path)
-		if err != nil || c.young(fi.ModTime()) {
-			return
-		}
+	c.unlessNew(path, func(fi fs.FileInfo) {
 		c.plan.Strays = append(c.plan.Strays, path)
 		c.find(Finding{Kind: StrayFile, File: path, Message: repair.TypeName(fi.Mode()) + " that does not belong to the log"})
 	})
-}
-
-// young reports whether a file was made after the check began, within the precision
-// of clocks: the captured state of the log cannot refer to it.
-func (c *checker) young(modified time.Time) bool {
-	return !c.alone && modified.After(c.started.Add(-time.Second))
 }
 
 // capture captures the segments and the index. It looks at the index before the segments,
 // since records follow entries, and again after them, since a segment goes only
 // when the records of its entries are there.
 func (c *checker) capture() error {
-	before := c.listIndex(false).Last
+	before := c.listIndex().Last
 	store, err := segment.Capture(c.dirs())
 	if errors.Is(err, fs.ErrPermission) {
 		return err // nothing can be told without the segments
@@ -118,23 +106,15 @@ func (c *checker) capture() error {
 		}
 		c.segs = append(c.segs, s)
 	}
-	c.residues(store)
-	c.index = c.listIndex(true)
-	c.index.before = before
-	return nil
-}
-
-// residues makes the findings on what beginning a segment left when it failed,
-// unless a daemon turns out to be beginning one, or to have removed it.
-func (c *checker) residues(store *segment.Store) {
 	for _, f := range store.Residues {
-		c.later = append(c.later, func() {
-			if fi, err := os.Lstat(f.Path); err != nil || c.young(fi.ModTime()) {
-				return
-			}
+		c.unlessNew(f.Path, func(fs.FileInfo) {
 			before, _ := store.Find(f.First)
 			c.plan.Residues = append(c.plan.Residues, f.Path)
 			c.find(Finding{Kind: Residue, File: f.Path, First: f.First, Message: "holds nothing, and " + before.Path + " has its indices: it was begun and never used"})
 		})
 	}
+	c.index = c.listIndex()
+	c.index.report(c)
+	c.index.before = before
+	return nil
 }

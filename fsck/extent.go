@@ -81,7 +81,7 @@ func (c *checker) marks() error {
 func (c *checker) extent() error {
 	if c.foreignIndex {
 		c.index.Close()
-		c.index = c.listIndex(false) // nothing
+		c.index = c.listIndex() // nothing
 	}
 	for _, s := range c.segs {
 		c.judge(s)
@@ -175,33 +175,24 @@ func (c *checker) judge(s *checkedSegment) {
 		c.find(Finding{Kind: Version, File: s.Path, First: s.First, Message: s.HeaderErr.Error()})
 	case s.HeaderOK && s.Header.Store != c.id:
 		s.Readable, s.HeaderOK = false, false
-		c.plan.Rebuild(s.First)
-		c.find(Finding{Kind: Foreign, File: s.Path, First: s.First, Want: c.id.String(), Got: s.Header.Store.String(),
+		c.fault(s, Finding{Kind: Foreign, First: s.First, Want: c.id.String(), Got: s.Header.Store.String(),
 			Message: fmt.Sprintf("segment belongs to store %s, want %s", s.Header.Store, c.id)})
 	case errors.As(s.HeaderErr, &damage), !s.Readable && errors.As(s.Err, &damage):
-		c.plan.Rebuild(s.First)
-		c.find(Finding{Kind: SegmentHeader, File: s.Path, First: s.First, Message: damage.Err.Error()})
+		c.fault(s, Finding{Kind: SegmentHeader, First: s.First, Message: damage.Err.Error()})
 	case !s.Readable:
 		c.plan.Rebuild(s.First)
 		c.unreadable(s.Path, s.First, 0, s.Err)
 	case s.Oversized():
-		c.plan.Rebuild(s.First)
-		c.find(Finding{Kind: SegmentSize, File: s.Path, Offset: segment.MaxSize, First: s.First,
+		c.fault(s, Finding{Kind: SegmentSize, Offset: segment.MaxSize, First: s.First,
 			Message: fmt.Sprintf("has %d bytes, want at most %d: offsets in a segment have 32 bits", s.Size, int64(segment.MaxSize))})
 	case s.Next == 0 && s.Walked.Torn > 0 && s.Walked.Unwritten && c.index.before <= s.Last && s.Err == nil:
 		c.torn(s, s.Walked)
 	}
 }
 
-// torn makes the finding of bytes after the last batch, unless the file has changed by
-// the end of the check: then a daemon was writing them.
+// torn makes the finding of bytes after the last batch.
 func (c *checker) torn(s *checkedSegment, w segment.Walked) {
-	size, mtime := s.Size, s.Modified
-	c.later = append(c.later, func() {
-		fi, err := os.Stat(s.Path)
-		if err != nil || fi.Size() != size || !fi.ModTime().Equal(mtime) {
-			return
-		}
+	c.unlessChanged(s.Path, s.Size, s.Modified, func() {
 		c.plan.Tails[s.Path] = w.End
 		c.find(Finding{Kind: TornTail, File: s.Path, Offset: w.End, First: w.Last + 1,
 			Message: fmt.Sprintf("%d bytes of what looks like a write that was cut short before it was acknowledged: %v", w.Torn, w.Why)})

@@ -15,18 +15,16 @@ const (
 // Kind names what a finding is about. docs/FSCK.md has a section on each.
 type Kind string
 
-// Files and directories as such.
 const (
+	// Files and directories as such.
 	Unreadable Kind = "unreadable"
 	WrongType  Kind = "wrong-type"
 	Foreign    Kind = "foreign"
 	Version    Kind = "version"
 	StrayFile  Kind = "stray-file"
 	NoMark     Kind = "mark-missing"
-)
 
-// Segments.
-const (
+	// Segments.
 	SegmentHeader  Kind = "segment-header"
 	SegmentSize    Kind = "segment-size"
 	SegmentGap     Kind = "segment-gap"
@@ -39,10 +37,8 @@ const (
 	Settled        Kind = "segment-settled"
 	Leftover       Kind = "segment-leftover"
 	Residue        Kind = "segment-residue"
-)
 
-// The index.
-const (
+	// The index.
 	IndexFile      Kind = "index-file"
 	IndexShort     Kind = "index-short"
 	IndexAhead     Kind = "index-ahead"
@@ -50,16 +46,12 @@ const (
 	IndexTorn      Kind = "index-torn"
 	RecordDamaged  Kind = "record-damaged"
 	RecordMismatch Kind = "record-mismatch"
-)
 
-// The lookup tables, which are derived from the log.
-const (
+	// The lookup tables, which are derived from the log.
 	LookupStale   Kind = "lookup-stale"
 	LookupDamaged Kind = "lookup-damaged"
-)
 
-// Entries and blobs.
-const (
+	// Entries and blobs.
 	BlobMissing  Kind = "blob-missing"
 	BlobDamaged  Kind = "blob-damaged"
 	BlobTorn     Kind = "blob-torn"
@@ -69,21 +61,23 @@ const (
 	EntryLost    Kind = "entry-lost"
 )
 
-// Kinds are all kinds of findings, in the order in which docs/FSCK.md has them.
+// Kinds are all kinds of findings, errors and then hints, in the order in which docs/FSCK.md has them.
 func Kinds() []Kind {
 	return []Kind{
 		Unreadable, WrongType, Foreign, Version,
 		SegmentHeader, SegmentSize, SegmentGap, SegmentOverlap, SegmentChain, SegmentTable, BatchDamaged,
 		IndexFile, IndexShort, IndexAhead, RecordDamaged, RecordMismatch,
 		BlobMissing, BlobDamaged, NotCanonical, LookupStale,
-		StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobTorn, BlobAbsent, BlobOrphan, LookupDamaged, EntryLost,
+
+		StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn,
+		BlobTorn, BlobAbsent, BlobOrphan, LookupDamaged, EntryLost,
 	}
 }
 
 // Severity is how bad findings of the kind are.
 func (k Kind) Severity() Severity {
-	hints := []Kind{StrayFile, NoMark, TornTail, Unsealed, Settled, Leftover, Residue, IndexLag, IndexTorn, BlobTorn, BlobAbsent, BlobOrphan, LookupDamaged, EntryLost}
-	if slices.Contains(hints, k) {
+	kinds := Kinds()
+	if slices.Contains(kinds[slices.Index(kinds, StrayFile):], k) {
 		return Hint
 	}
 	return Error

@@ -64,14 +64,8 @@ var ErrBeyond = errors.New("is beyond the head of the log")
 
 // validate checks the options and fills in defaults.
 func (o Options) validate() (Options, error) {
-	if o.WAL == "" {
-		o.WAL = filepath.Join(o.Data, "wal")
-	}
-	if o.BlobStore != nil {
-		o.Blobs = segment.Memory // there is no directory
-	} else if o.Blobs == "" {
-		o.Blobs = filepath.Join(o.Data, "blobs")
-	}
+	dirs := o.dirs().WithDefaults()
+	o.WAL, o.Blobs = dirs.WAL, dirs.Blobs
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -86,12 +80,7 @@ func (o Options) validate() (Options, error) {
 		return o, fmt.Errorf("%s is not a directory", o.Data)
 	}
 	for _, dir := range []string{segmentDir(o.Data), o.WAL, o.Blobs} {
-		if dir == segment.Memory {
-			continue
-		}
-		if _, err := os.Lstat(dir); err == nil {
-			return o, nil
-		} else if !gone(err) {
+		if _, err := os.Lstat(dir); dir != segment.Memory && !gone(err) {
 			return o, err
 		}
 	}
@@ -105,14 +94,13 @@ func (o Options) dirsExist() error {
 		if dir.path == "" || dir.path == segment.Memory || filepath.Clean(dir.path) == filepath.Join(o.Data, dir.usual) {
 			continue
 		}
-		if _, err := os.Lstat(dir.path); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(dir.path); gone(err) {
 			return fmt.Errorf("the directory of the %s: %w: is the name right, and the disk mounted?", dir.what, err)
 		}
 	}
 	return nil
 }
 
-// dirs are the directories of options that have their defaults.
 func (o Options) dirs() segment.Dirs {
 	return segment.Dirs{Data: o.Data, WAL: o.WAL, Blobs: o.Blobs, BlobStore: o.BlobStore}
 }
@@ -140,12 +128,6 @@ func check(ctx context.Context, options Options) (Summary, *repair.Plan, error) 
 	if err := c.run(); err != nil {
 		return Summary{}, nil, err
 	}
-	c.sum.Seconds = time.Since(c.started).Seconds()
-	p := c.plan
-	p.Store, p.StoreKnown, p.First, p.Head, p.Index, p.BlobFiles = c.id, c.idKnown, c.first, c.head, c.index.Index, c.sum.Blobs
-	for _, s := range c.segs {
-		p.Segments = append(p.Segments, s.Segment)
-	}
 	return c.sum, c.plan, nil
 }
 
@@ -156,8 +138,11 @@ type checker struct {
 	store   segment.BlobStore // the blobs, nil if there are none
 	started time.Time
 
-	mu   sync.Mutex // for what several goroutines write: sum, plan, progress
-	sum  Summary
+	mu       sync.Mutex // for findings, progress and when to tell it next, which several goroutines make
+	sum      Summary
+	progress Progress
+	due      time.Time
+
 	plan *repair.Plan
 
 	id      segment.StoreID // of the store
@@ -177,8 +162,6 @@ type checker struct {
 
 	partial bool     // the digest lacks an entry
 	later   []func() // findings to make at the end, unless a running daemon has removed the cause
-
-	progress progress
 }
 
 // run is the check.
@@ -212,14 +195,13 @@ func (c *checker) run() error {
 	c.settledSegments()
 	c.absentBlobs(blobs)
 	c.finish()
-	if err := blobs.away; err != nil {
-		return err
-	}
-	return c.ctx.Err()
+	return blobs.failed()
 }
 
-// finish fills in the summary.
+// finish fills in the summary and the plan.
 func (c *checker) finish() {
+	p := c.plan
+	p.Store, p.StoreKnown, p.First, p.Head, p.Index, p.BlobFiles = c.id, c.idKnown, c.first, c.head, c.index.Index, c.sum.Blobs
 	if c.idKnown {
 		c.sum.Store = c.id.String()
 	}
@@ -230,9 +212,11 @@ func (c *checker) finish() {
 	c.sum.Segments = len(c.segs)
 	c.sum.Indexed = c.index.Last
 	for _, s := range c.segs {
+		p.Segments = append(p.Segments, s.Segment)
 		c.sum.Bytes += s.Size
 	}
 	c.sum.Bytes += c.index.bytes
+	c.sum.Seconds = time.Since(c.started).Seconds()
 }
 
 // find makes a finding, which has a file, a kind and a message at least.
@@ -253,11 +237,41 @@ func (c *checker) unreadable(path string, first, last uint64, err error) {
 	c.find(Finding{Kind: Unreadable, File: path, First: first, Last: last, Message: fmt.Sprintf("cannot be read: %v", err)})
 }
 
-// progress is when to call OnProgress next, and with what.
-type progress struct {
-	Progress
-	next time.Time
+// fault makes a finding on a segment, which is to be written again.
+func (c *checker) fault(s *checkedSegment, f Finding) {
+	c.plan.Rebuild(s.First)
+	f.File = s.Path
+	c.find(f)
 }
+
+// unlessNew calls find at the end of the check if the file at path is still there then, and
+// was made before the check began: a daemon may just have made it.
+func (c *checker) unlessNew(path string, find func(fs.FileInfo)) {
+	c.later = append(c.later, func() {
+		if fi, err := os.Lstat(path); err == nil && !c.young(fi.ModTime()) {
+			find(fi)
+		}
+	})
+}
+
+// unlessChanged calls find at the end of the check if the file at path is still as large and,
+// unless modified is zero, as old: a daemon may be writing to it.
+func (c *checker) unlessChanged(path string, size int64, modified time.Time, find func()) {
+	c.later = append(c.later, func() {
+		if fi, err := os.Stat(path); err == nil && fi.Size() == size && (modified.IsZero() || modified.Equal(fi.ModTime())) {
+			find()
+		}
+	})
+}
+
+// young reports whether a file was made after the check began, within the precision
+// of clocks: the captured state of the log cannot refer to it.
+func (c *checker) young(modified time.Time) bool {
+	return !c.alone && modified.After(c.started.Add(-time.Second))
+}
+
+// gone reports whether the error is that of a file that is not there.
+func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // advance counts n more files or bytes of the phase.
 func (c *checker) advance(phase string, n, total int64) {
@@ -268,12 +282,11 @@ func (c *checker) advance(phase string, n, total int64) {
 	defer c.mu.Unlock()
 	p := &c.progress
 	if p.Phase != phase {
-		p.Progress = Progress{Phase: phase, Total: total}
-		p.next = time.Time{}
+		*p, c.due = Progress{Phase: phase, Total: total}, time.Time{}
 	}
 	p.Done += n
-	if now := time.Now(); now.After(p.next) || p.Done == p.Total {
-		p.next = now.Add(100 * time.Millisecond)
-		c.OnProgress(p.Progress)
+	if now := time.Now(); now.After(c.due) || p.Done == p.Total {
+		c.due = now.Add(100 * time.Millisecond)
+		c.OnProgress(*p)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"tcp-log-server/fsck/internal/repair"
 
@@ -21,73 +22,64 @@ type records struct {
 	before     uint64 // the last record that checks out, before the segments were looked at
 	bytes      int64
 	tail       segment.RecordFile // the file with the last record, or the last one
-	torn       int64              // bytes after the last record
 	unreadable map[uint64]error   // files that cannot be read, by first index: why
+
+	err       error                // why the directory cannot be read
+	misplaced []segment.RecordFile // files that begin with a record that no file begins with
+	strays    []string             // names of what else lies in the directory
 }
 
-// listIndex lists the files of the index and finds its last record. It makes
-// findings if report is set.
-func (c *checker) listIndex(report bool) *records {
+// listIndex lists the files of the index and finds its last record.
+func (c *checker) listIndex() *records {
 	r := &records{Index: repair.NewIndex(), dir: c.WAL, unreadable: map[uint64]error{}}
 	if c.WAL == segment.Memory || c.foreignIndex {
 		return r
 	}
 	files, strays, err := segment.ListRecordFiles(c.WAL)
-	if err != nil {
-		if report {
-			c.unreadable(c.WAL, 0, 0, err)
-		}
+	if r.strays, r.err = strays, err; err != nil {
 		return r
 	}
 	for _, f := range files {
-		if _, first, off := segment.RecordPath(c.WAL, f.First); off != 0 || first != f.First {
-			if report {
-				c.plan.Strays = append(c.plan.Strays, f.Path)
-				c.find(Finding{Kind: IndexFile, File: f.Path, First: f.First, Message: fmt.Sprintf("no file of the index begins at %d", f.First)})
-			}
+		if repair.FileOf(f.First) != f.First {
+			r.misplaced = append(r.misplaced, f)
 			continue
 		}
 		r.Files[f.First] = f
 		r.bytes += f.Size
 		r.tail = f
 	}
-	firsts := slices.Sorted(maps.Keys(r.Files))
-	for i := len(firsts) - 1; i >= 0; i-- {
+	for _, first := range slices.Backward(slices.Sorted(maps.Keys(r.Files))) {
 		var err error
 		if r.Last == 0 {
-			r.Last, err = r.Files[firsts[i]].LastRecord()
+			r.Last, err = r.Files[first].LastRecord()
 		} else {
-			err = r.Files[firsts[i]].Readable() // bad sectors are found record by record
+			err = r.Files[first].Readable() // bad sectors are found record by record
 		}
 		if err != nil && !gone(err) {
-			r.unreadable[firsts[i]] = err
+			r.unreadable[first] = err
 		}
-	}
-	if report {
-		r.reportUnreadable(c)
 	}
 	if r.Last > 0 {
 		r.tail = r.Files[repair.FileOf(r.Last)]
 	}
 	r.Open(c.WAL)
-	if !report {
-		return r
-	}
-	for _, name := range strays {
-		if name != segment.LostFound {
-			c.strayRecord(filepath.Join(c.WAL, name))
-		}
-	}
 	return r
 }
 
-// reportUnreadable makes the findings on files of the index that cannot be read. What a
-// file holds that is closed to this user is there: nothing is made in its place.
-func (r *records) reportUnreadable(c *checker) {
+// report makes the findings on files of the index that cannot be read, and on what does not
+// belong there.
+func (r *records) report(c *checker) {
+	if r.err != nil {
+		c.unreadable(c.WAL, 0, 0, r.err)
+	}
+	for _, f := range r.misplaced {
+		c.plan.Strays = append(c.plan.Strays, f.Path)
+		c.find(Finding{Kind: IndexFile, File: f.Path, First: f.First, Message: fmt.Sprintf("no file of the index begins at %d", f.First)})
+	}
 	for _, first := range slices.Sorted(maps.Keys(r.unreadable)) {
 		path, err := r.Files[first].Path, r.unreadable[first]
 		if errors.Is(err, fs.ErrPermission) {
-			c.plan.Manual = append(c.plan.Manual, path)
+			c.plan.Manual = append(c.plan.Manual, path) // what it holds is there: nothing is made in its place
 		} else {
 			c.plan.Records[first] = true
 		}
@@ -97,38 +89,33 @@ func (r *records) reportUnreadable(c *checker) {
 		}
 		c.unreadable(path, first, last, err)
 	}
-}
-
-// unreadableEnd reports whether the end of the index is not known, since a file after
-// the last record that could be read cannot be.
-func (r *records) unreadableEnd() (path string, ok bool) {
-	for first := range r.unreadable {
-		if first > r.Last {
-			return r.Files[first].Path, true
+	for _, name := range r.strays {
+		path := filepath.Join(c.WAL, name)
+		fi, err := os.Lstat(path)
+		switch {
+		case name == segment.LostFound:
+		case err == nil && segment.IsMark(name):
+			c.wrongType(path, fi.Mode(), "a directory")
+		case err == nil && !fi.Mode().IsRegular() && len(name) == 20:
+			c.wrongType(path, fi.Mode(), "a file")
+		case len(name) > 20 && (name[20:] == ".START" || name[20:] == ".END"):
+			c.plan.Strays = append(c.plan.Strays, path)
+			c.find(Finding{Kind: IndexFile, File: path, Message: "is a file that the library of the index takes for an order to delete files"})
+		default:
+			c.stray(path)
 		}
 	}
-	return "", false
 }
 
-// strayRecord makes the finding on a file in the directory of the index that does not
-// belong there.
-// A directory or link in place of a file of records is an error.
-func (c *checker) strayRecord(path string) {
-	fi, err := os.Lstat(path)
-	if err == nil && segment.IsMark(filepath.Base(path)) {
-		c.wrongType(path, fi.Mode(), "a directory")
-		return
+// unreadableEnd is a file that cannot be read after the last record that could be: the end of the
+// index is not known then.
+func (r *records) unreadableEnd() string {
+	for first := range r.unreadable {
+		if first > r.Last {
+			return r.Files[first].Path
+		}
 	}
-	if err == nil && !fi.Mode().IsRegular() && len(filepath.Base(path)) == 20 {
-		c.wrongType(path, fi.Mode(), "a file")
-		return
-	}
-	if name := filepath.Base(path); len(name) > 20 && (name[20:] == ".START" || name[20:] == ".END") {
-		c.plan.Strays = append(c.plan.Strays, path)
-		c.find(Finding{Kind: IndexFile, File: path, Message: "is a file that the library of the index takes for an order to delete files"})
-		return
-	}
-	c.stray(path)
+	return ""
 }
 
 // judge makes the findings on the files of the index: each but the last must be
@@ -141,7 +128,7 @@ func (r *records) judge(c *checker) {
 		return
 	}
 	next := uint64(1)
-	full := int64(segment.RecordsPerFile) * (segment.RecordSize + 1)
+	const full = int64(segment.RecordFileSize)
 	for _, first := range slices.Sorted(maps.Keys(r.Files)) {
 		f := r.Files[first]
 		if first > next && first <= r.Last {
@@ -167,44 +154,32 @@ func (r *records) judge(c *checker) {
 				Message: fmt.Sprintf("has %d bytes, want %d", f.Size, full)})
 		}
 	}
-	path, unreadable := r.unreadableEnd()
+	unreadable := r.unreadableEnd()
 	if need := c.first - 1; r.Last < need {
 		c.plan.Short = need
 		message := fmt.Sprintf("the index ends at %d, and the first segment begins at %d: the records of the entries between are missing", r.Last, c.first)
-		if unreadable {
-			message = fmt.Sprintf("the records of entries that no segment holds cannot be read: %s", path)
+		if unreadable != "" {
+			message = "the records of entries that no segment holds cannot be read: " + unreadable
 		}
 		c.find(Finding{Kind: IndexShort, File: r.dir, First: r.Last + 1, Last: need, Message: message})
-	} else if r.Last < c.head && !unreadable {
+	} else if r.Last < c.head && unreadable == "" {
 		c.plan.Lag = true
 		c.find(Finding{Kind: IndexLag, File: r.dir, First: r.Last + 1, Last: c.head,
 			Message: fmt.Sprintf("the index ends at %d, the log at %d: the server adds the records from the segments", r.Last, c.head)})
 	}
-	if f := r.tail; f.Path != "" && r.unreadable[f.First] == nil {
-		r.tornTail(c, f)
-	}
-}
-
-// tornTail makes the finding of bytes after the last record, unless it turns
-// out at the end that a daemon was writing them.
-func (r *records) tornTail(c *checker, f segment.RecordFile) {
-	whole := int64(0)
-	if r.Last >= f.First {
-		whole = int64(r.Last-f.First+1) * (segment.RecordSize + 1)
-	}
-	r.torn = f.Size - whole
-	if r.torn <= 0 || whole == segment.RecordsPerFile*(segment.RecordSize+1) {
+	f := r.tail
+	if f.Path == "" || r.unreadable[f.First] != nil {
 		return
 	}
-	c.later = append(c.later, func() {
-		if fi, err := os.Stat(f.Path); err != nil || fi.Size() != f.Size {
-			return
-		}
-		c.plan.Records[f.First] = true
-		c.find(Finding{Kind: IndexTorn, File: f.Path, Offset: whole, First: max(r.Last+1, f.First),
-			Message: fmt.Sprintf("%d bytes after the last whole record: the server cuts them off", r.torn)})
-	})
+	whole := int64(0)
+	if r.Last >= f.First {
+		whole = int64(r.Last-f.First+1) * (full / segment.RecordsPerFile)
+	}
+	if torn := f.Size - whole; torn > 0 && whole < full {
+		c.unlessChanged(f.Path, f.Size, time.Time{}, func() {
+			c.plan.Records[f.First] = true
+			c.find(Finding{Kind: IndexTorn, File: f.Path, Offset: whole, First: max(r.Last+1, f.First),
+				Message: fmt.Sprintf("%d bytes after the last whole record: the server cuts them off", torn)})
+		})
+	}
 }
-
-// gone reports whether the error is that of a file that is not there.
-func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) }

@@ -14,49 +14,41 @@ import (
 // goes through it.
 type lookups struct {
 	dir    string
-	files  []lookup.File
-	infos  []os.FileInfo  // of the files; nil for one that is not there any more
-	tables []checkedTable // of the files, in their order
+	tables []checkedTable // in the order of their files
 	at     int            // the table that the walk has come to
 }
 
-// checkedTable is a table that was opened, or why it is not used.
+// checkedTable is a table, opened or not.
 type checkedTable struct {
 	lookup.File
+	info  os.FileInfo     // as it was listed, nil if it was gone already
 	check *lookup.Checker // nil with err
-	err   error
+	err   error           // why it is not used
 }
 
 // listTables lists the tables, before the log is captured: so none that a running daemon
 // makes goes beyond that.
-func (c *checker) listTables() (err error) {
+func (c *checker) listTables() error {
 	l := &c.lookups
-	l.dir = segment.Dirs{Data: c.Data}.Lookup()
+	l.dir = c.dirs().Lookup()
 	files, others, err := lookup.List(l.dir)
-	if err != nil {
-		if !c.plan.IsWrong(l.dir) {
-			c.unreadable(l.dir, 0, 0, err)
-		}
-		return nil
+	if err != nil && !c.plan.IsWrong(l.dir) {
+		c.unreadable(l.dir, 0, 0, err)
 	}
-	l.files, l.infos = files, stat(files)
+	for _, f := range files {
+		info, _ := os.Lstat(f.Path)
+		l.tables = append(l.tables, checkedTable{File: f, info: info})
+	}
 	for _, path := range others {
 		c.stray(path)
 	}
 	return nil
 }
 
-func stat(files []lookup.File) (infos []os.FileInfo) {
-	for _, f := range files {
-		fi, _ := os.Lstat(f.Path)
-		infos = append(infos, fi)
-	}
-	return infos
-}
-
-// same reports whether a and b are of one file, which has not changed.
-func same(a, b os.FileInfo) bool {
-	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+// same reports whether the table is the file f, which has not changed.
+func (t checkedTable) same(f lookup.File) bool {
+	now, err := os.Lstat(f.Path)
+	return err == nil && t.info != nil && t.File == f && os.SameFile(t.info, now) && t.info.ModTime().Equal(now.ModTime()) && t.info.Size() == now.Size()
 }
 
 // openTables opens the tables, and reads them unless the check is quick.
@@ -64,28 +56,26 @@ func (c *checker) openTables() error {
 	if !c.idKnown {
 		return nil
 	}
-	l := &c.lookups
 	through, reach := uint64(0), uint64(0) // of the whole tables, and of all
-	for _, f := range l.files {
+	for i := range c.lookups.tables {
 		if c.ctx.Err() != nil {
-			break
+			return c.ctx.Err()
 		}
-		t := checkedTable{File: f}
+		t := &c.lookups.tables[i]
 		before := through
-		if f.First > through+1 && f.First <= reach+1 {
-			before = f.First - 1 // said of the table before it
+		if t.First > through+1 && t.First <= reach+1 {
+			before = t.First - 1 // said of the table before it
 		}
-		if t.err = f.Follows(before); t.err == nil {
-			t.check, t.err = c.openTable(f)
-			reach = max(reach, f.Last)
+		if t.err = t.Follows(before); t.err == nil {
+			t.check, t.err = c.openTable(t.File)
+			reach = max(reach, t.Last)
 		}
 		if t.err == nil {
-			through = f.Last
+			through = t.Last
 		}
-		l.tables = append(l.tables, t)
 	}
 	c.later = append(c.later, c.judgeTables)
-	return c.ctx.Err()
+	return nil
 }
 
 func (c *checker) openTable(f lookup.File) (*lookup.Checker, error) {
@@ -128,7 +118,7 @@ func (l *lookups) close() {
 // the tables meanwhile, nothing can be said of those that were.
 func (c *checker) judgeTables() {
 	l := &c.lookups
-	if now, _, err := lookup.List(l.dir); err != nil || !slices.Equal(now, l.files) || !slices.EqualFunc(stat(now), l.infos, same) {
+	if now, _, err := lookup.List(l.dir); err != nil || !slices.EqualFunc(l.tables, now, checkedTable.same) {
 		return
 	}
 	through := uint64(0)

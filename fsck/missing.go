@@ -24,13 +24,10 @@ func (w *walker) missing(hash segment.Hash) {
 	case w.blobs.exists == [256]bool{}:
 		w.extend(Finding{Kind: BlobMissing, File: place, First: w.next, Last: w.next, Message: "there are no blobs, and no segment holds the entries"})
 	case !w.blobs.exists[hash[0]]:
-		g := w.shards[shard]
-		if g == nil {
-			g = &shardGroup{first: w.next, which: repair.Ranges{Max: shardRanges}}
-			w.shards[shard] = g
+		if w.shards[shard] == nil {
+			w.shards[shard] = &group{}
 		}
-		g.add(w.next)
-		if g.which.Full() {
+		if w.shards[shard].add(w.next) {
 			w.flushShard(shard)
 		}
 	default:
@@ -39,18 +36,20 @@ func (w *walker) missing(hash segment.Hash) {
 	w.plan.AddBlob(repair.Blob{Hash: hash, Index: w.next, Needed: true})
 }
 
-// shardGroup is the entries whose blobs were in one directory, which is missing.
-type shardGroup struct {
+// group is entries without blobs that one finding names.
+type group struct {
 	first, last, count uint64
 	which              repair.Ranges
 }
 
-// shardRanges is how many ranges of entries one finding names.
-const shardRanges = 512
-
-func (g *shardGroup) add(index uint64) {
+// add adds an entry, and reports whether there is no room for another.
+func (g *group) add(index uint64) (full bool) {
+	if g.count == 0 {
+		g.first, g.which.Max = index, 512
+	}
 	g.last, g.count = index, g.count+1
 	g.which.Add(index, index)
+	return g.which.Full()
 }
 
 // flushShard makes the finding on the group of a directory.
@@ -105,13 +104,11 @@ func (c *checker) absentBlobs(blobs *blobSet) {
 // absentOf makes the findings on the segment's entries through last that have no
 // blob.
 func (c *checker) absentOf(blobs *blobSet, s *checkedSegment, last uint64) {
-	group := shardGroup{which: repair.Ranges{Max: shardRanges}}
+	var g group
 	flush := func() {
-		if group.count > 0 {
-			c.find(Finding{Kind: BlobAbsent, File: s.Path, First: group.first, Last: group.last,
-				Message: fmt.Sprintf("%d entries have no blob, and later ones have: the segment stays for them; %s", group.count, group.which)})
-		}
-		group = shardGroup{which: repair.Ranges{Max: shardRanges}}
+		c.find(Finding{Kind: BlobAbsent, File: s.Path, First: g.first, Last: g.last,
+			Message: fmt.Sprintf("%d entries have no blob, and later ones have: the segment stays for them; %s", g.count, g.which)})
+		g = group{}
 	}
 	for index := s.absent; index <= last; index++ {
 		rec, err := c.index.At(index)
@@ -125,14 +122,12 @@ func (c *checker) absentOf(blobs *blobSet, s *checkedSegment, last uint64) {
 		} else if _, err := os.Lstat(c.blobPath(rec.Hash)); !gone(err) {
 			continue
 		}
-		if group.count == 0 {
-			group.first = index
-		}
-		group.add(index)
 		c.plan.AddBlob(repair.Blob{Hash: rec.Hash, Index: index})
-		if group.which.Full() {
+		if g.add(index) {
 			flush()
 		}
 	}
-	flush()
+	if g.count > 0 {
+		flush()
+	}
 }

@@ -94,9 +94,9 @@ func (p *Printer) Summary(s Summary) {
 	p.line("entries   %d, of them %d damaged, %d lost", s.Entries, s.Damaged, s.Lost)
 	p.line("blobs     %d", s.Blobs)
 	p.line("segments  %d, from index %d", s.Segments, s.First)
-	p.line("index     %s", count(int64(s.Indexed), "record"))
+	p.line("index     %s", count(s.Indexed, "record", "records"))
 	if s.Archived > 0 {
-		p.line("archive   %s are in the archive at %s only and have not been checked here: `tcp-log-server fsck %s` checks them", entries(s.Archived), s.Archive, shellWord(s.Archive))
+		p.line("archive   %s are in the archive at %s only and have not been checked here: `tcp-log-server fsck %s` checks them", count(s.Archived, "entry", "entries"), s.Archive, shellWord(s.Archive))
 	}
 	p.line("bytes     %d (%s)", s.Bytes, printable.Bytes(s.Bytes))
 	p.line("head      %d", s.Entries)
@@ -118,9 +118,9 @@ func (p *Printer) Summary(s Summary) {
 	p.line("time      %v", time.Duration(s.Seconds*float64(time.Second)).Round(time.Millisecond))
 	switch {
 	case s.Errors > 0:
-		p.line("%s, %s: the log is damaged", count(s.Errors, "error"), count(s.Hints, "hint"))
+		p.line("%s, %s: the log is damaged", count(s.Errors, "error", "errors"), count(s.Hints, "hint", "hints"))
 	case s.Hints > 0:
-		p.line("%s: the log is whole", count(s.Hints, "hint"))
+		p.line("%s: the log is whole", count(s.Hints, "hint", "hints"))
 	default:
 		p.line("the log is whole")
 	}
@@ -135,15 +135,16 @@ func (p *Printer) Outcome(o Outcome) {
 	if o.Parted > 0 {
 		p.line("from index %d on the other copy holds another log: only entries that hashes prove were taken from there", o.Parted)
 	}
+	steps, given := count(o.Steps, "step", "steps"), count(o.GivenUp, "entry", "entries")
 	switch {
 	case o.DryRun && o.GivenUp > 0:
-		p.line("nothing has been changed: %s to be made, and %s would be given up after index %d", count(int64(o.Steps), "step"), entries(o.GivenUp), o.Head)
+		p.line("nothing has been changed: %s to be made, and %s would be given up after index %d", steps, given, o.Head)
 	case o.DryRun:
-		p.line("nothing has been changed: %s to be made", count(int64(o.Steps), "step"))
+		p.line("nothing has been changed: %s to be made", steps)
 	case o.GivenUp > 0:
-		p.line("%s made; %s given up after index %d: the index had their records, but they had no content", count(int64(o.Steps), "step"), entries(o.GivenUp), o.Head)
+		p.line("%s made; %s given up after index %d: the index had their records, but they had no content", steps, given, o.Head)
 	default:
-		p.line("%s made; 0 entries given up", count(int64(o.Steps), "step"))
+		p.line("%s made; 0 entries given up", steps)
 	}
 }
 
@@ -179,16 +180,10 @@ func (p *Printer) Note(format string, args ...any) {
 	}
 }
 
-func entries(n uint64) string {
+// count is n things in words.
+func count[N int | int64 | uint64](n N, one, many string) string {
 	if n == 1 {
-		return "1 entry"
+		return "1 " + one
 	}
-	return fmt.Sprintf("%d entries", n)
-}
-
-func count(n int64, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %s", n, many)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"sort"
+	"time"
 
 	"tcp-log-server/segment"
 )
@@ -30,8 +31,7 @@ func (p *pipeline) segment(s *checkedSegment, before chainEnd) chainEnd {
 		p.c.plan.Manual = append(p.c.plan.Manual, s.Path)
 	}
 	if before.known && s.HeaderOK && s.Header.Prev != before.sum {
-		p.c.plan.Rebuild(s.First)
-		p.c.find(Finding{Kind: SegmentChain, File: s.Path, First: s.First, Want: hex32(before.sum), Got: hex32(s.Header.Prev),
+		p.c.fault(s, Finding{Kind: SegmentChain, First: s.First, Want: hex32(before.sum), Got: hex32(s.Header.Prev),
 			Message: fmt.Sprintf("follows checksum %08x, want %08x: that of %s", s.Header.Prev, before.sum, before.path)})
 	}
 	// should is where the segment should end, as far as others know.
@@ -51,7 +51,8 @@ func (p *pipeline) segment(s *checkedSegment, before chainEnd) chainEnd {
 		// Removed since the start: its entries are in blobs now.
 		return p.inPlaceOf(s, should, stretch{missing: true})
 	case err != nil:
-		p.unreadable(s, s.First, should, err)
+		p.c.plan.Rebuild(s.First)
+		p.c.unreadable(s.Path, s.First, should, err)
 		return p.inPlaceOf(s, should, stretch{damage: err})
 	}
 	defer f.Close()
@@ -94,8 +95,7 @@ func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) chainEn
 	found := &batchList{}
 	w, err := segment.Walk(f, s.First, s.HeaderSum, s.HeaderOK, limit, func(piece segment.Piece) error {
 		if piece.Fault != nil {
-			p.c.plan.Rebuild(s.First)
-			p.c.find(Finding{Kind: SegmentChain, File: s.Path, Offset: piece.Offset, First: piece.First, Last: piece.Last, Message: piece.Fault.Error()})
+			p.c.fault(s, Finding{Kind: SegmentChain, Offset: piece.Offset, First: piece.First, Last: piece.Last, Message: piece.Fault.Error()})
 		}
 		found.add(s, piece)
 		p.add(s, stretch{
@@ -108,7 +108,8 @@ func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) chainEn
 		return chainEnd{}
 	}
 	if err != nil {
-		p.unreadable(s, w.Last+1, should, err)
+		p.c.plan.Rebuild(s.First)
+		p.c.unreadable(s.Path, w.Last+1, should, err)
 		w.Why = err
 	}
 	s.Last = w.Last
@@ -183,31 +184,13 @@ func (p *pipeline) unsealed(s *checkedSegment, bad error, w segment.Walked) {
 	case bad != nil:
 		p.tableFinding(s, s.Size-segment.FooterSize, s.Next-1, bad)
 	case w.Last == s.Next-1 && !s.Oversized():
-		p.later(s, Finding{Kind: Unsealed, File: s.Path, Offset: w.End, First: s.First, Last: w.Last, Message: "is full and not sealed: the server does that, or the next start"})
+		p.c.unlessChanged(s.Path, s.Size, time.Time{}, func() {
+			p.c.find(Finding{Kind: Unsealed, File: s.Path, Offset: w.End, First: s.First, Last: w.Last, Message: "is full and not sealed: the server does that, or the next start"})
+		})
 		if w.Torn > 0 {
-			p.c.mu.Lock()
 			p.c.torn(s, w)
-			p.c.mu.Unlock()
 		}
 	}
-}
-
-// later makes the finding at the end, unless the file has changed by then.
-func (p *pipeline) later(s *checkedSegment, f Finding) {
-	c := p.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.later = append(c.later, func() {
-		if fi, err := os.Stat(s.Path); err == nil && fi.Size() == s.Size {
-			c.find(f)
-		}
-	})
-}
-
-// unreadable makes the finding that a segment cannot be read.
-func (p *pipeline) unreadable(s *checkedSegment, first, last uint64, err error) {
-	p.c.plan.Rebuild(s.First)
-	p.c.unreadable(s.Path, first, last, err)
 }
 
 // batchList is where the batches of a segment lie, to compare its table with them.

@@ -24,12 +24,12 @@ type walker struct {
 	digest  *blake3.Hasher
 	unknown bool // the hash of some entry is not known at all
 	pending *Finding
-	shards  map[string]*shardGroup // missing directories of blobs
+	shards  map[string]*group // missing directories of blobs
 }
 
 // run walks the log.
 func (w *walker) run() error {
-	w.next, w.digest, w.shards = 1, blake3.New(), map[string]*shardGroup{}
+	w.next, w.digest, w.shards = 1, blake3.New(), map[string]*group{}
 	w.loose(w.first - 1)
 	p := w.start()
 	defer p.end()
@@ -224,7 +224,7 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 			// The daemon has added the records before it removed the segment.
 			before := w.index.before
 			w.index.Close()
-			w.index = w.listIndex(false)
+			w.index = w.listIndex()
 			w.index.before = before
 			if note, err := segment.ReadArchived(w.Data); err == nil {
 				w.archived = note
@@ -255,8 +255,7 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 func (w *walker) batch(s *checkedSegment, t stretch, hashes []segment.Hash, sizes []uint32, bad error) {
 	if bad != nil {
 		if errors.Is(bad, segment.ErrDamaged) {
-			w.plan.Rebuild(s.First)
-			w.find(Finding{Kind: BatchDamaged, File: s.Path, Offset: t.offset, First: t.first, Last: t.last, Message: bad.Error()})
+			w.fault(s, Finding{Kind: BatchDamaged, Offset: t.offset, First: t.first, Last: t.last, Message: bad.Error()})
 			w.damaged(t.last)
 			return
 		}
