@@ -87,7 +87,6 @@ func (c *checker) extent() error {
 		c.judge(s)
 	}
 	c.first, c.head = 1, 0
-	dir := segmentDir(c.Data)
 	if n := len(c.segs); n > 0 {
 		c.first = c.segs[0].First
 		last := c.segs[n-1]
@@ -104,16 +103,19 @@ func (c *checker) extent() error {
 		if c.index.before > c.head && last.Readable {
 			c.head = c.reached(last) // so were these, and those before them
 		}
-	} else if n := c.index.Last; n > 0 {
-		c.first, c.head = n+1, n
-		c.find(Finding{Kind: SegmentGap, File: dir, First: 1, Last: n, Message: fmt.Sprintf("there are no segments, and index records through %d", n)})
-		c.plan.NoSegments = true
-	} else if c.anyBlobs() {
-		c.find(Finding{Kind: SegmentGap, File: dir, Message: "there are no segments and no index, and there are blobs: what order they were in is not known"})
-		c.plan.NoSegments = true
-	} else if c.idKnown {
-		c.find(Finding{Kind: SegmentGap, File: dir, Message: fmt.Sprintf("there are no segments and no index, and the directories are marked as those of store %s", c.id)})
-		c.plan.NoSegments = true
+	} else {
+		f := Finding{Kind: SegmentGap, File: segmentDir(c.Data)}
+		if n := c.index.Last; n > 0 {
+			c.first, c.head = n+1, n
+			f.First, f.Last, f.Message = 1, n, fmt.Sprintf("there are no segments, and index records through %d", n)
+		} else if c.anyBlobs() {
+			f.Message = "there are no segments and no index, and there are blobs: what order they were in is not known"
+		} else if c.idKnown {
+			f.Message = fmt.Sprintf("there are no segments and no index, and the directories are marked as those of store %s", c.id)
+		}
+		if c.plan.NoSegments = f.Message != ""; c.plan.NoSegments {
+			c.find(f)
+		}
 	}
 	if c.index.before > c.head {
 		n := c.index.before - c.head

@@ -52,22 +52,23 @@ func (t stretch) count() int {
 // pipeline reads the segments in order, one read ahead of the other, and hashes
 // their entries on all cores. Memory is bounded by the number of chunks.
 type pipeline struct {
-	c       *checker
+	*checker
 	work    chan *chunk
 	ordered chan *chunk // in the order of the log
 	used    sync.Pool   // of chunks
-	total   int64
+	size    int64       // of all segments
 	cur     *chunk
 	running sync.WaitGroup
 }
 
 // start starts the pipeline. The caller takes chunks from p.ordered, waits for
-// each to be done, gives it to recycle, and calls end.
+// each to be done, gives it to recycle, and in the end waits for p.running: everything has been
+// read then, or the check's context is done.
 func (c *checker) start() *pipeline {
 	n := 2*c.Workers + 2
-	p := &pipeline{c: c, work: make(chan *chunk, n), ordered: make(chan *chunk, n)}
+	p := &pipeline{checker: c, work: make(chan *chunk, n), ordered: make(chan *chunk, n)}
 	for _, s := range c.segs {
-		p.total += s.Size
+		p.size += s.Size
 	}
 	indexed := c.index.Last
 	for range c.Workers {
@@ -92,10 +93,6 @@ func (c *checker) start() *pipeline {
 	})
 	return p
 }
-
-// end waits for the goroutines of the pipeline, which end when everything is read or
-// the check's context is done.
-func (p *pipeline) end() { p.running.Wait() }
 
 // add adds a stretch of a segment to the current chunk.
 func (p *pipeline) add(s *checkedSegment, t stretch, body []byte) {
@@ -125,7 +122,7 @@ func (p *pipeline) flush() {
 		p.work <- k
 		select {
 		case p.ordered <- k:
-		case <-p.c.ctx.Done():
+		case <-p.ctx.Done():
 		}
 	}
 }

@@ -26,16 +26,16 @@ func (p *pipeline) segment(s *checkedSegment, before chainEnd) chainEnd {
 		before.known = false
 		p.add(s, stretch{first: before.last + 1, last: s.First - 1, gap: true, damage: fmt.Errorf("no segment holds these entries: %s begins at %d", segment.Name(s.First), s.First)}, nil)
 	case s.First <= before.last:
-		p.c.find(Finding{Kind: SegmentOverlap, File: s.Path, First: s.First, Last: before.last,
+		p.find(Finding{Kind: SegmentOverlap, File: s.Path, First: s.First, Last: before.last,
 			Message: fmt.Sprintf("begins at index %d, and %s ends at %d", s.First, before.path, before.last)})
-		p.c.plan.Manual = append(p.c.plan.Manual, s.Path)
+		p.plan.Manual = append(p.plan.Manual, s.Path)
 	}
 	if before.known && s.HeaderOK && s.Header.Prev != before.sum {
-		p.c.fault(s, Finding{Kind: SegmentChain, First: s.First, Want: hex32(before.sum), Got: hex32(s.Header.Prev),
+		p.fault(s, Finding{Kind: SegmentChain, First: s.First, Want: hex32(before.sum), Got: hex32(s.Header.Prev),
 			Message: fmt.Sprintf("follows checksum %08x, want %08x: that of %s", s.Header.Prev, before.sum, before.path)})
 	}
 	// should is where the segment should end, as far as others know.
-	should := p.c.head
+	should := p.head
 	if s.Next > 0 {
 		should = s.Next - 1
 	}
@@ -47,16 +47,16 @@ func (p *pipeline) segment(s *checkedSegment, before chainEnd) chainEnd {
 	}
 	f, err := segment.OpenRegular(s.Path)
 	switch {
-	case gone(err) && p.c.goneOn(s):
+	case gone(err) && p.goneOn(s):
 		// Removed since the start: its entries are in blobs now.
 		return p.inPlaceOf(s, should, stretch{missing: true})
 	case err != nil:
-		p.c.plan.Rebuild(s.First)
-		p.c.unreadable(s.Path, s.First, should, err)
+		p.plan.Rebuild(s.First)
+		p.unreadable(s.Path, s.First, should, err)
 		return p.inPlaceOf(s, should, stretch{damage: err})
 	}
 	defer f.Close()
-	if p.c.Quick && s.Sealed && s.HeaderOK {
+	if p.Quick && s.Sealed && s.HeaderOK {
 		p.table(s, f, nil)
 		end := p.inPlaceOf(s, should, stretch{unread: true})
 		end.sum, end.known = s.Footer.Sum, true
@@ -95,21 +95,25 @@ func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) chainEn
 	found := &batchList{}
 	w, err := segment.Walk(f, s.First, s.HeaderSum, s.HeaderOK, limit, func(piece segment.Piece) error {
 		if piece.Fault != nil {
-			p.c.fault(s, Finding{Kind: SegmentChain, Offset: piece.Offset, First: piece.First, Last: piece.Last, Message: piece.Fault.Error()})
+			p.fault(s, Finding{Kind: SegmentChain, Offset: piece.Offset, First: piece.First, Last: piece.Last, Message: piece.Fault.Error()})
 		}
-		found.add(s, piece)
+		if piece.Damage != nil {
+			found.partial = true
+		} else {
+			found.rows = append(found.rows, segment.Row{Delta: uint32(piece.First - s.First), Offset: uint32(piece.Offset)})
+		}
 		p.add(s, stretch{
 			first: piece.First, last: piece.Last, time: piece.Time, offset: piece.Offset, end: piece.End,
 			lost: piece.Lost, damage: piece.Damage,
 		}, piece.Entries)
-		return p.c.ctx.Err()
+		return p.ctx.Err()
 	})
-	if p.c.ctx.Err() != nil {
+	if p.ctx.Err() != nil {
 		return chainEnd{}
 	}
 	if err != nil {
-		p.c.plan.Rebuild(s.First)
-		p.c.unreadable(s.Path, w.Last+1, should, err)
+		p.plan.Rebuild(s.First)
+		p.unreadable(s.Path, w.Last+1, should, err)
 		w.Why = err
 	}
 	s.Last = w.Last
@@ -154,20 +158,14 @@ func readFooter(f *os.File) (footer segment.Footer, size int64, ok bool, err err
 	}
 	b := make([]byte, segment.FooterSize)
 	size = fi.Size()
-	if size < segment.HeaderSize+segment.FooterSize {
-		return footer, size, false, nil
-	}
-	if _, err := f.ReadAt(b, size-segment.FooterSize); err != nil {
+	if _, err := f.ReadAt(b, max(0, size-segment.FooterSize)); err != nil || size < segment.HeaderSize+segment.FooterSize {
 		return footer, size, false, nil
 	}
 	footer, ok, err = segment.ParseFooter(b, size)
-	switch {
-	case err == nil && ok:
-		return footer, size, true, nil
-	case binary.LittleEndian.Uint32(b[60:]) == 0:
-		err = nil
+	if err != nil && binary.LittleEndian.Uint32(b[60:]) == 0 {
+		return footer, size, false, nil
 	}
-	return segment.Footer{}, size, false, err
+	return footer, size, ok && err == nil, err
 }
 
 // goneOn reports whether the segment can have been removed by a daemon since the
@@ -182,13 +180,13 @@ func (c *checker) goneOn(s *checkedSegment) bool {
 func (p *pipeline) unsealed(s *checkedSegment, bad error, w segment.Walked) {
 	switch {
 	case bad != nil:
-		p.tableFinding(s, s.Size-segment.FooterSize, s.Next-1, bad)
+		p.badTable(s, s.Size-segment.FooterSize, s.Next-1, bad)
 	case w.Last == s.Next-1 && !s.Oversized():
-		p.c.unlessChanged(s.Path, s.Size, time.Time{}, func() {
-			p.c.find(Finding{Kind: Unsealed, File: s.Path, Offset: w.End, First: s.First, Last: w.Last, Message: "is full and not sealed: the server does that, or the next start"})
+		p.unlessChanged(s.Path, s.Size, time.Time{}, func() {
+			p.find(Finding{Kind: Unsealed, File: s.Path, Offset: w.End, First: s.First, Last: w.Last, Message: "is full and not sealed: the server does that, or the next start"})
 		})
 		if w.Torn > 0 {
-			p.c.torn(s, w)
+			p.torn(s, w)
 		}
 	}
 }
@@ -200,48 +198,39 @@ type batchList struct {
 	why     error         // what is wrong with the end of the batches
 }
 
-func (l *batchList) add(s *checkedSegment, piece segment.Piece) {
-	if piece.Damage != nil {
-		l.partial = true
-		return
-	}
-	l.rows = append(l.rows, segment.Row{Delta: uint32(piece.First - s.First), Offset: uint32(piece.Offset)})
+// badTable makes the finding that err is wrong with the table or the footer of a segment.
+func (p *pipeline) badTable(s *checkedSegment, offset int64, last uint64, err error) {
+	p.plan.Reseal[s.First] = true
+	p.find(Finding{Kind: SegmentTable, File: s.Path, Offset: offset, First: s.First, Last: last, Message: err.Error()})
 }
 
-// table makes the finding on the table of a sealed segment. Without found it is not
-// compared with the batches, and its checksum tells.
+// table checks the table of a sealed segment. Without found it is not compared with the batches, and
+// its checksum tells.
 func (p *pipeline) table(s *checkedSegment, f *os.File, found *batchList) {
 	if err := compareTable(s, f, found); err != nil {
-		p.tableFinding(s, int64(s.Footer.Table), s.Footer.Last, err)
+		p.badTable(s, int64(s.Footer.Table), s.Footer.Last, err)
 	}
-}
-
-func (p *pipeline) tableFinding(s *checkedSegment, offset int64, last uint64, err error) {
-	p.c.plan.Reseal[s.First] = true
-	p.c.find(Finding{Kind: SegmentTable, File: s.Path, Offset: offset, First: s.First, Last: last, Message: err.Error()})
 }
 
 func compareTable(s *checkedSegment, f *os.File, found *batchList) error {
-	n := int(s.Footer.Batches)
-	b := make([]byte, n*segment.RowSize)
-	if _, err := f.ReadAt(b, int64(s.Footer.Table)); err != nil {
+	rows, sum, err := segment.ReadTable(f, s.Footer)
+	if err != nil {
 		return err
 	}
-	if sum := segment.Checksum(b); sum != s.Footer.Rows {
+	if sum != s.Footer.Rows {
 		return fmt.Errorf("the table has checksum %08x, the footer says %08x", sum, s.Footer.Rows)
 	}
 	if found == nil {
 		return nil
 	}
-	row := func(i int) segment.Row { return segment.ParseRow(b[i*segment.RowSize:]) }
 	for _, want := range found.rows {
-		at := sort.Search(n, func(i int) bool { return row(i).Delta >= want.Delta })
-		if at == n || row(at) != want {
+		at := sort.Search(len(rows), func(i int) bool { return rows[i].Delta >= want.Delta })
+		if at == len(rows) || rows[at] != want {
 			return fmt.Errorf("the table has no row for the batch of index %d at offset %d", s.First+uint64(want.Delta), want.Offset)
 		}
 	}
-	if len(found.rows) != n && !found.partial {
-		return fmt.Errorf("the table has %d rows, and there are %d batches", n, len(found.rows))
+	if len(found.rows) != len(rows) && !found.partial {
+		return fmt.Errorf("the table has %d rows, and there are %d batches", len(rows), len(found.rows))
 	}
 	return found.why
 }

@@ -32,11 +32,11 @@ func (w *walker) run() error {
 	w.next, w.digest, w.shards = 1, blake3.New(), map[string]*group{}
 	w.loose(w.first - 1)
 	p := w.start()
-	defer p.end()
+	defer p.running.Wait()
 	for k := range p.ordered {
 		<-k.done
 		w.chunk(k, p)
-		w.advance("log", k.bytes, p.total)
+		w.advance("log", k.bytes, p.size)
 		p.recycle(k)
 		if w.ctx.Err() != nil {
 			return w.ctx.Err()
@@ -97,10 +97,14 @@ func (w *walker) lost(s *checkedSegment, offset int64, rec segment.Record) {
 
 // damaged counts entries from w.next through last as ones that cannot be read.
 func (w *walker) damaged(last uint64) {
-	if last < w.next {
-		return
+	if last >= w.next {
+		w.sum.Damaged += last - w.next + 1
+		w.skip(last)
 	}
-	w.sum.Damaged += last - w.next + 1
+}
+
+// skip goes on after last: the hashes of the entries up to there are not known.
+func (w *walker) skip(last uint64) {
 	w.brokenDigest()
 	w.unknown = true
 	w.next = last + 1
@@ -161,12 +165,10 @@ func (w *walker) badRecord(err error) {
 		return // said of the file
 	}
 	w.plan.Records[first] = true
-	kind := RecordDamaged
+	kind := Unreadable
 	var d *segment.DamageError
 	if errors.As(err, &d) {
-		err = d.Err
-	} else {
-		kind = Unreadable
+		kind, err = RecordDamaged, d.Err
 	}
 	w.extend(Finding{Kind: kind, File: path, Offset: off, First: w.next, Last: w.next, Message: err.Error()})
 }
@@ -204,7 +206,7 @@ func (w *walker) looseEntry(rec segment.Record) {
 // brokenDigest notes that the digest lacks the entry at w.next.
 func (w *walker) brokenDigest() {
 	if w.next <= w.Through {
-		w.checker.partial = true
+		w.partial = true
 	}
 }
 
@@ -293,16 +295,12 @@ func (w *walker) unread(s *checkedSegment, last uint64) {
 			w.seeBlob(s, rec.Hash, rec.Size)
 			w.hash(rec.Hash)
 		case w.next > w.index.Last:
-			w.unknown = true
-			w.brokenDigest()
-			w.next = last + 1
+			w.skip(last)
 		default:
 			if err != nil {
 				w.badRecord(err)
 			}
-			w.unknown = true
-			w.brokenDigest()
-			w.next++
+			w.skip(w.next)
 		}
 	}
 }

@@ -250,6 +250,20 @@ func (f *File) setFooter(b []byte) {
 	f.Last, f.End, f.Sum, f.LastSum = footer.Last, int64(footer.Table), footer.Sum, footer.Chain()
 }
 
+// ReadTable reads the rows of the table that footer f describes, and takes their checksum, which
+// is f.Rows unless the table is damaged.
+func ReadTable(r io.ReaderAt, f Footer) (rows []Row, sum uint32, err error) {
+	b := make([]byte, int(f.Batches)*RowSize)
+	if n, err := r.ReadAt(b, int64(f.Table)); n < len(b) {
+		return nil, 0, err
+	}
+	rows = make([]Row, f.Batches)
+	for i := range rows {
+		rows[i] = ParseRow(b[i*RowSize:])
+	}
+	return rows, Checksum(b), nil
+}
+
 // CaptureSealed looks at a copy of the sealed segment that begins with index first, of which
 // src has size bytes, and takes its table into memory: 8 bytes a batch. name stands for it in
 // errors. What is wrong with it is in the result, also that it is not sealed; the error is
@@ -274,15 +288,12 @@ func CaptureSealed(name string, first uint64, src io.ReaderAt, size int64) (*Fil
 		}
 		return f, nil
 	}
-	table := make([]byte, int(f.Footer.Batches)*RowSize)
-	if _, err := src.ReadAt(table, f.End); err != nil && !errors.Is(err, io.EOF) {
+	rows, sum, err := ReadTable(src, f.Footer)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return f, err
 	}
-	if Checksum(table) == f.Footer.Rows { // otherwise the batches are read instead, where it is needed
-		f.rows = make([]Row, f.Footer.Batches)
-		for i := range f.rows {
-			f.rows[i] = ParseRow(table[i*RowSize:])
-		}
+	if sum == f.Footer.Rows { // otherwise the batches are read instead, where it is needed
+		f.rows = rows
 	}
 	return f, nil
 }

@@ -169,12 +169,9 @@ func (s *Segment) mendTable(f io.ReaderAt) error {
 	if !sealed || rows != nil {
 		return nil
 	}
-	table := make([]byte, int(footer.Batches)*RowSize)
-	if n, err := f.ReadAt(table, end); n < len(table) && !errors.Is(err, io.EOF) {
+	_, sum, err := ReadTable(f, footer)
+	if err != nil && !errors.Is(err, io.EOF) || err == nil && sum == footer.Rows {
 		return err
-	}
-	if Checksum(table) == footer.Rows {
-		return nil
 	}
 	scan, err := ScanBatches(f, s.Path, end, nil)
 	if err != nil && !errors.Is(err, ErrDamaged) {
@@ -230,18 +227,10 @@ func (s *Segment) table() ([]Row, error) {
 		return nil, err
 	}
 	s.mu.RLock()
-	rows, n, end := s.rows, int(s.footer.Batches), s.end
+	rows, footer := s.rows, s.footer
 	s.mu.RUnlock()
-	if rows != nil {
-		return rows, nil
+	if rows == nil {
+		rows, _, err = ReadTable(f, footer)
 	}
-	b := make([]byte, n*RowSize)
-	if _, err := f.ReadAt(b, end); err != nil {
-		return nil, err
-	}
-	rows = make([]Row, n)
-	for i := range rows {
-		rows[i] = ParseRow(b[i*RowSize:])
-	}
-	return rows, nil
+	return rows, err
 }

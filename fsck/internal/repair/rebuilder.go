@@ -3,7 +3,6 @@ package repair
 import (
 	"errors"
 	"os"
-	"slices"
 
 	"tcp-log-server/segment"
 )
@@ -111,14 +110,13 @@ func (b *rebuilder) readTable(f *os.File) {
 	if !b.seg.Sealed {
 		return
 	}
-	footer := b.seg.Footer
-	table := make([]byte, int64(footer.Batches)*segment.RowSize)
-	if _, err := f.ReadAt(table, int64(footer.Table)); err != nil || segment.Checksum(table) != footer.Rows {
+	rows, sum, err := segment.ReadTable(f, b.seg.Footer)
+	if err != nil || sum != b.seg.Footer.Rows {
 		return
 	}
 	b.starts = map[uint64]bool{}
-	for row := range slices.Chunk(table, segment.RowSize) {
-		b.starts[b.seg.First+uint64(segment.ParseRow(row).Delta)] = true
+	for _, row := range rows {
+		b.starts[b.seg.First+uint64(row.Delta)] = true
 	}
 }
 
