@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"tcp-log-server/fsck/internal/repair"
-
 	"tcp-log-server/segment"
 )
 

@@ -5,74 +5,46 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"strings"
 
+	"tcp-log-server/fsck/internal/repair"
 	"tcp-log-server/segment"
 )
 
-// marks makes the findings on strays among the segments and on the marks of the
-// directories, and decides which store this is.
-func (c *checker) marks() error {
-	entries, err := os.ReadDir(segmentDir(c.Data))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.unreadable(segmentDir(c.Data), 0, 0, err)
+// checkedSegment is one segment, and what a check knows of the blobs of its entries.
+type checkedSegment struct {
+	*repair.Segment
+	inBlobs uint64 // how many have a whole blob
+	absent  uint64 // the first settled one that has none, 0 if there is none
+	fresh   uint64 // the last one that is the first to have its blob
+}
+
+// capture captures the segments and the index. It looks at the index before the segments,
+// since records follow entries, and again after them, since a segment goes only
+// when the records of its entries are there.
+func (c *checker) capture() error {
+	before := c.listIndex().Last
+	store, err := segment.Capture(c.dirs())
+	if errors.Is(err, fs.ErrPermission) {
+		return err // nothing can be told without the segments
 	}
-	for _, e := range entries {
-		if _, ok := segment.ParseName(e.Name()); !ok && e.Name() != segment.LostFound {
-			c.stray(filepath.Join(segmentDir(c.Data), e.Name()))
+	// Any other error is a finding of top and marks.
+	for i, f := range store.Files {
+		s := &checkedSegment{Segment: repair.NewSegment(f)}
+		if i+1 < len(store.Files) {
+			s.Next = store.Files[i+1].First
 		}
+		c.segs = append(c.segs, s)
 	}
-	votes := map[segment.StoreID]int{}
-	for _, s := range c.segs {
-		if s.Header.First > 0 {
-			votes[s.Header.Store] += 2
-		}
+	for _, f := range store.Residues {
+		c.unlessNew(f.Path, func(fs.FileInfo) {
+			before, _ := store.Find(f.First)
+			c.plan.Residues = append(c.plan.Residues, f.Path)
+			c.find(Finding{Kind: Residue, File: f.Path, First: f.First, Message: "holds nothing, and " + before.Path + " has its indices: it was begun and never used"})
+		})
 	}
-	found := map[string]segment.StoreID{}
-	if marker, ok := c.BlobStore.(segment.BlobMarker); ok {
-		// That it has none is said by none: what does not mark a store has no need of it.
-		if id, ok, err := marker.FindMark(c.ctx); err != nil {
-			return segment.Unavailable(marker, err)
-		} else if ok {
-			found[marker.String()] = id
-			votes[id]++
-		}
-	}
-	for _, dir := range []string{c.WAL, c.Blobs} {
-		if dir == segment.Memory {
-			continue
-		}
-		id, ok, err := segment.FindMark(dir)
-		switch {
-		case errors.Is(err, segment.ErrDamaged):
-			c.plan.Foreign = true
-			c.find(Finding{Kind: Foreign, File: dir, Message: err.Error()})
-		case err != nil: // said where the directory is read
-		case ok:
-			found[dir] = id
-			votes[id]++
-		default:
-			if names, _ := os.ReadDir(dir); len(names) > 0 && !c.plan.Foreign {
-				c.find(Finding{Kind: NoMark, File: dir, Message: "has lost the mark that says which store it belongs to; the next start makes it again"})
-			}
-		}
-	}
-	// The store is the one that most segments and directories belong to.
-	for id, n := range votes {
-		if best := votes[c.id]; !c.idKnown || n > best || n == best && strings.Compare(id.String(), c.id.String()) < 0 {
-			c.id, c.idKnown = id, true
-		}
-	}
-	for dir, id := range found {
-		if id != c.id {
-			c.plan.Foreign = true
-			c.foreignIndex = c.foreignIndex || dir == c.WAL
-			c.foreignBlobs = c.foreignBlobs || c.store != nil && dir == c.store.String()
-			c.find(Finding{Kind: Foreign, File: dir, Want: c.id.String(), Got: id.String(),
-				Message: fmt.Sprintf("belongs to store %s, want %s: it is the directory of another log", id, c.id)})
-		}
-	}
+	c.index = c.listIndex()
+	c.index.report(c)
+	c.index.before = before
 	return nil
 }
 

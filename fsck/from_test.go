@@ -11,9 +11,8 @@ import (
 	"strings"
 	"testing"
 
-	"tcp-log-server/fsck/internal/repair"
-
 	"tcp-log-server/engine"
+	"tcp-log-server/fsck/internal/repair"
 )
 
 // wreck is a damage to one of the three directories.

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"tcp-log-server/fsck/internal/repair"
-
 	"tcp-log-server/segment"
 )
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"tcp-log-server/fsck/internal/repair"
-
 	"tcp-log-server/segment"
 )
 

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 
 	"tcp-log-server/fsck/internal/repair"
-
 	"tcp-log-server/segment"
 )
 

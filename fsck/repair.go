@@ -7,7 +7,6 @@ import (
 	"os"
 
 	"tcp-log-server/fsck/internal/repair"
-
 	"tcp-log-server/segment"
 )
 
@@ -94,10 +93,7 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 			claimed = fi
 		}
 	}
-	o.Quick = false
-	quiet := o.Options
-	quiet.Quick, quiet.OnFinding, quiet.OnProgress = false, nil, options.OnProgress
-	options.Quick, options.alone, quiet.alone = false, !o.DryRun, !o.DryRun
+	options.Quick, options.alone = false, !o.DryRun
 	r := &repair.Repair{Options: repair.Options{
 		Context: ctx, Dirs: options.dirs(),
 		From: o.From, AcceptLoss: o.AcceptLoss, Prune: o.Prune, DryRun: o.DryRun, LooseMax: o.LooseMax,
@@ -109,7 +105,7 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 			return res, err
 		}
 		if round == 0 {
-			res.Before, options = sum, quiet
+			res.Before, options.OnFinding = sum, nil
 		}
 		res.After = sum
 		if p.Archive != "" {

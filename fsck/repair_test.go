@@ -10,9 +10,8 @@ import (
 	"slices"
 	"testing"
 
-	"tcp-log-server/fsck/internal/repair"
-
 	"tcp-log-server/engine"
+	"tcp-log-server/fsck/internal/repair"
 	"tcp-log-server/segment"
 )
 

@@ -180,7 +180,7 @@ func (c *checker) goneOn(s *checkedSegment) bool {
 func (p *pipeline) unsealed(s *checkedSegment, bad error, w segment.Walked) {
 	switch {
 	case bad != nil:
-		p.badTable(s, s.Size-segment.FooterSize, s.Next-1, bad)
+		p.fault(s, Finding{Kind: SegmentTable, Offset: s.Size - segment.FooterSize, First: s.First, Last: s.Next - 1, Message: bad.Error()})
 	case w.Last == s.Next-1 && !s.Oversized():
 		p.unlessChanged(s.Path, s.Size, time.Time{}, func() {
 			p.find(Finding{Kind: Unsealed, File: s.Path, Offset: w.End, First: s.First, Last: w.Last, Message: "is full and not sealed: the server does that, or the next start"})
@@ -198,17 +198,11 @@ type batchList struct {
 	why     error         // what is wrong with the end of the batches
 }
 
-// badTable makes the finding that err is wrong with the table or the footer of a segment.
-func (p *pipeline) badTable(s *checkedSegment, offset int64, last uint64, err error) {
-	p.plan.Reseal[s.First] = true
-	p.find(Finding{Kind: SegmentTable, File: s.Path, Offset: offset, First: s.First, Last: last, Message: err.Error()})
-}
-
 // table checks the table of a sealed segment. Without found it is not compared with the batches, and
 // its checksum tells.
 func (p *pipeline) table(s *checkedSegment, f *os.File, found *batchList) {
 	if err := compareTable(s, f, found); err != nil {
-		p.badTable(s, int64(s.Footer.Table), s.Footer.Last, err)
+		p.fault(s, Finding{Kind: SegmentTable, Offset: int64(s.Footer.Table), First: s.First, Last: s.Footer.Last, Message: err.Error()})
 	}
 }
 

@@ -14,9 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"tcp-log-server/fsck/internal/repair"
-
 	"tcp-log-server/engine"
+	"tcp-log-server/fsck/internal/repair"
 	"tcp-log-server/segment"
 )
 

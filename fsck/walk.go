@@ -7,10 +7,9 @@ import (
 	"path/filepath"
 	"slices"
 
-	"tcp-log-server/fsck/internal/repair"
-
 	"github.com/zeebo/blake3"
 
+	"tcp-log-server/fsck/internal/repair"
 	"tcp-log-server/segment"
 )
 

@@ -33,7 +33,6 @@ type Plan struct {
 	Manual     []string         // only a person can judge these
 	Foreign    bool             // a directory is another store's
 	Tails      map[string]int64 // by path: where to cut a torn segment
-	Reseal     map[uint64]bool  // by first index: segments that only need their table and footer
 	NoSegments bool
 	Gaps       map[uint64]uint64 // first index to last: entries that no segment holds
 	Records    map[uint64]bool   // by first index: files of the index to write again
@@ -66,7 +65,7 @@ type Blob struct {
 func NewPlan() *Plan {
 	return &Plan{
 		Tails: map[string]int64{}, damaged: map[uint64]bool{}, Gaps: map[uint64]uint64{},
-		Reseal: map[uint64]bool{}, Records: map[uint64]bool{}, Lost: map[uint64]uint64{}, LostFiles: map[uint64]bool{},
+		Records: map[uint64]bool{}, Lost: map[uint64]uint64{}, LostFiles: map[uint64]bool{},
 	}
 }
 

@@ -19,9 +19,6 @@ func (r *Repair) restoreSegments() error {
 	if r.plan.NoSegments {
 		return r.firstSegment()
 	}
-	for first := range r.plan.Reseal {
-		r.plan.damaged[first] = true
-	}
 	for _, s := range r.segs {
 		if !r.plan.damaged[s.First] || notFile(s.Path) { // what is no file has been moved away
 			continue

@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"bytes"
 	"errors"
 	"os"
 
@@ -78,7 +79,7 @@ func (b *rebuilder) copyWhole() error {
 			err := b.fill(p.Last, 0, 0)
 			b.wasLost = false
 			return err
-		case lineCount(p.Entries) != p.Last-p.First+1:
+		case uint64(bytes.Count(p.Entries, []byte{'\n'})) != p.Last-p.First+1:
 			return b.fill(p.Last, p.Offset, p.End)
 		}
 		if err := b.fill(p.First-1, 0, 0); err != nil {
@@ -91,16 +92,6 @@ func (b *rebuilder) copyWhole() error {
 		err = b.fill(b.last, w.End, b.seg.BatchesEnd())
 	}
 	return err
-}
-
-func lineCount(body []byte) uint64 {
-	n := uint64(0)
-	for _, c := range body {
-		if c == '\n' {
-			n++
-		}
-	}
-	return n
 }
 
 // readTable notes where batches began, if the table is whole: batches that are

@@ -130,39 +130,26 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 			last := &(*before)[len(*before)-1]
 			last.last = min(last.last, f.First-1)
 		}
+		if h.last > 0 && o.end == 0 {
+			o.first = h.first
+		}
+		o.end = max(o.end, h.last)
 		o.segs = append(o.segs, h)
 	}
 	if !proof {
 		return nil, fmt.Errorf("%s %w that could be told to be a copy of store %s", dir, ErrNoLog, id)
 	}
-	o.extent()
+	if o.end == 0 {
+		o.head = o.indexed()
+		o.first = o.head + 1
+	} else {
+		o.head = max(o.end, o.reached())
+	}
 	return o, nil
 }
 
-// extent notes how far the copy goes.
-func (o *source) extent() {
-	for _, h := range o.segs {
-		if h.last > 0 && o.end == 0 {
-			o.first = h.first
-		}
-		o.end = max(o.end, h.last)
-	}
-	if o.end > 0 {
-		o.head = max(o.end, o.reached())
-		return
-	}
-	o.head = o.indexed()
-	o.first = o.head + 1
-}
-
 // indexed is the last entry that has a record.
-func (o *source) indexed() (last uint64) {
-	files, _, err := segment.ListRecordFiles(filepath.Join(o.dir, "wal"))
-	for i := len(files) - 1; err == nil && i >= 0 && last == 0; i-- {
-		last, _ = files[i].LastRecord() // a file that cannot be read is not used
-	}
-	return last
-}
+func (o *source) indexed() uint64 { return segment.FindLastRecord(filepath.Join(o.dir, "wal")) }
 
 // entry is the entry at index, from a segment or by a record and a blob.
 func (o *source) entry(index uint64) (found, bool) {
