@@ -5,24 +5,31 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"tcp-log-server/fsck/internal/repair"
 	"tcp-log-server/segment"
 )
 
-// checkedSegment is one segment, and what a check knows of the blobs of its entries.
+// checkedSegment is one segment, and what a check knows of it and of the blobs of its entries.
 type checkedSegment struct {
 	*repair.Segment
 	inBlobs uint64 // how many have a whole blob
 	absent  uint64 // the first settled one that has none, 0 if there is none
 	fresh   uint64 // the last one that is the first to have its blob
+	sum     uint32 // the checksum that the next segment should follow
+	summed  bool   // that is known
 }
 
-// capture captures the segments and the index. It looks at the index before the segments,
-// since records follow entries, and again after them, since a segment goes only
+// allInBlobs reports whether there are entries in the segment, and all have whole blobs.
+func (s *checkedSegment) allInBlobs() bool {
+	return s.Readable && s.Last >= s.First && s.inBlobs == s.Last-s.First+1
+}
+
+// capture captures the segments and the index, at which segment.Capture has looked before the
+// segments, since records follow entries, and this looks again after them, since a segment goes only
 // when the records of its entries are there.
 func (c *checker) capture() error {
-	before := c.listIndex().Last
 	store, err := segment.Capture(c.dirs())
 	if errors.Is(err, fs.ErrPermission) {
 		return err // nothing can be told without the segments
@@ -44,7 +51,9 @@ func (c *checker) capture() error {
 	}
 	c.index = c.listIndex()
 	c.index.report(c)
-	c.index.before = before
+	if !c.foreignIndex {
+		c.index.before = store.Records
+	}
 	return nil
 }
 
@@ -118,17 +127,10 @@ func (c *checker) reached(s *checkedSegment) uint64 {
 	}))
 }
 
-// anyBlobs reports whether there is any directory of blobs that is not empty.
+// anyBlobs reports whether there are any blobs.
 func (c *checker) anyBlobs() bool {
-	if c.BlobStore != nil {
-		any := errors.New("any")
-		return errors.Is(c.store.List(c.ctx, "", func(segment.BlobInfo) error { return any }), any)
-	}
-	if c.Blobs == segment.Memory {
-		return false
-	}
-	names, err := fs.Glob(os.DirFS(c.Blobs), "[0-9a-f][0-9a-f]/*")
-	return err == nil && len(names) > 0
+	any := errors.New("any")
+	return c.store != nil && errors.Is(c.store.List(c.ctx, "", func(segment.BlobInfo) error { return any }), any)
 }
 
 // judge makes the findings on a segment's file and header.
@@ -173,38 +175,26 @@ func (c *checker) torn(s *checkedSegment, w segment.Walked) {
 	})
 }
 
-// foundGap is a gap between segments all of whose entries are in blobs.
-type foundGap struct {
-	Finding
-	first, last uint64
-}
-
 // leftovers makes the findings on gaps all of whose entries are in blobs. If the
 // entries of all segments before the gap are in blobs too, those segments were about
 // to be removed, and the daemon removes them: a copy of a running log can have them.
 // Otherwise a segment is missing.
 func (c *checker) leftovers() {
 	for _, g := range c.gaps {
-		left := c.index.Last >= g.last
-		for _, s := range c.segs {
-			if s.First < g.first {
-				left = left && s.Readable && s.Last >= s.First && s.inBlobs == s.Last-s.First+1
-			}
-		}
-		if left {
+		if c.index.Last >= g.Last && !slices.ContainsFunc(c.segs, func(s *checkedSegment) bool { return s.First < g.First && !s.allInBlobs() }) {
 			g.Kind = Leftover
 			g.Message = "no segment holds these entries, and none is needed: they, and all before them, are in the index and in blobs; the server removes the segments before them"
 		} else {
-			c.plan.Gaps[g.first] = g.last
+			c.plan.Gaps[g.First] = g.Last
 		}
-		c.find(g.Finding)
+		c.find(g)
 	}
 }
 
 // settledSegments makes the findings on segments that are no longer needed.
 func (c *checker) settledSegments() {
 	for _, s := range c.segs {
-		if !s.Sealed || s.Next == 0 || s.Last < s.First || s.Last > c.index.Last || s.inBlobs != s.Last-s.First+1 {
+		if !s.Sealed || s.Next == 0 || s.Last > c.index.Last || !s.allInBlobs() {
 			return
 		}
 		c.find(Finding{Kind: Settled, File: s.Path, First: s.First, Last: s.Last,

@@ -20,10 +20,11 @@ import (
 	"tcp-log-server/segment"
 )
 
-// A check first captures what there is (capture.go), then reads the blobs (blobs.go), and
-// then goes through the log in the order of the indices (walk.go, pipeline.go, segments.go), comparing
-// segments, index and blobs. A repair (repair.go) checks, lets internal/repair carry out the
-// plan that the check made, and checks again, until there is nothing left that it can do.
+// A check first captures what there is (dirs.go, extent.go, index.go, lookup.go), then reads the blobs
+// (readblobs.go), and then goes through the log in the order of the indices (walk.go, pipeline.go,
+// segments.go), comparing segments, index and blobs (blobs.go). A repair (repair.go) checks, lets
+// internal/repair carry out the plan that the check made, and checks again, until there is nothing left
+// that it can do.
 
 // Options are the directories to check, and how to check them.
 type Options struct {
@@ -109,8 +110,8 @@ func (o Options) dirs() segment.Dirs {
 func segmentDir(data string) string { return filepath.Join(data, "segments") }
 
 // Check verifies the log. Findings are not errors: an error says that the check
-// failed. It wraps ErrNoLog, ErrBeyond or segment.ErrUnavailable, or is ctx's or the file system's, such as
-// fs.ErrNotExist for a WAL or Blobs that is named and does not exist.
+// failed. It wraps ErrNoLog, ErrBeyond or segment.ErrUnavailable, or is ctx's or the file system's,
+// such as fs.ErrNotExist for a WAL or Blobs that is named and does not exist.
 func Check(ctx context.Context, options Options) (Summary, error) {
 	if err := options.dirsExist(); err != nil {
 		return Summary{}, err
@@ -156,7 +157,7 @@ type checker struct {
 	// archived says which entries are in the log's archive only.
 	archived segment.Archived
 	index    *records
-	gaps     []foundGap
+	gaps     []Finding // those between segments all of whose entries are in blobs
 
 	lookups lookups
 
@@ -206,16 +207,11 @@ func (c *checker) finish() {
 		c.sum.Store = c.id.String()
 	}
 	c.sum.Entries, c.sum.First, c.sum.Quick = c.head, c.first, c.Quick
-	if c.partial {
-		c.sum.Digest = ""
-	}
-	c.sum.Segments = len(c.segs)
-	c.sum.Indexed = c.index.Last
+	c.sum.Segments, c.sum.Indexed, c.sum.Bytes = len(c.segs), c.index.Last, c.sum.Bytes+c.index.bytes
 	for _, s := range c.segs {
 		p.Segments = append(p.Segments, s.Segment)
 		c.sum.Bytes += s.Size
 	}
-	c.sum.Bytes += c.index.bytes
 	c.sum.Seconds = time.Since(c.started).Seconds()
 }
 

@@ -13,7 +13,6 @@ import (
 // lookups are the lookup tables as a check sees them: compared with the log while the walk
 // goes through it.
 type lookups struct {
-	dir    string
 	tables []checkedTable // in the order of their files
 	at     int            // the table that the walk has come to
 }
@@ -30,10 +29,10 @@ type checkedTable struct {
 // makes goes beyond that.
 func (c *checker) listTables() error {
 	l := &c.lookups
-	l.dir = c.dirs().Lookup()
-	files, others, err := lookup.List(l.dir)
-	if err != nil && !c.plan.IsWrong(l.dir) {
-		c.unreadable(l.dir, 0, 0, err)
+	dir := c.dirs().Lookup()
+	files, others, err := lookup.List(dir)
+	if err != nil && !c.plan.IsWrong(dir) {
+		c.unreadable(dir, 0, 0, err)
 	}
 	for _, f := range files {
 		info, _ := os.Lstat(f.Path)
@@ -118,7 +117,7 @@ func (l *lookups) close() {
 // the tables meanwhile, nothing can be said of those that were.
 func (c *checker) judgeTables() {
 	l := &c.lookups
-	if now, _, err := lookup.List(l.dir); err != nil || !slices.EqualFunc(l.tables, now, checkedTable.same) {
+	if now, _, err := lookup.List(c.dirs().Lookup()); err != nil || !slices.EqualFunc(l.tables, now, checkedTable.same) {
 		return
 	}
 	through := uint64(0)

@@ -23,7 +23,6 @@ type chunk struct {
 	// Of the entries of all batches, one after the other.
 	hashes []segment.Hash
 	sizes  []uint32
-	bad    []error       // by stretch: why a batch's body does not match its header
 	done   chan struct{} // closed when the entries are hashed
 	bytes  int64         // of the file that the chunk stands for
 }
@@ -34,6 +33,7 @@ type stretch struct {
 	time        int64
 	offset, end int64 // in the file
 	lo, hi      int   // the body in buf
+	bad         error // why the body does not match the header, once it has been hashed
 	lost        bool
 	missing     bool  // no segment holds the entries any more: they are loose
 	damage      error // the batch is not whole
@@ -82,13 +82,14 @@ func (c *checker) start() *pipeline {
 	p.running.Go(func() {
 		defer close(p.ordered)
 		defer close(p.work)
-		end := chainEnd{last: c.first - 1}
+		var before *checkedSegment
 		for _, s := range c.segs {
 			if c.ctx.Err() != nil {
 				return
 			}
-			end = p.segment(s, end)
+			p.segment(s, before)
 			p.flush()
+			before = s
 		}
 	})
 	return p
@@ -130,7 +131,7 @@ func (p *pipeline) flush() {
 // recycle gives the memory of a chunk back.
 func (p *pipeline) recycle(k *chunk) {
 	if cap(k.buf) <= 4*chunkSize {
-		p.used.Put(&chunk{buf: k.buf[:0], stretches: k.stretches[:0], hashes: k.hashes[:0], sizes: k.sizes[:0], bad: k.bad[:0]})
+		p.used.Put(&chunk{buf: k.buf[:0], stretches: k.stretches[:0], hashes: k.hashes[:0], sizes: k.sizes[:0]})
 	}
 }
 
@@ -138,31 +139,30 @@ func (p *pipeline) recycle(k *chunk) {
 // Those that the index does not have, beyond indexed, have no other witness, so they
 // are checked to be canonical.
 func (k *chunk) hash(indexed uint64) {
-	for _, t := range k.stretches {
-		var bad error
+	for i := range k.stretches {
+		t := &k.stretches[i]
 		n, want := 0, t.count()
 		for body := k.buf[t.lo:t.hi]; len(body) > 0; n++ {
 			line, rest, whole := bytes.Cut(body, []byte{'\n'})
 			if !whole {
-				bad = errors.New("the last entry has no newline")
+				t.bad = errors.New("the last entry has no newline")
 				break
 			}
 			if n < want {
 				k.hashes, k.sizes = append(k.hashes, segment.Sum(line)), append(k.sizes, uint32(len(line)))
 			}
-			if index := t.first + uint64(n); index > indexed && bad == nil {
+			if index := t.first + uint64(n); index > indexed && t.bad == nil {
 				if err := canonical.CheckStored(line); err != nil {
-					bad = fmt.Errorf("index %d: %w", index, err)
+					t.bad = fmt.Errorf("index %d: %w", index, err)
 				}
 			}
 			body = rest
 		}
-		if bad == nil && n != want {
-			bad = fmt.Errorf("%w: batch of %d entries has %d lines", segment.ErrDamaged, want, n)
+		if t.bad == nil && n != want {
+			t.bad = fmt.Errorf("%w: batch of %d entries has %d lines", segment.ErrDamaged, want, n)
 		}
 		for ; n < want; n++ {
 			k.hashes, k.sizes = append(k.hashes, segment.Hash{}), append(k.sizes, 0)
 		}
-		k.bad = append(k.bad, bad)
 	}
 }

@@ -11,71 +11,60 @@ import (
 	"tcp-log-server/segment"
 )
 
-// chainEnd is where a segment ends and the next should begin.
-type chainEnd struct {
-	last  uint64
-	sum   uint32
-	known bool // sum is
-	path  string
-}
-
-// segment reads one segment that should follow what ended at before.
-func (p *pipeline) segment(s *checkedSegment, before chainEnd) chainEnd {
+// segment reads one segment, which should follow the one before, nil if there is none.
+func (p *pipeline) segment(s, before *checkedSegment) {
+	end := p.first - 1
+	if before != nil {
+		end = before.Last
+	}
 	switch {
-	case s.First > before.last+1:
-		before.known = false
-		p.add(s, stretch{first: before.last + 1, last: s.First - 1, gap: true, damage: fmt.Errorf("no segment holds these entries: %s begins at %d", segment.Name(s.First), s.First)}, nil)
-	case s.First <= before.last:
-		p.find(Finding{Kind: SegmentOverlap, File: s.Path, First: s.First, Last: before.last,
-			Message: fmt.Sprintf("begins at index %d, and %s ends at %d", s.First, before.path, before.last)})
+	case s.First > end+1:
+		p.add(s, stretch{first: end + 1, last: s.First - 1, gap: true, damage: fmt.Errorf("no segment holds these entries: %s begins at %d", segment.Name(s.First), s.First)}, nil)
+	case s.First <= end:
+		p.find(Finding{Kind: SegmentOverlap, File: s.Path, First: s.First, Last: end,
+			Message: fmt.Sprintf("begins at index %d, and %s ends at %d", s.First, before.Path, end)})
 		p.plan.Manual = append(p.plan.Manual, s.Path)
 	}
-	if before.known && s.HeaderOK && s.Header.Prev != before.sum {
+	if before != nil && before.summed && s.First <= end+1 && s.HeaderOK && s.Header.Prev != before.sum {
 		p.fault(s, Finding{Kind: SegmentChain, First: s.First, Want: hex32(before.sum), Got: hex32(s.Header.Prev),
-			Message: fmt.Sprintf("follows checksum %08x, want %08x: that of %s", s.Header.Prev, before.sum, before.path)})
+			Message: fmt.Sprintf("follows checksum %08x, want %08x: that of %s", s.Header.Prev, before.sum, before.Path)})
 	}
-	// should is where the segment should end, as far as others know.
-	should := p.head
-	if s.Next > 0 {
-		should = s.Next - 1
-	}
-	if s.Sealed && s.HeaderOK {
-		should = s.Footer.Last
-	}
+	should := s.ShouldEnd(p.head)
 	if !s.Readable {
-		return p.inPlaceOf(s, should, stretch{end: s.Size, damage: errors.New("the segment cannot be read")})
+		p.inPlaceOf(s, should, stretch{end: s.Size, damage: errors.New("the segment cannot be read")})
+		return
 	}
 	f, err := segment.OpenRegular(s.Path)
-	switch {
-	case gone(err) && p.goneOn(s):
-		// Removed since the start: its entries are in blobs now.
-		return p.inPlaceOf(s, should, stretch{missing: true})
-	case err != nil:
-		p.plan.Rebuild(s.First)
-		p.unreadable(s.Path, s.First, should, err)
-		return p.inPlaceOf(s, should, stretch{damage: err})
+	if err != nil {
+		in := stretch{missing: gone(err) && p.goneOn(s)} // removed since the start: its entries are in blobs now
+		if !in.missing {
+			in.damage = err
+			p.plan.Rebuild(s.First)
+			p.unreadable(s.Path, s.First, should, err)
+		}
+		p.inPlaceOf(s, should, in)
+		return
 	}
 	defer f.Close()
 	if p.Quick && s.Sealed && s.HeaderOK {
 		p.table(s, f, nil)
-		end := p.inPlaceOf(s, should, stretch{unread: true})
-		end.sum, end.known = s.Footer.Sum, true
-		return end
+		p.inPlaceOf(s, should, stretch{unread: true})
+		s.sum, s.summed = s.Footer.Sum, true
+		return
 	}
-	return p.batches(s, f, should)
+	p.batches(s, f, should)
 }
 
 // inPlaceOf adds t in place of the batches of a segment through last.
-func (p *pipeline) inPlaceOf(s *checkedSegment, last uint64, t stretch) chainEnd {
+func (p *pipeline) inPlaceOf(s *checkedSegment, last uint64, t stretch) {
 	s.Last = max(last, s.First-1)
 	if t.first, t.last = s.First, s.Last; t.last >= t.first {
 		p.add(s, t, nil)
 	}
-	return chainEnd{last: s.Last, path: s.Path}
 }
 
 // batches reads the batches of a segment, which should end at the index should.
-func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) chainEnd {
+func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) {
 	if s.Next > 0 && !s.Sealed {
 		// It may have been sealed since.
 		if fi, err := f.Stat(); err == nil {
@@ -109,17 +98,16 @@ func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) chainEn
 		return p.ctx.Err()
 	})
 	if p.ctx.Err() != nil {
-		return chainEnd{}
+		return
 	}
 	if err != nil {
 		p.plan.Rebuild(s.First)
 		p.unreadable(s.Path, w.Last+1, should, err)
 		w.Why = err
 	}
-	s.Last = w.Last
-	end := chainEnd{last: w.Last, sum: w.Sum, known: err == nil, path: s.Path}
+	s.Last, s.sum, s.summed = w.Last, w.Sum, err == nil
 	if s.Sealed {
-		end.sum = s.Footer.Sum
+		s.sum = s.Footer.Sum
 	}
 	if !s.Sealed && s.Next > 0 {
 		if footer, size, ok, bad := readFooter(f); ok && int64(footer.Table) == w.End {
@@ -133,7 +121,7 @@ func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) chainEn
 			w.Why = fmt.Errorf("the batches end at index %d, want %d", w.Last, should)
 		}
 		p.add(s, stretch{first: w.Last + 1, last: should, offset: w.End, end: max(limit, w.End+s.Walked.Torn), damage: w.Why}, nil)
-		s.Last, end.last, end.known = should, should, s.Sealed
+		s.Last, s.summed = should, s.Sealed
 		found.partial = true
 	} else if s.Sealed && s.HeaderOK {
 		switch want := s.Footer.Chain(); {
@@ -146,7 +134,6 @@ func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) chainEn
 	if s.Sealed {
 		p.table(s, f, found)
 	}
-	return end
 }
 
 // readFooter reads the footer of a segment, and the size of the file. err says why what

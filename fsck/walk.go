@@ -52,8 +52,9 @@ func (w *walker) run() error {
 		w.unknown = true // there may have been more entries than are left
 	}
 	w.sum.Through = w.Through
-	w.sum.Digest = fmt.Sprintf("%x", w.digest.Sum(nil))
-	w.brokenDigest()
+	if w.brokenDigest(); !w.partial {
+		w.sum.Digest = fmt.Sprintf("%x", w.digest.Sum(nil))
+	}
 	return w.ctx.Err()
 }
 
@@ -174,28 +175,23 @@ func (w *walker) badRecord(err error) {
 
 // looseEntry checks the blob of the entry at w.next, whose record is rec.
 func (w *walker) looseEntry(rec segment.Record) {
-	state := w.blobs.refer(rec.Hash, rec.Size, w.next, true)
-	if state == absent {
+	b, whole := w.blobs.refer(rec.Hash, rec.Size, w.next, true)
+	if b == nil {
 		// It may have been made since the blobs were listed.
 		_, err := segment.ReadBlob(w.ctx, w.store, rec)
-		switch {
-		case err == nil:
-			state = blobWhole
-		case errors.Is(err, segment.ErrUnavailable):
+		if whole = err == nil; errors.Is(err, segment.ErrUnavailable) {
 			w.blobs.fail(err)
 		}
 	}
-	if ok, _ := w.archived.Holds(w.next, w.next); ok && state == absent {
+	switch archived, _ := w.archived.Holds(w.next, w.next); {
+	case whole:
+	case b == nil && archived:
 		w.sum.Archived++
 		w.sum.Archive = w.archived.URL
-		w.hash(rec.Hash)
-		return
-	}
-	switch state {
-	case absent:
-		w.missing(rec.Hash)
-		fallthrough
-	case blobDamaged:
+	default:
+		if b == nil {
+			w.missing(rec.Hash)
+		}
 		w.sum.Damaged++
 		w.brokenDigest()
 	}
@@ -212,7 +208,7 @@ func (w *walker) brokenDigest() {
 // chunk goes through a chunk of a segment.
 func (w *walker) chunk(k *chunk, p *pipeline) {
 	at := 0
-	for i, t := range k.stretches {
+	for _, t := range k.stretches {
 		n := t.count()
 		hashes, sizes := k.hashes[at:at+n], k.sizes[at:at+n]
 		at += n
@@ -247,20 +243,19 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 				w.lost(k.seg, t.offset, rec)
 			}
 		default:
-			w.batch(k.seg, t, hashes, sizes, k.bad[i])
+			w.batch(k.seg, t, hashes, sizes)
 		}
 	}
 }
 
 // batch goes through the entries of a whole batch.
-func (w *walker) batch(s *checkedSegment, t stretch, hashes []segment.Hash, sizes []uint32, bad error) {
-	if bad != nil {
-		if errors.Is(bad, segment.ErrDamaged) {
-			w.fault(s, Finding{Kind: BatchDamaged, Offset: t.offset, First: t.first, Last: t.last, Message: bad.Error()})
-			w.damaged(t.last)
-			return
-		}
-		w.find(Finding{Kind: NotCanonical, File: s.Path, Offset: t.offset, First: t.first, Last: t.last, Message: bad.Error()})
+func (w *walker) batch(s *checkedSegment, t stretch, hashes []segment.Hash, sizes []uint32) {
+	if errors.Is(t.bad, segment.ErrDamaged) {
+		w.fault(s, Finding{Kind: BatchDamaged, Offset: t.offset, First: t.first, Last: t.last, Message: t.bad.Error()})
+		w.damaged(t.last)
+		return
+	} else if t.bad != nil {
+		w.find(Finding{Kind: NotCanonical, File: s.Path, Offset: t.offset, First: t.first, Last: t.last, Message: t.bad.Error()})
 	}
 	for i := w.next - t.first; w.next <= t.last; i++ {
 		w.entry(s, t, hashes[i], sizes[i])
@@ -318,8 +313,13 @@ func (w *walker) damage(s *checkedSegment, t stretch) {
 		f.First, f.Last = t.first, t.last
 	}
 	var unread repair.Ranges
-	left, done := w.remains(s, t)
-	defer done()
+	var left *segment.Salvager
+	if !t.gap && t.end > t.offset && s.Readable {
+		if file, err := segment.OpenRegular(s.Path); err == nil {
+			defer file.Close()
+			left = segment.NewSalvager(file, t.offset, t.end)
+		}
+	}
 	count := uint64(0)
 	for index := t.first; index <= t.last; index++ {
 		if index > w.index.Last {
@@ -332,8 +332,8 @@ func (w *walker) damage(s *checkedSegment, t stretch) {
 		whole := false
 		if err == nil && !rec.Lost() {
 			_, whole = left.Find(rec)
-			state := w.blobs.refer(rec.Hash, rec.Size, index, !whole)
-			whole = whole || state == blobWhole
+			_, inBlob := w.blobs.refer(rec.Hash, rec.Size, index, !whole)
+			whole = whole || inBlob
 		} else {
 			left.Skip()
 		}
@@ -356,7 +356,7 @@ func (w *walker) damage(s *checkedSegment, t stretch) {
 		f.Message += "; all of its entries can still be read by the hashes in the index"
 	}
 	if t.gap && count == 0 {
-		w.gaps = append(w.gaps, foundGap{f, t.first, t.last})
+		w.gaps = append(w.gaps, f)
 		return
 	}
 	if t.gap {
@@ -365,18 +365,4 @@ func (w *walker) damage(s *checkedSegment, t stretch) {
 	if !((s.Err != nil || s.HeaderErr != nil) && t.first == s.First && t.offset == 0 && !t.gap) {
 		w.find(f)
 	}
-}
-
-// remains opens the remains of a damaged batch, for the entries in it to be
-// found, and returns a function that closes it.
-func (w *walker) remains(s *checkedSegment, t stretch) (left *segment.Salvager, done func()) {
-	done = func() {}
-	if t.gap || t.end <= t.offset || !s.Readable {
-		return nil, done
-	}
-	f, err := segment.OpenRegular(s.Path)
-	if err != nil {
-		return nil, done
-	}
-	return segment.NewSalvager(f, t.offset, t.end), func() { f.Close() }
 }

@@ -111,20 +111,12 @@ func (r *Repair) byHash(f Blob) ([]byte, bool) {
 	if e, ok := r.ownEntry(f.Index); ok && segment.Sum(e.text) == f.Hash {
 		return e.text, true
 	}
-	if r.other == nil {
-		return nil, false
+	rec, _ := r.index.At(f.Index)
+	if rec.Hash != f.Hash {
+		rec = segment.Record{Hash: f.Hash}
 	}
-	if b, ok := r.other.blob(f.Hash); ok {
-		return b, true
-	}
-	if e, ok := r.other.fromSegment(f.Index); ok && segment.Sum(e.text) == f.Hash {
-		return e.text, true
-	}
-	rec, err := r.index.At(f.Index)
-	if err != nil || rec.Hash != f.Hash {
-		return nil, false
-	}
-	return r.other.salvage(f.Index, rec)
+	e, ok := r.find(f.Index, rec, nil)
+	return e.text, ok
 }
 
 // salvageMax is the size in bytes of the largest file in lost+found that is read to

@@ -177,7 +177,7 @@ func (r *Repair) cutAhead() error {
 		return nil // entries of the other copy are not given up because others are missing there
 	}
 	// The file that holds the head's record is cut, and those after it are moved away.
-	_, file, _ := segment.RecordPath(r.WAL, r.head+1)
+	_, file, size := segment.RecordPath(r.WAL, r.head+1)
 	for _, first := range slices.Sorted(maps.Keys(r.index.Files)) {
 		path := r.index.Files[first].Path
 		switch {
@@ -186,7 +186,6 @@ func (r *Repair) cutAhead() error {
 				return err
 			}
 		case first == file:
-			_, _, size := segment.RecordPath(r.WAL, r.head+1)
 			if err := r.cutOff(Step{File: path, First: r.head + 1, Last: ahead, Message: "records without content"}, size, "records without content"); err != nil {
 				return err
 			}

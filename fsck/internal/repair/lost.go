@@ -16,7 +16,7 @@ func (r *Repair) restoreLost() error {
 		if r.plan.Lost[s.First] == 0 || !s.Readable {
 			continue
 		}
-		b := &rebuilder{Repair: r, seg: s, last: r.wantedLast(s), header: s.Header}
+		b := &rebuilder{Repair: r, seg: s, last: s.ShouldEnd(r.head), header: s.Header}
 		if err := b.build(""); err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func (r *Repair) restoreLoose(first uint64) error {
 			return nil // the file is to be restored first
 		}
 		if rec.Lost() && index < r.first {
-			if e, ok := r.findLost(index, rec); ok {
+			if e, ok := r.find(index, rec, nil); ok {
 				rec = recordOf(e)
 				back = append(back, index)
 				which.Add(index, index)
@@ -63,7 +63,7 @@ func (r *Repair) restoreLoose(first uint64) error {
 	return r.writeRecords(first, recs, note, func() error {
 		for _, index := range back {
 			rec := recs[index-first]
-			e, ok := r.findLost(index, segment.Record{Hash: rec.Hash, Time: rec.Time})
+			e, ok := r.find(index, segment.Record{Hash: rec.Hash, Time: rec.Time}, nil)
 			if !ok {
 				return errors.New("an entry that was found a moment ago is gone")
 			}
@@ -73,13 +73,4 @@ func (r *Repair) restoreLoose(first uint64) error {
 		}
 		return nil
 	})
-}
-
-// findLost finds the entry at index, whose record is that of a lost one.
-func (r *Repair) findLost(index uint64, rec segment.Record) (found, bool) {
-	e, ok := r.find(index, rec, nil)
-	if (rec.Hash != segment.Hash{}) && rec.Time != 0 {
-		e.time = rec.Time
-	}
-	return e, ok
 }

@@ -111,6 +111,17 @@ func NewSegment(f *segment.File) *Segment {
 	return &Segment{File: f, Readable: f.Err == nil || f.Walked.End > 0, HeaderOK: f.Known()}
 }
 
+// ShouldEnd is the last index that the segment should hold in a log that ends at head.
+func (s *Segment) ShouldEnd(head uint64) uint64 {
+	switch {
+	case s.Sealed && s.HeaderOK:
+		return s.Footer.Last
+	case s.Next > 0:
+		return s.Next - 1
+	}
+	return head
+}
+
 // Index is the index as a check found it. Not for concurrent use.
 type Index struct {
 	Files map[uint64]segment.RecordFile // by first index: those that lie in their place

@@ -24,7 +24,7 @@ func (r *Repair) restoreSegments() error {
 			continue
 		}
 		// The last one may go further, as far as the other copy knows.
-		end := r.wantedLast(s)
+		end := s.ShouldEnd(r.head)
 		may := end
 		if s == r.segs[len(r.segs)-1] && !s.Sealed {
 			may = max(end, r.newSegmentEnd(s.First, max(end, r.copyEnd())))
@@ -39,17 +39,6 @@ func (r *Repair) restoreSegments() error {
 		}
 	}
 	return nil
-}
-
-// wantedLast is the last index that the segment should hold.
-func (r *Repair) wantedLast(s *Segment) uint64 {
-	switch {
-	case s.Sealed && s.HeaderOK:
-		return s.Footer.Last
-	case s.Next > 0:
-		return s.Next - 1
-	}
-	return r.head
 }
 
 // firstSegment makes a segment for what will be appended, where there is none.

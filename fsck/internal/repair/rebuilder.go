@@ -132,9 +132,6 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 	}
 	for index := b.w.Last() + 1; index <= last; index++ {
 		rec, err := b.index.At(index)
-		if rec.Lost() {
-			left.Skip()
-		}
 		e, ok := b.find(index, rec, left)
 		if !ok {
 			if err := flush(); err != nil {
@@ -180,28 +177,26 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 // record, whose hash is zero if nothing is known of the entry.
 func (r *Repair) find(index uint64, rec segment.Record, left *segment.Salvager) (found, bool) {
 	known := rec.Hash != segment.Hash{}
-	if known {
-		text, ok := left.Find(rec)
-		if !ok {
-			text, ok = wholeBlob(r.Context, r.Store(), rec.Hash)
-		}
-		if ok {
-			return found{text: text, time: rec.Time}, true
-		}
+	text, ok := left.Find(rec)
+	if !ok && known {
+		text, ok = wholeBlob(r.Context, r.Store(), rec.Hash)
+	}
+	if ok {
+		return found{text: text, time: rec.Time}, true
 	}
 	if r.other == nil {
 		return found{}, false
 	}
 	e, ok := r.other.entry(index)
 	if ok && (known && segment.Sum(e.text) == rec.Hash || !known && index <= r.trust) {
+		if known && rec.Time != 0 {
+			e.time = rec.Time
+		}
 		return e, true
 	}
-	if known {
-		text, ok := r.other.salvage(index, rec)
-		if !ok {
-			text, ok = r.other.blob(rec.Hash)
-		}
-		return found{text: text, time: rec.Time}, ok
+	text, ok = r.other.salvage(index, rec)
+	if !ok && known {
+		text, ok = r.other.blob(rec.Hash)
 	}
-	return found{}, false
+	return found{text: text, time: rec.Time}, ok
 }

@@ -1,6 +1,9 @@
 package repair
 
-import "math"
+import (
+	"math"
+	"sort"
+)
 
 // trustCopy finds out through which index the other copy holds the same log as
 // this one. A copy that was restored and then appended to goes another way from
@@ -11,34 +14,28 @@ func (r *Repair) trustCopy() {
 	top := min(max(r.head, r.index.Last), r.other.head)
 	// The last entry that both have decides: batches follow one another, and an
 	// entry is what it is at its index and its time.
-	for step := uint64(0); step < top; step = max(1, 2*step) {
-		same, known := r.sameEntry(top - step)
-		if known && same {
+	high := uint64(0) // an entry that is another
+	for step := uint64(0); high == 0; step = max(1, 2*step) {
+		if step >= top {
 			return
 		}
-		if !known {
-			continue
+		if same, known := r.sameEntry(top - step); same {
+			return
+		} else if known {
+			high = top - step
 		}
-		low, high := uint64(0), top-step // the first is the same, the second is not
-		for high-low > 1 {
-			mid := low + (high-low)/2
-			// Of some entries nothing is known: the next one that is decides.
-			at, same, known := mid, false, false
-			for step := uint64(1); ; step *= 2 {
-				if same, known = r.sameEntry(at); known || mid+step >= high {
-					break
-				}
-				at = mid + step
-			}
-			if known && same {
-				low = at
-			} else {
-				high = mid
-			}
-		}
-		r.trust, r.Outcome.Parted = low, low+1
-		return
 	}
+	parted := 1 + sort.Search(int(high)-1, func(i int) bool {
+		// Of some entries nothing is known: the next one that is decides.
+		for at, step := uint64(i)+1, uint64(1); at < high; at, step = at+step, 2*step {
+			if same, known := r.sameEntry(at); known {
+				return !same
+			}
+		}
+		return true
+	})
+	r.Outcome.Parted = uint64(parted)
+	r.trust = r.Outcome.Parted - 1
 }
 
 // sameEntry compares what the log and the other copy have at index. known says
@@ -48,15 +45,11 @@ func (r *Repair) sameEntry(index uint64) (same, known bool) {
 	if !ok {
 		return false, false
 	}
+	ours, _ := r.index.At(index)
 	if e, ok := r.ownEntry(index); ok {
-		ours := recordOf(e)
-		return ours == theirs, true
+		ours = recordOf(e)
 	}
-	ours, err := r.index.At(index)
-	if err != nil || ours.Lost() {
-		return false, false
-	}
-	return ours == theirs, true
+	return ours == theirs, !ours.Lost()
 }
 
 // copyEnd is the last entry that can be taken from the other copy without
