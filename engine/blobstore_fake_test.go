@@ -111,7 +111,7 @@ func hangs(ctx context.Context, _ int, _ string) error { <-ctx.Done(); return ct
 
 func storeConfig(t testing.TB, s engine.BlobStore) engine.Config {
 	c := engine.NewConfig(filepath.Join(t.TempDir(), "data"))
-	c.BlobStore, c.SegmentSize, c.RemoveAfter, c.SettleEvery = s, 1<<10, 0, time.Millisecond
+	c.BlobStore, c.SegmentSize, c.RemoveAfter, c.SettleEvery = s, 1<<10, 0, 10*time.Millisecond
 	return c
 }
 
@@ -183,7 +183,7 @@ func whole(t testing.TB, l *engine.Log, first, last uint64) {
 // until polls until ok; within a synctest bubble it takes no time.
 func until(t testing.TB, l *engine.Log, ok func(engine.Stats) bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Minute); !ok(l.Stats()); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Minute); !ok(l.Stats()); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it does not come about: %+v", l.Stats())
 		}

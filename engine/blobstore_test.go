@@ -153,6 +153,7 @@ func TestBlobStoreWrongBytes(t *testing.T) {
 		}}
 		c := storeConfig(t, s)
 		c.Logger = zerolog.Nop()
+		c.SettleEvery = time.Second // of the hour below: each look at the segment takes the processor some time
 		l := open(t, c)
 		write(t, l, 1, 100)
 		until(t, l, func(s engine.Stats) bool { return s.Unsettled == 0 && s.Packed > 0 })
