@@ -24,6 +24,7 @@ type counter struct {
 	// passing is held while completions run, in their order.
 	passing sync.Mutex
 	early   map[uint64]*message // arrived before those before them
+	earlier int                 // bytes of early
 }
 
 // mark is a head as followers see it.
@@ -60,8 +61,9 @@ func (l *Log) pass(seq uint64, m *message, b *batch) error {
 	case seq <= at:
 		return nil
 	case seq > at+1:
-		if len(c.early) < earlyMax {
+		if c.early[seq] == nil && len(c.early) < earlyMax && c.earlier+len(m.body) <= earlyBytes {
 			c.early[seq] = m
+			c.earlier += len(m.body)
 		}
 		return nil
 	}
@@ -70,14 +72,20 @@ func (l *Log) pass(seq uint64, m *message, b *batch) error {
 			return err
 		}
 		seq++
-		m = c.early[seq]
-		delete(c.early, seq)
+		if m = c.early[seq]; m != nil {
+			delete(c.early, seq)
+			c.earlier -= len(m.body)
+		}
 	}
 	return nil
 }
 
-// earlyMax is how many messages are kept that arrived before those before them.
-const earlyMax = 256
+// How many messages are kept that arrived before those before them, and how many bytes these have.
+// Others are fetched when their turn has come.
+const (
+	earlyMax   = 256
+	earlyBytes = 16 << 20
+)
 
 // passNext passes the next message. The caller holds passing.
 func (l *Log) passNext(m *message) error {
@@ -108,16 +116,16 @@ func (l *Log) passNext(m *message) error {
 	if at.seq%keepEvery == 0 {
 		l.places.add(at)
 	}
-	b := c.own[v.seq]
+	b, acknowledged := c.own[v.seq]
 	delete(c.own, v.seq)
 	if b == nil { // it has not been acknowledged yet
-		if b = l.lane.sending.Load(); b != nil && b.message.sum != m.sum {
-			b = nil
-		}
+		b = l.lane.sending.Load()
 	}
-	if b != nil {
-		b.at.Store(v.seq)
+	if b != nil && b.message.sum == m.sum {
 		l.lane.passed(b, &v)
+	} else if acknowledged {
+		l.lane.replaced(b)
+		l.log.Error().Str("event", "cluster").Uint64("message", v.seq).Msg("the cluster has lost what it had acknowledged to this server: the stream has another message there")
 	}
 	if a := c.acked.Load(); at.index > a.head {
 		c.acked.Store(&mark{at.index, make(chan struct{})})

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -17,8 +18,11 @@ import (
 const (
 	// apiTimeout is how long one request to JetStream may take.
 	apiTimeout = 4 * time.Second
-	// fetchAgain is how often any replica is asked for a message before the leader is.
-	fetchAgain = 3
+	// fetchTime is about how long a message is asked for that nobody answers for.
+	fetchTime = 10 * time.Second
+	// fetchAgain is how often any replica is asked for a message before the leader is. NATS chooses
+	// which, so this makes it likely that each has been asked.
+	fetchAgain = 8
 )
 
 // The requests and answers of JetStream's API that the client's library has no calls for.
@@ -68,29 +72,33 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 // Later returns true: package server tells clients to ask again.
 func (e *UnavailableError) Later() bool { return true }
 
-// fetch returns the message seq.
+// fetch returns the message seq. The error is a LostError if no node has it whole that answers, an
+// UnavailableError if none answers, or that of ctx.
 func (l *Log) fetch(ctx context.Context, seq uint64) (message, error) {
-	var last error
+	began := time.Now()
 	for try := 0; ; try++ {
-		m, err := l.ask(ctx, seq, try >= fetchAgain)
+		byLeader := try >= fetchAgain
+		m, err := l.ask(ctx, seq, byLeader)
 		if err == nil {
 			return m, nil
 		}
-		if ctx.Err() != nil {
+		bad := errors.Is(err, errMessage)
+		switch {
+		case ctx.Err() != nil:
 			return m, context.Cause(ctx)
-		}
-		if try >= fetchAgain && (errors.Is(err, errAbsent) || errors.Is(err, errMessage)) {
+		case errors.Is(err, errVersion):
+			return m, err
+		case byLeader && (bad || errors.Is(err, errAbsent)):
 			return m, &LostError{seq, err}
+		case byLeader && time.Since(began) > fetchTime:
+			return m, &UnavailableError{fmt.Errorf("message %d of the stream: %w", seq, readable(err))}
+		case bad:
+			l.damaged(seq, err)
+			continue // another node has its turn
 		}
-		last = err
-		if try > 2*fetchAgain {
-			return m, &UnavailableError{fmt.Errorf("message %d of the stream: %w", seq, last)}
-		}
-		if !errors.Is(err, errMessage) {
-			select {
-			case <-ctx.Done():
-			case <-time.After(time.Duration(try+1) * 20 * time.Millisecond):
-			}
+		select {
+		case <-ctx.Done():
+		case <-time.After(min(time.Duration(try+1)*10*time.Millisecond, 100*time.Millisecond)):
 		}
 	}
 }
@@ -164,58 +172,98 @@ func (l *Log) request(ctx context.Context, call string, r any) (*nats.Msg, error
 const (
 	fetchBytes = 1 << 20 // in one request, about
 	fetchMax   = 1024    // messages in one request
-	fetchAhead = 4       // requests under way
+	fetchAhead = 4       // requests of a run under way
+	// aheadMax is how many requests in total may be under way beyond one a run: what they bring
+	// stays in memory while the reader is stalled.
+	aheadMax = 64
 )
 
-// fetchRun passes the messages from..through to fn, in order. An error of a message is passed too;
-// fn's error ends the run.
+// fetching is a request under way for some messages of a run.
+type fetching struct {
+	from, through uint64
+	got           chan []message // those that came first, in order
+	extra         bool           // it counts towards aheadMax
+}
+
+// fetchRun passes the messages from..through to fn, in order. A LostError of a message is passed
+// too; fn's error ends the run. It begins with little, since most runs are short.
 func (l *Log) fetchRun(ctx context.Context, from, through uint64, fn func(seq uint64, m *message, err error) error) error {
 	ctx, cancel := context.WithCancel(ctx)
-	type batch struct {
-		from, through uint64
-		got           chan []message // those that came first, in order
+	var running sync.WaitGroup
+	var under []fetching
+	var now fetching
+	done := func(f fetching) {
+		if f.extra {
+			l.ahead.Add(-1)
+		}
 	}
-	under := make(chan batch, fetchAhead-1)
-	ended := make(chan struct{})
-	defer func() { cancel(); <-ended }()
-	size := max(1, min(fetchMax, fetchBytes/max(1, l.messageBytes())))
-	go func() {
-		defer close(ended)
-		defer close(under)
-		for next := from; next <= through; {
-			b := batch{next, min(through, next+uint64(size)-1), make(chan []message, 1)}
-			next = b.through + 1
-			go func() { b.got <- l.fetchBatch(ctx, b.from, b.through) }()
-			select {
-			case under <- b:
-			case <-ctx.Done():
-				return
-			}
+	defer func() {
+		cancel()
+		running.Wait()
+		done(now)
+		for _, f := range under {
+			done(f)
 		}
 	}()
-	for b := range under {
-		next := b.from
-		for _, m := range <-b.got {
-			if err := fn(next, &m, nil); err != nil {
+	next, ahead, size := from, 1, min(near, max(1, fetchBytes/l.messageBytes()))
+	request := func() {
+		for next <= through && len(under) < ahead {
+			f := fetching{next, min(through, next+uint64(size)-1), make(chan []message, 1), len(under) > 0}
+			if f.extra && l.ahead.Add(1) > aheadMax {
+				l.ahead.Add(-1)
+				return
+			}
+			next = f.through + 1
+			running.Go(func() { f.got <- l.fetchBatch(ctx, f.from, f.through) })
+			under = append(under, f)
+		}
+	}
+	for request(); len(under) > 0; request() {
+		now, under = under[0], under[1:]
+		got := <-now.got
+		if n := 0; len(got) > 0 {
+			for i := range got {
+				n += headerSize + len(got[i].body)
+			}
+			size = min(fetchMax, 4*size, max(1, fetchBytes*len(got)/n))
+			ahead = min(ahead+1, fetchAhead)
+		}
+		request()
+		if err := l.passBatch(ctx, now.from, now.through, got, fn); err != nil {
+			return err
+		}
+		done(now)
+		now = fetching{}
+	}
+	return nil
+}
+
+// passBatch passes the messages from..through to fn, of which got are the first. Others did not
+// come, or were damaged.
+func (l *Log) passBatch(ctx context.Context, from, through uint64, got []message, fn func(seq uint64, m *message, err error) error) error {
+	for next := from; ; {
+		for i := range got {
+			if err := fn(next, &got[i], nil); err != nil {
 				return err
 			}
 			next++
 		}
-		for ; next <= b.through; next++ { // what did not come, or was damaged
-			m, err := l.fetch(ctx, next)
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			var unavailable *UnavailableError
-			if errors.As(err, &unavailable) {
-				return err
-			}
-			if err := fn(next, &m, err); err != nil {
-				return err
-			}
+		if next > through {
+			return nil
 		}
+		m, err := l.fetch(ctx, next)
+		var lost *LostError
+		if err != nil && !errors.As(err, &lost) {
+			return err
+		}
+		if err := fn(next, &m, err); err != nil {
+			return err
+		}
+		if next++; next > through {
+			return nil
+		}
+		got = l.fetchBatch(ctx, next, through)
 	}
-	return context.Cause(ctx)
 }
 
 // fetchBatch asks any replica once for the messages from..through. It returns those from the first
@@ -234,6 +282,7 @@ func (l *Log) fetchBatch(ctx context.Context, from, through uint64) (messages []
 	}
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
+	messages = make([]message, 0, through-from+1)
 	for next := from; next <= through; next++ {
 		answer, err := sub.NextMsgWithContext(ctx)
 		if err != nil || answer.Header.Get("Status") != "" {

@@ -2,16 +2,11 @@ package replicated
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"tcp-log-server/appends"
 )
@@ -25,14 +20,16 @@ import (
 // lane sends the appends of this gateway.
 type lane struct {
 	log     *Log
+	id      uint64
 	subject string
 
-	mu     sync.Mutex
-	queue  []*appended // not in a message yet
-	order  []*appended // not completed yet, in the order of the calls
-	refuse error       // why nothing is taken; nil if it is
-	unfit  error       // the stream cannot hold the log: nothing is taken either
-	ended  bool        // for good
+	mu    sync.Mutex
+	queue []*appended // not in a message yet
+	order []*appended // not completed yet, in the order of the calls
+	// Why nothing is taken, nil where that is no reason.
+	ended  error // the log is closing
+	unsure error // what has become of an earlier append is not known
+	unfit  error // the stream cannot hold a log any more
 	wake   chan struct{}
 
 	completing sync.Mutex // held while completions run
@@ -40,85 +37,63 @@ type lane struct {
 	sending atomic.Pointer[batch] // what is on its way; it may come by the tail before it is acknowledged
 
 	// Of the sending goroutine alone.
-	number uint64 // of the last message
-	last   uint64 // where that is in the stream, 0 before the first
+	number  uint64   // of the last message
+	last    uint64   // where that is in the stream, 0 before the first
+	waiting []*batch // acknowledged, and not counted when that was last looked at
 }
-
-// appended is what an append becomes.
-type appended struct {
-	entries []byte
-	count   int
-	on      appends.Condition
-	done    func(appends.Result, error)
-
-	// With appends.Once: the places of the entries, without an index where none was found in the
-	// messages through looked.
-	places []appends.Place
-	looked uint64
-
-	resolved bool // under lane.mu: what is below is set, and done runs when its turn has come
-	result   appends.Result
-	err      error
-}
-
-// batch is the appends of one message.
-type batch struct {
-	appends []*appended
-	message message
-	data    []byte        // the message as it is stored
-	at      atomic.Uint64 // where in the stream it is, once it has been passed
-	told    bool          // the callers know that the outcome is unknown; under lane.mu
-}
-
-const (
-	// batchBytes is how many bytes of entries a message has at most, unless one append has more.
-	batchBytes = 512 << 10
-	// batchCount is how many entries a message has at most, unless one append has more.
-	batchCount = 16 << 10
-	// natsHeader is more than a message's header for NATS takes, in bytes.
-	natsHeader = 512
-)
 
 // Append gives entries to the log, as server.Log says.
 func (l *Log) Append(entries []byte, count int, on appends.Condition, done func(appends.Result, error)) {
-	l.lane.push(&appended{entries: entries, count: count, on: on, done: done})
+	if !l.lane.push(&appended{entries: entries, count: count, on: on, done: done}) {
+		l.lane.complete()
+	}
 }
 
-// Submit is Append, which never waits here.
+// Submit is Append whose done runs later.
 func (l *Log) Submit(entries []byte, count int, on appends.Condition, done func(appends.Result, error)) {
-	l.Append(entries, count, on, done)
+	if !l.lane.push(&appended{entries: entries, count: count, on: on, done: done}) && !l.spawn(l.lane.complete) {
+		go l.lane.complete() // the log is closed
+	}
 }
 
 // MaxAppend returns how many bytes of entries one append may hold: what fits into a message.
 func (l *Log) MaxAppend() int { return int(l.conn.MaxPayload()) - headerSize - natsHeader }
 
-// push adds an append to the queue.
-func (n *lane) push(a *appended) {
+// push adds an append to the queue. It returns false if it was refused: then somebody has to call
+// complete.
+func (n *lane) push(a *appended) (taken bool) {
 	if most := n.log.MaxAppend(); len(a.entries) > most {
-		a.err = fmt.Errorf("not stored: it has %d bytes, over the limit of %d of a message in the cluster", len(a.entries), most)
+		a.err = errTooLong(len(a.entries), most)
 	} else if a.on.Kind == appends.Once {
-		a.places, a.looked, a.err = n.log.once.lookUp(a.entries, a.count)
+		if a.err = n.log.once.ready(); a.err == nil {
+			a.hash()
+		}
 	}
 	n.mu.Lock()
-	switch {
-	case a.err != nil:
-	case n.refuse != nil:
-		a.err = n.refuse
-	case n.unfit != nil:
-		a.err = fmt.Errorf("not stored: %w", n.unfit)
+	if a.err == nil {
+		a.err = n.refusing()
 	}
-	refused := a.err != nil
-	a.resolved = refused
+	a.resolved = a.err != nil
+	taken = a.err == nil
 	n.order = append(n.order, a)
-	if !refused {
+	if taken {
 		n.queue = append(n.queue, a)
 	}
 	n.mu.Unlock()
-	if refused {
-		n.complete()
-	} else {
+	if taken {
 		n.poke()
 	}
+	return taken
+}
+
+// refusing returns why nothing is taken, nil if it is. The caller holds mu.
+func (n *lane) refusing() error {
+	for _, why := range []error{n.ended, n.unfit, n.unsure} {
+		if why != nil {
+			return fmt.Errorf("not stored: %w", why)
+		}
+	}
+	return nil
 }
 
 func (n *lane) poke() {
@@ -149,236 +124,123 @@ func (n *lane) complete() {
 	}
 }
 
+// waitingMax is how many messages may be acknowledged and not counted before the next is sent.
+const waitingMax = 32
+
 // run sends batches until ctx is done.
 func (n *lane) run(ctx context.Context) {
-	for ctx.Err() == nil {
+	for {
+		n.settle(ctx, waitingMax)
+		if ctx.Err() != nil {
+			return
+		}
 		b := n.take()
 		if b == nil {
-			select {
-			case <-n.wake:
-			case <-ctx.Done():
-			}
+			n.rest(ctx)
 			continue
 		}
+		if !n.prepare(b) {
+			continue
+		}
+		if b.message.kind == appends.Once {
+			n.sendOnce(ctx, b)
+		} else {
+			n.send(ctx, b)
+		}
+	}
+}
+
+// sendOnce sends a batch with appends.Once, and waits until it has been counted: it may have to
+// be looked up and sent again, before anything that was given to the log after it.
+func (n *lane) sendOnce(ctx context.Context, b *batch) {
+	if b.message.count > 0 {
 		n.send(ctx, b)
 	}
-}
-
-// hold has the lane take nothing because of err, or again if err is nil.
-func (n *lane) hold(err error) {
+	n.settle(ctx, 0)
+	if ctx.Err() != nil {
+		return
+	}
 	n.mu.Lock()
-	n.unfit = err
-	n.mu.Unlock()
-}
-
-// take makes a batch of what has waited longest. It returns nil if nothing waits.
-func (n *lane) take() *batch {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.queue) == 0 {
-		return nil
+	if b.message.count == 0 { // the log holds all of it
+		at := n.log.counted()
+		b.resolve(n.log.once, &verdict{run: run{first: at.index + 1}})
 	}
-	at := n.log.counted()
-	first := n.queue[0]
-	b := &batch{message: message{kind: first.on.Kind, number: n.number + 1, hint: at, time: time.Now().UnixMicro()}}
-	size, taken := 0, 0
-	for _, a := range n.queue {
-		if a.on.Kind != first.on.Kind || taken > 0 && (first.on.Kind == appends.Expect || size+len(a.entries) > batchBytes || b.message.count+a.count > batchCount) {
-			break
-		}
-		taken++
-		size += len(a.entries)
-		b.message.count += a.count
+	if b.stale && !b.told {
+		n.queue = append(b.appends, n.queue...)
 	}
-	b.appends = append(b.appends, n.queue[:taken]...)
-	clear(n.queue[:taken])
-	if n.queue = n.queue[taken:]; len(n.queue) == 0 {
-		n.queue = nil
-	}
-	switch first.on.Kind {
-	case appends.Expect:
-		b.message.arg, b.message.body = first.on.Head, first.entries
-	case appends.Once:
-		b.unknownEntries()
-	default:
-		body := make([]byte, 0, size)
-		for _, a := range b.appends {
-			body = append(body, a.entries...)
-		}
-		b.message.body = body
-	}
-	b.data = b.message.encode()
-	b.message.body = b.data[headerSize:] // which nobody changes after the appends have been completed
-	return b
-}
-
-// unknownEntries makes the body of a message with appends.Once: what has not been found.
-func (b *batch) unknownEntries() {
-	m := &b.message
-	m.count, m.arg = 0, b.appends[0].looked
-	for _, a := range b.appends {
-		m.arg = min(m.arg, a.looked)
-		for i, rest := 0, a.entries; len(rest) > 0; i++ {
-			n := lineEnd(rest)
-			if a.places[i].Index == 0 {
-				m.body = append(m.body, rest[:n]...)
-				m.count++
-			}
-			rest = rest[n:]
-		}
-	}
-}
-
-// send sends a batch until it is known to be stored, or nobody has been reached with it for as
-// long as appends wait, or the log is closed.
-func (n *lane) send(ctx context.Context, b *batch) {
-	began := time.Now()
-	n.sending.Store(b)
-	reached := false // an attempt may have come through
-	var failed error
-	for try := 0; ; try++ {
-		seq, err := n.attempt(ctx, b)
-		if err != nil && !notSent(err) {
-			reached = true
-		}
-		if err != nil && reached {
-			if found, ok := n.find(ctx, b); ok {
-				seq, err = found, nil
-			}
-		}
-		if err == nil {
-			n.stored(seq, b)
-			took := time.Since(began)
-			n.log.stats.stored(took)
-			if onBatch := n.log.config.OnBatch; onBatch != nil {
-				onBatch(b.message.count, len(b.message.body), took)
-			}
-			return
-		}
-		failed = err
-		if ctx.Err() != nil {
-			n.giveUp(b, reached, failed, true)
-			return
-		}
-		if time.Since(began) >= n.log.config.GiveUp {
-			n.giveUp(b, reached, failed, false)
-			if !reached {
-				return
-			}
-		}
-		if try > 0 {
-			n.log.troubled(try, failed)
-		}
-		if try%2 == 1 && n.log.config.Reconnects && errors.Is(failed, context.DeadlineExceeded) {
-			n.log.conn.ForceReconnect() // this server may be cut off from the others
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(min(time.Duration(try+1)*20*time.Millisecond, 500*time.Millisecond)):
-		}
-	}
-}
-
-// attemptTime is how long one attempt waits for an acknowledgement.
-const attemptTime = 2 * time.Second
-
-// attempt sends a batch once. It returns where in the stream the message is.
-func (n *lane) attempt(ctx context.Context, b *batch) (seq uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
-	defer cancel()
-	answer, err := n.log.conn.RequestMsgWithContext(ctx, &nats.Msg{
-		Subject: n.subject, Data: b.data,
-		Header: nats.Header{
-			jetstream.ExpectedStreamHeader:      {n.log.config.Stream},
-			jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(n.last, 10)},
-		},
-	})
-	if err != nil {
-		return 0, err
-	}
-	var ack struct {
-		Stream string              `json:"stream"`
-		Seq    uint64              `json:"seq"`
-		Error  *jetstream.APIError `json:"error"`
-	}
-	switch err := json.Unmarshal(answer.Data, &ack); {
-	case err != nil:
-		return 0, fmt.Errorf("an acknowledgement that is none: %w", err)
-	case ack.Error != nil:
-		return 0, ack.Error
-	case ack.Stream != n.log.config.Stream || ack.Seq <= n.last:
-		return 0, fmt.Errorf("an acknowledgement of stream %q, message %d, want %q and more than %d", ack.Stream, ack.Seq, n.log.config.Stream, n.last)
-	}
-	return ack.Seq, nil
-}
-
-// notSent reports whether err says that an attempt has reached nobody.
-func notSent(err error) bool {
-	for _, none := range []error{nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionDraining, nats.ErrMaxPayload} {
-		if errors.Is(err, none) {
-			return true
-		}
-	}
-	return false
-}
-
-// find looks for the message of b at the end of the lane. Any copy of it proves that it is stored:
-// a replica stores what a majority has. Not to find it proves nothing.
-func (n *lane) find(ctx context.Context, b *batch) (seq uint64, ok bool) {
-	if seq := b.at.Load(); seq > 0 {
-		return seq, true
-	}
-	for _, get := range []func(context.Context, getRequest) ([]byte, uint64, error){n.log.direct, n.log.byLeader} {
-		data, seq, err := get(ctx, getRequest{LastFor: n.subject})
-		if err == nil && string(data) == string(b.data) {
-			return seq, true
-		}
-	}
-	return 0, false
-}
-
-// stored notes that the message of b is stored as message seq.
-func (n *lane) stored(seq uint64, b *batch) {
-	n.number, n.last = b.message.number, seq
-	n.mu.Lock()
-	if !n.ended {
-		n.refuse = nil
-	}
-	n.mu.Unlock()
-	if err := n.log.pass(seq, &b.message, b); err != nil {
-		n.log.wakeTail()
-	}
-}
-
-// giveUp tells those that wait what is known: of the batch that its outcome is not, if an attempt
-// may have come through, and of everything after it that it is not stored. While an outcome is
-// unknown, nothing is taken: it could be stored behind what may still come.
-func (n *lane) giveUp(b *batch, reached bool, why error, end bool) {
-	why = readable(why)
-	n.mu.Lock()
-	n.ended = n.ended || end
-	switch {
-	case end:
-		n.refuse = fmt.Errorf("not stored: %w", errClosed)
-	case reached:
-		n.refuse = fmt.Errorf("not stored: the outcome of an earlier append is not known yet: %w", why)
-	}
-	err := fmt.Errorf("not stored: %w", why)
-	if reached {
-		err = fmt.Errorf("outcome unknown: it was sent, and no majority of the nodes has acknowledged it within %v: %w", n.log.config.GiveUp, why)
-	}
-	if !b.told {
-		for _, a := range b.appends {
-			a.resolve(err)
-		}
-		b.told = true
-	}
-	for _, a := range n.queue {
-		a.resolve(fmt.Errorf("not stored: %w", why))
-	}
-	n.queue = nil
 	n.mu.Unlock()
 	n.complete()
+}
+
+// rest waits until something may have to be done.
+func (n *lane) rest(ctx context.Context) {
+	var counted <-chan struct{}
+	var late <-chan time.Time
+	if len(n.waiting) > 0 {
+		counted = n.waiting[0].counted
+		if left := n.log.config.GiveUp - time.Since(n.waiting[0].acked); left > 0 {
+			late = time.After(left)
+		}
+	}
+	select {
+	case <-n.wake:
+	case <-counted:
+	case <-late:
+	case <-ctx.Done():
+	}
+}
+
+// settle waits until no more than most acknowledged messages have not been counted. Where that
+// takes as long as appends wait, those who wait are told.
+func (n *lane) settle(ctx context.Context, most int) {
+	for ctx.Err() == nil {
+		for len(n.waiting) > 0 && n.waiting[0].isCounted() {
+			n.waiting[0] = nil
+			n.waiting = n.waiting[1:]
+		}
+		n.mu.Lock()
+		if len(n.waiting) == 0 || !n.waiting[0].told {
+			n.unsure = nil
+		}
+		n.mu.Unlock()
+		if len(n.waiting) == 0 {
+			n.waiting = nil
+			return
+		}
+		if time.Since(n.waiting[0].acked) >= n.log.config.GiveUp {
+			n.uncounted()
+		}
+		if len(n.waiting) <= most {
+			return
+		}
+		n.rest(ctx)
+	}
+}
+
+// uncounted tells those that wait that their entries are stored, and it is not known where.
+func (n *lane) uncounted() {
+	why := n.log.stuckBy()
+	if why == nil {
+		why = errors.New("what came before it in the cluster has not come yet")
+	}
+	n.mu.Lock()
+	for _, b := range n.waiting {
+		if !b.told {
+			n.tell(b, fmt.Errorf("outcome unknown: it is stored, but its index is not known: %w", why))
+		}
+	}
+	n.unsure = fmt.Errorf("the index of an earlier append is not known yet: %w", why)
+	n.drop(n.refusing())
+	n.mu.Unlock()
+	n.complete()
+}
+
+// drop fails what has not been sent. The caller holds mu.
+func (n *lane) drop(err error) {
+	for _, a := range n.queue {
+		a.fail(err)
+	}
+	n.queue = nil
 }
 
 // idle reports whether nothing waits for its completion.
@@ -388,87 +250,30 @@ func (n *lane) idle() bool {
 	return len(n.order) == 0
 }
 
+// end has nothing be taken any more.
+func (n *lane) end() {
+	n.mu.Lock()
+	n.ended = errClosed
+	n.mu.Unlock()
+}
+
+// hold has the lane take nothing because of err, or again if err is nil.
+func (n *lane) hold(err error) {
+	n.mu.Lock()
+	n.unfit = err
+	n.mu.Unlock()
+}
+
 // abandon completes what is left when the log has ended: what was not sent, and what was
 // acknowledged while its place was not known.
 func (n *lane) abandon() {
 	n.mu.Lock()
-	for _, a := range n.queue {
-		a.resolve(fmt.Errorf("not stored: %w", errClosed))
-	}
-	n.queue = nil
+	n.drop(fmt.Errorf("not stored: %w", errClosed))
 	for _, a := range n.order {
 		if !a.resolved {
-			a.resolve(errors.New("outcome unknown: the server stopped before it knew its index"))
+			a.fail(errors.New("outcome unknown: the server stopped before it knew its index"))
 		}
 	}
 	n.mu.Unlock()
 	n.complete()
-}
-
-// resolve says that an append has failed. The caller holds lane.mu. Entries that the log was found
-// to hold have their places all the same.
-func (a *appended) resolve(err error) {
-	a.resolved, a.err = true, err
-	a.result.Once = a.places
-}
-
-// readable is an error of NATS in words for a client.
-func readable(err error) error {
-	switch {
-	case errors.Is(err, nats.ErrNoResponders):
-		return errors.New("no node of the cluster leads the log at present")
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		return errors.New("no majority of the cluster's nodes answers")
-	case notSent(err):
-		return errors.New("no node of the cluster can be reached")
-	}
-	return err
-}
-
-// passed completes the appends of a batch by its verdict.
-func (n *lane) passed(b *batch, v *verdict) {
-	n.mu.Lock()
-	if !b.told {
-		next, number := v.first, 0
-		for _, a := range b.appends {
-			a.resolved = true
-			if v.void {
-				a.err = &appends.ConditionError{Head: v.before.index, Want: a.on.Head}
-				continue
-			}
-			a.result = appends.Result{First: next, Time: v.time}
-			if a.on.Kind == appends.Once {
-				next, number = a.placeEach(n.log.once, v, next, number)
-			} else {
-				next += uint64(a.count)
-			}
-			if a.err == nil && next == a.result.First {
-				a.result.Time = 0
-			}
-		}
-	}
-	n.mu.Unlock()
-	n.complete()
-}
-
-// placeEach sets the places of an append with appends.Once: of those of its entries that were
-// sent, the first has this number in the message, and what counts has next and what follows.
-func (a *appended) placeEach(known *once, v *verdict, next uint64, number int) (uint64, int) {
-	for i, rest := 0, a.entries; len(rest) > 0; i++ {
-		n := lineEnd(rest)
-		if p := &a.places[i]; p.Index == 0 {
-			if v.fresh == nil || v.fresh[number] {
-				*p = appends.Place{Index: next, Time: v.time}
-				next++
-			} else if found, err := known.find(rest[:n-1]); err != nil {
-				a.err = fmt.Errorf("outcome unknown: the log holds an entry already, and it cannot be found where: %w", err)
-			} else {
-				*p = found
-			}
-			number++
-		}
-		rest = rest[n:]
-	}
-	a.result.Once = a.places
-	return next, number
 }

@@ -12,41 +12,68 @@ import (
 	"tcp-log-server/appends"
 )
 
-// A message of the stream is a batch of entries behind a header of 96 bytes. All numbers have
+// A message of the stream is a batch of entries behind a header of 128 bytes. All numbers have
 // their lowest byte first.
 //
-//	 0  8  magic, with the version
-//	 8  4  condition: an appends.Kind
-//	12  4  how many entries the body has
-//	16  8  number in its lane, from 1
-//	24  8  an earlier place of the stream: how many messages it has before it,
-//	32  8  how many entries these hold, and
-//	40  8  the time of the last of these
-//	48  8  argument of the condition
-//	56  8  when its gateway sent it, in µs since 1970 UTC
-//	64 32  BLAKE3-256 of the 64 bytes before this and of the body
-//	96     the body: canonical JSON, each entry followed by a newline
+//	  0  8  magic, with the version
+//	  8  4  condition: an appends.Kind
+//	 12  4  how many entries the body has
+//	 16  8  number of its lane, random
+//	 24  8  number in its lane, from 1
+//	 32  8  an earlier place of the stream: how many messages it has before it,
+//	 40  8  how many entries these hold,
+//	 48  8  the time of the last of these, and
+//	 56 24  which of the last 192 of them are void, one bit each, the latest in the lowest bit
+//	 80  8  argument of the condition
+//	 88  8  when its gateway sent it, in µs since 1970 UTC
+//	 96 32  BLAKE3-256 of the 96 bytes before this and of the body
+//	128     the body: canonical JSON, each entry followed by a newline
 //
 // The time of its entries is its own, or that of the entries before it where that is later:
-// clocks differ, and times must not decrease along the log.
+// clocks differ, and times must not decrease along the log. So once a gateway whose clock is an
+// hour ahead has sent something, everything stored within the next hour has that same time.
 
 const (
 	magic      = "tcplog\x00\x01"
-	headerSize = 96
-	sumAt      = 64
+	headerSize = 128
+	sumAt      = 96
 )
 
-// place is a place between two messages of the stream.
+// place is a place between two messages of the stream, and what must be known there to decide
+// what the messages after it add to the log.
 type place struct {
 	seq   uint64 // how many messages are before it
 	index uint64 // how many entries these hold
 	time  int64  // of the last of these, in µs since 1970 UTC
+	voids voids  // which of the latest messages before it are void
 }
+
+// lookback is how many messages before a place it is known of whether they are void.
+const lookback = 192
+
+// voids has a bit for each of the latest messages, which says whether that is void: nothing of it
+// is in the log. The latest has the lowest bit of the first word.
+type voids [lookback / 64]uint64
+
+// push adds the next message.
+func (v *voids) push(void bool) {
+	for i := len(v) - 1; i > 0; i-- {
+		v[i] = v[i]<<1 | v[i-1]>>63
+	}
+	v[0] <<= 1
+	if void {
+		v[0] |= 1
+	}
+}
+
+// has reports whether the message is void that so many others of v have come after.
+func (v *voids) has(later uint64) bool { return v[later/64]>>(later%64)&1 == 1 }
 
 // message is a message as it is sent.
 type message struct {
 	kind   appends.Kind
 	count  int
+	lane   uint64
 	number uint64 // in its lane
 	hint   place  // an earlier place
 	// arg is, for appends.Expect, the head that is expected; for appends.Once, how many messages
@@ -57,23 +84,40 @@ type message struct {
 	sum  hash // of all that
 }
 
-// errMessage: what is stored is no message of a log, or not what was sent.
-var errMessage = errors.New("damaged message")
+var (
+	// errMessage: what is stored is no message of a log, or not what was sent.
+	errMessage = errors.New("damaged message")
+	// errVersion: a message is whole, and means something that this version does not know.
+	errVersion = errors.New("written by a later version")
+)
 
-// encode returns m as it is stored, and sets its sum.
-func (m *message) encode() []byte {
-	b := make([]byte, headerSize, headerSize+len(m.body))
+// encode returns m as it is stored, and sets its sum. The body is that of m and of more, in their
+// order. It becomes part of what is returned.
+func (m *message) encode(more ...[]byte) []byte {
+	size := headerSize + len(m.body)
+	for _, part := range more {
+		size += len(part)
+	}
+	b := make([]byte, headerSize, size)
 	copy(b, magic)
 	le := binary.LittleEndian
 	le.PutUint32(b[8:], uint32(m.kind))
 	le.PutUint32(b[12:], uint32(m.count))
-	le.PutUint64(b[16:], m.number)
-	le.PutUint64(b[24:], m.hint.seq)
-	le.PutUint64(b[32:], m.hint.index)
-	le.PutUint64(b[40:], uint64(m.hint.time))
-	le.PutUint64(b[48:], m.arg)
-	le.PutUint64(b[56:], uint64(m.time))
+	le.PutUint64(b[16:], m.lane)
+	le.PutUint64(b[24:], m.number)
+	le.PutUint64(b[32:], m.hint.seq)
+	le.PutUint64(b[40:], m.hint.index)
+	le.PutUint64(b[48:], uint64(m.hint.time))
+	for i, word := range m.hint.voids {
+		le.PutUint64(b[56+8*i:], word)
+	}
+	le.PutUint64(b[80:], m.arg)
+	le.PutUint64(b[88:], uint64(m.time))
 	b = append(b, m.body...)
+	for _, part := range more {
+		b = append(b, part...)
+	}
+	m.body = b[headerSize:]
 	m.sum = checksum(b)
 	copy(b[sumAt:], m.sum[:])
 	return b
@@ -89,7 +133,7 @@ func checksum(b []byte) (sum [32]byte) {
 }
 
 // decode checks the message seq as it is stored, and takes it apart. The body is part of b. The
-// error wraps errMessage.
+// error wraps errMessage or errVersion.
 func decode(b []byte, seq uint64) (m message, err error) {
 	damaged := func(format string, args ...any) (message, error) {
 		return message{}, fmt.Errorf("%w %d: %s", errMessage, seq, fmt.Sprintf(format, args...))
@@ -100,26 +144,27 @@ func decode(b []byte, seq uint64) (m message, err error) {
 	if string(b[:len(magic)]) != magic {
 		return damaged("it begins with %q, want %q", b[:len(magic)], magic)
 	}
-	sum := checksum(b)
-	if !bytes.Equal(sum[:], b[sumAt:headerSize]) {
-		return damaged("its BLAKE3 is %x, want %x", sum, b[sumAt:headerSize])
+	if m.sum = checksum(b); !bytes.Equal(m.sum[:], b[sumAt:headerSize]) {
+		return damaged("its BLAKE3 is %x, want %x", m.sum, b[sumAt:headerSize])
 	}
 	le := binary.LittleEndian
 	kind, count := le.Uint32(b[8:]), le.Uint32(b[12:])
-	m = message{
-		kind: appends.Kind(kind), count: int(count), number: le.Uint64(b[16:]),
-		hint: place{le.Uint64(b[24:]), le.Uint64(b[32:]), int64(le.Uint64(b[40:]))},
-		arg:  le.Uint64(b[48:]), time: int64(le.Uint64(b[56:])), body: b[headerSize:], sum: sum,
+	if kind > uint32(appends.Once) {
+		return message{}, fmt.Errorf("message %d: its condition is %d, want at most %d: it was %w, which this server needs too", seq, kind, appends.Once, errVersion)
 	}
+	m.kind, m.count, m.lane, m.number = appends.Kind(kind), int(count), le.Uint64(b[16:]), le.Uint64(b[24:])
+	m.hint = place{seq: le.Uint64(b[32:]), index: le.Uint64(b[40:]), time: int64(le.Uint64(b[48:]))}
+	for i := range m.hint.voids {
+		m.hint.voids[i] = le.Uint64(b[56+8*i:])
+	}
+	m.arg, m.time, m.body = le.Uint64(b[80:]), int64(le.Uint64(b[88:])), b[headerSize:]
 	lines := bytes.Count(m.body, newline)
 	switch {
-	case kind > uint32(appends.Once):
-		return damaged("its condition is %d, want at most %d: it was written by a later version", kind, appends.Once)
 	case m.hint.seq >= seq:
 		return damaged("it points to a place after %d messages, want an earlier one", m.hint.seq)
 	case m.kind == appends.Once && m.arg >= seq:
 		return damaged("its gateway had looked through %d messages, want fewer", m.arg)
-	case count > math.MaxInt32 || lines != m.count || lines > 0 && m.body[len(m.body)-1] != '\n':
+	case count > math.MaxInt32 || lines != m.count || len(m.body) > 0 && m.body[len(m.body)-1] != '\n':
 		return damaged("it has %d lines, want %d", lines, count)
 	}
 	return m, nil

@@ -22,9 +22,9 @@ type once struct {
 	log *Log
 	dir string // of the tables
 
-	starting sync.Mutex
-	keeping  *keeping // nil if nobody has asked, or it has failed since; under mu
-	mu       sync.Mutex
+	mu      sync.Mutex
+	keeping *keeping      // nil if nobody has asked, or it has failed since
+	ended   chan struct{} // closed when the directory is free for the next one; nil if it always was
 }
 
 // keeping is what a once keeps, until it fails or the log closes.
@@ -33,9 +33,11 @@ type keeping struct {
 	known  chan struct{} // closed when everything is known
 	failed chan struct{} // closed when it is no longer kept
 	err    error         // why; set before
+	broken chan error    // takes why it cannot be kept
 
 	mu      sync.Mutex
 	maps    []*hashMap // oldest first; the last takes what is passed
+	retired *hashMap   // the latest that has become a table
 	full    chan *hashMap
 	collect bool // messages that are passed are added
 }
@@ -93,23 +95,20 @@ func (o *once) current() *keeping {
 
 // start begins to keep hashes, unless that has been done.
 func (o *once) start() (*keeping, error) {
-	if k := o.current(); k != nil {
-		return k, nil
-	}
-	o.starting.Lock()
-	defer o.starting.Unlock()
-	if k := o.current(); k != nil {
-		return k, nil
-	}
-	k := &keeping{known: make(chan struct{}), failed: make(chan struct{}), full: make(chan *hashMap, mapsMax)}
 	o.mu.Lock()
-	o.keeping = k
-	o.mu.Unlock()
+	defer o.mu.Unlock()
+	if o.keeping != nil {
+		return o.keeping, nil
+	}
+	k := &keeping{known: make(chan struct{}), failed: make(chan struct{}), broken: make(chan error, 1), full: make(chan *hashMap, mapsMax)}
+	before, ended := o.ended, make(chan struct{})
 	if !o.log.spawn(func() {
+		defer close(ended)
+		if before != nil {
+			<-before
+		}
 		k.err = o.keep(k)
-		o.mu.Lock()
-		o.keeping = nil
-		o.mu.Unlock()
+		o.give(k)
 		close(k.failed)
 		if k.tables != nil {
 			k.tables.Close()
@@ -118,12 +117,19 @@ func (o *once) start() (*keeping, error) {
 			o.log.log.Error().Err(k.err).Str("event", "lookup").Msg("this server does not know any more which entries the log holds; it finds out again when that is asked")
 		}
 	}) {
-		o.mu.Lock()
-		o.keeping = nil
-		o.mu.Unlock()
 		return nil, fmt.Errorf("not stored: %w", errClosed)
 	}
+	o.keeping, o.ended = k, ended
 	return k, nil
+}
+
+// give gives k up: nothing is looked up in it any more.
+func (o *once) give(k *keeping) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.keeping == k {
+		o.keeping = nil
+	}
 }
 
 // keep opens the tables, has them catch up with the log, and then makes tables of full maps.
@@ -136,7 +142,7 @@ func (o *once) keep(k *keeping) error {
 	}
 	for k.tables.Through()+lookup.TableRows < o.log.Known() {
 		if err := o.catchUp(ctx, k, o.log.Known()); err != nil {
-			return err
+			return o.dropDamaged(k, err)
 		}
 	}
 	// From here on what is passed is collected, and what is between is caught up with.
@@ -148,25 +154,45 @@ func (o *once) keep(k *keeping) error {
 	k.mu.Unlock()
 	c.passing.Unlock()
 	if err := o.catchUp(ctx, k, through); err != nil {
-		return err
+		return o.dropDamaged(k, err)
 	}
 	close(k.known)
 	for {
 		select {
 		case m := <-k.full:
 			if err := k.tables.Add(m.first, m.last, m.end, m.rows); err != nil {
-				return err
+				return o.dropDamaged(k, err)
 			}
+			m.rows = nil
 			k.mu.Lock()
 			k.maps = slices.DeleteFunc(k.maps, func(other *hashMap) bool { return other == m })
+			k.retired = m
 			k.mu.Unlock()
 			if err := k.tables.Merge(ctx); err != nil {
-				return err
+				return o.dropDamaged(k, err)
 			}
+		case err := <-k.broken:
+			return err
 		case <-ctx.Done():
 			return errClosed
 		}
 	}
+}
+
+// dropDamaged removes the table that err says is damaged, and those after it. Before that it gives
+// k up: without them it would take entries of the log for new ones. It returns err.
+func (o *once) dropDamaged(k *keeping, err error) error {
+	var damaged *lookup.TableError
+	if !errors.As(err, &damaged) {
+		return err
+	}
+	o.give(k)
+	err = errors.Join(err, k.tables.Drop(damaged.Table))
+	select {
+	case k.broken <- err:
+	default:
+	}
+	return err
 }
 
 // catchUp adds tables of the entries through an index.
@@ -250,98 +276,6 @@ func (o *once) pass(v *verdict) {
 		default: // tables are not made as fast: the map grows meanwhile
 		}
 	}
-}
-
-// lookUp returns the places of the entries of an append, without an index where the log has none
-// in the messages through looked. The error begins with "not stored".
-func (o *once) lookUp(entries []byte, count int) (places []appends.Place, looked uint64, err error) {
-	k := o.current()
-	if k == nil {
-		return nil, 0, errNotReady
-	}
-	select {
-	case <-k.known:
-	default:
-		return nil, 0, errNotReady
-	}
-	looked = o.log.counted().seq // before looking: what is passed meanwhile may be missed
-	places = make([]appends.Place, 0, count)
-	for len(entries) > 0 {
-		n := lineEnd(entries)
-		p, err := o.findIn(k, segment.Sum(entries[:n-1]))
-		if err != nil {
-			return nil, 0, fmt.Errorf("not stored: it cannot be looked up: %w", err)
-		}
-		places = append(places, p)
-		entries = entries[n:]
-	}
-	return places, looked, nil
-}
-
-// find returns the place of an entry that the log holds.
-func (o *once) find(entry []byte) (appends.Place, error) {
-	k := o.current()
-	if k == nil {
-		return appends.Place{}, errNotReady
-	}
-	p, err := o.findIn(k, segment.Sum(entry))
-	if err == nil && p.Index == 0 {
-		err = errors.New("it is not where it was")
-	}
-	return p, err
-}
-
-// findIn looks an entry up in the maps, and then in the tables: a map is dropped after its table
-// has been added.
-func (o *once) findIn(k *keeping, sum hash) (place appends.Place, err error) {
-	k.mu.Lock()
-	for _, m := range k.maps {
-		if p, ok := m.places[sum]; ok {
-			k.mu.Unlock()
-			// Tables have older ones.
-			if older, err := o.findInTables(k, sum); err != nil || older.Index != 0 {
-				return older, err
-			}
-			return p, nil
-		}
-	}
-	k.mu.Unlock()
-	return o.findInTables(k, sum)
-}
-
-// findInTables looks an entry up in the tables. What they name is compared with the entry itself.
-func (o *once) findInTables(k *keeping, sum hash) (place appends.Place, err error) {
-	ctx, cancel := context.WithTimeout(o.log.ctx, headTime)
-	defer cancel()
-	err = k.tables.Find(sum, func(index uint64) (stop bool, err error) {
-		got, at, ok, err := o.entryAt(ctx, index)
-		if stop = ok && got == sum; stop {
-			place = appends.Place{Index: index, Seen: true, Time: at}
-		}
-		return stop, err
-	})
-	var damaged *lookup.TableError
-	if errors.As(err, &damaged) {
-		err = errors.Join(err, k.tables.Drop(damaged.Table))
-	}
-	return place, err
-}
-
-// entryAt returns the hash and the time of an entry; ok is false if it is lost.
-func (o *once) entryAt(ctx context.Context, index uint64) (sum hash, at int64, ok bool, err error) {
-	err = o.log.Read(ctx, index, index, func(_ uint64, _ int, entry []byte, time int64, err error) error {
-		if ok = err == nil; ok {
-			sum, at = segment.Sum(entry[:len(entry)-1]), time
-		}
-		return nil
-	})
-	return sum, at, ok, err
-}
-
-// hashAt is entryAt for package lookup.
-func (o *once) hashAt(index uint64) (sum segment.Hash, ok bool, err error) {
-	sum, _, ok, err = o.entryAt(o.log.ctx, index)
-	return sum, ok, err
 }
 
 // tableDir returns the directory for tables: the configured one, or one of this process that

@@ -77,40 +77,51 @@ func (l *Log) readStored(ctx context.Context, from, through uint64, fn reading) 
 		return from, err
 	}
 	next = from
-	w := newWalker(at, l.hashesBetween)
-	gap := error(nil) // why what comes next cannot be read
-	err = l.fetchRun(ctx, at.seq+1, l.counted().seq, func(seq uint64, m *message, err error) error {
-		var lost *LostError
-		if errors.As(err, &lost) {
-			gap = err
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if gap != nil {
+	w := l.walkFrom(at, windowBytes)
+	var gap *LostError // what comes next cannot be read
+	err = l.fetchRun(ctx, at.seq+1, l.throughMessage(through), func(seq uint64, m *message, err error) error {
+		if err == nil && gap != nil {
 			// A later message says how many entries there were.
-			if m.hint.seq < w.at.seq+1 {
+			if m.hint.seq < gap.Seq {
 				return nil
 			}
-			if err := l.passGap(m.hint.index, &next, through, gap, fn); err != nil {
+			if err := passGap(m.hint.index, &next, through, gap, fn); err != nil {
 				return err
 			}
 			if next > through {
 				return errEnough
 			}
-			w, gap = newWalker(m.hint, l.hashesBetween), nil
-			return l.readAgain(ctx, w, seq, m, &next, through, fn)
+			w, gap = l.walkFrom(m.hint, windowBytes), nil
+			err = l.readAgain(ctx, w, seq, &next, through, fn)
 		}
-		return readStep(ctx, w, m, &next, through, fn)
+		if err == nil {
+			err = readStep(ctx, w, m, &next, through, fn)
+		}
+		var lost *LostError // the message, or one that says what this one adds
+		if errors.As(err, &lost) {
+			gap, err = &LostError{seq, lost.Err}, nil
+		} else if err == nil && seq%keepEvery == 0 {
+			l.places.add(w.at)
+		}
+		return err
 	})
-	if gap != nil && err == nil { // it is the last
-		err = l.passGap(through, &next, through, gap, fn)
+	if gap != nil && err == nil { // no later message says more
+		err = passGap(through, &next, through, gap, fn)
 	}
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
 	return next, err
+}
+
+// throughMessage returns a message that is not before the one that has the entry at index, nor
+// long after it.
+func (l *Log) throughMessage(index uint64) uint64 {
+	last := l.counted().seq
+	if _, hi, ok := l.places.around(func(p place) bool { return p.index < index }); ok {
+		last = min(last, hi.seq+lookback) // some more, whose hints say what is lost before them
+	}
+	return last
 }
 
 // readStep passes what the next message of w has of the entries from next on.
@@ -131,7 +142,7 @@ func readStep(ctx context.Context, w *walker, m *message, next *uint64, through 
 }
 
 // passGap passes an error for the entries from next through last, as far as the read goes.
-func (l *Log) passGap(last uint64, next *uint64, through uint64, gap error, fn reading) error {
+func passGap(last uint64, next *uint64, through uint64, gap error, fn reading) error {
 	last = min(last, through)
 	if last < *next {
 		return nil
@@ -141,18 +152,11 @@ func (l *Log) passGap(last uint64, next *uint64, through uint64, gap error, fn r
 	return fn(first, int(last-first+1), nil, 0, gap)
 }
 
-// readAgain walks from w to the message seq again, which follows a gap, and passes that.
-func (l *Log) readAgain(ctx context.Context, w *walker, seq uint64, m *message, next *uint64, through uint64, fn reading) error {
-	for w.at.seq+1 < seq {
-		between, err := l.fetch(ctx, w.at.seq+1)
-		if err != nil {
-			return err
-		}
-		if err := readStep(ctx, w, &between, next, through, fn); err != nil {
-			return err
-		}
-	}
-	return readStep(ctx, w, m, next, through, fn)
+// readAgain walks from w up to the message seq again, which comes some messages after a gap.
+func (l *Log) readAgain(ctx context.Context, w *walker, seq uint64, next *uint64, through uint64, fn reading) error {
+	return l.walked(ctx, w.at.seq+1, seq-1, func(_ uint64, m *message) error {
+		return readStep(ctx, w, m, next, through, fn)
+	})
 }
 
 // Since returns the index of the first entry that was stored at time or later, as server.Log says.
@@ -168,7 +172,7 @@ func (l *Log) Since(ctx context.Context, time int64) (index uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	w := newWalker(at, l.hashesBetween)
+	w := l.walkFrom(at, windowBytes)
 	err = l.fetchRun(ctx, at.seq+1, end.seq, func(_ uint64, m *message, err error) error {
 		if err != nil {
 			return err

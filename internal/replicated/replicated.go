@@ -12,6 +12,7 @@ package replicated
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -91,8 +92,10 @@ type Log struct {
 	remove  func() // removes the temporary directory of once
 
 	opened  time.Time
-	last    atomic.Uint64 // the stream goes through this message at least
-	missing chan struct{} // has the tail fetched
+	ahead   atomic.Int32          // requests under way beyond one a run of messages
+	last    atomic.Uint64         // the stream goes through this message at least
+	stuck   atomic.Pointer[error] // why the tail does not go on
+	missing chan struct{}         // has the tail fetched
 	stats   stats
 }
 
@@ -127,7 +130,7 @@ func Open(ctx context.Context, config Config) (_ *Log, err error) {
 		return nil, err
 	}
 	l.opened, l.stats.answered = time.Now(), time.Now()
-	l.counter.begin(begin, newWalker(begin, l.hashesBetween))
+	l.counter.begin(begin, l.walkFrom(begin, recentBytes))
 	l.knowLast(last)
 	l.heads.ask = l.headByLeader
 	if config.Head == HeadQuorum {
@@ -135,7 +138,8 @@ func Open(ctx context.Context, config Config) (_ *Log, err error) {
 	}
 	var random [8]byte
 	rand.Read(random[:])
-	l.lane = lane{log: l, subject: config.Stream + ".lane." + hex.EncodeToString(random[:]), wake: make(chan struct{}, 1)}
+	laneID := binary.BigEndian.Uint64(random[:])
+	l.lane = lane{log: l, id: laneID, subject: fmt.Sprintf("%s.lane.%016x", config.Stream, laneID), wake: make(chan struct{}, 1)}
 	l.once = &once{log: l}
 	if l.once.dir, l.remove, err = tableDir(&config); err != nil {
 		return nil, err
@@ -190,11 +194,7 @@ func (l *Log) Store() string { return l.store.String() }
 func (l *Log) Near() uint64 { return 1 }
 
 // Refuse is for a server that has to end in time: from now on no append is taken.
-func (l *Log) Refuse() {
-	l.lane.mu.Lock()
-	l.lane.ended, l.lane.refuse = true, fmt.Errorf("not stored: %w", errClosed)
-	l.lane.mu.Unlock()
-}
+func (l *Log) Refuse() { l.lane.end() }
 
 // Close ends the log. What has been given to it by then is sent until ctx is done; what that leaves
 // is refused, or its outcome is unknown. Completions have run when it returns.

@@ -1,8 +1,10 @@
 package replicated
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 )
@@ -18,30 +20,30 @@ const near = 32
 // passes anyway.
 const keepEvery = 1024
 
+// placesMax is how many places are kept.
+const placesMax = 1 << 15
+
 // places are the places of the stream that are known, in order.
 type places struct {
 	mu  sync.Mutex
 	all []place
 }
 
-// add adds a place.
+// add adds a place. Where there are too many, every other one is forgotten.
 func (p *places) add(at place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i, found := slices.BinarySearchFunc(p.all, at, func(a, b place) int { return compare(a.seq, b.seq) })
-	if !found {
-		p.all = slices.Insert(p.all, i, at)
+	i, found := slices.BinarySearchFunc(p.all, at, func(a, b place) int { return cmp.Compare(a.seq, b.seq) })
+	if found {
+		return
 	}
-}
-
-func compare(a, b uint64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+	p.all = slices.Insert(p.all, i, at)
+	if len(p.all) > placesMax {
+		for i := range len(p.all) / 2 {
+			p.all[i] = p.all[2*i]
+		}
+		p.all = p.all[:len(p.all)/2]
 	}
-	return 0
 }
 
 // around returns the last known place that is before the one looked for, and the first that is
@@ -64,6 +66,9 @@ func (p *places) around(before func(place) bool) (lo, hi place, ok bool) {
 	return lo, hi, ok
 }
 
+// seekTries is how many messages in a row may say nothing before seek walks what is left.
+const seekTries = 16
+
 // seek returns a place that is before the one looked for, and no more than some messages before
 // it. before tells of a place whether it is; end is a place that is not. fraction says of two
 // places around it about where between them it is, from 0 to 1.
@@ -72,34 +77,33 @@ func (l *Log) seek(ctx context.Context, end place, before func(place) bool, frac
 	if !ok || hi.seq > end.seq {
 		hi = end
 	}
-	for try := 0; hi.seq-lo.seq > near; try++ {
+	for try, useless := 0, 0; hi.seq-lo.seq > near && useless < seekTries; try++ {
 		span := hi.seq - lo.seq
-		at := lo.seq + 1 + min(span-1, uint64(fraction(lo, hi)*float64(span)))
-		if try%2 == 1 { // interpolation can be led astray for long, halving cannot
-			at = lo.seq + (span+1)/2
+		part := fraction(lo, hi)
+		switch {
+		case useless > 0: // all over the span, each time elsewhere
+			_, part = math.Modf(float64(useless) * math.Phi)
+		case try%2 == 1: // interpolation can be led astray for long, halving cannot
+			part = 0.5
 		}
+		at := lo.seq + 1 + uint64(min(max(part, 0), 1)*float64(span))
 		at = min(max(at, lo.seq+near/2), hi.seq)
 		m, err := l.fetch(ctx, at)
 		var lost *LostError
-		if errors.As(err, &lost) && at > lo.seq+near/2 { // another will do
-			m, err = l.fetch(ctx, at-1)
-		}
-		if err != nil {
+		if err != nil && !errors.As(err, &lost) {
 			return place{}, err
 		}
-		switch p := m.hint; {
-		case p.seq <= lo.seq || p.seq >= hi.seq:
-			// It was sent long before it was stored. Those right before hi say more, or all is walked.
-			if try > 16 {
-				return lo, nil
-			}
-		default:
-			l.places.add(p)
-			if before(p) {
-				lo = p
-			} else {
-				hi = p
-			}
+		p := m.hint
+		if err != nil || p.seq <= lo.seq || p.seq >= hi.seq {
+			useless++ // it cannot be read, or was sent long before it was stored
+			continue
+		}
+		useless = 0
+		l.places.add(p)
+		if before(p) {
+			lo = p
+		} else {
+			hi = p
 		}
 	}
 	return lo, nil
@@ -112,13 +116,6 @@ func (l *Log) seekIndex(ctx context.Context, index uint64) (place, error) {
 	})
 }
 
-// seekMessage returns a place before the message seq, or right after it.
-func (l *Log) seekMessage(ctx context.Context, seq uint64) (place, error) {
-	return l.seek(ctx, l.counted(), func(p place) bool { return p.seq < seq }, func(lo, hi place) float64 {
-		return float64(seq-1-lo.seq) / float64(hi.seq-lo.seq)
-	})
-}
-
 // seekTime returns a place before the first entry that was stored at time or later.
 func (l *Log) seekTime(ctx context.Context, time int64) (place, error) {
 	return l.seek(ctx, l.counted(), func(p place) bool { return p.seq == 0 || p.time < time }, func(lo, hi place) float64 {
@@ -126,24 +123,17 @@ func (l *Log) seekTime(ctx context.Context, time int64) (place, error) {
 	})
 }
 
-// hashesBetween returns the hashes of the entries in the messages after the first since, through
-// the first seq.
-func (l *Log) hashesBetween(ctx context.Context, since, seq uint64) (map[hash]struct{}, error) {
-	at, err := l.seekMessage(ctx, since+1)
-	if err != nil {
-		return nil, err
-	}
-	set := make(map[hash]struct{})
-	w := newWalker(at, l.hashesBetween)
-	err = l.fetchRun(ctx, at.seq+1, seq, func(got uint64, m *message, err error) error {
+// walkFrom returns a walker at a place that keeps about so many bytes.
+func (l *Log) walkFrom(at place, most int) *walker {
+	return &walker{at: at, since: at.seq, most: most, fetch: l.walked}
+}
+
+// walked is walker.fetch.
+func (l *Log) walked(ctx context.Context, from, through uint64, fn func(seq uint64, m *message) error) error {
+	return l.fetchRun(ctx, from, through, func(seq uint64, m *message, err error) error {
 		if err != nil {
 			return err
 		}
-		v, err := w.step(ctx, m)
-		if err == nil && !v.void && got > since {
-			addHashes(set, m.body)
-		}
-		return err
+		return fn(seq, m)
 	})
-	return set, err
 }

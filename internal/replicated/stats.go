@@ -3,6 +3,7 @@ package replicated
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -122,13 +123,13 @@ func (l *Log) Refusing() error {
 	unfit, trouble, since := l.stats.unfit, l.stats.trouble, time.Since(l.stats.answered)
 	l.stats.mu.Unlock()
 	l.lane.mu.Lock()
-	refuse := l.lane.refuse
+	unsure := cmp.Or(l.lane.ended, l.lane.unsure)
 	l.lane.mu.Unlock()
 	switch {
 	case unfit != nil:
 		return unfit
-	case refuse != nil:
-		return refuse
+	case unsure != nil:
+		return unsure
 	case trouble != nil && since > stale:
 		return fmt.Errorf("no majority of the cluster has answered for %v: %w", since.Round(time.Second), readable(trouble))
 	}
@@ -141,6 +142,7 @@ const watchEvery = time.Second
 // watch asks the leader about the stream, for Refusing and Stats, until ctx is done. A stream that
 // cannot hold a log any more takes no more appends.
 func (l *Log) watch(ctx context.Context) {
+	behind := 0 // how often in a row the leader had less than had been counted
 	timer := time.NewTicker(watchEvery)
 	defer timer.Stop()
 	for {
@@ -153,11 +155,22 @@ func (l *Log) watch(ctx context.Context) {
 		l.stats.rate(l.Known())
 		l.stats.pace = append(l.stats.pace, sample{time.Now(), l.Known()})
 		l.stats.mu.Unlock()
-		_, err := l.leaderLast(ctx)
+		counted := l.counted().seq // before the leader is asked
+		last, err := l.leaderLast(ctx)
+		if err == nil && last < counted {
+			behind++
+		} else {
+			behind = 0
+		}
 		l.stats.mu.Lock()
 		if l.stats.trouble = err; err == nil {
 			l.stats.answered = time.Now()
 			l.stats.unfit = l.fit(l.stats.info)
+			if l.stats.unfit == nil && time.Duration(behind)*watchEvery > 2*stale { // it is none that has been cut off
+				l.stats.unfit = fmt.Errorf("%w: stream %s ends with message %d, and had %d: what leads it has lost some", ErrStream, l.config.Stream, last, counted)
+			}
+		} else if errors.Is(err, jetstream.ErrStreamNotFound) {
+			l.stats.unfit = fmt.Errorf("%w: stream %s is gone", ErrStream, l.config.Stream)
 		}
 		unfit := l.stats.unfit
 		l.stats.mu.Unlock()
@@ -224,5 +237,5 @@ func (l *Log) messageBytes() int {
 	if l.stats.info == nil || l.stats.info.State.Msgs == 0 {
 		return fetchBytes
 	}
-	return int(cmp.Or(l.stats.info.State.Bytes/l.stats.info.State.Msgs, 1))
+	return max(1, int(l.stats.info.State.Bytes/l.stats.info.State.Msgs))
 }

@@ -89,13 +89,15 @@ func (l *Log) consumed(msg jetstream.Msg) {
 	if seq <= l.counted().seq {
 		return
 	}
+	l.knowLast(seq)
 	m, err := decode(msg.Data(), seq)
-	if err != nil {
-		l.damaged(seq, err)
+	if err != nil { // it is fetched
+		if errors.Is(err, errMessage) {
+			l.damaged(seq, err)
+		}
 		l.wakeTail()
 		return
 	}
-	l.knowLast(seq)
 	if err := l.pass(seq, &m, nil); err != nil || l.counted().seq < seq {
 		l.wakeTail()
 	}
@@ -127,21 +129,28 @@ func (l *Log) fill(ctx context.Context) {
 		now, last := l.counted().seq, l.last.Load()
 		if now >= last || now != at {
 			at, behind = now, time.Now()
+			l.stuck.Store(nil)
 			continue
 		}
 		if time.Since(behind) < tailLate {
 			continue
 		}
-		err := l.fetchRun(ctx, now+1, last, func(seq uint64, m *message, err error) error {
-			if err != nil {
-				return err
-			}
-			m.body = append([]byte(nil), m.body...)
-			return l.pass(seq, m, nil)
-		})
+		err := l.walked(ctx, now+1, last, func(seq uint64, m *message) error { return l.pass(seq, m, nil) })
+		at, behind = l.counted().seq, time.Now()
 		if err != nil && ctx.Err() == nil {
 			l.lost(err)
+			if at == now {
+				l.stuck.Store(&err)
+			}
 		}
-		at, behind = l.counted().seq, time.Now()
 	}
+}
+
+// stuckBy returns why the message after those that have been counted cannot be, nil if nothing is
+// known to be wrong.
+func (l *Log) stuckBy() error {
+	if err := l.stuck.Load(); err != nil {
+		return *err
+	}
+	return nil
 }

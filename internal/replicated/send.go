@@ -1,0 +1,178 @@
+package replicated
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// attemptTime is how long one attempt waits for an acknowledgement.
+const attemptTime = 2 * time.Second
+
+// send sends a batch until it is known to be stored, or nobody has been reached with it for as
+// long as appends wait, or ctx is done.
+func (n *lane) send(ctx context.Context, b *batch) {
+	began := time.Now()
+	n.sending.Store(b)
+	reached := false // an attempt may have come through
+	for try := 0; ; try++ {
+		seq, err := n.attempt(ctx, b)
+		if err != nil && !notSent(err) {
+			reached = true
+		}
+		if err != nil && reached {
+			if found, ok := n.find(ctx, b, err); ok {
+				seq, err = found, nil
+			}
+		}
+		if err == nil {
+			n.stored(seq, b)
+			took := time.Since(began)
+			n.log.stats.stored(took)
+			if onBatch := n.log.config.OnBatch; onBatch != nil {
+				onBatch(b.message.count, len(b.message.body), took)
+			}
+			return
+		}
+		if late := time.Since(began) >= n.log.config.GiveUp; late || ctx.Err() != nil {
+			n.giveUp(b, reached, err)
+			if !reached || ctx.Err() != nil {
+				return
+			}
+		}
+		if try > 0 {
+			n.log.troubled(try, err)
+		}
+		if try%2 == 1 && n.log.config.Reconnects && errors.Is(err, context.DeadlineExceeded) {
+			n.log.conn.ForceReconnect() // this server may be cut off from the others
+		}
+		select {
+		case <-ctx.Done():
+		case <-b.counted:
+		case <-time.After(min(time.Duration(try+1)*20*time.Millisecond, 500*time.Millisecond)):
+		}
+	}
+}
+
+// attempt sends a batch once. It returns where in the stream the message is.
+func (n *lane) attempt(ctx context.Context, b *batch) (seq uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	b.cancel.Store(&cancel)
+	if b.isCounted() {
+		return b.at.Load(), nil
+	}
+	answer, err := n.log.conn.RequestMsgWithContext(ctx, &nats.Msg{
+		Subject: n.subject, Data: b.data,
+		Header: nats.Header{
+			jetstream.ExpectedStreamHeader:      {n.log.config.Stream},
+			jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(n.last, 10)},
+		},
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n.ack(answer.Data)
+}
+
+// ack returns where a message is, as an acknowledgement says.
+func (n *lane) ack(answer []byte) (seq uint64, err error) {
+	var ack struct {
+		Stream string              `json:"stream"`
+		Seq    uint64              `json:"seq"`
+		Error  *jetstream.APIError `json:"error"`
+	}
+	switch err := json.Unmarshal(answer, &ack); {
+	case err != nil:
+		return 0, fmt.Errorf("an acknowledgement that is none: %w", err)
+	case ack.Error != nil:
+		return 0, ack.Error
+	case ack.Stream != n.log.config.Stream || ack.Seq <= n.last:
+		return 0, fmt.Errorf("an acknowledgement of stream %q, message %d, want %q and more than %d", ack.Stream, ack.Seq, n.log.config.Stream, n.last)
+	}
+	return ack.Seq, nil
+}
+
+// notSent reports whether err says that an attempt has reached nobody.
+func notSent(err error) bool {
+	for _, none := range []error{nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionDraining, nats.ErrMaxPayload} {
+		if errors.Is(err, none) {
+			return true
+		}
+	}
+	return false
+}
+
+// find looks for the message of b after an attempt has failed. If it has not come by the tail, and
+// somebody has refused it, that may be because it is there: it is looked for at the end of the lane.
+// Any copy of it proves that it is stored: a replica stores what a majority has. Not to find it
+// proves nothing.
+func (n *lane) find(ctx context.Context, b *batch, failed error) (seq uint64, ok bool) {
+	if b.isCounted() {
+		return b.at.Load(), b.at.Load() > 0
+	}
+	if refused := new(jetstream.APIError); !errors.As(failed, &refused) {
+		return 0, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	for _, get := range []func(context.Context, getRequest) ([]byte, uint64, error){n.log.direct, n.log.byLeader} {
+		data, seq, err := get(ctx, getRequest{LastFor: n.subject})
+		if err == nil && string(data) == string(b.data) {
+			return seq, true
+		}
+	}
+	return 0, false
+}
+
+// stored notes that the message of b is stored as message seq.
+func (n *lane) stored(seq uint64, b *batch) {
+	n.number, n.last = b.message.number, seq
+	b.acked = time.Now()
+	n.waiting = append(n.waiting, b)
+	n.log.knowLast(seq)
+	if err := n.log.pass(seq, &b.message, b); err != nil || !b.isCounted() {
+		n.log.wakeTail()
+	}
+}
+
+// giveUp tells those that wait what is known: of the batch that its outcome is not, if an attempt
+// may have come through, and of everything after it that it is not stored. While an outcome is
+// unknown, nothing is taken: it could be stored after what may still come.
+func (n *lane) giveUp(b *batch, reached bool, why error) {
+	why = readable(why)
+	err := fmt.Errorf("not stored: %w", why)
+	n.mu.Lock()
+	if n.ended != nil {
+		err = n.refusing()
+	}
+	n.drop(err)
+	if reached {
+		n.unsure = fmt.Errorf("the outcome of an earlier append is not known yet: %w", why)
+		err = fmt.Errorf("outcome unknown: it was sent, and no majority of the nodes has acknowledged it within %v: %w", n.log.config.GiveUp, why)
+	}
+	if !b.told {
+		n.tell(b, err)
+	}
+	n.mu.Unlock()
+	n.complete()
+}
+
+// readable is an error of NATS in words for a client.
+func readable(err error) error {
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return errors.New("no node of the cluster leads the log at present")
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		return errors.New("no majority of the cluster's nodes answers")
+	case notSent(err):
+		return errors.New("no node of the cluster can be reached")
+	}
+	return err
+}
