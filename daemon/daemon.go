@@ -238,9 +238,6 @@ func (d *daemon) listen() (err error) {
 
 // prepare makes the server.
 func (d *daemon) prepare() {
-	if d.config.OnReady != nil {
-		d.config.OnReady(d.ln.Addr())
-	}
 	config := server.Config{
 		MaxEntry:       d.config.MaxEntry,
 		MaxConnections: connectionsFor(d.config.maxConnections()),
@@ -276,6 +273,10 @@ func (d *daemon) prepare() {
 			sources.Cluster = d.shared.log.Stats
 		}
 		d.exporter.Show(sources)
+	}
+	// /readyz says so by now, and whoever reads the log may stop the daemon from the next line on.
+	if d.config.OnReady != nil {
+		d.config.OnReady(d.ln.Addr())
 	}
 	d.logger.Info().Str("event", "listening").Func(address(d.ln.Addr())).
 		Str("data", d.config.Data).Uint64("head", d.stats().Head).Msg("ready for clients")

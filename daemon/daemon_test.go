@@ -49,6 +49,21 @@ func run(t *testing.T, config Config) *running {
 	return r
 }
 
+// TestReadyWhenOnReady: once OnReady is called, /readyz says that the daemon is ready.
+func TestReadyWhenOnReady(t *testing.T) {
+	config := NewConfig(t.TempDir())
+	config.Port, config.Metrics = 0, freeAddress(t)
+	ctx, stop := context.WithCancel(t.Context())
+	said := ""
+	config.OnReady = func(net.Addr) {
+		said = httpText(t, "http://"+config.Metrics+"/readyz")
+		stop()
+	}
+	if err := Run(ctx, config); err != nil || said != "200 OK ready\n" {
+		t.Errorf("when OnReady was called /readyz said %q; %v", said, err)
+	}
+}
+
 // TestTwoDaemons runs two daemons in one process, each with a log of its own, stops them and
 // opens their logs again.
 func TestTwoDaemons(t *testing.T) {
