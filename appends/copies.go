@@ -12,14 +12,6 @@ type Epoch struct {
 	First  uint64 // the index of its first entry, which need not be stored yet
 }
 
-// Digest stands for a range of entries: two logs in which both sums are equal hold the same
-// entries there, stored at the same times.
-type Digest struct {
-	// Entries is the BLAKE3-256 of the entries' hashes, 32 bytes each, and Times that of the
-	// times at which they were stored, in µs since 1970 UTC, 8 bytes each, the lowest first.
-	Entries, Times [32]byte
-}
-
 // BatchSum is the checksum of a batch on its way to a replica: the CRC-32C of its first index, of
 // how many entries it has and of their time in µs since 1970 UTC, each in 8 bytes, the lowest first,
 // and of its bytes.

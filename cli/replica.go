@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -25,12 +26,14 @@ func replicaCommand() *cli.Command {
 			"this command has left. With --from, a new one begins as what an archive of the log\n" +
 			"has. Whatever differs from SOURCE's log is refused.\n\n" +
 			"To make a replica a log of its own, stop it and run `tcp-log-server promote`.\n\n" +
-			"SOURCE is host:port, or host for port 8089.\n\n" +
+			"SOURCE is host:port, or host for port 8089. For the log of a cluster name several of its\n" +
+			"nodes, with commas between: one of them is followed, and another if that is lost.\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server replica log.example.com --data /var/lib/replica\n" +
 			"   tcp-log-server replica log.example.com --source-tls-ca ca.pem \\\n" +
 			"      --source-token-file token --port 9000\n" +
 			"   tcp-log-server replica log.example.com --from s3://backups/log\n" +
+			"   tcp-log-server replica a.example.com,b.example.com,c.example.com\n" +
 			"   tcp-log-server stat :9000              # how far it is behind\n\n" +
 			"Exit codes: 0 stopped by a signal, 1 failed, 16 wrong usage.",
 		ArgsUsage: "SOURCE",
@@ -73,7 +76,12 @@ func replicaSettings(cmd *cli.Command) (r *daemon.Source, err error) {
 		}
 	}
 	var errs [3]error
-	r.Addr, errs[0] = completeAddress(cmd.Args().First(), "", "") // HOST and PORT are the replica's own
+	var addrs []string
+	for arg := range strings.SplitSeq(cmd.Args().First(), ",") {
+		addr, err := completeAddress(arg, "", "") // HOST and PORT are the replica's own
+		addrs, errs[0] = append(addrs, addr), errors.Join(errs[0], err)
+	}
+	r.Addr = strings.Join(addrs, ",")
 	r.Connect.TLS, errs[1] = tlsConfig(cmd, "source-")
 	r.Connect.Token, errs[2] = token(cmd, "source-")
 	if err := errors.Join(errs[:]...); err != nil {

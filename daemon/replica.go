@@ -19,7 +19,8 @@ import (
 
 // Source is the server that a daemon is a read replica of.
 type Source struct {
-	// Addr is the address of that server, host:port.
+	// Addr is the address of that server, host:port, or are those of several servers of one cluster,
+	// with commas between.
 	Addr string
 	// Connect says how to connect to it: TLS and the token, which needs the right both.
 	Connect client.Options

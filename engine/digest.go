@@ -2,12 +2,9 @@ package engine
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
-
-	"github.com/zeebo/blake3"
 
 	"tcp-log-server/appends"
 	"tcp-log-server/segment"
@@ -32,25 +29,20 @@ func (l *Log) Digest(ctx context.Context, from, through uint64) (appends.Digest,
 			return appends.Digest{}, fmt.Errorf("digest of %d to %d: %w", from, through, err)
 		}
 	}
-	return d.sum(), nil
+	return d.sums.Sum(), nil
 }
-
-// digestMemory is how many bytes of hashes are summed at a time.
-const digestMemory = 32 << 10
 
 // digester sums hashes and times, of entries in order.
 type digester struct {
-	ctx          context.Context
-	log          *Log
-	records      *reader // for its records; nil in memory
-	next         uint64
-	hashes       []byte // that are not in entries yet, and their times
-	stamps       []byte
-	entries, age *blake3.Hasher
+	ctx     context.Context
+	log     *Log
+	records *reader // for its records; nil in memory
+	next    uint64
+	sums    *appends.Digester
 }
 
 func newDigester(ctx context.Context, l *Log) *digester {
-	d := &digester{ctx: ctx, log: l, entries: blake3.New(), age: blake3.New()}
+	d := &digester{ctx: ctx, log: l, sums: appends.NewDigester()}
 	if l.disk != nil {
 		d.records = &reader{disk: l.disk}
 	}
@@ -65,24 +57,8 @@ func (d *digester) close() {
 
 // add adds the entry at next.
 func (d *digester) add(hash segment.Hash, time int64) {
-	d.hashes = append(d.hashes, hash[:]...)
-	d.stamps = binary.LittleEndian.AppendUint64(d.stamps, uint64(time))
-	if d.next++; len(d.hashes) >= digestMemory {
-		d.flush()
-	}
-}
-
-func (d *digester) flush() {
-	_, _ = d.entries.Write(d.hashes) // never fails
-	_, _ = d.age.Write(d.stamps)
-	d.hashes, d.stamps = d.hashes[:0], d.stamps[:0]
-}
-
-func (d *digester) sum() (sum appends.Digest) {
-	d.flush()
-	d.entries.Sum(sum.Entries[:0])
-	d.age.Sum(sum.Times[:0])
-	return sum
+	d.sums.Add(hash, time)
+	d.next++
 }
 
 // step adds some entries from next on, none after through.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -17,10 +18,14 @@ func (r *reader) digest(m *message.Copy) error {
 	if !ok {
 		return c.fault(nil, errUncopied.Error())
 	}
-	if head, _ := s.local(); m.Through > head {
+	ctx := c.untilShutdown()
+	head, err := s.localFor(ctx, m.Through)
+	if unread, ok := errors.AsType[*ReadError](err); ok {
+		return c.fault(nil, unread.Text)
+	}
+	if err == nil && m.Through > head {
 		return c.fault(nil, fmt.Sprintf("digest of %d to %d: the head is %d", m.From, m.Through, head))
 	}
-	ctx := c.untilShutdown()
 	if m.From < m.Through {
 		select {
 		case s.digests <- struct{}{}:

@@ -25,7 +25,7 @@ type copiedLog interface {
 	Epochs() []appends.Epoch
 	// Fence has the log refuse appends from now on, also after a restart, because a replica,
 	// of which by says who it is, is in an epoch that this log does not know: it was promoted.
-	// That is on disk when Fence returns nil.
+	// That is on disk when Fence returns nil. Its error is what the replica is told.
 	Fence(epoch uint64, by string) error
 	// Digest returns the digest of the entries from..through, none of them beyond the head. Its
 	// error names the range.
@@ -99,19 +99,32 @@ func (s *Server) local() (head uint64, moved <-chan struct{}) {
 	return s.log.Acked()
 }
 
-// errUncopied: the Log is no copiedLog.
-var errUncopied = errors.New("this server's log cannot be replicated")
+// localFor is the head as replicas may see it. Where an index is beyond that, a distantLog is asked
+// for its head first: a replica that comes from another machine's server may be ahead of this one.
+// The error is one of Head.
+func (s *Server) localFor(ctx context.Context, index uint64) (head uint64, err error) {
+	if head, _ = s.local(); index <= head || s.known == nil {
+		return head, nil
+	}
+	asked, err := s.Head(ctx)
+	return max(head, asked), err
+}
+
+// Why no replica is served.
+var (
+	errUncopied = errors.New("this server's log cannot be replicated") // it is no copiedLog
+	errEnding   = errors.New("the server is shutting down")
+)
 
 // checkReplica says why a replica, which calls itself by, cannot be served, or returns the
 // answer that it gets. A log of which there is a later epoch is fenced.
-func (s *Server) checkReplica(m *message.Copy, by string) (answer []byte, epoch uint64, err error) {
+func (s *Server) checkReplica(ctx context.Context, m *message.Copy, by string) (answer []byte, epoch uint64, err error) {
 	log, ok := s.log.(copiedLog)
 	if !ok {
 		return nil, 0, errUncopied
 	}
 	store, epochs := log.Store(), log.Epochs()
 	last := epochs[len(epochs)-1]
-	head, _ := s.local()
 	switch {
 	case m.Store != "" && m.Store != store:
 		return nil, 0, fmt.Errorf("the log of the replica is %s, and this one is %s: it is a copy of another log", m.Store, store)
@@ -128,6 +141,13 @@ func (s *Server) checkReplica(m *message.Copy, by string) (answer []byte, epoch 
 		if e.Number > m.Epoch && m.From > e.First {
 			return nil, 0, fmt.Errorf("entries %d to %d of the replica are not in this log: epoch %d began at %d", e.First, m.From-1, e.Number, e.First)
 		}
+	}
+	head, err := s.localFor(ctx, m.From-1)
+	if unread, ok := errors.AsType[*ReadError](err); ok {
+		return nil, 0, errors.New(unread.Text)
+	}
+	if err != nil {
+		return nil, 0, errEnding
 	}
 	if m.From > head+1 {
 		return nil, 0, fmt.Errorf("entries %d to %d of the replica are not in this log, which ends with %d: it has lost them, or was restored from an older copy", head+1, m.From-1, head)
@@ -189,9 +209,9 @@ func (r *reader) replicate(m *message.Copy) error {
 	if m.Name != "" {
 		by = fmt.Sprintf("%q at %s", m.Name, address)
 	}
-	answer, epoch, err := s.checkReplica(m, by)
+	answer, epoch, err := s.checkReplica(c.untilShutdown(), m, by)
 	if err == nil && !s.beginStream(c) {
-		err = errors.New("the server is shutting down")
+		err = errEnding
 	}
 	if err != nil {
 		return err

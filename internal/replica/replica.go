@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -27,7 +28,8 @@ import (
 
 // Config says what to follow and where to store it.
 type Config struct {
-	// Source is the address of the source, host:port.
+	// Source is the address of the source, host:port, or several of them with commas between: the
+	// nodes of a cluster, which have one log. One of them is followed, and another if that is lost.
 	Source string
 	// Connect says how to connect: TLS, token, DialTimeout, DialContext, and MinBackoff and
 	// MaxBackoff, between which a lost connection is tried again.
@@ -41,7 +43,15 @@ type Config struct {
 	// Logger gets the events; the zero Logger drops them.
 	Logger zerolog.Logger
 
-	pace pace // the defaults, but for tests
+	pace pace           // the defaults, but for tests
+	turn *atomic.Uint32 // which address of the source is tried first
+}
+
+// begin has the first address of the source be the first that is tried.
+func (c *Config) begin() {
+	if c.turn == nil {
+		c.turn = new(atomic.Uint32)
+	}
 }
 
 // pace is how often and how long things are done.
@@ -80,6 +90,7 @@ type Replica struct {
 // New returns a replica that does nothing until Run.
 func New(config Config) *Replica {
 	config.Connect.MinBackoff, config.Connect.MaxBackoff = backoffs(config.Connect)
+	config.begin()
 	r := &Replica{config: config, pace: config.pace.withDefaults()}
 	r.state.init()
 	return r
@@ -119,6 +130,7 @@ func (r *Replica) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		r.config.turn.Add(1)
 		wait := r.pace.refused
 		if stop, stopped := errors.AsType[*stopError](err); stopped {
 			r.refused(stop)

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,14 +14,24 @@ import (
 	"tcp-log-server/segment"
 )
 
-// dial connects to the source. The connection closes when ctx ends.
+// dial connects to the source, at the first of its addresses that takes a connection, from that on
+// whose turn it is. The connection closes when ctx ends.
 func (c *Config) dial(ctx context.Context) (nc net.Conn, hangUp func(), err error) {
-	if nc, err = client.Connect(ctx, c.Source, c.Connect); err != nil {
-		return nil, nil, err
+	addrs := strings.Split(c.Source, ",")
+	var errs []error
+	for i := range addrs {
+		addr := addrs[(int(c.turn.Load())+i)%len(addrs)]
+		if nc, err = client.Connect(ctx, addr, c.Connect); err == nil {
+			break
+		}
+		errs = append(errs, err)
+	}
+	if err != nil {
+		return nil, nil, errors.Join(errs...)
 	}
 	if toItself(nc, c.Self) {
 		nc.Close()
-		return nil, nil, stopf("%s is the address of this replica itself: name that of the source", c.Source)
+		return nil, nil, stopf("%s is the address of this replica itself: name that of the source", nc.RemoteAddr())
 	}
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	return nc, func() { stop(); nc.Close() }, nil
@@ -47,8 +57,10 @@ type request struct {
 	Name  string `json:"name,omitempty"`
 }
 
-// passing are the refusals of a source that pass by themselves.
-var passing = []string{"too many connections", "the server is shutting down"}
+// passes reports whether a refusal of a source passes by itself.
+func passes(refusal string) bool {
+	return refusal == "too many connections" || refusal == "the server is shutting down" || strings.HasPrefix(refusal, "not available now: ")
+}
 
 // ask asks the source on nc for what r says, and returns its answer.
 func (r request) ask(nc net.Conn, s *stream) (*replicating, error) {
@@ -64,7 +76,7 @@ func (r request) ask(nc net.Conn, s *stream) (*replicating, error) {
 		return nil, err
 	case m.Replicating != nil:
 		return m.Replicating, nil
-	case m.Error != nil && slices.Contains(passing, *m.Error):
+	case m.Error != nil && passes(*m.Error):
 		return nil, fmt.Errorf("the source says: %s", *m.Error)
 	case m.Error != nil:
 		return nil, stopf("the source says: %s", *m.Error)
@@ -74,6 +86,7 @@ func (r request) ask(nc net.Conn, s *stream) (*replicating, error) {
 
 // StoreOf asks the source which store its log is, for a replica that begins empty.
 func StoreOf(ctx context.Context, config Config) (store string, err error) {
+	config.begin()
 	pace := config.pace.withDefaults()
 	nc, hangUp, err := config.dial(ctx)
 	if err != nil {
@@ -90,9 +103,10 @@ func StoreOf(ctx context.Context, config Config) (store string, err error) {
 // AwaitStore is StoreOf, again and again until the source answers or ctx ends. onRetry is told why
 // it has not.
 func AwaitStore(ctx context.Context, config Config, onRetry func(error)) (store string, err error) {
+	config.begin()
 	var tries retry
 	tries.between(config.Connect)
-	for {
+	for ; ; config.turn.Add(1) {
 		if store, err = StoreOf(ctx, config); err == nil {
 			return store, nil
 		}
@@ -144,7 +158,7 @@ func (r *Replica) converse(ctx context.Context) error {
 		return err
 	}
 	r.state.connect(answer.Head, head, func() { cancel(errDiffer) })
-	r.config.Logger.Info().Str("event", "replication").Str("source", r.config.Source).
+	r.config.Logger.Info().Str("event", "replication").Str("source", r.config.Source).Stringer("address", nc.RemoteAddr()).
 		Uint64("head", head).Uint64("behind", answer.Head-head).Msg("following the source")
 	// Whichever ends first says why, and ends the other: the connection closes with ctx.
 	out := newStorer(r, nc, answer.epochs(), head)
