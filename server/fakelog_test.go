@@ -102,6 +102,7 @@ func (l *fakeLog) take(a fakeAppend) (stored appends.Result, err error) {
 	if a.on.Kind == appends.Expect && a.on.Head != head {
 		return stored, &appends.ConditionError{Head: head, Want: a.on.Head}
 	}
+	stored.First = head + 1
 	for _, e := range bytes.SplitAfter(a.entries, []byte("\n"))[:a.count] {
 		e = bytes.Clone(e[:len(e)-1])
 		if a.on.Kind == appends.Once {
@@ -114,8 +115,8 @@ func (l *fakeLog) take(a fakeAppend) (stored appends.Result, err error) {
 		}
 		l.entries = append(l.entries, e)
 		index := uint64(len(l.entries))
-		if stored.First == 0 {
-			stored.First, stored.Time = index, fakeTime(index)
+		if index == stored.First {
+			stored.Time = fakeTime(index)
 		}
 		if a.on.Kind == appends.Once {
 			stored.Once = append(stored.Once, appends.Place{Index: index, Time: fakeTime(index)})
