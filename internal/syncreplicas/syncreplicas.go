@@ -67,6 +67,7 @@ type Log struct {
 	scratch  []uint64
 	unknown  uint64 // appends that timed out
 	closed   bool
+	ended    bool // run has ended
 }
 
 // mark is a head and a channel that is closed once the head has moved on.
@@ -128,8 +129,15 @@ func (l *Log) hold(count int, done func(appends.Result, error)) func(appends.Res
 			h.last = stored.First + uint64(count) - 1
 		}
 		l.mu.Lock()
-		l.queue.push(h)
+		ended := l.ended
+		if !ended {
+			l.queue.push(h)
+		}
 		l.mu.Unlock()
+		if ended { // so the log below has refused it
+			h.done(h.stored, h.err)
+			return
+		}
 		l.poke()
 	}
 }
@@ -151,7 +159,8 @@ func (l *Log) run() {
 	for {
 		l.mu.Lock()
 		ready = l.take(ready[:0], time.Now(), refuses == nil)
-		closed := l.closed && l.queue.len() == 0
+		l.ended = l.closed && len(ready) == 0 && l.queue.len() == 0
+		ended := l.ended
 		next := l.timeout
 		if l.queue.len() > 0 {
 			next = time.Until(l.queue.first().due)
@@ -162,7 +171,7 @@ func (l *Log) run() {
 			clear(ready)
 			continue
 		}
-		if closed {
+		if ended {
 			return
 		}
 		timer.Reset(next)
