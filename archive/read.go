@@ -226,19 +226,7 @@ func (a *Archive) Since(ctx context.Context, t time.Time) (index uint64, err err
 		return 1, err
 	}
 	p := a.parts[later-1]
-	index = p.last + 1
-	found := errors.New("found")
-	err = a.Read(ctx, p.first, p.last, func(i uint64, _ []byte, time int64, _ error) error {
-		if time != 0 && time >= at {
-			index = i
-			return found
-		}
-		return nil
-	})
-	if errors.Is(err, found) {
-		err = nil
-	}
-	return index, err
+	return segment.ReadSince(ctx, p.first, p.last, at, a.Read)
 }
 
 // firstTime is when the first entry of a segment was stored.

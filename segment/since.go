@@ -1,5 +1,10 @@
 package segment
 
+import (
+	"context"
+	"errors"
+)
+
 // FirstSince returns the index of the first of the entries from..through that was stored at
 // time or later, in µs since 1970 UTC, or through+1 if there is none. timeAt returns when an
 // entry was stored, 0 if that is not known, and then the entry counts as stored with the
@@ -27,4 +32,23 @@ func FirstSince(from, through uint64, time int64, timeAt func(index uint64) (int
 		}
 	}
 	return low, nil
+}
+
+// ReadSince is FirstSince where only reading the entries tells when they were stored.
+func ReadSince[F ~func(index uint64, entry []byte, at int64, err error) error](
+	ctx context.Context, from, through uint64, time int64, read func(ctx context.Context, from, through uint64, fn F) error,
+) (index uint64, err error) {
+	found := errors.New("found")
+	index = through + 1
+	err = read(ctx, from, through, func(i uint64, _ []byte, at int64, _ error) error {
+		if at != 0 && at >= time {
+			index = i
+			return found
+		}
+		return nil
+	})
+	if errors.Is(err, found) {
+		err = nil
+	}
+	return index, err
 }

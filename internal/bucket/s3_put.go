@@ -58,9 +58,9 @@ func (p *s3Put) options() minio.PutObjectOptions {
 	return o
 }
 
-// whole sends the object in one request.
-func (p *s3Put) whole(ctx context.Context) error {
-	err := p.do(ctx, "put", p.key, func(a *attempt, name string) error {
+// send sends the object in one request.
+func (p *s3Put) send(ctx context.Context) error {
+	return p.do(ctx, "put", p.key, func(a *attempt, name string) error {
 		body, err := p.body(a, 0, p.size)
 		if err != nil {
 			return err
@@ -68,6 +68,11 @@ func (p *s3Put) whole(ctx context.Context) error {
 		_, err = p.client.PutObject(a.ctx, p.bucket, name, body, p.size, body.md5, body.sha256, p.options())
 		return body.explain(err)
 	})
+}
+
+// whole sends the object in one request.
+func (p *s3Put) whole(ctx context.Context) error {
+	err := p.send(ctx)
 	if p.create && errors.Is(err, errPrecondition) {
 		err = p.mine(ctx, err)
 	}
@@ -98,14 +103,7 @@ func (p *s3Put) checkCreate(ctx context.Context) error {
 	if known {
 		return nil
 	}
-	err := p.do(ctx, "put", p.key, func(a *attempt, name string) error {
-		body, err := p.body(a, 0, p.size)
-		if err != nil {
-			return err
-		}
-		_, err = p.client.PutObject(a.ctx, p.bucket, name, body, p.size, body.md5, body.sha256, p.options())
-		return body.explain(err)
-	})
+	err := p.send(ctx)
 	switch {
 	case err == nil:
 		return failed(p, "put", p.key, errors.New("the service replaces an object that was to be new: it ignores If-None-Match"))

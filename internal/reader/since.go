@@ -2,7 +2,6 @@ package reader
 
 import (
 	"context"
-	"errors"
 	"sort"
 	"time"
 
@@ -48,7 +47,7 @@ func (l *Log) sinceSegments(ctx context.Context, from uint64, at int64) (index u
 			return false
 		}
 		var found uint64
-		found, err = l.findTime(ctx, first, first, at)
+		found, err = segment.ReadSince(ctx, first, first, at, l.Read)
 		return found == first
 	})
 	if err != nil {
@@ -60,22 +59,5 @@ func (l *Log) sinceSegments(ctx context.Context, from uint64, at int64) (index u
 	if later > 0 {
 		from = max(from, l.Files[later-1].First)
 	}
-	return l.findTime(ctx, from, through, at)
-}
-
-// findTime reads the entries from..through until one was stored at the time at or later.
-func (l *Log) findTime(ctx context.Context, from, through uint64, at int64) (index uint64, err error) {
-	found := errors.New("found")
-	index = through + 1
-	err = l.Read(ctx, from, through, func(i uint64, _ []byte, time int64, _ error) error {
-		if time != 0 && time >= at {
-			index = i
-			return found
-		}
-		return nil
-	})
-	if errors.Is(err, found) {
-		err = nil
-	}
-	return index, err
+	return segment.ReadSince(ctx, from, through, at, l.Read)
 }
