@@ -20,9 +20,8 @@ type blobSet struct {
 	// cannot be read to their end.
 	exists, unreadable [256]bool
 
-	mu   sync.Mutex
-	away error                         // why a blob could not be read from a store that is no directory
-	got  map[segment.Hash]segment.Hash // what damaged blobs hash to, by name
+	mu  sync.Mutex
+	got map[segment.Hash]segment.Hash // what damaged blobs hash to, by name
 }
 
 // blob is what a check knows of one blob.
@@ -100,26 +99,21 @@ func (s *blobSet) report(unknown bool) {
 	for _, shard := range s.shards {
 		for _, b := range shard {
 			switch {
-			case b.first == 0 && (unknown || b.young):
-			case b.first == 0:
-				s.orphan(b)
-			case !b.whole:
+			case b.first > 0 && !b.whole:
 				s.damaged(b)
+			case b.first == 0 && !unknown && !b.young:
+				path := s.c.blobPath(b.hash)
+				if s.c.BlobStore == nil {
+					s.c.plan.AddOrphan(path)
+				}
+				note := ""
+				if !b.whole {
+					note = ", and does not hash to its name"
+				}
+				s.c.find(Finding{Kind: BlobOrphan, File: path, Message: "no entry has this hash" + note})
 			}
 		}
 	}
-}
-
-func (s *blobSet) orphan(b blob) {
-	path := s.c.blobPath(b.hash)
-	if s.c.BlobStore == nil {
-		s.c.plan.AddOrphan(path)
-	}
-	note := ""
-	if !b.whole {
-		note = ", and does not hash to its name"
-	}
-	s.c.find(Finding{Kind: BlobOrphan, File: path, Message: "no entry has this hash" + note})
 }
 
 func (s *blobSet) damaged(b blob) {

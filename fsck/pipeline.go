@@ -29,16 +29,12 @@ type chunk struct {
 
 // stretch is a batch, or what lies in place of some.
 type stretch struct {
-	first, last uint64
-	time        int64
-	offset, end int64 // in the file
-	lo, hi      int   // the body in buf
-	bad         error // why the body does not match the header, once it has been hashed
-	lost        bool
-	missing     bool  // no segment holds the entries any more: they are loose
-	damage      error // the batch is not whole
-	gap         bool  // no file holds the place of these entries
-	unread      bool  // a quick check has not read them
+	segment.Piece
+	lo, hi  int   // the body in buf, as Entries is valid while it is read only
+	bad     error // why the body does not match the header, once it has been hashed
+	missing bool  // no segment holds the entries any more: they are loose
+	gap     bool  // no file holds the place of these entries
+	unread  bool  // a quick check has not read them
 }
 
 // count is how many entries of the stretch are hashed.
@@ -46,7 +42,7 @@ func (t stretch) count() int {
 	if t.hi == t.lo {
 		return 0
 	}
-	return int(t.last - t.first + 1)
+	return int(t.Last - t.First + 1)
 }
 
 // pipeline reads the segments in order, one read ahead of the other, and hashes
@@ -96,7 +92,7 @@ func (c *checker) start() *pipeline {
 }
 
 // add adds a stretch of a segment to the current chunk.
-func (p *pipeline) add(s *checkedSegment, t stretch, body []byte) {
+func (p *pipeline) add(s *checkedSegment, t stretch) {
 	if p.cur == nil {
 		k, ok := p.used.Get().(*chunk)
 		if !ok {
@@ -107,10 +103,10 @@ func (p *pipeline) add(s *checkedSegment, t stretch, body []byte) {
 	}
 	k := p.cur
 	t.lo = len(k.buf)
-	k.buf = append(k.buf, body...)
-	t.hi = len(k.buf)
+	k.buf = append(k.buf, t.Entries...)
+	t.hi, t.Entries = len(k.buf), nil
 	k.stretches = append(k.stretches, t)
-	k.bytes += t.end - t.offset
+	k.bytes += t.End - t.Offset
 	if len(k.buf) >= chunkSize*7/8 || len(k.stretches) >= 4096 {
 		p.flush()
 	}
@@ -151,7 +147,7 @@ func (k *chunk) hash(indexed uint64) {
 			if n < want {
 				k.hashes, k.sizes = append(k.hashes, segment.Sum(line)), append(k.sizes, uint32(len(line)))
 			}
-			if index := t.first + uint64(n); index > indexed && t.bad == nil {
+			if index := t.First + uint64(n); index > indexed && t.bad == nil {
 				if err := canonical.CheckStored(line); err != nil {
 					t.bad = fmt.Errorf("index %d: %w", index, err)
 				}

@@ -64,7 +64,7 @@ func (c *checker) readBlobs() (*blobSet, error) {
 	}
 	for _, shard := range s.shards {
 		for run := range slices.Chunk(shard, blobRun) {
-			if s.failed() == nil {
+			if c.ctx.Err() == nil {
 				work <- run
 			}
 		}
@@ -74,7 +74,7 @@ func (c *checker) readBlobs() (*blobSet, error) {
 	for _, shard := range s.shards {
 		slices.SortFunc(shard, func(a, b blob) int { return bytes.Compare(a.hash[:], b.hash[:]) })
 	}
-	return s, s.failed()
+	return s, c.ctx.Err()
 }
 
 // listStore lists the blobs of a store that is no directory.
@@ -169,7 +169,7 @@ func (s *blobSet) read(b *blob) {
 	if err != nil { // also where it was listed and is not there: the store contradicts itself
 		b.whole = false
 		if s.c.BlobStore != nil {
-			s.fail(fmt.Errorf("%s: %w", path, segment.Unavailable(s.c.store, err)))
+			s.c.stop(fmt.Errorf("%s: %w", path, segment.Unavailable(s.c.store, err)))
 		} else {
 			s.c.unreadable(path, 0, 0, err)
 		}
@@ -183,23 +183,4 @@ func (s *blobSet) read(b *blob) {
 	} else if err := canonical.CheckStored(entry); err != nil {
 		s.c.find(Finding{Kind: NotCanonical, File: path, Message: fmt.Sprintf("hashes to its name, but is no entry in canonical form: %v", err)})
 	}
-}
-
-// fail notes that the store cannot be read, so that the check comes to no result.
-func (s *blobSet) fail(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.away == nil {
-		s.away = err
-	}
-}
-
-// failed is the first error of fail, or ctx's.
-func (s *blobSet) failed() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.away != nil {
-		return s.away
-	}
-	return s.c.ctx.Err()
 }

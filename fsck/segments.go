@@ -19,7 +19,8 @@ func (p *pipeline) segment(s, before *checkedSegment) {
 	}
 	switch {
 	case s.First > end+1:
-		p.add(s, stretch{first: end + 1, last: s.First - 1, gap: true, damage: fmt.Errorf("no segment holds these entries: %s begins at %d", segment.Name(s.First), s.First)}, nil)
+		p.add(s, stretch{gap: true, Piece: segment.Piece{First: end + 1, Last: s.First - 1,
+			Damage: fmt.Errorf("no segment holds these entries: %s begins at %d", segment.Name(s.First), s.First)}})
 	case s.First <= end:
 		p.find(Finding{Kind: SegmentOverlap, File: s.Path, First: s.First, Last: end,
 			Message: fmt.Sprintf("begins at index %d, and %s ends at %d", s.First, before.Path, end)})
@@ -31,14 +32,14 @@ func (p *pipeline) segment(s, before *checkedSegment) {
 	}
 	should := s.ShouldEnd(p.head)
 	if !s.Readable {
-		p.inPlaceOf(s, should, stretch{end: s.Size, damage: errors.New("the segment cannot be read")})
+		p.inPlaceOf(s, should, stretch{Piece: segment.Piece{End: s.Size, Damage: errors.New("the segment cannot be read")}})
 		return
 	}
 	f, err := segment.OpenRegular(s.Path)
 	if err != nil {
 		in := stretch{missing: gone(err) && p.goneOn(s)} // removed since the start: its entries are in blobs now
 		if !in.missing {
-			in.damage = err
+			in.Damage = err
 			p.plan.Rebuild(s.First)
 			p.unreadable(s.Path, s.First, should, err)
 		}
@@ -58,8 +59,8 @@ func (p *pipeline) segment(s, before *checkedSegment) {
 // inPlaceOf adds t in place of the batches of a segment through last.
 func (p *pipeline) inPlaceOf(s *checkedSegment, last uint64, t stretch) {
 	s.Last = max(last, s.First-1)
-	if t.first, t.last = s.First, s.Last; t.last >= t.first {
-		p.add(s, t, nil)
+	if t.First, t.Last = s.First, s.Last; t.Last >= t.First {
+		p.add(s, t)
 	}
 }
 
@@ -91,10 +92,7 @@ func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) {
 		} else {
 			found.rows = append(found.rows, segment.Row{Delta: uint32(piece.First - s.First), Offset: uint32(piece.Offset)})
 		}
-		p.add(s, stretch{
-			first: piece.First, last: piece.Last, time: piece.Time, offset: piece.Offset, end: piece.End,
-			lost: piece.Lost, damage: piece.Damage,
-		}, piece.Entries)
+		p.add(s, stretch{Piece: piece})
 		return p.ctx.Err()
 	})
 	if p.ctx.Err() != nil {
@@ -120,7 +118,7 @@ func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) {
 		if w.Why == nil {
 			w.Why = fmt.Errorf("the batches end at index %d, want %d", w.Last, should)
 		}
-		p.add(s, stretch{first: w.Last + 1, last: should, offset: w.End, end: max(limit, w.End+s.Walked.Torn), damage: w.Why}, nil)
+		p.add(s, stretch{Piece: segment.Piece{First: w.Last + 1, Last: should, Offset: w.End, End: max(limit, w.End+s.Walked.Torn), Damage: w.Why}})
 		s.Last, s.summed = should, s.Sealed
 		found.partial = true
 	} else if s.Sealed && s.HeaderOK {

@@ -180,7 +180,7 @@ func (w *walker) looseEntry(rec segment.Record) {
 		// It may have been made since the blobs were listed.
 		_, err := segment.ReadBlob(w.ctx, w.store, rec)
 		if whole = err == nil; errors.Is(err, segment.ErrUnavailable) {
-			w.blobs.fail(err)
+			w.stop(err)
 		}
 	}
 	switch archived, _ := w.archived.Holds(w.next, w.next); {
@@ -213,8 +213,8 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 		hashes, sizes := k.hashes[at:at+n], k.sizes[at:at+n]
 		at += n
 		switch {
-		case t.last < w.next:
-			if t.damage != nil {
+		case t.Last < w.next:
+			if t.Damage != nil {
 				w.damage(k.seg, t) // bytes that are too many
 			}
 		case t.missing:
@@ -226,13 +226,13 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 			if note, err := segment.ReadArchived(w.Data); err == nil {
 				w.archived = note
 			}
-			w.loose(t.last)
-		case t.damage != nil:
+			w.loose(t.Last)
+		case t.Damage != nil:
 			w.damage(k.seg, t)
 		case t.unread:
-			w.unread(k.seg, t.last)
-		case t.lost:
-			for w.next <= t.last && w.ctx.Err() == nil {
+			w.unread(k.seg, t.Last)
+		case t.Lost:
+			for w.next <= t.Last && w.ctx.Err() == nil {
 				rec := segment.Record{}
 				if w.next <= w.index.Last {
 					var err error
@@ -240,7 +240,7 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 						w.badRecord(err)
 					}
 				}
-				w.lost(k.seg, t.offset, rec)
+				w.lost(k.seg, t.Offset, rec)
 			}
 		default:
 			w.batch(k.seg, t, hashes, sizes)
@@ -251,13 +251,13 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 // batch goes through the entries of a whole batch.
 func (w *walker) batch(s *checkedSegment, t stretch, hashes []segment.Hash, sizes []uint32) {
 	if errors.Is(t.bad, segment.ErrDamaged) {
-		w.fault(s, Finding{Kind: BatchDamaged, Offset: t.offset, First: t.first, Last: t.last, Message: t.bad.Error()})
-		w.damaged(t.last)
+		w.fault(s, Finding{Kind: BatchDamaged, Offset: t.Offset, First: t.First, Last: t.Last, Message: t.bad.Error()})
+		w.damaged(t.Last)
 		return
 	} else if t.bad != nil {
-		w.find(Finding{Kind: NotCanonical, File: s.Path, Offset: t.offset, First: t.first, Last: t.last, Message: t.bad.Error()})
+		w.find(Finding{Kind: NotCanonical, File: s.Path, Offset: t.Offset, First: t.First, Last: t.Last, Message: t.bad.Error()})
 	}
-	for i := w.next - t.first; w.next <= t.last; i++ {
+	for i := w.next - t.First; w.next <= t.Last; i++ {
 		w.entry(s, t, hashes[i], sizes[i])
 	}
 }
@@ -269,11 +269,11 @@ func (w *walker) entry(s *checkedSegment, t stretch, hash segment.Hash, size uin
 		rec, err := w.index.At(w.next)
 		if err != nil {
 			w.badRecord(err)
-		} else if rec.Hash != hash || rec.Size != size || rec.Time != t.time {
+		} else if rec.Hash != hash || rec.Size != size || rec.Time != t.Time {
 			path, first, off := segment.RecordPath(w.WAL, w.next)
 			w.plan.Records[first] = true
 			w.find(Finding{Kind: RecordMismatch, File: path, Offset: off, First: w.next, Last: w.next, Want: hash.String(), Got: rec.Hash.String(),
-				Message: fmt.Sprintf("the record is of %d bytes from %d µs, %s has %d bytes from %d µs", rec.Size, rec.Time, s.Path, size, t.time)})
+				Message: fmt.Sprintf("the record is of %d bytes from %d µs, %s has %d bytes from %d µs", rec.Size, rec.Time, s.Path, size, t.Time)})
 		}
 	}
 	w.seeBlob(s, hash, size)
@@ -303,29 +303,29 @@ func (w *walker) unread(s *checkedSegment, last uint64) {
 // witnesses may still prove some of them: the hash that the index has, and bytes
 // in the segment or a blob that have it.
 func (w *walker) damage(s *checkedSegment, t stretch) {
-	f := Finding{Kind: BatchDamaged, File: s.Path, Offset: t.offset, Message: t.damage.Error()}
+	f := Finding{Kind: BatchDamaged, File: s.Path, Offset: t.Offset, Message: t.Damage.Error()}
 	if t.gap {
 		f.Kind, f.File = SegmentGap, filepath.Dir(s.Path)
 	} else {
 		w.plan.Rebuild(s.First)
 	}
-	if t.last >= t.first {
-		f.First, f.Last = t.first, t.last
+	if t.Last >= t.First {
+		f.First, f.Last = t.First, t.Last
 	}
 	var unread repair.Ranges
 	var left *segment.Salvager
-	if !t.gap && t.end > t.offset && s.Readable {
+	if !t.gap && t.End > t.Offset && s.Readable {
 		if file, err := segment.OpenRegular(s.Path); err == nil {
 			defer file.Close()
-			left = segment.NewSalvager(file, t.offset, t.end)
+			left = segment.NewSalvager(file, t.Offset, t.End)
 		}
 	}
 	count := uint64(0)
-	for index := t.first; index <= t.last; index++ {
+	for index := t.First; index <= t.Last; index++ {
 		if index > w.index.Last {
-			count += t.last - index + 1
-			unread.Add(index, t.last)
-			w.damaged(t.last)
+			count += t.Last - index + 1
+			unread.Add(index, t.Last)
+			w.damaged(t.Last)
 			break
 		}
 		rec, err := w.index.At(index)
@@ -350,7 +350,7 @@ func (w *walker) damage(s *checkedSegment, t stretch) {
 			w.damaged(index)
 		}
 	}
-	if n := t.last - t.first + 1; count > 0 && n > 0 {
+	if n := t.Last - t.First + 1; count > 0 && n > 0 {
 		f.Message += fmt.Sprintf("; of %d entries %d cannot be read: %s", n, count, unread)
 	} else if n > 0 {
 		f.Message += "; all of its entries can still be read by the hashes in the index"
@@ -360,9 +360,9 @@ func (w *walker) damage(s *checkedSegment, t stretch) {
 		return
 	}
 	if t.gap {
-		w.plan.Gaps[t.first] = t.last
+		w.plan.Gaps[t.First] = t.Last
 	}
-	if !((s.Err != nil || s.HeaderErr != nil) && t.first == s.First && t.offset == 0 && !t.gap) {
+	if !((s.Err != nil || s.HeaderErr != nil) && t.First == s.First && t.Offset == 0 && !t.gap) {
 		w.find(f)
 	}
 }

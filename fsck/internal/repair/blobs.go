@@ -82,10 +82,11 @@ func (r *Repair) putBlob(hash segment.Hash, text []byte) (created bool, err erro
 		}
 		r.blobs = files
 	}
-	if err := r.change(); err != nil {
-		return false, err
-	}
-	return r.blobs.Put(r.Context, hash, text)
+	err = r.change(func() error {
+		created, err = r.blobs.Put(r.Context, hash, text)
+		return err
+	})
+	return created, err
 }
 
 // settleBlob writes the blob of an entry that the index lacks, while there is room for it.

@@ -24,12 +24,12 @@ func (r *Repair) do(s Step, fn func() error) error {
 	return nil
 }
 
-// change is called before every change to the disk.
-func (r *Repair) change() error {
+// change makes a change to the disk.
+func (r *Repair) change(fn func() error) error {
 	if r.changes++; r.changes == r.FailAt {
 		return ErrInjected
 	}
-	return nil
+	return fn()
 }
 
 // moveAway makes the step of moving s.File to lost+found.
@@ -64,10 +64,7 @@ func (r *Repair) cutOff(s Step, size int64, why string) error {
 		if _, err := segment.CopyAside(r.Data, s.File, size, max(0, fi.Size()-size), why); err != nil {
 			return err
 		}
-		if err := r.change(); err != nil {
-			return err
-		}
-		return errors.Join(f.Truncate(size), f.Sync())
+		return r.change(func() error { return errors.Join(f.Truncate(size), f.Sync()) })
 	})
 }
 
@@ -79,11 +76,8 @@ func (r *Repair) write(s Step, why string, write func(tmp string) error) error {
 		if err := segment.MakeDir(dir); err != nil {
 			return err
 		}
-		if err := r.change(); err != nil {
-			return err
-		}
 		tmp := filepath.Join(dir, segment.RepairName)
-		if err := write(tmp); err != nil {
+		if err := r.change(func() error { return write(tmp) }); err != nil {
 			return err
 		}
 		if err := r.keep(s.File, why); err != nil {
@@ -95,11 +89,10 @@ func (r *Repair) write(s Step, why string, write func(tmp string) error) error {
 
 // move moves the file or directory at path to lost+found.
 func (r *Repair) move(path, why string) error {
-	if err := r.change(); err != nil {
+	return r.change(func() error {
+		_, err := segment.MoveAside(r.Data, path, why)
 		return err
-	}
-	_, err := segment.MoveAside(r.Data, path, why)
-	return err
+	})
 }
 
 // keep puts a second link to the file at path, or a copy of it, into lost+found,
@@ -114,16 +107,12 @@ func (r *Repair) keep(path, why string) error {
 	case !fi.Mode().IsRegular():
 		return r.move(path, why)
 	}
-	if err := r.change(); err != nil {
+	return r.change(func() error {
+		_, err := segment.LinkAside(r.Data, path, why)
 		return err
-	}
-	_, err = segment.LinkAside(r.Data, path, why)
-	return err
+	})
 }
 
 func (r *Repair) rename(from, to string) error {
-	if err := r.change(); err != nil {
-		return err
-	}
-	return segment.Rename(from, to)
+	return r.change(func() error { return segment.Rename(from, to) })
 }

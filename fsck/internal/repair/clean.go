@@ -147,10 +147,7 @@ func (r *Repair) mark() error {
 			continue
 		}
 		err := r.do(Step{Action: "mark", File: dir, Message: "as part of store " + r.id.String()}, func() error {
-			if err := r.change(); err != nil {
-				return err
-			}
-			return segment.Mark(dir, r.id)
+			return r.change(func() error { return segment.Mark(dir, r.id) })
 		})
 		if err != nil {
 			return err

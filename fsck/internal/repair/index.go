@@ -98,9 +98,7 @@ func (r *Repair) reindex(first, through uint64, adds bool) error {
 			gone = true
 			if index <= r.copyEnd() {
 				known := false
-				if rec, known = r.other.known(index); !known {
-					rec, known = r.other.record(index) // lost there as well
-				}
+				rec, known = r.other.known(index) // it may be lost there as well
 				gone = !known
 			}
 		}

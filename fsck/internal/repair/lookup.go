@@ -27,13 +27,11 @@ func (r *Repair) rebuildTables() error {
 	if r.WAL == segment.Memory || r.index.Last < r.head {
 		return nil
 	}
-	return r.do(Step{Action: "rebuild", File: r.Lookup(), First: 1, Last: r.head, Message: "the lookup tables, from the index"}, r.fillTables)
+	s := Step{Action: "rebuild", File: r.Lookup(), First: 1, Last: r.head, Message: "the lookup tables, from the index"}
+	return r.do(s, func() error { return r.change(r.fillTables) })
 }
 
 func (r *Repair) fillTables() error {
-	if err := r.change(); err != nil {
-		return err
-	}
 	log := lookup.Log{Store: r.id, Head: r.head, Hash: func(index uint64) (segment.Hash, bool, error) {
 		rec, err := r.index.At(index)
 		if err != nil {

@@ -196,7 +196,7 @@ func (r *Repair) find(index uint64, rec segment.Record, left *segment.Salvager) 
 	}
 	text, ok = r.other.salvage(index, rec)
 	if !ok && known {
-		text, ok = r.other.blob(rec.Hash)
+		text, ok = wholeBlob(r.Context, r.other.blobs, rec.Hash)
 	}
 	return found{text: text, time: rec.Time}, ok
 }

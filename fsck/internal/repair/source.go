@@ -28,6 +28,7 @@ type source struct {
 	dir     string
 	segs    []*sourceSegment // ascending
 	records *segment.Records
+	blobs   segment.BlobStore
 	// first is the first index that its whole batches hold, one after its head if it
 	// has none; end is the last one, or 0; head is its last entry.
 	first, end, head uint64
@@ -100,7 +101,7 @@ func readSourceSegment(file *segment.File) *sourceSegment {
 // openSource opens the copy of the store id in dir. What of it is damaged is not
 // used. An error says that it is no copy of this store.
 func openSource(dir string, id segment.StoreID) (*source, error) {
-	o := &source{dir: dir, records: segment.NewRecords(filepath.Join(dir, "wal"), math.MaxUint64)}
+	o := &source{dir: dir, records: segment.NewRecords(filepath.Join(dir, "wal"), math.MaxUint64), blobs: segment.BlobsIn(filepath.Join(dir, "blobs"))}
 	proof := false
 	for _, part := range []string{"wal", "blobs"} {
 		if fi, err := os.Stat(filepath.Join(dir, part)); err == nil && !fi.IsDir() {
@@ -162,7 +163,7 @@ func (o *source) entry(index uint64) (found, bool) {
 	}
 	text, ok := o.salvage(index, rec)
 	if !ok {
-		text, ok = o.blob(rec.Hash)
+		text, ok = wholeBlob(context.Background(), o.blobs, rec.Hash)
 	}
 	return found{text: text, time: rec.Time}, ok && len(text) == int(rec.Size)
 }
@@ -201,24 +202,17 @@ func (o *source) record(index uint64) (segment.Record, bool) {
 	return rec, err == nil
 }
 
-// known is the record of index: made from the entry if there is one, else that of the
-// index. ok is false for a lost entry.
+// known is the record of index: made from the entry if there is one, else that of the index.
 func (o *source) known(index uint64) (segment.Record, bool) {
 	if e, ok := o.fromSegment(index); ok {
 		return recordOf(e), true
 	}
-	rec, ok := o.record(index)
-	return rec, ok && !rec.Lost()
+	return o.record(index)
 }
 
 // recordOf is the record of an entry.
 func recordOf(e found) segment.Record {
 	return segment.Record{Hash: segment.Sum(e.text), Time: e.time, Size: uint32(len(e.text))}
-}
-
-// blob is the blob of hash.
-func (o *source) blob(hash segment.Hash) ([]byte, bool) {
-	return wholeBlob(context.Background(), segment.BlobsIn(filepath.Join(o.dir, "blobs")), hash)
 }
 
 // wholeBlob reads the blob of hash, if it is there and whole.
@@ -329,7 +323,7 @@ func (o *source) close() {
 // ownEntry is the entry at index, from a segment of the log itself.
 func (r *Repair) ownEntry(index uint64) (found, bool) {
 	if r.own == nil {
-		r.own = &source{dir: r.Data, records: segment.NewRecords(r.WAL, math.MaxUint64)}
+		r.own = &source{records: segment.NewRecords(r.WAL, math.MaxUint64)}
 		for _, s := range r.segs {
 			if h := readSourceSegment(s.File); h != nil && (!h.known || h.header.Store == r.id) {
 				r.own.segs = append(r.own.segs, h)

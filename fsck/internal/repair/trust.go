@@ -42,7 +42,7 @@ func (r *Repair) trustCopy() {
 // that both have something.
 func (r *Repair) sameEntry(index uint64) (same, known bool) {
 	theirs, ok := r.other.known(index)
-	if !ok {
+	if !ok || theirs.Lost() {
 		return false, false
 	}
 	ours, _ := r.index.At(index)
