@@ -4,7 +4,10 @@ package cluster
 
 import (
 	"fmt"
+	"net"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -15,7 +18,14 @@ type logger struct {
 	log     zerolog.Logger
 	members []Member
 	fatal   func(msg string) // is told of what the server would exit for
+
+	mu   sync.Mutex
+	told map[string]time.Time // when a line was logged, by its hint and its peer
 }
+
+// tellEvery is how often a line is logged that has the same hint for the same peer: nodes try to
+// connect every second.
+const tellEvery = time.Minute
 
 func (l *logger) Noticef(format string, v ...any) { l.debug(fmt.Sprintf(format, v...)) }
 func (l *logger) Debugf(format string, v ...any)  { l.debug(fmt.Sprintf(format, v...)) }
@@ -68,15 +78,55 @@ func (l *logger) tell(level zerolog.Level, msg string) {
 			break
 		}
 	}
+	peer := l.peer(msg)
+	if hint != "" && l.again(hint+peer) {
+		level = zerolog.DebugLevel
+	}
 	e := l.log.WithLevel(level)
-	for _, m := range l.members {
-		if strings.Contains(msg, m.Addr) {
-			e = e.Str("peer", m.Name)
-			break
-		}
+	if peer != "" {
+		e = e.Str("peer", peer)
 	}
 	if hint != "" {
 		e = e.Str("hint", hint)
 	}
 	e.Msg("nats: " + msg)
+}
+
+// again reports whether a line was logged within tellEvery.
+func (l *logger) again(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.told[key]) < tellEvery {
+		return true
+	}
+	if l.told == nil {
+		l.told = make(map[string]time.Time)
+	}
+	l.told[key] = time.Now()
+	return false
+}
+
+// peer is the member that a message is about: the one whose address is in it, or the only one with
+// the host of the connection.
+func (l *logger) peer(msg string) string {
+	for _, m := range l.members {
+		if strings.Contains(msg, m.Addr) {
+			return m.Name
+		}
+	}
+	addr, _, _ := strings.Cut(msg, " - ")
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return ""
+	}
+	var name string
+	for _, m := range l.members {
+		if its, _, _ := net.SplitHostPort(m.Addr); its == host {
+			if name != "" {
+				return ""
+			}
+			name = m.Name
+		}
+	}
+	return name
 }

@@ -165,7 +165,7 @@ func (n *Node) serve(jetStream bool) error {
 	// has it to decide what a majority is.
 	opts.JetStream = jetStream
 	n.server = s
-	s.SetLoggerV2(&logger{n.log, n.config.Members, n.fail}, n.log.GetLevel() <= zerolog.DebugLevel, false, false)
+	s.SetLoggerV2(&logger{log: n.log, members: n.config.Members, fatal: n.fail}, n.log.GetLevel() <= zerolog.DebugLevel, false, false)
 	s.Start()
 	if !s.ReadyForConnections(listenTimeout) {
 		select {
