@@ -123,18 +123,36 @@ func (l *Log) leaderLast(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if c := info.Cluster; c != nil && len(c.Replicas) > 0 {
-		fresh := 1
-		for _, r := range c.Replicas {
-			if heardOf(r) {
-				fresh++
-			}
-		}
-		if all := len(c.Replicas) + 1; fresh <= all/2 {
-			return 0, fmt.Errorf("%d of the %d nodes have been in touch with the leader, %s", fresh, all, c.Leader)
-		}
+	if err := checkLeader(info); err != nil {
+		return 0, err
 	}
 	return info.State.LastSeq, nil
+}
+
+// checkLeader returns an error unless info is the word of a leader that a majority has been in touch
+// with. A replica that knows no leader, or has just been started, may answer in its place; then there is
+// none, or it is among the replicas, where a leader does not list itself.
+func checkLeader(info *jetstream.StreamInfo) error {
+	if info.Config.Replicas <= 1 {
+		return nil
+	}
+	c := info.Cluster
+	if c == nil || c.Leader == "" {
+		return errors.New("the log has no leader at present")
+	}
+	fresh := 1
+	for _, r := range c.Replicas {
+		if r.Name == c.Leader {
+			return fmt.Errorf("a node has answered in place of the leader, %s", c.Leader)
+		}
+		if heardOf(r) {
+			fresh++
+		}
+	}
+	if all := max(info.Config.Replicas, len(c.Replicas)+1); fresh <= all/2 {
+		return fmt.Errorf("%d of the %d nodes have been in touch with the leader, %s", fresh, all, c.Leader)
+	}
+	return nil
 }
 
 // heardOf reports whether the leader has heard of a replica within stale. 0 is that it never has.
