@@ -4,7 +4,7 @@ GO          ?= go
 STATICCHECK  = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 BINARY       = tcp-log-server
 
-.PHONY: build check fmt vet lint test test-long interop page page-picture copies faults mutations bench bench-compare bench-pair module clean
+.PHONY: build check fmt vet lint test test-long interop page page-picture copies cluster faults mutations bench bench-compare bench-pair module clean
 
 build:
 	$(GO) build -o $(BINARY) .
@@ -16,8 +16,8 @@ fmt:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w:" $$unformatted; exit 1; fi
 
-# The bench, the faults and the tests of the page and of copies are modules of their own.
-MODULES = . test/bench test/copies test/faults test/page
+# The bench, the faults and the tests of the page, of copies and of clusters are modules of their own.
+MODULES = . test/bench test/cluster test/copies test/faults test/page
 
 vet:
 	@set -e; for module in $(MODULES); do (cd $$module && $(GO) vet ./...); done
@@ -56,6 +56,14 @@ COPIES       ?= .
 COPIES_FLAGS ?=
 copies:
 	cd test/copies && $(GO) test -count=1 -timeout 30m -run '$(COPIES)' $(COPIES_FLAGS) ./...
+
+# cluster runs clusters of three nodes, and makes their processes, disks and networks fail: see
+# docs/RELIABILITY.md. CLUSTER_ROUNDS=20 is the long run, with each fault so often in both modes of
+# HEAD; CLUSTER=leader runs the faults with such names, and CLUSTER_FLAGS=-v shows what each round did.
+CLUSTER       ?= .
+CLUSTER_FLAGS ?=
+cluster:
+	cd test/cluster && $(GO) test -count=1 -timeout 12h -parallel 6 -run '$(if $(filter .,$(CLUSTER)),.,TestChaos/.*$(CLUSTER))' $(CLUSTER_FLAGS) ./...
 
 # page drives the page of the built server in Chromium, and leaves pictures of it in
 # test/page/pictures. It needs chromium; with npm it looks for faults in accessibility by

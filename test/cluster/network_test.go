@@ -1,0 +1,225 @@
+package cluster
+
+import (
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+// traffic says what becomes of what one node sends to another.
+type traffic struct {
+	held   bool          // it waits, as packets that get lost do: the connection stays open
+	closed bool          // connections end, and new ones are refused
+	delay  time.Duration // how long it takes
+	rate   int           // bytes a second, 0 for no limit
+}
+
+// way is the direction from one node to another, on whichever connection.
+type way struct {
+	mu      sync.Mutex
+	traffic traffic
+	changed chan struct{} // closed when it changes
+}
+
+func (w *way) set(t traffic) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.traffic = t
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+func (w *way) now() (traffic, chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.traffic, w.changed
+}
+
+// network connects nodes, which know each other by the addresses of its proxies.
+type network struct {
+	ways map[[2]string]*way
+	at   map[[2]string]string // the address at which the first reaches the second
+
+	mu        sync.Mutex
+	closed    bool
+	listeners []net.Listener
+	conns     map[*joint]struct{}
+}
+
+// joint is a connection from one node to another, with its two ends.
+type joint struct {
+	from, to   string
+	near, away net.Conn
+}
+
+func (j *joint) close() {
+	j.near.Close()
+	j.away.Close()
+}
+
+// newNetwork returns a network of nodes, which listen at addrs.
+func newNetwork(t testing.TB, addrs map[string]string) *network {
+	t.Helper()
+	n := &network{ways: make(map[[2]string]*way), at: make(map[[2]string]string), conns: make(map[*joint]struct{})}
+	t.Cleanup(n.close)
+	for from := range addrs {
+		for to := range addrs {
+			if from != to {
+				n.ways[[2]string{from, to}] = &way{changed: make(chan struct{})}
+			}
+		}
+	}
+	for pair := range n.ways {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.listeners = append(n.listeners, ln)
+		n.at[pair] = ln.Addr().String()
+		go func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				go n.pass(c, pair[0], pair[1], addrs[pair[1]])
+			}
+		}()
+	}
+	return n
+}
+
+// pass passes a connection on, each direction as its way has it.
+func (n *network) pass(c net.Conn, from, to, addr string) {
+	defer c.Close()
+	there, back := n.ways[[2]string{from, to}], n.ways[[2]string{to, from}]
+	if t, _ := there.now(); t.closed {
+		return
+	}
+	if t, _ := back.now(); t.closed {
+		return
+	}
+	other, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	if err != nil {
+		return
+	}
+	j := &joint{from, to, c, other}
+	defer j.close()
+	n.mu.Lock()
+	if n.closed {
+		n.mu.Unlock()
+		return
+	}
+	n.conns[j] = struct{}{}
+	n.mu.Unlock()
+	var both sync.WaitGroup
+	both.Go(func() { carry(c, other, there); j.close() })
+	both.Go(func() { carry(other, c, back); j.close() })
+	both.Wait()
+	n.mu.Lock()
+	delete(n.conns, j)
+	n.mu.Unlock()
+}
+
+// carry copies from one connection to another, as w has it.
+func carry(from, to net.Conn, w *way) {
+	type piece struct {
+		due  time.Time
+		data []byte
+	}
+	pieces := make(chan piece, 64)
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		defer close(pieces)
+		for {
+			b := make([]byte, 32<<10)
+			size, err := from.Read(b)
+			if err != nil {
+				return
+			}
+			t, _ := w.now()
+			select {
+			case pieces <- piece{time.Now().Add(t.delay), b[:size]}:
+			case <-ended:
+				return
+			}
+		}
+	}()
+	for p := range pieces {
+		t, changed := w.now()
+		for t.held && !t.closed {
+			<-changed
+			t, changed = w.now()
+		}
+		if t.closed {
+			return
+		}
+		time.Sleep(time.Until(p.due))
+		if t.rate > 0 {
+			time.Sleep(time.Duration(len(p.data)) * time.Second / time.Duration(t.rate))
+		}
+		if _, err := to.Write(p.data); err != nil {
+			return
+		}
+	}
+}
+
+// set sets what becomes of what from sends to to.
+func (n *network) set(from, to string, t traffic) {
+	n.ways[[2]string{from, to}].set(t)
+	if !t.closed {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for j := range n.conns {
+		if j.from == from && j.to == to || j.from == to && j.to == from {
+			j.close()
+		}
+	}
+}
+
+// out sets what becomes of everything that the node sends, and in of what is sent to it.
+func (n *network) out(node string, t traffic) { n.some(0, node, t) }
+func (n *network) in(node string, t traffic)  { n.some(1, node, t) }
+
+func (n *network) some(end int, node string, t traffic) {
+	for pair := range n.ways {
+		if pair[end] == node {
+			n.set(pair[0], pair[1], t)
+		}
+	}
+}
+
+// all sets what becomes of everything.
+func (n *network) all(t traffic) {
+	for pair := range n.ways {
+		n.set(pair[0], pair[1], t)
+	}
+}
+
+// hangUp ends the connections of a node, as if the time of their packets had run out.
+func (n *network) hangUp(node string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for j := range n.conns {
+		if j.from == node || j.to == node {
+			j.close()
+		}
+	}
+}
+
+func (n *network) close() {
+	n.all(traffic{closed: true})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = true
+	for _, ln := range n.listeners {
+		ln.Close()
+	}
+	for j := range n.conns {
+		j.close()
+	}
+}

@@ -1,0 +1,357 @@
+package cluster
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// options say how to run a cluster.
+type options struct {
+	Env    []string          // NAME=value, of all nodes
+	Binary string            // by default the server as it is
+	Data   map[string]string // directories of nodes, by default new ones
+}
+
+// cluster is three nodes on this machine.
+type cluster struct {
+	t     testing.TB
+	dir   string
+	net   *network
+	nodes []*node
+}
+
+// node is a member of a cluster, running or not.
+type node struct {
+	t    testing.TB
+	name string
+	addr string // for clients
+	data string
+	bin  string
+	env  []string
+	log  string // the file of what it has logged
+
+	mu   sync.Mutex
+	proc *process
+}
+
+// process is one run of a node.
+type process struct {
+	cmd       *exec.Cmd
+	listening chan struct{} // closed when it listens for clients
+	exit      chan struct{} // closed when it has ended
+}
+
+var names = []string{"a", "b", "c"}
+
+// newCluster starts a cluster and waits until its nodes listen. Each has addresses of its own on
+// loopback, so nothing else takes its ports while it is down.
+func newCluster(t testing.TB, o options) *cluster {
+	t.Helper()
+	c := layOut(t, o)
+	c.start()
+	return c
+}
+
+// layOut prepares a cluster without starting it.
+func layOut(t testing.TB, o options) *cluster {
+	t.Helper()
+	if o.Binary == "" {
+		binary, err := serverBinary()
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Binary = binary
+	}
+	dir, err := os.MkdirTemp("", "cluster-data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("what the test left is in %s", dir)
+			return
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	c := &cluster{t: t, dir: dir}
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	routes := make(map[string]string)
+	hosts := freeHosts(t, len(names))
+	for i, name := range names {
+		routes[name] = hosts[i] + ":6222"
+	}
+	c.net = newNetwork(t, routes)
+	for i, name := range names {
+		var members []string
+		for _, other := range names {
+			at := routes[name]
+			if other != name {
+				at = c.net.at[[2]string{name, other}]
+			}
+			members = append(members, other+"="+at)
+		}
+		data := o.Data[name]
+		if data == "" {
+			data = filepath.Join(dir, name)
+		}
+		n := &node{
+			t: t, name: name, addr: hosts[i] + ":8089", data: data, bin: o.Binary, log: filepath.Join(dir, name+".log"),
+			env: append([]string{
+				"HOST=" + hosts[i], "PORT=8089", "DATA=" + data, "CLUSTER_NODES=" + strings.Join(members, ","),
+				"CLUSTER_NODE=" + name, "CLUSTER_SECRET_FILE=" + secret,
+			}, o.Env...),
+		}
+		c.nodes = append(c.nodes, n)
+		t.Cleanup(n.kill)
+	}
+	return c
+}
+
+// freeHosts returns addresses of loopback that nobody listens on.
+func freeHosts(t testing.TB, count int) []string {
+	t.Helper()
+	for range 100 {
+		base, hosts := rand.IntN(60000), []string(nil)
+		for i := range count {
+			host := fmt.Sprintf("127.%d.%d.%d", 64+base>>8%128, base&0xff, i+1)
+			ln, err := net.Listen("tcp", host+":6222")
+			if err != nil {
+				break
+			}
+			ln.Close()
+			hosts = append(hosts, host)
+		}
+		if len(hosts) == count {
+			return hosts
+		}
+	}
+	t.Fatal("found no addresses on loopback to listen on")
+	return nil
+}
+
+// start starts those of the nodes that are down, and waits until all listen.
+func (c *cluster) start() {
+	c.t.Helper()
+	for _, n := range c.nodes {
+		n.launch()
+	}
+	for _, n := range c.nodes {
+		n.listening()
+	}
+}
+
+// node returns the node of that name.
+func (c *cluster) node(name string) *node {
+	for _, n := range c.nodes {
+		if n.name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// leader waits until a node knows who leads the log, and returns that.
+func (c *cluster) leader() *node {
+	c.t.Helper()
+	var leader *node
+	eventually(c.t, "the log has a leader", func() bool {
+		for _, n := range c.nodes {
+			if s, err := n.stat(); err == nil && c.node(s.Cluster.Leader) != nil {
+				leader = c.node(s.Cluster.Leader)
+				return true
+			}
+		}
+		return false
+	})
+	return leader
+}
+
+// others returns the nodes apart from n, in any order.
+func (c *cluster) others(n *node) []*node {
+	var others []*node
+	for _, i := range rand.Perm(len(c.nodes)) {
+		if c.nodes[i] != n {
+			others = append(others, c.nodes[i])
+		}
+	}
+	return others
+}
+
+// launch starts a node that is down.
+func (n *node) launch() {
+	n.t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.proc != nil {
+		return
+	}
+	p := &process{cmd: exec.Command(n.bin), listening: make(chan struct{}), exit: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), n.env...)
+	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	p.cmd.Stderr = log
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	n.proc = p
+	go p.collect(out, log)
+}
+
+// collect copies what the process logs to a file, and waits for its end.
+func (p *process) collect(out io.Reader, log *os.File) {
+	lines := bufio.NewReader(out)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			break
+		}
+		if bytes.Contains(line, []byte(`"event":"listening"`)) {
+			close(p.listening)
+		}
+		log.Write(line)
+	}
+	p.cmd.Wait()
+	log.Close()
+	close(p.exit)
+}
+
+// listening waits until the node listens for clients.
+func (n *node) listening() {
+	n.t.Helper()
+	p := n.running()
+	if p == nil {
+		n.t.Fatalf("node %s is down", n.name)
+	}
+	select {
+	case <-p.listening:
+	case <-p.exit:
+		n.t.Fatalf("node %s has ended: %s", n.name, n.said())
+	case <-time.After(patience):
+		n.t.Fatalf("node %s does not listen in %v: %s", n.name, patience, n.said())
+	}
+}
+
+func (n *node) running() *process {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.proc
+}
+
+// said is the end of what the node has logged.
+func (n *node) said() string {
+	b, err := os.ReadFile(n.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b[max(0, len(b)-3000):])
+}
+
+// signal sends the node a signal, if it runs.
+func (n *node) signal(s syscall.Signal) {
+	if p := n.running(); p != nil {
+		p.cmd.Process.Signal(s)
+	}
+}
+
+// ended waits until a process that has got a signal is gone.
+func (n *node) ended() {
+	p := n.running()
+	if p == nil {
+		return
+	}
+	select {
+	case <-p.exit:
+	case <-time.After(patience):
+		n.t.Errorf("node %s has not ended in %v: %s", n.name, patience, n.said())
+		p.cmd.Process.Kill()
+		<-p.exit
+	}
+	n.mu.Lock()
+	n.proc = nil
+	n.mu.Unlock()
+}
+
+// kill ends the node as if its machine were gone.
+func (n *node) kill() {
+	n.signal(syscall.SIGKILL)
+	n.ended()
+}
+
+// stop ends the node as an operator does.
+func (n *node) stop() {
+	n.t.Helper()
+	p := n.running()
+	n.signal(syscall.SIGTERM)
+	n.ended()
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		n.t.Errorf("node %s ended with %d after SIGTERM, want 0: %s", n.name, code, n.said())
+	}
+}
+
+// restart starts a node that is down, and waits until it listens.
+func (n *node) restart() {
+	n.t.Helper()
+	n.launch()
+	n.listening()
+}
+
+// status is what the tests look at of the answer to {"stat":true}.
+type status struct {
+	Head    uint64
+	Cluster struct {
+		Leader   string
+		Replicas []struct {
+			Node    string
+			Current bool
+			Offline bool
+			Lag     uint64
+		}
+	}
+}
+
+// stat asks the node for its status.
+func (n *node) stat() (s status, err error) {
+	c, err := net.DialTimeout("tcp", n.addr, time.Second)
+	if err != nil {
+		return s, err
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(2 * time.Second))
+	if _, err := c.Write([]byte("{\"stat\":true}\n")); err != nil {
+		return s, err
+	}
+	line, err := bufio.NewReader(c).ReadBytes('\n')
+	if err != nil {
+		return s, err
+	}
+	answer := struct{ Stat *status }{&s}
+	if err := json.Unmarshal(line, &answer); err != nil || answer.Stat == nil {
+		return s, errors.Join(err, fmt.Errorf("the status of node %s is %q", n.name, line))
+	}
+	return s, nil
+}
