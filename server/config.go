@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"time"
 
+	"sync/atomic"
+
 	"github.com/rs/zerolog"
 )
 
@@ -90,3 +92,99 @@ const ConnectionBound = lineFree + heldMin + filterFree
 
 // lineSlack is how much longer than the largest entry a line may be.
 const lineSlack = 64 << 10
+
+// Capabilities are what a server can do and how much it takes, as {"stat":true} tells it.
+type Capabilities struct {
+	// Features are Features().
+	Features []string `json:"features"`
+	// MaxEntry is the size of the largest entry, in bytes of canonical form; MaxBatch is
+	// that of the entries of one message together, with a newline after each.
+	MaxEntry int `json:"max_entry"`
+	MaxBatch int `json:"max_batch"`
+}
+
+// Features returns, sorted, the members of messages that not every server knows. A server
+// ignores members that it does not know, so a client must look for them here before it relies
+// on one: {"id":"x","entry":{},"if":41} is stored by an old server whatever its head is.
+func Features() []string {
+	return []string{"digest", "entries", "hash", "if", "last", "once", "receipt", "replicate", "scan", "since", "through", "time", "where"}
+}
+
+// Capabilities returns what the server can do.
+func (s *Server) Capabilities() Capabilities {
+	return Capabilities{Features(), s.cfg.MaxEntry, s.maxBatch}
+}
+
+// Stats says what a server is doing, and what it has done since it was made.
+type Stats struct {
+	Connections    int    // open ones
+	MaxConnections int    // Config.MaxConnections
+	Accepted       uint64 // connections ever let in
+	Replays        int    // reads that go through history
+	Followers      int    // reads that have sent {"current":true}
+	// Behind is how many entries all of these together have yet to be sent, MostBehind the
+	// same for the one that is furthest behind.
+	Behind, MostBehind uint64
+	// Replicas are those that are connected, and ReplicaBehind is how many entries the one that
+	// is furthest behind does not have on disk.
+	Replicas      int
+	ReplicaBehind uint64
+	// Hits and Misses count the blocks of lines that followers found in the tail cache, and
+	// those that had to be read; CacheBytes is the size of the cache.
+	Hits, Misses uint64
+	CacheBytes   int64
+	// Received and Sent are bytes on the sockets, including those of TLS.
+	Received, Sent uint64
+	Errors         Errors
+}
+
+// Errors counts what went wrong, by kind.
+type Errors struct {
+	Invalid      uint64 // lines that are not messages
+	Refused      uint64 // writes whose entry is not acceptable
+	Unstored     uint64 // entries that the log did not store, or whose outcome is unknown
+	Damaged      uint64 // entries that could not be read
+	Connections  uint64 // connections turned away because there were too many
+	Unauthorized uint64 // peers and messages turned away for lack of rights
+	Accepts      uint64 // failures to take a connection from the listener
+}
+
+// Stats returns the counts as of now. They include everything that a peer has a reply for.
+// The call takes a little time for each running read, and waits for no disk and no peer.
+func (s *Server) Stats() Stats {
+	head, _ := s.log.Acked()
+	stats := Stats{
+		Connections:    s.Connections(),
+		MaxConnections: s.cfg.MaxConnections,
+		Accepted:       s.counts.accepted.Load(),
+		Hits:           s.tail.hits.Load(),
+		Misses:         s.tail.misses.Load(),
+		CacheBytes:     s.tail.held.Load(),
+		Received:       s.counts.received.Load(),
+		Sent:           s.counts.sent.Load(),
+		Errors: Errors{
+			Invalid:      s.counts.invalid.Load(),
+			Refused:      s.counts.refused.Load(),
+			Unstored:     s.counts.unstored.Load(),
+			Damaged:      s.counts.damaged.Load() + s.tail.damaged.Load(),
+			Connections:  s.counts.turnedAway.Load(),
+			Unauthorized: s.counts.unauthorized.Load(),
+			Accepts:      s.counts.accepts.Load(),
+		},
+	}
+	s.readers.stats(&stats, head)
+	head, _ = s.local()
+	for _, r := range s.Replicas() {
+		stats.Replicas++
+		stats.ReplicaBehind = max(stats.ReplicaBehind, head-min(head, r.Durable))
+	}
+	return stats
+}
+
+// counts are a server's counters. Errors are rare; the others change once for each system
+// call.
+type counts struct {
+	accepted, received, sent atomic.Uint64
+
+	invalid, refused, unstored, damaged, turnedAway, unauthorized, accepts atomic.Uint64
+}

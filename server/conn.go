@@ -238,44 +238,6 @@ func (c *conn) linger(nc net.Conn) {
 	io.CopyN(io.Discard, nc, lingerBytes)
 }
 
-// submit gives the group's entries to the log, once there is room for them and for their
-// replies. The error says why the connection was cut meanwhile.
-func (c *conn) submit(g *group) error {
-	if g.on.Kind == appends.Once {
-		if err := c.awaitOnce(); err != nil {
-			if c.ctx.Err() != nil {
-				return context.Cause(c.ctx)
-			}
-			g.deny(err)
-		}
-	}
-	if err := c.lockWithRoom(); err != nil {
-		return err
-	}
-	o := &c.outbox
-	o.pending++
-	o.unsent += g.size()
-	o.mu.Unlock()
-	g.cost = int64(len(g.entries) + len(g.hashes))
-	if g.on.Kind == appends.Once { // the log makes the hash of each, and finds its place
-		g.cost += int64(g.count) * (hashSize + placeSize)
-	}
-	g.cost = min(g.cost, c.server.cfg.MaxInFlight)
-	if err := c.server.inFlight.Acquire(c.ctx, g.cost); err != nil {
-		o.mu.Lock()
-		o.pending--
-		o.mu.Unlock()
-		return context.Cause(c.ctx)
-	}
-	c.server.throttle.appended()
-	if c.reader.more { // which is to be in the same batch
-		c.server.log.Submit(g.entries, g.count, g.on, g.done)
-	} else {
-		c.server.log.Append(g.entries, g.count, g.on, g.done)
-	}
-	return nil
-}
-
 // awaitOnce waits until the log can tell whether it holds an entry. Everything before has been
 // submitted. The error refuses the writes that need to know.
 func (c *conn) awaitOnce() error {
@@ -312,50 +274,6 @@ var atOnce = func() context.Context {
 	return ctx
 }()
 
-// errStopping: a write would have had to wait for the log, but the server is shutting down.
-var errStopping = errors.New("not stored: the server is shutting down")
-
-// trySubmit is submit if there is room; otherwise ok is false. It never waits.
-func (c *conn) trySubmit(g *group) (ok bool) {
-	g.cost = min(int64(len(g.entries)), c.server.cfg.MaxInFlight)
-	if !c.server.inFlight.TryAcquire(g.cost) {
-		return false
-	}
-	o := &c.outbox
-	o.mu.Lock()
-	if ok = o.unsent < c.server.unsentMax(); ok {
-		o.pending++
-		o.unsent += g.size()
-	}
-	o.mu.Unlock()
-	if !ok {
-		c.server.inFlight.Release(g.cost)
-		return false
-	}
-	c.server.throttle.appended()
-	c.server.log.Submit(g.entries, g.count, g.on, g.done)
-	return true
-}
-
-// lockWithRoom locks mu of the outbox once there is room for more replies. The error,
-// with which mu is not locked, says why the connection was cut meanwhile.
-func (c *conn) lockWithRoom() error {
-	o := &c.outbox
-	for {
-		o.mu.Lock()
-		if o.unsent < c.server.unsentMax() {
-			return nil
-		}
-		o.mu.Unlock()
-		o.startRead() // otherwise it could wait for room, and the room for it
-		select {
-		case <-o.room:
-		case <-c.ctx.Done():
-			return context.Cause(c.ctx)
-		}
-	}
-}
-
 // fault sends an error that is no reply to a write, with the id of its message if that has
 // one. Its own error says why the connection was cut meanwhile.
 func (c *conn) fault(id []byte, text string) error { return c.aside(appendFault(nil, id, text)) }
@@ -372,4 +290,101 @@ func (c *conn) aside(line []byte) error {
 	o.mu.Unlock()
 	o.poke()
 	return nil
+}
+
+// Form is the form of what a peer sends.
+type Form uint8
+
+const (
+	// Messages: each line is a message of the protocol.
+	Messages Form = iota
+	// EntryLines: each line is an entry to append.
+	EntryLines
+	// OneEntry: everything up to the end of the input is one entry to append.
+	OneEntry
+	// OneBatch: everything up to the end of the input is entries, with or without white
+	// space between them, to append side by side or not at all.
+	OneBatch
+)
+
+// Conversation is a conversation with a peer that another front door than Serve has
+// admitted: see Server.Converse.
+type Conversation struct {
+	// Token is the SHA-256 of the token that admitted the peer, and gives it its rights. If
+	// it is nil, the peer has all rights.
+	Token *[32]byte
+	// Name is that of the certificate, for the log; it may be empty. A token has its own.
+	Name string
+	// Form is the form of the input.
+	Form Form
+
+	// On and Receipt are what "if", "once" and "receipt" are in a message. They are for the
+	// forms other than Messages, in which replies have no ids.
+	On      appends.Condition
+	Receipt bool
+	// OnReply, if not nil, is told the outcome of each write before its reply is written.
+	OnReply func(Outcome)
+}
+
+// Outcome is what has become of a write.
+type Outcome uint8
+
+const (
+	Stored       Outcome = iota
+	Unmet                // its condition was not met: an appends.ConditionError
+	Unacceptable         // not stored, and would not be if it were sent again
+	TooLarge             // the same, because of a limit
+	Forbidden            // the same, because of the peer's rights
+	Unstored             // not stored, but may be if it is sent again
+	Unknown              // it may or may not be stored
+)
+
+// Why a conversation does not begin. ErrUnauthorized also ends one whose token is revoked.
+var (
+	ErrTooManyConnections = errors.New("too many connections")
+	ErrUnauthorized       = errUnauthorized
+)
+
+// Converse serves a conversation over nc as Serve does over a connection of its own: with the
+// same limits, in the same memory, and until Shutdown. It returns when nc is closed. Lines
+// may be written in pieces of any length.
+//
+// If nothing was read or written, the error is ErrTooManyConnections, ErrServerClosed or
+// ErrUnauthorized; otherwise it is what cut the conversation. It is nil only if everything
+// that was accepted has been answered.
+func (s *Server) Converse(nc net.Conn, with Conversation) error {
+	c := newConversation(s, nc, &with)
+	defer nc.Close()
+	if err := s.enter(c, true); err != nil {
+		return err
+	}
+	defer s.leave(c)
+	defer c.cancel(nil)
+	if c.rights = (Rights{Read: true, Write: true}); with.Token != nil && !c.authorizeHash(*with.Token) {
+		s.counts.unauthorized.Add(1)
+		return ErrUnauthorized
+	}
+	c.converse(nil)
+	c.logClose()
+	return context.Cause(c.ctx)
+}
+
+// newConversation returns the connection of a conversation.
+func newConversation(s *Server, nc net.Conn, with *Conversation) *conn {
+	c := newPlainConn(s, nc)
+	c.quiet, c.relayed = true, true
+	c.writer.onReply = with.OnReply
+	if with.Form != Messages {
+		terms := message.NewTerms(with.On, with.Receipt)
+		c.reader.entries, c.reader.whole = true, with.Form != EntryLines
+		c.reader.parse = func(line, entries []byte) (m message.Message, out []byte, err error) {
+			m, out = message.ParseEntries(line, entries, terms, with.Form == OneBatch)
+			return m, out, nil
+		}
+	}
+	if with.Name != "" && with.Token == nil { // a token's name is added with its rights
+		c.log = c.log.With().Str("name", with.Name).Logger()
+	}
+	c.greetAt(zerolog.DebugLevel)
+	return c
 }

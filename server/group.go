@@ -8,6 +8,9 @@ import (
 
 	"github.com/zeebo/blake3"
 
+	"context"
+	"strings"
+
 	"tcp-log-server/appends"
 	"tcp-log-server/server/internal/message"
 )
@@ -288,4 +291,102 @@ func (g *group) appendReceipt(dst []byte, at int64) []byte {
 		dst = appendHash(append(dst, `,"hash":`...), hashes[:hashSize])
 	}
 	return appendTime(append(dst, `,"time":`...), at)
+}
+
+// submit gives the group's entries to the log, once there is room for them and for their
+// replies. The error says why the connection was cut meanwhile.
+func (c *conn) submit(g *group) error {
+	if g.on.Kind == appends.Once {
+		if err := c.awaitOnce(); err != nil {
+			if c.ctx.Err() != nil {
+				return context.Cause(c.ctx)
+			}
+			g.deny(err)
+		}
+	}
+	if err := c.lockWithRoom(); err != nil {
+		return err
+	}
+	o := &c.outbox
+	o.pending++
+	o.unsent += g.size()
+	o.mu.Unlock()
+	g.cost = int64(len(g.entries) + len(g.hashes))
+	if g.on.Kind == appends.Once { // the log makes the hash of each, and finds its place
+		g.cost += int64(g.count) * (hashSize + placeSize)
+	}
+	g.cost = min(g.cost, c.server.cfg.MaxInFlight)
+	if err := c.server.inFlight.Acquire(c.ctx, g.cost); err != nil {
+		o.mu.Lock()
+		o.pending--
+		o.mu.Unlock()
+		return context.Cause(c.ctx)
+	}
+	c.server.throttle.appended()
+	if c.reader.more { // which is to be in the same batch
+		c.server.log.Submit(g.entries, g.count, g.on, g.done)
+	} else {
+		c.server.log.Append(g.entries, g.count, g.on, g.done)
+	}
+	return nil
+}
+
+// trySubmit is submit if there is room; otherwise ok is false. It never waits.
+func (c *conn) trySubmit(g *group) (ok bool) {
+	g.cost = min(int64(len(g.entries)), c.server.cfg.MaxInFlight)
+	if !c.server.inFlight.TryAcquire(g.cost) {
+		return false
+	}
+	o := &c.outbox
+	o.mu.Lock()
+	if ok = o.unsent < c.server.unsentMax(); ok {
+		o.pending++
+		o.unsent += g.size()
+	}
+	o.mu.Unlock()
+	if !ok {
+		c.server.inFlight.Release(g.cost)
+		return false
+	}
+	c.server.throttle.appended()
+	c.server.log.Submit(g.entries, g.count, g.on, g.done)
+	return true
+}
+
+// lockWithRoom locks mu of the outbox once there is room for more replies. The error,
+// with which mu is not locked, says why the connection was cut meanwhile.
+func (c *conn) lockWithRoom() error {
+	o := &c.outbox
+	for {
+		o.mu.Lock()
+		if o.unsent < c.server.unsentMax() {
+			return nil
+		}
+		o.mu.Unlock()
+		o.startRead() // otherwise it could wait for room, and the room for it
+		select {
+		case <-o.room:
+		case <-c.ctx.Done():
+			return context.Cause(c.ctx)
+		}
+	}
+}
+
+// errStopping: a write would have had to wait for the log, but the server is shutting down.
+var errStopping = errors.New("not stored: the server is shutting down")
+
+// outcome is that of the next write to be replied to.
+func (g *group) outcome() Outcome {
+	_, unmet := errors.AsType[*appends.ConditionError](g.err)
+	switch {
+	case g.refuses():
+		return g.refusals[g.repliedRefusals].outcome
+	case g.next().Index > 0:
+		return Stored
+	case unmet:
+		return Unmet
+	case strings.HasPrefix(g.err.Error(), "not stored: "):
+		return Unstored
+	}
+	return Unknown
 }

@@ -89,3 +89,28 @@ type hookedLog interface {
 	// remove.
 	SetHooks(beforeBatch, beforeWait, beforeReplies func()) (remove func())
 }
+
+// copiedLog is a Log of which there can be replicas. A Log need not be one: then none are
+// served.
+type copiedLog interface {
+	// Store returns the log's id, 32 hexadecimal digits.
+	Store() string
+	// Epochs returns the epochs of the log, the oldest first: at least one.
+	Epochs() []appends.Epoch
+	// Fence has the log refuse appends from now on, also after a restart, because a replica,
+	// of which by says who it is, is in an epoch that this log does not know: it was promoted.
+	// That is on disk when Fence returns nil. Its error is what the replica is told.
+	Fence(epoch uint64, by string) error
+	// Digest returns the digest of the entries from..through, none of them beyond the head. Its
+	// error names the range.
+	Digest(ctx context.Context, from, through uint64) (appends.Digest, error)
+}
+
+// heldLog is a Log that holds appends back until replicas have them too. A Log need not be one.
+type heldLog interface {
+	// Local is Acked for replicas: it includes what is held back.
+	Local() (head uint64, moved <-chan struct{})
+	// Join adds a replica with that name. durable notes that it has everything through index
+	// on disk, and leave that it is gone. None of them blocks. Replicas with one name are one.
+	Join(name string) (durable func(index uint64), leave func())
+}

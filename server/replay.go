@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -301,5 +302,55 @@ func (t *replayTurn) endReading() {
 	if t.reading != nil {
 		<-t.reading
 		t.reading = nil
+	}
+}
+
+// readers are the reads that are running.
+type readers struct {
+	mu  sync.Mutex
+	set map[*cursor]struct{}
+}
+
+// cursor is how far a read has come, as others may see it.
+type cursor struct {
+	through   uint64        // the last index to send; under mu of readers
+	sent      atomic.Uint64 // every entry of the read up to here has been sent
+	following atomic.Bool   // {"current":true} has been gathered
+}
+
+// join adds the read of c, from index next through index through.
+func (r *readers) join(c *cursor, next, through uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.set == nil {
+		r.set = make(map[*cursor]struct{})
+	}
+	r.set[c] = struct{}{}
+	c.through = through
+	c.sent.Store(next - 1)
+	c.following.Store(false)
+}
+
+// leave undoes join, if it was called.
+func (r *readers) leave(c *cursor) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.set, c)
+}
+
+// stats counts the reads and what they have yet to send up to head.
+func (r *readers) stats(s *Stats, head uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.set {
+		if c.following.Load() {
+			s.Followers++
+		} else {
+			s.Replays++
+		}
+		if last, sent := min(head, c.through), c.sent.Load(); sent < last {
+			s.Behind += last - sent
+			s.MostBehind = max(s.MostBehind, last-sent)
+		}
 	}
 }

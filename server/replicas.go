@@ -12,34 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"tcp-log-server/appends"
 	"tcp-log-server/server/internal/message"
 )
-
-// copiedLog is a Log of which there can be replicas. A Log need not be one: then none are
-// served.
-type copiedLog interface {
-	// Store returns the log's id, 32 hexadecimal digits.
-	Store() string
-	// Epochs returns the epochs of the log, the oldest first: at least one.
-	Epochs() []appends.Epoch
-	// Fence has the log refuse appends from now on, also after a restart, because a replica,
-	// of which by says who it is, is in an epoch that this log does not know: it was promoted.
-	// That is on disk when Fence returns nil. Its error is what the replica is told.
-	Fence(epoch uint64, by string) error
-	// Digest returns the digest of the entries from..through, none of them beyond the head. Its
-	// error names the range.
-	Digest(ctx context.Context, from, through uint64) (appends.Digest, error)
-}
-
-// heldLog is a Log that holds appends back until replicas have them too. A Log need not be one.
-type heldLog interface {
-	// Local is Acked for replicas: it includes what is held back.
-	Local() (head uint64, moved <-chan struct{})
-	// Join adds a replica with that name. durable notes that it has everything through index
-	// on disk, and leave that it is gone. None of them blocks. Replicas with one name are one.
-	Join(name string) (durable func(index uint64), leave func())
-}
 
 // Replica is a replica that is connected.
 type Replica struct {
@@ -294,4 +268,45 @@ func (p *replica) hear(m *message.Message) error {
 		p.report(m.Copy.Durable)
 	}
 	return nil
+}
+
+// digest answers with the digest of a range of entries. Only a few are made at once: each takes
+// a processor and reads from the disk. That of one entry is a read like any other, and a replica
+// asks for it before it follows: it waits for nobody.
+func (r *reader) digest(m *message.Copy) error {
+	c := r.conn
+	s := c.server
+	log, ok := s.log.(copiedLog)
+	if !ok {
+		return c.fault(nil, errUncopied.Error())
+	}
+	ctx := c.untilShutdown()
+	head, err := s.localFor(ctx, m.Through)
+	if unread, ok := errors.AsType[*ReadError](err); ok {
+		return c.fault(nil, unread.Text)
+	}
+	if err == nil && m.Through > head {
+		return c.fault(nil, fmt.Sprintf("digest of %d to %d: the head is %d", m.From, m.Through, head))
+	}
+	if m.From < m.Through {
+		select {
+		case s.digests <- struct{}{}:
+			defer func() { <-s.digests }()
+		case <-ctx.Done():
+		}
+	}
+	d, err := log.Digest(ctx, m.From, m.Through)
+	switch {
+	case c.ctx.Err() != nil:
+		return err
+	case ctx.Err() != nil:
+		return c.fault(nil, fmt.Sprintf("digest of %d to %d: the server is shutting down", m.From, m.Through))
+	case err != nil:
+		return c.fault(nil, s.failures.forPeer(err).Error())
+	}
+	line := appendHash([]byte(`{"digest":`), d.Entries[:])
+	line = appendHash(append(line, `,"times":`...), d.Times[:])
+	line = strconv.AppendUint(append(line, `,"from":`...), m.From, 10)
+	line = strconv.AppendUint(append(line, `,"through":`...), m.Through, 10)
+	return c.aside(append(line, "}\n"...))
 }

@@ -20,14 +20,15 @@ import (
 	"tcp-log-server/server/internal/gather"
 )
 
-// A connection (conn.go) is admitted first (auth.go). Then its reader (reader.go) cuts the
+// A connection (conn.go) is admitted first (admission.go). Then its reader (reader.go) cuts the
 // input into lines, parses them (package internal/message; large ones in turns), acts on them
 // (act.go) and gives the writes to the log in groups (group.go). On a second goroutine its
 // writer (writer.go) sends the replies once the log has acknowledged them, and the entries of
 // a read (request.go), from a cursor (replay.go). Where a read begins is asked for on a goroutine of
-// its own if the log has to ask other machines (distant.go). What the log and the reader leave to
+// its own if the log has to ask other machines. What the log and the reader leave to
 // be sent lies in the outbox (outbox.go). Followers that are near the head share their lines through one
 // cache (tail.go). One budget bounds the memory that peers can make the server hold (budget.go).
+// Replicas ask in replicas.go, and are sent batches by replicate.go.
 // Connections that only write are read together, by the package internal/gather: this is an
 // optimization only.
 
