@@ -15,6 +15,7 @@ var killLoad = load{Writers: 16, Depth: 64}
 // FAULT_ROUNDS times in all, and starts it again. Every acknowledged entry is at its
 // index, and one without an acknowledgement is whole or absent.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	families := []struct {
 		name string
 		run  func(t *testing.T, rounds int)
@@ -29,7 +30,10 @@ func TestKill(t *testing.T) {
 	}
 	each := (rounds(t) + len(families) - 1) / len(families)
 	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) { f.run(t, each) })
+		t.Run(f.name, func(t *testing.T) {
+			t.Parallel()
+			f.run(t, each)
+		})
 	}
 }
 

@@ -331,8 +331,10 @@ func linear(t *testing.T, ops []porcupine.Operation) porcupine.CheckResult {
 // one list, on which each operation happens at one moment between its start and its
 // end, also across a kill and a restart.
 func TestLinearizable(t *testing.T) {
+	t.Parallel()
 	for _, kill := range []bool{false, true} {
 		t.Run(map[bool]string{false: "one-run", true: "killed-in-the-middle"}[kill], func(t *testing.T) {
+			t.Parallel()
 			r := &recorder{began: time.Now()}
 			o := options{Env: tuned}
 			p := server(t, o)

@@ -18,6 +18,7 @@ var raced = sync.OnceValues(func() (string, error) { return build(tree(), "tcp-l
 // TestRaceDetector runs the server with the race detector under all kinds of load, while
 // segments are sealed, settled and removed, with shutdowns during it and a kill.
 func TestRaceDetector(t *testing.T) {
+	t.Parallel()
 	if out, err := exec.Command("go", "env", "CGO_ENABLED").Output(); err != nil || strings.TrimSpace(string(out)) != "1" {
 		t.Skip("needs cgo and a C compiler, for the race detector")
 	}
