@@ -27,20 +27,25 @@ lint:
 
 # The race detector needs a C compiler; where there is none the tests run without it.
 RACE ?= $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
+# Most tests wait, for a disk, a peer or a timer: so twice as many packages at a time as there are
+# processors, and those that take longest first.
+PARALLEL ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2))))
+LONGEST   = ./server ./test/e2e ./engine ./daemon ./archive
 # Tests that are thorough on purpose try some cases of each kind here, and all in test-long.
 test:
-	$(GO) test -short $(RACE) ./...
-	$(GO) test -short ./internal/nowait ./client ./server # they read and write sockets otherwise than under the race detector
+	$(GO) test -short $(RACE) -p $(PARALLEL) $(LONGEST) ./...
+	$(GO) test -short ./server ./client ./internal/nowait # they read and write sockets otherwise than under the race detector
 	cd test/bench && $(GO) test ./...
 
 # test-long runs what is thorough again, and leaves nothing out: without the race detector,
 # except for the tests in which goroutines share the log. -count=1 because keeping a result
 # takes go test minutes where a test has opened so many files.
 test-long:
-	$(GO) test -count=1 -timeout 30m ./backup ./fsck ./segment
-	$(GO) test -count=1 -timeout 30m ./engine -run 'Model|Concurrent' # in a short run all others are whole
+	$(GO) test -count=1 -timeout 30m -p $(PARALLEL) ./fsck ./backup ./segment
+	$(GO) test -count=1 -timeout 30m -p $(PARALLEL) ./engine ./archive ./segment/lookup ./internal/where \
+		-run 'Model|Concurrent|TestDamage$$|TestMillionEqualHashes|TestHostile' # in a short run all others are whole
 	$(GO) test -count=1 -timeout 30m ./test/e2e -run 'TestBackupKilled|TestImportOriginal|TestKill|TestOriginalGeneration|TestRenameModule'
-	$(GO) test -count=1 $(RACE) -timeout 30m ./backup ./engine ./fsck -run 'Concurrent|Beside|OnceModel'
+	$(GO) test -count=1 $(RACE) -timeout 30m -p $(PARALLEL) ./backup ./engine ./fsck -run 'Concurrent|Beside|OnceModel'
 
 # interop runs the clients from npm, curl, fetch and Python's urllib against the built server. It
 # needs node and npm; what else is missing is left out.
