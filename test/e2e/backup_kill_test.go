@@ -19,6 +19,7 @@ import (
 // the earlier backup or the new one each time, and another run completes it.
 // BACKUP_ROUNDS makes it longer.
 func TestBackupKilled(t *testing.T) {
+	t.Parallel()
 	path, err := binary()
 	if err != nil {
 		t.Fatal(err)

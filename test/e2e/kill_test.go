@@ -24,6 +24,7 @@ import (
 // acknowledged entry must be at its index, byte for byte, with no gap before it.
 // KILL_ENTRIES and KILL_ROUNDS make it longer.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	const connections = 64
 	entries := 40_000
 	if testing.Short() {

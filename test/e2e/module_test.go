@@ -13,6 +13,7 @@ import (
 // TestRenameModule renames the module in a copy of the tree. The program builds there, and every
 // package, test and other module finds what it imports.
 func TestRenameModule(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"make", "sed"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("there is no %s here", tool)

@@ -21,6 +21,7 @@ var update = flag.Bool("update", false, "write what documents should say instead
 // blocks of the first two terminals in a shell each, those of the third command by
 // command. An ellipsis there stands for whatever is printed.
 func TestFirstMinutes(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"sh", "jq", "nc"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("there is no %s here", tool)

@@ -23,6 +23,7 @@ done
 // TestReleaseOrder: make dist and make deb, in either order, leave the same files, with a checksum
 // of each, and nothing from an earlier version.
 func TestReleaseOrder(t *testing.T) {
+	t.Parallel()
 	for _, tool := range []string{"make", "sha256sum", "find"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("there is no %s here", tool)

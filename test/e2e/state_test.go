@@ -74,6 +74,7 @@ func writeOn(t *testing.T, d *daemon, next int) (stop func()) {
 // TestStateKilled: a follower that is ended again and again, in whatever way, goes on after the
 // entry in its file. So nothing is missing, and only what the file did not have yet comes again.
 func TestStateKilled(t *testing.T) {
+	t.Parallel()
 	d := start(t, "DATA="+filepath.Join(t.TempDir(), "data"))
 	stop := writeOn(t, d, 1)
 	defer stop()

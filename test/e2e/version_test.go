@@ -12,6 +12,7 @@ import (
 )
 
 func TestVersion(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "tcp-log-server")
 	if out, err := exec.Command("go", "build", "-ldflags", "-X tcp-log-server/internal/build.version=v9.8.7", "-o", path, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
