@@ -96,9 +96,13 @@ func (l *Log) fetch(ctx context.Context, seq uint64) (message, error) {
 			l.damaged(seq, err)
 			continue // another node has its turn
 		}
+		pause := 10 * time.Millisecond
+		if errors.Is(err, errAbsent) {
+			pause = time.Millisecond // another node has its turn soon, and the leader at last
+		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(min(time.Duration(try+1)*10*time.Millisecond, 100*time.Millisecond)):
+		case <-time.After(min(time.Duration(try+1)*pause, 100*time.Millisecond)):
 		}
 	}
 }

@@ -1,11 +1,112 @@
 package replicated
 
 import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// TestAsker: callers share questions, and each gets the answer to one that was asked after it came.
+func TestAsker(t *testing.T) {
+	var now, asked atomic.Uint64
+	var running sync.WaitGroup
+	a := asker{
+		spawn: func(fn func()) bool { running.Go(fn); return true },
+		ask: func(context.Context) (uint64, error) {
+			asked.Add(1)
+			at := now.Load()
+			time.Sleep(time.Millisecond) // a question takes a while
+			return at, nil
+		},
+	}
+	const callers, calls = 16, 50
+	for range callers {
+		running.Go(func() {
+			for range calls {
+				want := now.Add(1)
+				if got, err := a.get(t.Context(), t.Context()); err != nil || got < want {
+					t.Errorf("%d, %v: it was asked before, want %d or more", got, err, want)
+				}
+			}
+		})
+	}
+	running.Wait()
+	if n := asked.Load(); n > callers*calls/4 {
+		t.Errorf("%d questions for %d callers: they do not share them", n, callers*calls)
+	}
+}
+
+// TestAskerLeaves: who cannot wait any more leaves the question to the others.
+func TestAskerLeaves(t *testing.T) {
+	answer := make(chan struct{})
+	var running sync.WaitGroup
+	a := asker{
+		spawn: func(fn func()) bool { running.Go(fn); return true },
+		ask:   func(context.Context) (uint64, error) { <-answer; return 7, nil },
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	left := errors.New("left")
+	running.Go(func() {
+		if _, err := a.get(ctx, t.Context()); !errors.Is(err, left) {
+			t.Errorf("%v, want %v", err, left)
+		}
+		close(answer)
+	})
+	cancel(left)
+	if got, err := a.get(t.Context(), t.Context()); got != 7 || err != nil {
+		t.Errorf("%d, %v", got, err)
+	}
+	running.Wait()
+	closed := asker{spawn: func(func()) bool { return false }}
+	for range 2 {
+		if _, err := closed.get(t.Context(), t.Context()); !errors.Is(err, errClosed) {
+			t.Errorf("%v, want %v", err, errClosed)
+		}
+	}
+}
+
+// TestHead: a head includes what another gateway had acknowledged before it was asked for.
+func TestHead(t *testing.T) {
+	for _, head := range []string{HeadLeader, HeadQuorum} {
+		t.Run(head, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t)
+			l := f.gateway(5*time.Second, func(c *Config) { c.Head = head })
+			for i := range 20 {
+				f.put(message{}, "1", "2")
+				if got, err := l.Head(t.Context()); err != nil || got != uint64(2*i+2) {
+					t.Fatalf("%d, %v, want %d", got, err, 2*i+2)
+				}
+			}
+		})
+	}
+}
+
+// TestHeadQuorumFails: where no majority takes a message, there is no head, and Head waits no longer
+// than its caller.
+func TestHeadQuorumFails(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	l := f.gateway(300*time.Millisecond, func(c *Config) { c.Head = HeadQuorum })
+	f.mu.Lock()
+	f.publish = func(int, *nats.Msg) {}
+	f.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := l.Head(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, want that of the context", err)
+	}
+	var unavailable *UnavailableError
+	if _, err := l.Head(t.Context()); !errors.As(err, &unavailable) || !unavailable.Later() {
+		t.Errorf("%v, want that it is unavailable", err)
+	}
+}
 
 // TestCheckLeader: how far the log goes is what its leader says while a majority is in touch with
 // it, and never what a replica says in its place.

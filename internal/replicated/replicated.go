@@ -54,6 +54,8 @@ type Config struct {
 	// what that took.
 	OnBatch func(entries, bytes int, took time.Duration)
 	Logger  zerolog.Logger
+
+	attempt time.Duration // how long one attempt to send waits for its acknowledgement; 0 is attemptTime
 }
 
 // DefaultGiveUp is the default of Config.GiveUp: JetStream takes up to 10 s to find another leader.

@@ -21,7 +21,7 @@ const near = 32
 const keepEvery = 1024
 
 // placesMax is how many places are kept.
-const placesMax = 1 << 15
+const placesMax = 1 << 13
 
 // places are the places of the stream that are known, in order.
 type places struct {

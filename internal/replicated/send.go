@@ -1,6 +1,7 @@
 package replicated
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -62,7 +63,7 @@ func (n *lane) send(ctx context.Context, b *batch) {
 
 // attempt sends a batch once. It returns where in the stream the message is.
 func (n *lane) attempt(ctx context.Context, b *batch) (seq uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(n.log.config.attempt, attemptTime))
 	defer cancel()
 	b.cancel.Store(&cancel)
 	if b.isCounted() {
@@ -173,6 +174,9 @@ func readable(err error) error {
 		return errors.New("no majority of the cluster's nodes answers")
 	case notSent(err):
 		return errors.New("no node of the cluster can be reached")
+	}
+	if refused := new(jetstream.APIError); errors.As(err, &refused) {
+		return fmt.Errorf("a node of the cluster says: %s (%d)", refused.Description, refused.ErrorCode)
 	}
 	return err
 }

@@ -1,0 +1,111 @@
+package replicated
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"tcp-log-server/appends"
+)
+
+// open opens a log, which is closed when the test ends.
+func open(t testing.TB, config Config) *Log {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	l, err := Open(ctx, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		l.Close(ctx)
+	})
+	return l
+}
+
+// outcome is what an append was told.
+type outcome struct {
+	appends.Result
+	err error
+}
+
+var (
+	always = appends.Condition{}
+	unique = appends.Condition{Kind: appends.Once}
+)
+
+// start gives entries to the log.
+func start(l *Log, on appends.Condition, entries ...string) <-chan outcome {
+	got := make(chan outcome, 1)
+	var b strings.Builder
+	for _, e := range entries {
+		b.WriteString(e + "\n")
+	}
+	l.Append([]byte(b.String()), len(entries), on, func(r appends.Result, err error) { got <- outcome{r, err} })
+	return got
+}
+
+// await waits for the outcome of an append.
+func await(t testing.TB, got <-chan outcome) outcome {
+	t.Helper()
+	select {
+	case o := <-got:
+		return o
+	case <-time.After(30 * time.Second):
+		t.Fatal("an append has not been completed for 30 s")
+		return outcome{}
+	}
+}
+
+// put appends entries, which must be stored.
+func put(t testing.TB, l *Log, on appends.Condition, entries ...string) appends.Result {
+	t.Helper()
+	o := await(t, start(l, on, entries...))
+	if o.err != nil {
+		t.Fatalf("an append of %d entries: %v", len(entries), o.err)
+	}
+	return o.Result
+}
+
+// eventually waits until ok returns true.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+// readAll returns the entries from..through, "!" for each that cannot be read.
+func readAll(t testing.TB, l *Log, from, through uint64) (all []string) {
+	t.Helper()
+	next := from
+	err := l.Read(t.Context(), from, through, func(first uint64, count int, entries []byte, at int64, err error) error {
+		if first != next {
+			t.Errorf("a run begins at %d, want %d", first, next)
+		}
+		next = first + uint64(count)
+		if err != nil {
+			for range count {
+				all = append(all, "!")
+			}
+			return nil
+		}
+		lines := entriesOf(entries)
+		if len(lines) != count {
+			t.Errorf("a run of %d entries has %d lines", count, len(lines))
+		}
+		for _, e := range lines {
+			all = append(all, strings.TrimSuffix(e, "\n"))
+		}
+		return nil
+	})
+	if err != nil || next != through+1 {
+		t.Fatalf("a read of %d to %d ended before %d: %v", from, through, next, err)
+	}
+	return all
+}

@@ -1,0 +1,128 @@
+package replicated
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// TestCheckStream checks that each setting of a stream that can lose entries is refused by its name.
+func TestCheckStream(t *testing.T) {
+	good := streamConfig("log", 3)
+	if err := checkStream(&good, 3); err != nil {
+		t.Fatalf("a stream as it is created: %v", err)
+	}
+	good.Replicas = 5
+	if err := checkStream(&good, 3); err != nil {
+		t.Errorf("more replicas: %v", err)
+	}
+	cases := []struct {
+		setting string
+		change  func(*jetstream.StreamConfig)
+	}{
+		{"subjects", func(c *jetstream.StreamConfig) { c.Subjects = []string{"log.>"} }},
+		{"subjects", func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "more") }},
+		{"retention", func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }},
+		{"storage", func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }},
+		{"discard", func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }},
+		{"max_msgs", func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 }},
+		{"max_bytes", func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 40 }},
+		{"max_msgs_per_subject", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }},
+		{"max_msg_size", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }},
+		{"max_age", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
+		{"deny_delete", func(c *jetstream.StreamConfig) { c.DenyDelete = false }},
+		{"deny_purge", func(c *jetstream.StreamConfig) { c.DenyPurge = false }},
+		{"allow_rollup_hdrs", func(c *jetstream.StreamConfig) { c.AllowRollup = true }},
+		{"allow_msg_ttl", func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }},
+		{"no_ack", func(c *jetstream.StreamConfig) { c.NoAck = true }},
+		{"sealed", func(c *jetstream.StreamConfig) { c.Sealed = true }},
+		{"mirror or sources", func(c *jetstream.StreamConfig) { c.Mirror = &jetstream.StreamSource{Name: "x"} }},
+		{"mirror or sources", func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "x"}} }},
+		{"subject_transform or republish", func(c *jetstream.StreamConfig) { c.SubjectTransform = &jetstream.SubjectTransformConfig{} }},
+		{"subject_transform or republish", func(c *jetstream.StreamConfig) { c.RePublish = &jetstream.RePublish{} }},
+		{"allow_direct", func(c *jetstream.StreamConfig) { c.AllowDirect = false }},
+		{"num_replicas", func(c *jetstream.StreamConfig) { c.Replicas = 1 }},
+		{"another program", func(c *jetstream.StreamConfig) { c.Metadata = nil }},
+		{"format 2", func(c *jetstream.StreamConfig) { c.Metadata[metaFormat] = "2" }},
+	}
+	for _, c := range cases {
+		config := streamConfig("log", 3)
+		c.change(&config)
+		if err := checkStream(&config, 3); !errors.Is(err, ErrStream) || !strings.Contains(err.Error(), c.setting) {
+			t.Errorf("%s: %v, want an error that names it", c.setting, err)
+		}
+	}
+}
+
+// TestStreamChanges: a stream that cannot hold the log any more takes no more appends, and does once
+// it is mended.
+func TestStreamChanges(t *testing.T) {
+	cases := []struct {
+		name   string
+		change func(f *fake)
+		want   string
+	}{
+		{"a limit", func(f *fake) { f.config.MaxAge = time.Hour }, "max_age"},
+		{"another log", func(f *fake) { f.config.Metadata = streamConfig("log", 1).Metadata }, "made again"},
+		{"messages are gone", func(f *fake) { f.deleted = 1 }, "are gone"},
+		{"the leader has lost the end", func(f *fake) { f.stored = f.stored[:1] }, "has lost some"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t)
+			l := f.gateway(5 * time.Second)
+			put(t, l, always, "1")
+			put(t, l, always, "2")
+			f.mu.Lock()
+			config, stored := f.config, f.stored
+			c.change(f)
+			f.mu.Unlock()
+			eventually(t, "it is noticed", func() bool { return errors.Is(l.Refusing(), ErrStream) })
+			o := await(t, start(l, always, "3"))
+			if o.err == nil || !strings.HasPrefix(o.err.Error(), "not stored: ") || !strings.Contains(o.err.Error(), c.want) {
+				t.Errorf("%v, want that it is not stored because of %s", o.err, c.want)
+			}
+			f.mu.Lock()
+			f.config, f.stored, f.deleted = config, stored, 0
+			f.mu.Unlock()
+			eventually(t, "it is mended", func() bool { return l.Refusing() == nil })
+			if r := put(t, l, always, "4"); r.First != 3 {
+				t.Errorf("index %d, want 3", r.First)
+			}
+		})
+	}
+}
+
+// TestOpenRefuses: Open refuses a stream that cannot hold the log.
+func TestOpenRefuses(t *testing.T) {
+	cases := []struct {
+		name   string
+		change func(f *fake, c *Config)
+		want   string
+	}{
+		{"a limit", func(f *fake, _ *Config) { f.config.MaxMsgs = 5 }, "max_msgs"},
+		{"too few replicas", func(_ *fake, c *Config) { c.Replicas = 3 }, "num_replicas"},
+		{"another log", func(_ *fake, c *Config) { c.Store = strings.Repeat("ab", 16) }, "another cluster"},
+		{"messages are gone", func(f *fake, _ *Config) { f.put(message{}, "1"); f.deleted = 1 }, "are gone"},
+		{"no name", func(f *fake, _ *Config) { f.config.Metadata[metaStore] = "x" }, "hexadecimal"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFake(t)
+			config := Config{Conn: f.connect(), Stream: "log", Replicas: 1, GiveUp: time.Second}
+			c.change(f, &config)
+			l, err := Open(t.Context(), config)
+			if err == nil {
+				l.Close(t.Context())
+			}
+			if !errors.Is(err, ErrStream) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want one that names %q", err, c.want)
+			}
+		})
+	}
+}
