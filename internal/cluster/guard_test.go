@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"tcp-log-server/internal/cluster"
 	"tcp-log-server/internal/cluster/clustertest"
@@ -40,11 +42,14 @@ func TestFlippedBit(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("node %d", damagedNode), func(t *testing.T) {
 			t.Parallel()
-			const n = 300
+			const n = 80 // of 256 KiB each: three blocks
 			c := clustertest.Start(t, options())
-			publish(t, createLog(t, c.Conn(0), 3), 0, n)
+			publishLarge(t, createLog(t, c.Conn(0), 3), 0, n)
 			c.Caught(n)
 			c.Stop(damagedNode)
+			if _, err := os.Stat(filepath.Join(blocks(c, damagedNode), "2.blk")); err != nil {
+				t.Fatal("the log has one block only, and the end of the newest is fetched again anyway:", err)
+			}
 			flip(t, filepath.Join(blocks(c, damagedNode), "1.blk"))
 			if err := os.Remove(filepath.Join(blocks(c, damagedNode), "index.db")); err != nil {
 				t.Fatal(err)
@@ -62,9 +67,106 @@ func TestFlippedBit(t *testing.T) {
 				c.Ready()
 				c.Caught(n)
 			}
-			publish(t, c.JetStream(0), n, n+10)
+			publishLarge(t, c.JetStream(0), n, n+10)
 			c.Caught(n + 10)
-			checkMessages(t, c, n+10)
+			checkMessages(t, c, n+10, largeMessage)
 		})
 	}
+}
+
+// TestTwoDamaged damages two of three replicas. Neither node may fetch the log while the others do not
+// have it for certain, unless somebody says so.
+func TestTwoDamaged(t *testing.T) {
+	t.Parallel()
+	const a, b, d, n = 0, 1, 2, 80
+	c := clustertest.Start(t, options())
+	publishLarge(t, createLog(t, c.Conn(a), 3), 0, n)
+	c.Caught(n)
+	c.Stop(d)
+	flip(t, filepath.Join(blocks(c, d), "1.blk"))
+	if err := os.Remove(filepath.Join(blocks(c, d), "index.db")); err != nil {
+		t.Fatal(err)
+	}
+	flip(t, filepath.Join(blocks(c, b), "1.blk")) // while the node runs
+
+	c.Start(d)
+	reason := "node b has a damaged replica too: "
+	poll(t, func() string {
+		status := c.Node(d).Status(t.Context())
+		if status.Ready {
+			t.Fatal("the node takes part with the only whole replica elsewhere")
+		}
+		if !strings.Contains(status.Reason, reason) || !strings.Contains(status.Reason, "1.blk, offset") {
+			return fmt.Sprintf("the reason is %q, want %q and the place", status.Reason, reason)
+		}
+		if m := status.Members[d]; m.Problem == "" {
+			return fmt.Sprintf("the node shows no problem: %+v", m)
+		}
+		return ""
+	})
+	for i, v := range c.Node(a).Verify(t.Context()) {
+		if (v.Problem == "") != (i == a) {
+			t.Errorf("node a verifies %+v", v)
+		}
+	}
+	publishLarge(t, c.JetStream(a), n, n+1) // the two others still agree
+
+	c.Stop(d)
+	if err := cluster.TakePart(c.Dir(d)); err != nil {
+		t.Fatal(err)
+	}
+	c.Start(d)
+	c.Ready()
+	poll(t, func() string {
+		if v := c.Node(d).Verify(t.Context())[d]; v.Problem != "" || v.Messages != n+1 {
+			return fmt.Sprintf("node c has %+v", v)
+		}
+		return ""
+	})
+	c.Stop(b)
+	c.Start(b)
+	c.Caught(n + 1)
+	checkMessages(t, c, n+1, largeMessage)
+	if _, err := os.Stat(filepath.Join(c.Dir(b), "replaced", "$G", "streams", cluster.DefaultStream, "msgs", "1.blk")); err != nil {
+		t.Error("the damaged replica was not kept:", err)
+	}
+}
+
+// poll waits until f returns "".
+func poll(t testing.TB, f func() string) {
+	t.Helper()
+	for end := time.Now().Add(clustertest.Timeout); ; time.Sleep(20 * time.Millisecond) {
+		switch problem := f(); {
+		case problem == "":
+			return
+		case time.Now().After(end):
+			t.Fatalf("after %v: %s", clustertest.Timeout, problem)
+		}
+	}
+}
+
+// TestNewDisk replaces the disk of a node while another one is away.
+func TestNewDisk(t *testing.T) {
+	t.Parallel()
+	c := clustertest.Start(t, options())
+	publish(t, createLog(t, c.Conn(0), 3), 0, 20)
+	c.Caught(20)
+	c.Stop(2)
+	c.Stop(1)
+	c.Wipe(1)
+	c.Start(1)
+	poll(t, func() string {
+		status := c.Node(1).Status(t.Context())
+		if status.Ready {
+			t.Fatal("the node takes part before the third node is back")
+		}
+		if !strings.Contains(status.Reason, "node c does not answer") {
+			return status.Reason
+		}
+		return ""
+	})
+	c.Start(2)
+	c.Ready()
+	c.Caught(20)
+	checkMessages(t, c, 20, message)
 }

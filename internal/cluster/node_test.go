@@ -5,8 +5,11 @@ package cluster_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,6 +19,7 @@ import (
 
 	"tcp-log-server/internal/cluster"
 	"tcp-log-server/internal/cluster/clustertest"
+	"tcp-log-server/segment"
 )
 
 // createLog creates the stream of a log, as package replicated does.
@@ -37,8 +41,21 @@ func createLog(t testing.TB, nc *nats.Conn, replicas int) jetstream.JetStream {
 	return js
 }
 
-// publish appends messages n, n+1, … to a log.
+// publish appends messages from, from+1 and so on to a log.
 func publish(t testing.TB, js jetstream.JetStream, from, to int) {
+	t.Helper()
+	publishThese(t, js, from, to, message)
+}
+
+// publishLarge is publish with messages of 256 KiB.
+func publishLarge(t testing.TB, js jetstream.JetStream, from, to int) {
+	t.Helper()
+	publishThese(t, js, from, to, largeMessage)
+}
+
+func largeMessage(n int) []byte { return append(message(n), make([]byte, 256<<10)...) }
+
+func publishThese(t testing.TB, js jetstream.JetStream, from, to int, message func(int) []byte) {
 	t.Helper()
 	for n := from; n < to; n++ {
 		ctx, cancel := context.WithTimeout(t.Context(), clustertest.Timeout)
@@ -94,11 +111,11 @@ func TestAlone(t *testing.T) {
 	c.Ready()
 	c.Caught(20)
 	publish(t, c.JetStream(0), 20, 30)
-	checkMessages(t, c, 30)
+	checkMessages(t, c, 30, message)
 }
 
 // checkMessages checks that each node's replica has the messages 0 to n, and that readers get them.
-func checkMessages(t *testing.T, c *clustertest.Cluster, n int) {
+func checkMessages(t *testing.T, c *clustertest.Cluster, n int, message func(int) []byte) {
 	t.Helper()
 	for i := range c.Members {
 		if c.Node(i) == nil {
@@ -122,8 +139,46 @@ func checkMessages(t *testing.T, c *clustertest.Cluster, n int) {
 				t.Fatalf("message %d: %v", seq, err)
 			}
 			if !bytes.Equal(m.Data, message(seq)) {
-				t.Fatalf("message %d is %q, want %q", seq, m.Data, message(seq))
+				t.Fatalf("message %d has %d bytes and begins with %.40q, want %.40q", seq, len(m.Data), m.Data, message(seq))
 			}
 		}
 	}
+}
+
+// TestLocked starts a second node on a directory.
+func TestLocked(t *testing.T) {
+	opts := options()
+	opts.Size = 1
+	c := clustertest.Start(t, opts)
+	if n, err := cluster.Start(c.Config(0)); !errors.Is(err, segment.ErrLocked) {
+		t.Errorf("got %v, want %v", err, segment.ErrLocked)
+		if err == nil {
+			n.Close()
+		}
+	}
+}
+
+// TestClose checks that a node joins what it started, also one that waits for the others.
+func TestClose(t *testing.T) {
+	c := clustertest.New(t, options())
+	c.Start(0)
+	c.Close()
+	c = clustertest.Start(t, options())
+	publish(t, createLog(t, c.Conn(0), 3), 0, 5)
+	c.Close()
+	var left string
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		left = ""
+		for g := range strings.SplitSeq(string(stacks), "\n\n") {
+			if (strings.Contains(g, "nats-server/v2") || strings.Contains(g, "internal/cluster.")) && !strings.Contains(g, "TestClose") {
+				left += g + "\n\n"
+			}
+		}
+		if left == "" {
+			return
+		}
+	}
+	t.Errorf("goroutines are left:\n%s", left)
 }

@@ -203,7 +203,10 @@ func TestPutAside(t *testing.T) {
 			had.State = moving
 			aside, err := r.makeAside()
 			if err == nil {
-				err = os.Rename(r.streams(), filepath.Join(aside, "streams"))
+				err = os.Mkdir(filepath.Join(aside, "$G"), 0o700)
+			}
+			if err == nil {
+				err = os.Rename(r.streams(), filepath.Join(aside, "$G", "streams"))
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -220,8 +223,10 @@ func TestPutAside(t *testing.T) {
 				t.Errorf("%s is still there, %v", path, err)
 			}
 		}
-		if there, err := exists(filepath.Join(r.dir, asideDir, "SYS", "_js_", "S-R3F-x", "msgs", "1.blk")); !there || err != nil {
-			t.Error("the Raft log was not kept:", err)
+		for _, dir := range []string{"SYS/_js_/S-R3F-x/msgs", "$G/streams/log/msgs"} {
+			if there, err := exists(filepath.Join(r.dir, asideDir, dir, "1.blk")); !there || err != nil {
+				t.Errorf("%s was not kept: %v", dir, err)
+			}
 		}
 		v, had, err := r.check(t.Context())
 		if want := (count{Messages: 30, State: fetching}); v != whole || had != want || err != nil {
