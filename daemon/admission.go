@@ -79,9 +79,13 @@ func (a *admission) warn(addrs []net.Addr) {
 }
 
 // reload reads the files again, for later connections, and closes connections whose token is
-// gone or has other rights now. A file that cannot be used changes nothing.
-func (a *admission) reload(srv *server.Server, addrs []net.Addr) {
+// gone or has other rights now. A file that cannot be used changes nothing. nodes reads those of
+// the nodes of a cluster; it may be nil.
+func (a *admission) reload(srv *server.Server, addrs []net.Addr, nodes func() error) {
 	var errs []error
+	if nodes != nil {
+		errs = append(errs, nodes())
+	}
 	if a.certificates != nil {
 		errs = append(errs, a.certificates.Reload())
 	}

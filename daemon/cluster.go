@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -120,9 +118,10 @@ func (c *Config) clusterDir() string { return filepath.Join(c.Data, "cluster") }
 
 // shared is what a daemon has whose log is on several machines.
 type shared struct {
-	node *cluster.Node // nil beside a NATS cluster
-	conn *nats.Conn
-	log  *replicated.Log
+	node         *cluster.Node         // nil beside a NATS cluster
+	certificates *cluster.Certificates // of the node; nil without TLS between nodes
+	conn         *nats.Conn
+	log          *replicated.Log
 }
 
 // openCluster starts the node, if there is to be one, and waits until a majority of the nodes has
@@ -152,9 +151,7 @@ func (d *daemon) openCluster(ctx context.Context) (err error) {
 		if err := d.startNode(&config); err != nil {
 			return err
 		}
-		d.waitFor("waiting for a majority of the nodes: " + k.Nodes)
-		d.logger.Info().Str("event", "cluster").Str("node", k.Node).Str("nodes", k.Nodes).Msg("waiting for a majority of the nodes")
-		if err := s.node.Ready(ctx); err != nil {
+		if err := d.awaitNode(ctx, s.node); err != nil {
 			return err
 		}
 		if s.conn, err = s.node.Connect(replicated.Options()...); err != nil {
@@ -198,9 +195,10 @@ func (d *daemon) startNode(config *replicated.Config) error {
 		node.Secret = []byte(strings.TrimSpace(string(secret)))
 	}
 	if k.TLSCert != "" {
-		if node.TLS, err = nodeTLS(k.TLSCert, k.TLSKey, k.TLSCA); err != nil {
+		if d.shared.certificates, err = cluster.LoadTLS(k.TLSCert, k.TLSKey, k.TLSCA); err != nil {
 			return err
 		}
+		node.TLS = d.shared.certificates.Config()
 	}
 	store, err := os.ReadFile(d.config.storeFile())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -212,26 +210,6 @@ func (d *daemon) startNode(config *replicated.Config) error {
 		return err
 	}
 	return nil
-}
-
-// nodeTLS is how nodes talk to each other: each shows a certificate.
-func nodeTLS(cert, key, ca string) (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(cert, key)
-	if err != nil {
-		return nil, fmt.Errorf("cluster-tls-cert: %w", err)
-	}
-	pem, err := os.ReadFile(ca)
-	if err != nil {
-		return nil, fmt.Errorf("cluster-tls-ca: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("cluster-tls-ca: %s has no certificate", ca)
-	}
-	return &tls.Config{
-		Certificates: []tls.Certificate{pair}, RootCAs: pool, ClientCAs: pool,
-		ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
-	}, nil
 }
 
 // connectNATS connects to the NATS cluster of the settings.
@@ -257,6 +235,24 @@ func (d *daemon) connectNATS() (*nats.Conn, error) {
 		return nil, fmt.Errorf("nats-url: %w", err)
 	}
 	return conn, nil
+}
+
+// awaitNode waits until the node takes part in the cluster, and says what it waits for.
+func (d *daemon) awaitNode(ctx context.Context, node *cluster.Node) error {
+	waiting := ""
+	for {
+		step, cancel := context.WithTimeout(ctx, 250*time.Millisecond)
+		err := node.Ready(step)
+		cancel()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, cluster.ErrNotReady) {
+			return err
+		}
+		if reason := node.Status(ctx).Reason; reason != waiting {
+			waiting = reason
+			d.waitFor("waiting for the cluster: " + reason)
+			d.logger.Info().Str("event", "waiting").Str("node", d.config.Cluster.Node).Msg("waiting for the cluster: " + reason)
+		}
+	}
 }
 
 // redacted are URLs without what they have of names and passwords.

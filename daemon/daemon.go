@@ -331,7 +331,11 @@ func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 		select {
 		case <-d.config.Reload:
 			d.manager.reloading()
-			d.admission.reload(d.srv, d.addrs())
+			var nodes func() error
+			if d.shared != nil && d.shared.certificates != nil {
+				nodes = d.shared.certificates.Reload
+			}
+			d.admission.reload(d.srv, d.addrs(), nodes)
 			if d.site != nil {
 				d.site.handler.Reauthorize()
 			}
