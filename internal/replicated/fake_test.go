@@ -33,6 +33,7 @@ type fake struct {
 	stored    []stored
 	deleted   int // messages that the leader says were
 	published int
+	got       int // messages that were asked for
 	// publish answers an attempt to publish, the nth, from 0. nil stores it and acknowledges that.
 	publish func(n int, msg *nats.Msg)
 	// get changes what a get of a message answers; the fake is locked meanwhile. "" is no such message.
@@ -185,6 +186,7 @@ func (f *fake) info(msg *nats.Msg) {
 func (f *fake) one(r getRequest, leader bool) (seq uint64, s stored) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.got++
 	if seq = r.Seq; r.LastFor != "" {
 		seq = f.last(r.LastFor)
 	}

@@ -13,8 +13,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// attemptTime is how long one attempt waits for an acknowledgement.
-const attemptTime = 2 * time.Second
+const (
+	// attemptTime is how long one attempt waits for an acknowledgement, and attemptMore how much
+	// longer for each MiB of the message.
+	attemptTime = 2 * time.Second
+	attemptMore = 2 * time.Second
+)
 
 // send sends a batch until it is known to be stored, or nobody has been reached with it for as
 // long as appends wait, or ctx is done.
@@ -63,7 +67,8 @@ func (n *lane) send(ctx context.Context, b *batch) {
 
 // attempt sends a batch once. It returns where in the stream the message is.
 func (n *lane) attempt(ctx context.Context, b *batch) (seq uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(n.log.config.attempt, attemptTime))
+	patience := cmp.Or(n.log.config.attempt, attemptTime) + time.Duration(len(b.data))*attemptMore/(1<<20)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	b.cancel.Store(&cancel)
 	if b.isCounted() {
