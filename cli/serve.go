@@ -78,6 +78,7 @@ func settings() []cli.Flag {
 		&cli.StringFlag{Name: "cluster-tls-cert", Sources: variable("CLUSTER_TLS_CERT"), Usage: "PEM `file` of the certificate that the node shows to the others, or to --nats-url"},
 		&cli.StringFlag{Name: "cluster-tls-key", Sources: variable("CLUSTER_TLS_KEY"), Usage: "PEM `file` of the private key to --cluster-tls-cert"},
 		&cli.StringFlag{Name: "cluster-tls-ca", Sources: variable("CLUSTER_TLS_CA"), Usage: "PEM `file` of the authorities whose certificates the other nodes, or --nats-url, must have"},
+		&cli.StringFlag{Name: "cluster-seed", Sources: variable("CLUSTER_SEED"), Usage: "`directory` of a log, stopped or a copy, with which a new cluster begins: set it on the first of --cluster-nodes"},
 		&cli.StringFlag{Name: "nats-url", Sources: variable("NATS_URL"), Usage: "`URLs` of a NATS cluster that keeps the log, instead of --cluster-nodes: nats://a:4222,nats://b:4222"},
 		&cli.StringFlag{Name: "nats-creds", Sources: variable("NATS_CREDS"), Usage: "`file` of the credentials for --nats-url"},
 		&cli.StringFlag{Name: "nats-stream", Sources: variable("NATS_STREAM"), Value: defaults.Cluster.Stream, Usage: "`name` of the stream of JetStream that has the log"},
@@ -124,7 +125,7 @@ func daemonConfig(cmd *cli.Command) (config daemon.Config, level zerolog.Level, 
 		Nodes: cmd.String("cluster-nodes"), Node: cmd.String("cluster-node"), SecretFile: cmd.String("cluster-secret-file"),
 		TLSCert: cmd.String("cluster-tls-cert"), TLSKey: cmd.String("cluster-tls-key"), TLSCA: cmd.String("cluster-tls-ca"),
 		URL: cmd.String("nats-url"), Creds: cmd.String("nats-creds"), Stream: cmd.String("nats-stream"),
-		Head: cmd.String("head"), GiveUp: cmd.Duration("give-up"),
+		Seed: cmd.String("cluster-seed"), Head: cmd.String("head"), GiveUp: cmd.Duration("give-up"),
 	}
 	if cmd.IsSet("max-connections") {
 		if config.MaxConnections = cmd.Int("max-connections"); config.MaxConnections < 1 {

@@ -39,6 +39,11 @@ type Cluster struct {
 	// Stream is the stream that has the log. The daemon creates it if it is not there.
 	Stream string
 
+	// Seed is the directory of a log with which a new cluster begins: the first of Nodes, or the first
+	// server on a new Stream, puts its entries there before it serves. It is not looked at once they
+	// are there.
+	Seed string
+
 	// Head is replicated.HeadLeader or replicated.HeadQuorum.
 	Head string
 	// GiveUp is how long an append waits for a majority.
@@ -54,7 +59,7 @@ func (c *Config) validateCluster() error {
 	if !c.clustered() {
 		for name, value := range map[string]string{
 			"cluster-node": k.Node, "cluster-secret-file": k.SecretFile, "cluster-tls-cert": k.TLSCert,
-			"cluster-tls-key": k.TLSKey, "cluster-tls-ca": k.TLSCA, "nats-creds": k.Creds,
+			"cluster-tls-key": k.TLSKey, "cluster-tls-ca": k.TLSCA, "nats-creds": k.Creds, "cluster-seed": k.Seed,
 		} {
 			if value != "" {
 				return ConfigError(fmt.Sprintf("%s needs cluster-nodes, the nodes of the cluster, or nats-url", name))
@@ -110,6 +115,9 @@ func (c *Config) validateCluster() error {
 	if err := node.Validate(); err != nil {
 		return ConfigError("cluster-node: " + err.Error())
 	}
+	if first := members[0].Name; k.Seed != "" && k.Node != first {
+		return ConfigError(fmt.Sprintf("cluster-seed is for the first of cluster-nodes, %s, and this is %s: start that with it", first, k.Node))
+	}
 	return nil
 }
 
@@ -158,7 +166,15 @@ func (d *daemon) openCluster(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	config.Conn = s.conn
+	config.Conn, config.Waiting = s.conn, d.waitFor
+	if k.Seed != "" {
+		if err := d.seed(ctx, config); err != nil {
+			return err
+		}
+	}
+	if !config.Create && config.Store == "" {
+		d.waitFor("waiting for the first of the nodes to make the log: " + k.Nodes)
+	}
 	if s.log, err = replicated.Open(ctx, config); err != nil {
 		return err
 	}
@@ -179,6 +195,9 @@ func (d *daemon) startNode(config *replicated.Config) error {
 	if err != nil {
 		return err
 	}
+	// One node makes the log of a new cluster, in which all must run at first: so nobody makes another
+	// while that one seeds it.
+	config.Create = members[0].Name == k.Node
 	config.Replicas = min(len(members), 3)
 	if len(members) == 5 {
 		config.Replicas = 5

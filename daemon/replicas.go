@@ -144,7 +144,8 @@ type Fenced struct {
 // epoch is the epoch that the log is in. fenced is nil unless it has been fenced.
 func (d *daemon) epoch() (epoch uint64, fenced *Fenced) {
 	if d.shared != nil {
-		return 1, nil
+		epochs := d.shared.log.Epochs()
+		return epochs[len(epochs)-1].Number, nil
 	}
 	if later, by := d.log.Fenced(); later > 0 {
 		fenced = &Fenced{later, by}

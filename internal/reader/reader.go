@@ -43,6 +43,9 @@ type Log struct {
 	known bool // id is
 }
 
+// ID returns the id of the log's store, if it is known.
+func (l *Log) ID() (id segment.StoreID, known bool) { return l.id, l.known }
+
 // Open looks at the directories. ErrNoLog says that there is no log in
 // config.Data; damage is no error here, but one of the entries concerned.
 // Nothing stays open.

@@ -50,6 +50,8 @@ type Config struct {
 	// Reconnects has the connection look for another server when this one does not answer: for a
 	// connection that has several to choose from.
 	Reconnects bool
+	// Waiting, if not nil, is told what Open waits for.
+	Waiting func(what string)
 	// OnBatch, if not nil, is called after each message that this gateway has sent was stored, with
 	// what that took.
 	OnBatch func(entries, bytes int, took time.Duration)
@@ -79,6 +81,9 @@ type Log struct {
 	api    string // what the subjects of JetStream's API begin with
 	log    zerolog.Logger
 	store  segment.StoreID
+	epochs segment.Epochs
+	// created, if not nil, completes the configuration of a stream that is about to be created.
+	created func(*jetstream.StreamConfig) error
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -104,11 +109,10 @@ type Log struct {
 // Open opens the log, and waits until there is a stream and it is known where that ends, or ctx is
 // done. The error wraps ErrStream if the stream cannot hold a log.
 func Open(ctx context.Context, config Config) (_ *Log, err error) {
-	l := &Log{config: config, conn: config.Conn, log: config.Logger, api: "$JS.API.", missing: make(chan struct{}, 1)}
-	if l.js, err = jetstream.New(config.Conn); err != nil {
+	l, err := newLog(config)
+	if err != nil {
 		return nil, err
 	}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
 			l.cancel()
@@ -126,6 +130,9 @@ func Open(ctx context.Context, config Config) (_ *Log, err error) {
 		return nil, fmt.Errorf("%w: stream %s names its log %q, want %d hexadecimal digits", ErrStream, config.Stream, info.Config.Metadata[metaStore], 2*len(l.store))
 	}
 	copy(l.store[:], id)
+	if l.epochs, err = parseEpochs(info.Config.Metadata[metaEpochs]); err != nil {
+		return nil, fmt.Errorf("%w: the epochs of stream %s are %q: %w", ErrStream, config.Stream, info.Config.Metadata[metaEpochs], err)
+	}
 	l.config.Store = l.store.String()
 	begin, last, err := l.begin(ctx)
 	if err != nil {
@@ -151,10 +158,24 @@ func Open(ctx context.Context, config Config) (_ *Log, err error) {
 	l.spawn(func() { l.consume(l.ctx) })
 	l.spawn(func() { l.fill(l.ctx) })
 	l.spawn(func() { l.watch(l.ctx) })
-	if err := l.awaitCounted(ctx, last); err != nil {
+	err = l.awaitCounted(ctx, last)
+	if err == nil {
+		err = l.awaitSeeded(ctx, info.Config.Metadata)
+	}
+	if err != nil {
 		return nil, errors.Join(err, l.Close(context.Background()))
 	}
 	l.stats.from = l.Known()
+	return l, nil
+}
+
+// newLog returns a log that is not open: it can ask about its stream, and for messages.
+func newLog(config Config) (l *Log, err error) {
+	l = &Log{config: config, conn: config.Conn, log: config.Logger, api: "$JS.API.", missing: make(chan struct{}, 1)}
+	if l.js, err = jetstream.New(config.Conn); err != nil {
+		return nil, err
+	}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l, nil
 }
 

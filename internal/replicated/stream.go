@@ -13,8 +13,10 @@ import (
 
 // What the metadata of a stream says about the log that it holds.
 const (
-	metaFormat = "tcp-log-server"       // the version of the format of its messages
-	metaStore  = "tcp-log-server-store" // the log's random name
+	metaFormat = "tcp-log-server"        // the version of the format of its messages
+	metaStore  = "tcp-log-server-store"  // the log's random name
+	metaEpochs = "tcp-log-server-epochs" // of the log, if it was seeded with another
+	metaSeed   = "tcp-log-server-seed"   // how many entries it was seeded with, or is being
 	format     = "1"
 )
 
@@ -100,7 +102,7 @@ func checkStream(c *jetstream.StreamConfig, replicas int) error {
 func (l *Log) openStream(ctx context.Context) (*jetstream.StreamInfo, error) {
 	for {
 		info, err := l.tryStream(ctx)
-		if err == nil || errors.Is(err, ErrStream) {
+		if err == nil || errors.Is(err, ErrStream) || errors.Is(err, ErrSeed) {
 			return info, err
 		}
 		l.log.Debug().Err(err).Str("event", "cluster").Msg("the stream is not there yet")
@@ -120,7 +122,13 @@ func (l *Log) tryStream(ctx context.Context) (*jetstream.StreamInfo, error) {
 		return nil, fmt.Errorf("%w: stream %s is gone, which had log %s: see docs/CLUSTER.md, \"A lost majority\"", ErrStream, l.config.Stream, l.config.Store)
 	}
 	if errors.Is(err, jetstream.ErrStreamNotFound) && l.config.Create {
-		stream, err = l.js.CreateStream(ctx, streamConfig(l.config.Stream, l.config.Replicas))
+		config := streamConfig(l.config.Stream, l.config.Replicas)
+		if l.created != nil {
+			if err := l.created(&config); err != nil {
+				return nil, err
+			}
+		}
+		stream, err = l.js.CreateStream(ctx, config)
 		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // another gateway was first
 			stream, err = l.js.Stream(ctx, l.config.Stream)
 		}
