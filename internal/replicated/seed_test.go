@@ -78,22 +78,10 @@ func alone(t *testing.T) Config {
 	}
 }
 
-func opened(t *testing.T, config Config) *Log {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	l, err := Open(ctx, config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close(context.Background()) })
-	return l
-}
-
 // wantSeeded checks that a log holds a seed, and takes appends after it.
 func wantSeeded(t *testing.T, config Config, s *seeding) *Log {
 	t.Helper()
-	l := opened(t, config)
+	l := open(t, config)
 	if head := l.Known(); head != uint64(s.n) {
 		t.Fatalf("the head is %d, want %d", head, s.n)
 	}
@@ -108,8 +96,8 @@ func wantSeeded(t *testing.T, config Config, s *seeding) *Log {
 	if l.Store() != seed.Store.String() || segment.Epochs(l.Epochs()).String() != seed.Epochs.String() {
 		t.Errorf("the log is %s in the epochs %v, want %s, %v", l.Store(), l.Epochs(), seed.Store, seed.Epochs)
 	}
-	if r, err := put(t, l, appends.Condition{}, "{}"); err != nil || r.First != uint64(s.n)+1 {
-		t.Errorf("an append is stored at %d, %v, want %d", r.First, err, s.n+1)
+	if r := put(t, l, appends.Condition{}, "{}"); r.First != uint64(s.n)+1 {
+		t.Errorf("an append is stored at %d, want %d", r.First, s.n+1)
 	}
 	return l
 }
@@ -182,7 +170,7 @@ func TestSeedInterrupted(t *testing.T) {
 		cancel()
 	}
 	serving := make(chan *Log)
-	go func() { serving <- opened(t, config) }() // waits until the seed is there
+	go func() { serving <- open(t, config) }() // waits until the seed is there
 	s.each = nil
 	if err := SeedStream(t.Context(), config, s.open); err != nil {
 		t.Fatal(err)
@@ -241,7 +229,7 @@ func TestSeedRefused(t *testing.T) {
 		created bool // the stream may be there
 	}{
 		"another log": {func(t *testing.T, config Config, _ *seeding) {
-			opened(t, config)
+			open(t, config)
 		}, "has a log already", true},
 		"another seed": {func(t *testing.T, config Config, s *seeding) {
 			other := newSeeding(900)

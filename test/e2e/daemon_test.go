@@ -310,7 +310,7 @@ func TestRefusedSettings(t *testing.T) {
 		{"", "fsck --data=", cli.ExitUsage, "the name of the directory is empty: is a variable not set?; see"},
 		{"", "backup --data= x", cli.ExitUsage, "the name of the directory is empty: is a variable not set?; see"},
 		{"", "backup /nosuch/parent/x", cli.ExitFailure, "backup: /nosuch/parent/x cannot be made, because /nosuch/parent does not exist: make that directory, or correct the name\n"},
-		{"DATA=" + root + "docs", "", cli.ExitFailure, "docs holds other files (ARCHITECTURE.md, CLI.md, COPIES.md and "},
+		{"DATA=" + root + "docs", "", cli.ExitFailure, "docs holds other files (ARCHITECTURE.md, CLI.md, CLUSTER.md and "},
 		{"INSECURE=maybe", "", cli.ExitUsage, `invalid value "maybe" for the variable INSECURE, want true or false; see`},
 		{"PORT=65536", "", cli.ExitUsage, "65536"},
 		{"LOOSE_MAX=-2", "", cli.ExitUsage, "loose-max is -2"},
