@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 type stuckWriter struct {
 	http.ResponseWriter
 	ended chan struct{}
+	end   sync.Once
 }
 
 func (s *stuckWriter) Write([]byte) (int, error) {
@@ -31,14 +33,14 @@ func (s *stuckWriter) Write([]byte) (int, error) {
 
 func (s *stuckWriter) SetWriteDeadline(at time.Time) error {
 	if !at.After(time.Now()) {
-		close(s.ended)
+		s.end.Do(func() { close(s.ended) }) // a connection may be told twice
 	}
 	return nil
 }
 
 // newStuck returns a talk whose client takes nothing.
 func newStuck(ctx context.Context) (*talk, *stuckWriter) {
-	w := &stuckWriter{httptest.NewRecorder(), make(chan struct{})}
+	w := &stuckWriter{ResponseWriter: httptest.NewRecorder(), ended: make(chan struct{})}
 	r := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
 	t := newQuestion(w, r, "line\n", true, func(lines []byte) error {
 		_, err := w.Write(lines)
