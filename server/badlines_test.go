@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"tcp-log-server/engine"
 )
 
 // lineCase is one case of testdata/lines, whose README says what it consists of.
@@ -158,7 +160,7 @@ func TestLines(t *testing.T) {
 		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
 				noLeaks(t)
-				log := openMemory(t)
+				log := openEngine(t, engine.NewConfig(engine.Memory)) // hundreds, which another kind may take long for
 				h := start(t, log, Config{MaxEntry: c.maxEntry})
 				client := h.dial()
 				c.play(client, false)

@@ -12,14 +12,13 @@ import (
 	"time"
 
 	"tcp-log-server/appends"
-	"tcp-log-server/engine"
 	"tcp-log-server/internal/access"
 	"tcp-log-server/internal/access/accesstest"
 )
 
 // mixed appends count entries, some of which are longer than a socket takes at
 // once, and returns the line of each.
-func mixed(t *testing.T, log *engine.Log, count int) (lines []string) {
+func mixed(t *testing.T, log Log, count int) (lines []string) {
 	t.Helper()
 	done := make(chan error, count)
 	for n := 1; n <= count; n++ {
@@ -114,7 +113,7 @@ func TestStalledReplayOfAPeerThatIsGone(t *testing.T) {
 func TestMemoryThatPeersHold(t *testing.T) {
 	noLeaks(t)
 	const bound = 8 << 20
-	h := start(t, newFakeLog(), Config{MaxHeld: bound})
+	h := start(t, openFake(t), Config{MaxHeld: bound})
 	other := h.dial()
 	var peers []*client
 	const lines = 30
@@ -152,7 +151,7 @@ func longLine(id string, size int) string {
 // stopped sending is given up for it.
 func TestLongLineWaits(t *testing.T) {
 	noLeaks(t)
-	h := start(t, newFakeLog(), Config{MaxHeld: 4 << 20})
+	h := start(t, openFake(t), Config{MaxHeld: 4 << 20})
 	const stalled = 4
 	for range stalled { // each takes 600 kB or more for a line, and as much for its canonical form
 		c := h.dial()
@@ -173,7 +172,7 @@ func TestLongLineWaits(t *testing.T) {
 // delay the others, however many there are.
 func TestStalledLinesDelayNobody(t *testing.T) {
 	noLeaks(t)
-	h := start(t, newFakeLog(), Config{MaxEntry: 1 << 20, MaxHeld: 8 << 20})
+	h := start(t, openFake(t), Config{MaxEntry: 1 << 20, MaxHeld: 8 << 20})
 	begun := longLine("", 1<<20)[:400_000]
 	for range 20 { // more than there is memory for
 		c := h.dial()
@@ -195,7 +194,7 @@ func TestStalledLinesDelayNobody(t *testing.T) {
 // all of them get through, in memory that is too little for two of them.
 func TestSteadyLinesAreNotCut(t *testing.T) {
 	noLeaks(t)
-	h := start(t, newFakeLog(), Config{MaxHeld: 4 << 20})
+	h := start(t, openFake(t), Config{MaxHeld: 4 << 20})
 	var all sync.WaitGroup
 	for n := range 4 {
 		c := h.dial()

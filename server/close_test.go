@@ -109,7 +109,7 @@ func TestInvalidJSONWaitsForTheAcks(t *testing.T) {
 
 func TestMaxConnections(t *testing.T) {
 	noLeaks(t)
-	h := start(t, newFakeLog(), Config{MaxConnections: 2})
+	h := start(t, openFake(t), Config{MaxConnections: 2})
 	a, b := h.dial(), h.dial()
 	poll(t, "two connections", func() bool { return h.Connections() == 2 })
 	c := h.dial()
@@ -170,7 +170,7 @@ func TestShutdownAcknowledgesWhatWasAccepted(t *testing.T) {
 func TestShutdownInTheMiddleOfWrites(t *testing.T) {
 	noLeaks(t)
 	for range 6 {
-		log := newFakeLog()
+		log := openFake(t)
 		h := start(t, log, Config{})
 		const writers = 4
 		acks := make(chan int, writers)

@@ -108,7 +108,7 @@ func cut(s string, size int) (pieces []string) {
 
 func TestOverlongLineIsDiscardedInBoundedMemory(t *testing.T) {
 	noLeaks(t)
-	c := start(t, newFakeLog(), Config{MaxEntry: 1000}).dial()
+	c := start(t, openFake(t), Config{MaxEntry: 1000}).dial()
 	before := heap()
 	c.write(`{"id":"long","entry":["`)
 	block := strings.Repeat("x", 1<<20)
@@ -128,7 +128,7 @@ func TestOverlongLineIsDiscardedInBoundedMemory(t *testing.T) {
 // A listener's passing errors do not end a server; its own end does.
 func TestServeEndsWithItsListener(t *testing.T) {
 	noLeaks(t)
-	s := New(newFakeLog(), Config{})
+	s := New(openFake(t), Config{})
 	broken := errors.New("broken")
 	ln := &listener{errs: []error{os.NewSyscallError("accept", temporaryError{}), broken}}
 	if err := s.Serve(ln); !errors.Is(err, broken) {

@@ -68,8 +68,8 @@ func TestEntryForms(t *testing.T) {
 		{"rights", Conversation{Form: OneEntry, Token: tokenHash("read")}, "{}", `{"error":"not stored: unauthorized: this token may not write"}` + "\n", []Outcome{Forbidden}},
 	} {
 		for _, size := range []int{1 << 20, 7, 1} {
-			log := newFakeLog()
-			log.put(t, `{"n":1}`, `{"n":2}`)
+			log := openFake(t)
+			put(t, log, `{"n":1}`, `{"n":2}`)
 			nc := &script{pieces: cut(tt.input, size)}
 			var outcomes []Outcome
 			tt.with.OnReply = func(o Outcome) { outcomes = append(outcomes, o) }
@@ -107,8 +107,8 @@ func TestFailedConversation(t *testing.T) {
 // ends a read at its snapshot.
 func TestMessagesOfAConversation(t *testing.T) {
 	noLeaks(t)
-	log := newFakeLog()
-	log.put(t, `{"n":1}`, `{"n":2}`)
+	log := openFake(t)
+	put(t, log, `{"n":1}`, `{"n":2}`)
 	nc := &script{pieces: []string{`{"from":2}` + "\n"}}
 	if err := New(log, Config{}).Converse(nc, Conversation{}); err != nil {
 		t.Error(err)
@@ -137,7 +137,7 @@ func TestConversationsEnd(t *testing.T) {
 		}
 		return guests(hash)
 	}
-	h := start(t, newFakeLog(), Config{MaxConnections: 2, Tokens: tokens})
+	h := start(t, openFake(t), Config{MaxConnections: 2, Tokens: tokens})
 	reader, ended := h.begin(Conversation{Token: tokenHash("read")})
 	reader.send(`{"from":1}`)
 	reader.want(current)

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"tcp-log-server/appends"
 )
@@ -227,18 +226,5 @@ func (l *fakeLog) Read(ctx context.Context, from, through uint64, fn readFunc) e
 // put appends entries from outside of any connection.
 func (l *fakeLog) put(t *testing.T, entries ...string) {
 	t.Helper()
-	done := make(chan error, 1)
-	var run []byte
-	for _, e := range entries {
-		run = append(append(run, e...), '\n')
-	}
-	l.Append(run, len(entries), appends.Condition{}, func(_ appends.Result, err error) { done <- err })
-	select {
-	case err := <-done:
-		if err != nil {
-			t.Fatal(err)
-		}
-	case <-time.After(patience):
-		t.Fatal("an append was not done")
-	}
+	put(t, l, entries...)
 }

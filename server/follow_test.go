@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"tcp-log-server/engine"
 )
 
 func TestWriteJustBeforeARead(t *testing.T) {
@@ -25,7 +27,7 @@ func TestWriteJustBeforeARead(t *testing.T) {
 // quick the log is.
 func TestWriteThatArrivesWithARead(t *testing.T) {
 	noLeaks(t)
-	for name, log := range map[string]Log{"fake": newFakeLog(), "disk": openDisk(t)} {
+	for name, log := range map[string]Log{"fake": newFakeLog(), "disk": openEngine(t, engine.NewConfig(t.TempDir()))} {
 		h := start(t, log, Config{})
 		for n := 1; n <= 50; n++ {
 			c := h.dial()
@@ -40,8 +42,8 @@ func TestWriteThatArrivesWithARead(t *testing.T) {
 
 func TestErrorsGoBeforeTheFirstStreamedLine(t *testing.T) {
 	noLeaks(t)
-	log := newFakeLog()
-	log.put(t, `{"n":1}`, `{"n":2}`)
+	log := openFake(t)
+	put(t, log, `{"n":1}`, `{"n":2}`)
 	h := start(t, log, Config{})
 	send, want := []string{`{"from":1}`}, []string(nil)
 	for range 200 { // all of it fits one packet and the server's first buffer
@@ -153,8 +155,8 @@ func TestOtherWritersMixIn(t *testing.T) {
 
 func TestFollowFromBeyondTheHead(t *testing.T) {
 	noLeaks(t)
-	log := newFakeLog()
-	log.put(t, `{"n":1}`)
+	log := openFake(t)
+	put(t, log, `{"n":1}`)
 	h := start(t, log, Config{})
 	c, own := h.dial(), h.dial()
 	c.send(`{"from":4}`)

@@ -107,7 +107,7 @@ func TestHandedBack(t *testing.T) {
 			[]string{ack(2, 2)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := start(t, newFakeLog(), Config{MaxEntry: 1000})
+			h := start(t, openFake(t), Config{MaxEntry: 1000})
 			c := h.dial()
 			c.append(1, 1)
 			c.want(ack(1, 1))
@@ -150,7 +150,7 @@ func TestHandedOffEnds(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)
 	handOffAtOnce(t)
-	h := start(t, newFakeLog(), Config{})
+	h := start(t, openFake(t), Config{})
 	handedOff := func() *client {
 		c := h.dial()
 		c.append(1, 1)
@@ -193,7 +193,7 @@ func TestHandedOffEnds(t *testing.T) {
 func TestAlone(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)
-	s := New(newFakeLog(), Config{})
+	s := New(openFake(t), Config{})
 	s.gather = gather.New(1, nil)
 	h := startServer(t, s)
 	a := h.dial()

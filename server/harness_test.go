@@ -81,21 +81,42 @@ func (c *conn) setWriteBuffer(t *testing.T, size int) {
 	}
 }
 
-// openDisk opens a log in a directory of its own.
-func openDisk(t *testing.T) *engine.Log {
+// anyLog, if not nil, opens an empty log, which lasts until the end of the test, for each test that
+// takes any: so this suite also runs over other implementations. Tests that need a fake, because
+// they hold its appends, have it fail or know its times, or that need what only an engine's log
+// has, call newFakeLog or openEngine.
+var anyLog func(t *testing.T) Log
+
+// openDisk opens a log in a directory of its own, or any.
+func openDisk(t *testing.T) Log {
 	t.Helper()
+	if anyLog != nil {
+		return anyLog(t)
+	}
 	config := engine.NewConfig(t.TempDir())
 	config.LooseMax = 0
-	return openLog(t, config)
+	return openEngine(t, config)
 }
 
-// openMemory opens a log in memory.
-func openMemory(t *testing.T) *engine.Log {
+// openMemory opens a log in memory, or any.
+func openMemory(t *testing.T) Log {
 	t.Helper()
-	return openLog(t, engine.NewConfig(engine.Memory))
+	if anyLog != nil {
+		return anyLog(t)
+	}
+	return openEngine(t, engine.NewConfig(engine.Memory))
 }
 
-func openLog(t *testing.T, config engine.Config) *engine.Log {
+// openFake opens a fake, of which the test needs nothing that other logs do not have, or any.
+func openFake(t *testing.T) Log {
+	t.Helper()
+	if anyLog != nil {
+		return anyLog(t)
+	}
+	return newFakeLog()
+}
+
+func openEngine(t *testing.T, config engine.Config) *engine.Log {
 	t.Helper()
 	log, err := engine.Open(config)
 	if err != nil {
@@ -109,8 +130,8 @@ func openLog(t *testing.T, config engine.Config) *engine.Log {
 	return log
 }
 
-// fill appends count entries of about size bytes each to an engine's log.
-func fill(t *testing.T, log *engine.Log, count, size int) {
+// fill appends count entries of about size bytes each to a log.
+func fill(t *testing.T, log Log, count, size int) {
 	t.Helper()
 	pad := strings.Repeat("x", size)
 	done := make(chan error, count/100+1)
@@ -131,6 +152,25 @@ func fill(t *testing.T, log *engine.Log, count, size int) {
 	// Acked moves after the completions have run, and is what a replica is told.
 	head, _ := log.Head(t.Context())
 	poll(t, "the entries to be acked", func() bool { acked, _ := log.Acked(); return acked >= head })
+}
+
+// put appends entries from outside of any connection.
+func put(t *testing.T, log Log, entries ...string) {
+	t.Helper()
+	done := make(chan error, 1)
+	var run []byte
+	for _, e := range entries {
+		run = append(append(run, e...), '\n')
+	}
+	log.Append(run, len(entries), appends.Condition{}, func(_ appends.Result, err error) { done <- err })
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("an append was not done")
+	}
 }
 
 // host is a server on a port of its own.

@@ -77,7 +77,7 @@ func TestPlaces(t *testing.T) {
 
 // TestIdlePlaces: places on which no client is admitted are few, whatever else there is.
 func TestIdlePlaces(t *testing.T) {
-	s := New(newFakeLog(), Config{})
+	s := New(openFake(t), Config{})
 	for range maxIdle + 10 {
 		_, theirs := net.Pipe()
 		if _, err := s.TakePlace(theirs); err != nil {

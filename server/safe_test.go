@@ -124,7 +124,7 @@ func TestSafeWrites(t *testing.T) {
 // in a write only are ignored in a read.
 func TestBatchLimit(t *testing.T) {
 	noLeaks(t)
-	c := start(t, newFakeLog(), Config{MaxEntry: 100}).dial()
+	c := start(t, openFake(t), Config{MaxEntry: 100}).dial()
 	batch := func(n int) string { return `{"id":"x","entries":[["` + strings.Repeat("x", n) + `"],[],{}]}` }
 	c.send(batch(90))
 	c.want(`{"id":"x","error":"not stored: the entries are 101 bytes long together, over the limit of 100"}`)

@@ -16,7 +16,7 @@ func TestHandedOffSlowPeer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			noLeaks(t)
 			handOffAtOnce(t)
-			h := start(t, newFakeLog(), Config{WriteTimeout: timeout})
+			h := start(t, openFake(t), Config{WriteTimeout: timeout})
 			c := h.dial()
 			c.nc.(*net.TCPConn).SetReadBuffer(32 << 10)
 			h.waitConns(1, func(c *conn) { c.setWriteBuffer(t, 32<<10) })

@@ -182,7 +182,7 @@ func TestStatsUnderTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := start(t, newFakeLog(), Config{TLS: certificates.Config()})
+	h := start(t, openFake(t), Config{TLS: certificates.Config()})
 	raw, err := net.Dial("tcp", h.addr)
 	if err != nil {
 		t.Fatal(err)

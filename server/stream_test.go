@@ -211,7 +211,7 @@ func TestDamagedSource(t *testing.T) {
 	noLeaks(t)
 	config := engine.NewConfig(t.TempDir())
 	config.LooseMax = 0
-	log := openLog(t, config)
+	log := openEngine(t, config)
 	for n := range 100 {
 		done := make(chan error, 1)
 		log.Append(fmt.Appendf(nil, `{"number":%d}`+"\n", n+1), 1, appends.Condition{}, func(_ appends.Result, err error) { done <- err })

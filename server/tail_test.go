@@ -69,7 +69,7 @@ func TestFollowersSeeIdenticalBytes(t *testing.T) {
 // small cache holds, each see every entry once and in order.
 func TestFollowersAtDifferentDistances(t *testing.T) {
 	noLeaks(t)
-	log := newFakeLog()
+	log := openFake(t)
 	h := start(t, log, Config{TailCache: 200 << 10})
 	const entries = 3000
 	pad := strings.Repeat("y", 1000)
@@ -89,7 +89,7 @@ func TestFollowersAtDifferentDistances(t *testing.T) {
 		for i := n; i < n+50; i++ {
 			run = append(run, fmt.Sprintf(`{"n":%d,"pad":"%s"}`, i, pad))
 		}
-		log.put(t, run...)
+		put(t, log, run...)
 		// The last follower takes nothing until the end, the others at their own pace.
 		for i, c := range followers[:len(followers)-1] {
 			for pace := 20 + 10*i; pace > 0 && next[i] < n+50; pace-- {

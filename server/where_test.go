@@ -12,13 +12,13 @@ import (
 
 // evens puts the entries from..through into the log: those with an even number are of kind a,
 // the others of kind b.
-func evens(t *testing.T, log *fakeLog, from, through int) {
+func evens(t *testing.T, log Log, from, through int) {
 	t.Helper()
 	var run []string
 	for n := from; n <= through; n++ {
 		run = append(run, even(n))
 	}
-	log.put(t, run...)
+	put(t, log, run...)
 }
 
 func even(n int) string { return fmt.Sprintf(`{"in":{"kind":"%c"},"n":%d}`, "ab"[n%2], n) }
@@ -149,7 +149,7 @@ func TestWhereRepliesInTheirPlace(t *testing.T) {
 // only of what it does not know already.
 func TestAt(t *testing.T) {
 	noLeaks(t)
-	log := newFakeLog()
+	log := openFake(t)
 	evens(t, log, 1, 5)
 	s := New(log, Config{})
 	s.atAfter = 50 * time.Millisecond
@@ -163,7 +163,7 @@ func TestAt(t *testing.T) {
 		t.Fatalf("got %q, %v from an idle log", line, err)
 	}
 	c.nc.SetReadDeadline(time.Now().Add(patience))
-	log.put(t, `{"n":4}`)
+	put(t, log, `{"n":4}`)
 	c.want(`{"index":9,"entry":{"n":4}}`)
 	evens(t, log, 10, 10)
 	c.want(`{"at":10}`)
@@ -299,7 +299,7 @@ func TestWhereEnds(t *testing.T) {
 func TestFiltersAreBounded(t *testing.T) {
 	noLeaks(t)
 	const size, most, peers = 100 << 10, 1 << 20, 40
-	log := newFakeLog()
+	log := openFake(t)
 	h := start(t, log, Config{MaxHeld: most})
 	read := fmt.Sprintf(`{"from":1%%s,"where":{"pad":"%s"}}`, strings.Repeat("x", size))
 	var clients []*client
