@@ -77,6 +77,9 @@ func TestFlippedBit(t *testing.T) {
 // TestTwoDamaged damages two of three replicas. Neither node may fetch the log while the others do not
 // have it for certain, unless somebody says so.
 func TestTwoDamaged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two elections and three fetched replicas: not in a short run")
+	}
 	t.Parallel()
 	const a, b, d, n = 0, 1, 2, 80
 	c := clustertest.Start(t, options())

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -13,12 +14,14 @@ import (
 const keepEvery = 2 * time.Second
 
 // A keeper follows the node's own replica while the server writes it: it checks what is written, and
-// notes how many messages are on disk. One goroutine uses it.
+// notes how many messages are on disk. One goroutine uses it, except for condemn and noted.
 type keeper struct {
 	replica *replica
 	scan    *scanner
-	had     count // as it is in the file
-	synced  int   // the newest block whose predecessors are known to be synced
+	synced  int // the newest block whose predecessors are known to be synced
+
+	mu  sync.Mutex
+	had count // as it is in the file
 }
 
 // newKeeper returns a keeper for a replica that has had messages, and notes that a server runs on it.
@@ -33,7 +36,32 @@ func newKeeper(r *replica, had count) (*keeper, error) {
 	return k, k.note(count{Messages: had.Messages, State: had.State})
 }
 
+// note writes c, and leaves a problem that was noted before.
 func (k *keeper) note(c count) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c.Problem = k.had.Problem
+	return k.write(c)
+}
+
+// condemn notes that the replica is damaged.
+func (k *keeper) condemn(problem string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	c := k.had
+	c.Problem, c.Clean = problem, false
+	return k.write(c)
+}
+
+// noted is what is in the file.
+func (k *keeper) noted() count {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.had
+}
+
+// write replaces the file. k.mu is held.
+func (k *keeper) write(c count) error {
 	if err := writeJSON(k.replica.countPath(), c); err != nil {
 		return err
 	}
@@ -49,7 +77,7 @@ func (k *keeper) tick(ctx context.Context) (restarted bool, err error) {
 		// NATS found its replica of no use and fetches another one.
 		restarted = k.scan.last > 0
 		k.scan, k.synced = k.replica.scanner(), 0
-		if err := k.note(count{Messages: k.had.Messages, State: fetching}); err != nil {
+		if err := k.note(count{Messages: k.noted().Messages, State: fetching}); err != nil {
 			return restarted, err
 		}
 		err = k.scan.follow(ctx)
@@ -62,7 +90,8 @@ func (k *keeper) tick(ctx context.Context) (restarted bool, err error) {
 
 // noteRead syncs and notes what has been read.
 func (k *keeper) noteRead(clean bool) error {
-	now := k.had
+	had := k.noted()
+	now := had
 	if k.scan.last >= now.Messages {
 		now = count{Messages: k.scan.last}
 	}
@@ -81,7 +110,7 @@ func (k *keeper) noteRead(clean bool) error {
 			now.Bytes += info.Size()
 		}
 	}
-	if now == k.had {
+	if now == had {
 		return nil
 	}
 	if err := k.scan.sync(k.synced); err != nil {
@@ -96,7 +125,7 @@ func (k *keeper) end(ctx context.Context) error {
 	if _, err := k.scan.advance(ctx); err != nil {
 		return err
 	}
-	if k.scan.last < k.had.Messages {
+	if k.scan.last < k.noted().Messages {
 		return nil // it is being fetched: the next start looks at it again
 	}
 	return k.noteRead(true)

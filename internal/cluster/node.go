@@ -47,7 +47,7 @@ type Node struct {
 	taking  bool    // JetStream runs
 	reason  string  // why it does not
 	problem string  // of the replica
-	had     count   // as the keeper has noted it
+	had     count   // what the replica had when the node started
 	keeper  *keeper // of the keeping goroutine, and of Close after that has ended
 }
 
@@ -217,7 +217,7 @@ func (n *Node) keep(had count) error {
 		return err
 	}
 	n.mu.Lock()
-	n.keeper, n.had = k, k.had
+	n.keeper = k
 	n.mu.Unlock()
 	n.spawn(func() {
 		tick := time.NewTicker(keepEvery)
@@ -232,9 +232,6 @@ func (n *Node) keep(had count) error {
 			if restarted {
 				n.log.Warn().Msg("NATS has discarded this node's replica of the log and fetches it from the other nodes")
 			}
-			n.mu.Lock()
-			n.had = k.had
-			n.mu.Unlock()
 			if damage := (*Damage)(nil); errors.As(err, &damage) {
 				n.damage(err)
 				return
@@ -253,11 +250,14 @@ func (n *Node) damage(err error) {
 		return
 	}
 	n.mu.Lock()
-	first := n.problem == ""
+	first, k := n.problem == "", n.keeper
 	n.problem = err.Error()
 	n.mu.Unlock()
 	if !first {
 		return
+	}
+	if err := k.condemn(err.Error()); err != nil {
+		n.log.Error().Err(err).Msg("the node cannot note that its replica of the log is damaged")
 	}
 	n.log.Error().Err(err).Msg("this node's replica of the log is damaged: restart the node, and it fetches the log from the other nodes")
 	if n.server.JetStreamIsStreamLeader(account, n.config.Stream) {

@@ -60,6 +60,9 @@ func publishThese(t testing.TB, js jetstream.JetStream, from, to int, message fu
 	for n := from; n < to; n++ {
 		ctx, cancel := context.WithTimeout(t.Context(), clustertest.Timeout)
 		_, err := js.Publish(ctx, "log.a", message(n))
+		for errors.Is(err, jetstream.ErrNoStreamResponse) && ctx.Err() == nil { // nobody leads: it is not stored
+			_, err = js.Publish(ctx, "log.a", message(n))
+		}
 		cancel()
 		if err != nil {
 			t.Fatalf("message %d: %v", n, err)

@@ -58,6 +58,8 @@ func (c *Config) options(cred credentials) *natsserver.Options {
 		StoreDir:               c.Dir,
 		JetStreamMaxMemory:     maxMemory,
 		JetStreamMaxStore:      maxStore,
+		StreamMaxBufferedSize:  maxBuffered,
+		JetStreamMaxCatchup:    maxCatchup,
 		// With more than one replica this syncs the Raft log before each acknowledgement, and the
 		// stream itself when the Raft log is cut.
 		SyncAlways: true,
@@ -91,6 +93,10 @@ const (
 	// maxMemory is for streams and consumers in memory: the log has none, its readers' consumers
 	// are small.
 	maxMemory = 64 << 20
+	// maxBuffered is for messages that wait to be proposed: each gateway has one at a time on its way.
+	// maxCatchup is for messages on their way to nodes that catch up.
+	maxBuffered = 64 << 20
+	maxCatchup  = 32 << 20
 	// maxStore is no limit: a full disk is noticed by the write that fails.
 	maxStore = 1 << 50
 	// listenTimeout bounds how long the server takes to listen once JetStream runs.

@@ -42,11 +42,12 @@ type report struct {
 // report is this node's.
 func (n *Node) report() report {
 	n.mu.Lock()
-	r := report{
-		Node: n.config.Name, Run: n.run,
-		Taking: n.taking, Log: n.had.Messages > 0, Fetching: n.had.State != "", Problem: n.problem,
+	r, had := report{Node: n.config.Name, Run: n.run, Taking: n.taking, Problem: n.problem}, n.had
+	if n.keeper != nil {
+		had = n.keeper.noted()
 	}
 	n.mu.Unlock()
+	r.Log, r.Fetching = had.Messages > 0, had.State != ""
 	if !r.Taking {
 		return r
 	}

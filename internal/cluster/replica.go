@@ -47,6 +47,8 @@ type count struct {
 	// State is moving while the replica is put aside, and then fetching until it has Messages again:
 	// having fewer is no damage meanwhile.
 	State string `json:"state,omitempty"`
+	// Problem is the damage that the last run found, if any: the next one fetches the replica again.
+	Problem string `json:"problem,omitempty"`
 }
 
 const (
@@ -92,6 +94,8 @@ func (r *replica) check(ctx context.Context) (v verdict, after count, err error)
 		return empty, had, nil
 	case had.State == moving:
 		return damaged, had, errors.New("it was being put aside when the last run ended")
+	case had.Problem != "":
+		return damaged, had, errors.New(had.Problem)
 	case !there:
 		return damaged, had, fmt.Errorf("the replica had %d messages, and %s is gone", had.Messages, r.root())
 	case !found:

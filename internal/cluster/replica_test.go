@@ -120,6 +120,8 @@ func TestCheckReplica(t *testing.T) {
 		{"fewer messages than noted, while fetching", count{Messages: 31, State: fetching}, nil, false, whole, "", 30},
 		{"a replica that was being put aside", count{Messages: 30, State: moving}, nil, false, damaged, "being put aside", 0},
 
+		{"damage that the last run found", count{Messages: 30, Problem: "a problem"}, nil, false, damaged, "a problem", 0},
+
 		{"a bit in the first block", clean, block(1, flip(.5)), false, damaged, "1.blk, offset", 0},
 		{"a bit in the first block, noted before a crash", count{Messages: 10}, block(1, flip(.5)), false, damaged, "checksum is", 0},
 		{"a bit in a length", clean, block(1, flip(0)), false, damaged, "1.blk, offset 0, after message 0: ", 0},
@@ -278,4 +280,11 @@ func TestKeeper(t *testing.T) {
 	change(t, r.scanner().path(4), func(b []byte) []byte { return appendRecord(b, "log", 4, 34, "", "after a gap") })
 	tick("4.blk, offset")
 	check(count{Messages: 32, Clean: true, Blocks: 4, Bytes: size}) // no more is certain
+	if err := k.condemn("a problem"); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.note(count{Messages: 33}); err != nil {
+		t.Fatal(err)
+	}
+	check(count{Messages: 33, Problem: "a problem"})
 }
