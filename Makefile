@@ -30,7 +30,7 @@ RACE ?= $(shell command -v $${CC:-cc} >/dev/null 2>&1 && echo -race)
 # Most tests wait, for a disk, a peer or a timer: so twice as many packages at a time as there are
 # processors, and those that take longest first.
 PARALLEL ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2))))
-LONGEST   = ./server ./test/e2e ./engine ./daemon ./archive
+LONGEST   = ./server ./test/e2e ./engine ./daemon ./internal/cluster ./internal/replicated ./archive
 # Tests that are thorough on purpose try some cases of each kind here, and all in test-long.
 test:
 	$(GO) test -short $(RACE) -p $(PARALLEL) $(LONGEST) ./...
