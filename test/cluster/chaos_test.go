@@ -153,11 +153,15 @@ func (r *round) goOn(nodes ...*node) {
 	began := r.h.now()
 	for _, n := range nodes {
 		if !poll(goOnTime, func() bool { return r.h.since(n.name, began) }) {
+			said, connections := n.said(), r.c.net.String()
 			for _, n := range r.c.nodes {
 				n.signal(syscall.SIGCONT)
 				n.signal(syscall.SIGQUIT) // for the stacks in its log
 			}
-			r.t.Fatalf("gateway %s has acknowledged nothing for %v: %s", n.name, goOnTime, n.said())
+			for _, n := range r.c.nodes {
+				n.ended()
+			}
+			r.t.Fatalf("gateway %s has acknowledged nothing for %v; connections:\n%s%s", n.name, goOnTime, connections, said)
 		}
 	}
 }

@@ -8,11 +8,13 @@
 package cluster
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -50,6 +52,34 @@ func build(name string, args ...string) (string, error) {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return path, nil
+}
+
+// buildAltered builds the server with one change to one of its files: a text that is there once,
+// and what stands in its place.
+func buildAltered(name, file, text, instead string) (string, error) {
+	path, err := filepath.Abs(filepath.Join(root, file))
+	if err != nil {
+		return "", err
+	}
+	source, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	if n := strings.Count(string(source), text); n != 1 {
+		return "", fmt.Errorf("%s has %q %d times, want once", file, text, n)
+	}
+	altered, overlay := filepath.Join(scratch, name+".go"), filepath.Join(scratch, name+".json")
+	if err := os.WriteFile(altered, []byte(strings.Replace(string(source), text, instead, 1)), 0o600); err != nil {
+		return "", err
+	}
+	b, err := json.Marshal(map[string]any{"Replace": map[string]string{path: altered}})
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(overlay, b, 0o600); err != nil {
+		return "", err
+	}
+	return build(name, "-overlay", overlay)
 }
 
 // rounds is CLUSTER_ROUNDS.

@@ -1,8 +1,11 @@
 package cluster
 
 import (
+	"fmt"
 	"net"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -38,8 +41,8 @@ func (w *way) now() (traffic, chan struct{}) {
 
 // network connects nodes, which know each other by the addresses of its proxies.
 type network struct {
-	ways map[[2]string]*way
-	at   map[[2]string]string // the address at which the first reaches the second
+	spaces map[string]*space // by node
+	ways   map[[2]string]*way
 
 	mu        sync.Mutex
 	closed    bool
@@ -49,8 +52,10 @@ type network struct {
 
 // joint is a connection from one node to another, with its two ends.
 type joint struct {
-	from, to   string
-	near, away net.Conn
+	from, to    string
+	near, away  net.Conn
+	began       time.Time
+	there, back atomic.Int64 // bytes passed on
 }
 
 func (j *joint) close() {
@@ -58,11 +63,15 @@ func (j *joint) close() {
 	j.away.Close()
 }
 
-// newNetwork returns a network of nodes, which listen at addrs.
+// newNetwork returns the network of nodes that listen at addrs, each in a space of its own. In the
+// others the address is that of a proxy.
 func newNetwork(t testing.TB, addrs map[string]string) *network {
 	t.Helper()
-	n := &network{ways: make(map[[2]string]*way), at: make(map[[2]string]string), conns: make(map[*joint]struct{})}
+	n := &network{spaces: make(map[string]*space), ways: make(map[[2]string]*way), conns: make(map[*joint]struct{})}
 	t.Cleanup(n.close)
+	for name := range addrs {
+		n.spaces[name] = newSpace(t)
+	}
 	for from := range addrs {
 		for to := range addrs {
 			if from != to {
@@ -71,19 +80,19 @@ func newNetwork(t testing.TB, addrs map[string]string) *network {
 		}
 	}
 	for pair := range n.ways {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		from, to := pair[0], pair[1]
+		ln, err := n.spaces[from].listen(addrs[to])
 		if err != nil {
 			t.Fatal(err)
 		}
 		n.listeners = append(n.listeners, ln)
-		n.at[pair] = ln.Addr().String()
 		go func() {
 			for {
 				c, err := ln.Accept()
 				if err != nil {
 					return
 				}
-				go n.pass(c, pair[0], pair[1], addrs[pair[1]])
+				go n.pass(c, from, to, addrs[to])
 			}
 		}()
 	}
@@ -100,11 +109,11 @@ func (n *network) pass(c net.Conn, from, to, addr string) {
 	if t, _ := back.now(); t.closed {
 		return
 	}
-	other, err := net.DialTimeout("tcp", addr, 5*time.Second)
+	other, err := n.spaces[to].dial(addr)
 	if err != nil {
 		return
 	}
-	j := &joint{from, to, c, other}
+	j := &joint{from: from, to: to, near: c, away: other, began: time.Now()}
 	defer j.close()
 	n.mu.Lock()
 	if n.closed {
@@ -114,8 +123,8 @@ func (n *network) pass(c net.Conn, from, to, addr string) {
 	n.conns[j] = struct{}{}
 	n.mu.Unlock()
 	var both sync.WaitGroup
-	both.Go(func() { carry(c, other, there); j.close() })
-	both.Go(func() { carry(other, c, back); j.close() })
+	both.Go(func() { carry(c, other, there, &j.there); j.close() })
+	both.Go(func() { carry(other, c, back, &j.back); j.close() })
 	both.Wait()
 	n.mu.Lock()
 	delete(n.conns, j)
@@ -123,7 +132,7 @@ func (n *network) pass(c net.Conn, from, to, addr string) {
 }
 
 // carry copies from one connection to another, as w has it.
-func carry(from, to net.Conn, w *way) {
+func carry(from, to net.Conn, w *way, passed *atomic.Int64) {
 	type piece struct {
 		due  time.Time
 		data []byte
@@ -163,6 +172,7 @@ func carry(from, to net.Conn, w *way) {
 		if _, err := to.Write(p.data); err != nil {
 			return
 		}
+		passed.Add(int64(len(p.data)))
 	}
 }
 
@@ -209,6 +219,17 @@ func (n *network) hangUp(node string) {
 			j.close()
 		}
 	}
+}
+
+// String shows the connections, for a test that has failed.
+func (n *network) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var b strings.Builder
+	for j := range n.conns {
+		fmt.Fprintf(&b, "%s to %s for %v: %d bytes there, %d back\n", j.from, j.to, time.Since(j.began).Round(time.Millisecond), j.there.Load(), j.back.Load())
+	}
+	return b.String()
 }
 
 func (n *network) close() {

@@ -36,13 +36,13 @@ type cluster struct {
 
 // node is a member of a cluster, running or not.
 type node struct {
-	t    testing.TB
-	name string
-	addr string // for clients
-	data string
-	bin  string
-	env  []string
-	log  string // the file of what it has logged
+	t     testing.TB
+	name  string
+	space *space
+	data  string
+	bin   string
+	env   []string
+	log   string // the file of what it has logged
 
 	mu   sync.Mutex
 	proc *process
@@ -57,8 +57,7 @@ type process struct {
 
 var names = []string{"a", "b", "c"}
 
-// newCluster starts a cluster and waits until its nodes listen. Each has addresses of its own on
-// loopback, so nothing else takes its ports while it is down.
+// newCluster starts a cluster and waits until its nodes listen.
 func newCluster(t testing.TB, o options) *cluster {
 	t.Helper()
 	c := layOut(t, o)
@@ -94,29 +93,21 @@ func layOut(t testing.TB, o options) *cluster {
 	if err := os.WriteFile(secret, []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	routes := make(map[string]string)
-	hosts := freeHosts(t, len(names))
+	addrs, members := make(map[string]string), []string(nil)
 	for i, name := range names {
-		routes[name] = hosts[i] + ":6222"
+		addrs[name] = fmt.Sprintf("127.0.0.%d:6222", 1+i)
+		members = append(members, name+"="+addrs[name])
 	}
-	c.net = newNetwork(t, routes)
-	for i, name := range names {
-		var members []string
-		for _, other := range names {
-			at := routes[name]
-			if other != name {
-				at = c.net.at[[2]string{name, other}]
-			}
-			members = append(members, other+"="+at)
-		}
+	c.net = newNetwork(t, addrs)
+	for _, name := range names {
 		data := o.Data[name]
 		if data == "" {
 			data = filepath.Join(dir, name)
 		}
 		n := &node{
-			t: t, name: name, addr: hosts[i] + ":8089", data: data, bin: o.Binary, log: filepath.Join(dir, name+".log"),
+			t: t, name: name, space: c.net.spaces[name], data: data, bin: o.Binary, log: filepath.Join(dir, name+".log"),
 			env: append([]string{
-				"HOST=" + hosts[i], "PORT=8089", "DATA=" + data, "CLUSTER_NODES=" + strings.Join(members, ","),
+				"HOST=127.0.0.1", "PORT=8089", "DATA=" + data, "CLUSTER_NODES=" + strings.Join(members, ","),
 				"CLUSTER_NODE=" + name, "CLUSTER_SECRET_FILE=" + secret,
 			}, o.Env...),
 		}
@@ -124,28 +115,6 @@ func layOut(t testing.TB, o options) *cluster {
 		t.Cleanup(n.kill)
 	}
 	return c
-}
-
-// freeHosts returns addresses of loopback that nobody listens on.
-func freeHosts(t testing.TB, count int) []string {
-	t.Helper()
-	for range 100 {
-		base, hosts := rand.IntN(60000), []string(nil)
-		for i := range count {
-			host := fmt.Sprintf("127.%d.%d.%d", 64+base>>8%128, base&0xff, i+1)
-			ln, err := net.Listen("tcp", host+":6222")
-			if err != nil {
-				break
-			}
-			ln.Close()
-			hosts = append(hosts, host)
-		}
-		if len(hosts) == count {
-			return hosts
-		}
-	}
-	t.Fatal("found no addresses on loopback to listen on")
-	return nil
 }
 
 // start starts those of the nodes that are down, and waits until all listen.
@@ -215,7 +184,7 @@ func (n *node) launch() {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	if err := p.cmd.Start(); err != nil {
+	if err := n.space.start(p.cmd); err != nil {
 		n.t.Fatal(err)
 	}
 	n.proc = p
@@ -243,16 +212,24 @@ func (p *process) collect(out io.Reader, log *os.File) {
 // listening waits until the node listens for clients.
 func (n *node) listening() {
 	n.t.Helper()
+	if err := n.listens(); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// listens waits until the node listens for clients. The error says why it does not.
+func (n *node) listens() error {
 	p := n.running()
 	if p == nil {
-		n.t.Fatalf("node %s is down", n.name)
+		return fmt.Errorf("node %s is down", n.name)
 	}
 	select {
 	case <-p.listening:
+		return nil
 	case <-p.exit:
-		n.t.Fatalf("node %s has ended: %s", n.name, n.said())
+		return fmt.Errorf("node %s has ended: %s", n.name, n.said())
 	case <-time.After(patience):
-		n.t.Fatalf("node %s does not listen in %v: %s", n.name, patience, n.said())
+		return fmt.Errorf("node %s does not listen in %v: %s", n.name, patience, n.said())
 	}
 }
 
@@ -261,6 +238,9 @@ func (n *node) running() *process {
 	defer n.mu.Unlock()
 	return n.proc
 }
+
+// dial connects to the node as a client.
+func (n *node) dial() (net.Conn, error) { return n.space.dial("127.0.0.1:8089") }
 
 // said is the end of what the node has logged.
 func (n *node) said() string {
@@ -336,7 +316,7 @@ type status struct {
 
 // stat asks the node for its status.
 func (n *node) stat() (s status, err error) {
-	c, err := net.DialTimeout("tcp", n.addr, time.Second)
+	c, err := n.dial()
 	if err != nil {
 		return s, err
 	}

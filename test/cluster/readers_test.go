@@ -59,7 +59,7 @@ func (k *clients) follow(gateway *node) {
 			return
 		case <-time.After(50 * time.Millisecond):
 		}
-		c, err := net.DialTimeout("tcp", gateway.addr, time.Second)
+		c, err := gateway.dial()
 		if err != nil {
 			continue
 		}
@@ -173,7 +173,7 @@ func (k *clients) readIndex(gateway *node) {
 // for another connection.
 func (k *clients) eachOf(gateway *node, do func(c net.Conn, lines *bufio.Reader) bool) {
 	for !k.halted() {
-		c, err := net.DialTimeout("tcp", gateway.addr, time.Second)
+		c, err := gateway.dial()
 		if err != nil {
 			k.pause(50 * time.Millisecond)
 			continue

@@ -79,7 +79,7 @@ func (a *answer) kind() (kind, error) {
 func (k *clients) each(number int, do func(run int, gateway *node, c net.Conn, until time.Time)) {
 	for run := 0; !k.halted(); run++ {
 		gateway := k.c.nodes[(number+run)%len(k.c.nodes)]
-		c, err := net.DialTimeout("tcp", gateway.addr, time.Second)
+		c, err := gateway.dial()
 		if err != nil {
 			k.pause(50 * time.Millisecond)
 			continue
