@@ -246,8 +246,8 @@ func (n *Node) keep(had count) error {
 // damage records that the replica is damaged. The node stops leading, so that the others do not get
 // its holes; its next start fetches the replica again.
 func (n *Node) damage(err error) {
-	if damage := (*Damage)(nil); !errors.As(err, &damage) {
-		return
+	if damage := (*Damage)(nil); !errors.As(err, &damage) || damage.Gone {
+		return // NATS fetches the replica again already
 	}
 	n.mu.Lock()
 	first, k := n.problem == "", n.keeper

@@ -34,7 +34,8 @@ type report struct {
 	Meta     string `json:"meta,omitempty"`
 	Online   int    `json:"online,omitempty"` // if it leads JetStream, how many nodes can be given a replica
 	Current  bool   `json:"current"`
-	Fetching bool   `json:"fetching,omitempty"` // it does not have all messages again that it had
+	Had      uint64 `json:"had"`                // messages that it has for certain, or had
+	Fetching bool   `json:"fetching,omitempty"` // it may not have all of them again
 	Problem  string `json:"problem,omitempty"`  // of its replica
 	Verified uint64 `json:"verified,omitempty"` // messages that it has read, if it was asked to
 }
@@ -47,7 +48,7 @@ func (n *Node) report() report {
 		had = n.keeper.noted()
 	}
 	n.mu.Unlock()
-	r.Log, r.Fetching = had.Messages > 0, had.State != ""
+	r.Had, r.Log, r.Fetching = had.Messages, had.Messages > 0, had.State != ""
 	if !r.Taking {
 		return r
 	}
@@ -111,7 +112,7 @@ func (n *Node) verifyOwn() report {
 	n.verifying.Lock()
 	defer n.verifying.Unlock()
 	r := n.report()
-	if !r.Taking || r.Problem != "" || r.Fetching {
+	if !r.Taking || r.Problem != "" {
 		return r
 	}
 	s := n.replica.scanner()
@@ -120,8 +121,9 @@ func (n *Node) verifyOwn() report {
 	case err != nil:
 		r.Problem = err.Error()
 		n.damage(err)
-	case s.last < r.Messages:
-		r.Problem = fmt.Sprintf("its blocks have %d messages, want %d", s.last, r.Messages)
+	case s.last < max(r.Messages, r.Had):
+		r.Verified = s.last
+		r.Problem = fmt.Sprintf("it has %d messages, want %d", s.last, max(r.Messages, r.Had))
 	default:
 		r = after
 		r.Verified = s.last
@@ -215,8 +217,6 @@ func (n *Node) Verify(ctx context.Context) []Verification {
 				list[i].Problem = err.Error()
 			case !r.Taking:
 				list[i].Problem = "it does not take part in the cluster"
-			case r.Fetching:
-				list[i].Problem = "it is fetching its replica from the others"
 			}
 		})
 	}
