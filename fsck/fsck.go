@@ -166,7 +166,8 @@ type checker struct {
 	index    *records
 	gaps     []Finding // those between segments all of whose entries are in blobs
 
-	lookups lookups
+	tables []checkedTable // in the order of their files
+	table  int            // the one that the walk has come to
 
 	partial bool     // the digest lacks an entry
 	later   []func() // findings to make at the end, unless a running daemon has removed the cause
@@ -174,7 +175,7 @@ type checker struct {
 
 // run is the check.
 func (c *checker) run() error {
-	defer c.lookups.close()
+	defer c.closeTables()
 	for _, step := range []func() error{c.top, c.listTables, c.capture, c.marks, c.extent, c.openTables} {
 		if err := step(); err != nil {
 			return err

@@ -10,25 +10,17 @@ import (
 	"tcp-log-server/segment/lookup"
 )
 
-// lookups are the lookup tables as a check sees them: compared with the log while the walk
-// goes through it.
-type lookups struct {
-	tables []checkedTable // in the order of their files
-	at     int            // the table that the walk has come to
-}
-
-// checkedTable is a table, opened or not.
+// checkedTable is a lookup table, which is compared with the log while the walk goes through it.
 type checkedTable struct {
 	lookup.File
 	info  os.FileInfo     // as it was listed, nil if it was gone already
-	check *lookup.Checker // nil with err
+	check *lookup.Checker // nil if it could not be opened
 	err   error           // why it is not used
 }
 
 // listTables lists the tables, before the log is captured: so none that a running daemon
 // makes goes beyond that.
 func (c *checker) listTables() error {
-	l := &c.lookups
 	dir := c.dirs().Lookup()
 	files, others, err := lookup.List(dir)
 	if err != nil && !c.plan.IsWrong(dir) {
@@ -36,7 +28,7 @@ func (c *checker) listTables() error {
 	}
 	for _, f := range files {
 		info, _ := os.Lstat(f.Path)
-		l.tables = append(l.tables, checkedTable{File: f, info: info})
+		c.tables = append(c.tables, checkedTable{File: f, info: info})
 	}
 	for _, path := range others {
 		c.stray(path)
@@ -56,18 +48,24 @@ func (c *checker) openTables() error {
 		return nil
 	}
 	through, reach := uint64(0), uint64(0) // of the whole tables, and of all
-	for i := range c.lookups.tables {
+	for i := range c.tables {
 		if c.ctx.Err() != nil {
 			return c.ctx.Err()
 		}
-		t := &c.lookups.tables[i]
+		t := &c.tables[i]
 		before := through
 		if t.First > through+1 && t.First <= reach+1 {
 			before = t.First - 1 // said of the table before it
 		}
 		if t.err = t.Follows(before); t.err == nil {
-			t.check, t.err = c.openTable(t.File)
 			reach = max(reach, t.Last)
+			t.check, t.err = lookup.NewChecker(t.Path, c.id)
+		}
+		if t.err == nil {
+			t.err = t.check.Within(c.head)
+		}
+		if t.err == nil && !c.Quick {
+			t.err = t.check.Pages()
 		}
 		if t.err == nil {
 			through = t.Last
@@ -77,35 +75,19 @@ func (c *checker) openTables() error {
 	return nil
 }
 
-func (c *checker) openTable(f lookup.File) (*lookup.Checker, error) {
-	t, err := lookup.NewChecker(f.Path, c.id)
-	if err != nil {
-		return nil, err
-	}
-	err = t.Within(c.head)
-	if err == nil && !c.Quick {
-		err = t.Pages()
-	}
-	if err != nil {
-		t.Close()
-		return nil, err
-	}
-	return t, nil
-}
-
-// entry notes the hash of the entry at index, zero if it is lost. Indices ascend.
-func (l *lookups) entry(index uint64, hash segment.Hash) {
-	for ; l.at < len(l.tables); l.at++ {
-		if t := l.tables[l.at]; t.check != nil && index <= t.Last {
+// tableEntry notes the hash of the entry at index, zero if it is lost. Indices ascend.
+func (c *checker) tableEntry(index uint64, hash segment.Hash) {
+	for ; c.table < len(c.tables); c.table++ {
+		if t := c.tables[c.table]; t.check != nil && t.err == nil && index <= t.Last {
 			t.check.Entry(index, hash, hash != segment.Hash{})
 			return
 		}
 	}
 }
 
-// close closes the tables.
-func (l *lookups) close() {
-	for _, t := range l.tables {
+// closeTables closes the tables.
+func (c *checker) closeTables() {
+	for _, t := range c.tables {
 		if t.check != nil {
 			t.check.Close()
 		}
@@ -116,14 +98,13 @@ func (l *lookups) close() {
 // would not use: what is wrong, and what comes after that. Where a daemon has changed
 // the tables meanwhile, nothing can be said of those that were.
 func (c *checker) judgeTables() {
-	l := &c.lookups
-	if now, _, err := lookup.List(c.dirs().Lookup()); err != nil || !slices.EqualFunc(l.tables, now, checkedTable.same) {
+	if now, _, err := lookup.List(c.dirs().Lookup()); err != nil || !slices.EqualFunc(c.tables, now, checkedTable.same) {
 		return
 	}
 	through := uint64(0)
-	for _, t := range l.tables {
+	for _, t := range c.tables {
 		err := t.err
-		if t.check != nil {
+		if err == nil {
 			err = t.check.Done()
 		}
 		if err == nil && t.First == through+1 {

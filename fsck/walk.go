@@ -67,7 +67,7 @@ func (w *walker) count(hash, known segment.Hash) {
 	if w.next <= w.Through {
 		w.digest.Write(hash[:])
 	}
-	w.lookups.entry(w.next, known)
+	w.tableEntry(w.next, known)
 	w.next++
 }
 
