@@ -12,11 +12,11 @@ import (
 	"testing"
 )
 
-// exported is what a fresh replica with an archive exports: the names of its series, and
+// exported is what a fresh replica with an archive and a node of a cluster export: the names of its series, and
 // which values each label has; labels of a histogram's bounds are left out.
 func exported(t *testing.T) (names map[string]bool, labels map[string][]string) {
 	t.Helper()
-	_, text := startCopies(t).ask(t, "/metrics")
+	text := allMetrics(t)
 	names, labels = make(map[string]bool), make(map[string][]string)
 	for _, m := range regexp.MustCompile(`(?m)^([a-z_]+)(?:\{(.*)\})? [-+0-9.eINaf]+$`).FindAllStringSubmatch(text, -1) {
 		names[m[1]] = true

@@ -31,7 +31,25 @@ func startWatched(t *testing.T, settings ...string) *watched {
 	return watch(t, launch(t, append(settings, "METRICS=127.0.0.1:0")...))
 }
 
-// startCopies starts a replica with an archive, which has all metrics there are.
+// allMetrics is what a replica with an archive shows, and what a node of a cluster does beside that.
+func allMetrics(t *testing.T) string {
+	t.Helper()
+	_, page := startCopies(t).ask(t, "/metrics")
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	_, node := startWatched(t, "DATA="+filepath.Join(t.TempDir(), "node"), "CLUSTER_NODES=a="+ln.Addr().String(), "CLUSTER_NODE=a").ask(t, "/metrics")
+	for line := range strings.Lines(node) {
+		if strings.Contains(line, "tcp_log_server_cluster_") {
+			page += line
+		}
+	}
+	return page
+}
+
+// startCopies starts a replica with an archive, which has all metrics there are of a log in a directory.
 func startCopies(t *testing.T) *watched {
 	t.Helper()
 	source := start(t, "DATA=memory")
@@ -319,7 +337,7 @@ func TestRefusedWatchSettings(t *testing.T) {
 // TestMetricsTable holds the table of metrics in docs/OPERATIONS.md to what the
 // server shows.
 func TestMetricsTable(t *testing.T) {
-	_, page := startCopies(t).ask(t, "/metrics")
+	page := allMetrics(t)
 	help := make(map[string]string)
 	var want strings.Builder
 	want.WriteString("| metric | type | |\n|---|---|---|\n")
