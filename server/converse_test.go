@@ -68,8 +68,8 @@ func TestEntryForms(t *testing.T) {
 		{"rights", Conversation{Form: OneEntry, Token: tokenHash("read")}, "{}", `{"error":"not stored: unauthorized: this token may not write"}` + "\n", []Outcome{Forbidden}},
 	} {
 		for _, size := range []int{1 << 20, 7, 1} {
-			log := openFake(t)
-			put(t, log, `{"n":1}`, `{"n":2}`)
+			log := newFakeLog() // whose times are known
+			log.put(t, `{"n":1}`, `{"n":2}`)
 			nc := &script{pieces: cut(tt.input, size)}
 			var outcomes []Outcome
 			tt.with.OnReply = func(o Outcome) { outcomes = append(outcomes, o) }

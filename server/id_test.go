@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"tcp-log-server/engine"
 	"tcp-log-server/server/internal/message"
 )
 
@@ -13,14 +14,15 @@ import (
 // turn without being repeated.
 func TestLongID(t *testing.T) {
 	noLeaks(t)
-	c := start(t, openMemory(t), Config{}).dial()
+	unlimited := func() Log { return openEngine(t, engine.NewConfig(engine.Memory)) } // which takes lines of that length
+	c := start(t, unlimited(), Config{}).dial()
 	longest := strings.Repeat("i", message.MaxID-2)
 	refused := func(length int) string {
 		return fmt.Sprintf(`{"error":"invalid message: \"id\" is %d bytes long, over the limit of 65536; it begins \"%s"}`, length, longest[:39])
 	}
 	const over = 15_000_000
 	for _, form := range []string{`{"id":"%s","entry":[1]}`, `{"entry":[1],"id":"%s"}`} {
-		c := start(t, openMemory(t), Config{}).dial()
+		c := start(t, unlimited(), Config{}).dial()
 		go c.send(`{"id":"a","entry":[]}`, fmt.Sprintf(form, longest), fmt.Sprintf(form, longest+"i"), fmt.Sprintf(form, strings.Repeat("i", over)), `{"id":"b","entry":[]}`)
 		c.want(`{"id":"a","index":1}`, `{"id":"`+longest+`","index":2}`, refused(message.MaxID+1), refused(over+2), `{"id":"b","index":3}`)
 	}
