@@ -36,6 +36,7 @@ func allCells(s settings) []cell {
 	cells = append(cells, httpCells(s)...)
 	cells = append(cells, replicaCells(s)...)
 	cells = append(cells, archiveCells(s)...)
+	cells = append(cells, largeCells()...)
 	return append(cells, ownCells(s)...)
 }
 
