@@ -170,9 +170,9 @@ func TestWriteTimeout(t *testing.T) {
 	const timeout = time.Minute
 	pad := `"` + strings.Repeat("x", 1000) + `"`
 	serve := func(t *testing.T) (peer net.Conn, closed chan struct{}) {
-		log := openFake(t)
+		log := newFakeLog()
 		for range 1000 { // 1 MB
-			put(t, log, "["+pad+"]")
+			log.put(t, "["+pad+"]")
 		}
 		peer, nc := net.Pipe()
 		s := New(log, Config{WriteTimeout: timeout})
@@ -230,7 +230,7 @@ func TestWriteTimeout(t *testing.T) {
 	t.Run("silence is no reason", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			peer, nc := net.Pipe()
-			s := New(openFake(t), Config{WriteTimeout: timeout})
+			s := New(newFakeLog(), Config{WriteTimeout: timeout})
 			closed := make(chan struct{})
 			go func() { defer close(closed); s.ServeConn(nc) }()
 			buf := make([]byte, 2*len(notMessage))
