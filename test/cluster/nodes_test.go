@@ -3,6 +3,7 @@ package cluster
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 // options say how to run a cluster.
 type options struct {
 	Env    []string          // NAME=value, of all nodes
-	Binary string            // by default the server as it is
+	Binary map[string]string // of nodes, by default the server as it is
 	Data   map[string]string // directories of nodes, by default new ones
 }
 
@@ -68,12 +69,9 @@ func newCluster(t testing.TB, o options) *cluster {
 // layOut prepares a cluster without starting it.
 func layOut(t testing.TB, o options) *cluster {
 	t.Helper()
-	if o.Binary == "" {
-		binary, err := serverBinary()
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Binary = binary
+	binary, err := serverBinary()
+	if err != nil {
+		t.Fatal(err)
 	}
 	dir, err := os.MkdirTemp("", "cluster-data")
 	if err != nil {
@@ -100,12 +98,9 @@ func layOut(t testing.TB, o options) *cluster {
 	}
 	c.net = newNetwork(t, addrs)
 	for _, name := range names {
-		data := o.Data[name]
-		if data == "" {
-			data = filepath.Join(dir, name)
-		}
+		data := cmp.Or(o.Data[name], filepath.Join(dir, name))
 		n := &node{
-			t: t, name: name, space: c.net.spaces[name], data: data, bin: o.Binary, log: filepath.Join(dir, name+".log"),
+			t: t, name: name, space: c.net.spaces[name], data: data, bin: cmp.Or(o.Binary[name], binary), log: filepath.Join(dir, name+".log"),
 			env: append([]string{
 				"HOST=127.0.0.1", "PORT=8089", "DATA=" + data, "CLUSTER_NODES=" + strings.Join(members, ","),
 				"CLUSTER_NODE=" + name, "CLUSTER_SECRET_FILE=" + secret,

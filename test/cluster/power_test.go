@@ -34,7 +34,7 @@ func TestPowerCut(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := newCluster(t, options{Data: data, Binary: binary})
+		c := newCluster(t, options{Data: data, Binary: map[string]string{"a": binary, "b": binary, "c": binary}})
 		h := newHistory()
 		k := begin(c, h)
 		(&round{t, c, h}).goOn(c.nodes...)

@@ -1,0 +1,29 @@
+package cluster
+
+import (
+	"sync"
+	"testing"
+)
+
+// TestClock: the clock of one node is an hour ahead. Times never decrease along the log, on any
+// gateway, and all gateways tell the same. Only the clock that entries get their times from is
+// ahead here: nothing else of a cluster asks what time it is, only how long something took.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	binary, err := aheadOfTime()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCluster(t, options{Binary: map[string]string{"b": binary}})
+	endure(t, c, "leader", func(r *round) { r.killed(r.c.others(r.c.node("b"))[0]) })
+	first, err := c.node("a").readThrough(1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the first entry: %s", first)
+}
+
+// aheadOfTime is a server whose clock is an hour ahead.
+var aheadOfTime = sync.OnceValues(func() (string, error) {
+	return buildAltered("tcp-log-server-ahead", "internal/replicated/batch.go", "m.time = time.Now().UnixMicro()", "m.time = time.Now().Add(time.Hour).UnixMicro()")
+})
