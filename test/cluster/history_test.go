@@ -61,7 +61,7 @@ type history struct {
 	faults   []string       // what must not have been seen
 	seen     []uint64       // the hashes of entries, by index, 0 where nobody has read one
 	checked  uint64         // the log is known to be right through this index
-	upper    []time.Duration
+	spans    []span         // when these entries were on their way
 
 	last   atomic.Int64 // when the last acknowledgement came
 	stall  atomic.Int64 // the longest time without one

@@ -3,8 +3,10 @@ package cluster
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 	"strings"
@@ -41,13 +43,21 @@ func (h *history) verify(c *cluster, slack time.Duration) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	from := h.checked
 	h.take(texts[0], fault)
 	if h.checked != head && len(faults) == 0 {
 		fault("the log has the indices through %d, want %d", h.checked, head)
 	}
 	h.compareSessions(fault)
 	h.compareOnce(fault)
+	h.compareOrder(fault)
+	heads := h.heads
 	h.compareHeads(slack, fault)
+	if slack == 0 && len(faults) == 0 {
+		if err := h.checkLinear(from, heads); err != nil {
+			fault("%v", err)
+		}
+	}
 	for _, text := range h.faults {
 		fault("%s", text)
 	}
@@ -184,34 +194,31 @@ func (h *history) take(text []byte, fault func(string, ...any)) {
 		when = e.Time
 		h.checked++
 		h.compareRead(e.Index, e.Entry, fault)
-		sent := time.Duration(0)
+		took := span{replied: math.MaxInt64}
 		s, once := h.sessions[body.W], h.once[body.N]
 		switch {
-		case string(e.Entry) == lastText:
+		case string(e.Entry) == lastText: // after everything else, by verify
+			took.sent = h.now()
 		case body.W == "once" && once != nil && string(e.Entry) == onceText(body.N):
-			if sent = once.sent; once.found != 0 {
+			if took.sent = once.sent; once.found != 0 {
 				fault("%s is at index %d and at index %d", e.Entry, once.found, e.Index)
 			}
 			once.found = e.Index
 		case s != nil && body.N < len(s.outcomes) && string(e.Entry) == s.entry(body.N):
 			o := &s.outcomes[body.N]
-			if sent = o.sent; o.found != 0 {
+			took.sent = o.sent
+			if o.kind == acked {
+				took.replied = o.replied
+			}
+			if o.found != 0 {
 				fault("entry %d of %s is at index %d and at index %d", body.N, s.name, o.found, e.Index)
 			}
 			o.found = e.Index
 		default:
 			fault("nobody sent %s, which is at index %d", e.Entry, e.Index)
 		}
-		h.noteSent(sent)
+		h.spans = append(h.spans, took)
 	}
-}
-
-// noteSent notes when the entry at checked was sent, and so when the head can be there earliest.
-func (h *history) noteSent(sent time.Duration) {
-	if n := len(h.upper); n > 0 {
-		sent = max(sent, h.upper[n-1])
-	}
-	h.upper = append(h.upper, sent)
 }
 
 // compareRead compares an entry with what readers saw at its index.
@@ -250,41 +257,71 @@ func (h *history) compareOnce(fault func(string, ...any)) {
 	}
 }
 
-// compareHeads holds every head against the appends around it: it includes what was acknowledged
-// before it was asked for, and nothing that was sent after it was told. The heads that were told
-// before it count as acknowledged.
-func (h *history) compareHeads(slack time.Duration, fault func(string, ...any)) {
-	type told struct {
-		at    time.Duration
-		index uint64
+// told is an index that somebody was told, and when.
+type told struct {
+	at    time.Duration
+	index uint64
+}
+
+// known sorts what was told by time, each with the greatest index that was known by then. before
+// returns what was known before a time.
+func known(all []told) (before func(at time.Duration) told) {
+	slices.SortFunc(all, func(a, b told) int { return cmp.Compare(a.at, b.at) })
+	for i := 1; i < len(all); i++ {
+		all[i].index = max(all[i].index, all[i-1].index)
 	}
-	var all []told
-	for _, s := range h.sessions {
-		for _, o := range s.outcomes {
-			if o.kind == acked {
-				all = append(all, told{o.replied, o.index})
-			}
+	return func(at time.Duration) told {
+		if i := sort.Search(len(all), func(i int) bool { return all[i].at >= at }); i > 0 {
+			return all[i-1]
+		}
+		return told{}
+	}
+}
+
+// compareOrder holds every append against those before it: one that was sent after another had been
+// acknowledged comes after that. The caller holds mu.
+func (h *history) compareOrder(fault func(string, ...any)) {
+	var acks []told
+	for i, s := range h.spans {
+		if s.replied != math.MaxInt64 {
+			acks = append(acks, told{s.replied, uint64(i) + 1})
 		}
 	}
+	before := known(acks)
+	for i, s := range h.spans {
+		if was := before(s.sent); was.index > uint64(i)+1 {
+			fault("the entry at index %d was sent after %v, when index %d had been acknowledged", i+1, s.sent, was.index)
+		}
+	}
+}
+
+// compareHeads holds every head against the appends around it: it includes what was acknowledged
+// before it was asked for, and nothing that was sent after it was told. The heads that were told
+// before it count as acknowledged. The caller holds mu.
+func (h *history) compareHeads(slack time.Duration, fault func(string, ...any)) {
+	var all []told
+	upper := make([]time.Duration, len(h.spans)) // when the head can be at an index earliest
+	for i, s := range h.spans {
+		if upper[i] = s.sent; i > 0 {
+			upper[i] = max(s.sent, upper[i-1])
+		}
+		all = append(all, told{s.replied, uint64(i) + 1})
+	}
 	for _, seen := range h.heads {
-		if seen.head > uint64(len(h.upper)) {
-			fault("gateway %s told head %d, and the log ends at %d", seen.gateway, seen.head, len(h.upper))
+		if seen.head > uint64(len(upper)) {
+			fault("gateway %s told head %d, and the log ends at %d", seen.gateway, seen.head, len(upper))
 			return
 		}
 		all = append(all, told{seen.got, seen.head})
 	}
-	slices.SortFunc(all, func(a, b told) int { return int(a.at - b.at) })
-	for i := 1; i < len(all); i++ {
-		all[i].index = max(all[i].index, all[i-1].index)
-	}
+	before := known(all)
 	for _, seen := range h.heads {
-		i := sort.Search(len(all), func(i int) bool { return all[i].at >= seen.called-slack })
-		if i > 0 && seen.head < all[i-1].index {
-			fault("gateway %s told head %d from %v to %v, and %d was known since %v", seen.gateway, seen.head, seen.called, seen.got, all[i-1].index, all[i-1].at)
+		if was := before(seen.called - slack); seen.head < was.index {
+			fault("gateway %s told head %d from %v to %v, and %d was known since %v", seen.gateway, seen.head, seen.called, seen.got, was.index, was.at)
 		}
-		if seen.head > 0 && h.upper[seen.head-1] > seen.got {
+		if seen.head > 0 && upper[seen.head-1] > seen.got {
 			fault("gateway %s told head %d after %v, before its entries were sent", seen.gateway, seen.head, seen.got)
 		}
 	}
-	h.heads = h.heads[:0]
+	h.heads = nil
 }
