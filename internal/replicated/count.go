@@ -3,6 +3,7 @@ package replicated
 import (
 	"context"
 	"fmt"
+	"sort"
 	"sync"
 	"sync/atomic"
 )
@@ -173,6 +174,18 @@ func (c *counter) recently(index uint64) (r run, oldest uint64) {
 		}
 	}
 	return c.recent[lo], oldest
+}
+
+// since returns the index of the first entry that was stored at time or later, if it is one of the
+// latest; ok is false if it may be an earlier one, or is none.
+func (c *counter) since(time int64) (index uint64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := sort.Search(len(c.recent), func(i int) bool { return c.recent[i].time >= time })
+	if i == len(c.recent) || i == 0 && c.recent[0].first > 1 {
+		return 0, false
+	}
+	return c.recent[i].first, true
 }
 
 // Acked returns the head as followers may see it: done has run for every append of this gateway

@@ -168,6 +168,9 @@ func (l *Log) Since(ctx context.Context, time int64) (index uint64, err error) {
 	case end.time < time:
 		return end.index + 1, nil
 	}
+	if index, ok := l.counter.since(time); ok {
+		return index, nil
+	}
 	at, err := l.seekTime(ctx, time)
 	if err != nil {
 		return 0, err
