@@ -37,7 +37,7 @@ func run(args []string) int {
 	root := serveCommand()
 	root.Commands = []*cli.Command{
 		appendCommand(), readCommand(), tailCommand(), fsckCommand(), backupCommand(), restoreCommand(), statCommand(), catCommand(),
-		importCommand(), replicaCommand(), promoteCommand(), tokenCommand(), versionCommand(), completionCommand(), manCommand(),
+		importCommand(), replicaCommand(), promoteCommand(), clusterCommand(), tokenCommand(), versionCommand(), completionCommand(), manCommand(),
 	}
 	root.Version = build.This().String()
 	for _, c := range append(root.Commands, root) {

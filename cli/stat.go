@@ -199,18 +199,7 @@ func printCluster(t table, s daemon.ClusterStat, bytes int64) {
 	}
 	t.row("cluster", "%s, %s; %s, %s on each node", where, leader, counted(s.Messages, "message", "messages"), printable.Bytes(bytes))
 	for _, r := range s.Replicas {
-		state := "has everything"
-		switch {
-		case r.Offline:
-			state = "offline"
-		case r.Leader:
-			state = "leads"
-		case r.Seen == 0:
-			state = "not heard of since the leader was elected"
-		case !r.Current:
-			state = fmt.Sprintf("behind by %s, heard of %.1f s ago", counted(r.Lag, "message", "messages"), r.Seen)
-		}
-		t.row("", "%s: %s", r.Node, state)
+		t.row("", "%s: %s", r.Node, replicaState(r))
 	}
 	if s.Behind > 0 || s.Waiting > 0 {
 		t.row("", "%s to come, %s wait for a majority", counted(s.Behind, "message", "messages"), counted(s.Waiting, "append", "appends"))

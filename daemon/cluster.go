@@ -204,7 +204,7 @@ func (d *daemon) startNode(config *replicated.Config) error {
 	}
 	node := cluster.Config{
 		Members: members, Name: k.Node, Dir: d.config.clusterDir(), Insecure: d.config.Insecure,
-		Stream: k.Stream, Logger: d.logger,
+		Stream: k.Stream, Check: replicated.CheckMessage, Logger: d.logger,
 	}
 	if k.SecretFile != "" {
 		secret, err := os.ReadFile(k.SecretFile)
@@ -300,6 +300,15 @@ func (s *shared) close(ctx context.Context) (err error) {
 	}
 	return err
 }
+
+// clusterLog is the log of a node, which can have the replicas of all nodes verified.
+type clusterLog struct {
+	*replicated.Log
+	node *cluster.Node
+}
+
+// VerifyReplicas has each node read its replica.
+func (l *clusterLog) VerifyReplicas(ctx context.Context) (any, error) { return l.node.Verify(ctx), nil }
 
 // stats are those of a log in a directory as far as they make sense here.
 func (s *shared) stats() engine.Stats {

@@ -39,6 +39,9 @@ type SyncReplicas struct {
 func (d *daemon) serve() server.Log {
 	switch {
 	case d.shared != nil:
+		if d.shared.node != nil {
+			return &clusterLog{d.shared.log, d.shared.node}
+		}
 		return d.shared.log
 	case d.config.Source != nil:
 		return newReplicaLog(d.log, d.config.Source.Addr)

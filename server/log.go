@@ -71,6 +71,13 @@ type distantLog interface {
 	Known() uint64
 }
 
+// verifiedLog is a Log of which several machines have a replica each. A Log need not be one.
+type verifiedLog interface {
+	// VerifyReplicas has each machine read its replica, which may take long, and returns what they
+	// found, for JSON.
+	VerifyReplicas(ctx context.Context) (any, error)
+}
+
 // limitedLog is a Log that refuses an append of more than so many bytes. A Log need not be one.
 type limitedLog interface {
 	// MaxAppend returns how many bytes the entries of one append may take, with the newline after

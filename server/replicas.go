@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -73,11 +74,11 @@ func (s *Server) local() (head uint64, moved <-chan struct{}) {
 	return s.log.Acked()
 }
 
-// localFor is the head as replicas may see it. Where an index is beyond that, a distantLog is asked
-// for its head first: a replica that comes from another machine's server may be ahead of this one.
-// The error is one of Head.
+// localFor is the head as replicas may see it. Where an index is beyond that, the log is asked for its
+// head: a replica that comes from another machine's server may be ahead of this one, and an append is
+// acknowledged before replicas may see it. The error is one of Head.
 func (s *Server) localFor(ctx context.Context, index uint64) (head uint64, err error) {
-	if head, _ = s.local(); index <= head || s.known == nil {
+	if head, _ = s.local(); index <= head {
 		return head, nil
 	}
 	asked, err := s.Head(ctx)
@@ -296,6 +297,10 @@ func (r *reader) digest(m *message.Copy) error {
 		}
 	}
 	d, err := log.Digest(ctx, m.From, m.Through)
+	var replicas []byte
+	if err == nil && m.Replicas {
+		replicas, err = s.verifyReplicas(ctx)
+	}
 	switch {
 	case c.ctx.Err() != nil:
 		return err
@@ -308,5 +313,21 @@ func (r *reader) digest(m *message.Copy) error {
 	line = appendHash(append(line, `,"times":`...), d.Times[:])
 	line = strconv.AppendUint(append(line, `,"from":`...), m.From, 10)
 	line = strconv.AppendUint(append(line, `,"through":`...), m.Through, 10)
+	if replicas != nil {
+		line = append(append(line, `,"replicas":`...), replicas...)
+	}
 	return c.aside(append(line, "}\n"...))
+}
+
+// verifyReplicas has each machine of the log read its replica, and returns what they found as JSON.
+func (s *Server) verifyReplicas(ctx context.Context) ([]byte, error) {
+	log, ok := s.log.(verifiedLog)
+	if !ok {
+		return nil, errors.New("this server is no node of a cluster, so it has no replicas to verify")
+	}
+	found, err := log.VerifyReplicas(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(found)
 }

@@ -26,7 +26,7 @@ func (n *Node) admitted(ctx context.Context, v verdict, had count) string {
 		target = max(target, r.Messages)
 	}
 	for _, was := range before {
-		r, err := n.verify(ctx, was)
+		r, err := n.verify(ctx, was, 0)
 		switch {
 		case err != nil:
 			return fmt.Sprintf("node %s could not verify its replica: %v", was.Node, err)

@@ -68,6 +68,9 @@ type scanner struct {
 	buf   []byte
 
 	midway bool // the next record is the first that is read, and may be any
+
+	// each, if not nil, is passed the message of each record. Its error is damage.
+	each func(seq uint64, message []byte) error
 }
 
 // atEnd places s before the newest block, to read what will be written from then on.
@@ -192,6 +195,10 @@ func (s *scanner) readBlock() error {
 			what = fmt.Sprintf("message %d was deleted", seq&^tombstoneBit)
 		case seq != s.last+1 && !s.midway:
 			what = fmt.Sprintf("the next message is %d", seq)
+		case s.each != nil:
+			if err := s.each(seq, content(buf[:n])); err != nil {
+				what = err.Error()
+			}
 		}
 		if what != "" {
 			return s.damage(what)
@@ -246,6 +253,16 @@ func record(buf []byte, sum *highwayhash.Digest64) (seq uint64, n int, what stri
 		return 0, 0, fmt.Sprintf("the record's checksum is %x, want %x", got, want)
 	}
 	return binary.LittleEndian.Uint64(buf[4:]), int(length), ""
+}
+
+// content is the message of a whole record.
+func content(record []byte) []byte {
+	at := recordHeader + int(binary.LittleEndian.Uint16(record[20:]))
+	if binary.LittleEndian.Uint32(record)&headersBit != 0 {
+		at += 4 + int(binary.LittleEndian.Uint32(record[at:]))
+	}
+	end := len(record) - recordSum
+	return record[min(at, end):end]
 }
 
 // A summary is what NATS writes about a store when it stops, in index.db.

@@ -53,6 +53,8 @@ type Config struct {
 	// Stream is the stream that holds the log, "" for DefaultStream: its messages begin at 1 and none
 	// is ever deleted, and the node takes part only with a replica of which that is true.
 	Stream string
+	// Check, if not nil, returns an error if a message of the stream is damaged. Verify asks it.
+	Check func(seq uint64, message []byte) error
 	// MaxPayload is the largest message, 0 for the constant of that name.
 	MaxPayload int
 	Logger     zerolog.Logger

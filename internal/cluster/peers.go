@@ -5,14 +5,18 @@ package cluster
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/zeebo/blake3"
 )
 
 // Nodes tell each other about their replicas on subjects of the system account.
@@ -21,6 +25,8 @@ const subjectPrefix = "tcp-log-server.node."
 // A question is what a node asks another.
 type question struct {
 	Verify bool `json:"verify,omitempty"` // read the whole replica first
+	// Through is up to which message it is to have a sum then, 0 for none.
+	Through uint64 `json:"through,omitempty"`
 }
 
 // A report is what a node says of its own replica.
@@ -38,12 +44,13 @@ type report struct {
 	Fetching bool   `json:"fetching,omitempty"` // it may not have all of them again
 	Problem  string `json:"problem,omitempty"`  // of its replica
 	Verified uint64 `json:"verified,omitempty"` // messages that it has read, if it was asked to
+	Sum      string `json:"sum,omitempty"`      // as in Verification
 }
 
 // report is this node's.
 func (n *Node) report() report {
 	n.mu.Lock()
-	r, had := report{Node: n.config.Name, Run: n.run, Taking: n.taking, Problem: n.problem}, n.had
+	r, had := report{Node: n.config.Name, Run: n.run, Taking: n.taking, Problem: n.shown(n.problem)}, n.had
 	if n.keeper != nil {
 		had = n.keeper.noted()
 	}
@@ -70,6 +77,11 @@ func (n *Node) report() report {
 		}
 	}
 	return r
+}
+
+// shown is a text without the node's directory, which others need not know.
+func (n *Node) shown(text string) string {
+	return strings.ReplaceAll(text, n.config.Dir+string(filepath.Separator), "")
 }
 
 // stream is the log's stream as this node has it, nil if it has none.
@@ -102,34 +114,52 @@ func (n *Node) answer() error {
 			respond(n.report())
 			return
 		}
-		n.spawn(func() { respond(n.verifyOwn()) }) // which may take long
+		n.spawn(func() { respond(n.verifyOwn(q.Through)) }) // which may take long
 	})
 	return errors.Join(err, n.system.Flush())
 }
 
-// verifyOwn reads this node's whole replica, as it is now. One of these runs at a time.
-func (n *Node) verifyOwn() report {
+// verifyOwn reads this node's whole replica, as it is now, or through a message that it should have
+// soon. One of these runs at a time.
+func (n *Node) verifyOwn(through uint64) report {
 	n.verifying.Lock()
 	defer n.verifying.Unlock()
 	r := n.report()
+	for began := time.Now(); r.Taking && r.Problem == "" && r.Messages < through && time.Since(began) < catchUp && n.ctx.Err() == nil; r = n.report() {
+		time.Sleep(20 * time.Millisecond)
+	}
 	if !r.Taking || r.Problem != "" {
 		return r
 	}
+	sum := blake3.New()
 	s := n.replica.scanner()
+	s.each = func(seq uint64, message []byte) error {
+		if seq <= through {
+			own := blake3.Sum256(message)
+			_, _ = sum.Write(own[:])
+		}
+		if n.config.Check == nil {
+			return nil
+		}
+		return n.config.Check(seq, message)
+	}
 	err := s.follow(n.ctx)
 	switch after := n.report(); {
 	case err != nil:
-		r.Problem = err.Error()
+		r.Problem = n.shown(err.Error())
 		n.damage(err)
 	case s.last < max(r.Messages, r.Had):
 		r.Verified = s.last
 		r.Problem = fmt.Sprintf("it has %d messages, want %d", s.last, max(r.Messages, r.Had))
 	default:
 		r = after
-		r.Verified = s.last
+		r.Verified, r.Sum = s.last, hex.EncodeToString(sum.Sum(nil))
 	}
 	return r
 }
+
+// catchUp is how long a node that verifies its replica waits for messages that others have.
+const catchUp = 10 * time.Second
 
 // ask asks another node.
 func (n *Node) ask(ctx context.Context, name string, q question) (r report, err error) {
@@ -167,7 +197,7 @@ func (n *Node) reports(ctx context.Context) []report {
 }
 
 // verify has a node read its whole replica, and waits as long as the node lives.
-func (n *Node) verify(ctx context.Context, was report) (r report, err error) {
+func (n *Node) verify(ctx context.Context, was report, through uint64) (r report, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
@@ -186,7 +216,7 @@ func (n *Node) verify(ctx context.Context, was report) (r report, err error) {
 			done()
 		}
 	})
-	r, err = n.ask(ctx, was.Node, question{Verify: true})
+	r, err = n.ask(ctx, was.Node, question{Verify: true, Through: through})
 	if err != nil {
 		err = cmp.Or(context.Cause(ctx), err)
 	}
@@ -194,11 +224,16 @@ func (n *Node) verify(ctx context.Context, was report) (r report, err error) {
 	return r, err
 }
 
-// Verify has all nodes read their replicas, and waits for them.
+// Verify has all nodes read their replicas, waits for them, and compares what they have.
 func (n *Node) Verify(ctx context.Context) []Verification {
 	var wg sync.WaitGroup
 	list := make([]Verification, len(n.config.Members))
-	for i, was := range n.reports(ctx) {
+	reports := n.reports(ctx)
+	var through uint64
+	for _, r := range reports {
+		through = max(through, r.Messages)
+	}
+	for i, was := range reports {
 		name := n.config.Members[i].Name
 		list[i] = Verification{Node: name, Problem: "it does not answer"}
 		if was.Node == "" {
@@ -207,19 +242,36 @@ func (n *Node) Verify(ctx context.Context) []Verification {
 		wg.Go(func() {
 			r, err := was, error(nil)
 			if name == n.config.Name {
-				r = n.verifyOwn()
+				r = n.verifyOwn(through)
 			} else {
-				r, err = n.verify(ctx, was)
+				r, err = n.verify(ctx, was, through)
 			}
-			list[i] = Verification{Node: name, Messages: r.Verified, Problem: r.Problem}
+			list[i] = Verification{Node: name, Messages: r.Verified, Sum: r.Sum, Problem: r.Problem}
 			switch {
 			case err != nil:
 				list[i].Problem = err.Error()
 			case !r.Taking:
 				list[i].Problem = "it does not take part in the cluster"
+			case r.Problem == "" && r.Verified < through:
+				list[i].Problem = fmt.Sprintf("it has %d messages, and another node has %d", r.Verified, through)
 			}
 		})
 	}
 	wg.Wait()
+	compareSums(list)
 	return list
+}
+
+// compareSums notes where replicas that are whole have other messages than those before them.
+func compareSums(list []Verification) {
+	first := -1
+	for i := range list {
+		switch v := &list[i]; {
+		case v.Problem != "" || v.Sum == "":
+		case first < 0:
+			first = i
+		case v.Sum != list[first].Sum:
+			v.Problem = fmt.Sprintf("its messages are whole, and not those of node %s", list[first].Node)
+		}
+	}
 }

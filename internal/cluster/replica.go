@@ -35,6 +35,8 @@ const (
 	asideDir = "replaced"
 	// admitFile makes the next start take part whatever the others say; see TakePart.
 	admitFile = "TAKE-PART"
+	// againFile makes the next start fetch the replica again; see FetchAgain.
+	againFile = "FETCH-AGAIN"
 )
 
 // A count says what a replica had when it was written.
@@ -87,7 +89,8 @@ func (r *replica) check(ctx context.Context) (v verdict, after count, err error)
 		return damaged, count{}, err
 	}
 	there, err := exists(r.root())
-	switch {
+	again, err2 := exists(filepath.Join(r.dir, againFile))
+	switch err := errors.Join(err, err2); {
 	case err != nil:
 		return whole, had, err
 	case !there && had.Messages == 0:
@@ -98,6 +101,8 @@ func (r *replica) check(ctx context.Context) (v verdict, after count, err error)
 		return damaged, had, errors.New(had.Problem)
 	case !there:
 		return damaged, had, fmt.Errorf("the replica had %d messages, and %s is gone", had.Messages, r.root())
+	case again:
+		return damaged, had, errors.New("it is to be fetched again, as `tcp-log-server cluster repair` was told")
 	case !found:
 		return damaged, had, fmt.Errorf("there is a replica in %s, and no file %s that says what it had", r.root(), r.countPath())
 	}
@@ -286,7 +291,14 @@ func (r *replica) putAside(had count) error {
 			}
 		}
 	}
-	return writeJSON(r.countPath(), count{Messages: had.Messages, State: fetching})
+	if err := writeJSON(r.countPath(), count{Messages: had.Messages, State: fetching}); err != nil {
+		return err
+	}
+	again := filepath.Join(r.dir, againFile)
+	if there, err := exists(again); !there || err != nil {
+		return err
+	}
+	return segment.Remove(again)
 }
 
 // sync makes everything durable that s has read, from the block from on.
@@ -312,6 +324,28 @@ func (s *scanner) sync(from int) error {
 	}
 	return segment.SyncDir(s.dir)
 }
+
+// FetchAgain makes the next start of the node in dir, which must be stopped, put its replica aside and
+// fetch another, once the other nodes have verified theirs. It returns the node's name.
+func FetchAgain(dir string) (node string, err error) {
+	var own identity
+	switch found, err := readJSON(filepath.Join(dir, identityFile), &own); {
+	case err != nil:
+		return "", err
+	case !found:
+		return "", fmt.Errorf("%s is not a node's directory: it has no file %s", dir, identityFile)
+	case len(own.Members) == 1:
+		return own.Node, errors.New("the cluster has one node, and there is no other to fetch the log from: restore it from a copy")
+	}
+	lock, err := segment.LockStore(dir)
+	if err != nil {
+		return own.Node, fmt.Errorf("%w: stop the node first", err)
+	}
+	err = segment.ReplaceFile(filepath.Join(dir, againFile), []byte(fetchAgainText+"\n"))
+	return own.Node, errors.Join(err, lock.Close())
+}
+
+const fetchAgainText = `The next start of this node puts its replica aside and fetches another from the other nodes.`
 
 // TakePart makes the next start of the node in dir take part in the cluster although the other nodes do
 // not vouch for the log. If they do not have what was acknowledged, it is lost.

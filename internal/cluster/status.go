@@ -26,5 +26,7 @@ type MemberStatus struct {
 type Verification struct {
 	Node     string `json:"node"`
 	Messages uint64 `json:"messages"`
-	Problem  string `json:"problem,omitempty"` // "" if the replica is whole
+	// Sum is the BLAKE3-256 of the BLAKE3-256 of those messages that all nodes were asked for.
+	Sum     string `json:"sum,omitempty"`
+	Problem string `json:"problem,omitempty"` // "" if the replica is whole
 }

@@ -170,4 +170,10 @@ func decode(b []byte, seq uint64) (m message, err error) {
 	return m, nil
 }
 
+// CheckMessage returns an error unless the message seq is whole as it is stored.
+func CheckMessage(seq uint64, stored []byte) error {
+	_, err := decode(stored, seq)
+	return err
+}
+
 var newline = []byte{'\n'}

@@ -25,7 +25,7 @@ func TestWrongUsage(t *testing.T) {
 	for _, tt := range []struct {
 		setting, args, says string
 	}{
-		{"", "help foo", "there is no command \"foo\", want one of append, read, tail, fsck, backup, restore, stat, cat, import, replica, promote, token, version, completion, man; see `tcp-log-server --help`"},
+		{"", "help foo", "there is no command \"foo\", want one of append, read, tail, fsck, backup, restore, stat, cat, import, replica, promote, cluster, token, version, completion, man; see `tcp-log-server --help`"},
 		{"", "read --from 0", `invalid value "0" for flag --from: from is 0, want 1 or more; see`},
 		{"", "read -from x", `invalid value "x" for flag --from, want a whole number, 1 or more; see`},
 		{"", "cat --count=-1", `invalid value "-1" for flag --count, want a whole number, 1 or more; see`},

@@ -13,10 +13,12 @@ const MaxName = 255
 type Copy struct {
 	From    uint64 // the first index, of "replicate" and "digest"
 	Through uint64 // the last index, of "digest"
-	Store   string // the id of the replica's log, "" if it has none yet
-	Epoch   uint64 // the last that the replica knows, 1 or more
-	Name    string // of the replica, "" if it has none
-	Durable uint64 // the last index that the replica has on disk, of "durable"
+	// Replicas asks in "digest" for what each machine of the log has, too.
+	Replicas bool
+	Store    string // the id of the replica's log, "" if it has none yet
+	Epoch    uint64 // the last that the replica knows, 1 or more
+	Name     string // of the replica, "" if it has none
+	Durable  uint64 // the last index that the replica has on disk, of "durable"
 }
 
 // The members that make a message of a copy if nothing else makes it a message: others have
@@ -132,6 +134,9 @@ func (c *Copy) set(name, key string, value []byte) (want string) {
 	case key == "through" && !replicate:
 		c.Through, ok = positive(value)
 		want = wantIndex
+	case key == "replicas" && !replicate:
+		c.Replicas, ok = boolean(value)
+		want = "true or false"
 	case key == "epoch" && replicate:
 		c.Epoch, ok = positive(value)
 		want = wantIndex

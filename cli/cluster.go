@@ -1,0 +1,337 @@
+package cli
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"tcp-log-server/client"
+	"tcp-log-server/daemon"
+	"tcp-log-server/internal/cluster"
+)
+
+// clusterCommand is `tcp-log-server cluster`.
+func clusterCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "cluster",
+		Usage: "show, verify or repair a log that is on several machines",
+		Description: "`cluster status [ADDR…]` asks the servers of a cluster, all that are named, and prints\n" +
+			"which nodes there are, who leads, and how far each is behind.\n\n" +
+			"`cluster verify [ADDR]` has every node read its own replica from its disk: that message 1 is\n" +
+			"the first and none is missing, that each has its checksums, and that all nodes have the\n" +
+			"same. Then it prints the digest of the log, as `fsck` does of a copy in a directory.\n\n" +
+			"`cluster repair DIR` has the stopped node whose DATA is DIR put its replica aside at its next\n" +
+			"start and fetch another. The node does that only once all other nodes have verified\n" +
+			"theirs, and until then says what it waits for.\n\n" +
+			addressHelp + "\n\n" +
+			"Examples:\n" +
+			"   tcp-log-server cluster status a.example.com b.example.com c.example.com\n" +
+			"   tcp-log-server cluster verify a.example.com\n" +
+			"   tcp-log-server cluster repair /var/lib/tcp-log-server\n\n" +
+			"Exit codes: 0 done, and all is well; 1 failed, or with status a node is missing or there is no\n" +
+			"majority; 2 verify has found something; 16 wrong usage.",
+		ArgsUsage: "status|verify|repair [ADDR|DIR]",
+		Flags: append(connectFlags(),
+			&cli.BoolFlag{Name: "json", Usage: "with status and verify: print JSON, an object a line"},
+		),
+		Action: action(runCluster),
+	}
+}
+
+// runCluster does what the first argument says.
+func runCluster(ctx context.Context, cmd *cli.Command) error {
+	switch verb := cmd.Args().First(); {
+	case verb == "status":
+		return clusterStatus(ctx, cmd)
+	case verb == "verify" && cmd.NArg() <= 2:
+		return clusterVerify(ctx, cmd)
+	case verb == "repair" && cmd.NArg() == 2 && cmd.Args().Get(1) != "":
+		return clusterRepair(cmd)
+	case verb == "repair":
+		return usageError(cmd, "want one argument after repair: the directory of the node, its DATA")
+	case verb == "verify":
+		return usageError(cmd, "want one address after verify: any node can have all of them verified")
+	default:
+		return usageError(cmd, fmt.Sprintf("want status, verify or repair, got %q", verb))
+	}
+}
+
+// gateway is what a server of a cluster says.
+type gateway struct {
+	Addr  string       `json:"addr"`
+	Error string       `json:"error,omitempty"`
+	Stat  *daemon.Stat `json:"stat,omitempty"`
+}
+
+// askGateways asks all servers at the same time.
+func askGateways(ctx context.Context, cmd *cli.Command, args []string) ([]gateway, error) {
+	if len(args) == 0 {
+		args = []string{""}
+	}
+	all := make([]gateway, len(args))
+	for i, arg := range args {
+		addr, err := serverAddress(arg)
+		if err != nil {
+			return nil, usageError(cmd, err.Error())
+		}
+		all[i].Addr = addr
+	}
+	ctx, cancel := context.WithTimeout(ctx, statTime)
+	defer cancel()
+	var asking sync.WaitGroup
+	for i := range all {
+		asking.Go(func() {
+			g := &all[i]
+			stat, err := askStat(ctx, cmd, g.Addr)
+			switch {
+			case err != nil:
+				g.Error = plainly(err)
+			case stat.Cluster == nil:
+				g.Error = "its log is in a directory, not in a cluster"
+			default:
+				g.Stat = stat
+			}
+		})
+	}
+	asking.Wait()
+	return all, nil
+}
+
+// askStat asks a server for its status.
+func askStat(ctx context.Context, cmd *cli.Command, addr string) (*daemon.Stat, error) {
+	c, err := dialServer(ctx, cmd, addr, client.Options{})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	text, err := c.Stat(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := new(daemon.Stat)
+	return s, json.Unmarshal(text, s)
+}
+
+// clusterStatus prints what the servers say of their cluster.
+func clusterStatus(ctx context.Context, cmd *cli.Command) error {
+	all, err := askGateways(ctx, cmd, cmd.Args().Tail())
+	if err != nil {
+		return err
+	}
+	if cmd.Bool("json") {
+		for _, g := range all {
+			line, err := json.Marshal(g)
+			if err != nil {
+				return err
+			}
+			if err := printLine(os.Stdout, "%s", line); err != nil {
+				return err
+			}
+		}
+	} else if err := printGateways(all); err != nil {
+		return err
+	}
+	if problems := clusterProblems(all); len(problems) > 0 {
+		return cli.Exit("cluster: "+strings.Join(problems, "; "), ExitFailure)
+	}
+	return nil
+}
+
+// printGateways prints a row for each node, and for each server that is none.
+func printGateways(all []gateway) error {
+	t := newTable(os.Stdout)
+	fmt.Fprintln(t, "node\treplica\tserver\thead\twaiting\tlongest stall")
+	shown := make(map[string]bool)
+	for _, r := range bestView(all) {
+		server := "\t\t\t"
+		for _, g := range all {
+			if g.Stat != nil && g.Stat.Cluster.Node == r.Node {
+				server = gatewayCells(g)
+				shown[g.Addr] = true
+			}
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", r.Node, replicaState(r), server)
+	}
+	for _, g := range all {
+		switch {
+		case g.Stat == nil:
+			fmt.Fprintf(t, "?\t\t%s: %s\t\t\t\n", g.Addr, g.Error)
+		case !shown[g.Addr]:
+			fmt.Fprintf(t, "%s\t-\t%s\n", cmp.Or(g.Stat.Cluster.Node, "-"), gatewayCells(g))
+		}
+	}
+	return t.Flush()
+}
+
+func gatewayCells(g gateway) string {
+	k := g.Stat.Cluster
+	stall := time.Duration(k.LongestStall * float64(time.Second)).Round(time.Millisecond)
+	return fmt.Sprintf("%s\t%s\t%d\t%v", g.Addr, grouped(g.Stat.Head), k.Waiting, stall)
+}
+
+// bestView is the replicas as a server sees them that knows of a leader, by node.
+func bestView(all []gateway) (replicas []daemon.NodeReplica) {
+	for _, g := range all {
+		if g.Stat != nil && (replicas == nil || g.Stat.Cluster.Leader != "" && g.Stat.Failed == "") {
+			replicas = slices.Clone(g.Stat.Cluster.Replicas)
+		}
+	}
+	slices.SortFunc(replicas, func(a, b daemon.NodeReplica) int { return cmp.Compare(a.Node, b.Node) })
+	return replicas
+}
+
+// replicaState says in words how a replica is.
+func replicaState(r daemon.NodeReplica) string {
+	switch {
+	case r.Offline:
+		return "offline"
+	case r.Leader:
+		return "leads"
+	case r.Seen == 0:
+		return "not heard of since the leader was elected"
+	case !r.Current:
+		return fmt.Sprintf("behind by %s, heard of %.1f s ago", counted(r.Lag, "message", "messages"), r.Seen)
+	}
+	return "has everything"
+}
+
+// clusterProblems are what is wrong, as the servers say.
+func clusterProblems(all []gateway) (problems []string) {
+	note := func(format string, values ...any) {
+		if text := fmt.Sprintf(format, values...); !slices.Contains(problems, text) {
+			problems = append(problems, text)
+		}
+	}
+	for _, g := range all {
+		switch {
+		case g.Error != "":
+			note("%s: %s", g.Addr, g.Error)
+		case g.Stat.Failed != "":
+			note("%s refuses appends: %s", g.Addr, g.Stat.Failed)
+		case g.Stat.Cluster.Leader == "":
+			note("%s knows of no leader", g.Addr)
+		}
+	}
+	for _, r := range bestView(all) {
+		if state := replicaState(r); !r.Leader && (!r.Current || r.Offline) {
+			note("node %s: %s", r.Node, state)
+		}
+	}
+	return problems
+}
+
+// verified is the answer of a server whose cluster was verified.
+type verified struct {
+	Error    string                 `json:"error,omitempty"`
+	Digest   string                 `json:"digest"`
+	Through  uint64                 `json:"through"`
+	Replicas []cluster.Verification `json:"replicas"`
+}
+
+// clusterVerify has all nodes verify their replicas.
+func clusterVerify(ctx context.Context, cmd *cli.Command) error {
+	all, err := askGateways(ctx, cmd, cmd.Args().Tail())
+	if err != nil {
+		return err
+	}
+	g := all[0]
+	if g.Error != "" {
+		return cli.Exit(fmt.Sprintf("cluster: %s: %s", g.Addr, g.Error), ExitFailure)
+	}
+	if g.Stat.Head == 0 {
+		return printLine(os.Stdout, "the log is empty")
+	}
+	found, err := verifyCluster(ctx, cmd, g)
+	if err != nil {
+		return cli.Exit(fmt.Sprintf("cluster: %s: %s%s", g.Addr, plainly(err), advice(cmd, err)), ExitFailure)
+	}
+	if cmd.Bool("json") {
+		line, err := json.Marshal(found)
+		if err != nil {
+			return err
+		}
+		if err := printLine(os.Stdout, "%s", line); err != nil {
+			return err
+		}
+	} else if err := printVerified(found); err != nil {
+		return err
+	}
+	bad := 0
+	for _, v := range found.Replicas {
+		if v.Problem != "" {
+			bad++
+		}
+	}
+	if bad > 0 {
+		return cli.Exit(fmt.Sprintf("cluster: %s of %d cannot be vouched for: restart the node, or run `tcp-log-server cluster repair` on its stopped machine, and it fetches its replica again", counted(bad, "replica", "replicas"), len(found.Replicas)), ExitDamaged)
+	}
+	return nil
+}
+
+// verifyCluster asks a server to have its cluster verified, which takes as long as the nodes read.
+func verifyCluster(ctx context.Context, cmd *cli.Command, g gateway) (found verified, err error) {
+	options := client.Options{}
+	if options.TLS, err = tlsConfig(cmd, ""); err != nil {
+		return found, err
+	}
+	if options.Token, err = token(cmd, ""); err != nil {
+		return found, err
+	}
+	conn, err := client.Connect(ctx, g.Addr, options)
+	if err != nil {
+		return found, fmt.Errorf("cannot connect: %w", err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if _, err := fmt.Fprintf(conn, `{"digest":{"from":1,"through":%d,"replicas":true}}`+"\n", g.Stat.Head); err != nil {
+		return found, err
+	}
+	line, err := bufio.NewReader(conn).ReadBytes('\n')
+	if err != nil {
+		return found, err
+	}
+	if err := json.Unmarshal(line, &found); err != nil {
+		return found, fmt.Errorf("%w: %w", client.ErrProtocol, err)
+	}
+	switch {
+	case found.Error != "":
+		return found, errors.New(found.Error)
+	case found.Replicas == nil:
+		return found, fmt.Errorf("%w: no answer about replicas", client.ErrProtocol)
+	}
+	return found, nil
+}
+
+func printVerified(found verified) error {
+	t := newTable(os.Stdout)
+	for _, v := range found.Replicas {
+		state := "whole"
+		if v.Problem != "" {
+			state = v.Problem
+		}
+		t.row(v.Node, "%s: %s", counted(v.Messages, "message", "messages"), state)
+	}
+	t.row("digest", "%s (entries 1 to %d)", found.Digest, found.Through)
+	return t.Flush()
+}
+
+// clusterRepair has a stopped node fetch its replica again.
+func clusterRepair(cmd *cli.Command) error {
+	dir := cmd.Args().Get(1)
+	node, err := cluster.FetchAgain(filepath.Join(dir, "cluster"))
+	if err != nil {
+		return cli.Exit(fmt.Sprintf("cluster: %v", err), ExitFailure)
+	}
+	return printLine(os.Stdout, "node %s: its next start fetches the replica again, once all other nodes have verified theirs\nNext: start the node.", node)
+}
