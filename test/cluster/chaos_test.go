@@ -3,6 +3,7 @@ package cluster
 import (
 	"math/rand/v2"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -153,7 +154,10 @@ func (r *round) goOn(nodes ...*node) {
 	began := r.h.now()
 	for _, n := range nodes {
 		if !poll(goOnTime, func() bool { return r.h.since(n.name, began) }) {
-			said, connections := n.said(), r.c.net.String()
+			said, connections := n.said(), ""
+			if r.c.net != nil {
+				connections = r.c.net.String()
+			}
 			for _, n := range r.c.nodes {
 				n.signal(syscall.SIGCONT)
 				n.signal(syscall.SIGQUIT) // for the stacks in its log
@@ -172,8 +176,10 @@ func (r *round) moment(most time.Duration) { time.Sleep(most/4 + rand.N(most*3/4
 // heal undoes what has been done.
 func (r *round) heal() {
 	r.t.Helper()
-	r.c.net.all(traffic{})
-	for _, n := range r.c.nodes {
+	if r.c.net != nil {
+		r.c.net.all(traffic{})
+	}
+	for _, n := range slices.Concat(r.c.servers, r.c.nodes) {
 		n.signal(syscall.SIGCONT)
 	}
 	r.c.start()
@@ -221,7 +227,7 @@ func endure(t *testing.T, c *cluster, head string, do func(r *round)) {
 		err := h.verify(c, slack)
 		k.finish()
 		stored, not, doubt := h.counts()
-		t.Logf("round %d: %d entries acknowledged, %d refused, %d in doubt; the longest time without an acknowledgement was %v; errors %v",
+		t.Logf("round %d: %d entries acknowledged so far, %d refused, %d in doubt; the longest time without an acknowledgement was %v; errors %v",
 			number, stored, not, doubt, longest.Round(time.Millisecond), h.errors)
 		if err != nil {
 			t.Fatal(err)

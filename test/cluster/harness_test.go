@@ -44,12 +44,15 @@ const root = "../.."
 var serverBinary = sync.OnceValues(func() (string, error) { return build("tcp-log-server") })
 
 // build builds the server with the go flags args.
-func build(name string, args ...string) (string, error) {
+func build(name string, args ...string) (string, error) { return buildPackage(name, ".", args...) }
+
+// buildPackage builds a program of the server's module, or of one that it requires.
+func buildPackage(name, pkg string, args ...string) (string, error) {
 	path := filepath.Join(scratch, name)
-	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, args...), ".")...)
+	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, args...), pkg)...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
+		return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, out)
 	}
 	return path, nil
 }

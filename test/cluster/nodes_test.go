@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,12 +28,13 @@ type options struct {
 	Data   map[string]string // directories of nodes, by default new ones
 }
 
-// cluster is three nodes on this machine.
+// cluster is three nodes on this machine, or three gateways to a NATS cluster.
 type cluster struct {
-	t     testing.TB
-	dir   string
-	net   *network
-	nodes []*node
+	t       testing.TB
+	dir     string
+	net     *network // nil with a NATS cluster
+	nodes   []*node
+	servers []*node // of the NATS cluster
 }
 
 // node is a member of a cluster, running or not.
@@ -40,8 +42,10 @@ type node struct {
 	t     testing.TB
 	name  string
 	space *space
+	addr  string // for clients
 	data  string
 	bin   string
+	args  []string
 	env   []string
 	log   string // the file of what it has logged
 
@@ -73,19 +77,7 @@ func layOut(t testing.TB, o options) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "cluster-data")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("what the test left is in %s", dir)
-			return
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := newDir(t)
 	c := &cluster{t: t, dir: dir}
 	secret := filepath.Join(dir, "secret")
 	if err := os.WriteFile(secret, []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
@@ -100,7 +92,7 @@ func layOut(t testing.TB, o options) *cluster {
 	for _, name := range names {
 		data := cmp.Or(o.Data[name], filepath.Join(dir, name))
 		n := &node{
-			t: t, name: name, space: c.net.spaces[name], data: data, bin: cmp.Or(o.Binary[name], binary), log: filepath.Join(dir, name+".log"),
+			t: t, name: name, space: c.net.spaces[name], addr: "127.0.0.1:8089", data: data, bin: cmp.Or(o.Binary[name], binary), log: filepath.Join(dir, name+".log"),
 			env: append([]string{
 				"HOST=127.0.0.1", "PORT=8089", "DATA=" + data, "CLUSTER_NODES=" + strings.Join(members, ","),
 				"CLUSTER_NODE=" + name, "CLUSTER_SECRET_FILE=" + secret,
@@ -112,10 +104,29 @@ func layOut(t testing.TB, o options) *cluster {
 	return c
 }
 
+// newDir returns a directory, which is kept if the test fails.
+func newDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "cluster-data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("what the test left is in %s", dir)
+			return
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
 // start starts those of the nodes that are down, and waits until all listen.
 func (c *cluster) start() {
 	c.t.Helper()
-	for _, n := range c.nodes {
+	for _, n := range slices.Concat(c.servers, c.nodes) {
 		n.launch()
 	}
 	for _, n := range c.nodes {
@@ -125,7 +136,7 @@ func (c *cluster) start() {
 
 // node returns the node of that name.
 func (c *cluster) node(name string) *node {
-	for _, n := range c.nodes {
+	for _, n := range slices.Concat(c.servers, c.nodes) {
 		if n.name == name {
 			return n
 		}
@@ -168,7 +179,7 @@ func (n *node) launch() {
 	if n.proc != nil {
 		return
 	}
-	p := &process{cmd: exec.Command(n.bin), listening: make(chan struct{}), exit: make(chan struct{})}
+	p := &process{cmd: exec.Command(n.bin, n.args...), listening: make(chan struct{}), exit: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), n.env...)
 	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -235,7 +246,7 @@ func (n *node) running() *process {
 }
 
 // dial connects to the node as a client.
-func (n *node) dial() (net.Conn, error) { return n.space.dial("127.0.0.1:8089") }
+func (n *node) dial() (net.Conn, error) { return n.space.dial(n.addr) }
 
 // said is the end of what the node has logged.
 func (n *node) said() string {
