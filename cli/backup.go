@@ -58,6 +58,9 @@ func backUp(ctx context.Context, cmd *cli.Command) error {
 	if config.Data == "" {
 		return usageError(cmd, errNoName.Error())
 	}
+	if err := refuseNode(cmd, config.Data, ExitFailure); err != nil {
+		return err
+	}
 	if err := checkParent(config.Dest); err != nil {
 		return cli.Exit(fmt.Sprintf("backup: %v", err), ExitFailure)
 	}

@@ -67,6 +67,9 @@ func openDirectories(ctx context.Context, cmd *cli.Command, dir string) (*reader
 	if dir == engine.Memory {
 		return nil, dir, usageError(cmd, "a log in memory has no directories: ask its server")
 	}
+	if err := refuseNode(cmd, dir, ExitFailure); err != nil {
+		return nil, dir, err
+	}
 	blobs, store, err := blobStore(ctx, cmd)
 	if err != nil {
 		return nil, dir, usageError(cmd, err.Error())

@@ -76,6 +76,9 @@ func runFsck(ctx context.Context, cmd *cli.Command) error {
 		bar.clear()
 		printer.Step(s)
 	}
+	if err := refuseNode(cmd, o.Data, fsck.ExitFailed); err != nil {
+		return err
+	}
 	check := report
 	if bucket.IsURL(o.Data) {
 		check = fsckArchive

@@ -50,6 +50,9 @@ func promote(ctx context.Context, cmd *cli.Command) error {
 	if cmd.NArg() != 1 || cmd.Args().First() == "" {
 		return usageError(cmd, "want one argument: the directory of the replica")
 	}
+	if err := refuseNode(cmd, cmd.Args().First(), ExitFailure); err != nil {
+		return err
+	}
 	config := engine.NewConfig(cmd.Args().First())
 	config.WAL = cmd.String("wal")
 	var err error

@@ -113,6 +113,41 @@ func TestVerifyCluster(t *testing.T) {
 	k.awaitWhole(t, 0, 350)
 }
 
+// TestOtherKind: the directory of a node and that of a server are not taken for each other.
+func TestOtherKind(t *testing.T) {
+	config := sourceConfig(t)
+	source := run(t, config)
+	fillSome(t, dialed(t, source.addr, client.Options{}), 3)
+	if err := source.stop(); err != nil {
+		t.Fatal(err)
+	}
+	one := newTrio(t).configs[0]
+	one.Cluster.Nodes, _, _ = strings.Cut(one.Cluster.Nodes, ",")
+	if err := run(t, one).stop(); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(config Config, want string) {
+		t.Helper()
+		if err := Run(t.Context(), config); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the daemon ends with %v, want %q in it", err, want)
+		}
+	}
+	plain := config
+	plain.Data = one.Data
+	refused(plain, "is that of node a of a cluster: start it with cluster-nodes")
+	plain.Source = &Source{Addr: "localhost:1"}
+	refused(plain, "is that of node a of a cluster: start it with cluster-nodes")
+	node := one
+	node.Data = config.Data
+	refused(node, "has the log of a server by itself")
+	node.Data, node.Cluster.Seed = t.TempDir(), one.Data
+	refused(node, "is that of node a of a cluster: seed with a replica of that")
+	if err := run(t, one).stop(); err != nil {
+		t.Fatal(err)
+	}
+	run(t, config)
+}
+
 // TestVerifyDirectory: a server that is no node says that it has no replicas.
 func TestVerifyDirectory(t *testing.T) {
 	source := run(t, sourceConfig(t))

@@ -175,6 +175,9 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if err := d.config.checkDirectories(); err != nil {
 		return err
 	}
+	if err := d.config.checkKind(); err != nil {
+		return err
+	}
 	if d.config.clustered() {
 		return d.openCluster(ctx)
 	}

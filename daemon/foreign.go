@@ -9,6 +9,7 @@ import (
 
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/bucketblobs"
+	"tcp-log-server/internal/cluster"
 )
 
 // storeNames matches the names of a log's own files and directories, in every version.
@@ -30,6 +31,24 @@ func (c *Config) checkDirectories() error {
 			return fmt.Errorf("%s: %s holds other files (%s) and no part of a log; name an empty directory or a new one, such as %s",
 				dir.name, dir.path, text, filepath.Join(dir.path, "tcp-log-server.data"))
 		}
+	}
+	return nil
+}
+
+// checkKind refuses a directory that holds what a daemon of the other kind has left: the log of a
+// server by itself, or the replica of a node of a cluster.
+func (c *Config) checkKind() error {
+	if c.Data == engine.Memory {
+		return nil
+	}
+	node := cluster.NodeOf(c.clusterDir())
+	switch {
+	case node != "" && c.Cluster.Nodes == "":
+		return fmt.Errorf("data: %s is that of node %s of a cluster: start it with cluster-nodes and cluster-node, or name another directory; "+
+			"to have the log on one machine, make a replica of the cluster and promote it", c.Data, node)
+	case node == "" && c.Cluster.Nodes != "" && c.hasLog():
+		return fmt.Errorf("data: %s has the log of a server by itself: name another directory for the node; "+
+			"a new cluster begins with that log if the first of its nodes is started with cluster-seed %[1]s", c.Data)
 	}
 	return nil
 }

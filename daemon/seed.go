@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"tcp-log-server/archive"
+	"tcp-log-server/internal/cluster"
 	"tcp-log-server/internal/reader"
 	"tcp-log-server/internal/replicated"
 	"tcp-log-server/segment"
@@ -57,6 +59,9 @@ func (d *daemon) seed(ctx context.Context, config replicated.Config) error {
 func openSeed(dir string) (seed replicated.Seed, log *reader.Log, err error) {
 	if archive.Incomplete(dir) {
 		return seed, nil, fmt.Errorf("%s is of a restore that was not finished: run `tcp-log-server restore` again", dir)
+	}
+	if node := cluster.NodeOf(filepath.Join(dir, "cluster")); node != "" {
+		return seed, nil, fmt.Errorf("%s is that of node %s of a cluster: seed with a replica of that", dir, node)
 	}
 	if log, err = reader.Open(reader.Config{Data: dir}); err != nil {
 		return seed, nil, err

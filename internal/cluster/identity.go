@@ -17,6 +17,15 @@ type identity struct {
 	Stream  string   `json:"stream"`
 }
 
+// NodeOf returns the name of the node whose directory dir is, "" if it is none.
+func NodeOf(dir string) string {
+	var own identity
+	if found, err := readJSON(filepath.Join(dir, identityFile), &own); !found || err != nil {
+		return ""
+	}
+	return own.Node
+}
+
 // claimIdentity checks that the directory belongs to the node, and says so in a directory that belongs
 // to nobody. A cluster may have grown since.
 func (c *Config) claimIdentity() error {

@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/urfave/cli/v3"
+
+	"tcp-log-server/internal/cluster"
+)
+
+// insteadOf says what to run on a cluster instead of a command for the directories of a log.
+var insteadOf = map[string]string{
+	"fsck":    "to check the replicas of all nodes, run `tcp-log-server cluster verify ADDR`",
+	"backup":  "the backup of a cluster is a replica in a directory: run `tcp-log-server replica ADDR --data DIR`",
+	"stat":    "run `tcp-log-server cluster status ADDR`",
+	"cat":     "run `tcp-log-server read ADDR`",
+	"promote": "a node is neither promoted nor fenced; see `tcp-log-server cluster --help`",
+}
+
+// refuseNode returns an error if dir is the directory of a node of a cluster, which has no log in
+// files that the command reads. code is that of the process.
+func refuseNode(cmd *cli.Command, dir string, code int) error {
+	for _, at := range []string{filepath.Join(dir, "cluster"), dir} {
+		if node := cluster.NodeOf(at); node != "" {
+			return cli.Exit(fmt.Sprintf("%s: %s is that of node %s of a cluster: %s, with the address of a node that runs", cmd.Name, dir, node, insteadOf[cmd.Name]), code)
+		}
+	}
+	return nil
+}
