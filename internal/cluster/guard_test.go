@@ -90,6 +90,13 @@ func TestTwoDamaged(t *testing.T) {
 	if err := os.Remove(filepath.Join(blocks(c, d), "index.db")); err != nil {
 		t.Fatal(err)
 	}
+	poll(t, func() string { // or node b notices the damage by itself
+		noted, err := os.ReadFile(filepath.Join(c.Dir(b), "REPLICA"))
+		if want := fmt.Sprintf(`"messages":%d`, n); err != nil || !strings.Contains(string(noted), want) {
+			return fmt.Sprintf("node b has noted %s, %v, want %s", noted, err, want)
+		}
+		return ""
+	})
 	flip(t, filepath.Join(blocks(c, b), "1.blk")) // while the node runs
 
 	c.Start(d)
