@@ -3,7 +3,6 @@ package replicated
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -141,17 +140,26 @@ func TestGiveUp(t *testing.T) {
 // TestUnknown: the outcome of an append that was sent is unknown after GiveUp. While it is, nothing
 // is taken, so nothing can be stored before it; it is sent again until it is known.
 func TestUnknown(t *testing.T) {
-	for _, stored := range []bool{false, true} {
-		t.Run(fmt.Sprintf("stored is %v", stored), func(t *testing.T) {
+	cases := []struct {
+		name          string
+		stored, quiet bool // the first attempt is stored; it is not answered
+	}{
+		{"lost, then refused", false, true},
+		{"stored, then refused", true, true},
+		{"refused", false, false},
+		{"stored and refused", true, false},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t)
 			l := f.gateway(400 * time.Millisecond)
 			f.mu.Lock()
 			f.publish = func(n int, msg *nats.Msg) {
-				if stored && n == 0 {
+				if c.stored && n == 0 {
 					f.store(msg)
 				}
-				if n > 0 { // as a leader says that was cut off
+				if n > 0 || !c.quiet { // as a leader says that was cut off
 					f.refuse(msg, 10071)
 				}
 			}
