@@ -1,6 +1,8 @@
 package replicated
 
 import (
+	"fmt"
+	"strings"
 	"context"
 	"errors"
 	"sync"
@@ -141,5 +143,15 @@ func TestCheckLeader(t *testing.T) {
 	}
 	if err := checkLeader(&jetstream.StreamInfo{Config: jetstream.StreamConfig{Replicas: 1}}); err != nil {
 		t.Errorf("a stream with one replica: %v", err)
+	}
+}
+
+// TestReadable: a client is told nothing of sequences, which it does not know.
+func TestReadable(t *testing.T) {
+	for _, code := range []jetstream.ErrorCode{jetstream.JSErrCodeStreamWrongLastSequence, inProcess} {
+		err := fmt.Errorf("sending: %w", &jetstream.APIError{Code: 400, ErrorCode: code, Description: "wrong last sequence"})
+		if text := readable(err).Error(); strings.Contains(text, "sequence") {
+			t.Errorf("code %d is %q", code, text)
+		}
 	}
 }

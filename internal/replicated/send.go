@@ -170,6 +170,9 @@ func (n *lane) giveUp(b *batch, reached bool, why error) {
 	n.complete()
 }
 
+// inProcess is the code of a server that has the message already, and waits for the others.
+const inProcess jetstream.ErrorCode = 10164
+
 // readable is an error of NATS in words for a client.
 func readable(err error) error {
 	switch {
@@ -181,6 +184,9 @@ func readable(err error) error {
 		return errors.New("no node of the cluster can be reached")
 	}
 	if refused := new(jetstream.APIError); errors.As(err, &refused) {
+		if refused.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || refused.ErrorCode == inProcess {
+			return errors.New("the nodes of the cluster have not agreed on it yet")
+		}
 		return fmt.Errorf("a node of the cluster says: %s (%d)", refused.Description, refused.ErrorCode)
 	}
 	return err
