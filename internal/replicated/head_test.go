@@ -1,10 +1,10 @@
 package replicated
 
 import (
-	"fmt"
-	"strings"
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
