@@ -1,0 +1,226 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"tcp-log-server/internal/access/accesstest"
+)
+
+// documentedCluster runs what docs/CLUSTER.md shows: hosts become ports, and paths directories of the test.
+type documentedCluster struct {
+	t                  *testing.T
+	path, dir          string
+	text               string
+	clients, nodes     map[string]string // ports, by the name of the node
+	copyPort, seedPort string
+	running            map[string]*daemon
+}
+
+func newDocumentedCluster(t *testing.T) *documentedCluster {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(root + "docs/CLUSTER.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &documentedCluster{
+		t: t, path: path, dir: t.TempDir(), text: string(text),
+		clients: make(map[string]string), nodes: make(map[string]string), copyPort: freePort(t),
+		running: make(map[string]*daemon),
+	}
+	authority := accesstest.NewAuthority(t)
+	for _, name := range []string{"a", "b", "c"} {
+		c.clients[name], c.nodes[name] = freePort(t), freePort(t)
+		etc := filepath.Join(c.dir, "etc-"+name)
+		if err := os.Mkdir(etc, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		authority.IssueTo(t, name, time.Now().Add(time.Hour), filepath.Join(etc, "node.pem"), filepath.Join(etc, "node.key"))
+		copyFile(t, authority.Path, filepath.Join(etc, "ca.pem"))
+	}
+	return c
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err == nil {
+		err = os.WriteFile(to, b, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// block is a block of the document, for a node.
+func (c *documentedCluster) block(name, node string) string {
+	c.t.Helper()
+	m := regexp.MustCompile("(?s)<!-- cluster: " + name + " -->\n```sh\n(.*?)```").FindStringSubmatch(c.text)
+	if m == nil {
+		c.t.Fatalf("docs/CLUSTER.md has no block %q", name)
+	}
+	var pairs []string
+	for _, n := range []string{"a", "b", "c"} {
+		pairs = append(pairs, n+".example.com:6222", "127.0.0.1:"+c.nodes[n], n+".example.com", "localhost:"+c.clients[n])
+	}
+	pairs = append(pairs, "CLUSTER_NODE=a", "CLUSTER_NODE="+node, "9089", c.copyPort,
+		"/etc/tcp-log-server/", filepath.Join(c.dir, "etc-"+node)+"/", "/var/lib/tcp-log-server", filepath.Join(c.dir, "data-"+node), "/var/lib/log", filepath.Join(c.dir, "last"))
+	return strings.NewReplacer(pairs...).Replace(m[1])
+}
+
+// shell is a command for a script.
+func (c *documentedCluster) shell(script string) *exec.Cmd {
+	cmd := exec.Command("sh", "-ec", script)
+	cmd.Dir, cmd.Env = c.dir, append(os.Environ(), "PATH="+filepath.Dir(c.path)+":"+os.Getenv("PATH"))
+	return cmd
+}
+
+// run runs a block, which must end with exit code 0, and returns what it prints.
+func (c *documentedCluster) run(name, node string) string {
+	c.t.Helper()
+	out, err := c.shell(c.block(name, node)).CombinedOutput()
+	if err != nil {
+		c.t.Fatalf("%s: %v: %s", name, err, out)
+	}
+	return string(out)
+}
+
+// start starts nodes, and waits until they serve.
+func (c *documentedCluster) start(nodes ...string) {
+	c.t.Helper()
+	for _, n := range nodes {
+		settings := strings.Fields(c.block("settings", n))
+		cmd := exec.Command(c.path)
+		cmd.Dir = c.dir
+		c.running[n] = launchBy(c.t, cmd, append(settings, "PORT="+c.clients[n])...)
+	}
+	for _, n := range nodes {
+		c.running[n].event(c.t, "listening")
+	}
+}
+
+// server starts what a block runs in the foreground.
+func (c *documentedCluster) server(name string) *daemon {
+	c.t.Helper()
+	d := launchBy(c.t, c.shell("exec "+c.block(name, "a")), "PATH="+filepath.Dir(c.path)+":"+os.Getenv("PATH"))
+	d.event(c.t, "listening")
+	return d
+}
+
+// caughtUp waits until the replica on port has a head.
+func (c *documentedCluster) caughtUp(head int) {
+	c.t.Helper()
+	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		out := play(c.t, nil, "", "stat", "localhost:"+c.copyPort, "--json").out
+		if strings.Contains(out, fmt.Sprintf(`"head":%d,`, head)) {
+			return
+		}
+		if time.Since(began) > 60*time.Second {
+			c.t.Fatalf("the replica does not catch up: %s", out)
+		}
+	}
+}
+
+// TestDocumentedCluster runs the runbooks of docs/CLUSTER.md.
+func TestDocumentedCluster(t *testing.T) {
+	t.Parallel()
+	c := newDocumentedCluster(t)
+	for _, n := range []string{"a", "b", "c"} {
+		if n == "a" {
+			if out, err := c.shell("cd etc-a; " + c.block("secret", n)).CombinedOutput(); err != nil {
+				t.Skipf("there is no openssl here: %s", out)
+			}
+			continue
+		}
+		copyFile(t, filepath.Join(c.dir, "etc-a", "secret"), filepath.Join(c.dir, "etc-"+n, "secret"))
+	}
+	c.start("a", "b", "c")
+	if r := play(t, nil, "[1]\n[2]\n", "append", "localhost:"+c.clients["b"]); r.code != 0 || r.out != "1\n2\n" {
+		t.Fatalf("append: %+v", r)
+	}
+	c.run("again", "a")
+	status := c.run("status", "a")
+	for _, want := range []string{"node  replica ", "localhost:" + c.clients["c"], " leads ", " has everything "} {
+		if !strings.Contains(status, want) {
+			t.Errorf("the status is\n%s\nwant %q in it", status, want)
+		}
+	}
+	verified := c.run("verify", "a")
+	if strings.Count(verified, ": whole\n") != 3 {
+		t.Errorf("verify prints\n%s", verified)
+	}
+
+	// A copy, and the same digest there.
+	copied := c.server("copy")
+	c.caughtUp(2)
+	copied.stop(t, syscall.SIGTERM)
+	digest := regexp.MustCompile(`digest +([0-9a-f]{64} \(entries 1 to 2\))`).FindStringSubmatch(verified)
+	if r := play(t, nil, "", "fsck", filepath.Join(c.dir, "copy")); digest == nil || r.code != 0 || !strings.Contains(r.out, digest[1]) {
+		t.Errorf("fsck of the copy: %+v, want the digest of\n%s", r, verified)
+	}
+
+	// A node that is stopped is missed, and its directory is no log's.
+	c.running["b"].stop(t, syscall.SIGTERM)
+	if out, err := c.shell(c.block("status", "a")).CombinedOutput(); err == nil || !strings.Contains(string(out), "localhost:"+c.clients["b"]+": ") {
+		t.Errorf("without node b the status is %v\n%s", err, out)
+	}
+	if out, err := c.shell(c.block("verify", "a")).CombinedOutput(); err == nil || !strings.Contains(string(out), "it does not answer") {
+		t.Errorf("without node b verify says %v\n%s", err, out)
+	}
+	data := filepath.Join(c.dir, "data-b")
+	for _, args := range [][]string{{"fsck", data}, {"cat", data}, {"stat", data}, {"promote", data}, {"backup", "--data", data, "x"}} {
+		if r := play(t, nil, "", args...); r.code == 0 || !strings.Contains(r.err, "is that of node b of a cluster: ") {
+			t.Errorf("%v: %+v", args, r)
+		}
+	}
+
+	// Its replica is fetched again, and then its disk is a new one.
+	c.run("repair", "b")
+	c.start("b")
+	c.run("again", "a")
+	c.running["b"].stop(t, syscall.SIGTERM)
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	c.start("b")
+	c.run("again", "a")
+	if out := c.run("verify", "a"); strings.Count(out, ": whole\n") != 3 {
+		t.Errorf("verify prints\n%s", out)
+	}
+
+	// Two are lost. What the last one has becomes a log of its own, and that a new cluster's.
+	c.running["b"].stop(t, syscall.SIGKILL)
+	c.running["c"].stop(t, syscall.SIGKILL)
+	last := c.server("last")
+	c.caughtUp(2)
+	last.stop(t, syscall.SIGTERM)
+	c.running["a"].stop(t, syscall.SIGTERM)
+	c.run("promote", "a")
+	for _, n := range []string{"a", "b", "c"} {
+		if err := os.RemoveAll(filepath.Join(c.dir, "data-"+n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	settings := slices.Concat(strings.Fields(c.block("settings", "a")), strings.Fields(c.block("seed", "a")), []string{"PORT=" + c.clients["a"]})
+	c.running["a"] = launchBy(t, exec.Command(c.path), settings...)
+	c.start("b", "c")
+	c.running["a"].event(t, "listening")
+	if r := play(t, nil, "[3]\n", "append", "localhost:"+c.clients["c"]); r.code != 0 || r.out != "3\n" {
+		t.Fatalf("append to the new cluster: %+v", r)
+	}
+	if r := play(t, nil, "", "read", "localhost:"+c.clients["a"], "--entry"); r.out != "[1]\n[2]\n[3]\n" {
+		t.Errorf("the new cluster has %+v", r)
+	}
+}
