@@ -68,7 +68,7 @@ copies:
 CLUSTER       ?= .
 CLUSTER_FLAGS ?=
 cluster:
-	cd test/cluster && $(GO) test -count=1 -timeout 12h -parallel 6 -run '$(if $(filter .,$(CLUSTER)),.,TestChaos/.*$(CLUSTER))' $(CLUSTER_FLAGS) ./...
+	cd test/cluster && $(GO) test -count=1 -timeout 12h -parallel 8 -run '$(if $(filter .,$(CLUSTER)),.,TestChaos/.*$(CLUSTER))' $(CLUSTER_FLAGS) ./...
 
 # page drives the page of the built server in Chromium, and leaves pictures of it in
 # test/page/pictures. It needs chromium; with npm it looks for faults in accessibility by

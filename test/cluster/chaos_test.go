@@ -189,6 +189,7 @@ func (r *round) heal() {
 // once, at its index and in the order of its client, on every gateway; what was refused is not; no
 // follower sees a gap; and no head is older than HEAD allows.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	for i, what := range chaos {
 		heads := []string{"leader", "quorum"}
 		if !long(t) {

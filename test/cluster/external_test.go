@@ -67,6 +67,7 @@ jetstream { store_dir: "%s", sync_interval: always }
 // TestGateways: gateways to a NATS cluster keep what the nodes of a cluster do, when they or the
 // servers are killed or stopped.
 func TestGateways(t *testing.T) {
+	t.Parallel()
 	for i, what := range []struct {
 		name string
 		do   func(r *round)

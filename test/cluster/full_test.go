@@ -33,6 +33,7 @@ func (d *disk) fill() (free func()) {
 // TestFullDisk: the disk of one node is full. The others go on, and once there is room and the node
 // has been restarted, it has everything too.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	for _, who := range []string{"leader", "follower"} {
 		t.Run(who, func(t *testing.T) {
 			t.Parallel()

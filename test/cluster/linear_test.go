@@ -77,6 +77,7 @@ func (h *history) operations(lo, hi uint64, heads []headSeen) (ops []porcupine.O
 
 // TestCheckLinear: the checker passes an order that is possible, and none that is not.
 func TestCheckLinear(t *testing.T) {
+	t.Parallel()
 	h := &history{checked: 4, spans: []span{{1, 4}, {2, 6}, {3, math.MaxInt64}, {9, 12}}}
 	good := []headSeen{{called: 4, got: 5, head: 1}, {called: 5, got: 8, head: 2}, {called: 10, got: 11, head: 4}}
 	if err := h.checkLinear(0, good); err != nil {

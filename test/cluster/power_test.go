@@ -11,6 +11,7 @@ import (
 // there. The control shows that the cut is one: nodes that sync by a timer lose acknowledged
 // entries when all lose their power.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"leader", "all"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -12,6 +12,7 @@ import (
 // no majority answers nothing is acknowledged, appends are given up after a short while, and what
 // clients were told of them is true.
 func TestStorm(t *testing.T) {
+	t.Parallel()
 	heads := []string{"leader", "quorum"}
 	if !long(t) {
 		heads = heads[rand.IntN(2):][:1]

@@ -20,6 +20,7 @@ import (
 // TestStrangers: a node that comes back with another secret, or with a certificate from somewhere
 // else, is not let in until that is mended. Somebody says what to do, and the others go on.
 func TestStrangers(t *testing.T) {
+	t.Parallel()
 	t.Run("secret", func(t *testing.T) {
 		t.Parallel()
 		c := newCluster(t, options{})
