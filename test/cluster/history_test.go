@@ -120,12 +120,12 @@ func (s *session) entry(n int) string {
 	return fmt.Sprintf(`{"n":%d,"pad":"%s","w":"%s"}`, n, strings.Repeat("x", n*37%200), s.name)
 }
 
-// open begins a session.
-func (h *history) open(name, gateway string) *session {
+// open begins a session of a client.
+func (h *history) open(client, gateway string) *session {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s := &session{name: name, gateway: gateway}
-	h.sessions[name] = s
+	s := &session{name: fmt.Sprintf("%s.%d", client, len(h.sessions)), gateway: gateway}
+	h.sessions[s.name] = s
 	return s
 }
 

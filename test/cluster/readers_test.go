@@ -17,9 +17,10 @@ func begin(c *cluster, h *history) *clients {
 	for i := range writers {
 		k.writing.Go(func() { k.write(i) })
 	}
+	next := h.onceNext()
 	for i := range 2 {
 		k.writing.Go(func() { k.writeIf(i) })
-		k.writing.Go(func() { k.writeOnce(i) })
+		k.writing.Go(func() { k.writeOnce(i, next) })
 	}
 	for _, gateway := range c.nodes {
 		k.reading.Go(func() { k.follow(gateway) })

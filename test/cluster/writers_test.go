@@ -76,7 +76,7 @@ func (a *answer) kind() (kind, error) {
 // each runs do with connections to gateways, one after another, beginning with the one of this
 // number, until nothing more is to be sent. do returns when its connection has ended, or it has
 // been on it for long enough: each gateway is to have writers again soon after it has come back.
-func (k *clients) each(number int, do func(run int, gateway *node, c net.Conn, until time.Time)) {
+func (k *clients) each(number int, do func(gateway *node, c net.Conn, until time.Time)) {
 	for run := 0; !k.halted(); run++ {
 		gateway := k.c.nodes[(number+run)%len(k.c.nodes)]
 		c, err := gateway.dial()
@@ -84,15 +84,15 @@ func (k *clients) each(number int, do func(run int, gateway *node, c net.Conn, u
 			k.pause(50 * time.Millisecond)
 			continue
 		}
-		do(run, gateway, c, time.Now().Add(stay/2+rand.N(stay)))
+		do(gateway, c, time.Now().Add(stay/2+rand.N(stay)))
 		c.Close()
 	}
 }
 
 // write sends entries, several at a time.
 func (k *clients) write(number int) {
-	k.each(number, func(run int, gateway *node, c net.Conn, until time.Time) {
-		s := k.h.open(fmt.Sprintf("w%d.%d", number, run), gateway.name)
+	k.each(number, func(gateway *node, c net.Conn, until time.Time) {
+		s := k.h.open(fmt.Sprintf("w%d", number), gateway.name)
 		replies := bufio.NewReader(c)
 		for !k.halted() && time.Now().Before(until) {
 			var lines bytes.Buffer
@@ -163,8 +163,8 @@ func timedOut(err error) bool {
 
 // writeIf sends entries on the condition that they follow the last that was known.
 func (k *clients) writeIf(number int) {
-	k.each(number, func(run int, gateway *node, c net.Conn, until time.Time) {
-		s := k.h.open(fmt.Sprintf("i%d.%d", number, run), gateway.name)
+	k.each(number, func(gateway *node, c net.Conn, until time.Time) {
+		s := k.h.open(fmt.Sprintf("i%d", number), gateway.name)
 		replies := bufio.NewReader(c)
 		head := uint64(0)
 		for !k.halted() && time.Now().Before(until) {
@@ -203,10 +203,10 @@ func (k *clients) writeIf(number int) {
 	})
 }
 
-// writeOnce sends the same entries as its likes, with once, each until it is acknowledged.
-func (k *clients) writeOnce(number int) {
-	next := 0
-	k.each(number, func(_ int, gateway *node, c net.Conn, until time.Time) {
+// writeOnce sends the same entries as its likes, with once, each until it is acknowledged, from a
+// number on.
+func (k *clients) writeOnce(number, next int) {
+	k.each(number, func(gateway *node, c net.Conn, until time.Time) {
 		replies := bufio.NewReader(c)
 		for !k.halted() && time.Now().Before(until) {
 			k.h.onceSent(next)
@@ -234,6 +234,13 @@ func (k *clients) writeOnce(number int) {
 }
 
 func onceText(n int) string { return fmt.Sprintf(`{"n":%d,"w":"once"}`, n) }
+
+// onceNext returns the number after those of all entries that were sent with once.
+func (h *history) onceNext() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.once)
+}
 
 func (h *history) onceSent(n int) {
 	h.mu.Lock()
