@@ -16,8 +16,8 @@ var (
 )
 
 // TestReliability holds docs/RELIABILITY.md to the tests that there are: each row of
-// the matrix names its test, each test that it names exists, and each of test/faults/ is
-// named.
+// the matrix names its test, each test that it names exists, and each of
+// test/faults/ and test/cluster/ is named.
 func TestReliability(t *testing.T) {
 	sources := make(map[string][]string) // by test: the files that have one of that name
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
@@ -80,7 +80,8 @@ func TestReliability(t *testing.T) {
 	}
 	for name, files := range sources {
 		for _, file := range files {
-			if filepath.Dir(file) == root+"test/faults" && name != "TestMain" && !named[name] {
+			dir := filepath.Dir(file)
+			if (dir == root+"test/faults" || dir == root+"test/cluster") && name != "TestMain" && !named[name] {
 				t.Errorf("%s has %s, and docs/RELIABILITY.md does not name it", file, name)
 			}
 		}
