@@ -249,10 +249,15 @@ func clusterVerify(ctx context.Context, cmd *cli.Command) error {
 	if g.Error != "" {
 		return cli.Exit(fmt.Sprintf("cluster: %s: %s", g.Addr, g.Error), ExitFailure)
 	}
-	if g.Stat.Head == 0 {
+	head, err := askHead(ctx, cmd, g.Addr)
+	if err != nil {
+		warn("cluster: %s: %s: what it has of the log is verified", g.Addr, plainly(err))
+		head = g.Stat.Head
+	}
+	if head == 0 {
 		return printLine(os.Stdout, "the log is empty")
 	}
-	found, err := verifyCluster(ctx, cmd, g)
+	found, err := verifyCluster(ctx, cmd, g.Addr, head)
 	if err != nil {
 		return cli.Exit(fmt.Sprintf("cluster: %s: %s%s", g.Addr, plainly(err), advice(cmd, err)), ExitFailure)
 	}
@@ -279,8 +284,20 @@ func clusterVerify(ctx context.Context, cmd *cli.Command) error {
 	return nil
 }
 
+// askHead asks a server, which asks its cluster, how far the log goes.
+func askHead(ctx context.Context, cmd *cli.Command, addr string) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*statTime)
+	defer cancel()
+	c, err := dialServer(ctx, cmd, addr, client.Options{})
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	return c.Head(ctx)
+}
+
 // verifyCluster asks a server to have its cluster verified, which takes as long as the nodes read.
-func verifyCluster(ctx context.Context, cmd *cli.Command, g gateway) (found verified, err error) {
+func verifyCluster(ctx context.Context, cmd *cli.Command, addr string, head uint64) (found verified, err error) {
 	options := client.Options{}
 	if options.TLS, err = tlsConfig(cmd, ""); err != nil {
 		return found, err
@@ -288,13 +305,13 @@ func verifyCluster(ctx context.Context, cmd *cli.Command, g gateway) (found veri
 	if options.Token, err = token(cmd, ""); err != nil {
 		return found, err
 	}
-	conn, err := client.Connect(ctx, g.Addr, options)
+	conn, err := client.Connect(ctx, addr, options)
 	if err != nil {
 		return found, fmt.Errorf("cannot connect: %w", err)
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if _, err := fmt.Fprintf(conn, `{"digest":{"from":1,"through":%d,"replicas":true}}`+"\n", g.Stat.Head); err != nil {
+	if _, err := fmt.Fprintf(conn, `{"digest":{"from":1,"through":%d,"replicas":true}}`+"\n", head); err != nil {
 		return found, err
 	}
 	line, err := bufio.NewReader(conn).ReadBytes('\n')
