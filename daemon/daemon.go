@@ -323,13 +323,17 @@ func listenError(err error, port string) error {
 	return err
 }
 
-// attend keeps the service manager informed and reloads when told to, until ctx ends or the
-// server ends by itself, which is an error.
+// attend keeps the service manager informed and reloads when told to, until ctx ends, or the server
+// or the node of a cluster ends by itself, which is an error.
 func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 	status := fmt.Sprintf("listening on %s", d.ln.Addr())
 	d.manager.ready(status)
 	endWatchdog := d.manager.watchdog(d.answers)
 	defer endWatchdog()
+	var failed <-chan struct{}
+	if d.shared != nil && d.shared.node != nil {
+		failed = d.shared.node.Failed()
+	}
 	for {
 		select {
 		case <-d.config.Reload:
@@ -345,6 +349,8 @@ func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 			d.manager.ready(status)
 		case err := <-served:
 			return err
+		case <-failed:
+			return fmt.Errorf("node %s: %w", d.config.Cluster.Node, d.shared.node.Err())
 		case <-ctx.Done():
 			return nil
 		}

@@ -228,6 +228,10 @@ func (n *Node) keep(had count) error {
 			case <-n.ctx.Done():
 				return
 			}
+			if n.switchedOff() {
+				n.awaitRoom()
+				return
+			}
 			restarted, err := k.tick(n.ctx)
 			if restarted {
 				n.log.Warn().Msg("NATS has discarded this node's replica of the log and fetches it from the other nodes")
@@ -241,6 +245,48 @@ func (n *Node) keep(had count) error {
 		}
 	})
 	return nil
+}
+
+// switchedOff reports whether NATS has switched JetStream off, as it does for good after a write that
+// failed.
+func (n *Node) switchedOff() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.taking && !n.server.JetStreamEnabled()
+}
+
+// awaitRoom waits until the node's disk can be written, and has the node fail then: its next start
+// looks at the replica, and catches up. Meanwhile clients of this process are served by the others.
+func (n *Node) awaitRoom() {
+	const reason = "NATS could not write the replica of the log, and has switched it off"
+	n.mu.Lock()
+	n.taking, n.reason = false, reason
+	n.mu.Unlock()
+	for told := false; ; told = true {
+		err := n.probe()
+		if err == nil {
+			n.fail(reason + ": now the disk can be written again, and a restart of the node brings it back")
+			return
+		}
+		if !told {
+			n.log.Error().Err(err).Msg("the node does not take part in the cluster until its disk can be written: " + reason)
+		}
+		select {
+		case <-time.After(keepEvery):
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// probeBytes is how much room there has to be again before the node fails.
+const probeBytes = 4 << 20
+
+// probe writes a file to the node's directory, and removes it.
+func (n *Node) probe() error {
+	path := filepath.Join(n.config.Dir, "probe.tmp")
+	err := os.WriteFile(path, make([]byte, probeBytes), 0o600)
+	return errors.Join(err, os.Remove(path))
 }
 
 // damage records that the replica is damaged. The node stops leading, so that the others do not get
@@ -301,6 +347,12 @@ func (n *Node) Ready(ctx context.Context) error {
 		}
 	}
 }
+
+// Failed returns a channel that is closed when the node has given up; Err says why then.
+func (n *Node) Failed() <-chan struct{} { return n.failed }
+
+// Err returns why the node has given up. It is called after Failed's channel has been closed.
+func (n *Node) Err() error { return n.err }
 
 // unready says why the node does not take part, "" if it does.
 func (n *Node) unready() string {

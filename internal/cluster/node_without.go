@@ -21,6 +21,12 @@ func (*Node) Connect(...nats.Option) (*nats.Conn, error) { return nil, ErrWithou
 // Ready returns ErrWithout.
 func (*Node) Ready(context.Context) error { return ErrWithout }
 
+// Failed returns nil.
+func (*Node) Failed() <-chan struct{} { return nil }
+
+// Err returns ErrWithout.
+func (*Node) Err() error { return ErrWithout }
+
 // Status returns nothing.
 func (*Node) Status(context.Context) Status { return Status{} }
 
