@@ -17,12 +17,12 @@ import (
 
 // documentedCluster runs what docs/CLUSTER.md shows: hosts become ports, and paths directories of the test.
 type documentedCluster struct {
-	t                  *testing.T
-	path, dir          string
-	text               string
-	clients, nodes     map[string]string // ports, by the name of the node
-	copyPort, seedPort string
-	running            map[string]*daemon
+	t              *testing.T
+	path, dir      string
+	text           string
+	clients, nodes map[string]string // ports, by the name of the node
+	copyPort       string
+	running        map[string]*daemon
 }
 
 func newDocumentedCluster(t *testing.T) *documentedCluster {
