@@ -5,6 +5,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -15,7 +16,8 @@ import (
 //   - what they acknowledged without this node is on all of them, for a majority must have it, or, with
 //     five nodes, on the one that leads;
 //   - what this node had is at most what it noted;
-//   - what they had agreed on with this node is what their leader has, once there is one.
+//   - what they had agreed on with this node is what their leader has, once they have elected one without
+//     this node, and that has had all of it committed. For some seconds they may still name this one.
 func (n *Node) admitted(ctx context.Context, v verdict, had count) string {
 	before, reason := n.others(ctx, v, had.Messages)
 	if reason != "" || before == nil {
@@ -40,11 +42,9 @@ func (n *Node) admitted(ctx context.Context, v verdict, had count) string {
 	return reason
 }
 
-// others asks the other nodes whether they take part, follow one leader, and have the messages up to
-// target. It returns nil, and no reason, if the cluster is new.
+// others asks the other nodes whether they vouch for the log up to target. It returns nil, and no reason,
+// if the cluster is new.
 func (n *Node) others(ctx context.Context, v verdict, target uint64) (list []report, reason string) {
-	fresh := v == empty
-	var leader string
 	for i, r := range n.reports(ctx) {
 		name := n.config.Members[i].Name
 		if name == n.config.Name {
@@ -53,28 +53,40 @@ func (n *Node) others(ctx context.Context, v verdict, target uint64) (list []rep
 		if r.Node == "" {
 			return nil, fmt.Sprintf("node %s does not answer", name)
 		}
-		fresh = fresh && !r.Log && r.Problem == ""
 		list = append(list, r)
 	}
-	if fresh {
+	if v == empty && !slices.ContainsFunc(list, func(r report) bool { return r.Log || r.Problem != "" }) {
 		return nil, ""
 	}
+	if reason = doubt(list, target); reason != "" {
+		return nil, reason
+	}
+	return list, ""
+}
+
+// doubt returns "" if other nodes take part, follow one of them that leads, and have the messages up to
+// target, and else why they do not vouch for the log.
+func doubt(list []report, target uint64) string {
+	led := false
 	for _, r := range list {
 		switch {
 		case r.Problem != "":
-			return nil, fmt.Sprintf("node %s has a damaged replica too: %s", r.Node, r.Problem)
+			return fmt.Sprintf("node %s has a damaged replica too: %s", r.Node, r.Problem)
 		case !r.Taking:
-			return nil, fmt.Sprintf("node %s has no replica either", r.Node)
+			return fmt.Sprintf("node %s has no replica either", r.Node)
 		case r.Fetching:
-			return nil, fmt.Sprintf("node %s is still fetching its replica", r.Node)
-		case r.Leader == "" || leader != "" && leader != r.Leader:
-			return nil, "the other nodes do not agree on a leader of the log"
+			return fmt.Sprintf("node %s is still fetching its replica", r.Node)
+		case r.Leader == "" || r.Leader != list[0].Leader:
+			return "the other nodes do not agree on a leader of the log"
 		case !r.Current || r.Messages < target:
-			return nil, fmt.Sprintf("node %s has not caught up: it has %d messages, want %d", r.Node, r.Messages, target)
+			return fmt.Sprintf("node %s has not caught up: it has %d messages, want %d", r.Node, r.Messages, target)
 		}
-		leader = r.Leader
+		led = led || r.Leads && r.Leader == r.Node
 	}
-	return list, ""
+	if !led {
+		return fmt.Sprintf("the other nodes still name %s as the leader of the log, and it does not lead", list[0].Leader)
+	}
+	return ""
 }
 
 // waitToTakePart waits until the other nodes vouch for the log, and then fetches a replica from them.

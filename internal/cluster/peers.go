@@ -37,6 +37,7 @@ type report struct {
 	Log      bool   `json:"log"`              // it has, or had, a replica of the log
 	Messages uint64 `json:"messages"`         // that it has
 	Leader   string `json:"leader,omitempty"` // of the log's stream, as far as it knows
+	Leads    bool   `json:"leads,omitempty"`  // it is that leader, and everything from before has been committed
 	Meta     string `json:"meta,omitempty"`
 	Online   int    `json:"online,omitempty"` // if it leads JetStream, how many nodes can be given a replica
 	Current  bool   `json:"current"`
@@ -72,6 +73,7 @@ func (n *Node) report() report {
 		if s.Cluster != nil {
 			r.Leader = s.Cluster.Leader
 		}
+		r.Leads = n.server.JetStreamIsStreamLeader(account, n.config.Stream)
 		if d := s.State.NumDeleted; (d > 0 || s.State.FirstSeq > 1) && r.Problem == "" {
 			r.Problem = fmt.Sprintf("its first message is %d, and %d are deleted", s.State.FirstSeq, d)
 		}
