@@ -235,6 +235,7 @@ func (d *daemon) startNode(config *replicated.Config) error {
 func (d *daemon) connectNATS() (*nats.Conn, error) {
 	k := d.config.Cluster
 	opts := append(replicated.Options(), nats.Name("tcp-log-server"), nats.RetryOnFailedConnect(true),
+		nats.IgnoreAuthErrorAbort(), // the file of credentials may be replaced, and is read again
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				d.logger.Warn().Err(err).Str("event", "cluster").Msg("the connection to NATS is lost, and made again")

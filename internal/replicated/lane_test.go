@@ -194,6 +194,26 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
+// TestConnectionClosed: an attempt may have been stored that ended because the connection was closed, as
+// NATS does with one that it does not admit any more.
+func TestConnectionClosed(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	l := f.gateway(400 * time.Millisecond)
+	f.mu.Lock()
+	f.publish = func(_ int, msg *nats.Msg) {
+		f.store(msg)
+		l.conn.Close()
+	}
+	f.mu.Unlock()
+	if o := await(t, start(l, always, "1")); o.err == nil || !strings.HasPrefix(o.err.Error(), "outcome unknown: ") {
+		t.Errorf("%v, want that its outcome is unknown", o.err)
+	}
+	if got := f.entries(); !slices.Equal(got, []string{"1"}) {
+		t.Errorf("the stream has %v", got)
+	}
+}
+
 // TestComesByTail: an append whose acknowledgement is lost is completed by the tail, long before it
 // is sent again.
 func TestComesByTail(t *testing.T) {

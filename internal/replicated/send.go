@@ -74,6 +74,9 @@ func (n *lane) attempt(ctx context.Context, b *batch) (seq uint64, err error) {
 	if b.isCounted() {
 		return b.at.Load(), nil
 	}
+	if n.log.conn.IsClosed() {
+		return 0, errNoConn
+	}
 	answer, err := n.log.conn.RequestMsgWithContext(ctx, &nats.Msg{
 		Subject: n.subject, Data: b.data,
 		Header: nats.Header{
@@ -105,9 +108,13 @@ func (n *lane) ack(answer []byte) (seq uint64, err error) {
 	return ack.Seq, nil
 }
 
+// errNoConn: the connection was closed before an attempt. nats.ErrConnectionClosed may come after the
+// message has been sent.
+var errNoConn = errors.New("the connection to the cluster is closed")
+
 // notSent reports whether err says that an attempt has reached nobody.
 func notSent(err error) bool {
-	for _, none := range []error{nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrConnectionClosed, nats.ErrConnectionDraining, nats.ErrMaxPayload} {
+	for _, none := range []error{nats.ErrNoResponders, nats.ErrReconnectBufExceeded, errNoConn, nats.ErrConnectionDraining, nats.ErrMaxPayload} {
 		if errors.Is(err, none) {
 			return true
 		}
@@ -180,7 +187,7 @@ func readable(err error) error {
 		return errors.New("no node of the cluster leads the log at present")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return errors.New("no majority of the cluster's nodes answers")
-	case notSent(err):
+	case notSent(err), errors.Is(err, nats.ErrConnectionClosed):
 		return errors.New("no node of the cluster can be reached")
 	}
 	if refused := new(jetstream.APIError); errors.As(err, &refused) {
