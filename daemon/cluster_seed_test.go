@@ -110,9 +110,9 @@ func TestSeedNotUsed(t *testing.T) {
 	one := k.configs[0]
 	one.Cluster.Nodes, _, _ = strings.Cut(one.Cluster.Nodes, ",")
 	for name, want := range map[string]string{
-		config.Data:    "stop the server that runs there",
-		t.TempDir():    "there is no log in",
-		one.Data + "/": "there is no log in",
+		config.Data: "stop the server that runs there",
+		t.TempDir(): "there is no log in",
+		one.Data:    "is that of node a of a cluster",
 	} {
 		one.Cluster.Seed = name
 		if err := Run(t.Context(), one); !errors.Is(err, replicated.ErrSeed) || !strings.Contains(err.Error(), want) {
