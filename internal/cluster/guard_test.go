@@ -142,6 +142,37 @@ func TestTwoDamaged(t *testing.T) {
 	}
 }
 
+// TestDamagedLeader has the others elect a node whose replica is damaged: it must not go on leading.
+func TestDamagedLeader(t *testing.T) {
+	t.Parallel()
+	const n, damaged = 80, 0
+	c := clustertest.Start(t, options())
+	js := createLog(t, c.Conn(1), 3)
+	publishLarge(t, js, 0, n)
+	c.Caught(n)
+	flip(t, filepath.Join(blocks(c, damaged), "1.blk"))
+	if v := c.Node(1).Verify(t.Context()); v[damaged].Problem == "" {
+		t.Fatalf("the damage is not found: %+v", v)
+	}
+	leader := func() string { return c.Node(1).Status(t.Context()).Leader }
+	nc := c.Conn(1)
+	poll(t, func() string {
+		_, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+cluster.DefaultStream, []byte(`{"placement":{"preferred":"a"}}`), time.Second)
+		for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			if leader() == "a" {
+				return ""
+			}
+		}
+		return fmt.Sprintf("node a does not lead: %v", err)
+	})
+	poll(t, func() string {
+		if name := leader(); name == "" || name == "a" {
+			return fmt.Sprintf("%q leads, want another node than a", name)
+		}
+		return ""
+	})
+}
+
 // poll waits until f returns "".
 func poll(t testing.TB, f func() string) {
 	t.Helper()

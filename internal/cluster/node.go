@@ -232,13 +232,16 @@ func (n *Node) keep(had count) error {
 				n.awaitRoom()
 				return
 			}
+			if n.isDamaged() {
+				n.stepDown()
+				continue
+			}
 			restarted, err := k.tick(n.ctx)
 			if restarted {
 				n.log.Warn().Msg("NATS has discarded this node's replica of the log and fetches it from the other nodes")
 			}
 			if damage := (*Damage)(nil); errors.As(err, &damage) {
 				n.damage(err)
-				return
 			} else if err != nil && n.ctx.Err() == nil {
 				n.log.Error().Err(err).Msg("the node cannot read its replica of the log")
 			}
@@ -306,7 +309,18 @@ func (n *Node) damage(err error) {
 		n.log.Error().Err(err).Msg("the node cannot note that its replica of the log is damaged")
 	}
 	n.log.Error().Err(err).Msg("this node's replica of the log is damaged: restart the node, and it fetches the log from the other nodes")
-	if n.server.JetStreamIsStreamLeader(account, n.config.Stream) {
+	n.stepDown()
+}
+
+func (n *Node) isDamaged() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.problem != ""
+}
+
+// stepDown has the node not lead the log's stream. The others may elect it again: they do not know.
+func (n *Node) stepDown() {
+	if !n.replica.alone && n.server.JetStreamIsStreamLeader(account, n.config.Stream) {
 		if err := n.server.JetStreamStepdownStream(account, n.config.Stream); err != nil {
 			n.log.Error().Err(err).Msg("the node leads the log's stream, with a damaged replica, and cannot step down")
 		}
