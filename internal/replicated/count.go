@@ -21,6 +21,7 @@ type counter struct {
 	now   atomic.Pointer[place] // where the walker stands
 	acked atomic.Pointer[mark]
 	moved chan struct{} // closed when the walker moves; under mu
+	sum   hash          // of the message before now, zero if this gateway has passed none; under mu
 
 	// passing is held while completions run, in their order.
 	passing sync.Mutex
@@ -108,6 +109,7 @@ func (l *Log) passNext(m *message) error {
 		}
 	}
 	c.now.Store(&at)
+	c.sum = m.sum
 	moved := c.moved
 	c.moved = make(chan struct{})
 	c.mu.Unlock()
@@ -133,6 +135,13 @@ func (l *Log) passNext(m *message) error {
 		close(a.moved)
 	}
 	return nil
+}
+
+// latest returns the last message that has been passed, and its sum, zero if that was before Open.
+func (c *counter) latest() (seq uint64, sum hash) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now.Load().seq, c.sum
 }
 
 // awaitCounted waits until this gateway has counted the message seq.

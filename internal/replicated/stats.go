@@ -142,7 +142,7 @@ const watchEvery = time.Second
 // watch asks the leader about the stream, for Refusing and Stats, until ctx is done. A stream that
 // cannot hold a log any more takes no more appends.
 func (l *Log) watch(ctx context.Context) {
-	behind := 0 // how often in a row the leader had less than had been counted
+	var d doubt
 	timer := time.NewTicker(watchEvery)
 	defer timer.Stop()
 	for {
@@ -155,20 +155,13 @@ func (l *Log) watch(ctx context.Context) {
 		l.stats.rate(l.Known())
 		l.stats.pace = append(l.stats.pace, sample{time.Now(), l.Known()})
 		l.stats.mu.Unlock()
-		counted := l.counted().seq // before the leader is asked
+		seq, sum := l.counter.latest() // before the leader is asked
 		last, err := l.leaderLast(ctx)
-		if err == nil && last < counted {
-			behind++
-		} else {
-			behind = 0
-		}
+		lost := d.check(ctx, l, seq, sum, last, err)
 		l.stats.mu.Lock()
 		if l.stats.trouble = err; err == nil {
 			l.stats.answered = time.Now()
-			l.stats.unfit = l.fit(l.stats.info)
-			if l.stats.unfit == nil && time.Duration(behind)*watchEvery > 2*stale { // it is none that has been cut off
-				l.stats.unfit = fmt.Errorf("%w: stream %s ends with message %d, and had %d: what leads it has lost some", ErrStream, l.config.Stream, last, counted)
-			}
+			l.stats.unfit = cmp.Or(l.fit(l.stats.info), lost)
 		} else if errors.Is(err, jetstream.ErrStreamNotFound) {
 			l.stats.unfit = fmt.Errorf("%w: stream %s is gone", ErrStream, l.config.Stream)
 		}
@@ -176,6 +169,44 @@ func (l *Log) watch(ctx context.Context) {
 		l.stats.mu.Unlock()
 		l.lane.hold(unfit)
 	}
+}
+
+// doubt is whether the stream still has what this gateway has counted. While nobody led it, or what leads
+// has less, it may have lost some; and other gateways may have put other messages in their place since.
+// Then this one counts what the log does not have: its indices would be wrong, and so would the places
+// in what it sends, from which others count.
+type doubt struct {
+	any    bool
+	seq    uint64 // the last message that had been counted when it began,
+	sum    hash   // and its sum
+	behind int    // how often in a row the leader had fewer messages
+	lost   error  // for good
+}
+
+// check returns an error that wraps ErrStream if the stream has lost what this gateway has counted. seq and
+// sum are the last message that it has, and last is that of the stream, by its leader, unless err is not nil.
+func (d *doubt) check(ctx context.Context, l *Log, seq uint64, sum hash, last uint64, err error) error {
+	if !d.any && (err != nil || last < seq) {
+		d.any, d.seq, d.sum = true, seq, sum
+	}
+	switch {
+	case d.lost != nil || !d.any || err != nil:
+	case last < d.seq:
+		if d.behind++; time.Duration(d.behind)*watchEvery > 2*stale { // it is none that has been cut off
+			return fmt.Errorf("%w: stream %s ends with message %d, and had %d: what leads it has lost some", ErrStream, l.config.Stream, last, d.seq)
+		}
+	case d.sum == hash{}:
+		*d = doubt{}
+	default:
+		d.behind = 0
+		m, err := l.ask(ctx, d.seq, true)
+		if err == nil && m.sum == d.sum {
+			*d = doubt{}
+		} else if err == nil {
+			d.lost = fmt.Errorf("%w: message %d of stream %s is another one than this server had from it: the stream has lost some; restart this server", ErrStream, d.seq, l.config.Stream)
+		}
+	}
+	return d.lost
 }
 
 // noteStream keeps what the leader has said.

@@ -2,6 +2,7 @@ package replicated
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,31 @@ func TestStreamChanges(t *testing.T) {
 				t.Errorf("index %d, want 3", r.First)
 			}
 		})
+	}
+}
+
+// TestReplacedEnd: a stream that has lost what a gateway has counted, and has other messages in its place, is
+// not appended to by that gateway: its indices would be wrong.
+func TestReplacedEnd(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	l := f.gateway(5 * time.Second)
+	put(t, l, always, "1")
+	f.put(message{}, "2")
+	eventually(t, "it counts the second", func() bool { return l.Known() == 2 })
+	f.mu.Lock()
+	f.stored = f.stored[:1]
+	f.mu.Unlock()
+	eventually(t, "it is noticed", func() bool { return errors.Is(l.Refusing(), ErrStream) })
+	f.put(message{}, "another 2", "3")
+	f.put(message{}, "4")
+	seen := time.Now()
+	eventually(t, "the leader has been asked again", func() bool { return l.Stats().Asked.After(seen.Add(2 * watchEvery)) })
+	if o := await(t, start(l, always, "5")); o.err == nil || !strings.HasPrefix(o.err.Error(), "not stored: ") {
+		t.Errorf("%+v, want that it is not stored: its index would be wrong", o)
+	}
+	if got := f.entries(); !slices.Equal(got, []string{"1", "another 2", "3", "4"}) {
+		t.Errorf("the stream has %v", got)
 	}
 }
 
