@@ -215,7 +215,7 @@ func endure(t *testing.T, c *cluster, head string, do func(r *round)) {
 	}
 	for number := range rounds(t) {
 		r := &round{t, c, h}
-		k := begin(c, h)
+		k := begin(c, h, []pace{steady, hard}[number%2])
 		r.goOn(c.nodes...)
 		h.newRound()
 		r.moment(time.Second)

@@ -37,7 +37,7 @@ func TestPowerCut(t *testing.T) {
 		}
 		c := newCluster(t, options{Data: data, Binary: map[string]string{"a": binary, "b": binary, "c": binary}})
 		h := newHistory()
-		k := begin(c, h)
+		k := begin(c, h, steady)
 		(&round{t, c, h}).goOn(c.nodes...)
 		for _, disk := range disks {
 			disk.sync() // so that there is a log, and its end may be missing

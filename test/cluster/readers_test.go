@@ -12,8 +12,8 @@ import (
 
 // begin starts the clients of a cluster: writers of all kinds, and on each gateway a follower,
 // one that asks for the head, and one that reads entries by their index.
-func begin(c *cluster, h *history) *clients {
-	k := &clients{c: c, h: h, stop: make(chan struct{}), end: make(chan struct{})}
+func begin(c *cluster, h *history, p pace) *clients {
+	k := &clients{c: c, h: h, pace: p, stop: make(chan struct{}), end: make(chan struct{})}
 	for i := range writers {
 		k.writing.Go(func() { k.write(i) })
 	}

@@ -53,7 +53,7 @@ func TestStrangers(t *testing.T) {
 func refuses(t *testing.T, c *cluster, settings []string, hint string) {
 	t.Helper()
 	h, n := newHistory(), c.node("c")
-	r, k := &round{t, c, h}, begin(c, h)
+	r, k := &round{t, c, h}, begin(c, h, steady)
 	r.goOn(c.nodes...)
 	n.kill()
 	own := n.env

@@ -12,21 +12,32 @@ import (
 	"time"
 )
 
-// How much clients do: enough that something is always on its way, and little enough that faults
-// show rather than the load of this machine.
+// pace is how much a writer does.
+type pace struct {
+	depth int           // entries that it sends at once
+	pause time.Duration // after their replies
+}
+
+var (
+	// steady is so little that faults show rather than the load of this machine, and enough that
+	// something is always on its way.
+	steady = pace{8, 40 * time.Millisecond}
+	// hard has writers wait for the cluster. Of a long run every other round is.
+	hard = pace{128, 4 * time.Millisecond}
+)
+
 const (
-	writers     = 16
-	depth       = 8                     // entries that a writer sends at once
-	writerPause = 40 * time.Millisecond // after their replies
-	stay        = 3 * time.Second       // about how long a writer stays with a gateway
-	answerTime  = patience              // after which a reply that has not come is a fault
-	impatience  = 2 * time.Second       // after which every other writer tries another gateway
+	writers    = 16
+	stay       = 3 * time.Second // about how long a writer stays with a gateway
+	answerTime = patience        // after which a reply that has not come is a fault
+	impatience = 2 * time.Second // after which every other writer tries another gateway
 )
 
 // clients are the clients of a cluster.
 type clients struct {
 	c    *cluster
 	h    *history
+	pace pace
 	stop chan struct{} // closed when nothing more is to be sent
 	end  chan struct{} // closed when readers are to end
 
@@ -97,7 +108,7 @@ func (k *clients) write(number int) {
 		for !k.halted() && time.Now().Before(until) {
 			var lines bytes.Buffer
 			first := len(s.outcomes)
-			for range depth {
+			for range k.pace.depth {
 				n := k.h.sending(s)
 				fmt.Fprintf(&lines, "{\"id\":\"%d\",\"entry\":%s}\n", n, s.entry(n))
 			}
@@ -105,7 +116,7 @@ func (k *clients) write(number int) {
 				return
 			}
 			backOff := false
-			for n := first; n < first+depth; n++ {
+			for n := first; n < first+k.pace.depth; n++ {
 				if number%2 == 0 && replies.Buffered() == 0 && !k.arrives(c, replies) {
 					return
 				}
@@ -125,7 +136,7 @@ func (k *clients) write(number int) {
 				k.pause(200 * time.Millisecond)
 				return
 			}
-			k.pause(writerPause/2 + rand.N(writerPause))
+			k.pause(k.pace.pause/2 + rand.N(k.pace.pause))
 		}
 	})
 }
@@ -198,7 +209,7 @@ func (k *clients) writeIf(number int) {
 				k.pause(200 * time.Millisecond)
 				return
 			}
-			k.pause(writerPause)
+			k.pause(steady.pause)
 		}
 	})
 }
@@ -224,7 +235,7 @@ func (k *clients) writeOnce(number, next int) {
 			case got == acked:
 				k.h.onceTold(gateway.name, next, a.Index)
 				next++
-				k.pause(writerPause)
+				k.pause(steady.pause)
 			default:
 				k.pause(200 * time.Millisecond)
 				return
