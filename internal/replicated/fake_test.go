@@ -246,21 +246,27 @@ func (f *fake) put(m message, entries ...string) {
 	f.stored = append(f.stored, stored{"log.lane.0000000000000001", m.encode()})
 }
 
-// entries returns what the stream has, by a walk from its beginning.
+// entries returns what the stream has, by a walk from its beginning. The places that its messages point to
+// must be those of the walk.
 func (f *fake) entries() (all []string) {
 	f.t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	w := &walker{most: windowBytes}
+	places := []place{w.at}
 	for i, s := range f.stored {
 		m, err := decode(s.data, uint64(i+1))
 		if err != nil {
 			f.t.Fatal(err)
 		}
+		if at := places[m.hint.seq]; m.hint != at {
+			f.t.Errorf("message %d points to the place %+v, which is %+v", i+1, m.hint, at)
+		}
 		v, err := w.step(context.Background(), &m)
 		if err != nil {
 			f.t.Fatal(err)
 		}
+		places = append(places, w.at)
 		for _, e := range entriesOf(v.entries) {
 			all = append(all, strings.TrimSuffix(e, "\n"))
 		}
