@@ -198,8 +198,10 @@ func replicaState(r daemon.NodeReplica) string {
 		return "offline"
 	case r.Leader:
 		return "leads"
-	case r.Seen == 0:
+	case r.Seen == 0 && !r.Current:
 		return "not heard of since the leader was elected"
+	case !r.Current && r.Lag == 0:
+		return fmt.Sprintf("heard of %.1f s ago", r.Seen)
 	case !r.Current:
 		return fmt.Sprintf("behind by %s, heard of %.1f s ago", counted(r.Lag, "message", "messages"), r.Seen)
 	}
@@ -272,14 +274,8 @@ func clusterVerify(ctx context.Context, cmd *cli.Command) error {
 	} else if err := printVerified(found); err != nil {
 		return err
 	}
-	bad := 0
-	for _, v := range found.Replicas {
-		if v.Problem != "" {
-			bad++
-		}
-	}
-	if bad > 0 {
-		return cli.Exit(fmt.Sprintf("cluster: %s of %d cannot be vouched for: restart the node, or run `tcp-log-server cluster repair` on its stopped machine, and it fetches its replica again", counted(bad, "replica", "replicas"), len(found.Replicas)), ExitDamaged)
+	if problems := verifyProblems(found.Replicas); len(problems) > 0 {
+		return cli.Exit("cluster: "+strings.Join(problems, "; "), ExitDamaged)
 	}
 	return nil
 }
@@ -294,6 +290,28 @@ func askHead(ctx context.Context, cmd *cli.Command, addr string) (uint64, error)
 	}
 	defer c.Close()
 	return c.Head(ctx)
+}
+
+// verifyProblems says which replicas were not found whole, and what to do. A node that did not answer
+// may have a whole replica, which nobody should throw away.
+func verifyProblems(replicas []cluster.Verification) (problems []string) {
+	var silent, bad []string
+	for _, v := range replicas {
+		switch v.Problem {
+		case "":
+		case cluster.Silent:
+			silent = append(silent, v.Node)
+		default:
+			bad = append(bad, v.Node)
+		}
+	}
+	if len(silent) > 0 {
+		problems = append(problems, fmt.Sprintf("not verified: node %s: start what does not run, and verify again", strings.Join(silent, ", node ")))
+	}
+	if len(bad) > 0 {
+		problems = append(problems, fmt.Sprintf("not whole: node %s: restart it, or stop it and run `tcp-log-server cluster repair` on its machine, and it fetches its replica again", strings.Join(bad, ", node ")))
+	}
+	return problems
 }
 
 // verifyCluster asks a server to have its cluster verified, which takes as long as the nodes read.
@@ -350,5 +368,5 @@ func clusterRepair(cmd *cli.Command) error {
 	if err != nil {
 		return cli.Exit(fmt.Sprintf("cluster: %v", err), ExitFailure)
 	}
-	return printLine(os.Stdout, "node %s: its next start fetches the replica again, once all other nodes have verified theirs\nNext: start the node.", node)
+	return printLine(os.Stdout, "node %s: its next start fetches the replica again, once all other nodes have verified theirs; start the node", node)
 }

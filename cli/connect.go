@@ -321,6 +321,8 @@ func advice(cmd *cli.Command, err error) string {
 		return "; is it a tcp-log-server?"
 	case errors.Is(err, client.ErrDiverged):
 		return "; has it been restored, or is it another log? read from an index that you know"
+	case errors.Is(err, client.ErrLost) && strings.Contains(err.Error(), "the server says: not available now: "):
+		return "; try again later, or see `tcp-log-server stat`"
 	case errors.Is(err, client.ErrLost) && usesTLS(cmd, ""):
 		return "; has it been stopped?"
 	case errors.Is(err, client.ErrLost):

@@ -71,7 +71,7 @@ func (c *Config) Validate() error {
 	case c.Dir == "":
 		return errors.New("the node has no directory, want one")
 	case len(c.Secret) < minSecret && len(c.Members) > 1:
-		return fmt.Errorf("the cluster's secret has %d bytes, want %d or more", len(c.Secret), minSecret)
+		return fmt.Errorf("cluster-secret-file: the secret has %d bytes, want %d or more", len(c.Secret), minSecret)
 	case c.MaxPayload < 0 || c.MaxPayload > 64<<20:
 		return fmt.Errorf("the largest message is %d bytes, want 1 to 67108864, or 0 for %d", c.MaxPayload, MaxPayload)
 	}

@@ -24,7 +24,7 @@ func (n *Node) Status(ctx context.Context) Status {
 		}
 		switch {
 		case !m.Connected:
-			m.Problem = "it does not answer"
+			m.Problem = Silent
 		case m.Problem != "":
 		case !r.Taking:
 			m.Problem = "it does not take part in the cluster yet"

@@ -237,7 +237,7 @@ func (n *Node) Verify(ctx context.Context) []Verification {
 	}
 	for i, was := range reports {
 		name := n.config.Members[i].Name
-		list[i] = Verification{Node: name, Problem: "it does not answer"}
+		list[i] = Verification{Node: name, Problem: Silent}
 		if was.Node == "" {
 			continue
 		}

@@ -22,6 +22,9 @@ type MemberStatus struct {
 	Problem   string `json:"problem,omitempty"`
 }
 
+// Silent is the Problem of a node that does not answer.
+const Silent = "it does not answer"
+
 // A Verification is what a node found when it read its whole replica.
 type Verification struct {
 	Node     string `json:"node"`

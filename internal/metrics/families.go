@@ -94,7 +94,7 @@ func writeCluster(p *page, s replicated.Stats) {
 		lag = max(lag, r.Lag)
 	}
 	p.gauge("tcp_log_server_cluster_replicas", "Replicas of the stream.", float64(len(s.Replicas)))
-	p.gauge("tcp_log_server_cluster_replicas_current", "Those that have everything.", float64(current))
+	p.gauge("tcp_log_server_cluster_replicas_current", "Those that have everything but what is on its way to them.", float64(current))
 	p.gauge("tcp_log_server_cluster_lag_max_messages", "Messages that the replica furthest behind does not have.", float64(lag))
 	p.gauge("tcp_log_server_cluster_behind_messages", "Messages of the stream that this server knows of and has not counted.", float64(s.Last-s.Messages))
 	p.gauge("tcp_log_server_cluster_waiting", "Appends that wait for a majority.", float64(s.Waiting))

@@ -41,7 +41,7 @@ type Stats struct {
 type Replica struct {
 	Name    string
 	Leader  bool
-	Current bool          // it has everything
+	Current bool          // it has everything but what is on its way to it
 	Lag     uint64        // how many operations it is behind
 	Seen    time.Duration // since it was last in touch with the leader
 	Offline bool
@@ -106,14 +106,31 @@ func (l *Log) Stats() Stats {
 	if info := l.stats.info; info != nil {
 		s.Bytes = info.State.Bytes
 		if c := info.Cluster; c != nil {
-			s.Leader = c.Leader
-			s.Replicas = append(s.Replicas, Replica{Name: c.Leader, Leader: true, Current: true})
-			for _, r := range c.Replicas {
-				s.Replicas = append(s.Replicas, Replica{Name: r.Name, Current: r.Current, Lag: r.Lag, Seen: r.Active, Offline: r.Offline})
-			}
+			s.Leader, s.Replicas = c.Leader, replicas(c)
 		}
 	}
 	return s
+}
+
+// replicas are those that the cluster has, first the one that leads, if any does.
+func replicas(c *jetstream.ClusterInfo) (all []Replica) {
+	if c.Leader != "" {
+		all = append(all, Replica{Name: c.Leader, Leader: true, Current: true})
+	}
+	for _, r := range c.Replicas {
+		all = append(all, Replica{Name: r.Name, Current: keepsUp(r), Lag: r.Lag, Seen: r.Active, Offline: r.Offline})
+	}
+	return all
+}
+
+// onItsWay is how many messages a replica may lack and still keep up. While there are appends, the
+// slower of two replicas nearly always lacks some that the leader and the other have.
+const onItsWay = 16
+
+// keepsUp reports whether a replica has everything but what is on its way to it. One that the leader
+// has not heard of lately does not, even if it lacked nothing then.
+func keepsUp(r *jetstream.PeerInfo) bool {
+	return heardOf(r) && (r.Current || r.Lag > 0 && r.Lag <= onItsWay)
 }
 
 // Refusing returns why no appends are acknowledged at present, nil if they are: the stream cannot

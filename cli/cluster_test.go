@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"tcp-log-server/daemon"
+	"tcp-log-server/internal/cluster"
+)
+
+// TestVerifyProblems: a node that does not answer is to be started; only a replica that was found
+// damaged is to be fetched again.
+func TestVerifyProblems(t *testing.T) {
+	const silent = "not verified: node a, node c: start what does not run, and verify again"
+	const bad = "not whole: node b: restart it, or stop it and run `tcp-log-server cluster repair` on its machine, and it fetches its replica again"
+	a := cluster.Verification{Node: "a", Problem: cluster.Silent}
+	b := cluster.Verification{Node: "b", Problem: "it has 3 messages, and another node has 4"}
+	c := cluster.Verification{Node: "c", Problem: cluster.Silent}
+	for _, tt := range []struct {
+		replicas []cluster.Verification
+		want     string
+	}{
+		{[]cluster.Verification{{Node: "a"}, {Node: "b"}, {Node: "c"}}, ""},
+		{[]cluster.Verification{a, {Node: "b"}, c}, silent},
+		{[]cluster.Verification{{Node: "a"}, b, {Node: "c"}}, bad},
+		{[]cluster.Verification{a, b, c}, silent + "; " + bad},
+	} {
+		if got := strings.Join(verifyProblems(tt.replicas), "; "); got != tt.want {
+			t.Errorf("%v:\n\t%s\nwant\n\t%s", tt.replicas, got, tt.want)
+		}
+	}
+}
+
+// TestReplicaState: each state of a replica in words.
+func TestReplicaState(t *testing.T) {
+	for _, tt := range []struct {
+		replica daemon.NodeReplica
+		want    string
+	}{
+		{daemon.NodeReplica{Leader: true, Current: true}, "leads"},
+		{daemon.NodeReplica{Current: true, Lag: 1, Seen: 0.2}, "has everything"},
+		{daemon.NodeReplica{Lag: 1000, Seen: 0.2}, "behind by 1,000 messages, heard of 0.2 s ago"},
+		{daemon.NodeReplica{Seen: 12}, "heard of 12.0 s ago"},
+		{daemon.NodeReplica{}, "not heard of since the leader was elected"},
+		{daemon.NodeReplica{Current: true, Seen: 0.2, Offline: true}, "offline"},
+	} {
+		if got := replicaState(tt.replica); got != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.replica, got, tt.want)
+		}
+	}
+}
