@@ -154,14 +154,14 @@ func printGateways(all []gateway) error {
 	fmt.Fprintln(t, "node\treplica\tserver\thead\twaiting\tlongest stall")
 	shown := make(map[string]bool)
 	for _, r := range bestView(all) {
-		server := "\t\t\t"
+		server, state := "\t\t\t", replicaState(r)
 		for _, g := range all {
 			if g.Stat != nil && g.Stat.Cluster.Node == r.Node {
-				server = gatewayCells(g)
+				server, state = gatewayCells(g), cmp.Or(g.Stat.Cluster.Problem, state)
 				shown[g.Addr] = true
 			}
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", r.Node, replicaState(r), server)
+		fmt.Fprintf(t, "%s\t%s\t%s\n", r.Node, state, server)
 	}
 	for _, g := range all {
 		switch {
@@ -223,6 +223,9 @@ func clusterProblems(all []gateway) (problems []string) {
 			note("%s refuses appends: %s", g.Addr, g.Stat.Failed)
 		case g.Stat.Cluster.Leader == "":
 			note("%s knows of no leader", g.Addr)
+		}
+		if g.Stat != nil && g.Stat.Cluster.Problem != "" {
+			note("node %s: %s", g.Stat.Cluster.Node, g.Stat.Cluster.Problem)
 		}
 	}
 	for _, r := range bestView(all) {

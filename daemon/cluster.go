@@ -322,8 +322,10 @@ func (s *shared) stats() engine.Stats {
 
 // ClusterStat says in a Stat how the cluster is doing, as this server knows it.
 type ClusterStat struct {
-	Node     string        `json:"node,omitempty"` // this one; empty beside a NATS cluster
-	Stream   string        `json:"stream"`
+	Node   string `json:"node,omitempty"` // this one; empty beside a NATS cluster
+	Stream string `json:"stream"`
+	// Problem is what is wrong with the replica of this node: it is damaged, or it is being fetched.
+	Problem  string        `json:"problem,omitempty"`
 	Leader   string        `json:"leader"` // empty while there is none
 	Replicas []NodeReplica `json:"replicas"`
 	Messages uint64        `json:"messages"` // of the stream, that this server has counted
@@ -355,6 +357,9 @@ func (d *daemon) clusterStat() *ClusterStat {
 		Node: d.config.Cluster.Node, Stream: d.config.Cluster.Stream, Leader: l.Leader, Replicas: []NodeReplica{},
 		Messages: l.Messages, Behind: l.Last - l.Messages, Lane: l.Lane, Waiting: l.Waiting,
 		LongestStall: l.Stalled.Round(time.Millisecond).Seconds(), Damaged: l.Damaged,
+	}
+	if d.shared.node != nil {
+		answer.Problem = d.shared.node.Replica()
 	}
 	for _, r := range l.Replicas {
 		answer.Replicas = append(answer.Replicas, NodeReplica{r.Name, r.Leader, r.Current, r.Lag, r.Seen.Round(time.Microsecond).Seconds(), r.Offline})

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// admitted returns "" if a node whose replica is empty or damaged may start to fetch another one, and
-// else why not yet. From then on the other nodes' replicas are all there is, so all of them must be
+// admitted returns "" if a node whose replica is empty or damaged may start to fetch another one, and how
+// many messages that will have at least; else why not yet. From then on the other nodes' replicas are all there is, so all of them must be
 // whole and have everything that was ever acknowledged:
 //
 //   - what they acknowledged without this node is on all of them, for a majority must have it, or, with
@@ -18,12 +18,12 @@ import (
 //   - what this node had is at most what it noted;
 //   - what they had agreed on with this node is what their leader has, once they have elected one without
 //     this node, and that has had all of it committed. For some seconds they may still name this one.
-func (n *Node) admitted(ctx context.Context, v verdict, had count) string {
+func (n *Node) admitted(ctx context.Context, v verdict, had count) (target uint64, reason string) {
 	before, reason := n.others(ctx, v, had.Messages)
+	target = had.Messages
 	if reason != "" || before == nil {
-		return reason
+		return target, reason
 	}
-	target := had.Messages
 	for _, r := range before {
 		target = max(target, r.Messages)
 	}
@@ -31,15 +31,15 @@ func (n *Node) admitted(ctx context.Context, v verdict, had count) string {
 		r, err := n.verify(ctx, was, 0)
 		switch {
 		case err != nil:
-			return fmt.Sprintf("node %s could not verify its replica: %v", was.Node, err)
+			return target, fmt.Sprintf("node %s could not verify its replica: %v", was.Node, err)
 		case r.Problem != "":
-			return fmt.Sprintf("node %s has a damaged replica too: %s", was.Node, r.Problem)
+			return target, fmt.Sprintf("node %s has a damaged replica too: %s", was.Node, r.Problem)
 		case r.Verified < target:
-			return fmt.Sprintf("node %s has %d messages, and there were %d", was.Node, r.Verified, target)
+			return target, fmt.Sprintf("node %s has %d messages, and there were %d", was.Node, r.Verified, target)
 		}
 	}
 	_, reason = n.others(ctx, v, target)
-	return reason
+	return target, reason
 }
 
 // others asks the other nodes whether they vouch for the log up to target. It returns nil, and no reason,
@@ -97,8 +97,9 @@ func (n *Node) waitToTakePart(v verdict, had count, problem error) error {
 	}
 	var told string
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		reason := n.admitted(n.ctx, v, had)
+		target, reason := n.admitted(n.ctx, v, had)
 		if reason == "" {
+			had.Messages = target
 			break
 		}
 		n.setReason("the node waits before it takes part, because " + why + ": " + reason)
@@ -126,7 +127,9 @@ func (n *Node) takePart(v verdict, had count) (err error) {
 		if err := n.replica.putAside(had); err != nil {
 			return err
 		}
-		had.State = fetching
+	}
+	if had.Messages > 0 {
+		had.State = fetching // which the others are told until it has as many
 	}
 	if err := n.keep(had); err != nil {
 		return err

@@ -208,6 +208,12 @@ func TestNewDisk(t *testing.T) {
 	})
 	c.Start(2)
 	c.Ready()
+	poll(t, func() string { return c.Node(1).Replica() })
+	for i := range 3 { // none is called whole before it is
+		if members := c.Node(i).Status(t.Context()).Members; members[1].Messages < 20 || members[1].Problem != "" {
+			t.Errorf("node %d says %+v of the new disk", i, members[1])
+		}
+	}
 	c.Caught(20)
 	checkMessages(t, c, 20, message)
 }

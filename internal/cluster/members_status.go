@@ -4,6 +4,21 @@ package cluster
 
 import "context"
 
+// Replica says what is wrong with this node's own replica, "" if nothing is: it is damaged, or it is
+// being fetched from the others. It asks nobody.
+func (n *Node) Replica() string {
+	switch r := n.report(); {
+	case r.Problem != "":
+		return r.Problem
+	case r.Fetching:
+		return fetchingText
+	}
+	return ""
+}
+
+// fetchingText says that a node does not have its replica yet.
+const fetchingText = "it is fetching its replica from the others"
+
 // Status asks all nodes how they are, and waits two seconds at most for those that do not answer.
 func (n *Node) Status(ctx context.Context) Status {
 	status := Status{Node: n.config.Name, Reason: n.unready()}
@@ -29,7 +44,7 @@ func (n *Node) Status(ctx context.Context) Status {
 		case !r.Taking:
 			m.Problem = "it does not take part in the cluster yet"
 		case r.Fetching:
-			m.Problem = "it is fetching its replica from the others"
+			m.Problem = fetchingText
 		}
 		status.Members = append(status.Members, m)
 	}

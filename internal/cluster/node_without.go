@@ -44,3 +44,6 @@ func TakePart(string) error { return ErrWithout }
 
 // InProcessConn returns ErrWithout.
 func (*Node) InProcessConn() (net.Conn, error) { return nil, ErrWithout }
+
+// Replica returns nothing.
+func (*Node) Replica() string { return "" }

@@ -102,7 +102,8 @@ func (r *replica) check(ctx context.Context) (v verdict, after count, err error)
 	case !there:
 		return damaged, had, fmt.Errorf("the replica had %d messages, and %s is gone", had.Messages, r.root())
 	case again:
-		return damaged, had, errors.New("it is to be fetched again, as `tcp-log-server cluster repair` was told")
+		return damaged, had, fmt.Errorf("it is to be fetched again, as `tcp-log-server cluster repair` was told: "+
+			"to have the node take part with it as it is, stop the node and remove %s", filepath.Join(r.dir, againFile))
 	case !found:
 		return damaged, had, fmt.Errorf("there is a replica in %s, and no file %s that says what it had", r.root(), r.countPath())
 	}
