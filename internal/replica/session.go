@@ -17,6 +17,7 @@ import (
 // dial connects to the source, at the first of its addresses that takes a connection, from that on
 // whose turn it is. The connection closes when ctx ends.
 func (c *Config) dial(ctx context.Context) (nc net.Conn, hangUp func(), err error) {
+	c.begin()
 	addrs := strings.Split(c.Source, ",")
 	var errs []error
 	for i := range addrs {
