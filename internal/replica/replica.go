@@ -43,7 +43,7 @@ type Config struct {
 	// Logger gets the events; the zero Logger drops them.
 	Logger zerolog.Logger
 
-	pace pace           // the defaults, but for tests
+	pace pace           // the defaults, except in tests
 	turn *atomic.Uint32 // which address of the source is tried first
 }
 

@@ -45,7 +45,7 @@ type gathered struct {
 
 func (g *gathered) full() bool { return len(g.entries) >= roomMax || len(g.batches) >= batchesMax }
 
-// all returns the batches with their entries, and empties g but for its memory.
+// all returns the batches with their entries, and empties g, which keeps its memory.
 func (g *gathered) all() []engine.ReplicaBatch {
 	begin := 0
 	for i, end := range g.ends {

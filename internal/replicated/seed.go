@@ -258,7 +258,7 @@ func (m *message) after() place {
 const (
 	// seedAhead is how many messages are sent before the first of them is acknowledged.
 	seedAhead = 256
-	// seedBytes is how many bytes these have at most, but for the last.
+	// seedBytes is how many bytes these have at most, except the last.
 	seedBytes = 8 << 20
 )
 
