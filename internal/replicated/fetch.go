@@ -62,15 +62,13 @@ func (e *LostError) Error() string {
 
 func (e *LostError) Unwrap() error { return e.Err }
 
-// An UnavailableError says that what was asked for may be had later.
+// An UnavailableError says that what was asked for may be had later. Its text begins with
+// "not available now: ", by which package server knows such an error: it tells the client to try again.
 type UnavailableError struct{ Err error }
 
-func (e *UnavailableError) Error() string { return e.Err.Error() }
+func (e *UnavailableError) Error() string { return "not available now: " + e.Err.Error() }
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
-
-// Later returns true: package server tells clients to ask again.
-func (e *UnavailableError) Later() bool { return true }
 
 // fetch returns the message seq. The error is a LostError if no node has it whole that answers, an
 // UnavailableError if none answers, or that of ctx.

@@ -12,7 +12,7 @@ type reading func(first uint64, count int, entries []byte, time int64, err error
 
 // Read passes the entries from..through to fn, as server.Log says. The newest come from memory,
 // others from any replica that is up to date. An entry whose message no node has whole is passed as
-// an error, and one that nobody can be asked for now ends the read with an UnavailableError.
+// an error, and one for which no node answers ends the read with an UnavailableError.
 func (l *Log) Read(ctx context.Context, from, through uint64, fn func(first uint64, count int, entries []byte, time int64, err error) error) error {
 	if head := l.Known(); through > head {
 		return fmt.Errorf("a read through %d, and the head is %d", through, head)

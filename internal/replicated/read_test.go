@@ -256,7 +256,7 @@ func TestReadUnavailable(t *testing.T) {
 		return
 	}
 	var unavailable *UnavailableError
-	if err := l.Read(t.Context(), 1, 5, func(uint64, int, []byte, int64, error) error { return nil }); !errors.As(err, &unavailable) {
+	if err := l.Read(t.Context(), 1, 5, func(uint64, int, []byte, int64, error) error { return nil }); !errors.As(err, &unavailable) || !strings.HasPrefix(err.Error(), "not available now: ") {
 		t.Errorf("%v, want that it is unavailable", err)
 	}
 	if _, err := l.Head(t.Context()); !errors.As(err, &unavailable) {
