@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"tcp-log-server/appends"
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/cluster"
 	"tcp-log-server/internal/replicated"
@@ -132,11 +133,28 @@ type shared struct {
 	log          *replicated.Log
 }
 
+// Stats are those of a log in a directory, as far as they make sense here.
+func (s *shared) Stats() engine.Stats {
+	l := s.log.Stats()
+	return engine.Stats{
+		Head: l.Head, Settled: l.Head, First: 1, Loose: -1, Bytes: int64(l.Bytes),
+		Entries: l.Entries, Written: l.Written, Batches: l.Sent, Syncing: l.Sending, Rate: l.Rate,
+	}
+}
+
+func (s *shared) Store() string           { return s.log.Store() }
+func (s *shared) Epochs() []appends.Epoch { return s.log.Epochs() }
+func (s *shared) Refusing() error         { return s.log.Refusing() }
+func (s *shared) Refuse()                 { s.log.Refuse() }
+
+// Fenced returns 0: a log in a cluster cannot be fenced.
+func (s *shared) Fenced() (epoch uint64, by string) { return 0, "" }
+
 // openCluster starts the node, if there is to be one, and waits until a majority of the nodes has
 // agreed, or ctx ends.
 func (d *daemon) openCluster(ctx context.Context) (err error) {
 	k, s := d.config.Cluster, &shared{}
-	d.shared = s
+	d.shared, d.own = s, s
 	defer func() {
 		if err != nil {
 			s.close(ctx)
@@ -198,10 +216,7 @@ func (d *daemon) startNode(config *replicated.Config) error {
 	// One node makes the log of a new cluster, in which all must run at first: so nobody makes another
 	// while that one seeds it.
 	config.Create = members[0].Name == k.Node
-	config.Replicas = min(len(members), 3)
-	if len(members) == 5 {
-		config.Replicas = 5
-	}
+	config.Replicas = len(members)
 	node := cluster.Config{
 		Members: members, Name: k.Node, Dir: d.config.clusterDir(), Insecure: d.config.Insecure,
 		Stream: k.Stream, Check: replicated.CheckMessage, Logger: d.logger,
@@ -225,10 +240,8 @@ func (d *daemon) startNode(config *replicated.Config) error {
 	}
 	config.Store = strings.TrimSpace(string(store))
 	config.Lookup = filepath.Join(d.config.clusterDir(), "lookup")
-	if d.shared.node, err = cluster.Start(node); err != nil {
-		return err
-	}
-	return nil
+	d.shared.node, err = cluster.Start(node)
+	return err
 }
 
 // connectNATS connects to the NATS cluster of the settings.
@@ -311,15 +324,6 @@ type clusterLog struct {
 // VerifyReplicas has each node read its replica.
 func (l *clusterLog) VerifyReplicas(ctx context.Context) (any, error) { return l.node.Verify(ctx), nil }
 
-// stats are those of a log in a directory as far as they make sense here.
-func (s *shared) stats() engine.Stats {
-	l := s.log.Stats()
-	return engine.Stats{
-		Head: l.Head, Settled: l.Head, First: 1, Loose: -1, Bytes: int64(l.Bytes),
-		Entries: l.Entries, Written: l.Written, Batches: l.Sent, Syncing: l.Sending, Rate: l.Rate,
-	}
-}
-
 // ClusterStat says in a Stat how the cluster is doing, as this server knows it.
 type ClusterStat struct {
 	Node   string `json:"node,omitempty"` // this one; empty beside a NATS cluster
@@ -347,7 +351,7 @@ type NodeReplica struct {
 	Offline bool    `json:"offline,omitempty"`
 }
 
-// stat is how the cluster is doing, nil without one.
+// clusterStat is how the cluster is doing, nil without one.
 func (d *daemon) clusterStat() *ClusterStat {
 	if d.shared == nil {
 		return nil

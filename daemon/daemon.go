@@ -20,6 +20,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"tcp-log-server/appends"
 	"tcp-log-server/archive"
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/access"
@@ -50,6 +51,7 @@ type daemon struct {
 	endpoint  *metrics.Endpoint // nil if no setting asks for one
 	manager   *manager
 
+	own    ownLog            // log, or shared
 	log    *engine.Log       // nil in a cluster
 	shared *shared           // nil without one
 	held   *syncreplicas.Log // over log; nil if appends do not wait for replicas
@@ -61,6 +63,16 @@ type daemon struct {
 
 	site     *site     // nil without HTTP
 	follower *follower // nil if it is no replica
+}
+
+// ownLog is the log of a daemon, in a directory or in a cluster, as far as both are alike.
+type ownLog interface {
+	Stats() engine.Stats
+	Store() string
+	Epochs() []appends.Epoch
+	Fenced() (epoch uint64, by string)
+	Refusing() error
+	Refuse()
 }
 
 // Errors of the files that the settings name wrap these.
@@ -219,6 +231,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	if d.log, err = engine.Open(config); err != nil {
 		return errors.Join(err, d.closeArchived())
 	}
+	d.own = d.log
 	if d.keeper != nil {
 		if err := d.keeper.Start(ctx, d.log); err != nil {
 			return errors.Join(fmt.Errorf("ARCHIVE: %w", err), d.log.Close(), d.closeArchived())
@@ -258,7 +271,7 @@ func (d *daemon) prepare() {
 	d.served = d.serve()
 	d.srv = server.New(d.served, config)
 	if d.exporter != nil {
-		sources := metrics.Sources{Log: d.stats, Server: d.srv.Stats, Refusing: d.refusing}
+		sources := metrics.Sources{Log: d.own.Stats, Server: d.srv.Stats, Refusing: d.refusing}
 		sources.Fenced = func() bool { _, fenced := d.epoch(); return fenced != nil }
 		if d.follower != nil {
 			sources.Replica = d.follower.Status
@@ -282,7 +295,7 @@ func (d *daemon) prepare() {
 		d.config.OnReady(d.ln.Addr())
 	}
 	d.logger.Info().Str("event", "listening").Func(address(d.ln.Addr())).
-		Str("data", d.config.Data).Uint64("head", d.stats().Head).Msg("ready for clients")
+		Str("data", d.config.Data).Uint64("head", d.own.Stats().Head).Msg("ready for clients")
 	d.admission.warn(d.addrs())
 }
 

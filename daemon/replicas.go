@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"tcp-log-server/engine"
 	"tcp-log-server/internal/syncreplicas"
 	"tcp-log-server/server"
 )
@@ -60,27 +59,15 @@ func (d *daemon) refusing() error {
 			return fmt.Errorf("replication has stopped: %s", why)
 		}
 	}
-	if err := d.failure(); err != nil || d.held == nil {
+	if err := d.own.Refusing(); err != nil || d.held == nil {
 		return err
 	}
 	return d.held.Missing()
 }
 
-// failure is why the log takes no appends, nil while it does.
-func (d *daemon) failure() error {
-	if d.shared != nil {
-		return d.shared.log.Refusing()
-	}
-	return d.log.Refusing()
-}
-
 // refuse has the log refuse what is not yet stored, and wait no longer for replicas.
 func (d *daemon) refuse() {
-	if d.shared != nil {
-		d.shared.log.Refuse()
-		return
-	}
-	d.log.Refuse()
+	d.own.Refuse()
 	if d.held != nil {
 		d.held.Refuse()
 	}
@@ -98,22 +85,6 @@ func (d *daemon) closeLog(ctx context.Context) error {
 		d.held.Close()
 	}
 	return err
-}
-
-// stats are those of the log.
-func (d *daemon) stats() engine.Stats {
-	if d.shared != nil {
-		return d.shared.stats()
-	}
-	return d.log.Stats()
-}
-
-// store is the log's random name.
-func (d *daemon) store() string {
-	if d.shared != nil {
-		return d.shared.log.Store()
-	}
-	return d.log.Store()
 }
 
 // replicas are those that are connected to a server whose log ends at head.
@@ -146,13 +117,9 @@ type Fenced struct {
 
 // epoch is the epoch that the log is in. fenced is nil unless it has been fenced.
 func (d *daemon) epoch() (epoch uint64, fenced *Fenced) {
-	if d.shared != nil {
-		epochs := d.shared.log.Epochs()
-		return epochs[len(epochs)-1].Number, nil
-	}
-	if later, by := d.log.Fenced(); later > 0 {
+	if later, by := d.own.Fenced(); later > 0 {
 		fenced = &Fenced{later, by}
 	}
-	epochs := d.log.Epochs()
+	epochs := d.own.Epochs()
 	return epochs[len(epochs)-1].Number, fenced
 }

@@ -75,10 +75,10 @@ type Sync struct {
 func newStat(d *daemon) func() any {
 	version, began, settings := build.This().String(), time.Now(), d.config.shown()
 	return func() any {
-		l, s := d.stats(), d.srv.Stats()
+		l, s := d.own.Stats(), d.srv.Stats()
 		answer := Stat{
 			Version: version, Uptime: math.Round(time.Since(began).Seconds()*10) / 10,
-			Store: d.store(), Head: l.Head, Settled: l.Settled, Loose: l.Loose, Packed: l.Packed, Unsettled: l.Unsettled,
+			Store: d.own.Store(), Head: l.Head, Settled: l.Settled, Loose: l.Loose, Packed: l.Packed, Unsettled: l.Unsettled,
 			Segments: l.Segments, Bytes: l.Bytes,
 			Appends:     Appends{Entries: l.Entries, Bytes: l.Written, Rate: math.Round(l.Rate*10) / 10},
 			Sync:        Sync{Batches: l.Batches, Seconds: l.Syncing.Seconds()},
@@ -105,7 +105,7 @@ func newStat(d *daemon) func() any {
 		if l.Stalled != nil {
 			answer.Stalled = l.Stalled.Error()
 		}
-		if err := d.failure(); err != nil {
+		if err := d.own.Refusing(); err != nil {
 			answer.Failed = err.Error()
 		}
 		return answer
