@@ -55,9 +55,9 @@ func newQuestion(w http.ResponseWriter, r *http.Request, line string, follow boo
 	return newTalk(w, r, &question{line, follow}, answer)
 }
 
-// newUpload returns a talk whose input is the request's body.
-func newUpload(w http.ResponseWriter, r *http.Request, answer func(lines []byte) error) *talk {
-	t := newTalk(w, r, upload{}, answer)
+// newUpload returns a talk whose input is the request's body, which is read through body.
+func newUpload(w http.ResponseWriter, r *http.Request, body io.Reader, answer func(lines []byte) error) *talk {
+	t := newTalk(w, r, upload{body}, answer)
 	t.control.EnableFullDuplex() // an error means that it is on
 	return t
 }
@@ -111,11 +111,11 @@ var errEnded = errors.New("ended")
 
 // upload is the request's body as the input. Only io.EOF is its end: a body that breaks off
 // ends in another error.
-type upload struct{}
+type upload struct{ body io.Reader }
 
 func (upload) stuck() bool { return true }
 
-func (upload) read(t *talk, b []byte) (n int, err error) { return t.request.Body.Read(b) }
+func (u upload) read(_ *talk, b []byte) (n int, err error) { return u.body.Read(b) }
 
 // Read reads the input. It returns os.ErrDeadlineExceeded after a deadline, also with the last
 // bytes, which count. A question's client that has left makes it return context.Canceled.

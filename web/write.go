@@ -41,9 +41,8 @@ const errStops = "not stored: the server is shutting down"
 // appendLines appends each line of the body and answers with a line for each.
 func (h *Handler) appendLines(w http.ResponseWriter, r *http.Request, with server.Conversation) {
 	begun := false
-	body := &body{ReadCloser: r.Body}
-	r.Body = body
-	t := newUpload(w, r, func(lines []byte) error {
+	body := &body{Reader: r.Body}
+	t := newUpload(w, r, body, func(lines []byte) error {
 		if !begun {
 			begun = true
 			w.Header().Set("Content-Type", "application/x-ndjson")
@@ -53,6 +52,7 @@ func (h *Handler) appendLines(w http.ResponseWriter, r *http.Request, with serve
 	})
 	err := h.config.Server.Converse(t, with)
 	t.finish()
+	body.endWith(w, r)
 	switch {
 	case err == nil && !body.ended:
 		// What was read before is answered. The client may send on for ever.
@@ -72,27 +72,24 @@ func (h *Handler) appendLines(w http.ResponseWriter, r *http.Request, with serve
 func (h *Handler) appendWhole(w http.ResponseWriter, r *http.Request, with server.Conversation) {
 	var outcome server.Outcome
 	var reply []byte
-	body := &body{ReadCloser: r.Body}
-	r.Body = body
+	if limit := h.bodyMax(); r.ContentLength > limit { // which a client may be told before it sends that
+		(&fault{http.StatusRequestEntityTooLarge, fmt.Sprintf("not stored: the body is %d bytes long, over the limit of %d", r.ContentLength, limit)}).answer(w)
+		return
+	}
+	body := &body{Reader: r.Body}
 	var t *talk
 	replied := false
 	with.OnReply = func(o server.Outcome) { outcome, replied = o, true }
-	t = newUpload(w, r, func(lines []byte) error {
+	t = newUpload(w, r, body, func(lines []byte) error {
 		reply = append(reply, lines...)
 		if outcome == server.TooLarge {
 			t.SetReadDeadline(past) // the rest of the body does not matter
 		}
 		return nil
 	})
-	if limit := h.bodyMax(); r.ContentLength > limit { // which a client may be told before it sends that
-		(&fault{http.StatusRequestEntityTooLarge, fmt.Sprintf("not stored: the body is %d bytes long, over the limit of %d", r.ContentLength, limit)}).answer(w)
-		return
-	}
 	err := h.config.Server.Converse(t, with)
 	t.finish()
-	if !body.ended { // net/http cannot go on after what is left
-		w.Header().Set("Connection", "close")
-	}
+	body.endWith(w, r)
 	switch {
 	case len(reply) > 0 && replied:
 		answerAppend(w, outcome, reply)
@@ -115,20 +112,30 @@ func (h *Handler) appendWhole(w http.ResponseWriter, r *http.Request, with serve
 // protocol.
 func (h *Handler) bodyMax() int64 { return int64(h.config.Server.Capabilities().MaxEntry) + 64<<10 }
 
-// body is a request's body, of which it is known how far it was read.
+// body is a request's body, of which it is known how far it was read. It is never put in the
+// place of Request.Body, by which net/http tells whether a connection can be used again.
 type body struct {
-	io.ReadCloser
+	io.Reader
 	begun, ended bool
 	err          error // other than io.EOF
 }
 
 func (b *body) Read(p []byte) (n int, err error) {
-	n, err = b.ReadCloser.Read(p)
+	n, err = b.Reader.Read(p)
 	b.begun, b.ended = true, b.ended || err == io.EOF
 	if err != nil && err != io.EOF {
 		b.err = err
 	}
 	return n, err
+}
+
+// endWith has the answer w end the connection if not all of the body has been read: the rest
+// would be taken for the next request. HTTP/2 has no need of it. It does nothing once the
+// answer has begun.
+func (b *body) endWith(w http.ResponseWriter, r *http.Request) {
+	if !b.ended && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
 }
 
 // unstarted is the answer where nothing of the body was acted on.
