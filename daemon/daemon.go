@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -172,15 +171,6 @@ func (d *daemon) endMonitor() {
 	}
 }
 
-// address adds a TCP address to an event.
-func address(addr net.Addr) func(*zerolog.Event) {
-	return func(e *zerolog.Event) {
-		if tcp, ok := addr.(*net.TCPAddr); ok {
-			e.Int("port", tcp.Port).Str("address", tcp.IP.String())
-		}
-	}
-}
-
 // open opens the log and recovers it. Only a replica and a node of a cluster wait for others, until
 // ctx ends.
 func (d *daemon) open(ctx context.Context) (err error) {
@@ -240,18 +230,6 @@ func (d *daemon) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// listen begins to listen. Clients that connect from now on wait until the log is open.
-func (d *daemon) listen() (err error) {
-	if d.ln, err = d.config.listen(); err != nil {
-		return err
-	}
-	if err := d.config.checkExposure(d.ln.Addr(), "HOST=127.0.0.1"); err != nil {
-		d.ln.Close()
-		return err
-	}
-	return nil
-}
-
 // prepare makes the server.
 func (d *daemon) prepare() {
 	config := server.Config{
@@ -297,43 +275,6 @@ func (d *daemon) prepare() {
 	d.logger.Info().Str("event", "listening").Func(address(d.ln.Addr())).
 		Str("data", d.config.Data).Uint64("head", d.own.Stats().Head).Msg("ready for clients")
 	d.admission.warn(d.addrs())
-}
-
-// addrs are where clients reach the log.
-func (d *daemon) addrs() []net.Addr {
-	if d.site == nil {
-		return []net.Addr{d.ln.Addr()}
-	}
-	return []net.Addr{d.ln.Addr(), d.site.ln.Addr()}
-}
-
-// listen returns the listener of the configuration: the one that it holds, or the socket that
-// systemd has passed, or a new one.
-func (c *Config) listen() (net.Listener, error) {
-	if c.Listener != nil {
-		return c.Listener, nil
-	}
-	if c.Systemd {
-		if ln, err := passedSocket(); ln != nil || err != nil {
-			return ln, err
-		}
-	}
-	ln, err := net.Listen("tcp", net.JoinHostPort(c.Host, fmt.Sprint(c.Port)))
-	return ln, listenError(err, "PORT")
-}
-
-// listenError adds to an error of listening what to do about it; port is the setting that has
-// the port.
-func listenError(err error, port string) error {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w: stop the server that is running there, or set %s to another port", err, port)
-	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%w: set %s to 1024 or more, or have systemd listen by its socket unit", err, port)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("%w: this machine does not have that address; 0.0.0.0 or :: stands for every address that it has", err)
-	}
-	return err
 }
 
 // attend keeps the service manager informed and reloads when told to, until ctx ends, or the server
