@@ -37,6 +37,7 @@ func allCells(s settings) []cell {
 	cells = append(cells, replicaCells(s)...)
 	cells = append(cells, archiveCells(s)...)
 	cells = append(cells, largeCells()...)
+	cells = append(cells, clusterCells(s)...)
 	return append(cells, ownCells(s)...)
 }
 

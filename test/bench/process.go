@@ -20,9 +20,11 @@ import (
 type process struct {
 	cmd  *exec.Cmd
 	addr string
-	page string        // the address of HTTP, if it was started with that
-	done chan struct{} // closed when the process has ended
-	err  error
+	page string // the address of HTTP, if it was started with that
+	// peers are the other servers of its cluster, which end with it and count where it does.
+	peers []*process
+	done  chan struct{} // closed when the process has ended
+	err   error
 }
 
 // startProcess starts a command in its own process group. Its stderr goes to a log
@@ -114,24 +116,47 @@ func (p *process) stop() error {
 	if p == nil {
 		return nil
 	}
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.done:
-		return nil
-	case <-time.After(60 * time.Second):
-		p.kill()
-		return errors.New("server did not stop within 60 s of SIGTERM")
+	all := append(p.peers[:len(p.peers):len(p.peers)], p)
+	for _, m := range all {
+		m.cmd.Process.Signal(syscall.SIGTERM)
 	}
+	limit := time.After(60 * time.Second)
+	for _, m := range all {
+		select {
+		case <-m.done:
+		case <-limit:
+			p.kill()
+			return errors.New("server did not stop within 60 s of SIGTERM")
+		}
+	}
+	return nil
 }
 
 // kill ends the server as a crash would.
 func (p *process) kill() {
+	p.killPeers()
 	p.cmd.Process.Kill()
 	<-p.done
 }
 
-// cpu returns the processor time that the server has used so far.
-func (p *process) cpu() time.Duration {
+// killPeers ends the other servers of a cluster, those of them that have been started.
+func (p *process) killPeers() {
+	for _, m := range p.peers {
+		if m != nil {
+			m.kill()
+		}
+	}
+}
+
+// cpu returns the processor time that the servers have used so far.
+func (p *process) cpu() (total time.Duration) {
+	for _, m := range p.peers {
+		total += m.cpu()
+	}
+	return total + p.ownCPU()
+}
+
+func (p *process) ownCPU() time.Duration {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
 	if err != nil {
 		return 0

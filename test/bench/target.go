@@ -22,6 +22,8 @@ type target struct {
 	// noPulls says why the server cannot be read by pulls, and is empty if it can.
 	noPulls string
 
+	cluster *target // the same on three servers, nil if that is not measured
+
 	start    func(options startOptions) (*process, error)
 	appender func(entries *entrySource, lane int) appender
 	reader   func(plan readPlan) reader
@@ -93,8 +95,10 @@ func ours(binary, temp string) (*target, error) {
 	if out, err := describe.Output(); err == nil {
 		version = strings.TrimSpace(string(out))
 	}
-	return logTarget("ours", version, "defaults: every append synced before its reply",
-		func() *exec.Cmd { return exec.Command(binary) }), nil
+	t := logTarget("ours", version, "defaults: every append synced before its reply",
+		func() *exec.Cmd { return exec.Command(binary) })
+	t.cluster = clusterOf(t)
+	return t, nil
 }
 
 // build builds this project's server.

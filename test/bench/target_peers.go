@@ -32,29 +32,22 @@ func nats(temp string) (*target, error) {
 	t.start = func(o startOptions) (*process, error) { return startNATS(binary, o) }
 	t.appender = func(entries *entrySource, lane int) appender { return newNATSAppender(entries, lane) }
 	t.reader = func(plan readPlan) reader { return newNATSReader(plan) }
+	three := *t
+	three.start = func(o startOptions) (*process, error) { return startNATSCluster(binary, o) }
+	t.cluster = &three
 	return t, nil
 }
 
+// startNATS starts one server, with a stream of one replica.
 func startNATS(binary string, o startOptions) (*process, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	sync := "sync_interval: always"
+	sync := "always"
 	if o.filling {
-		sync = ""
+		sync = "2m" // the default
 	}
-	config := filepath.Clean(o.dir) + ".conf"
-	text := fmt.Sprintf("listen: 127.0.0.1:%d\njetstream { store_dir: %q, max_file_store: 100GB, max_memory_store: 1GB\n %s }\n",
-		port, o.dir, sync)
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		return nil, err
-	}
-	p, err := startProcess(exec.Command(binary, "-c", config), serverLog(o.dir))
+	p, err := startNATSServer(binary, o.dir, sync, "")
 	if err != nil {
 		return nil, err
 	}
-	p.addr = fmt.Sprintf("127.0.0.1:%d", port)
 	// Creating the stream again with the same settings succeeds.
 	hello, _ := natsHello(0)
 	create := natsPublish(hello, "$JS.API.STREAM.CREATE.s", "_A.0",
@@ -62,6 +55,26 @@ func startNATS(binary string, o startOptions) (*process, error) {
 	return p, p.awaitReady(startLimit, func() error {
 		return converse(p.addr, create, `"state":`)
 	})
+}
+
+// startNATSServer starts a server that keeps its streams in dir and syncs them as sync says. more is added to
+// its settings.
+func startNATSServer(binary, dir, sync, more string) (*process, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	config := filepath.Clean(dir) + ".conf"
+	text := fmt.Sprintf("listen: 127.0.0.1:%d\njetstream { store_dir: %q, max_file_store: 100GB, max_memory_store: 1GB, sync_interval: %s }\n%s",
+		port, dir, sync, more)
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	p, err := startProcess(exec.Command(binary, "-c", config), serverLog(dir))
+	if err == nil {
+		p.addr = fmt.Sprintf("127.0.0.1:%d", port)
+	}
+	return p, err
 }
 
 // original is the npm package that this project's protocol comes from. It does not
