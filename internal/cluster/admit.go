@@ -5,6 +5,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -18,8 +19,11 @@ import (
 //   - what this node had is at most what it noted;
 //   - what they had agreed on with this node is what their leader has, once they have elected one without
 //     this node, and that has had all of it committed. For some seconds they may still name this one.
+//
+// A node that the cluster has grown by has never been asked for anything, and so it has nothing to make up
+// for: target is 0 then.
 func (n *Node) admitted(ctx context.Context, v verdict, had count) (target uint64, reason string) {
-	before, reason := n.others(ctx, v, had.Messages)
+	before, grown, reason := n.others(ctx, v, had.Messages)
 	target = had.Messages
 	if reason != "" || before == nil {
 		return target, reason
@@ -38,30 +42,78 @@ func (n *Node) admitted(ctx context.Context, v verdict, had count) (target uint6
 			return target, fmt.Sprintf("node %s has %d messages, and there were %d", was.Node, r.Verified, target)
 		}
 	}
-	_, reason = n.others(ctx, v, target)
+	if _, _, reason = n.others(ctx, v, target); grown {
+		target = 0
+	}
 	return target, reason
 }
 
-// others asks the other nodes whether they vouch for the log up to target. It returns nil, and no reason,
-// if the cluster is new.
-func (n *Node) others(ctx context.Context, v verdict, target uint64) (list []report, reason string) {
+// others asks the other nodes whether they vouch for the log up to target. It returns those that have a
+// replica, and nil, and no reason, if the cluster is new. grown says that this node is to have none yet.
+func (n *Node) others(ctx context.Context, v verdict, target uint64) (list []report, grown bool, reason string) {
+	var silent []string
 	for i, r := range n.reports(ctx) {
-		name := n.config.Members[i].Name
-		if name == n.config.Name {
-			continue
+		switch name := n.config.Members[i].Name; {
+		case name == n.config.Name:
+		case r.Node == "":
+			silent = append(silent, name)
+		default:
+			list = append(list, r)
 		}
-		if r.Node == "" {
-			return nil, fmt.Sprintf("node %s does not answer", name)
+	}
+	if asked, known, reason := concerned(list, n.server.Node()); known && v == empty {
+		if reason == "" {
+			reason = doubt(asked, target)
 		}
-		list = append(list, r)
+		return asked, !inGroup(list, n.server.Node()), reason
+	}
+	if len(silent) > 0 {
+		return nil, false, fmt.Sprintf("node %s does not answer", silent[0])
 	}
 	if v == empty && !slices.ContainsFunc(list, func(r report) bool { return r.Log || r.Problem != "" }) {
-		return nil, ""
+		return nil, false, ""
 	}
 	if reason = doubt(list, target); reason != "" {
-		return nil, reason
+		return nil, false, reason
 	}
-	return list, ""
+	return list, false, ""
+}
+
+// concerned returns those of the other nodes that have a replica of the log or are to get one, as the one
+// that leads it says. All of them must answer, and so must those that only vote in JetStream's group.
+// Other members of the cluster are still to be started for the first time. own is this node's ID.
+func concerned(list []report, own string) (asked []report, known bool, reason string) {
+	all := make(map[string]string)
+	for _, r := range list {
+		maps.Copy(all, r.Peers)
+		maps.Copy(all, r.Group)
+		known = known || r.Leads && len(r.Group) > 0
+	}
+	delete(all, own)
+	for _, r := range list {
+		if r.ID == "" { // of an earlier version, which does not say enough
+			return nil, false, ""
+		}
+		if _, is := all[r.ID]; !is {
+			continue
+		}
+		delete(all, r.ID)
+		switch {
+		case inGroup(list, r.ID):
+			asked = append(asked, r)
+		case !r.Taking:
+			reason = fmt.Sprintf("node %s does not take part in the cluster yet", r.Node)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Values(all)) {
+		reason = fmt.Sprintf("node %s does not answer", name)
+	}
+	return asked, known, reason
+}
+
+// inGroup reports whether the node with an ID has a replica of the log, or is to get one.
+func inGroup(list []report, id string) bool {
+	return slices.ContainsFunc(list, func(r report) bool { _, is := r.Group[id]; return r.Leads && is })
 }
 
 // doubt returns "" if other nodes take part, follow one of them that leads, and have the messages up to

@@ -43,3 +43,42 @@ func TestDoubt(t *testing.T) {
 		}
 	}
 }
+
+// TestConcerned: a node asks all that have a replica or vote in JetStream's group, and no others, as the
+// one that leads says. Without its word it asks all members.
+func TestConcerned(t *testing.T) {
+	list := func() []report {
+		return []report{
+			{Node: "a", ID: "1", Taking: true, Leads: true, Leader: "a", Group: map[string]string{"1": "a", "2": "b", "3": "c"},
+				Peers: map[string]string{"1": "a", "2": "b", "3": "c", "4": "d"}},
+			{Node: "b", ID: "2", Taking: true, Leader: "a"},
+			{Node: "c", ID: "3", Taking: true, Leader: "a"},
+			{Node: "d", ID: "4", Taking: true},
+		}
+	}
+	for _, c := range []struct {
+		what, own string
+		change    func([]report) []report
+		asked     int
+		known     bool
+		want      string
+	}{
+		{"node e is new", "5", nil, 3, true, ""},
+		{"node d was there before", "4", func(l []report) []report { return l[:3] }, 3, true, ""},
+		{"node c has lost its disk", "3", func(l []report) []report { return append(l[:2:2], l[3]) }, 2, true, ""},
+		{"one with a replica is silent", "5", func(l []report) []report { return append(l[:2:2], l[3]) }, 2, true, "node c does not answer"},
+		{"one that votes is silent", "5", func(l []report) []report { return l[:3] }, 3, true, "node d does not answer"},
+		{"one that votes waits", "5", func(l []report) []report { l[3].Taking = false; return l }, 3, true, "node d does not take part"},
+		{"nobody leads", "5", func(l []report) []report { l[0].Leads = false; return l }, 0, false, ""},
+		{"an earlier version", "5", func(l []report) []report { l[1].ID = ""; return l }, 0, false, ""},
+	} {
+		l := list()
+		if c.change != nil {
+			l = c.change(l)
+		}
+		asked, known, reason := concerned(l, c.own)
+		if known != c.known || known && len(asked) != c.asked || known && (reason == "") != (c.want == "") || !strings.Contains(reason, c.want) && known {
+			t.Errorf("%s: asked %d, known %v, reason %q, want %d, %v and %q", c.what, len(asked), known, reason, c.asked, c.known, c.want)
+		}
+	}
+}

@@ -12,12 +12,17 @@ func (n *Node) Replica() string {
 		return r.Problem
 	case r.Fetching:
 		return fetchingText
+	case r.Taking && !n.replica.alone && n.stream() == nil:
+		return withoutText
 	}
 	return ""
 }
 
 // fetchingText says that a node does not have its replica yet.
 const fetchingText = "it is fetching its replica from the others"
+
+// withoutText says that the cluster has grown by a node, and has not given it a replica yet.
+const withoutText = "it gets a replica of the log once all nodes of CLUSTER_NODES run"
 
 // Status asks all nodes how they are, and waits two seconds at most for those that do not answer.
 func (n *Node) Status(ctx context.Context) Status {

@@ -90,6 +90,9 @@ func (n *Node) start() error {
 	if err := n.config.claimIdentity(); err != nil {
 		return err
 	}
+	if err := claimVersion(n.config.Dir, natsserver.VERSION); err != nil {
+		return err
+	}
 	began := time.Now()
 	v, had, problem := n.replica.check(n.ctx)
 	if d := time.Since(began); d > time.Second {
@@ -130,6 +133,9 @@ func (n *Node) start() error {
 	}
 	if err := n.serve(v == whole); err != nil {
 		return err
+	}
+	if len(n.config.Members) > leastGrown {
+		n.spawn(n.grow)
 	}
 	if v == whole {
 		n.setTaking()
@@ -202,6 +208,12 @@ func (n *Node) setReason(reason string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.reason = reason
+}
+
+func (n *Node) isTaking() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.taking
 }
 
 func (n *Node) setTaking() {

@@ -32,6 +32,7 @@ type question struct {
 // A report is what a node says of its own replica.
 type report struct {
 	Node     string `json:"node"`
+	ID       string `json:"id"`               // of its NATS server: the same for a name on any machine
 	Run      string `json:"run"`              // differs each time the node starts
 	Taking   bool   `json:"taking"`           // it takes part in the cluster
 	Log      bool   `json:"log"`              // it has, or had, a replica of the log
@@ -41,6 +42,12 @@ type report struct {
 	Meta     string `json:"meta,omitempty"`
 	Online   int    `json:"online,omitempty"` // if it leads JetStream, how many nodes can be given a replica
 	Current  bool   `json:"current"`
+	// Group has, if it leads the log's stream, the nodes that have a replica of the log or are to get one, and
+	// Peers those that JetStream's own group has: names by ID. A node that is neither has never been asked
+	// for what was appended.
+	Group map[string]string `json:"group,omitempty"`
+	Peers map[string]string `json:"peers,omitempty"`
+
 	Had      uint64 `json:"had"`                // messages that it has for certain, or had
 	Fetching bool   `json:"fetching,omitempty"` // it may not have all of them again
 	Problem  string `json:"problem,omitempty"`  // of its replica
@@ -51,7 +58,7 @@ type report struct {
 // report is this node's.
 func (n *Node) report() report {
 	n.mu.Lock()
-	r, had := report{Node: n.config.Name, Run: n.run, Taking: n.taking, Problem: n.shown(n.problem)}, n.had
+	r, had := report{Node: n.config.Name, ID: n.server.Node(), Run: n.run, Taking: n.taking, Problem: n.shown(n.problem)}, n.had
 	if n.keeper != nil {
 		had = n.keeper.noted()
 	}
@@ -62,6 +69,7 @@ func (n *Node) report() report {
 	}
 	if info, err := n.server.Jsz(&natsserver.JSzOptions{}); err == nil && info.Meta != nil {
 		r.Meta = info.Meta.Leader
+		r.Peers = n.peersOf(info.Meta.Replicas)
 	}
 	if !n.replica.alone {
 		r.Online = len(n.server.JetStreamClusterPeers())
@@ -73,12 +81,28 @@ func (n *Node) report() report {
 		if s.Cluster != nil {
 			r.Leader = s.Cluster.Leader
 		}
-		r.Leads = n.server.JetStreamIsStreamLeader(account, n.config.Stream)
+		if r.Leads = n.server.JetStreamIsStreamLeader(account, n.config.Stream); r.Leads && s.Cluster != nil {
+			r.Group = n.peersOf(s.Cluster.Replicas)
+			if s.Cluster.Desired != nil {
+				for _, p := range s.Cluster.Desired.Replicas {
+					r.Group[p.Peer] = p.Name
+				}
+			}
+		}
 		if d := s.State.NumDeleted; (d > 0 || s.State.FirstSeq > 1) && r.Problem == "" {
 			r.Problem = fmt.Sprintf("its first message is %d, and %d are deleted", s.State.FirstSeq, d)
 		}
 	}
 	return r
+}
+
+// peersOf returns this node and those of a group that its server lists, names by ID.
+func (n *Node) peersOf(others []*natsserver.PeerInfo) map[string]string {
+	peers := map[string]string{n.server.Node(): n.config.Name}
+	for _, p := range others {
+		peers[p.Peer] = p.Name
+	}
+	return peers
 }
 
 // shown is a text without the node's directory, which others need not know.
@@ -88,7 +112,7 @@ func (n *Node) shown(text string) string {
 
 // stream is the log's stream as this node has it, nil if it has none.
 func (n *Node) stream() *natsserver.StreamDetail {
-	detail, err := n.server.JszAccount(&natsserver.JSzOptions{Account: account, Streams: true})
+	detail, err := n.server.JszAccount(&natsserver.JSzOptions{Account: account, Streams: true, Config: true})
 	if err != nil {
 		return nil
 	}

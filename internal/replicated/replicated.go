@@ -34,7 +34,7 @@ type Config struct {
 	// Stream is the name of the stream.
 	Stream string
 	// Create lets Open create the stream, with this many Replicas. One that is there must have as
-	// many, or more.
+	// many, or more, but no more than three: it may still be growing to five.
 	Create   bool
 	Replicas int
 	// Store is the log's random name, if it is known: a stream of another log is an error, and so
@@ -120,9 +120,6 @@ func Open(ctx context.Context, config Config) (_ *Log, err error) {
 	}()
 	info, err := l.openStream(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if l.stream, err = l.js.Stream(ctx, config.Stream); err != nil {
 		return nil, err
 	}
 	id, err := hex.DecodeString(info.Config.Metadata[metaStore])

@@ -68,9 +68,6 @@ func SeedStream(ctx context.Context, config Config, open func() (Seed, error)) e
 	if err != nil {
 		return err
 	}
-	if l.stream, err = l.js.Stream(ctx, config.Stream); err != nil {
-		return err
-	}
 	meta := info.Config.Metadata
 	if meta[metaSeed] == "" {
 		return fmt.Errorf("%w: stream %s has a log already, %s, which was not seeded: seed a new cluster", ErrSeed, config.Stream, meta[metaStore])

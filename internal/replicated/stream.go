@@ -97,8 +97,8 @@ func checkStream(c *jetstream.StreamConfig, replicas int) error {
 	return nil
 }
 
-// openStream finds the stream, or creates it where config allows that. It tries until ctx is
-// done: a cluster that has just been started has no leader yet.
+// openStream finds the stream and sets l.stream, or creates it where config allows that. It tries until
+// ctx is done: a cluster that has just been started has no leader yet.
 func (l *Log) openStream(ctx context.Context) (*jetstream.StreamInfo, error) {
 	for {
 		info, err := l.tryStream(ctx)
@@ -140,12 +140,13 @@ func (l *Log) tryStream(ctx context.Context) (*jetstream.StreamInfo, error) {
 	if err := l.fit(info); err != nil {
 		return nil, err
 	}
+	l.stream = stream
 	return info, nil
 }
 
 // fit returns an error that wraps ErrStream if the stream cannot hold the log.
 func (l *Log) fit(info *jetstream.StreamInfo) error {
-	if err := checkStream(&info.Config, l.config.Replicas); err != nil {
+	if err := checkStream(&info.Config, min(l.config.Replicas, 3)); err != nil {
 		return err
 	}
 	store := info.Config.Metadata[metaStore]

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -70,6 +71,20 @@ func New(t testing.TB, options Options) *Cluster {
 	}
 	t.Cleanup(c.Close)
 	return c
+}
+
+// Grow gives the cluster more members, up to so many, of which none runs yet. Nodes that run learn of them
+// when they are started again.
+func (c *Cluster) Grow(size int) {
+	c.t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	members := slices.Clone(c.Members)
+	for i, addr := range freeAddrs(c.t, size-len(members)) {
+		members = append(members, cluster.Member{Name: string(rune('a' + len(c.Members) + i)), Addr: addr})
+	}
+	c.Members = members
+	c.nodes = append(c.nodes, make([]*cluster.Node, size-len(c.nodes))...)
 }
 
 // freeAddrs returns n addresses on loopback that nothing listens on.
