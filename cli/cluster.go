@@ -25,7 +25,7 @@ import (
 func clusterCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "cluster",
-		Usage: "show, verify or repair a log that is on several machines",
+		Usage: "show, verify, repair or recover a log that is on several machines",
 		Description: "`cluster status [ADDR…]` asks the servers of a cluster, all that are named, and prints\n" +
 			"which nodes there are, who leads, and how far each is behind.\n\n" +
 			"`cluster verify [ADDR]` has every node read its own replica from its disk: that message 1 is\n" +
@@ -34,16 +34,22 @@ func clusterCommand() *cli.Command {
 			"`cluster repair DIR` has the stopped node whose DATA is DIR put its replica aside at its next\n" +
 			"start and fetch another. The node does that only once all other nodes have verified\n" +
 			"theirs, and until then says what it waits for.\n\n" +
+			"`cluster recover DIR NEW` is for a majority that is lost for good. It reads what the stopped\n" +
+			"node has whose DATA is DIR, checks all of it, and makes it an ordinary log in the directory\n" +
+			"NEW, with which a new cluster can begin. What only the lost machines had is not in it. If\n" +
+			"something is damaged, nothing is made; with --accept-loss, what comes before that.\n\n" +
 			addressHelp + "\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server cluster status a.example.com b.example.com c.example.com\n" +
 			"   tcp-log-server cluster verify a.example.com\n" +
-			"   tcp-log-server cluster repair /var/lib/tcp-log-server\n\n" +
+			"   tcp-log-server cluster repair /var/lib/tcp-log-server\n" +
+			"   tcp-log-server cluster recover /var/lib/tcp-log-server last\n\n" +
 			"Exit codes: 0 done, and all is well; 1 failed, or with status a node is missing or there is no\n" +
 			"majority; 2 verify has found something; 16 wrong usage.",
-		ArgsUsage: "status|verify|repair [ADDR|DIR]",
+		ArgsUsage: "status|verify|repair|recover [ADDR|DIR]",
 		Flags: append(connectFlags(),
-			&cli.BoolFlag{Name: "json", Usage: "with status and verify: print JSON, an object a line"},
+			&cli.BoolFlag{Name: "json", Usage: "with status, verify and recover: print JSON, an object a line"},
+			&cli.BoolFlag{Name: "accept-loss", Usage: "with recover: do without what is damaged, and what comes after it"},
 		),
 		Action: action(runCluster),
 	}
@@ -60,10 +66,14 @@ func runCluster(ctx context.Context, cmd *cli.Command) error {
 		return clusterRepair(cmd)
 	case verb == "repair":
 		return usageError(cmd, "want one argument after repair: the directory of the node, its DATA")
+	case verb == "recover" && cmd.NArg() == 3 && cmd.Args().Get(1) != "" && cmd.Args().Get(2) != "":
+		return clusterRecover(ctx, cmd)
+	case verb == "recover":
+		return usageError(cmd, "want two arguments after recover: the directory of the node, its DATA, and a new directory")
 	case verb == "verify":
 		return usageError(cmd, "want one address after verify: any node can have all of them verified")
 	default:
-		return usageError(cmd, fmt.Sprintf("want status, verify or repair, got %q", verb))
+		return usageError(cmd, fmt.Sprintf("want status, verify, repair or recover, got %q", verb))
 	}
 }
 

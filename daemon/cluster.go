@@ -324,6 +324,15 @@ type clusterLog struct {
 // VerifyReplicas has each node read its replica.
 func (l *clusterLog) VerifyReplicas(ctx context.Context) (any, error) { return l.node.Verify(ctx), nil }
 
+// natsLog is the log of a server beside a NATS cluster, which has the replicas.
+type natsLog struct{ *replicated.Log }
+
+// VerifyReplicas says what to do instead.
+func (l *natsLog) VerifyReplicas(context.Context) (any, error) {
+	return nil, errors.New("the replicas of this log are on NATS servers, which this server cannot have read them: " +
+		"copy the log with `tcp-log-server replica`, which checks every message, and run `tcp-log-server fsck` on the copy")
+}
+
 // ClusterStat says in a Stat how the cluster is doing, as this server knows it.
 type ClusterStat struct {
 	Node   string `json:"node,omitempty"` // this one; empty beside a NATS cluster

@@ -41,7 +41,7 @@ func (d *daemon) serve() server.Log {
 		if d.shared.node != nil {
 			return &clusterLog{d.shared.log, d.shared.node}
 		}
-		return d.shared.log
+		return &natsLog{d.shared.log}
 	case d.config.Source != nil:
 		return newReplicaLog(d.log, d.config.Source.Addr)
 	case d.config.SyncReplicas == 0:

@@ -188,12 +188,12 @@ func (s *scanner) readBlock() error {
 		seq, n, what := record(buf, sum)
 		switch {
 		case what != "":
-		case !s.log: // a Raft log erases what it no longer needs
-		case seq&erasedBit != 0:
+		case seq&erasedBit != 0 && s.log:
 			what = fmt.Sprintf("message %d is erased", seq&^erasedBit)
-		case seq&tombstoneBit != 0:
+		case seq&tombstoneBit != 0 && s.log:
 			what = fmt.Sprintf("message %d was deleted", seq&^tombstoneBit)
-		case seq != s.last+1 && !s.midway:
+		case seq&(erasedBit|tombstoneBit) != 0: // a Raft log erases what it no longer needs
+		case seq != s.last+1 && !s.midway && s.log:
 			what = fmt.Sprintf("the next message is %d", seq)
 		case s.each != nil:
 			if err := s.each(seq, content(buf[:n])); err != nil {

@@ -47,3 +47,27 @@ func (*Node) InProcessConn() (net.Conn, error) { return nil, ErrWithout }
 
 // Replica returns nothing.
 func (*Node) Replica() string { return "" }
+
+// A Stopped cannot be had in this binary.
+type Stopped struct {
+	Node     string
+	Metadata map[string]string
+}
+
+// A Logged is a message of a Raft log.
+type Logged struct {
+	Subject             string
+	Message             []byte
+	Last, LastOnSubject *uint64
+}
+
+// OpenStopped returns ErrWithout.
+func OpenStopped(string) (*Stopped, error) { return nil, ErrWithout }
+
+// Read returns ErrWithout.
+func (*Stopped) Read(context.Context, func(uint64, []byte) error, func(Logged) error) error {
+	return ErrWithout
+}
+
+// Close does nothing.
+func (*Stopped) Close() error { return nil }

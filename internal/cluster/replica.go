@@ -334,7 +334,7 @@ func FetchAgain(dir string) (node string, err error) {
 	case err != nil:
 		return "", err
 	case !found:
-		return "", fmt.Errorf("%s is not a node's directory: it has no file %s", dir, identityFile)
+		return "", notNode(dir)
 	case len(own.Members) == 1:
 		return own.Node, errors.New("the cluster has one node, and there is no other to fetch the log from: restore it from a copy")
 	}

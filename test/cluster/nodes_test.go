@@ -26,6 +26,7 @@ type options struct {
 	Env    []string          // NAME=value, of all nodes
 	Binary map[string]string // of nodes, by default the server as it is
 	Data   map[string]string // directories of nodes, by default new ones
+	Spare  bool              // there are two more machines, whose nodes no other knows yet
 }
 
 // cluster is three nodes on this machine, or three gateways to a NATS cluster.
@@ -34,6 +35,7 @@ type cluster struct {
 	dir     string
 	net     *network // nil with a NATS cluster
 	nodes   []*node
+	spare   []*node // those of options.Spare
 	servers []*node // of the NATS cluster
 }
 
@@ -83,13 +85,20 @@ func layOut(t testing.TB, o options) *cluster {
 	if err := os.WriteFile(secret, []byte("0123456789abcdef0123456789abcdef\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	addrs, members := make(map[string]string), []string(nil)
-	for i, name := range names {
+	all, addrs, members := names, make(map[string]string), []string(nil)
+	if o.Spare {
+		all = append(slices.Clip(names), "d", "e")
+	}
+	for i, name := range all {
 		addrs[name] = fmt.Sprintf("127.0.0.%d:6222", 1+i)
 		members = append(members, name+"="+addrs[name])
 	}
 	c.net = newNetwork(t, addrs)
-	for _, name := range names {
+	for i, name := range all {
+		members := members
+		if i < len(names) {
+			members = members[:len(names)]
+		}
 		data := cmp.Or(o.Data[name], filepath.Join(dir, name))
 		n := &node{
 			t: t, name: name, space: c.net.spaces[name], addr: "127.0.0.1:8089", data: data, bin: cmp.Or(o.Binary[name], binary), log: filepath.Join(dir, name+".log"),
@@ -98,7 +107,11 @@ func layOut(t testing.TB, o options) *cluster {
 				"CLUSTER_NODE=" + name, "CLUSTER_SECRET_FILE=" + secret,
 			}, o.Env...),
 		}
-		c.nodes = append(c.nodes, n)
+		if i < len(names) {
+			c.nodes = append(c.nodes, n)
+		} else {
+			c.spare = append(c.spare, n)
+		}
 		t.Cleanup(n.kill)
 	}
 	return c
@@ -308,6 +321,7 @@ func (n *node) restart() {
 
 // status is what the tests look at of the answer to {"stat":true}.
 type status struct {
+	Version string
 	Head    uint64
 	Cluster struct {
 		Leader   string

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"net"
 	"slices"
 	"sort"
 	"strings"
@@ -135,8 +136,8 @@ func (n *node) tryAppend(entry string) (uint64, error) {
 
 // readThrough returns the lines of the entries from..through, with time and hash.
 func (n *node) readThrough(from, through uint64) (text []byte, err error) {
-	c, err := n.dial()
-	if err != nil {
+	var c net.Conn
+	if !poll(patience, func() bool { c, err = n.dial(); return err == nil }) { // the machine may be busy
 		return nil, err
 	}
 	defer c.Close()

@@ -1,17 +1,21 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"tcp-log-server/client"
 	"tcp-log-server/internal/access/accesstest"
 )
 
@@ -41,7 +45,7 @@ func newDocumentedCluster(t *testing.T) *documentedCluster {
 		running: make(map[string]*daemon),
 	}
 	authority := accesstest.NewAuthority(t)
-	for _, name := range []string{"a", "b", "c"} {
+	for _, name := range fiveNodes {
 		c.clients[name], c.nodes[name] = freePort(t), freePort(t)
 		etc := filepath.Join(c.dir, "etc-"+name)
 		if err := os.Mkdir(etc, 0o700); err != nil {
@@ -52,6 +56,9 @@ func newDocumentedCluster(t *testing.T) *documentedCluster {
 	}
 	return c
 }
+
+// fiveNodes are the names of all nodes that the document has.
+var fiveNodes = []string{"a", "b", "c", "d", "e"}
 
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
@@ -72,7 +79,7 @@ func (c *documentedCluster) block(name, node string) string {
 		c.t.Fatalf("docs/CLUSTER.md has no block %q", name)
 	}
 	var pairs []string
-	for _, n := range []string{"a", "b", "c"} {
+	for _, n := range fiveNodes {
 		pairs = append(pairs, n+".example.com:6222", "127.0.0.1:"+c.nodes[n], n+".example.com", "localhost:"+c.clients[n])
 	}
 	pairs = append(pairs, "CLUSTER_NODE=a", "CLUSTER_NODE="+node, "9089", c.copyPort,
@@ -100,11 +107,17 @@ func (c *documentedCluster) run(name, node string) string {
 // start starts nodes, and waits until they serve.
 func (c *documentedCluster) start(nodes ...string) {
 	c.t.Helper()
+	c.startWith(nil, nodes...)
+}
+
+// startWith starts nodes with settings that differ from those that the document has first.
+func (c *documentedCluster) startWith(more []string, nodes ...string) {
+	c.t.Helper()
 	for _, n := range nodes {
 		settings := strings.Fields(c.block("settings", n))
 		cmd := exec.Command(c.path)
 		cmd.Dir = c.dir
-		c.running[n] = launchBy(c.t, cmd, append(settings, "PORT="+c.clients[n])...)
+		c.running[n] = launchBy(c.t, cmd, slices.Concat(settings, []string{"PORT=" + c.clients[n]}, more)...)
 	}
 	for _, n := range nodes {
 		c.running[n].event(c.t, "listening")
@@ -133,19 +146,22 @@ func (c *documentedCluster) caughtUp(head int) {
 	}
 }
 
+// makeSecret makes the secret and gives it to all nodes.
+func (c *documentedCluster) makeSecret() {
+	c.t.Helper()
+	if out, err := c.shell("cd etc-a; " + c.block("secret", "a")).CombinedOutput(); err != nil {
+		c.t.Skipf("there is no openssl here: %s", out)
+	}
+	for _, n := range fiveNodes[1:] {
+		copyFile(c.t, filepath.Join(c.dir, "etc-a", "secret"), filepath.Join(c.dir, "etc-"+n, "secret"))
+	}
+}
+
 // TestDocumentedCluster runs the runbooks of docs/CLUSTER.md.
 func TestDocumentedCluster(t *testing.T) {
 	t.Parallel()
 	c := newDocumentedCluster(t)
-	for _, n := range []string{"a", "b", "c"} {
-		if n == "a" {
-			if out, err := c.shell("cd etc-a; " + c.block("secret", n)).CombinedOutput(); err != nil {
-				t.Skipf("there is no openssl here: %s", out)
-			}
-			continue
-		}
-		copyFile(t, filepath.Join(c.dir, "etc-a", "secret"), filepath.Join(c.dir, "etc-"+n, "secret"))
-	}
+	c.makeSecret()
 	c.start("a", "b", "c")
 	if r := play(t, nil, "[1]\n[2]\n", "append", "localhost:"+c.clients["b"]); r.code != 0 || r.out != "1\n2\n" {
 		t.Fatalf("append: %+v", r)
@@ -200,14 +216,34 @@ func TestDocumentedCluster(t *testing.T) {
 		t.Errorf("verify prints\n%s", out)
 	}
 
-	// Two are lost. What the last one has becomes a log of its own, and that a new cluster's.
+	// Its machine is a new one, at another address.
+	c.running["b"].stop(t, syscall.SIGKILL)
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+	c.nodes["b"] = freePort(t)
+	for _, n := range []string{"b", "a", "c"} {
+		if n != "b" {
+			c.running[n].stop(t, syscall.SIGTERM)
+		}
+		c.start(n)
+		c.run("again", "a")
+	}
+
+	// Two are lost, and the last one is restarted, which makes it wait. What it has becomes a new cluster's.
 	c.running["b"].stop(t, syscall.SIGKILL)
 	c.running["c"].stop(t, syscall.SIGKILL)
-	last := c.server("last")
-	c.caughtUp(2)
-	last.stop(t, syscall.SIGTERM)
 	c.running["a"].stop(t, syscall.SIGTERM)
-	c.run("promote", "a")
+	waits := launchBy(t, exec.Command(c.path), slices.Concat(strings.Fields(c.block("settings", "a")), []string{"PORT=" + c.clients["a"]})...)
+	waits.event(t, "waiting")
+	if out, err := c.shell(c.block("recover", "a")).CombinedOutput(); err == nil || !strings.Contains(string(out), "stop the node first") {
+		t.Errorf("of a node that runs: %v: %s", err, out)
+	}
+	waits.stop(t, syscall.SIGTERM)
+	out := c.run("recover", "a")
+	if !strings.Contains(out, "the 2 entries that node a had") || !strings.Contains(out, digest[1]) {
+		t.Errorf("recover prints\n%s\nwant 2 entries, and the digest %s", out, digest[1])
+	}
 	for _, n := range []string{"a", "b", "c"} {
 		if err := os.RemoveAll(filepath.Join(c.dir, "data-"+n)); err != nil {
 			t.Fatal(err)
@@ -222,5 +258,85 @@ func TestDocumentedCluster(t *testing.T) {
 	}
 	if r := play(t, nil, "", "read", "localhost:"+c.clients["a"], "--entry"); r.out != "[1]\n[2]\n[3]\n" {
 		t.Errorf("the new cluster has %+v", r)
+	}
+
+	// Or a log of its own.
+	c.run("promote", "a")
+	if r := play(t, nil, "", "cat", filepath.Join(c.dir, "last"), "--entry"); r.out != "[1]\n[2]\n" {
+		t.Errorf("the promoted log has %+v", r)
+	}
+}
+
+// TestDocumentedGrowth runs the runbook from three nodes to five, while a client appends, and loses two of
+// five then: each entry is there once, in its order.
+func TestDocumentedGrowth(t *testing.T) {
+	t.Parallel()
+	c := newDocumentedCluster(t)
+	c.makeSecret()
+	c.start("a", "b", "c")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var acknowledged atomic.Int64
+	appending := make(chan struct{})
+	var dials atomic.Int64
+	conn, err := client.Dial(ctx, "any of them", client.Options{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, "localhost:"+c.clients[fiveNodes[dials.Add(1)%3]])
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go func() {
+		defer close(appending)
+		for n := 0; ctx.Err() == nil; n++ {
+			// The client tries again by itself, wherever it is connected next.
+			if _, _, err := conn.AppendOnce(context.WithoutCancel(ctx), fmt.Appendf(nil, `{"n":%d}`, n)); err != nil {
+				t.Errorf("entry %d: %v", n, err)
+				return
+			}
+			acknowledged.Store(int64(n + 1))
+		}
+	}()
+	more := func() {
+		t.Helper()
+		was := acknowledged.Load()
+		for began := time.Now(); acknowledged.Load() < was+3; time.Sleep(20 * time.Millisecond) {
+			if time.Since(began) > 60*time.Second {
+				t.Fatalf("nothing has been acknowledged for %v, after %d entries", time.Since(began), was)
+			}
+		}
+	}
+	more()
+	five := strings.Fields(c.block("five", "a"))
+	for _, n := range []string{"a", "b", "c"} {
+		c.running[n].stop(t, syscall.SIGTERM)
+		c.startWith(five, n)
+		c.run("again", "a")
+		more()
+	}
+	c.startWith(five, "d")
+	c.run("joined", "a")
+	more()
+	if out, err := c.shell(c.block("five again", "a")[len("until "):strings.Index(c.block("five again", "a"), ";")]).CombinedOutput(); err == nil {
+		t.Errorf("with four of five nodes the status is\n%s", out)
+	}
+	c.startWith(five, "e")
+	c.run("five again", "a")
+	more()
+	verified := c.run("verify", "a")
+	if strings.Count(verified, ": whole\n") != 5 {
+		t.Errorf("verify prints\n%s", verified)
+	}
+	c.running["b"].stop(t, syscall.SIGKILL)
+	c.running["c"].stop(t, syscall.SIGKILL)
+	more()
+	cancel()
+	<-appending
+	var want strings.Builder
+	for n := range acknowledged.Load() {
+		fmt.Fprintf(&want, "{\"n\":%d}\n", n)
+	}
+	if r := play(t, nil, "", "read", "localhost:"+c.clients["e"], "--entry"); r.out != want.String() {
+		t.Errorf("%d entries were acknowledged, and a new node has %d lines: %.2000s", acknowledged.Load(), strings.Count(r.out, "\n"), r.err)
 	}
 }

@@ -1,0 +1,33 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"github.com/urfave/cli/v3"
+
+	"tcp-log-server/daemon"
+)
+
+// clusterRecover makes a log of its own of what a stopped node has.
+func clusterRecover(ctx context.Context, cmd *cli.Command) error {
+	data, to := cmd.Args().Get(1), cmd.Args().Get(2)
+	got, err := daemon.RecoverNode(ctx, data, to, cmd.Bool("accept-loss"))
+	if err != nil {
+		return cli.Exit(fmt.Sprintf("cluster: %v", err), ExitFailure)
+	}
+	if cmd.Bool("json") {
+		line, err := json.Marshal(got)
+		if err != nil {
+			return err
+		}
+		return printLine(os.Stdout, "%s", line)
+	}
+	if got.Missing != "" {
+		warn("cluster: what comes after entry %d is not there: %s", got.Head, got.Missing)
+	}
+	return printLine(os.Stdout, "%s has the %s that node %s had; begin a new cluster with it (CLUSTER_SEED), or promote it", to,
+		counted(got.Head, "entry", "entries"), got.Node)
+}

@@ -1,0 +1,163 @@
+package daemon
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tcp-log-server/client"
+	"tcp-log-server/internal/cluster"
+)
+
+// blocksOf are the files that have a node's replica.
+func blocksOf(t *testing.T, data string) []string {
+	t.Helper()
+	blocks, err := filepath.Glob(filepath.Join(data, "cluster", "jetstream", "$G", "streams", "log", "msgs", "*.blk"))
+	if err != nil || len(blocks) == 0 {
+		t.Fatal("the replica has no blocks: ", err)
+	}
+	return blocks
+}
+
+// image copies the directory of a node that runs, as a power cut might leave it.
+func image(t *testing.T, data string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "image")
+	if err := os.CopyFS(to, os.DirFS(data)); err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
+// noteMessages has an image say that no more messages than these were synced, as a node does.
+func noteMessages(t *testing.T, data string, messages int) {
+	t.Helper()
+	text, err := json.Marshal(map[string]any{"messages": messages, "clean": false})
+	if err == nil {
+		err = os.WriteFile(filepath.Join(data, "cluster", "REPLICA"), text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// recovered recovers what a node has, and returns it with its digest, by a server on it.
+func recovered(t *testing.T, data string, acceptLoss bool) (got Recovered, digest string) {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "last")
+	got, err := RecoverNode(t.Context(), data, to, acceptLoss)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := sourceConfig(t)
+	config.Data = to
+	if err := Run(t.Context(), config); err == nil || !strings.Contains(err.Error(), "promote") {
+		t.Errorf("a server on the log before it is promoted ends with %v", err)
+	}
+	config.Source = &Source{Addr: freeAddress(t)}
+	d := run(t, config)
+	if s := statAt(t, d.addr, client.Options{}); s.Head != got.Head || s.Store != got.Store {
+		t.Errorf("the log is %s with %d entries, want %s with %d", s.Store, s.Head, got.Store, got.Head)
+	}
+	if got.Head > 0 {
+		digest = digestAt(t, d.addr, got.Head)
+	}
+	if err := d.stop(); err != nil {
+		t.Error(err)
+	}
+	return got, digest
+}
+
+// TestRecoverNode: a node that has stopped has everything that was acknowledged while it ran, also what a
+// power cut kept from its replica and left in its Raft log.
+func TestRecoverNode(t *testing.T) {
+	source := sourceConfig(t)
+	d := run(t, source)
+	fillSome(t, dialed(t, d.addr, client.Options{}), 40)
+	if err := d.stop(); err != nil {
+		t.Fatal(err)
+	}
+	k := newTrio(t)
+	k.configs[0].Cluster.Seed = source.Data
+	k.start(t, 0, 1, 2)
+	a, b := dialed(t, k.addr(0), client.Options{}), dialed(t, k.addr(1), client.Options{})
+	for i := range 12 {
+		fillSome(t, a, 6)
+		for range 2 { // the second finds it there
+			if _, _, err := b.AppendOnce(t.Context(), []byte(`{"once":`+string(rune('0'+i%10))+`}`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const head = 40 + 12*6 + 10
+	want := statAt(t, k.addr(0), client.Options{})
+	if want.Head != head {
+		t.Fatalf("the log has %d entries, want %d", want.Head, head)
+	}
+	digest := digestAt(t, k.addr(0), head)
+	k.awaitWhole(t, 0, head)
+
+	data := k.configs[2].Data
+	if _, err := RecoverNode(t.Context(), data, filepath.Join(t.TempDir(), "x"), false); err == nil || !strings.Contains(err.Error(), "stop the node first") {
+		t.Errorf("what a node that runs has is recovered: %v", err)
+	}
+	whole, torn, damaged := image(t, data), image(t, data), image(t, data)
+	for i := range 3 {
+		k.stop(t, i)
+	}
+	for name, dir := range map[string]string{"stopped": data, "killed": whole} {
+		if got, found := recovered(t, dir, false); found != digest || got.Store != want.Store || got.Node != "c" {
+			t.Errorf("%s: %+v with the digest %s, want %s", name, got, found, digest)
+		}
+	}
+	if _, err := RecoverNode(t.Context(), data, t.TempDir(), false); err == nil || !strings.Contains(err.Error(), "is there already") {
+		t.Errorf("into a directory that is there: %v", err)
+	}
+
+	// The end of the replica never reached the disk. The Raft log did.
+	block := blocksOf(t, torn)[0]
+	info, err := os.Stat(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(block, info.Size()*2/3); err != nil {
+		t.Fatal(err)
+	}
+	noteMessages(t, torn, 1)
+	got, found := recovered(t, torn, false)
+	if found != digest || got.Late == 0 {
+		t.Errorf("after a power cut: %+v with the digest %s, want %s", got, found, digest)
+	}
+
+	// Damage is told, and what comes before it can be had.
+	text, err := os.ReadFile(blocksOf(t, damaged)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	text[len(text)*2/3] ^= 4
+	if err := os.WriteFile(blocksOf(t, damaged)[0], text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	noteMessages(t, damaged, 60)
+	to := filepath.Join(t.TempDir(), "last")
+	if _, err := RecoverNode(t.Context(), damaged, to, false); err == nil || !strings.Contains(err.Error(), "1.blk, offset") {
+		t.Errorf("with a flipped bit: %v", err)
+	}
+	if _, err := os.Stat(to); err == nil {
+		t.Error("with a flipped bit there is a log nevertheless")
+	}
+	got, _ = recovered(t, damaged, true)
+	if got.Head == 0 || got.Head >= head || !strings.Contains(got.Missing, "1.blk, offset") {
+		t.Errorf("with a flipped bit, and accepting that: %+v", got)
+	}
+
+	// No node's directory.
+	if _, err := RecoverNode(t.Context(), source.Data, to, false); err == nil || !strings.Contains(err.Error(), "is not a node's directory") {
+		t.Errorf("the directory of a server: %v", err)
+	}
+	if _, err := cluster.FetchAgain(source.Data); err == nil || !strings.Contains(err.Error(), "NATS_URL") {
+		t.Errorf("to repair the directory of a server beside NATS: %v", err)
+	}
+}

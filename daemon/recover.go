@@ -1,0 +1,131 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"tcp-log-server/engine"
+	"tcp-log-server/internal/cluster"
+	"tcp-log-server/internal/replicated"
+)
+
+// Recovered says what RecoverNode has made of the replica of a node.
+type Recovered struct {
+	Node  string `json:"node"`
+	Store string `json:"store"` // the id of the log
+	Head  uint64 `json:"head"`
+	// Late is how many of the entries the node had agreed to, and not put into its replica yet.
+	Late uint64 `json:"late"`
+	// Missing is why there are no more entries, if something was damaged.
+	Missing string `json:"missing,omitempty"`
+}
+
+// RecoverNode makes a log in the new directory to of what the node has whose Data is data, and which has
+// stopped. It reads everything, with all checksums, and changes nothing there. The new directory is
+// that of a replica. If the node's is damaged, nothing is made, unless acceptLoss is set: then what comes
+// before the damage.
+//
+// For the case that a majority of the nodes is lost: the others can have had more.
+func RecoverNode(ctx context.Context, data, to string, acceptLoss bool) (got Recovered, err error) {
+	stopped, err := cluster.OpenStopped(filepath.Join(data, "cluster"))
+	if err != nil {
+		return got, err
+	}
+	defer func() { err = errors.Join(err, stopped.Close()) }()
+	got.Node = stopped.Node
+	id, epochs, err := replicated.LogOf(stopped.Metadata)
+	if err != nil {
+		return got, err
+	}
+	got.Store = id.String()
+	if _, err := os.Lstat(to); err == nil {
+		return got, fmt.Errorf("%s is there already: name a directory that is not", to)
+	}
+	unfinished := to + ".unfinished"
+	if err := os.RemoveAll(unfinished); err != nil {
+		return got, err
+	}
+	config := engine.NewConfig(unfinished)
+	config.Store, config.ReplicaOf = id, "node "+stopped.Node+" of a cluster"
+	log, err := engine.Open(config)
+	if err != nil {
+		return got, err
+	}
+	err = log.SetEpochs(epochs)
+	w := recoveryWriter{log: log}
+	if err == nil {
+		err = w.read(ctx, stopped)
+	}
+	if damage := err; damage != nil && acceptLoss && !errors.Is(err, errWrite) && ctx.Err() == nil {
+		got.Missing = damage.Error()
+		err = w.flush()
+	}
+	if err = errors.Join(err, log.Close()); err != nil {
+		return got, err
+	}
+	got.Head, got.Late = w.recovery.Head(), w.recovery.Late()
+	return got, os.Rename(unfinished, to)
+}
+
+// errWrite: what was recovered cannot be written.
+var errWrite = errors.New("writing the new log")
+
+// recoveryWriter stores the entries of a replica in a log, many at a time.
+type recoveryWriter struct {
+	log      *engine.Log
+	recovery *replicated.Recovery
+	first    uint64 // of the batches
+	next     uint64
+	batches  []engine.ReplicaBatch
+	bytes    int
+}
+
+// recoveryBytes is how many bytes of entries are stored at a time.
+const recoveryBytes = 8 << 20
+
+// read reads all of a replica.
+func (w *recoveryWriter) read(ctx context.Context, stopped *cluster.Stopped) error {
+	w.first, w.next = 1, 1
+	w.recovery = replicated.NewRecovery(w.add)
+	err := stopped.Read(ctx, w.recovery.Stored, func(m cluster.Logged) error {
+		switch {
+		case m.LastOnSubject != nil:
+			return w.recovery.Logged(m.Message, *m.LastOnSubject, true)
+		case m.Last != nil:
+			return w.recovery.Logged(m.Message, *m.Last, false)
+		}
+		return nil // no gateway sends such
+	})
+	if err != nil {
+		return err
+	}
+	return w.flush()
+}
+
+// add adds a run of entries.
+func (w *recoveryWriter) add(first uint64, count int, entries []byte, time int64) error {
+	if first != w.next {
+		return fmt.Errorf("the next entry is %d, want %d", first, w.next)
+	}
+	w.batches = append(w.batches, engine.ReplicaBatch{Entries: append([]byte(nil), entries...), Count: count, Time: time})
+	w.next += uint64(count)
+	if w.bytes += len(entries); w.bytes < recoveryBytes {
+		return nil
+	}
+	return w.flush()
+}
+
+// flush stores what has been added.
+func (w *recoveryWriter) flush() error {
+	if len(w.batches) == 0 {
+		return nil
+	}
+	if err := w.log.Replicate(w.first, w.batches); err != nil {
+		return fmt.Errorf("%w: %w", errWrite, err)
+	}
+	w.first, w.batches, w.bytes = w.next, w.batches[:0], 0
+	return nil
+}

@@ -1,0 +1,173 @@
+//go:build !nocluster
+
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/minio/highwayhash"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"tcp-log-server/segment"
+)
+
+// A Stopped is the directory of a node that does not run, opened to read the log in it. Nothing there is
+// changed.
+type Stopped struct {
+	Node string
+	// Metadata is that of the stream.
+	Metadata map[string]string
+
+	replica *replica
+	lock    *segment.Lock
+}
+
+// OpenStopped opens the directory of a node that has stopped. It must be closed.
+func OpenStopped(dir string) (_ *Stopped, err error) {
+	var own identity
+	switch found, err := readJSON(filepath.Join(dir, identityFile), &own); {
+	case err != nil:
+		return nil, err
+	case !found:
+		return nil, notNode(dir)
+	}
+	lock, err := segment.LockStore(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: stop the node first", err)
+	}
+	s := &Stopped{Node: own.Node, replica: &replica{dir, own.Stream, len(own.Members) == 1}, lock: lock}
+	if err := s.readMetadata(); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return s, nil
+}
+
+// Close ends the use of the directory.
+func (s *Stopped) Close() error { return s.lock.Close() }
+
+// readMetadata reads what NATS has noted of the stream, with its checksum.
+func (s *Stopped) readMetadata() error {
+	path := filepath.Join(s.replica.streams(), s.replica.stream, "meta.inf")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("the node has no replica of the log: %w", err)
+	}
+	want, err := os.ReadFile(filepath.Join(filepath.Dir(path), "meta.sum"))
+	if err != nil {
+		return err
+	}
+	key := sha256.Sum256([]byte(s.replica.stream))
+	sum, err := highwayhash.NewDigest64(key[:])
+	if err != nil {
+		return err
+	}
+	_, _ = sum.Write(text)
+	if got := hex.EncodeToString(sum.Sum(nil)); got != string(bytes.TrimSpace(want)) {
+		return fmt.Errorf("%s: its checksum is %s, want %s", path, got, want)
+	}
+	var meta struct {
+		Metadata map[string]string `json:"metadata"`
+	}
+	if err := json.Unmarshal(text, &meta); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	s.Metadata = meta.Metadata
+	return nil
+}
+
+// A Logged is a message that is in the node's Raft log: it was agreed on, or was to be, and may be in the
+// stream already.
+type Logged struct {
+	Subject string
+	Message []byte
+	// Last is how many messages the stream had to have for it to be stored there, and LastOnSubject
+	// which of them was to be the last on its subject; nil where it does not say.
+	Last, LastOnSubject *uint64
+}
+
+// Read reads the whole replica: the messages of the stream are passed to stored, in order, and then those
+// of its Raft log to logged. Each has its checksum; what stored returns is damage. A message is valid
+// during the call.
+//
+// After a *Damage, which no crash leaves behind, stored has been passed everything before it.
+func (s *Stopped) Read(ctx context.Context, stored func(seq uint64, message []byte) error, logged func(Logged) error) error {
+	r := s.replica
+	var had count
+	if found, err := readJSON(r.countPath(), &had); err != nil || !found {
+		return errors.Join(err, fmt.Errorf("there is no file %s, which says how many messages the replica had", r.countPath()))
+	}
+	if had.State == moving {
+		return fmt.Errorf("the replica was being put aside when the node stopped: what is whole of it is in %s and in %s",
+			r.root(), filepath.Join(r.dir, asideDir))
+	}
+	scan := r.scanner()
+	scan.each = stored
+	_, err := scan.advance(ctx)
+	if damage := (*Damage)(nil); errors.As(err, &damage) && r.mayCut(scan, had) {
+		err = nil // the end was not synced, and the Raft log has it
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.readGroups(ctx, had.Clean, logged); err != nil {
+		return err
+	}
+	if scan.last < had.Messages {
+		return fmt.Errorf("the replica has %d messages, and had %d%s", scan.last, had.Messages, map[bool]string{
+			true: ": it was being fetched again, and the one before is in " + filepath.Join(r.dir, asideDir),
+		}[had.State == fetching])
+	}
+	return nil
+}
+
+// readGroups passes the messages of all Raft logs that are of the stream to logged.
+func (s *Stopped) readGroups(ctx context.Context, clean bool, logged func(Logged) error) error {
+	r := s.replica
+	entries, err := os.ReadDir(r.groups())
+	if r.alone || errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), "S-") { // those of streams
+			continue
+		}
+		scan := scanner{dir: filepath.Join(r.groups(), e.Name(), "msgs"), name: e.Name()}
+		scan.each = func(_ uint64, record []byte) error {
+			return raftMessages(record, func(subject string, headers, message []byte) error {
+				if !strings.HasPrefix(subject, r.stream+".") {
+					return nil
+				}
+				m := Logged{Subject: subject, Message: message}
+				if n, ok := headerNumber(headers, jetstream.ExpectedLastSeqHeader); ok {
+					m.Last = &n
+				}
+				if n, ok := headerNumber(headers, jetstream.ExpectedLastSubjSeqHeader); ok {
+					m.LastOnSubject = &n
+				}
+				return logged(m)
+			})
+		}
+		torn, err := scan.advance(ctx)
+		if err != nil && (clean || !torn || !scan.tornEnd()) {
+			return err
+		}
+	}
+	return nil
+}
+
+// notNode is the error for a directory that is no node's.
+func notNode(dir string) error {
+	return fmt.Errorf("%s is not a node's directory: it has no file %s; beside a NATS cluster (NATS_URL) the replicas are on the NATS servers", dir, identityFile)
+}

@@ -1,0 +1,106 @@
+package replicated
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"math"
+
+	"tcp-log-server/segment"
+)
+
+// A Recovery makes the entries of a log out of the messages of a replica, without a cluster. It is passed
+// all messages in their order, first those that are stored and then those that were to be.
+type Recovery struct {
+	// Entries gets runs of entries, with their time in µs since 1970 UTC. They are valid during the call.
+	Entries func(first uint64, count int, entries []byte, time int64) error
+
+	walker walker
+	lanes  map[uint64]uint64 // the last message of each lane
+	recent [recentPlaces]place
+	late   uint64 // how many entries Logged has added
+}
+
+// recentPlaces is how many of the latest places a Recovery knows, to hold hints against.
+const recentPlaces = 4096
+
+// NewRecovery returns a Recovery that begins with message 1.
+func NewRecovery(entries func(first uint64, count int, entries []byte, time int64) error) *Recovery {
+	return &Recovery{Entries: entries, lanes: make(map[uint64]uint64), walker: walker{
+		most:  math.MaxInt, // so it keeps what it needs, and never fetches
+		fetch: func(context.Context, uint64, uint64, func(uint64, *message) error) error { panic("never needed") },
+	}}
+}
+
+// Head is the index of the last entry, and Messages how many messages there were.
+func (r *Recovery) Head() uint64     { return r.walker.at.index }
+func (r *Recovery) Messages() uint64 { return r.walker.at.seq }
+
+// Late is how many entries came from messages that were not stored yet.
+func (r *Recovery) Late() uint64 { return r.late }
+
+// Stored adds message seq of the stream.
+func (r *Recovery) Stored(seq uint64, stored []byte) error {
+	if want := r.walker.at.seq + 1; seq != want {
+		return fmt.Errorf("the next message is %d, want %d", seq, want)
+	}
+	return r.add(stored)
+}
+
+// Logged adds a message that was to be stored, if NATS would store it now. last is how many messages the
+// stream has to have then, or, if perLane, what is to be the last message of its lane.
+func (r *Recovery) Logged(message []byte, last uint64, perLane bool) error {
+	next := r.walker.at.seq + 1
+	if last >= next {
+		return nil // after something that this replica does not have
+	}
+	m, err := decode(message, math.MaxInt64) // its place is not known yet
+	if err != nil {
+		return err
+	}
+	if perLane && r.lanes[m.lane] != last || !perLane && last != r.walker.at.seq {
+		return nil
+	}
+	before := r.Head()
+	err = r.add(message)
+	r.late += r.Head() - before
+	return err
+}
+
+// add adds the next message.
+func (r *Recovery) add(stored []byte) error {
+	seq := r.walker.at.seq + 1
+	m, err := decode(append([]byte(nil), stored...), seq) // which the walker keeps
+	if err != nil {
+		return err
+	}
+	if at := r.recent[m.hint.seq%recentPlaces]; at.seq == m.hint.seq && at != m.hint {
+		return fmt.Errorf("message %d says that %d entries are in the %d messages before it, and there are %d", seq, m.hint.index, at.seq, at.index)
+	}
+	v, err := r.walker.step(context.Background(), &m)
+	if err != nil {
+		return err
+	}
+	r.lanes[m.lane] = seq
+	r.recent[seq%recentPlaces] = r.walker.at
+	if v.count == 0 {
+		return nil
+	}
+	return r.Entries(v.first, v.count, v.entries, v.time)
+}
+
+// LogOf returns which log the metadata of a stream says that it holds, and its epochs.
+func LogOf(metadata map[string]string) (id segment.StoreID, epochs segment.Epochs, err error) {
+	if v := metadata[metaFormat]; v != format {
+		return id, nil, fmt.Errorf("%w: it has format %q, and this version knows %s", ErrStream, v, format)
+	}
+	name, err := hex.DecodeString(metadata[metaStore])
+	if err != nil || len(name) != len(id) {
+		return id, nil, fmt.Errorf("%w: it names its log %q, want %d hexadecimal digits", ErrStream, metadata[metaStore], 2*len(id))
+	}
+	copy(id[:], name)
+	if epochs, err = parseEpochs(metadata[metaEpochs]); err != nil {
+		err = fmt.Errorf("%w: its epochs are %q: %w", ErrStream, metadata[metaEpochs], err)
+	}
+	return id, epochs, err
+}

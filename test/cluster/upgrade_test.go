@@ -1,0 +1,65 @@
+package cluster
+
+import (
+	"cmp"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// otherVersion is what the other build calls itself.
+const otherVersion = "0.0.0-other"
+
+// otherBuild is a build of another version: the binary that CLUSTER_OTHER names, or these sources with
+// another version in them.
+var otherBuild = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("CLUSTER_OTHER"); path != "" {
+		return path, nil
+	}
+	return build("tcp-log-server-other", "-ldflags", "-X tcp-log-server/internal/build.version="+otherVersion)
+})
+
+// TestUpgrade: the nodes of another version get this one, a node at a time, while clients append, and go
+// back to the other one in the same way.
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	now, err := serverBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := otherBuild()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCluster(t, options{Binary: map[string]string{"a": other, "b": other, "c": other}})
+	before := versionOf(t, c.nodes[0])
+	if os.Getenv("CLUSTER_OTHER") == "" && !strings.HasPrefix(before, otherVersion+" ") {
+		t.Fatalf("the other build is of version %s", before)
+	}
+	endure(t, c, "leader", func(r *round) {
+		for _, binary := range []string{now, other} {
+			for _, n := range c.nodes {
+				n.stop()
+				n.bin = binary
+				n.restart()
+				r.current()
+				if is := versionOf(t, n) == before; is != (binary == other) {
+					t.Errorf("after it got %s, node %s has version %s", binary, n.name, versionOf(t, n))
+				}
+			}
+			r.goOn(c.nodes...)
+		}
+	})
+}
+
+// versionOf is the version that a node says it has.
+func versionOf(t *testing.T, n *node) (version string) {
+	t.Helper()
+	eventually(t, "node "+n.name+" tells its version", func() bool {
+		s, err := n.stat()
+		version = cmp.Or(s.Version, version)
+		return err == nil
+	})
+	return version
+}
