@@ -14,8 +14,11 @@ import (
 // TestGrow adds two nodes to a cluster of three, one at a time. The log gets its replicas there once both
 // run, and then two of five may be lost, while a node that has lost its disk needs all others.
 func TestGrow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("five nodes, and seven starts: not in a short run")
+	}
 	t.Parallel()
-	const d, e, n = 3, 4, 80 // messages of 256 KiB each: three blocks
+	const d, e, n = 3, 4, 40 // messages of 256 KiB each: two blocks
 	c := clustertest.Start(t, options())
 	js := createLog(t, c.Conn(0), 3)
 	publishLarge(t, js, 0, n)
