@@ -13,8 +13,8 @@ import (
 const (
 	// largeEntry is about the size of a large entry, in bytes of its line.
 	largeEntry = 16<<20 - 1000
-	// largeClients are as many connections that each keep sending one.
-	largeClients = 3
+	// largeSenders are as many connections that each keep sending one, if the cell does not say.
+	largeSenders = 3
 	// largeLeast is how long such a cell measures at least: a large entry can take a second.
 	largeLeast = 6 * time.Second
 	// largePause is between the acknowledgement of a small append and the next: one that follows
@@ -57,24 +57,31 @@ func unsortedMembers() string {
 
 // largeCells measure how long a small append takes while clients keep sending large entries.
 func largeCells() (cells []cell) {
-	builds := []string{"ours", "base"} // of this server, see pair
 	for _, shape := range largeShapes {
-		cells = append(cells, cell{group: "large", name: shape.name, only: builds,
-			run: func(r *runner, t *target) (m measurement, err error) {
-				line := []byte(`{"id":"large","entry":` + shape.entry() + "}\n")
-				err = r.withServer(t, nil, func(p *process) error {
-					m, err = r.besideLarge(t, p, line)
-					return err
-				})
-				return m, err
-			}})
+		cells = append(cells, largeCell(shape.name, largeSenders, shape.entry))
+	}
+	for _, senders := range []int{1, 10} {
+		cells = append(cells, largeCell(fmt.Sprintf("text-%d", senders), senders, largeShapes[0].entry))
 	}
 	return cells
 }
 
-// besideLarge measures small appends alone and then beside clients that keep sending line. The rate
-// is that of the large entries.
-func (r *runner) besideLarge(t *target, p *process, line []byte) (measurement, error) {
+// largeCell measures beside so many senders of entry.
+func largeCell(name string, senders int, entry func() string) cell {
+	builds := []string{"ours", "base"} // of this server, see pair
+	return cell{group: "large", name: name, only: builds, run: func(r *runner, t *target) (m measurement, err error) {
+		line := []byte(`{"id":"large","entry":` + entry() + "}\n")
+		err = r.withServer(t, nil, func(p *process) error {
+			m, err = r.besideLarge(t, p, senders, line)
+			return err
+		})
+		return m, err
+	}}
+}
+
+// besideLarge measures small appends alone and then beside so many senders of line. The rate is that
+// of the large entries.
+func (r *runner) besideLarge(t *target, p *process, senders int, line []byte) (measurement, error) {
 	alone, err := r.paced(t, p, r.duration)
 	if err != nil {
 		return nil, err
@@ -84,8 +91,8 @@ func (r *runner) besideLarge(t *target, p *process, line []byte) (measurement, e
 		n   int
 		err error
 	}
-	ended := make(chan sent, largeClients)
-	for range largeClients {
+	ended := make(chan sent, senders)
+	for range senders {
 		go func() {
 			n, err := sendLarge(p.addr, line, stop)
 			ended <- sent{n, err}
@@ -97,7 +104,7 @@ func (r *runner) besideLarge(t *target, p *process, line []byte) (measurement, e
 	elapsed := time.Duration(now() - began)
 	close(stop)
 	n := 0
-	for range largeClients {
+	for range senders {
 		s := <-ended
 		n += s.n
 		err = errors.Join(err, s.err)
