@@ -7,35 +7,29 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// nobody is a user that has no rights of its own.
-const nobody = 65534
-
-// asNobody calls fn with the rights of a user that owns all below dir, and no
-// others: root may read everything. What fn reads in other threads is not bound.
-func asNobody(t *testing.T, dir string, fn func()) {
+// asUser calls fn without root's right to read and write everything: only the owner's rights to
+// a file count then, in directories above the store too. What fn reads in other threads is not bound.
+func asUser(t *testing.T, fn func()) {
 	t.Helper()
 	if os.Getuid() != 0 {
 		fn()
 		return
 	}
-	must(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
-		if err == nil {
-			err = os.Lchown(path, nobody, nobody)
-		}
-		return err
-	}))
-	for up := filepath.Dir(dir); strings.HasPrefix(up, os.TempDir()+"/"); up = filepath.Dir(up) {
-		must(t, os.Chmod(up, 0o755))
-	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	must(t, syscall.Setfsuid(nobody))
-	defer func() { must(t, syscall.Setfsuid(0)) }()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var all [2]unix.CapUserData // of 64 capabilities
+	must(t, unix.Capget(&header, &all[0]))
+	less := all
+	less[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+	must(t, unix.Capset(&header, &less[0]))
+	defer func() { must(t, unix.Capset(&header, &all[0])) }()
 	fn()
 }
 
@@ -47,7 +41,7 @@ func TestUnreadableIndexFile(t *testing.T) {
 			dir := newStore(t, s)
 			file := filepath.Join(dir, "wal", "00000000000000000001")
 			must(t, os.Chmod(file, 0))
-			asNobody(t, dir, func() {
+			asUser(t, func() {
 				c := runCheck(t, Options{Data: dir})
 				if !c.has(Unreadable) || c.has(IndexLag) || c.has(IndexTorn) || c.Errors == 0 {
 					t.Errorf("a check finds:\n%s", c)
@@ -79,7 +73,7 @@ func TestUnreadableShard(t *testing.T) {
 	must(t, os.WriteFile(stray, []byte("stray"), 0o600))
 	must(t, os.Chtimes(stray, time.Unix(1, 0), time.Unix(1, 0)))
 	must(t, os.Chmod(shard, 0))
-	asNobody(t, dir, func() {
+	asUser(t, func() {
 		c := runCheck(t, Options{Data: dir, Workers: 1})
 		if !c.has(Unreadable) || c.has(BlobMissing) || c.has(BlobOrphan) || c.Damaged == 0 {
 			t.Errorf("a check finds:\n%s", c)
@@ -101,7 +95,7 @@ func TestNoRights(t *testing.T) {
 	dir := newStore(t, both)
 	for _, closed := range []string{dir, segmentDir(dir)} {
 		must(t, os.Chmod(closed, 0))
-		asNobody(t, dir, func() {
+		asUser(t, func() {
 			if _, err := Check(t.Context(), Options{Data: dir}); !errors.Is(err, fs.ErrPermission) {
 				t.Errorf("%s: %v, want %v", closed, err, fs.ErrPermission)
 			}
