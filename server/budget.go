@@ -62,14 +62,20 @@ func (s *share) moved(n int) {
 	s.delay = max(0, waited-time.Duration(n)*time.Second/stallRate)
 }
 
-// hold notes that s holds n bytes now, and cuts the slowest connections if that is too
-// much for the budget.
+// hold notes that s holds n bytes now, and cuts the slowest connections if that is more than
+// before and too much for the budget. What one was given beyond it takes nothing from the
+// others.
 func (b *budget) hold(s *share, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	grows := n > s.bytes
 	b.resize(s, n)
-	if b.used > b.max {
-		b.cutSlowest(b.max*3/4, 0)
+	var beyond int64
+	if b.over != nil {
+		beyond = b.over.bytes
+	}
+	if grows && b.used > b.max+beyond {
+		b.cutSlowest(b.max*3/4+beyond, 0)
 	}
 }
 

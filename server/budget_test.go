@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -262,4 +263,66 @@ func testStalledReplays(t *testing.T, secure bool) {
 		c.cut(errStalled)
 	}
 	h.mu.Unlock()
+}
+
+// heldBy gives a peer a share of b, n bytes, and keeps it waiting for as long as waits; the context ends
+// when the connection is cut.
+func heldBy(t *testing.T, b *budget, n int64, waits time.Duration) (*share, context.Context) {
+	t.Helper()
+	raw, peer := net.Pipe()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	t.Cleanup(func() { raw.Close(); peer.Close(); cancel(nil) })
+	s := &share{conn: &conn{raw: raw, ctx: ctx, cancel: cancel}, epoch: time.Now().Add(-time.Hour)}
+	b.mu.Lock()
+	b.resize(s, n)
+	b.mu.Unlock()
+	s.since.Store(int64(time.Since(s.epoch) - waits))
+	return s, ctx
+}
+
+// TestBudgetCuts: output that grows beyond the budget has the slowest cut. Memory that is given back
+// has nobody cut, even while a line, or the parsing of one, is beyond the budget; and one that was
+// given more than there is takes nothing from the others.
+func TestBudgetCuts(t *testing.T) {
+	t.Parallel()
+	const bound = 1000
+	for _, tt := range []struct {
+		name      string
+		over      int64 // what one was given beyond the budget
+		counted   int64
+		from, to  int64 // what a connection holds, before and after
+		slow, cut bool
+	}{
+		{name: "grows within the budget", from: 100, to: 400, slow: true},
+		{name: "grows beyond it", from: 100, to: 700, slow: true, cut: true},
+		{name: "shrinks, one line is beyond it", over: 900, from: 300, to: 100},
+		{name: "shrinks to nothing, one line is beyond it", over: 900, from: 300},
+		{name: "shrinks, a line is parsed", counted: 900, from: 300, to: 100},
+		{name: "grows, one line is beyond it", over: 900, from: 100, to: 300},
+		{name: "grows too much, one line is beyond it", over: 900, from: 100, to: 700, slow: true, cut: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := &budget{max: bound, shares: make(map[*share]struct{})}
+			waits := time.Millisecond
+			if tt.slow {
+				waits = time.Minute
+			}
+			_, peer := heldBy(t, b, 400, waits)
+			changing, itself := heldBy(t, b, tt.from, 0)
+			changing.since.Store(0)
+			b.count(tt.counted)
+			var line context.Context = t.Context()
+			if tt.over > 0 {
+				b.over, line = heldBy(t, b, tt.over, 0)
+				b.over.since.Store(0)
+			}
+			b.hold(changing, tt.to)
+			if cut := peer.Err() != nil; cut != tt.cut {
+				t.Errorf("a peer that has kept the server waiting for %v is cut: %v, want %v", waits, cut, tt.cut)
+			}
+			if itself.Err() != nil || line.Err() != nil {
+				t.Error("a connection that does not wait for its peer is cut")
+			}
+		})
+	}
 }
