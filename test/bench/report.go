@@ -109,7 +109,7 @@ var groups = []group{
 	{"archive", "An archive in a directory: how fast it catches up with a log that is there, and what it costs appends", "", false,
 		[]column{{"rate", "entries/s", 1, 0}, {"bytes_rate", "MB/s", 1e-6, 1}, {"rate_alone", "without an archive", 1, 0}, {"rate_ratio", "of it", 1, 2},
 			{"p99", "p99 µs", 1e6, 0}, {"p99_alone", "without", 1e6, 0}, {"server_cpu", "CPU µs/op", 1e6, 2}}},
-	{"large", "A small append at a time while three clients keep sending entries of 16 MiB", "", false,
+	{"large", "A small append at a time while clients keep sending entries of 16 MiB: three, or as many as the name says", "", false,
 		[]column{{"p50", "p50 ms", 1e3, 2}, {"p50_alone", "alone", 1e3, 2}, {"p99", "p99 ms", 1e3, 2}, {"p99_alone", "alone", 1e3, 2},
 			{"max", "max ms", 1e3, 1}, {"rate", "large entries/s", 1, 2}, {"server_cpu", "CPU s/op", 1, 2}, {"rss", "RSS MB", 1e-6, 0}}},
 	{"cluster", "Three nodes on this machine, which share its processors and its disk: nats with 3 replicas, by single publishes where one append is in flight on a connection, and elsewhere by 4 connections with atomic batches of 1 000; redis alone", "rate", false,
