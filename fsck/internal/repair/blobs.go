@@ -12,6 +12,9 @@ import (
 // restoreBlobs restores blobs that are damaged, or missing and needed, or missing
 // and not needed while there is room for them.
 func (r *Repair) restoreBlobs() error {
+	if r.Store() == nil {
+		return r.restoreUnsettled()
+	}
 	n := r.plan.BlobFiles
 	done := map[segment.Hash]bool{}
 	for _, f := range r.plan.Blobs {
@@ -59,6 +62,27 @@ func (r *Repair) restoreBlobs() error {
 		}
 	}
 	return nil
+}
+
+// restoreUnsettled makes segments of the entries that are needed as blobs, for a log that keeps no
+// blobs: it needs a segment for each entry.
+func (r *Repair) restoreUnsettled() error {
+	lowest := r.first
+	for _, f := range r.plan.Blobs {
+		rec, _ := r.index.At(f.Index)
+		if rec.Hash != f.Hash {
+			rec = segment.Record{Hash: f.Hash}
+		}
+		if _, ok := r.find(f.Index, rec, nil); ok {
+			lowest = min(lowest, f.Index)
+		} else {
+			r.gone[f.Hash] = r.gone[f.Hash] || f.Needed
+		}
+	}
+	if len(r.segs) == 0 || lowest == r.first {
+		return nil
+	}
+	return r.fillGap(lowest, r.first-1)
 }
 
 // blobPath names a blob of the log, which may keep none.

@@ -47,7 +47,7 @@ func (r *Repair) restoreLoose(first uint64) error {
 		if err != nil {
 			return nil // the file is to be restored first
 		}
-		if rec.Lost() && index < r.first {
+		if rec.Lost() && index < r.first && r.Store() != nil {
 			if e, ok := r.find(index, rec, nil); ok {
 				rec = recordOf(e)
 				back = append(back, index)
