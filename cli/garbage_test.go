@@ -3,9 +3,11 @@ package cli
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"testing"
 
+	"tcp-log-server/daemon"
 	"tcp-log-server/engine"
 	"tcp-log-server/server"
 )
@@ -43,6 +45,34 @@ func TestMemoryPage(t *testing.T) {
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("docs/OPERATIONS.md does not say %q", want)
+		}
+	}
+}
+
+// TestNodeGarbage: a server of a cluster has limits of its own, those of docs/CLUSTER.md, unless the
+// environment has others. Nothing else changes its limits.
+func TestNodeGarbage(t *testing.T) {
+	was, wasPercent := debug.SetMemoryLimit(-1), debug.SetGCPercent(100)
+	t.Cleanup(func() { debug.SetMemoryLimit(was); debug.SetGCPercent(wasPercent) })
+	doc, err := os.ReadFile("../docs/CLUSTER.md")
+	if want := fmt.Sprintf("`GOGC=%d` and `GOMEMLIMIT=%dMiB`", nodePercent, nodeLimit>>20); err != nil || !strings.Contains(string(doc), want) {
+		t.Errorf("docs/CLUSTER.md does not say %q, %v", want, err)
+	}
+	node, gateway, plain := daemon.NewConfig("x"), daemon.NewConfig("x"), daemon.NewConfig("x")
+	node.Cluster.Nodes, gateway.Cluster.URL = "a=h:1", "nats://h"
+	for _, c := range []struct {
+		config *daemon.Config
+		env    string
+		want   int64
+	}{{&node, "", nodeLimit}, {&gateway, "", nodeLimit}, {&plain, "", 1 << 40}, {&node, "300MiB", 1 << 40}} {
+		t.Setenv("GOMEMLIMIT", c.env)
+		t.Setenv("GOGC", c.env)
+		debug.SetMemoryLimit(1 << 40)
+		debug.SetGCPercent(gcPercent)
+		limitGarbageOf(c.config)
+		limit, percent := debug.SetMemoryLimit(-1), debug.SetGCPercent(gcPercent)
+		if limit != c.want || (percent == nodePercent) != (c.want == nodeLimit) {
+			t.Errorf("with GOMEMLIMIT=%s and %+v the limit is %d, and %d %%", c.env, c.config.Cluster, limit, percent)
 		}
 	}
 }

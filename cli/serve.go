@@ -257,5 +257,6 @@ func runDaemon(ctx context.Context, config daemon.Config, closeLog func()) error
 			overdue.Stop()
 		}
 	}()
+	limitGarbageOf(&config)
 	return daemon.Run(ctx, config)
 }
