@@ -42,7 +42,8 @@ func streamConfig(name string, replicas int) jetstream.StreamConfig {
 }
 
 // checkStream returns an error that wraps ErrStream if entries could get lost in a stream with
-// this configuration, or it holds something else.
+// this configuration, or it holds something else. Settings that it does not look at lose nothing;
+// TestCheckStream says why.
 func checkStream(c *jetstream.StreamConfig, replicas int) error {
 	bad := func(setting string, found, want any) error {
 		return fmt.Errorf("%w: %s of stream %s is %v, want %v", ErrStream, setting, c.Name, found, want)
@@ -83,6 +84,16 @@ func checkStream(c *jetstream.StreamConfig, replicas int) error {
 		return bad("allow_msg_ttl", c.AllowMsgTTL, false)
 	case c.NoAck:
 		return bad("no_ack", c.NoAck, false)
+	case c.PersistMode != jetstream.DefaultPersistMode:
+		return bad("persist_mode", c.PersistMode, jetstream.DefaultPersistMode)
+	case c.FirstSeq > 1:
+		return bad("first_seq", c.FirstSeq, 1)
+	case c.AllowMsgCounter:
+		return bad("allow_msg_counter", c.AllowMsgCounter, false)
+	case c.AllowMsgSchedules:
+		return bad("allow_msg_schedules", c.AllowMsgSchedules, false)
+	case c.SubjectDeleteMarkerTTL != 0:
+		return bad("subject_delete_marker_ttl", c.SubjectDeleteMarkerTTL, 0)
 	case c.Sealed:
 		return bad("sealed", c.Sealed, false)
 	case c.Mirror != nil || len(c.Sources) > 0:

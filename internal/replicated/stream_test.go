@@ -2,6 +2,7 @@ package replicated
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -20,42 +21,89 @@ func TestCheckStream(t *testing.T) {
 	if err := checkStream(&good, 3); err != nil {
 		t.Errorf("more replicas: %v", err)
 	}
-	cases := []struct {
-		setting string
-		change  func(*jetstream.StreamConfig)
-	}{
-		{"subjects", func(c *jetstream.StreamConfig) { c.Subjects = []string{"log.>"} }},
-		{"subjects", func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "more") }},
-		{"retention", func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }},
-		{"storage", func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }},
-		{"discard", func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }},
-		{"max_msgs", func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 }},
-		{"max_bytes", func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 40 }},
-		{"max_msgs_per_subject", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }},
-		{"max_msg_size", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }},
-		{"max_age", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }},
-		{"deny_delete", func(c *jetstream.StreamConfig) { c.DenyDelete = false }},
-		{"deny_purge", func(c *jetstream.StreamConfig) { c.DenyPurge = false }},
-		{"allow_rollup_hdrs", func(c *jetstream.StreamConfig) { c.AllowRollup = true }},
-		{"allow_msg_ttl", func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }},
-		{"no_ack", func(c *jetstream.StreamConfig) { c.NoAck = true }},
-		{"sealed", func(c *jetstream.StreamConfig) { c.Sealed = true }},
-		{"mirror or sources", func(c *jetstream.StreamConfig) { c.Mirror = &jetstream.StreamSource{Name: "x"} }},
-		{"mirror or sources", func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "x"}} }},
-		{"subject_transform or republish", func(c *jetstream.StreamConfig) { c.SubjectTransform = &jetstream.SubjectTransformConfig{} }},
-		{"subject_transform or republish", func(c *jetstream.StreamConfig) { c.RePublish = &jetstream.RePublish{} }},
-		{"allow_direct", func(c *jetstream.StreamConfig) { c.AllowDirect = false }},
-		{"num_replicas", func(c *jetstream.StreamConfig) { c.Replicas = 1 }},
-		{"another program", func(c *jetstream.StreamConfig) { c.Metadata = nil }},
-		{"format 2", func(c *jetstream.StreamConfig) { c.Metadata[metaFormat] = "2" }},
+	// By the field of StreamConfig: what the error names, and changes that must be refused.
+	refused := map[string][]refusal{
+		"Subjects": {
+			{"subjects", func(c *jetstream.StreamConfig) { c.Subjects = []string{"log.>"} }},
+			{"subjects", func(c *jetstream.StreamConfig) { c.Subjects = append(c.Subjects, "more") }},
+		},
+		"Retention":              {{"retention", func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }}},
+		"Storage":                {{"storage", func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }}},
+		"Discard":                {{"discard", func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }}},
+		"MaxMsgs":                {{"max_msgs", func(c *jetstream.StreamConfig) { c.MaxMsgs = 1000 }}},
+		"MaxBytes":               {{"max_bytes", func(c *jetstream.StreamConfig) { c.MaxBytes = 1 << 40 }}},
+		"MaxMsgsPerSubject":      {{"max_msgs_per_subject", func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }}},
+		"MaxMsgSize":             {{"max_msg_size", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }}},
+		"MaxAge":                 {{"max_age", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }}},
+		"DenyDelete":             {{"deny_delete", func(c *jetstream.StreamConfig) { c.DenyDelete = false }}},
+		"DenyPurge":              {{"deny_purge", func(c *jetstream.StreamConfig) { c.DenyPurge = false }}},
+		"AllowRollup":            {{"allow_rollup_hdrs", func(c *jetstream.StreamConfig) { c.AllowRollup = true }}},
+		"AllowMsgTTL":            {{"allow_msg_ttl", func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }}},
+		"NoAck":                  {{"no_ack", func(c *jetstream.StreamConfig) { c.NoAck = true }}},
+		"PersistMode":            {{"persist_mode", func(c *jetstream.StreamConfig) { c.PersistMode = jetstream.AsyncPersistMode }}},
+		"FirstSeq":               {{"first_seq", func(c *jetstream.StreamConfig) { c.FirstSeq = 7 }}},
+		"AllowMsgCounter":        {{"allow_msg_counter", func(c *jetstream.StreamConfig) { c.AllowMsgCounter = true }}},
+		"AllowMsgSchedules":      {{"allow_msg_schedules", func(c *jetstream.StreamConfig) { c.AllowMsgSchedules = true }}},
+		"SubjectDeleteMarkerTTL": {{"subject_delete_marker_ttl", func(c *jetstream.StreamConfig) { c.SubjectDeleteMarkerTTL = time.Hour }}},
+		"Sealed":                 {{"sealed", func(c *jetstream.StreamConfig) { c.Sealed = true }}},
+		"Mirror":                 {{"mirror or sources", func(c *jetstream.StreamConfig) { c.Mirror = &jetstream.StreamSource{Name: "x"} }}},
+		"Sources":                {{"mirror or sources", func(c *jetstream.StreamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "x"}} }}},
+		"SubjectTransform":       {{"subject_transform or republish", func(c *jetstream.StreamConfig) { c.SubjectTransform = &jetstream.SubjectTransformConfig{} }}},
+		"RePublish":              {{"subject_transform or republish", func(c *jetstream.StreamConfig) { c.RePublish = &jetstream.RePublish{} }}},
+		"AllowDirect":            {{"allow_direct", func(c *jetstream.StreamConfig) { c.AllowDirect = false }}},
+		"Replicas":               {{"num_replicas", func(c *jetstream.StreamConfig) { c.Replicas = 1 }}},
+		"Metadata": {
+			{"another program", func(c *jetstream.StreamConfig) { c.Metadata = nil }},
+			{"format 2", func(c *jetstream.StreamConfig) { c.Metadata[metaFormat] = "2" }},
+		},
 	}
-	for _, c := range cases {
+	// What may be set: why nothing is lost by it.
+	harmless := map[string]func(*jetstream.StreamConfig){
+		"Name":        nil, // it is the one that was asked for
+		"Description": func(c *jetstream.StreamConfig) { c.Description = "x" },
+		"Template":    func(c *jetstream.StreamConfig) { c.Template = "x" },
+		"Placement":   func(c *jetstream.StreamConfig) { c.Placement = &jetstream.Placement{Cluster: "x"} },
+		// With these JetStream may refuse the consumer of the tail. Then the tail is fetched.
+		"MaxConsumers":   func(c *jetstream.StreamConfig) { c.MaxConsumers = 1 },
+		"ConsumerLimits": func(c *jetstream.StreamConfig) { c.ConsumerLimits.InactiveThreshold = time.Second },
+		// Messages have no ids by which one could be taken for a second copy.
+		"Duplicates": func(c *jetstream.StreamConfig) { c.Duplicates = time.Hour },
+		// It goes with MaxMsgsPerSubject, which is refused.
+		"DiscardNewPerSubject": func(c *jetstream.StreamConfig) { c.DiscardNewPerSubject = true },
+		// What is stored is the same.
+		"Compression": func(c *jetstream.StreamConfig) { c.Compression = jetstream.S2Compression },
+		// The stream is no mirror.
+		"MirrorDirect": func(c *jetstream.StreamConfig) { c.MirrorDirect = true },
+		// Only messages that ask for it are stored in another way, and gateways send none such.
+		"AllowAtomicPublish": func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = true },
+		"AllowBatchPublish":  func(c *jetstream.StreamConfig) { c.AllowBatchPublish = true },
+	}
+	for _, field := range reflect.VisibleFields(reflect.TypeFor[jetstream.StreamConfig]()) {
+		change, ok := harmless[field.Name]
+		if ok == (refused[field.Name] != nil) {
+			t.Errorf("%s must be either refused or known to lose nothing", field.Name)
+		}
 		config := streamConfig("log", 3)
-		c.change(&config)
-		if err := checkStream(&config, 3); !errors.Is(err, ErrStream) || !strings.Contains(err.Error(), c.setting) {
-			t.Errorf("%s: %v, want an error that names it", c.setting, err)
+		if change != nil {
+			change(&config)
+			if err := checkStream(&config, 3); err != nil {
+				t.Errorf("%s: %v", field.Name, err)
+			}
+		}
+		for _, c := range refused[field.Name] {
+			config := streamConfig("log", 3)
+			c.change(&config)
+			if err := checkStream(&config, 3); !errors.Is(err, ErrStream) || !strings.Contains(err.Error(), c.names) {
+				t.Errorf("%s: %v, want an error that names %s", field.Name, err, c.names)
+			}
 		}
 	}
+}
+
+// refusal is a change of a stream for which it is refused, and what the error names.
+type refusal struct {
+	names  string
+	change func(*jetstream.StreamConfig)
 }
 
 // TestStreamChanges: a stream that cannot hold the log any more takes no more appends, and does once
