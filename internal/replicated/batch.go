@@ -140,7 +140,7 @@ func (b *batch) isCounted() bool {
 // passed completes the appends of a batch by its verdict.
 func (n *lane) passed(b *batch, v *verdict) {
 	n.mu.Lock()
-	b.stale = v.void && v.kind == appends.Once
+	b.stale = v.void && !v.stray && v.kind == appends.Once
 	if !b.told && !b.stale {
 		b.resolve(n.log.once, v)
 	}
@@ -155,6 +155,10 @@ func (b *batch) resolve(known *once, v *verdict) {
 	next, number := v.first, 0
 	for _, a := range b.appends {
 		a.resolved = true
+		if v.stray {
+			a.err = fmt.Errorf("not stored: %w", errAhead)
+			continue
+		}
 		if v.void {
 			a.err = &appends.ConditionError{Head: v.before.index, Want: a.on.Head}
 			continue
@@ -195,8 +199,13 @@ func (a *appended) placeEach(known *once, v *verdict, next uint64, number int) (
 
 // replaced is passed for a batch that was acknowledged and whose message the stream does not have.
 func (n *lane) replaced(b *batch) {
+	n.refuse(b, errors.New("outcome unknown: the cluster acknowledged it, and has another message in its place"))
+}
+
+// refuse fails what is left of a batch that nobody need wait for any more.
+func (n *lane) refuse(b *batch, err error) {
 	n.mu.Lock()
-	n.tell(b, errors.New("outcome unknown: the cluster acknowledged it, and has another message in its place"))
+	n.tell(b, err)
 	n.mu.Unlock()
 	b.settle()
 	n.complete()

@@ -34,6 +34,8 @@ type fake struct {
 	deleted   int // messages that the leader says were
 	published int
 	got       int // messages that were asked for
+	silent    bool
+	asked     int // how often any replica was asked, which does not answer if silent
 	// publish answers an attempt to publish, the nth, from 0. nil stores it and acknowledges that.
 	publish func(n int, msg *nats.Msg)
 	// get changes what a get of a message answers; the fake is locked meanwhile. "" is no such message.
@@ -203,6 +205,13 @@ func (f *fake) one(r getRequest, leader bool) (seq uint64, s stored) {
 }
 
 func (f *fake) direct(msg *nats.Msg) {
+	f.mu.Lock()
+	f.asked++
+	silent := f.silent
+	f.mu.Unlock()
+	if silent {
+		return
+	}
 	var r getRequest
 	if err := json.Unmarshal(msg.Data, &r); err != nil {
 		f.t.Error(err)

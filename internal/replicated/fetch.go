@@ -12,12 +12,20 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Old messages are read by direct gets, which any replica answers that is up to date. What comes
-// is checked. What is missing or damaged is asked for again, and at last of the leader.
+// Old messages are read by direct gets, which any replica answers that is up to date: NATS chooses one
+// at random. What comes is checked. What is missing or damaged is asked for again, and at last of the
+// leader. Once a replica was slow to answer, the leader is asked first for a while: an answer that comes
+// too late fills the link to the slow replica, and the next would come later still.
 
 const (
 	// apiTimeout is how long one request to JetStream may take.
 	apiTimeout = 4 * time.Second
+	// anyTimeout is how long the replica that NATS chooses may take for a message.
+	anyTimeout = 2 * time.Second
+	// slowAnswer is how long a node takes, for a message or some, that is not asked again for slowTime if
+	// that can be avoided.
+	slowAnswer = time.Second
+	slowTime   = 10 * time.Second
 	// fetchTime is about how long a message is asked for that nobody answers for.
 	fetchTime = 10 * time.Second
 	// fetchAgain is how often any replica is asked for a message before the leader is. NATS chooses
@@ -74,21 +82,24 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 // UnavailableError if none answers, or that of ctx.
 func (l *Log) fetch(ctx context.Context, seq uint64) (message, error) {
 	began := time.Now()
+	useless := false // the leader has answered without the message
 	for try := 0; ; try++ {
-		byLeader := try >= fetchAgain
+		last := try >= fetchAgain
+		byLeader := last || !useless && l.isSlow()
 		m, err := l.ask(ctx, seq, byLeader)
 		if err == nil {
 			return m, nil
 		}
 		bad := errors.Is(err, errMessage)
+		useless = useless || byLeader && (bad || errors.Is(err, errAbsent))
 		switch {
 		case ctx.Err() != nil:
 			return m, context.Cause(ctx)
 		case errors.Is(err, errVersion):
 			return m, err
-		case byLeader && (bad || errors.Is(err, errAbsent)):
+		case last && (bad || errors.Is(err, errAbsent)):
 			return m, &LostError{seq, err}
-		case byLeader && time.Since(began) > fetchTime:
+		case (last || byLeader) && time.Since(began) > fetchTime:
 			return m, &UnavailableError{fmt.Errorf("message %d of the stream: %w", seq, readable(err))}
 		case bad:
 			l.damaged(seq, err)
@@ -105,13 +116,38 @@ func (l *Log) fetch(ctx context.Context, seq uint64) (message, error) {
 	}
 }
 
+// isSlow reports whether the leader is to be asked first: another replica was slow, and it was not.
+func (l *Log) isSlow() bool {
+	now := time.Now().UnixNano()
+	return now < l.slow[0].Load() && now >= l.slow[1].Load()
+}
+
+// noteTime notes that a message was asked for at a time, and has come now, or has not: of the leader, or
+// of the replica that NATS chose.
+func (l *Log) noteTime(began time.Time, leader bool) {
+	if time.Since(began) < slowAnswer {
+		return
+	}
+	which := &l.slow[0]
+	if leader {
+		which = &l.slow[1]
+	}
+	which.Store(time.Now().Add(slowTime).UnixNano())
+}
+
 // ask asks once for a message, of any replica or of the leader.
 func (l *Log) ask(ctx context.Context, seq uint64, leader bool) (message, error) {
-	get := l.direct
+	get, patience := l.direct, anyTimeout
 	if leader {
-		get = l.byLeader
+		get, patience = l.byLeader, apiTimeout
 	}
-	b, got, err := get(ctx, getRequest{Seq: seq})
+	began := time.Now()
+	asking, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	b, got, err := get(asking, getRequest{Seq: seq})
+	if ctx.Err() == nil {
+		l.noteTime(began, leader)
+	}
 	if err == nil && got != seq {
 		err = fmt.Errorf("asked for message %d, got %d", seq, got)
 	}
@@ -250,27 +286,54 @@ func (l *Log) passBatch(ctx context.Context, from, through uint64, got []message
 			}
 			next++
 		}
+		if len(got) == 0 {
+			m, err := l.fetch(ctx, next)
+			var lost *LostError
+			if err != nil && !errors.As(err, &lost) {
+				return err
+			}
+			if err := fn(next, &m, err); err != nil {
+				return err
+			}
+			next++
+		}
 		if next > through {
-			return nil
-		}
-		m, err := l.fetch(ctx, next)
-		var lost *LostError
-		if err != nil && !errors.As(err, &lost) {
-			return err
-		}
-		if err := fn(next, &m, err); err != nil {
-			return err
-		}
-		if next++; next > through {
 			return nil
 		}
 		got = l.fetchBatch(ctx, next, through)
 	}
 }
 
-// fetchBatch asks any replica once for the messages from..through. It returns those from the first
-// on that came whole.
+// leaderAhead is how many messages the leader is asked for at once: it has no batches.
+const leaderAhead = 8
+
+// fetchBatch asks any replica once for the messages from..through, or the leader for the first of them.
+// It returns those from the first on that came whole.
 func (l *Log) fetchBatch(ctx context.Context, from, through uint64) (messages []message) {
+	if !l.isSlow() {
+		return l.batchOfAny(ctx, from, through)
+	}
+	through = min(through, from+leaderAhead-1)
+	messages = make([]message, through-from+1)
+	errs := make([]error, len(messages))
+	var asking sync.WaitGroup
+	for i := range messages {
+		asking.Go(func() { messages[i], errs[i] = l.ask(ctx, from+uint64(i), true) })
+	}
+	asking.Wait()
+	for i, err := range errs {
+		if err != nil {
+			if errors.Is(err, errMessage) {
+				l.damaged(from+uint64(i), err)
+			}
+			return messages[:i]
+		}
+	}
+	return messages
+}
+
+// batchOfAny is fetchBatch of the replica that NATS chooses.
+func (l *Log) batchOfAny(ctx context.Context, from, through uint64) (messages []message) {
 	inbox := l.conn.NewRespInbox()
 	sub, err := l.conn.SubscribeSync(inbox)
 	if err != nil {
@@ -278,15 +341,23 @@ func (l *Log) fetchBatch(ctx context.Context, from, through uint64) (messages []
 	}
 	defer sub.Unsubscribe()
 	sub.SetPendingLimits(-1, -1)
-	body, _ := json.Marshal(getRequest{Seq: from, Batch: int(through - from + 1), MaxBytes: 8 * fetchBytes})
+	body, _ := json.Marshal(getRequest{Seq: from, Batch: int(through - from + 1), MaxBytes: 2 * fetchBytes})
 	if err := l.conn.PublishRequest(l.api+"DIRECT.GET."+l.config.Stream, inbox, body); err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
+	asking, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
+	began := time.Now()
+	defer func() {
+		if ctx.Err() == nil {
+			l.noteTime(began, false)
+		}
+	}()
 	messages = make([]message, 0, through-from+1)
 	for next := from; next <= through; next++ {
-		answer, err := sub.NextMsgWithContext(ctx)
+		soon, done := context.WithTimeout(asking, anyTimeout)
+		answer, err := sub.NextMsgWithContext(soon)
+		done()
 		if err != nil || answer.Header.Get("Status") != "" {
 			return messages
 		}

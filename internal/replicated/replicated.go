@@ -98,12 +98,17 @@ type Log struct {
 	once    *once
 	remove  func() // removes the temporary directory of once
 
-	opened  time.Time
-	ahead   atomic.Int32          // requests under way beyond one a run of messages
-	last    atomic.Uint64         // the stream goes through this message at least
-	stuck   atomic.Pointer[error] // why the tail does not go on
-	missing chan struct{}         // has the tail fetched
-	stats   stats
+	opened     time.Time
+	reconnects uint64                // of the connection when inStep was last sure; of the sending goroutine
+	ahead      atomic.Int32          // requests under way beyond one a run of messages
+	last       atomic.Uint64         // the stream goes through this message at least
+	brought    atomic.Uint64         // the last message that the consumer of the tail has brought
+	slow       [2]atomic.Int64       // until when any replica, and the leader, are taken to be slow; in ns since 1970
+	stuck      atomic.Pointer[error] // why the tail does not go on
+	doubted    atomic.Bool           // the stream may have been put back to an earlier state since sure was set
+	sure       atomic.Pointer[known] // what the stream had when there was no doubt
+	missing    chan struct{}         // has the tail fetched
+	stats      stats
 }
 
 // Open opens the log, and waits until there is a stream and it is known where that ends, or ctx is
@@ -135,7 +140,9 @@ func Open(ctx context.Context, config Config) (_ *Log, err error) {
 	if err != nil {
 		return nil, err
 	}
-	l.opened, l.stats.answered = time.Now(), time.Now()
+	l.opened, l.stats.answered, l.reconnects = time.Now(), time.Now(), config.Conn.Stats().Reconnects
+	l.stats.leader = l.leaderName()
+	l.sure.Store(new(known))
 	l.counter.begin(begin, l.walkFrom(begin, recentBytes))
 	l.knowLast(last)
 	l.heads.ask = l.headByLeader
@@ -155,7 +162,7 @@ func Open(ctx context.Context, config Config) (_ *Log, err error) {
 	l.spawn(func() { l.consume(l.ctx) })
 	l.spawn(func() { l.fill(l.ctx) })
 	l.spawn(func() { l.watch(l.ctx) })
-	err = l.awaitCounted(ctx, last)
+	err = l.awaitOpened(ctx, last)
 	if err == nil {
 		err = l.awaitSeeded(ctx, info.Config.Metadata)
 	}
@@ -184,7 +191,7 @@ func (l *Log) begin(ctx context.Context) (at place, last uint64, err error) {
 		}
 		if err == nil {
 			var m message
-			if m, err = l.fetch(ctx, last); err == nil {
+			if m, err = l.lastRight(ctx, last); err == nil {
 				return m.hint, last, nil
 			}
 		}
@@ -195,6 +202,16 @@ func (l *Log) begin(ctx context.Context) (at place, last uint64, err error) {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// lastRight returns the last message through seq that is whole and not stray, an empty one if there is none.
+func (l *Log) lastRight(ctx context.Context, seq uint64) (m message, err error) {
+	for ; seq > 0; seq-- {
+		if m, err = l.fetch(ctx, seq); err == nil && !m.stray || err != nil && !isForeign(err) {
+			return m, err
+		}
+	}
+	return message{}, nil
 }
 
 // spawn runs fn on a goroutine that Close waits for. It returns false if the log is closed.

@@ -99,7 +99,7 @@ func (l *Log) seeded(ctx context.Context, meta map[string]string) (last uint64, 
 		if last, err = l.leaderLast(ctx); err == nil {
 			var m message
 			if last > 0 {
-				m, err = l.fetch(ctx, last)
+				m, err = l.lastRight(ctx, last)
 			}
 			if err == nil {
 				return last, m.hint.index+uint64(m.count) >= head, nil

@@ -27,7 +27,11 @@ func (n *lane) send(ctx context.Context, b *batch) {
 	n.sending.Store(b)
 	reached := false // an attempt may have come through
 	for try := 0; ; try++ {
-		seq, err := n.attempt(ctx, b)
+		var seq uint64
+		err := n.log.inStep(ctx)
+		if err == nil {
+			seq, err = n.attempt(ctx, b)
+		}
 		if err != nil && !notSent(err) {
 			reached = true
 		}
@@ -64,6 +68,53 @@ func (n *lane) send(ctx context.Context, b *batch) {
 		}
 	}
 }
+
+// errAhead: this gateway has counted messages that the stream does not have any more.
+var errAhead = errors.New("this server has counted messages that the cluster has lost since, as if it had been put back to an earlier state")
+
+// known is a message that this gateway has counted, and its sum.
+type known struct {
+	seq uint64
+	sum hash
+}
+
+// inStep returns an error if there is doubt whether the stream still has what this gateway has counted. What
+// it sends says so, and would be void, or wrong, in a stream that has not. While nothing has happened, nobody
+// is asked.
+func (l *Log) inStep(ctx context.Context) error {
+	reconnects := l.conn.Stats().Reconnects
+	if !l.doubted.Load() && reconnects == l.reconnects {
+		return nil
+	}
+	l.doubted.Store(false)
+	ctx, cancel := context.WithTimeout(ctx, attemptTime)
+	defer cancel()
+	seq, sum := l.counter.latest()
+	last, err := l.leaderLast(ctx)
+	if err == nil && last < seq {
+		err = errAhead
+	}
+	for _, k := range []known{*l.sure.Load(), {seq, sum}} {
+		if err != nil || k.sum == (hash{}) {
+			continue
+		}
+		var m message
+		if m, err = l.ask(ctx, k.seq, true); err == nil && m.sum != k.sum {
+			err = errAhead
+		}
+	}
+	if err != nil {
+		l.doubted.Store(true)
+		return &unsentError{err}
+	}
+	l.reconnects = reconnects
+	return nil
+}
+
+// unsentError is why an attempt was not made.
+type unsentError struct{ error }
+
+func (e *unsentError) Unwrap() error { return e.error }
 
 // attempt sends a batch once. It returns where in the stream the message is.
 func (n *lane) attempt(ctx context.Context, b *batch) (seq uint64, err error) {
@@ -114,6 +165,9 @@ var errNoConn = errors.New("the connection to the cluster is closed")
 
 // notSent reports whether err says that an attempt has reached nobody.
 func notSent(err error) bool {
+	if unsent := (*unsentError)(nil); errors.As(err, &unsent) {
+		return true
+	}
 	for _, none := range []error{nats.ErrNoResponders, nats.ErrReconnectBufExceeded, errNoConn, nats.ErrConnectionDraining, nats.ErrMaxPayload} {
 		if errors.Is(err, none) {
 			return true
@@ -133,10 +187,10 @@ func (n *lane) find(ctx context.Context, b *batch, failed error) (seq uint64, ok
 	if refused := new(jetstream.APIError); !errors.As(failed, &refused) {
 		return 0, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
-	defer cancel()
-	for _, get := range []func(context.Context, getRequest) ([]byte, uint64, error){n.log.direct, n.log.byLeader} {
-		data, seq, err := get(ctx, getRequest{LastFor: n.subject})
+	for _, get := range []func(context.Context, getRequest) ([]byte, uint64, error){n.log.byLeader, n.log.direct} {
+		asking, cancel := context.WithTimeout(ctx, attemptTime/2)
+		data, seq, err := get(asking, getRequest{LastFor: n.subject})
+		cancel()
 		if err == nil && string(data) == string(b.data) {
 			return seq, true
 		}
@@ -150,6 +204,10 @@ func (n *lane) stored(seq uint64, b *batch) {
 	b.acked = time.Now()
 	n.waiting = append(n.waiting, b)
 	n.log.knowLast(seq)
+	if b.message.hint.seq >= seq { // it is void, whoever reads it
+		n.refuse(b, fmt.Errorf("not stored: %w", errAhead))
+		return
+	}
 	if err := n.log.pass(seq, &b.message, b); err != nil || !b.isCounted() {
 		n.log.wakeTail()
 	}
@@ -182,7 +240,12 @@ const inProcess jetstream.ErrorCode = 10164
 
 // readable is an error of NATS in words for a client.
 func readable(err error) error {
+	if unsent := (*unsentError)(nil); errors.As(err, &unsent) {
+		err = unsent.error
+	}
 	switch {
+	case errors.Is(err, errAhead):
+		return errAhead
 	case errors.Is(err, nats.ErrNoResponders):
 		return errors.New("no node of the cluster leads the log at present")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):

@@ -57,6 +57,7 @@ type stats struct {
 	logged  time.Time // when something was last logged that may happen often
 	asked   time.Time
 	info    *jetstream.StreamInfo
+	leader  string // of the stream when watch asked last
 
 	answered time.Time // when a majority was last known to answer
 	trouble  error     // why it does not, as of the last question; nil if it does
@@ -153,6 +154,16 @@ func (l *Log) Refusing() error {
 	return nil
 }
 
+// knownReplicas are the replicas of the stream, as its leader said last.
+func (l *Log) knownReplicas() []Replica {
+	l.stats.mu.Lock()
+	defer l.stats.mu.Unlock()
+	if l.stats.info == nil || l.stats.info.Cluster == nil {
+		return nil
+	}
+	return replicas(l.stats.info.Cluster)
+}
+
 // watchEvery is how often the leader is asked about the stream.
 const watchEvery = time.Second
 
@@ -174,11 +185,16 @@ func (l *Log) watch(ctx context.Context) {
 		l.stats.mu.Unlock()
 		seq, sum := l.counter.latest() // before the leader is asked
 		last, err := l.leaderLast(ctx)
+		if l.mayHaveLost(seq, last, err) {
+			l.doubted.Store(true)
+		} else if err == nil && !l.doubted.Load() {
+			l.sure.Store(&known{seq, sum})
+		}
 		lost := d.check(ctx, l, seq, sum, last, err)
 		l.stats.mu.Lock()
 		if l.stats.trouble = err; err == nil {
 			l.stats.answered = time.Now()
-			l.stats.unfit = cmp.Or(l.fit(l.stats.info), lost)
+			l.stats.unfit = cmp.Or(l.fit(l.stats.info), lost, l.unreadable())
 		} else if errors.Is(err, jetstream.ErrStreamNotFound) {
 			l.stats.unfit = fmt.Errorf("%w: stream %s is gone", ErrStream, l.config.Stream)
 		}
@@ -186,6 +202,32 @@ func (l *Log) watch(ctx context.Context) {
 		l.stats.mu.Unlock()
 		l.lane.hold(unfit)
 	}
+}
+
+// mayHaveLost reports whether the stream may have lost what this gateway has counted, through the message
+// seq: its leader, by whose word it ends with last unless err is not nil, has less, or is another one than
+// before, or there was none. That nobody answers in time is no sign of it.
+func (l *Log) mayHaveLost(seq, last uint64, err error) bool {
+	if err != nil {
+		return !errors.Is(err, context.DeadlineExceeded)
+	}
+	l.stats.mu.Lock()
+	defer l.stats.mu.Unlock()
+	before := l.stats.leader
+	if c := l.stats.info.Cluster; c != nil {
+		l.stats.leader = c.Leader
+	}
+	return last < seq || before != l.stats.leader
+}
+
+// leaderName is the leader of the stream when that was last asked about, "" if that is not known.
+func (l *Log) leaderName() string {
+	l.stats.mu.Lock()
+	defer l.stats.mu.Unlock()
+	if l.stats.info == nil || l.stats.info.Cluster == nil {
+		return ""
+	}
+	return l.stats.info.Cluster.Leader
 }
 
 // doubt is whether the stream still has what this gateway has counted. While nobody led it, or what leads
@@ -268,6 +310,14 @@ func (l *Log) damaged(seq uint64, err error) {
 func (l *Log) lost(err error) {
 	if l.stats.mayLog() {
 		l.log.Error().Err(err).Str("event", "cluster").Msg("the end of the stream cannot be fetched; it is tried again")
+	}
+}
+
+// late notes that the consumer of the tail brings messages late.
+func (l *Log) late(node string) {
+	if l.stats.mayLog() {
+		l.log.Warn().Str("event", "cluster").Str("from", node).Uint64("brought", l.brought.Load()).Uint64("stored", l.last.Load()).
+			Msg("the newest messages come late from a node: another one is asked for them")
 	}
 }
 

@@ -3,21 +3,18 @@ package replicated
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
-// The tail of the stream comes through one ordered consumer a gateway. What that leaves out, or
-// brings damaged or late, is fetched: an own message that has been acknowledged says how far the
-// stream goes at least, and so does every question to the leader.
+// What the consumer of the tail leaves out, or brings damaged or late, is fetched: an own message that
+// has been acknowledged says how far the stream goes at least, and so does every question to the leader.
 
 const (
 	// tailLate is how long the tail may be behind what is known to be stored before it is fetched.
 	tailLate = 100 * time.Millisecond
-	// tailHeartbeat is how often an idle consumer says that it is alive. Where none comes for two
-	// of these, the library makes another.
-	tailHeartbeat = 2 * time.Second
+	// tailLatest is how long it may at most, while it goes on by itself.
+	tailLatest = 3200 * time.Millisecond
 )
 
 // wakeTail has the tail look for what is missing.
@@ -25,81 +22,6 @@ func (l *Log) wakeTail() {
 	select {
 	case l.missing <- struct{}{}:
 	default:
-	}
-}
-
-// consume makes the consumer of the tail and passes what it brings, until ctx is done.
-func (l *Log) consume(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := l.consumeFrom(ctx, l.counted().seq+1)
-		if ctx.Err() != nil {
-			return
-		}
-		l.log.Debug().Err(err).Str("event", "cluster").Msg("the consumer of the stream is made again")
-		select {
-		case <-ctx.Done():
-		case <-time.After(200 * time.Millisecond):
-		}
-	}
-}
-
-// consumeFrom is consume from a message on, until something goes wrong.
-func (l *Log) consumeFrom(ctx context.Context, from uint64) error {
-	making, cancel := context.WithTimeout(ctx, apiTimeout)
-	defer cancel()
-	consumer, err := l.js.OrderedConsumer(making, l.config.Stream, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
-		InactiveThreshold: 30 * time.Second,
-	})
-	if err != nil {
-		return err
-	}
-	failed := make(chan error, 1)
-	consuming, err := consumer.Consume(l.consumed,
-		jetstream.PullMaxBytes(8<<20+int(l.conn.MaxPayload())), jetstream.PullHeartbeat(tailHeartbeat), jetstream.PullExpiry(10*tailHeartbeat),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			if !errors.Is(err, jetstream.ErrNoHeartbeat) {
-				select {
-				case failed <- err:
-				default:
-				}
-			}
-		}))
-	if err != nil {
-		return err
-	}
-	defer func() { consuming.Stop(); <-consuming.Closed() }()
-	select {
-	case err := <-failed:
-		return err
-	case <-consuming.Closed():
-		return errors.New("it has ended")
-	case <-ctx.Done():
-		return nil
-	}
-}
-
-// consumed takes a message from the consumer.
-func (l *Log) consumed(msg jetstream.Msg) {
-	meta, err := msg.Metadata()
-	if err != nil {
-		return
-	}
-	seq := meta.Sequence.Stream
-	if seq <= l.counted().seq {
-		return
-	}
-	l.knowLast(seq)
-	m, err := decode(msg.Data(), seq)
-	if err != nil { // it is fetched
-		if errors.Is(err, errMessage) {
-			l.damaged(seq, err)
-		}
-		l.wakeTail()
-		return
-	}
-	if err := l.pass(seq, &m, nil); err != nil || l.counted().seq < seq {
-		l.wakeTail()
 	}
 }
 
@@ -113,9 +35,10 @@ func (l *Log) knowLast(seq uint64) {
 	}
 }
 
-// fill fetches what the tail is missing, until ctx is done.
+// fill fetches what the tail is missing, until ctx is done. Where the tail brings it meanwhile, fill is
+// more patient the next time: it would only fill a link on which the same messages come slowly already.
 func (l *Log) fill(ctx context.Context) {
-	behind := time.Now() // since when the tail may have been
+	behind, patience := time.Now(), tailLate // since when the tail may have been, and for how long it may
 	at := l.counted().seq
 	timer := time.NewTicker(tailLate)
 	defer timer.Stop()
@@ -130,13 +53,20 @@ func (l *Log) fill(ctx context.Context) {
 		if now >= last || now != at {
 			at, behind = now, time.Now()
 			l.stuck.Store(nil)
+			if now >= last {
+				patience = tailLate
+			}
 			continue
 		}
-		if time.Since(behind) < tailLate {
+		if time.Since(behind) < patience {
 			continue
 		}
-		err := l.walked(ctx, now+1, last, func(seq uint64, m *message) error { return l.pass(seq, m, nil) })
-		at, behind = l.counted().seq, time.Now()
+		needed, err := l.fillFrom(ctx, now+1, last)
+		if at, behind = l.counted().seq, time.Now(); needed {
+			patience = tailLate
+		} else if err == nil {
+			patience = min(2*patience, tailLatest)
+		}
 		if err != nil && ctx.Err() == nil {
 			l.lost(err)
 			if at == now {
@@ -146,6 +76,21 @@ func (l *Log) fill(ctx context.Context) {
 	}
 }
 
+// fillFrom fetches messages, until the tail has brought one of them first. It returns whether one was needed.
+func (l *Log) fillFrom(ctx context.Context, from, through uint64) (needed bool, err error) {
+	err = l.walked(ctx, from, through, func(seq uint64, m *message) error {
+		if seq <= l.counted().seq {
+			return errEnough
+		}
+		needed = true
+		return l.pass(seq, m, nil)
+	})
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	return needed, err
+}
+
 // stuckBy returns why the message after those that have been counted cannot be, nil if nothing is
 // known to be wrong.
 func (l *Log) stuckBy() error {
@@ -153,4 +98,39 @@ func (l *Log) stuckBy() error {
 		return *err
 	}
 	return nil
+}
+
+// isForeign reports whether err says that what is stored as a message is none, by all nodes that answer.
+func isForeign(err error) bool {
+	var lost *LostError
+	return errors.As(err, &lost) && errors.Is(lost, errMessage)
+}
+
+// unreadable returns an error that wraps ErrStream if the log ends before a message that no node has whole:
+// another program has sent it, or it is damaged everywhere. Nothing after it has been acknowledged by anyone.
+func (l *Log) unreadable() error {
+	if err := l.stuckBy(); isForeign(err) {
+		return fmt.Errorf("%w any more, it ends before a message that is none: %w: see docs/CLUSTER.md, \"A message that is none\"", ErrStream, err)
+	}
+	return nil
+}
+
+// awaitOpened waits until this gateway has counted the message seq, or it is known that nobody can: then the
+// log can be read, and takes no appends.
+func (l *Log) awaitOpened(ctx context.Context, seq uint64) error {
+	for {
+		step, cancel := context.WithTimeout(ctx, 4*tailLate)
+		err := l.awaitCounted(step, seq)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		if err := l.unreadable(); err != nil {
+			l.stats.mu.Lock()
+			l.stats.unfit = err
+			l.stats.mu.Unlock()
+			l.lane.hold(err)
+			return nil
+		}
+	}
 }

@@ -13,6 +13,8 @@ import (
 // Which entries of a message are part of the log is decided by the order of the stream, and
 // whoever walks along it comes to the same verdict:
 //
+//   - A message is void whose gateway had counted more messages than come before it: the stream has lost
+//     some of these.
 //   - A message with appends.Expect is void unless the head before it is the one that it expects.
 //   - A message with appends.Once is void if more than lookback messages came between those that
 //     its gateway had looked through and itself. Its gateway sends its entries again.
@@ -41,6 +43,7 @@ type verdict struct {
 	kind   appends.Kind
 	before place // where it stood
 	void   bool  // nothing of it is in the log
+	stray  bool  // because its gateway had counted what the stream has lost
 	// With appends.Once, fresh says of each entry of the message whether it counts; nil if all do.
 	fresh []bool
 }
@@ -76,10 +79,12 @@ const windowBytes = 2 << 20
 func (w *walker) step(ctx context.Context, m *message) (v verdict, err error) {
 	v.before, v.kind = w.at, m.kind
 	v.run = run{seq: w.at.seq + 1, first: w.at.index + 1, count: m.count, time: max(w.at.time, m.time), entries: m.body}
-	switch m.kind {
-	case appends.Expect:
+	switch {
+	case m.stray:
+		v.void, v.stray = true, true
+	case m.kind == appends.Expect:
 		v.void = m.arg != w.at.index
-	case appends.Once:
+	case m.kind == appends.Once:
 		if v.void = m.arg+lookback < v.seq; !v.void && m.count > 0 {
 			err = w.sift(ctx, m, &v)
 		}
