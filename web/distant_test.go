@@ -3,7 +3,11 @@ package web
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strings"
 	"testing"
+	"time"
 
 	"tcp-log-server/server"
 )
@@ -86,5 +90,49 @@ func TestHeadUnknown(t *testing.T) {
 		if resp, got := s.get("GET", "/entries"); resp.StatusCode != 200 || got != `{"index":1,"entry":{"n":1}}`+"\n"+`{"head":1}`+"\n" {
 			t.Errorf("with an answer: got %d and %s", resp.StatusCode, got)
 		}
+	}
+}
+
+// slowSince is a log that takes 20 ms to find the entry of a time.
+type slowSince struct{ distant }
+
+func (l slowSince) Since(ctx context.Context, at int64) (uint64, error) {
+	select {
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	case <-time.After(20 * time.Millisecond):
+		return l.Log.Since(ctx, at)
+	}
+}
+
+// TestHistogramTakesTooLong: a histogram for which the log would have to be asked for longer than may be is
+// given up, and the client is told to come again.
+func TestHistogramTakesTooLong(t *testing.T) {
+	log := memory(t)
+	for i := range 50 {
+		put(t, log, fmt.Sprintf(`{"n":%d}`, i))
+	}
+	srv := server.New(slowSince{distant{log, nil}}, server.Config{})
+	h := New(Config{Server: srv, Log: log})
+	h.countTime = 100 * time.Millisecond
+	for _, path := range []string{"/histogram?buckets=1", "/histogram?buckets=1000&since=2001-01-01T00:00:00Z"} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost"+path, nil))
+		want := 200
+		if strings.Contains(path, "1000") {
+			want = 503
+		}
+		if w.Code != want || want == 503 && !strings.Contains(w.Body.String(), "not available now: counting took longer than 100ms") {
+			t.Errorf("GET %s: got %d and %s, want %d", path, w.Code, w.Body, want)
+		}
+	}
+	h.counting <- struct{}{}
+	for len(h.counting) < cap(h.counting) {
+		h.counting <- struct{}{}
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/histogram", nil))
+	if w.Code != 503 {
+		t.Errorf("while others are counted: got %d and %s", w.Code, w.Body)
 	}
 }

@@ -28,18 +28,37 @@ func (h *Handler) histogram(w http.ResponseWriter, r *http.Request) {
 		(&fault{http.StatusBadRequest, err.Error()}).answer(w)
 		return
 	}
-	select {
-	case h.counting <- struct{}{}:
-	case <-r.Context().Done():
+	ctx, cancel := context.WithTimeoutCause(r.Context(), h.countTime, errTooLong)
+	defer cancel()
+	g, err := h.counted(ctx, span, buckets)
+	if err != nil && context.Cause(ctx) == errTooLong {
+		(&fault{http.StatusServiceUnavailable, fmt.Sprintf(tooLong, h.countTime)}).answer(w)
 		return
 	}
-	g, err := h.count(r.Context(), span, buckets)
-	<-h.counting
 	if err != nil {
 		h.failed(w, r, err)
 		return
 	}
 	answerJSON(w, g)
+}
+
+// countTime is how long a histogram may take. In a cluster each edge may be a question to another machine.
+const countTime = 20 * time.Second
+
+// tooLong is the answer if it takes longer.
+const tooLong = "not available now: counting took longer than %v: ask for fewer buckets, or later"
+
+var errTooLong = errors.New("counting took too long")
+
+// counted is count once it is the turn of this request.
+func (h *Handler) counted(ctx context.Context, s span, buckets int) (*histogram, error) {
+	select {
+	case h.counting <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-h.counting }()
+	return h.count(ctx, s, buckets)
 }
 
 // histogram is the answer to GET /histogram.

@@ -43,6 +43,8 @@ type Handler struct {
 	sessions sessions
 	rejected zerolog.Logger // gets a few of the clients that are turned away
 	counting chan struct{}  // has one for each histogram that is being made: they are work for the processor
+
+	countTime time.Duration // the constant, except in tests
 }
 
 // New returns a Handler. It panics if a name or an origin is not what CheckName and
@@ -51,7 +53,7 @@ func New(config Config) *Handler {
 	if config.WriteTimeout == 0 {
 		config.WriteTimeout = time.Minute
 	}
-	h := &Handler{config: config, mux: http.NewServeMux(), guard: newGuard(config.Names, config.Origins), counting: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+	h := &Handler{config: config, mux: http.NewServeMux(), guard: newGuard(config.Names, config.Origins), counting: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), countTime: countTime}
 	h.rejected = config.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Second})
 	h.routes()
 	return h
