@@ -66,6 +66,8 @@ func (c *Config) Validate() error {
 		return err
 	}
 	switch {
+	case c.Name == "":
+		return fmt.Errorf("it is not set: CLUSTER_NODE says which of %s this is", names(c.Members))
 	case c.own() == nil:
 		return fmt.Errorf("this node is %q, want one of %s", c.Name, names(c.Members))
 	case c.Dir == "":

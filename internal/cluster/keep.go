@@ -10,8 +10,13 @@ import (
 	"time"
 )
 
-// keepEvery is how often a node notes how many messages its replica has for certain.
-const keepEvery = 2 * time.Second
+const (
+	// keepEvery is how often a node notes how many messages its replica has for certain.
+	keepEvery = 2 * time.Second
+	// endTime is how long a node that stops reads what its replica has got since then. What is left the
+	// next start reads.
+	endTime = 10 * time.Second
+)
 
 // A keeper follows the node's own replica while the server writes it: it checks what is written, and
 // notes how many messages are on disk. One goroutine uses it, except for condemn and noted.

@@ -19,13 +19,18 @@ type logger struct {
 	members []Member
 	fatal   func(msg string) // is told of what the server would exit for
 
-	mu   sync.Mutex
-	told map[string]time.Time // when a line was logged, by its hint and its peer
+	mu     sync.Mutex
+	told   map[string]time.Time // when a line was logged, by its hint and its peer
+	hint   string               // the last one,
+	hinted time.Time            // and when there was a reason for it
 }
 
 // tellEvery is how often a line is logged that has the same hint for the same peer: nodes try to
 // connect every second.
 const tellEvery = time.Minute
+
+// hintTime is how long a hint says why a node is not ready, after the last message with it.
+const hintTime = 10 * time.Second
 
 func (l *logger) Noticef(format string, v ...any) { l.debug(fmt.Sprintf(format, v...)) }
 func (l *logger) Debugf(format string, v ...any)  { l.debug(fmt.Sprintf(format, v...)) }
@@ -78,6 +83,11 @@ func (l *logger) tell(level zerolog.Level, msg string) {
 			break
 		}
 	}
+	if hint != "" {
+		l.mu.Lock()
+		l.hint, l.hinted = hint, time.Now()
+		l.mu.Unlock()
+	}
 	peer := l.peer(msg)
 	if hint != "" && l.again(hint+peer) {
 		level = zerolog.DebugLevel
@@ -90,6 +100,16 @@ func (l *logger) tell(level zerolog.Level, msg string) {
 		e = e.Str("hint", hint)
 	}
 	e.Msg("nats: " + msg)
+}
+
+// lately is what an operator has to do, as far as messages of the last seconds say, "" if they say nothing.
+func (l *logger) lately() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.hinted) > hintTime {
+		return ""
+	}
+	return l.hint
 }
 
 // again reports whether a line was logged within tellEvery.

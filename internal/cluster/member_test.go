@@ -48,6 +48,7 @@ func TestValidate(t *testing.T) {
 		want   string // "" for no error
 	}{
 		{func(c *Config) { c.Members = c.Members[:2] }, "found 2 nodes"},
+		{func(c *Config) { c.Name = "" }, `CLUSTER_NODE says which of a, b, c this is`},
 		{func(c *Config) { c.Name = "d" }, `this node is "d", want one of a, b, c`},
 		{func(c *Config) { c.Dir = "" }, "no directory"},
 		{func(c *Config) { c.Secret = c.Secret[:15] }, "secret has 15 bytes, want 16 or more"},

@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -263,6 +264,12 @@ func TestKeeper(t *testing.T) {
 	check(count{Messages: 30})
 	change(t, r.scanner().path(3), func(b []byte) []byte { return appendRecord(b, "log", 3, 31, "", "more") })
 	write(t, r.scanner().path(4), appendRecord(nil, "log", 4, 32, "", "a new block"))
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := k.end(late); !errors.Is(err, context.Canceled) {
+		t.Errorf("a node that has no time left ends its replica with %v", err)
+	}
+	check(count{Messages: 30}) // the next start reads the rest
 	tick("")
 	check(count{Messages: 32})
 	if err := k.end(t.Context()); err != nil {

@@ -132,6 +132,11 @@ func TestStranger(t *testing.T) {
 					t.Errorf("node a is connected with node %s: %v", m.Name, m.Connected)
 				}
 			}
+			if last := c.want[len(c.want)-1]; len(c.want) > 1 {
+				poll("the third node does not say why it is not ready", func() bool {
+					return strings.Contains(nodes.Node(2).Status(ctx).Reason, last[len(last)-1])
+				})
+			}
 			if nodes.Node(2).Status(ctx).Ready {
 				t.Error("the third node is ready")
 			}
