@@ -270,6 +270,9 @@ func failure(cmd *cli.Command, addr string, err error) error {
 // plainly is the text of err without the names of sockets and system calls, which do not help users.
 func plainly(err error) string {
 	text := err.Error()
+	if errors.Is(err, context.DeadlineExceeded) {
+		text = strings.ReplaceAll(text, context.DeadlineExceeded.Error(), "no answer in time: a server that starts, or waits for the other nodes of its cluster, answers later")
+	}
 	var op *net.OpError
 	if errors.As(err, &op) {
 		cause := op.Err

@@ -217,6 +217,7 @@ func TestClusterSettings(t *testing.T) {
 		"cluster-nodes and nats-url exclude each other": func(c *Config) { c.Cluster.URL = "nats://localhost" },
 		"found 2 nodes, want 1, 3 or 5":                 func(c *Config) { c.Cluster.Nodes = "a=h:1,b=h:2" },
 		`this node is "d", want one of a, b, c`:         func(c *Config) { c.Cluster.Node = "d" },
+		"cluster-node: it is not set: CLUSTER_NODE":     func(c *Config) { c.Cluster.Node = "" },
 		"needs cluster-secret-file":                     func(c *Config) { c.Cluster.SecretFile = "" },
 		"which other machines can reach":                func(c *Config) { c.Cluster.Nodes = strings.Replace(nodes, "127.0.0.1:6223", "10.0.0.2:6223", 1) },
 		"cluster-tls-key and cluster-tls-ca":            func(c *Config) { c.Cluster.TLSCert = "cert.pem" },

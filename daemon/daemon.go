@@ -11,10 +11,12 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -58,7 +60,10 @@ type daemon struct {
 	keeper *archive.Keeper   // nil without an archive
 	far    *archived.Archive // nil if all segments are here
 	ln     net.Listener
-	srv    *server.Server
+	// anteroom has the connections of ln until the log of a cluster is open; nil without a cluster.
+	anteroom *anteroom
+	waits    atomic.Pointer[string] // what the start waits for
+	srv      *server.Server
 
 	site     *site     // nil without HTTP
 	follower *follower // nil if it is no replica
@@ -123,7 +128,17 @@ func Run(ctx context.Context, config Config) (err error) {
 	if config.Systemd {
 		d.manager = newManager(d.logger)
 	}
+	if ln, ok := d.ln.(*net.TCPListener); ok && config.clustered() {
+		var encryption *tls.Config
+		if c := d.admission.certificates; c != nil {
+			encryption = c.Config()
+		}
+		d.anteroom = newAnteroom(ln, config.Cluster.GiveUp, encryption, d.waitsFor)
+	}
 	if err := d.open(ctx); err != nil {
+		if d.anteroom != nil {
+			d.anteroom.close()
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -131,6 +146,9 @@ func Run(ctx context.Context, config Config) (err error) {
 	}
 	if config.Source != nil {
 		d.follow()
+	}
+	if d.anteroom != nil {
+		d.ln = d.anteroom.leave()
 	}
 	d.prepare()
 	if d.site != nil {

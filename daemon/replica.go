@@ -119,10 +119,19 @@ func (d *daemon) awaitStore(ctx context.Context) (id segment.StoreID, err error)
 
 // waitFor has systemd and /readyz say what the daemon waits for before it can be ready.
 func (d *daemon) waitFor(what string) {
+	d.waits.Store(&what)
 	d.manager.waiting(what)
 	if d.exporter != nil {
 		d.exporter.Waiting(what)
 	}
+}
+
+// waitsFor is what the daemon waits for before it can be ready.
+func (d *daemon) waitsFor() string {
+	if what := d.waits.Load(); what != nil {
+		return *what
+	}
+	return "opening the log"
 }
 
 // beginFromArchive makes the log of a replica that has none yet of what the archive has, if there

@@ -74,6 +74,9 @@ type Sync struct {
 // daemon serves.
 func newStat(d *daemon) func() any {
 	version, began, settings := build.This().String(), time.Now(), d.config.shown()
+	if d.shared != nil {
+		settings["max-entry"] = min(d.config.MaxEntry, d.shared.log.MaxAppend()-1) // what a message of the cluster holds
+	}
 	return func() any {
 		l, s := d.own.Stats(), d.srv.Stats()
 		answer := Stat{

@@ -1,0 +1,206 @@
+package daemon
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+// An anteroom takes connections while the log is not open. That of a cluster may take for ever to open: it
+// waits for other machines. So a connection waits here for as long as an append does, GIVE_UP, and is then
+// told why nothing is stored.
+type anteroom struct {
+	ln       *net.TCPListener
+	patience time.Duration
+	why      func() string
+	tls      *tls.Config // nil without TLS
+	running  sync.WaitGroup
+
+	mu      sync.Mutex
+	left    bool
+	guests  []net.Conn               // in the order in which they came
+	timers  map[net.Conn]*time.Timer // of those, when they are told
+	talking map[net.Conn]struct{}    // are being told
+}
+
+const (
+	// guestsMax is how many connections wait at most. Others are told at once.
+	guestsMax = 1000
+	// tellTime is how long one that has waited has to say what it wants.
+	tellTime = 10 * time.Second
+	// tellLine is how long a line may be whose id is in the answer.
+	tellLine = 256 << 10
+)
+
+// newAnteroom takes connections of ln from now on.
+func newAnteroom(ln *net.TCPListener, patience time.Duration, tls *tls.Config, why func() string) *anteroom {
+	a := &anteroom{
+		ln: ln, patience: patience, why: why, tls: tls,
+		timers: make(map[net.Conn]*time.Timer), talking: make(map[net.Conn]struct{}),
+	}
+	a.running.Go(a.receive)
+	return a
+}
+
+func (a *anteroom) receive() {
+	for {
+		c, err := a.ln.Accept()
+		a.mu.Lock()
+		switch {
+		case a.left && err == nil:
+			a.guests = append(a.guests, c)
+		case err != nil && a.left:
+			a.mu.Unlock()
+			return
+		case err == nil:
+			wait := a.patience
+			if len(a.guests) >= guestsMax {
+				wait = 0
+			}
+			a.guests = append(a.guests, c)
+			a.timers[c] = time.AfterFunc(wait, func() { a.turnAway(c) })
+		}
+		a.mu.Unlock()
+		if err != nil {
+			time.Sleep(5 * time.Millisecond) // too many open files, for a while
+		}
+	}
+}
+
+// leave ends the anteroom. It returns a listener that has the connections that wait, and then those of ln.
+func (a *anteroom) leave() net.Listener {
+	a.mu.Lock()
+	a.left = true
+	for _, timer := range a.timers {
+		timer.Stop()
+	}
+	for c := range a.talking {
+		c.Close()
+	}
+	a.mu.Unlock()
+	a.ln.SetDeadline(time.Unix(1, 0))
+	a.running.Wait()
+	a.ln.SetDeadline(time.Time{})
+	return &admitted{Listener: a.ln, first: a.guests}
+}
+
+// close ends the anteroom with the connections that wait.
+func (a *anteroom) close() {
+	l := a.leave().(*admitted)
+	for _, c := range l.first {
+		c.Close()
+	}
+}
+
+// turnAway tells a connection why it waits, and closes it.
+func (a *anteroom) turnAway(c net.Conn) {
+	a.mu.Lock()
+	if a.left {
+		a.mu.Unlock()
+		return
+	}
+	delete(a.timers, c)
+	for i, other := range a.guests {
+		if other == c {
+			a.guests = append(a.guests[:i:i], a.guests[i+1:]...)
+			break
+		}
+	}
+	a.talking[c] = struct{}{}
+	a.running.Add(1)
+	a.mu.Unlock()
+	defer a.running.Done()
+	a.tell(c)
+	c.Close()
+	a.mu.Lock()
+	delete(a.talking, c)
+	a.mu.Unlock()
+}
+
+// tell answers the lines that a client has sent.
+func (a *anteroom) tell(c net.Conn) {
+	c.SetDeadline(time.Now().Add(tellTime))
+	var talk io.ReadWriter = c
+	if a.tls != nil {
+		talk = tls.Server(c, a.tls)
+	}
+	lines := bufio.NewReaderSize(talk, tellLine)
+	for {
+		line, err := lines.ReadSlice('\n')
+		if len(line) == 0 {
+			return
+		}
+		answer := told(line, a.why())
+		if _, werr := talk.Write(answer); werr != nil || err != nil && err != bufio.ErrBufferFull {
+			return
+		}
+		if lines.Buffered() == 0 {
+			break
+		}
+	}
+	if tcp, ok := c.(*net.TCPConn); ok { // so that what is still on its way does not make the answer get lost
+		tcp.CloseWrite()
+		tcp.SetReadDeadline(time.Now().Add(time.Second))
+		io.Copy(io.Discard, tcp)
+	}
+}
+
+// told is the answer to a line of a client, nil if none is due.
+func told(line []byte, why string) []byte {
+	var asked struct {
+		ID             json.RawMessage
+		Token          string
+		Entry, Entries json.RawMessage
+	}
+	if err := json.Unmarshal(line, &asked); err == nil && asked.Token != "" && asked.ID == nil {
+		return nil
+	}
+	type answer struct {
+		ID    json.RawMessage `json:"id,omitempty"`
+		Error string          `json:"error"`
+	}
+	text := "not available now: "
+	if asked.Entry != nil || asked.Entries != nil {
+		text = "not stored: "
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.Encode(answer{asked.ID, text + "the server starts: " + why})
+	return b.Bytes()
+}
+
+// admitted is a listener whose first connections have come already.
+type admitted struct {
+	net.Listener
+	mu    sync.Mutex
+	first []net.Conn
+}
+
+func (l *admitted) Accept() (net.Conn, error) {
+	l.mu.Lock()
+	if len(l.first) > 0 {
+		c := l.first[0]
+		l.first = l.first[1:]
+		l.mu.Unlock()
+		return c, nil
+	}
+	l.mu.Unlock()
+	return l.Listener.Accept()
+}
+
+// Close closes the connections that nobody has taken, too.
+func (l *admitted) Close() error {
+	l.mu.Lock()
+	for _, c := range l.first {
+		c.Close()
+	}
+	l.first = nil
+	l.mu.Unlock()
+	return l.Listener.Close()
+}

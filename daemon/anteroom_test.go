@@ -1,0 +1,101 @@
+package daemon
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"tcp-log-server/client"
+)
+
+// TestAnteroom: a client of a node that waits for the others is told so once it has waited for GIVE_UP, and
+// nothing is stored. Once they are there it is served.
+func TestAnteroom(t *testing.T) {
+	configs := threeNodes(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	configs[0].Listener, configs[0].Cluster.GiveUp = ln, time.Second
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, configs[0]) }()
+	addr := ln.Addr().String()
+
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	fmt.Fprint(c, `{"id":"x","entry":{"n":1}}`+"\n"+`{"stat":true}`+"\n")
+	answers := bufio.NewScanner(c)
+	for _, want := range []string{`{"id":"x","error":"not stored: the server starts: waiting for the cluster: `, `{"error":"not available now: the server starts: waiting for the cluster: `} {
+		if !answers.Scan() || !strings.HasPrefix(answers.Text(), want) {
+			t.Errorf("the answer is %s, %v, want %s…", answers.Text(), answers.Err(), want)
+		}
+	}
+	if answers.Scan() {
+		t.Errorf("after that comes %s", answers.Text())
+	}
+
+	for _, config := range configs[1:] {
+		run := func() { ended <- Run(ctx, config) }
+		go run()
+	}
+	appending := dialed(t, addr, client.Options{})
+	var index uint64
+	eventually(t, "an append is stored", func() bool {
+		index, err = appending.Append(t.Context(), []byte(`{"n":2}`))
+		return err == nil
+	})
+	if index != 1 {
+		t.Errorf("index %d, want 1: nothing that was refused is stored", index)
+	}
+	cancel()
+	for range configs {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestAnteroomHands: connections that wait are handed over in the order in which they came.
+func TestAnteroomHands(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAnteroom(ln.(*net.TCPListener), time.Hour, nil, func() string { return "" })
+	var own []string
+	dial := func() {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		own = append(own, c.LocalAddr().String())
+	}
+	for range 5 {
+		dial()
+	}
+	eventually(t, "they wait", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return len(a.guests) == 5 })
+	handed := a.leave()
+	defer handed.Close()
+	dial()
+	for _, want := range own {
+		c, err := handed.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got := c.RemoteAddr().String(); got != want {
+			t.Errorf("the next connection is from %s, want %s", got, want)
+		}
+	}
+}
