@@ -18,8 +18,8 @@ import (
 )
 
 // natsTrio starts three NATS servers with the accounts that docs/CLUSTER.md shows, and returns their
-// addresses with its user.
-func natsTrio(t *testing.T) (urls string) {
+// addresses with its user. That may publish to more, too.
+func natsTrio(t *testing.T, more ...string) (urls string) {
 	t.Helper()
 	doc, err := os.ReadFile("../docs/CLUSTER.md")
 	if err != nil {
@@ -31,7 +31,11 @@ func natsTrio(t *testing.T) (urls string) {
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "accounts.conf")
-	if err := os.WriteFile(file, m[1], 0o600); err != nil {
+	accounts := string(m[1])
+	for _, subject := range more {
+		accounts = strings.Replace(accounts, `"log.lane.*"`, fmt.Sprintf(`"log.lane.*", %q`, subject), 1)
+	}
+	if err := os.WriteFile(file, []byte(accounts), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var routes []*url.URL
@@ -114,5 +118,53 @@ func TestNATSPermissions(t *testing.T) {
 	}
 	if got := strings.Count(logText(t, servers[0].addr, client.Options{}), "\n"); got != 150 {
 		t.Errorf("there are %d entries, want 150", got)
+	}
+}
+
+// TestMessageThatIsNone follows docs/CLUSTER.md after another program has put a message into the stream: the
+// servers name it, what came before it is copied, and a new stream begins with that.
+func TestMessageThatIsNone(t *testing.T) {
+	urls := natsTrio(t, "log2.lane.*", "$JS.API.>")
+	config := NewConfig(filepath.Join(t.TempDir(), "first"))
+	config.Port, config.Cluster.URL = 0, urls
+	first := run(t, config)
+	fillSome(t, dialed(t, first.addr, client.Options{}), 50)
+	nc, err := nats.Connect(urls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "log.lane.other", []byte("of another program")); err != nil {
+		t.Fatal(err)
+	}
+	named := func(addr string) bool {
+		return strings.Contains(statAt(t, addr, client.Options{}).Failed, `see docs/CLUSTER.md, "A message that is none"`)
+	}
+	eventually(t, "the server names it", func() bool { return named(first.addr) })
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	first = run(t, config)
+	if !named(first.addr) {
+		t.Error("a server that is started then does not name it")
+	}
+	copying := copyConfig(t, first.addr)
+	copied := run(t, copying)
+	eventually(t, "the copy has all", func() bool { return statAt(t, copied.addr, client.Options{}).Head == 50 })
+	want := logText(t, copied.addr, client.Options{})
+	for _, d := range []*running{copied, first} {
+		if err := d.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config.Cluster.Stream, config.Cluster.Seed = "log2", copying.Data
+	next := run(t, config)
+	fillSome(t, dialed(t, next.addr, client.Options{}), 5)
+	if got := logText(t, next.addr, client.Options{}); !strings.HasPrefix(got, want) || strings.Count(got, "\n") != 55 {
+		t.Errorf("the next stream has\n%.500s\nwant 5 more than\n%.500s", got, want)
 	}
 }
