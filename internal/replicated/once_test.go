@@ -79,6 +79,31 @@ func TestOnceTables(t *testing.T) {
 	}
 }
 
+// TestOnceRestart: the tables outlive a gateway. The next one with the directory reads hardly any of the log to
+// know what it holds.
+func TestOnceRestart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	f, l, total := tabled(t, dir)
+	if err := l.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.mu.Lock()
+	before := f.got
+	f.mu.Unlock()
+	l = f.gateway(20*time.Second, func(c *Config) { c.Lookup = dir })
+	if err := l.AwaitOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.mu.Lock()
+	got := f.got - before
+	f.mu.Unlock()
+	if got > 20 {
+		t.Errorf("%d messages were read to know what is in tables", got)
+	}
+	wantPlaces(t, l, total, []int{1, total / 2, total, total + 1})
+}
+
 // TestOnceDamagedTable: a table that is damaged makes appends fail until it is made again. Its entries
 // are never taken for new ones.
 func TestOnceDamagedTable(t *testing.T) {
