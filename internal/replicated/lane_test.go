@@ -1,8 +1,6 @@
 package replicated
 
 import (
-	"context"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -284,62 +282,6 @@ func TestUncounted(t *testing.T) {
 			}
 			if got := readAll(t, l, 1, 4); !slices.Equal(got, []string{"1", "2", "3", "5"}) {
 				t.Errorf("the log has %v", got)
-			}
-		})
-	}
-}
-
-// TestClose closes a log in each state that an append can be in. Every completion has run then.
-func TestClose(t *testing.T) {
-	cases := []struct {
-		name    string
-		publish func(f *fake, msg *nats.Msg)
-		want    string
-	}{
-		{"nothing is answered", func(*fake, *nats.Msg) {}, "outcome unknown: "},
-		{"all is refused", func(f *fake, msg *nats.Msg) { f.refuse(msg, 10071) }, "outcome unknown: "},
-		{"acknowledged, and not to be counted", func(f *fake, msg *nats.Msg) { f.acknowledge(msg, 17) }, "outcome unknown: "},
-		{"acknowledged", nil, ""},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			f := newFake(t)
-			l := f.gateway(time.Minute)
-			if c.publish != nil {
-				f.mu.Lock()
-				f.publish = func(_ int, msg *nats.Msg) { c.publish(f, msg) }
-				f.mu.Unlock()
-			}
-			first := start(l, always, "1")
-			eventually(t, "it is sent", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.published > 0 })
-			second := start(l, always, "2")
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-			defer cancel()
-			began := time.Now()
-			if err := l.Close(ctx); err != nil {
-				t.Error(err)
-			}
-			if took := time.Since(began); took > 5*time.Second {
-				t.Errorf("it took %v", took)
-			}
-			for i, got := range []<-chan outcome{first, second} {
-				select {
-				case o := <-got:
-					if c.want == "" && o.err != nil || c.want != "" && (o.err == nil || i == 0 && !strings.HasPrefix(o.err.Error(), c.want)) {
-						t.Errorf("append %d: %v, want %q", i+1, o.err, c.want)
-					}
-				default:
-					t.Errorf("append %d has not been completed", i+1)
-				}
-			}
-			if o := await(t, start(l, always, "3")); !errors.Is(o.err, errClosed) || !strings.HasPrefix(o.err.Error(), "not stored: ") {
-				t.Errorf("after that: %v, want %v", o.err, errClosed)
-			}
-			done := make(chan error, 1)
-			l.Submit([]byte("4\n"), 1, always, func(_ appends.Result, err error) { done <- err })
-			if err := <-done; !errors.Is(err, errClosed) {
-				t.Errorf("after that: %v, want %v", err, errClosed)
 			}
 		})
 	}
