@@ -103,6 +103,9 @@ func TestCluster(t *testing.T) {
 	if s.Head != last || s.Cluster == nil || s.Cluster.Node != "a" || s.Failed != "" {
 		t.Errorf("stat is %+v with cluster %+v", s, s.Cluster)
 	}
+	if got, want := fmt.Sprint(s.Settings["max-entry"]), fmt.Sprint(float64(s.MaxEntry)); got != want {
+		t.Errorf("the settings show max-entry=%s, and an entry may have %s bytes", got, want)
+	}
 	eventually(t, "the leader to have heard of all", func() bool {
 		c := statAt(t, daemons[0].addr, client.Options{}).Cluster
 		n := 0
