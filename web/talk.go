@@ -184,6 +184,10 @@ func (t *talk) send(write func() error) error {
 		t.mu.Unlock()
 		return net.ErrClosed
 	}
+	if t.expired() { // the timer has fired, and would not end a write that begins now
+		t.mu.Unlock()
+		return os.ErrDeadlineExceeded
+	}
 	t.sending, t.wrote = true, true
 	t.mu.Unlock()
 	err := write()
@@ -284,11 +288,14 @@ func (t *talk) SetWriteDeadline(at time.Time) error {
 func (t *talk) expire() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.closed && t.sending && !t.deadline.IsZero() && !time.Now().Before(t.deadline) {
+	if !t.closed && t.sending && t.expired() {
 		t.late = true
 		t.control.SetWriteDeadline(past)
 	}
 }
+
+// expired reports whether the deadline for writing has passed. The caller holds mu.
+func (t *talk) expired() bool { return !t.deadline.IsZero() && !time.Now().Before(t.deadline) }
 
 // finish bounds what net/http has yet to write of the answer. Call it after Converse.
 func (t *talk) finish() {

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tcp-log-server/server"
@@ -50,35 +51,45 @@ func newStuck(ctx context.Context) (*talk, *stuckWriter) {
 	return t, w
 }
 
-// TestTalkIsStuck: a write to a client that takes nothing ends at its deadline and with Close,
-// and what is idle is not harmed by either.
+// TestTalkIsStuck: a write to a client that takes nothing ends at its deadline, also if it begins
+// after that, and with Close; and what is idle is not harmed by either.
 func TestTalkIsStuck(t *testing.T) {
-	talk, _ := newStuck(t.Context())
-	talk.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-	if n, err := talk.Write([]byte("x\n")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("at the deadline: %d and %v", n, err)
-	}
-	talk, _ = newStuck(t.Context())
-	time.AfterFunc(10*time.Millisecond, func() { talk.Close() })
-	if n, err := talk.Write([]byte("x\n")); n != 0 || err == nil {
-		t.Errorf("with Close: %d and %v", n, err)
-	}
-	if _, err := talk.Write([]byte("x\n")); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("after Close: %v", err)
-	}
-	talk, stuck := newStuck(t.Context())
-	talk.SetWriteDeadline(time.Now().Add(-time.Second))
-	talk.Close()
-	select {
-	case <-stuck.ended:
-		t.Error("a deadline was set though nothing was written")
-	default:
-	}
+	synctest.Test(t, func(t *testing.T) {
+		for _, late := range []time.Duration{0, 20 * time.Millisecond} {
+			talk, _ := newStuck(t.Context())
+			talk.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+			time.Sleep(late)
+			if n, err := talk.Write([]byte("x\n")); n != 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("at the deadline, written after %v: %d and %v", late, n, err)
+			}
+		}
+		talk, _ := newStuck(t.Context())
+		time.AfterFunc(10*time.Millisecond, func() { talk.Close() })
+		if n, err := talk.Write([]byte("x\n")); n != 0 || err == nil {
+			t.Errorf("with Close: %d and %v", n, err)
+		}
+		if _, err := talk.Write([]byte("x\n")); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+		talk, stuck := newStuck(t.Context())
+		talk.SetWriteDeadline(time.Now().Add(time.Second))
+		time.Sleep(2 * time.Second)
+		talk.Close()
+		select {
+		case <-stuck.ended:
+			t.Error("a deadline was set though nothing was written")
+		default:
+		}
+	})
 }
 
 // TestTalkInput: the input of a question is its line, and then lasts until the client leaves, a
 // deadline, Close or the end of the answer.
 func TestTalkInput(t *testing.T) {
+	synctest.Test(t, testTalkInput)
+}
+
+func testTalkInput(t *testing.T) {
 	defer func(d time.Duration) { idleTime = d }(idleTime)
 	idleTime = 10 * time.Millisecond
 	for _, tt := range []struct {
