@@ -173,16 +173,18 @@ func (d *damaged) Read(ctx context.Context, from, through uint64, fn func(first 
 	return d.Log.Read(ctx, d.index+1, through, fn)
 }
 
-// TestComments: an idle source gets comments, between events.
+// TestComments: an idle source gets comments, between events, and is not cut however long that lasts.
 func TestComments(t *testing.T) {
 	defer func(d time.Duration) { idleTime = d }(idleTime)
 	idleTime = 5 * time.Millisecond
 	for _, secure := range []bool{false, true} {
 		log := memory(t)
-		s := serve(t, log, server.Config{WriteTimeout: 50 * time.Millisecond}, secure)
+		const timeout = 500 * time.Millisecond
+		s := serve(t, log, server.Config{WriteTimeout: timeout}, secure)
 		events := s.follow("/entries", sse)
 		events.want(currentEvent)
-		for n := 1; n < 50; n++ {
+		began := time.Now()
+		for n := 1; n < 50 || time.Since(began) < timeout*3/2; n++ {
 			events.want(":\n\n")
 			put(t, log, fmt.Sprintf(`{"n":%d}`, n))
 			for {

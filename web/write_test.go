@@ -225,55 +225,6 @@ func TestBodyBreaksOff(t *testing.T) {
 	}
 }
 
-// TestRestOfBody: what is left of a body after the answer is never taken for a request.
-func TestRestOfBody(t *testing.T) {
-	t.Parallel()
-	const hidden = "POST /entries HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n[\"here\"]"
-	rest := strings.Repeat(hidden, 5_000)
-	chunk := func(text string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(text), text) }
-	sized := func(body string) string { return fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body) }
-	for _, tt := range []struct {
-		name, query, kind, tail string
-		stored                  uint64 // at most
-	}{
-		{"an entry longer than any", "", jsonType, sized(rest), 0},
-		{"a batch longer than any", "?batch", ndjson, sized(rest), 0},
-		{"a long entry", "", jsonType, sized(rest[:60_000]), 0},
-		{"a long entry in chunks", "", jsonType, "Transfer-Encoding: chunked\r\n\r\n" + chunk(rest[:60_000]) + hidden + hidden, 0},
-		{"a long line", "", ndjson, sized("[1]\n" + rest + "}\n[2]\n"), 2},
-		{"a body that ends in its midst", "", jsonType, "Content-Length: 100\r\n\r\n[1", 0},
-		{"chunks that are none", "", jsonType, "Transfer-Encoding: chunked\r\n\r\n" + chunk("[1]") + hidden + hidden, 0},
-		{"lines in chunks that are none", "", ndjson, "Transfer-Encoding: chunked\r\n\r\n" + chunk("[1]\n[2]\n") + hidden + hidden, 2},
-		{"another type", "", "text/plain", sized(rest), 0},
-		{"a parameter that there is not", "?form=1", jsonType, sized(rest), 0},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			log := memory(t)
-			s := serve(t, log, server.Config{MaxEntry: 1000}, false)
-			nc, err := net.Dial("tcp", s.Listener.Addr().String())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer nc.Close()
-			go func() {
-				fmt.Fprintf(nc, "POST /entries%s HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n%s", tt.query, tt.kind, tt.tail)
-				nc.(*net.TCPConn).CloseWrite()
-			}()
-			nc.SetReadDeadline(time.Now().Add(20 * time.Second))
-			answers, err := io.ReadAll(nc)
-			if ne, ok := err.(net.Error); ok && ne.Timeout() {
-				t.Errorf("the connection stays open after %.300q", answers)
-			}
-			if n := strings.Count(string(answers), "HTTP/1.1 "); n > 1 {
-				t.Errorf("one request got %d answers: %.600q", n, answers)
-			}
-			if head, _ := log.Head(t.Context()); head > tt.stored {
-				t.Errorf("%d entries are stored, want at most %d", head, tt.stored)
-			}
-		})
-	}
-}
-
 // poll waits until ok.
 func poll(t *testing.T, what string, ok func() bool) {
 	t.Helper()
