@@ -188,7 +188,7 @@ func TestLeadFault(t *testing.T) {
 // it has begun continues without it.
 func TestLeadContextEnded(t *testing.T) {
 	noLeaks(t)
-	begun, read, answer := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	begun, read, answer, arrived := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
 	large := `["` + strings.Repeat("x", 16<<20) + `"]`
 	first := client.LeadAfter
 	addr := peer(t, func(p *conversation) {
@@ -204,6 +204,7 @@ func TestLeadContextEnded(t *testing.T) {
 			p.say(fmt.Sprintf(`{"id":"%d","index":13}`, n))
 		}
 		p.want(fmt.Sprintf(`{"id":"%d","entry":[2]}`, 2*first+2))
+		close(arrived)
 		p.rest()
 	})
 	c := dial(t, addr, client.Options{MaxInFlight: 64 << 20})
@@ -224,9 +225,9 @@ func TestLeadContextEnded(t *testing.T) {
 		t.Errorf("index is %d, want 12", index)
 	}
 	lone(t, c)
-	ended, cancel := context.WithTimeout(context.Background(), time.Millisecond)
-	defer cancel()
-	_, err = c.Append(ended, []byte("[2]")) // written whole, and never answered
+	ctx, cancel = context.WithCancel(patient(t))
+	go func() { <-arrived; cancel() }()
+	_, err = c.Append(ctx, []byte("[2]")) // written whole, and never answered
 	outcome(t, err, client.ErrUnknown)
 }
 
