@@ -17,6 +17,7 @@ import (
 
 	"tcp-log-server/client"
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/porttest"
 	"tcp-log-server/server"
 )
 
@@ -86,7 +87,7 @@ func serveWith(t testing.TB, config server.Config) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{t: t, log: log, config: config, addr: "127.0.0.1:0"}
+	h := &host{t: t, log: log, config: config, addr: porttest.Addr(t)}
 	h.start()
 	t.Cleanup(func() {
 		h.stop()
@@ -100,9 +101,6 @@ func (h *host) start() {
 	ln, err := net.Listen("tcp", h.addr)
 	if err != nil {
 		h.t.Fatal(err)
-	}
-	if h.addr != ln.Addr().String() {
-		h.addr = ln.Addr().String()
 	}
 	h.srv, h.served = server.New(h.log, h.config), make(chan error, 1)
 	go func() { h.served <- h.srv.Serve(ln) }()

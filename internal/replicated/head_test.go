@@ -95,13 +95,14 @@ func TestHead(t *testing.T) {
 func TestHeadQuorumFails(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
-	l := f.gateway(300*time.Millisecond, func(c *Config) { c.Head = HeadQuorum })
+	quorum := func(c *Config) { c.Head = HeadQuorum }
+	l, slow := f.gateway(300*time.Millisecond, quorum), f.gateway(3*time.Second, quorum)
 	f.mu.Lock()
 	f.publish = func(int, *nats.Msg) {}
 	f.mu.Unlock()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := l.Head(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := slow.Head(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want that of the context", err)
 	}
 	var unavailable *UnavailableError

@@ -89,7 +89,7 @@ func TestSend(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t)
-			l := f.gateway(2 * time.Second)
+			l := f.gateway(time.Minute, func(c *Config) { c.attempt = 500 * time.Millisecond })
 			if r := put(t, l, always, "1"); r.First != 1 {
 				t.Fatalf("the first entry has index %d", r.First)
 			}
@@ -151,7 +151,7 @@ func TestUnknown(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t)
-			l := f.gateway(400 * time.Millisecond)
+			l := f.gateway(1500 * time.Millisecond)
 			f.mu.Lock()
 			f.publish = func(n int, msg *nats.Msg) {
 				if c.stored && n == 0 {
@@ -253,7 +253,7 @@ func TestUncounted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newFake(t)
-			l := f.gateway(400 * time.Millisecond)
+			l := f.gateway(1500 * time.Millisecond)
 			f.mu.Lock()
 			f.get = func(seq uint64, _ bool, data []byte) []byte {
 				if seq == 1 {
