@@ -29,7 +29,7 @@ for (const kind of httpClients) {
     const upload = kind.open(scene).upload('/entries', LINES_TYPE)
     upload.send(range(1, 100_000).map(n => `{"n":${n}}\n`).join(''))
     upload.end()
-    const { code, error } = await upload.ended(60_000)
+    const { code, error } = await upload.ended()
     assert.equal(code, 0, error)
     const wrong = upload.texts.items.findIndex((text, offset) => text !== `{"index":${offset + 1}}`)
     assert.deepEqual([wrong, upload.texts.items.length], [-1, 100_000], upload.texts.items[wrong])
