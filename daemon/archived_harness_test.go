@@ -183,17 +183,6 @@ func digestOf(t *testing.T, data string, head uint64) segment.Hash {
 	return segment.Sum(all)
 }
 
-// freeAddr is an address that nobody listens on.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 // checkDirectory checks what the tools for directories say of one whose older entries are in an
 // archive only: fsck finds it whole, cat reads what is here, and no backup is made that would not
 // be whole. A record that is damaged there is not repaired by giving its entry up.

@@ -15,6 +15,7 @@ import (
 
 	"tcp-log-server/client"
 	"tcp-log-server/internal/archived"
+	"tcp-log-server/internal/porttest"
 	"tcp-log-server/segment"
 )
 
@@ -54,7 +55,7 @@ func TestLargerThanItsDisk(t *testing.T) {
 	config := keepConfig(data, bucket)
 	config.HTTP = "127.0.0.1:0"
 	for round := range 2 {
-		web := freeAddr(t)
+		web := porttest.Addr(t)
 		config.HTTP = web
 		d := run(t, config)
 		s := keptDown(t, d.addr, data)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"tcp-log-server/internal/porttest"
 )
 
 // trio is a cluster of three daemons in this process, a, b and c.
@@ -25,7 +27,7 @@ func newTrio(t *testing.T) *trio {
 	}
 	var members []string
 	for i := range 3 {
-		members = append(members, fmt.Sprintf("%c=%s", 'a'+i, freeAddress(t)))
+		members = append(members, fmt.Sprintf("%c=%s", 'a'+i, porttest.Addr(t)))
 	}
 	k := &trio{nodes: make([]*running, 3)}
 	for i := range 3 {

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"tcp-log-server/client"
+	"tcp-log-server/internal/porttest"
 )
 
 // natsTrio starts three NATS servers with the accounts that docs/CLUSTER.md shows, and returns their
@@ -41,7 +42,7 @@ func natsTrio(t *testing.T, more ...string) (urls string) {
 	var routes []*url.URL
 	var ports []int
 	for range 3 {
-		addr := freeAddress(t)
+		addr := porttest.Addr(t)
 		routes = append(routes, &url.URL{Scheme: "nats-route", Host: addr})
 		var port int
 		fmt.Sscanf(addr, "127.0.0.1:%d", &port)

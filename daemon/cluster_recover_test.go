@@ -9,6 +9,7 @@ import (
 
 	"tcp-log-server/client"
 	"tcp-log-server/internal/cluster"
+	"tcp-log-server/internal/porttest"
 )
 
 // blocksOf are the files that have a node's replica.
@@ -56,7 +57,7 @@ func recovered(t *testing.T, data string, acceptLoss bool) (got Recovered, diges
 	if err := Run(t.Context(), config); err == nil || !strings.Contains(err.Error(), "promote") {
 		t.Errorf("a server on the log before it is promoted ends with %v", err)
 	}
-	config.Source = &Source{Addr: freeAddress(t)}
+	config.Source = &Source{Addr: porttest.Addr(t)}
 	d := run(t, config)
 	if s := statAt(t, d.addr, client.Options{}); s.Head != got.Head || s.Store != got.Store {
 		t.Errorf("the log is %s with %d entries, want %s with %d", s.Store, s.Head, got.Store, got.Head)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"tcp-log-server/client"
+	"tcp-log-server/internal/porttest"
 )
 
 // threeNodes are the configurations of a cluster of three nodes on this machine.
@@ -27,12 +27,7 @@ func threeNodes(t *testing.T) (configs []Config) {
 	}
 	var nodes []string
 	for _, name := range []string{"a", "b", "c"} {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close() // once all are known, so that they differ
-		nodes = append(nodes, name+"="+ln.Addr().String())
+		nodes = append(nodes, name+"="+porttest.Addr(t))
 	}
 	for _, name := range []string{"a", "b", "c"} {
 		config := NewConfig(filepath.Join(dir, name))
@@ -166,12 +161,7 @@ func TestClusterWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	configs[0].Metrics = ln.Addr().String()
-	ln.Close()
+	configs[0].Metrics = porttest.Addr(t)
 	ready := func() (int, string) {
 		resp, err := http.Get("http://" + configs[0].Metrics + "/readyz")
 		if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"tcp-log-server/client"
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/porttest"
 )
 
 // running is a daemon in this process.
@@ -52,7 +53,7 @@ func run(t *testing.T, config Config) *running {
 // TestReadyWhenOnReady: once OnReady is called, /readyz says that the daemon is ready.
 func TestReadyWhenOnReady(t *testing.T) {
 	config := NewConfig(t.TempDir())
-	config.Port, config.Metrics = 0, freeAddress(t)
+	config.Port, config.Metrics = 0, porttest.Addr(t)
 	ctx, stop := context.WithCancel(t.Context())
 	said := ""
 	config.OnReady = func(net.Addr) {

@@ -20,6 +20,7 @@ import (
 	"tcp-log-server/client"
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/access/accesstest"
+	"tcp-log-server/internal/porttest"
 	"tcp-log-server/segment"
 )
 
@@ -142,9 +143,9 @@ func httpText(t *testing.T, url string) string {
 
 // TestReplicaWaits: a replica without a log waits for its source, and says so; then it is ready.
 func TestReplicaWaits(t *testing.T) {
-	addr := freeAddress(t)
+	addr := porttest.Addr(t)
 	copying := copyConfig(t, addr)
-	copying.Metrics = freeAddress(t)
+	copying.Metrics = porttest.Addr(t)
 	log := &events{}
 	copying.Logger = zerolog.New(log)
 	ready := make(chan net.Addr, 1)
@@ -180,7 +181,7 @@ func TestReplicaWaits(t *testing.T) {
 		t.Errorf("Run returns %v", err)
 	}
 	// At its end it waits no longer.
-	copying = copyConfig(t, freeAddress(t))
+	copying = copyConfig(t, porttest.Addr(t))
 	ctx, cancel = context.WithCancel(t.Context())
 	go func() { ended <- Run(ctx, copying) }()
 	cancel()
@@ -243,7 +244,7 @@ func TestReplicaStops(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			copying := copyConfig(t, source.addr)
 			tt.prepare(copying.Data)
-			copying.Metrics = freeAddress(t)
+			copying.Metrics = porttest.Addr(t)
 			log := &events{}
 			copying.Logger = zerolog.New(log)
 			copied := run(t, copying)

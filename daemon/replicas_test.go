@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"tcp-log-server/client"
+	"tcp-log-server/internal/porttest"
 )
 
 // peer is a connection on which a test says what a client, or a replica, would.
@@ -104,24 +105,13 @@ func ready(t *testing.T, addr string) (int, string) {
 	return res.StatusCode, strings.TrimSpace(string(text))
 }
 
-// freeAddress is an address on which nothing listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 // TestSyncReplicas: an append is acknowledged, and shown, once a replica has it; without one its
 // outcome is unknown after the timeout; and the server says what is missing.
 func TestSyncReplicas(t *testing.T) {
 	defer func(d time.Duration) { syncTimeout = d }(syncTimeout)
 	syncTimeout = 2 * time.Second
 	config := NewConfig(t.TempDir())
-	config.Port, config.SyncReplicas, config.Metrics = 0, 1, freeAddress(t)
+	config.Port, config.SyncReplicas, config.Metrics = 0, 1, porttest.Addr(t)
 	d := run(t, config)
 	const missing = "SYNC_REPLICAS is 1, but 0 replicas are connected: appends wait, and after 2s their outcome is unknown"
 	if code, text := ready(t, config.Metrics); code != http.StatusServiceUnavailable || text != missing {
@@ -213,7 +203,7 @@ func TestSyncReplicasAtTheEnd(t *testing.T) {
 // TestFenced: a replica in a later epoch fences the log, for good.
 func TestFenced(t *testing.T) {
 	config := NewConfig(t.TempDir())
-	config.Port, config.Metrics = 0, freeAddress(t)
+	config.Port, config.Metrics = 0, porttest.Addr(t)
 	d := run(t, config)
 	writer := dialPeer(t, d.addr)
 	writer.send(`{"id":"1","entry":[1]}`)

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tcp-log-server/engine"
+	"tcp-log-server/internal/porttest"
 )
 
 func TestFollow(t *testing.T) {
@@ -183,12 +184,7 @@ func TestBehind(t *testing.T) {
 
 // TestStoreOf: a replica without a log asks which one it is to be a copy of, until it is told.
 func TestStoreOf(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln.Close()
-	config := Config{Source: ln.Addr().String(), pace: quick}
+	config := Config{Source: porttest.Addr(t), pace: quick}
 	if _, err := StoreOf(t.Context(), config); err == nil {
 		t.Error("there is an answer without a source")
 	}

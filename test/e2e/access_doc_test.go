@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"testing"
 
 	"tcp-log-server/cli"
+	"tcp-log-server/internal/porttest"
 )
 
 // TestDocumentedAccess runs what docs/OPERATIONS.md shows for a server with TLS and tokens, and
@@ -37,12 +37,7 @@ func TestDocumentedAccess(t *testing.T) {
 		}
 		return string(m[1])
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	ln.Close()
+	port := porttest.Port(t)
 	dir := t.TempDir()
 	shell := func(script string) *exec.Cmd {
 		cmd := exec.Command("sh", "-c", "set -e\n"+script)

@@ -17,6 +17,7 @@ import (
 
 	"tcp-log-server/client"
 	"tcp-log-server/internal/access/accesstest"
+	"tcp-log-server/internal/porttest"
 )
 
 // documentedCluster runs what docs/CLUSTER.md shows: hosts become ports, and paths directories of the test.
@@ -41,12 +42,12 @@ func newDocumentedCluster(t *testing.T) *documentedCluster {
 	}
 	c := &documentedCluster{
 		t: t, path: path, dir: t.TempDir(), text: string(text),
-		clients: make(map[string]string), nodes: make(map[string]string), copyPort: freePort(t),
+		clients: make(map[string]string), nodes: make(map[string]string), copyPort: porttest.Port(t),
 		running: make(map[string]*daemon),
 	}
 	authority := accesstest.NewAuthority(t)
 	for _, name := range fiveNodes {
-		c.clients[name], c.nodes[name] = freePort(t), freePort(t)
+		c.clients[name], c.nodes[name] = porttest.Port(t), porttest.Port(t)
 		etc := filepath.Join(c.dir, "etc-"+name)
 		if err := os.Mkdir(etc, 0o700); err != nil {
 			t.Fatal(err)
@@ -221,7 +222,7 @@ func TestDocumentedCluster(t *testing.T) {
 	if err := os.RemoveAll(data); err != nil {
 		t.Fatal(err)
 	}
-	c.nodes["b"] = freePort(t)
+	c.nodes["b"] = porttest.Port(t)
 	for _, n := range []string{"b", "a", "c"} {
 		if n != "b" {
 			c.running[n].stop(t, syscall.SIGTERM)

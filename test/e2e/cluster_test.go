@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tcp-log-server/internal/porttest"
 )
 
 // TestFirstCluster does what the README's section on three machines says, as it stands except for
@@ -28,18 +30,8 @@ func TestFirstCluster(t *testing.T) {
 		t.Fatalf("the blocks are %q, want one for sh and one session", blocks)
 	}
 	var ports []string
-	var held []net.Listener // until all are known, so that they differ
 	for _, port := range []string{"6301", "6302", "6303", "8101", "8102", "8103"} {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		held = append(held, ln)
-		_, free, _ := net.SplitHostPort(ln.Addr().String())
-		ports = append(ports, port, free)
-	}
-	for _, ln := range held {
-		ln.Close()
+		ports = append(ports, port, porttest.Port(t))
 	}
 	path, err := binary()
 	if err != nil {

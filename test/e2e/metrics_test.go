@@ -17,6 +17,7 @@ import (
 
 	"tcp-log-server/cli"
 	"tcp-log-server/internal/metrics/metricstest"
+	"tcp-log-server/internal/porttest"
 )
 
 // watched is a running server with an endpoint for metrics.
@@ -35,12 +36,7 @@ func startWatched(t *testing.T, settings ...string) *watched {
 func allMetrics(t *testing.T) string {
 	t.Helper()
 	_, page := startCopies(t).ask(t, "/metrics")
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln.Close()
-	_, node := startWatched(t, "DATA="+filepath.Join(t.TempDir(), "node"), "CLUSTER_NODES=a="+ln.Addr().String(), "CLUSTER_NODE=a").ask(t, "/metrics")
+	_, node := startWatched(t, "DATA="+filepath.Join(t.TempDir(), "node"), "CLUSTER_NODES=a="+porttest.Addr(t), "CLUSTER_NODE=a").ask(t, "/metrics")
 	for line := range strings.Lines(node) {
 		if strings.Contains(line, "tcp_log_server_cluster_") {
 			page += line

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tcp-log-server/cli"
+	"tcp-log-server/internal/porttest"
 )
 
 func TestReadCommand(t *testing.T) {
@@ -142,8 +143,8 @@ func (f *follower) want(t *testing.T, want string) {
 // misses and repeats nothing.
 func TestFollowKilled(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	d := start(t, "DATA="+data)
-	_, port, _ := net.SplitHostPort(d.addr)
+	port := porttest.Port(t)
+	d := start(t, "DATA="+data, "PORT="+port)
 	f := follow(t, "read", "--follow", "--entry", d.addr)
 	n := 0
 	for range 4 {

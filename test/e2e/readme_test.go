@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"tcp-log-server/internal/porttest"
 )
 
 var update = flag.Bool("update", false, "write what documents should say instead of checking it")
@@ -53,11 +55,9 @@ func TestFirstMinutes(t *testing.T) {
 	}
 	// Only where the port is taken, another.
 	port := "8089"
-	if ln, err := net.Listen("tcp", "localhost:8089"); err == nil {
-		ln.Close()
-	} else if ln, err = net.Listen("tcp", "localhost:0"); err == nil {
-		_, port, _ = net.SplitHostPort(ln.Addr().String())
-		ln.Close()
+	if nc, err := net.Dial("tcp", "localhost:8089"); err == nil {
+		nc.Close()
+		port = porttest.Port(t)
 	}
 	shell := func(script string) *exec.Cmd {
 		cmd := exec.Command("sh", "-c", strings.ReplaceAll(script, "8089", port))

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tcp-log-server/internal/porttest"
 )
 
 // TestDocumentedReplica runs the runbooks of docs/COPIES.md as they stand; only the ports are
@@ -29,7 +30,7 @@ func TestDocumentedReplica(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	sourcePort, copyPort := freePort(t), freePort(t)
+	sourcePort, copyPort := porttest.Port(t), porttest.Port(t)
 	env := []string{"PATH=" + filepath.Dir(path) + ":" + os.Getenv("PATH")}
 	shell := func(name string) *exec.Cmd {
 		t.Helper()
@@ -86,16 +87,4 @@ func TestDocumentedReplica(t *testing.T) {
 	back := launchBy(t, shell("back"), env...)
 	back.event(t, "listening")
 	caughtUp(sourcePort, "4")
-}
-
-// freePort is a port on which nothing listens.
-func freePort(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	_, port, _ := net.SplitHostPort(ln.Addr().String())
-	return port
 }

@@ -7,7 +7,6 @@ package clustertest
 import (
 	"context"
 	"crypto/tls"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,6 +19,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"tcp-log-server/internal/cluster"
+	"tcp-log-server/internal/porttest"
 )
 
 // Options change what Start starts. The zero value is a cluster of three nodes without TLS.
@@ -66,8 +66,8 @@ func New(t testing.TB, options Options) *Cluster {
 		options.Size = 3
 	}
 	c := &Cluster{t: t, options: options, dir: t.TempDir(), nodes: make([]*cluster.Node, options.Size)}
-	for i, addr := range freeAddrs(t, options.Size) {
-		c.Members = append(c.Members, cluster.Member{Name: string(rune('a' + i)), Addr: addr})
+	for i := range options.Size {
+		c.Members = append(c.Members, cluster.Member{Name: string(rune('a' + i)), Addr: porttest.Addr(t)})
 	}
 	t.Cleanup(c.Close)
 	return c
@@ -80,25 +80,11 @@ func (c *Cluster) Grow(size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	members := slices.Clone(c.Members)
-	for i, addr := range freeAddrs(c.t, size-len(members)) {
-		members = append(members, cluster.Member{Name: string(rune('a' + len(c.Members) + i)), Addr: addr})
+	for i := len(members); i < size; i++ {
+		members = append(members, cluster.Member{Name: string(rune('a' + i)), Addr: porttest.Addr(c.t)})
 	}
 	c.Members = members
 	c.nodes = append(c.nodes, make([]*cluster.Node, size-len(c.nodes))...)
-}
-
-// freeAddrs returns n addresses on loopback that nothing listens on.
-func freeAddrs(t testing.TB, n int) (addrs []string) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // after all of them are known, so that they differ
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs
 }
 
 // Config is the configuration of a node.
