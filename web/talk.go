@@ -233,10 +233,23 @@ func (t *talk) Close() error {
 	if t.limit != nil {
 		t.limit.Stop()
 	}
-	if t.sending {
-		t.control.SetWriteDeadline(past)
+	if t.sending { // and perhaps about to return: after a deadline the client could not be told why it ends
+		time.AfterFunc(closeTime, t.cutShort)
 	}
 	return nil
+}
+
+// closeTime is how long a write may take that is under way when a talk is closed.
+const closeTime = 100 * time.Millisecond
+
+// cutShort ends a write that is under way.
+func (t *talk) cutShort() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sending {
+		t.late = true
+		t.control.SetWriteDeadline(past)
+	}
 }
 
 // past is a deadline that ends what waits.

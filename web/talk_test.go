@@ -71,6 +71,16 @@ func TestTalkIsStuck(t *testing.T) {
 		if _, err := talk.Write([]byte("x\n")); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
+		talk, brief := newStuck(t.Context())
+		talk.answer = func([]byte) error { time.Sleep(closeTime / 2); return nil }
+		time.AfterFunc(closeTime/4, func() { talk.Close() })
+		talk.Write([]byte("x\n"))
+		time.Sleep(2 * closeTime)
+		select {
+		case <-brief.ended:
+			t.Error("Close ends the answer during a write that the client takes")
+		default:
+		}
 		talk, stuck := newStuck(t.Context())
 		talk.SetWriteDeadline(time.Now().Add(time.Second))
 		time.Sleep(2 * time.Second)
