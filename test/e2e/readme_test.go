@@ -72,10 +72,12 @@ func TestFirstMinutes(t *testing.T) {
 	for i, out := range []*lockedBuffer{&logged, &followed} {
 		cmd := shell("set -e\n" + strings.TrimSuffix(blocks[i], "\n") + " & echo $! > pid" + fmt.Sprint(i) + "; wait")
 		cmd.Stdout, cmd.Stderr = out, out
+		cmd.WaitDelay = 10 * time.Second
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
+			cmd.Process.Kill() // before a build that takes too long is followed by the server
 			if b, err := os.ReadFile(filepath.Join(dir, fmt.Sprint("pid", i))); err == nil {
 				if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
 					if p, err := os.FindProcess(pid); err == nil {
@@ -194,7 +196,7 @@ func (l *lockedBuffer) String() string {
 // waitFor waits until ok, and else shows what was printed.
 func waitFor(t *testing.T, what string, ok func() bool, printed *lockedBuffer) {
 	t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("timed out waiting for %s; printed was\n%s", what, printed.String())
 		}
