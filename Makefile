@@ -43,7 +43,7 @@ test:
 test-long:
 	$(GO) test -count=1 -timeout 30m -p $(PARALLEL) ./fsck ./backup ./segment
 	$(GO) test -count=1 -timeout 30m -p $(PARALLEL) ./engine ./archive ./segment/lookup ./internal/where ./internal/replicated ./internal/cluster \
-		-run 'Model|Concurrent|TestDamage$$|TestMillionEqualHashes|TestHostile|TestReadRandom|TestReadUnavailable|TestWalkers|TestFlippedBit|TestTwoDamaged|TestGrow|TestLog$$|TestGateways|TestOnceTurnsIntoTables|TestUnruly' # in a short run all others are whole
+		-run 'Model|Concurrent|TestDamage$$|TestMillionEqualHashes|TestHostile|TestReadRandom|TestReadUnavailable|TestWalkers|TestFlippedBit|TestTwoDamaged|TestGrow|TestOtherLog|TestLog$$|TestGateways|TestOnceTurnsIntoTables|TestUnruly' # in a short run all others are whole
 	$(GO) test -count=1 -timeout 30m ./test/e2e -run 'TestBackupKilled|TestImportOriginal|TestKill|TestOriginalGeneration|TestRenameModule'
 	$(GO) test -count=1 $(RACE) -timeout 30m -p $(PARALLEL) ./backup ./engine ./fsck -run 'Concurrent|Beside|OnceModel'
 

@@ -154,6 +154,38 @@ func TestRecoverNode(t *testing.T) {
 		t.Errorf("with a flipped bit, and accepting that: %+v", got)
 	}
 
+	// Less than there was is damage too; what does not say how much there was is not read at all.
+	noteMessages(t, data, 1000)
+	if _, err := RecoverNode(t.Context(), data, to, false); err == nil || !strings.Contains(err.Error(), "had 1000 messages") {
+		t.Errorf("with fewer messages than there were: %v", err)
+	}
+	got, found = recovered(t, data, true)
+	if found != digest || !strings.Contains(got.Missing, "had 1000 messages") {
+		t.Errorf("with fewer messages than there were, and accepting that: %+v with the digest %s, want %s", got, found, digest)
+	}
+	if err := os.Remove(filepath.Join(data, "cluster", "REPLICA")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RecoverNode(t.Context(), data, to, true); err == nil || !strings.Contains(err.Error(), "REPLICA") {
+		t.Errorf("without the file that says how much there was: %v", err)
+	}
+	for _, left := range []string{to, to + ".unfinished"} {
+		if _, err := os.Lstat(left); err == nil {
+			t.Errorf("%s is left", left)
+		}
+	}
+
+	// The new directory.
+	if _, err := RecoverNode(t.Context(), damaged, filepath.Join(damaged, "cluster", "last"), true); err == nil || !strings.Contains(err.Error(), "is left as it is") {
+		t.Errorf("into the directory of the node: %v", err)
+	}
+	if _, err := RecoverNode(t.Context(), damaged, to+"/", true); err != nil {
+		t.Errorf("to a name with a slash at its end: %v", err)
+	}
+	if _, err := RecoverNode(t.Context(), damaged, to, true); err == nil || !strings.Contains(err.Error(), "is there already") {
+		t.Errorf("a second time: %v", err)
+	}
+
 	// No node's directory.
 	if _, err := RecoverNode(t.Context(), source.Data, to, false); err == nil || !strings.Contains(err.Error(), "is not a node's directory") {
 		t.Errorf("the directory of a server: %v", err)

@@ -41,6 +41,12 @@ func RecoverNode(ctx context.Context, data, to string, acceptLoss bool) (got Rec
 		return got, err
 	}
 	got.Store = id.String()
+	to = filepath.Clean(to)
+	if inside, err := within(to, data); err != nil {
+		return got, err
+	} else if inside {
+		return got, fmt.Errorf("%s is in the directory of the node, which is left as it is: name another place", to)
+	}
 	if _, err := os.Lstat(to); err == nil {
 		return got, fmt.Errorf("%s is there already: name a directory that is not", to)
 	}
@@ -50,6 +56,11 @@ func RecoverNode(ctx context.Context, data, to string, acceptLoss bool) (got Rec
 	}
 	config := engine.NewConfig(unfinished)
 	config.Store, config.ReplicaOf = id, "node "+stopped.Node+" of a cluster"
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(unfinished))
+		}
+	}()
 	log, err := engine.Open(config)
 	if err != nil {
 		return got, err
@@ -59,8 +70,8 @@ func RecoverNode(ctx context.Context, data, to string, acceptLoss bool) (got Rec
 	if err == nil {
 		err = w.read(ctx, stopped)
 	}
-	if damage := err; damage != nil && acceptLoss && !errors.Is(err, errWrite) && ctx.Err() == nil {
-		got.Missing = damage.Error()
+	if damage := (*cluster.Damage)(nil); acceptLoss && errors.As(err, &damage) {
+		got.Missing = err.Error()
 		err = w.flush()
 	}
 	if err = errors.Join(err, log.Close()); err != nil {
@@ -70,8 +81,18 @@ func RecoverNode(ctx context.Context, data, to string, acceptLoss bool) (got Rec
 	return got, os.Rename(unfinished, to)
 }
 
-// errWrite: what was recovered cannot be written.
-var errWrite = errors.New("writing the new log")
+// within reports whether path is dir or lies in it.
+func within(path, dir string) (bool, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return false, err
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return false, err
+	}
+	rel, err := filepath.Rel(dir, path)
+	return err == nil && filepath.IsLocal(rel), nil
+}
 
 // recoveryWriter stores the entries of a replica in a log, many at a time.
 type recoveryWriter struct {
@@ -81,6 +102,7 @@ type recoveryWriter struct {
 	next     uint64
 	batches  []engine.ReplicaBatch
 	bytes    int
+	failed   error // why the log could not be written
 }
 
 // recoveryBytes is how many bytes of entries are stored at a time.
@@ -99,6 +121,9 @@ func (w *recoveryWriter) read(ctx context.Context, stopped *cluster.Stopped) err
 		}
 		return nil // no gateway sends such
 	})
+	if w.failed != nil { // whatever it was taken for
+		return w.failed
+	}
 	if err != nil {
 		return err
 	}
@@ -124,7 +149,8 @@ func (w *recoveryWriter) flush() error {
 		return nil
 	}
 	if err := w.log.Replicate(w.first, w.batches); err != nil {
-		return fmt.Errorf("%w: %w", errWrite, err)
+		w.failed = fmt.Errorf("writing the new log: %w", err)
+		return w.failed
 	}
 	w.first, w.batches, w.bytes = w.next, w.batches[:0], 0
 	return nil

@@ -173,14 +173,14 @@ func (n *Node) waitToTakePart(v verdict, had count, problem error) error {
 	return n.takePart(v, had)
 }
 
-// takePart starts JetStream on the replica, or on an empty one in its place.
+// takePart starts JetStream on the replica, or on an empty one in the place of a damaged one.
 func (n *Node) takePart(v verdict, had count) (err error) {
 	if v == damaged {
 		if err := n.replica.putAside(had); err != nil {
 			return err
 		}
 	}
-	if had.Messages > 0 {
+	if v != whole && had.Messages > 0 {
 		had.State = fetching // which the others are told until it has as many
 	}
 	if err := n.keep(had); err != nil {

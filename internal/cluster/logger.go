@@ -66,10 +66,10 @@ var meanings = []meaning{
 		"addresses, from the authority in CLUSTER_TLS_CA"},
 	{"tls:", zerolog.ErrorLevel, "nodes do not agree on TLS: set CLUSTER_TLS_CERT, CLUSTER_TLS_KEY and CLUSTER_TLS_CA on all of them or on none"},
 	{"TLS required", zerolog.ErrorLevel, "nodes do not agree on TLS: set CLUSTER_TLS_CERT, CLUSTER_TLS_KEY and CLUSTER_TLS_CA on all of them or on none"},
-	{"authentication error", zerolog.ErrorLevel, "the other node has another secret: give all nodes the same CLUSTER_SECRET_FILE"},
-	{"Authorization Violation", zerolog.ErrorLevel, "the other node has another secret: give all nodes the same CLUSTER_SECRET_FILE"},
+	{"authentication error", zerolog.ErrorLevel, "the other node has another secret, or a replica of another log: give all nodes the same CLUSTER_SECRET_FILE; a node without a replica fetches the log of the others"},
+	{"Authorization Violation", zerolog.ErrorLevel, "the other node has another secret, or a replica of another log: give all nodes the same CLUSTER_SECRET_FILE; a node without a replica fetches the log of the others"},
 	{"Error trying to connect to route", zerolog.WarnLevel, ""}, // the other node is not running: the status says so too
-	{"Error flushing", zerolog.WarnLevel, ""}, // the other end is gone
+	{"Error flushing", zerolog.WarnLevel, ""},                   // the other end is gone
 	{"Metalayer blocking snapshot", zerolog.DebugLevel, ""},
 }
 

@@ -44,10 +44,14 @@ type Node struct {
 	failOnce   sync.Once
 	err        error
 
+	refusing sync.Mutex
+	refused  time.Time // when it was last logged that a node with another log is refused
+
 	mu      sync.Mutex
 	taking  bool    // JetStream runs
 	reason  string  // why it does not
 	problem string  // of the replica
+	logName string  // of the replica, "" while there is none
 	had     count   // what the replica had when the node started
 	keeper  *keeper // of the keeping goroutine, and of Close after that has ended
 }
@@ -102,6 +106,9 @@ func (n *Node) start() error {
 	if problem != nil && v != damaged {
 		return problem
 	}
+	if metadata, err := n.replica.metadata(); err == nil { // otherwise NATS does not take it for a replica either
+		n.logName = logName(metadata)
+	}
 	told, err := n.toldToTakePart()
 	if err != nil {
 		return err
@@ -127,23 +134,33 @@ func (n *Node) start() error {
 	if told {
 		v = whole
 	}
-	if v == whole {
+	atOnce := n.replica.alone || told
+	if atOnce {
 		if err := n.keep(had); err != nil {
 			return err
 		}
 	}
-	if err := n.serve(v == whole); err != nil {
+	if err := n.serve(atOnce); err != nil {
 		return err
 	}
 	if len(n.config.Members) > leastGrown {
 		n.spawn(n.grow)
 	}
-	if v == whole {
+	if atOnce {
 		n.setTaking()
 		return nil
 	}
 	n.spawn(func() {
-		if err := n.waitToTakePart(v, had, problem); err != nil && n.ctx.Err() == nil {
+		err := error(nil)
+		if n.ownLog() != "" {
+			err = n.awaitKin(n.ctx)
+		}
+		if err == nil && v == whole {
+			err = n.takePart(v, had)
+		} else if err == nil {
+			err = n.waitToTakePart(v, had, problem)
+		}
+		if err != nil && n.ctx.Err() == nil {
 			n.log.Error().Err(err).Msg("the node cannot take part in the cluster")
 			n.fail(err.Error())
 		}
@@ -163,7 +180,8 @@ func (n *Node) toldToTakePart() (bool, error) {
 
 // serve starts the NATS server, with JetStream or without it.
 func (n *Node) serve(jetStream bool) error {
-	opts := n.config.options(n.cred)
+	opts := n.config.options(n.cred, n.logName)
+	opts.CustomRouterAuthentication = gate{n, opts.Cluster.Password}
 	s, err := natsserver.NewServer(opts)
 	if err != nil {
 		return err

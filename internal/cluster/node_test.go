@@ -5,6 +5,7 @@ package cluster_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -34,6 +35,7 @@ func createLog(t testing.TB, nc *nats.Conn, replicas int) jetstream.JetStream {
 	_, err = js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: cluster.DefaultStream, Subjects: []string{"log.>"}, Replicas: replicas,
 		Storage: jetstream.FileStorage, DenyDelete: true, DenyPurge: true, AllowDirect: true,
+		Metadata: map[string]string{"log": rand.Text()},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -40,8 +40,8 @@ func routePassword(secret []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// options are those of the NATS server.
-func (c *Config) options(cred credentials) *natsserver.Options {
+// options are those of the NATS server of a node that has a replica of the log logName, "" for none.
+func (c *Config) options(cred credentials, logName string) *natsserver.Options {
 	opts := &natsserver.Options{
 		ServerName: c.Name,
 		// Clients are in this process. The server does not listen for routes unless it listens for
@@ -71,7 +71,7 @@ func (c *Config) options(cred credentials) *natsserver.Options {
 	opts.Cluster = natsserver.ClusterOpts{
 		Name: clusterName,
 		Host: host, Advertise: c.own().Addr, NoAdvertise: true,
-		Username: routeUser, Password: routePassword(c.Secret),
+		Username: routeUserOf(logName), Password: routePassword(c.Secret),
 		AuthTimeout: 5,
 		PoolSize:    1, // one subject carries nearly everything
 	}
@@ -83,7 +83,7 @@ func (c *Config) options(cred credentials) *natsserver.Options {
 	for _, m := range c.Members { // with itself: the server counts them to know how large the cluster is
 		opts.Routes = append(opts.Routes, &url.URL{
 			Scheme: "nats-route", Host: m.Addr,
-			User: url.UserPassword(routeUser, opts.Cluster.Password),
+			User: url.UserPassword(opts.Cluster.Username, opts.Cluster.Password),
 		})
 	}
 	return opts

@@ -29,6 +29,9 @@ func (n *Node) keep(had count) error {
 			case <-n.ctx.Done():
 				return
 			}
+			if n.ownLog() == "" {
+				n.knowLog(n.stream())
+			}
 			if n.switchedOff() {
 				n.awaitRoom()
 				return

@@ -34,6 +34,7 @@ type report struct {
 	Node     string `json:"node"`
 	ID       string `json:"id"`               // of its NATS server: the same for a name on any machine
 	Run      string `json:"run"`              // differs each time the node starts
+	LogName  string `json:"log_name"`         // which log it has a replica of, "" for none
 	Taking   bool   `json:"taking"`           // it takes part in the cluster
 	Log      bool   `json:"log"`              // it has, or had, a replica of the log
 	Messages uint64 `json:"messages"`         // that it has
@@ -58,7 +59,7 @@ type report struct {
 // report is this node's.
 func (n *Node) report() report {
 	n.mu.Lock()
-	r, had := report{Node: n.config.Name, ID: n.server.Node(), Run: n.run, Taking: n.taking, Problem: n.shown(n.problem)}, n.had
+	r, had := report{Node: n.config.Name, ID: n.server.Node(), Run: n.run, Taking: n.taking, LogName: n.logName, Problem: n.shown(n.problem)}, n.had
 	if n.keeper != nil {
 		had = n.keeper.noted()
 	}
@@ -76,6 +77,8 @@ func (n *Node) report() report {
 	}
 	if s := n.stream(); s != nil {
 		r.Log = true
+		n.knowLog(s)
+		r.LogName = n.ownLog()
 		r.Messages = s.State.LastSeq
 		r.Current = n.server.JetStreamIsStreamCurrent(account, n.config.Stream)
 		if s.Cluster != nil {

@@ -45,44 +45,14 @@ func OpenStopped(dir string) (_ *Stopped, err error) {
 		return nil, fmt.Errorf("%w: stop the node first", err)
 	}
 	s := &Stopped{Node: own.Node, replica: &replica{dir, own.Stream, len(own.Members) == 1}, lock: lock}
-	if err := s.readMetadata(); err != nil {
-		return nil, errors.Join(err, lock.Close())
+	if s.Metadata, err = s.replica.metadata(); err != nil {
+		return nil, errors.Join(fmt.Errorf("the node has no replica of the log: %w", err), lock.Close())
 	}
 	return s, nil
 }
 
 // Close ends the use of the directory.
 func (s *Stopped) Close() error { return s.lock.Close() }
-
-// readMetadata reads what NATS has noted of the stream, with its checksum.
-func (s *Stopped) readMetadata() error {
-	path := filepath.Join(s.replica.streams(), s.replica.stream, "meta.inf")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("the node has no replica of the log: %w", err)
-	}
-	want, err := os.ReadFile(filepath.Join(filepath.Dir(path), "meta.sum"))
-	if err != nil {
-		return err
-	}
-	key := sha256.Sum256([]byte(s.replica.stream))
-	sum, err := highwayhash.NewDigest64(key[:])
-	if err != nil {
-		return err
-	}
-	_, _ = sum.Write(text)
-	if got := hex.EncodeToString(sum.Sum(nil)); got != string(bytes.TrimSpace(want)) {
-		return fmt.Errorf("%s: its checksum is %s, want %s", path, got, want)
-	}
-	var meta struct {
-		Metadata map[string]string `json:"metadata"`
-	}
-	if err := json.Unmarshal(text, &meta); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	s.Metadata = meta.Metadata
-	return nil
-}
 
 // A Logged is a message that is in the node's Raft log: it was agreed on, or was to be, and may be in the
 // stream already.
@@ -121,12 +91,17 @@ func (s *Stopped) Read(ctx context.Context, stored func(seq uint64, message []by
 	if err := s.readGroups(ctx, had.Clean, logged); err != nil {
 		return err
 	}
-	if scan.last < had.Messages {
-		return fmt.Errorf("the replica has %d messages, and had %d%s", scan.last, had.Messages, map[bool]string{
-			true: ": it was being fetched again, and the one before is in " + filepath.Join(r.dir, asideDir),
-		}[had.State == fetching])
+	if scan.last >= had.Messages {
+		return nil
 	}
-	return nil
+	what := fmt.Sprintf("the replica ends there, and had %d messages", had.Messages)
+	if aside := filepath.Join(r.dir, asideDir); had.State == fetching {
+		what += ": it was being fetched again"
+		if there, err := exists(aside); err == nil && there {
+			what += ", and the one before is in " + aside
+		}
+	}
+	return &Damage{File: r.messages(), After: scan.last, What: what}
 }
 
 // readGroups passes the messages of all Raft logs that are of the stream to logged.
@@ -170,4 +145,33 @@ func (s *Stopped) readGroups(ctx context.Context, clean bool, logged func(Logged
 // notNode is the error for a directory that is no node's.
 func notNode(dir string) error {
 	return fmt.Errorf("%s is not a node's directory: it has no file %s; beside a NATS cluster (NATS_URL) the replicas are on the NATS servers", dir, identityFile)
+}
+
+// metadata reads what NATS has noted of the log's stream, with its checksum.
+func (r *replica) metadata() (map[string]string, error) {
+	path := filepath.Join(r.streams(), r.stream, "meta.inf")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	want, err := os.ReadFile(filepath.Join(filepath.Dir(path), "meta.sum"))
+	if err != nil {
+		return nil, err
+	}
+	key := sha256.Sum256([]byte(r.stream))
+	sum, err := highwayhash.NewDigest64(key[:])
+	if err != nil {
+		return nil, err
+	}
+	_, _ = sum.Write(text)
+	if got := hex.EncodeToString(sum.Sum(nil)); got != string(bytes.TrimSpace(want)) {
+		return nil, fmt.Errorf("%s: its checksum is %s, want %s", path, got, want)
+	}
+	var meta struct {
+		Metadata map[string]string `json:"metadata"`
+	}
+	if err := json.Unmarshal(text, &meta); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return meta.Metadata, nil
 }

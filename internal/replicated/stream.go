@@ -15,6 +15,7 @@ import (
 const (
 	metaFormat = "tcp-log-server"        // the version of the format of its messages
 	metaStore  = "tcp-log-server-store"  // the log's random name
+	metaMade   = "tcp-log-server-made"   // random: no two clusters have the same, also if one began with a copy of the other
 	metaEpochs = "tcp-log-server-epochs" // of the log, if it was seeded with another
 	metaSeed   = "tcp-log-server-seed"   // how many entries it was seeded with, or is being
 	format     = "1"
@@ -37,7 +38,7 @@ func streamConfig(name string, replicas int) jetstream.StreamConfig {
 		MaxConsumers: -1, MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxMsgSize: -1,
 		Replicas: replicas, Duplicates: time.Second, // appends are told apart by their lanes instead
 		DenyDelete: true, DenyPurge: true, AllowDirect: true,
-		Metadata: map[string]string{metaFormat: format, metaStore: hex.EncodeToString(id)},
+		Metadata: map[string]string{metaFormat: format, metaStore: hex.EncodeToString(id), metaMade: rand.Text()},
 	}
 }
 
