@@ -209,11 +209,11 @@ func replicaState(r daemon.NodeReplica) string {
 	case r.Leader:
 		return "leads"
 	case r.Seen == 0 && !r.Current:
-		return "not heard of since the leader was elected"
+		return "not heard from since the leader was elected"
 	case !r.Current && r.Lag == 0:
-		return fmt.Sprintf("heard of %.1f s ago", r.Seen)
+		return fmt.Sprintf("last heard from %.1f s ago", r.Seen)
 	case !r.Current:
-		return fmt.Sprintf("behind by %s, heard of %.1f s ago", counted(r.Lag, "message", "messages"), r.Seen)
+		return fmt.Sprintf("behind by %s, last heard from %.1f s ago", counted(r.Lag, "message", "messages"), r.Seen)
 	}
 	return "has everything"
 }

@@ -39,9 +39,9 @@ func TestReplicaState(t *testing.T) {
 	}{
 		{daemon.NodeReplica{Leader: true, Current: true}, "leads"},
 		{daemon.NodeReplica{Current: true, Lag: 1, Seen: 0.2}, "has everything"},
-		{daemon.NodeReplica{Lag: 1000, Seen: 0.2}, "behind by 1,000 messages, heard of 0.2 s ago"},
-		{daemon.NodeReplica{Seen: 12}, "heard of 12.0 s ago"},
-		{daemon.NodeReplica{}, "not heard of since the leader was elected"},
+		{daemon.NodeReplica{Lag: 1000, Seen: 0.2}, "behind by 1,000 messages, last heard from 0.2 s ago"},
+		{daemon.NodeReplica{Seen: 12}, "last heard from 12.0 s ago"},
+		{daemon.NodeReplica{}, "not heard from since the leader was elected"},
 		{daemon.NodeReplica{Current: true, Seen: 0.2, Offline: true}, "offline"},
 	} {
 		if got := replicaState(tt.replica); got != tt.want {

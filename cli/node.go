@@ -13,8 +13,8 @@ import (
 var insteadOf = map[string]string{
 	"fsck":    "to check the replicas of all nodes, run `tcp-log-server cluster verify ADDR`",
 	"backup":  "the backup of a cluster is a replica in a directory: run `tcp-log-server replica ADDR --data DIR`",
-	"stat":    "run `tcp-log-server cluster status ADDR`",
-	"cat":     "run `tcp-log-server read ADDR`",
+	"stat":    "run `tcp-log-server cluster status ADDR`, with the address of a node that runs",
+	"cat":     "run `tcp-log-server read ADDR`, with the address of a node that runs",
 	"promote": "a node is neither promoted nor fenced; see `tcp-log-server cluster --help`",
 }
 
@@ -23,7 +23,7 @@ var insteadOf = map[string]string{
 func refuseNode(cmd *cli.Command, dir string, code int) error {
 	for _, at := range []string{filepath.Join(dir, "cluster"), dir} {
 		if node := cluster.NodeOf(at); node != "" {
-			return cli.Exit(fmt.Sprintf("%s: %s is that of node %s of a cluster: %s, with the address of a node that runs", cmd.Name, dir, node, insteadOf[cmd.Name]), code)
+			return cli.Exit(fmt.Sprintf("%s: %s belongs to node %s of a cluster: %s", cmd.Name, dir, node, insteadOf[cmd.Name]), code)
 		}
 	}
 	return nil

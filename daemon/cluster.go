@@ -191,7 +191,8 @@ func (d *daemon) openCluster(ctx context.Context) (err error) {
 		}
 	}
 	if !config.Create && config.Store == "" {
-		d.waitFor("waiting for the first of the nodes to make the log: " + k.Nodes)
+		first, _, _ := strings.Cut(k.Nodes, "=")
+		d.waitFor("waiting for node " + strings.TrimSpace(first) + ", the first of CLUSTER_NODES, to make the log")
 	}
 	if s.log, err = replicated.Open(ctx, config); err != nil {
 		return err

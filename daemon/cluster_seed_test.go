@@ -112,7 +112,7 @@ func TestSeedNotUsed(t *testing.T) {
 	for name, want := range map[string]string{
 		config.Data: "stop the server that runs there",
 		t.TempDir(): "there is no log in",
-		one.Data:    "is that of node a of a cluster",
+		one.Data:    "belongs to node a of a cluster",
 	} {
 		one.Cluster.Seed = name
 		if err := Run(t.Context(), one); !errors.Is(err, replicated.ErrSeed) || !strings.Contains(err.Error(), want) {

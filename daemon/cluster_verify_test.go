@@ -134,14 +134,14 @@ func TestOtherKind(t *testing.T) {
 	}
 	plain := config
 	plain.Data = one.Data
-	refused(plain, "is that of node a of a cluster: start it with cluster-nodes")
+	refused(plain, "belongs to node a of a cluster: start it with cluster-nodes")
 	plain.Source = &Source{Addr: "localhost:1"}
-	refused(plain, "is that of node a of a cluster: start it with cluster-nodes")
+	refused(plain, "belongs to node a of a cluster: start it with cluster-nodes")
 	node := one
 	node.Data = config.Data
 	refused(node, "has the log of a server by itself")
 	node.Data, node.Cluster.Seed = t.TempDir(), one.Data
-	refused(node, "is that of node a of a cluster: seed with a replica of that")
+	refused(node, "belongs to node a of a cluster: seed with a replica of that")
 	if err := run(t, one).stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func (c *Config) checkKind() error {
 	node := cluster.NodeOf(c.clusterDir())
 	switch {
 	case node != "" && c.Cluster.Nodes == "":
-		return fmt.Errorf("data: %s is that of node %s of a cluster: start it with cluster-nodes and cluster-node, or name another directory; "+
+		return fmt.Errorf("data: %s belongs to node %s of a cluster: start it with cluster-nodes and cluster-node, or name another directory; "+
 			"to have the log on one machine, make a replica of the cluster and promote it", c.Data, node)
 	case node == "" && c.Cluster.Nodes != "" && c.hasLog():
 		return fmt.Errorf("data: %s has the log of a server by itself: name another directory for the node; "+

@@ -61,7 +61,7 @@ func openSeed(dir string) (seed replicated.Seed, log *reader.Log, err error) {
 		return seed, nil, fmt.Errorf("%s is of a restore that was not finished: run `tcp-log-server restore` again", dir)
 	}
 	if node := cluster.NodeOf(filepath.Join(dir, "cluster")); node != "" {
-		return seed, nil, fmt.Errorf("%s is that of node %s of a cluster: seed with a replica of that", dir, node)
+		return seed, nil, fmt.Errorf("%s belongs to node %s of a cluster: seed with a replica of that", dir, node)
 	}
 	if log, err = reader.Open(reader.Config{Data: dir}); err != nil {
 		return seed, nil, err

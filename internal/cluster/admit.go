@@ -145,7 +145,7 @@ func doubt(list []report, target uint64) string {
 func (n *Node) waitToTakePart(v verdict, had count, problem error) error {
 	why := "it has no replica of the log yet"
 	if v == damaged {
-		why = fmt.Sprintf("its replica of the log is damaged (%v)", problem)
+		why = fmt.Sprintf("it is to fetch its replica of the log again (%v)", problem)
 	}
 	var told string
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
@@ -157,8 +157,8 @@ func (n *Node) waitToTakePart(v verdict, had count, problem error) error {
 		n.setReason("the node waits before it takes part, because " + why + ": " + reason)
 		if reason != told && wait > time.Second {
 			told = reason
-			n.log.Warn().Str("waiting_for", reason).Msg("the node does not take part in the cluster yet, because " + why + ", and the other nodes " +
-				"must all have the whole log before it fetches a replica: `cluster verify` shows them")
+			n.log.Warn().Str("waiting_for", reason).Msg("the node does not take part in the cluster yet, because " + why + ": the other nodes " +
+				"must all run first, and where there is a log have all of it")
 		}
 		select {
 		case <-time.After(wait):
@@ -167,8 +167,7 @@ func (n *Node) waitToTakePart(v verdict, had count, problem error) error {
 		}
 	}
 	if v == damaged {
-		n.log.Warn().Err(problem).Str("moved_to", asideDir).Msg("the replica of the log is damaged: the other nodes have the whole log, " +
-			"and the node fetches it from them")
+		n.log.Warn().Err(problem).Str("moved_to", asideDir).Msg("the node puts its replica of the log aside, and fetches another: the other nodes have the whole log")
 	}
 	return n.takePart(v, had)
 }

@@ -52,7 +52,7 @@ func (c *Config) claimIdentity() error {
 			}
 		}
 	case was.Node != own.Node:
-		return fmt.Errorf("%s: %w: it is that of node %s, and this is node %s: start it as %[3]s, or name another directory",
+		return fmt.Errorf("%s: %w: it belongs to node %s, and this is node %s: start it as %[3]s, or name another directory",
 			c.Dir, ErrOtherNode, was.Node, own.Node)
 	case was.Stream != own.Stream:
 		return fmt.Errorf("%s: %w: its log is the stream %s, and this node's is %s", c.Dir, ErrOtherNode, was.Stream, own.Stream)

@@ -29,7 +29,7 @@ func TestIdentity(t *testing.T) {
 		{"the same", first, "", first, ""},
 		{"other addresses, another order", first, "", Config{Members: members("c=k:3,b=k:2,a=k:1"), Name: "a", Stream: "log"}, ""},
 		{"two nodes more", first, "", Config{Members: members("a=h:1,b=h:2,c=h:3,d=h:4,e=h:5"), Name: "a", Stream: "log"}, ""},
-		{"another node", first, "", Config{Members: three, Name: "b", Stream: "log"}, "it is that of node a, and this is node b: start it as a"},
+		{"another node", first, "", Config{Members: three, Name: "b", Stream: "log"}, "it belongs to node a, and this is node b: start it as a"},
 		{"another stream", first, "", Config{Members: three, Name: "a", Stream: "other"}, "its log is the stream log, and this node's is other"},
 		{"another cluster", first, "", Config{Members: members("a=h:1,x=h:2,y=h:3"), Name: "a", Stream: "log"}, "its cluster has the nodes a, b, c, and this one has a, x, y"},
 		{"fewer nodes", first, "", Config{Members: three[:1], Name: "a", Stream: "log"}, "its cluster has the nodes a, b, c, and this one has a:"},

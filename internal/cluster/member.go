@@ -29,7 +29,7 @@ func ParseMembers(s string) ([]Member, error) {
 // checkMembers returns an error unless members can form a cluster.
 func checkMembers(members []Member) error {
 	if n := len(members); n != 1 && n != 3 && n != 5 {
-		return fmt.Errorf("found %d nodes, want 1, 3 or 5: with an even number no more of them may fail", n)
+		return fmt.Errorf("found %d nodes, want 1, 3 or 5: an even number tolerates no more failures than one node fewer", n)
 	}
 	names, addrs := make(map[string]bool), make(map[string]string)
 	for _, m := range members {

@@ -338,9 +338,9 @@ func FetchAgain(dir string) (node string, err error) {
 	case len(own.Members) == 1:
 		return own.Node, errors.New("the cluster has one node, and there is no other to fetch the log from: restore it from a copy")
 	}
-	lock, err := segment.LockStore(dir)
+	lock, err := lockStopped(dir)
 	if err != nil {
-		return own.Node, fmt.Errorf("%w: stop the node first", err)
+		return own.Node, err
 	}
 	err = segment.ReplaceFile(filepath.Join(dir, againFile), []byte(fetchAgainText+"\n"))
 	return own.Node, errors.Join(err, lock.Close())

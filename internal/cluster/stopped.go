@@ -40,15 +40,24 @@ func OpenStopped(dir string) (_ *Stopped, err error) {
 	case !found:
 		return nil, notNode(dir)
 	}
-	lock, err := segment.LockStore(dir)
+	lock, err := lockStopped(dir)
 	if err != nil {
-		return nil, fmt.Errorf("%w: stop the node first", err)
+		return nil, err
 	}
 	s := &Stopped{Node: own.Node, replica: &replica{dir, own.Stream, len(own.Members) == 1}, lock: lock}
 	if s.Metadata, err = s.replica.metadata(); err != nil {
 		return nil, errors.Join(fmt.Errorf("the node has no replica of the log: %w", err), lock.Close())
 	}
 	return s, nil
+}
+
+// lockStopped locks the directory of a node that is to have stopped.
+func lockStopped(dir string) (*segment.Lock, error) {
+	lock, err := segment.LockStore(dir)
+	if errors.Is(err, segment.ErrLocked) {
+		err = fmt.Errorf("%s is in use: stop the node first", dir)
+	}
+	return lock, err
 }
 
 // Close ends the use of the directory.
@@ -144,6 +153,9 @@ func (s *Stopped) readGroups(ctx context.Context, clean bool, logged func(Logged
 
 // notNode is the error for a directory that is no node's.
 func notNode(dir string) error {
+	if _, err := os.Stat(filepath.Dir(dir)); err != nil {
+		return err
+	}
 	return fmt.Errorf("%s is not a node's directory: it has no file %s; beside a NATS cluster (NATS_URL) the replicas are on the NATS servers", dir, identityFile)
 }
 

@@ -198,7 +198,7 @@ func TestDocumentedCluster(t *testing.T) {
 	}
 	data := filepath.Join(c.dir, "data-b")
 	for _, args := range [][]string{{"fsck", data}, {"cat", data}, {"stat", data}, {"promote", data}, {"backup", "--data", data, "x"}} {
-		if r := play(t, nil, "", args...); r.code == 0 || !strings.Contains(r.err, "is that of node b of a cluster: ") {
+		if r := play(t, nil, "", args...); r.code == 0 || !strings.Contains(r.err, "belongs to node b of a cluster: ") {
 			t.Errorf("%v: %+v", args, r)
 		}
 	}
