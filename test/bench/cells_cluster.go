@@ -13,7 +13,7 @@ const batchConns = 4
 func clusterCells(s settings) []cell {
 	var cells []cell
 	for _, c := range [][2]int{{1, 1}, {16, 1}, {64, 16}, {256, 16}} {
-		cells = append(cells, cell{group: "cluster", name: fmt.Sprintf("three nodes, %dx%d", c[0], c[1]), only: []string{"ours", "nats", "redis"},
+		cells = append(cells, cell{group: "cluster", name: fmt.Sprintf("three nodes, %dx%d", c[0], c[1]), only: []string{"ours", "base", "nats", "redis"},
 			run: func(r *runner, t *target) (measurement, error) { return r.clusterAppends(t, c[0], c[1]) }})
 	}
 	return append(cells,
