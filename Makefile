@@ -21,6 +21,7 @@ MODULES = . test/bench test/cluster test/copies test/faults test/page
 
 vet:
 	@set -e; for module in $(MODULES); do (cd $$module && $(GO) vet ./...); done
+	@$(GO) vet -tags nocluster . ./cli ./daemon ./internal/cluster
 
 lint:
 	@set -e; for module in $(MODULES); do (cd $$module && $(GO) run $(STATICCHECK) ./...); done

@@ -112,6 +112,16 @@ func (a *natsAppender) requests(dst []byte, n int, now int64) []byte {
 }
 
 func (a *natsAppender) replies(b []byte) (used, n int, err error) {
+	return a.acks(b, func(ack []byte) int {
+		if !bytes.HasPrefix(ack, []byte(`{"stream":`)) {
+			return 0
+		}
+		return 1
+	})
+}
+
+// acks is replies, where count says for how many appends an acknowledgement is, 0 for one that is none.
+func (a *natsAppender) acks(b []byte, count func(ack []byte) int) (used, n int, err error) {
 	for {
 		msg, ping, size, err := natsScan(b[used:])
 		if err == errIncomplete {
@@ -122,10 +132,11 @@ func (a *natsAppender) replies(b []byte) (used, n int, err error) {
 		}
 		a.pong = a.pong || ping
 		if msg != nil {
-			if !bytes.HasPrefix(msg.payload, []byte(`{"stream":`)) {
+			appends := count(msg.payload)
+			if appends == 0 {
 				return used, n, unexpected("nats", msg.payload)
 			}
-			n++
+			n += appends
 		}
 		used += size
 	}

@@ -38,22 +38,11 @@ func (a *batchAppender) requests(dst []byte, n int, now int64) []byte {
 }
 
 func (a *batchAppender) replies(b []byte) (used, n int, err error) {
-	for {
-		msg, ping, size, err := natsScan(b[used:])
-		if err == errIncomplete {
-			return used, n, nil
+	return a.acks(b, func(ack []byte) (count int) {
+		if !bytes.Contains(ack, fmt.Appendf(nil, `"count":%d`, a.open[0])) {
+			return 0
 		}
-		if err != nil {
-			return used, n, err
-		}
-		a.pong = a.pong || ping
-		if msg != nil {
-			if !bytes.Contains(msg.payload, fmt.Appendf(nil, `"count":%d`, a.open[0])) {
-				return used, n, unexpected("nats", msg.payload)
-			}
-			n += a.open[0]
-			a.open = a.open[1:]
-		}
-		used += size
-	}
+		count, a.open = a.open[0], a.open[1:]
+		return count
+	})
 }
