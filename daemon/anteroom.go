@@ -29,12 +29,13 @@ type anteroom struct {
 }
 
 const (
-	// guestsMax is how many connections wait at most. Others are told at once.
+	// guestsMax is how many connections wait at most, and how many are being told at most. Others are told
+	// at once, or closed.
 	guestsMax = 1000
 	// tellTime is how long one that has waited has to say what it wants.
 	tellTime = 10 * time.Second
 	// tellLine is how long a line may be whose id is in the answer.
-	tellLine = 256 << 10
+	tellLine = 64 << 10
 )
 
 // newAnteroom takes connections of ln from now on.
@@ -110,6 +111,11 @@ func (a *anteroom) turnAway(c net.Conn) {
 			a.guests = append(a.guests[:i:i], a.guests[i+1:]...)
 			break
 		}
+	}
+	if len(a.talking) >= guestsMax {
+		a.mu.Unlock()
+		c.Close()
+		return
 	}
 	a.talking[c] = struct{}{}
 	a.running.Add(1)

@@ -99,3 +99,37 @@ func TestAnteroomHands(t *testing.T) {
 		}
 	}
 }
+
+// TestAnteroomFull: while many are being told why they wait, others are closed without a word.
+func TestAnteroomFull(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	a := newAnteroom(ln.(*net.TCPListener), 0, nil, func() string { return "so" })
+	defer a.close()
+	ask := func() string {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(time.Minute))
+		fmt.Fprint(c, "{\"stat\":true}\n")
+		line, _ := bufio.NewReader(c).ReadString('\n')
+		return line
+	}
+	if got, want := ask(), `{"error":"not available now: the server starts: so"}`+"\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	a.mu.Lock()
+	for len(a.talking) < guestsMax+10 { // the first may still be among them
+		c, _ := net.Pipe()
+		a.talking[c] = struct{}{}
+	}
+	a.mu.Unlock()
+	if got := ask(); got != "" {
+		t.Errorf("one more is told %q", got)
+	}
+}
