@@ -4,27 +4,29 @@ import (
 	"net"
 	"strconv"
 	"syscall"
-	"testing"
 )
 
-// Addr returns such a port with its host, 127.0.0.1.
-func Addr(t testing.TB) string {
-	t.Helper()
-	port, err := hold(t)
-	if err != nil {
-		t.Fatalf("no port can be held: %v", err)
-	}
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-}
-
-// hold binds a socket that never listens. Linux gives its port to nobody who asks for any, and,
-// since SO_REUSEADDR is set on both, lets a listener of package net have it.
-func hold(t testing.TB) (port int, err error) {
+// Hold returns a TCP port of 127.0.0.1, with that, which is the caller's until it calls release:
+// whatever lets the system choose a port gets another one. Nothing listens on it. Programs that set
+// SO_REUSEADDR can, one at a time: those in Go do, and most others.
+//
+// It binds a socket that never listens. Linux gives its port to nobody who asks for any, and, since
+// SO_REUSEADDR is set on both, lets a listener have it.
+func Hold() (addr string, release func(), err error) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return 0, err
+		return "", nil, err
 	}
-	t.Cleanup(func() { syscall.Close(fd) })
+	port, err := bind(fd)
+	if err != nil {
+		syscall.Close(fd)
+		return "", nil, err
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), func() { syscall.Close(fd) }, nil
+}
+
+// bind binds a socket to a port that the system chooses.
+func bind(fd int) (port int, err error) {
 	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
 		return 0, err
 	}

@@ -2,18 +2,14 @@
 
 package porttest
 
-import (
-	"net"
-	"testing"
-)
+import "net"
 
-// Addr returns such a port with its host, 127.0.0.1. Here it is only one that was free.
-func Addr(t testing.TB) string {
-	t.Helper()
+// Hold returns such a port with its host, 127.0.0.1. Here it is only one that was free.
+func Hold() (addr string, release func(), err error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		return "", nil, err
 	}
 	defer ln.Close()
-	return ln.Addr().String()
+	return ln.Addr().String(), func() {}, nil
 }

@@ -1,6 +1,6 @@
-// Package porttest gives tests ports that must be known before anything listens on them, or that
-// are used again after a restart. A port that was free a moment ago is not enough: another test
-// may get it in between.
+// Package porttest gives tests and benches ports that must be known before anything listens on them,
+// or that are used again after a restart. A port that was free a moment ago is not enough: somebody
+// else may get it in between, if only as the near end of a connection.
 package porttest
 
 import (
@@ -8,8 +8,18 @@ import (
 	"testing"
 )
 
-// Port returns a TCP port of 127.0.0.1 that is the test's until it ends: whatever lets the system
-// choose a port gets another one. Nothing listens on it. Go programs can, one at a time.
+// Addr returns a TCP port of 127.0.0.1, with that, which is the test's until it ends: see Hold.
+func Addr(t testing.TB) string {
+	t.Helper()
+	addr, release, err := Hold()
+	if err != nil {
+		t.Fatalf("no port can be held: %v", err)
+	}
+	t.Cleanup(release)
+	return addr
+}
+
+// Port is Addr without the host.
 func Port(t testing.TB) string {
 	t.Helper()
 	_, port, err := net.SplitHostPort(Addr(t))

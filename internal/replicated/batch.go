@@ -75,12 +75,21 @@ func (n *lane) take() *batch {
 		b.message.count += a.count
 	}
 	taken := len(b.appends)
+	n.queued -= b.message.count
 	clear(n.queue[:taken])
 	if n.queue = n.queue[taken:]; len(n.queue) == 0 {
 		n.queue = nil
 	}
 	n.mu.Unlock()
 	return b
+}
+
+// entries returns how many entries the appends of b have, including those that the log holds already.
+func (b *batch) entries() (count int) {
+	for _, a := range b.appends {
+		count += a.count
+	}
+	return count
 }
 
 // prepare makes the message of b. It returns false if nothing of b is to be sent: it has been

@@ -21,6 +21,15 @@ func open(t testing.TB, config Config) *Log {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
+		l.lane.mu.Lock()
+		left := l.lane.queued
+		for _, a := range l.lane.queue {
+			left -= a.count
+		}
+		l.lane.mu.Unlock()
+		if left != 0 {
+			t.Errorf("the lane counts %d entries more in its queue than it has", left)
+		}
 		l.Close(ctx)
 	})
 	return l

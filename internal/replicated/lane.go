@@ -23,9 +23,10 @@ type lane struct {
 	id      uint64
 	subject string
 
-	mu    sync.Mutex
-	queue []*appended // not in a message yet
-	order []*appended // not completed yet, in the order of the calls
+	mu     sync.Mutex
+	queue  []*appended // not in a message yet
+	queued int         // the entries of queue
+	order  []*appended // not completed yet, in the order of the calls
 	// Why nothing is taken, nil where that is no reason.
 	ended  error // the log is closing
 	unsure error // what has become of an earlier append is not known
@@ -40,6 +41,7 @@ type lane struct {
 	number  uint64   // of the last message
 	last    uint64   // where that is in the stream, 0 before the first
 	waiting []*batch // acknowledged, and not counted when that was last looked at
+	back    returning
 }
 
 // Append gives entries to the log, as server.Log says.
@@ -78,6 +80,7 @@ func (n *lane) push(a *appended) (taken bool) {
 	n.order = append(n.order, a)
 	if taken {
 		n.queue = append(n.queue, a)
+		n.queued += a.count
 	}
 	n.mu.Unlock()
 	if taken {
@@ -131,6 +134,7 @@ const waitingMax = 32
 func (n *lane) run(ctx context.Context) {
 	for {
 		n.settle(ctx, waitingMax)
+		n.gather(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -167,6 +171,7 @@ func (n *lane) sendOnce(ctx context.Context, b *batch) {
 	}
 	if b.stale && !b.told {
 		n.queue = append(b.appends, n.queue...)
+		n.queued += b.entries()
 	}
 	n.mu.Unlock()
 	n.complete()
@@ -240,7 +245,7 @@ func (n *lane) drop(err error) {
 	for _, a := range n.queue {
 		a.fail(err)
 	}
-	n.queue = nil
+	n.queue, n.queued = nil, 0
 }
 
 // idle reports whether nothing waits for its completion.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/zeebo/blake3"
 
 	"tcp-log-server/appends"
@@ -16,7 +17,8 @@ import (
 // their lowest byte first.
 //
 //	  0  8  magic, with the version
-//	  8  4  condition: an appends.Kind
+//	  8  2  condition: an appends.Kind
+//	 10  2  how the body is stored: a coding
 //	 12  4  how many entries the body has
 //	 16  8  number of its lane, random
 //	 24  8  number in its lane, from 1
@@ -26,8 +28,12 @@ import (
 //	 56 24  which of the last 192 of them are void, one bit each, the latest in the lowest bit
 //	 80  8  argument of the condition
 //	 88  8  when its gateway sent it, in µs since 1970 UTC
-//	 96 32  BLAKE3-256 of the 96 bytes before this and of the body
+//	 96 32  BLAKE3-256 of the 96 bytes before this and of the body, as it is before it is compressed
 //	128     the body: canonical JSON, each entry followed by a newline
+//
+// A body is compressed because every node writes it twice, to its Raft log and to the stream, and
+// copies it a dozen times on the way. The checksum is of the entries, so it says that they came out
+// as they went in, and does not depend on who compressed them.
 //
 // The time of its entries is its own, or that of the entries before it where that is later:
 // clocks differ, and times must not decrease along the log. So once a gateway whose clock is an
@@ -37,6 +43,21 @@ const (
 	magic      = "tcplog\x00\x01"
 	headerSize = 128
 	sumAt      = 96
+)
+
+// coding is how a body is stored.
+type coding uint16
+
+const (
+	asIs   coding = iota
+	packed        // a block of S2, see github.com/klauspost/compress/s2
+)
+
+const (
+	// packFrom is the size in bytes from which a body is compressed, if that makes it smaller.
+	packFrom = 1 << 10
+	// bodyMax is what a body may have, in bytes: no message of NATS may be larger.
+	bodyMax = 64 << 20
 )
 
 // place is a place between two messages of the stream, and what must be known there to decide
@@ -95,7 +116,7 @@ var (
 )
 
 // encode returns m as it is stored, and sets its sum. The body is that of m and of more, in their
-// order. It becomes part of what is returned.
+// order. It may become part of what is returned.
 func (m *message) encode(more ...[]byte) []byte {
 	size := headerSize + len(m.body)
 	for _, part := range more {
@@ -104,7 +125,7 @@ func (m *message) encode(more ...[]byte) []byte {
 	b := make([]byte, headerSize, size)
 	copy(b, magic)
 	le := binary.LittleEndian
-	le.PutUint32(b[8:], uint32(m.kind))
+	le.PutUint16(b[8:], uint16(m.kind))
 	le.PutUint32(b[12:], uint32(m.count))
 	le.PutUint64(b[16:], m.lane)
 	le.PutUint64(b[24:], m.number)
@@ -121,21 +142,59 @@ func (m *message) encode(more ...[]byte) []byte {
 		b = append(b, part...)
 	}
 	m.body = b[headerSize:]
-	m.sum = checksum(b)
-	copy(b[sumAt:], m.sum[:])
-	return b
+	stored := pack(b)
+	m.sum = checksum(stored, m.body)
+	copy(stored[sumAt:], m.sum[:])
+	return stored
 }
 
-// checksum returns the BLAKE3-256 of a stored message without the 32 bytes that hold it.
-func checksum(b []byte) (sum [32]byte) {
+// pack returns a message whose header says how its body is stored, and the body so: b, or a copy
+// of it that is smaller.
+func pack(b []byte) []byte {
+	body := b[headerSize:]
+	if len(body) < packFrom {
+		return b
+	}
+	p := make([]byte, headerSize+s2.MaxEncodedLen(len(body)))
+	p = p[:headerSize+len(s2.Encode(p[headerSize:], body))]
+	if len(p) >= len(b) {
+		return b
+	}
+	copy(p, b[:headerSize])
+	binary.LittleEndian.PutUint16(p[10:], uint16(packed))
+	return p
+}
+
+// unpack returns the body of a stored message. Where it is not compressed, that is part of b.
+func unpack(b []byte) (body []byte, err error) {
+	body = b[headerSize:]
+	switch how := coding(binary.LittleEndian.Uint16(b[10:])); how {
+	case asIs:
+		return body, nil
+	case packed:
+	default:
+		return nil, fmt.Errorf("it is stored in the way %d, want at most %d: a later version may know it", how, packed)
+	}
+	switch n, err := s2.DecodedLen(body); {
+	case err != nil:
+		return nil, err
+	case n > bodyMax:
+		return nil, fmt.Errorf("it claims to have %d bytes, want at most %d", n, bodyMax)
+	}
+	return s2.Decode(nil, body)
+}
+
+// checksum returns the BLAKE3-256 of a stored message with such a body, without the 32 bytes that
+// hold it.
+func checksum(b, body []byte) (sum [32]byte) {
 	h := blake3.New()
 	h.Write(b[:sumAt])
-	h.Write(b[headerSize:])
+	h.Write(body)
 	h.Sum(sum[:0])
 	return sum
 }
 
-// decode checks the message seq as it is stored, and takes it apart. The body is part of b. The
+// decode checks the message seq as it is stored, and takes it apart. The body may be part of b. The
 // error wraps errMessage or errVersion.
 func decode(b []byte, seq uint64) (m message, err error) {
 	damaged := func(format string, args ...any) (message, error) {
@@ -147,12 +206,15 @@ func decode(b []byte, seq uint64) (m message, err error) {
 	if string(b[:len(magic)]) != magic {
 		return damaged("it begins with %q, want %q", b[:len(magic)], magic)
 	}
-	if m.sum = checksum(b); !bytes.Equal(m.sum[:], b[sumAt:headerSize]) {
+	if m.body, err = unpack(b); err != nil {
+		return damaged("its body cannot be read: %v", err)
+	}
+	if m.sum = checksum(b, m.body); !bytes.Equal(m.sum[:], b[sumAt:headerSize]) {
 		return damaged("its BLAKE3 is %x, want %x", m.sum, b[sumAt:headerSize])
 	}
 	le := binary.LittleEndian
-	kind, count := le.Uint32(b[8:]), le.Uint32(b[12:])
-	if kind > uint32(appends.Once) {
+	kind, count := le.Uint16(b[8:]), le.Uint32(b[12:])
+	if kind > uint16(appends.Once) {
 		return message{}, fmt.Errorf("message %d: its condition is %d, want at most %d: it was %w, which this server needs too", seq, kind, appends.Once, errVersion)
 	}
 	m.kind, m.count, m.lane, m.number = appends.Kind(kind), int(count), le.Uint64(b[16:]), le.Uint64(b[24:])
@@ -160,7 +222,7 @@ func decode(b []byte, seq uint64) (m message, err error) {
 	for i := range m.hint.voids {
 		m.hint.voids[i] = le.Uint64(b[56+8*i:])
 	}
-	m.arg, m.time, m.body = le.Uint64(b[80:]), int64(le.Uint64(b[88:])), b[headerSize:]
+	m.arg, m.time = le.Uint64(b[80:]), int64(le.Uint64(b[88:]))
 	lines := bytes.Count(m.body, newline)
 	switch {
 	case count > math.MaxInt32 || lines != m.count || len(m.body) > 0 && m.body[len(m.body)-1] != '\n':

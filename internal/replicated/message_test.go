@@ -1,8 +1,12 @@
 package replicated
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"testing"
@@ -38,7 +42,7 @@ func TestExample(t *testing.T) {
 }
 
 func TestMessage(t *testing.T) {
-	bodies := []string{"", "1\n", "{\"a\":\"b\"}\n", strings.Repeat("[]\n", 100_000)}
+	bodies := []string{"", "1\n", "{\"a\":\"b\"}\n", strings.Repeat("[]\n", 100_000), "\"" + noise(packFrom) + "\"\n"}
 	for _, kind := range []appends.Kind{appends.Always, appends.Expect, appends.Once} {
 		for _, body := range bodies {
 			m := example()
@@ -58,21 +62,83 @@ func TestMessage(t *testing.T) {
 	}
 }
 
+// noise is text that does not compress.
+func noise(size int) string {
+	b := make([]byte, size*3/4)
+	rand.NewChaCha8([32]byte{1}).Read(b)
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+// long is example with a body that is compressed.
+func long() message {
+	m := example()
+	m.count, m.body = 100, nil
+	for i := range m.count {
+		m.body = fmt.Appendf(m.body, `{"number":%d,"text":"%.20s"}`+"\n", i, noise(8000)[20*i:])
+	}
+	return m
+}
+
+// TestPacked: a body is compressed if that makes it smaller.
+func TestPacked(t *testing.T) {
+	small, noisy, big := example(), example(), long()
+	noisy.body, noisy.count = []byte("\""+noise(packFrom)+"\"\n"), 1
+	for _, c := range []struct {
+		name string
+		m    message
+		want coding
+	}{{"few bytes", small, asIs}, {"noise", noisy, asIs}, {"many entries", big, packed}} {
+		size := headerSize + len(c.m.body)
+		stored := c.m.encode()
+		if how := coding(binary.LittleEndian.Uint16(stored[10:])); how != c.want || how == packed && len(stored) >= size || how == asIs && len(stored) != size {
+			t.Errorf("%s: stored in the way %d with %d bytes of %d, want %d", c.name, how, len(stored), size, c.want)
+		}
+	}
+}
+
 // TestDamagedMessage flips each bit of a message, and cuts it at each byte.
 func TestDamagedMessage(t *testing.T) {
-	m := example()
-	whole := m.encode()
-	for i := range whole {
-		if _, err := decode(whole[:i], 41); !errors.Is(err, errMessage) {
-			t.Fatalf("cut to %d bytes: %v, want damage", i, err)
-		}
-		for bit := range 8 {
-			b := []byte(string(whole))
-			b[i] ^= 1 << bit
-			if _, err := decode(b, 41); !errors.Is(err, errMessage) {
-				t.Fatalf("bit %d of byte %d is flipped: %v, want damage", bit, i, err)
+	for _, m := range []message{example(), long()} {
+		whole := m.encode()
+		for i := range whole {
+			if _, err := decode(whole[:i], 41); !errors.Is(err, errMessage) {
+				t.Fatalf("cut to %d bytes: %v, want damage", i, err)
+			}
+			for bit := range 8 {
+				b := []byte(string(whole))
+				b[i] ^= 1 << bit
+				// The same text can be compressed in more than one way.
+				if got, err := decode(b, 41); !errors.Is(err, errMessage) && !(i >= headerSize && err == nil && same(got, m)) {
+					t.Fatalf("bit %d of byte %d is flipped: %v, want damage", bit, i, err)
+				}
 			}
 		}
+	}
+}
+
+// TestHostileBody decodes messages whose checksum is right, and whose body is not what it claims to be.
+func TestHostileBody(t *testing.T) {
+	m := long()
+	whole := m.encode()
+	if how := coding(binary.LittleEndian.Uint16(whole[10:])); how != packed {
+		t.Fatalf("stored in the way %d, want %d", how, packed)
+	}
+	for _, c := range []struct{ name, body, want string }{
+		{"nothing", "", "cannot be read"},
+		{"no length", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "cannot be read"},
+		{"4 GiB", "\xff\xff\xff\xff\x0f\x00", "claims to have 4294967295 bytes"},
+		{"a byte over the limit", "\x81\x80\x80\x20\x00", "claims to have 67108865 bytes"},
+		{"less than it claims", "\x05\x00a", "cannot be read"},
+		{"a copy of what is not there", "\x04\x01\x05", "cannot be read"},
+	} {
+		_, err := decode(append(whole[:headerSize:headerSize], c.body...), 41)
+		if !errors.Is(err, errMessage) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want damage that says %q", c.name, err, c.want)
+		}
+	}
+	binary.LittleEndian.PutUint16(whole[10:], uint16(packed)+1)
+	if _, err := decode(whole, 41); !errors.Is(err, errMessage) || !strings.Contains(err.Error(), "a later version may know it") {
+		t.Errorf("stored in an unknown way: %v", err)
 	}
 }
 
@@ -100,7 +166,8 @@ func TestWrongMessage(t *testing.T) {
 	}
 }
 
-// FuzzDecode checks that what decodes encodes to the same bytes.
+// FuzzDecode checks that what decodes encodes to the same bytes, if they are not compressed, and otherwise
+// to the same message.
 func FuzzDecode(f *testing.F) {
 	m := example()
 	whole := m.encode()
@@ -109,10 +176,14 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(magic), uint64(0))
 	m.kind = 9
 	f.Add(m.encode(), uint64(50))
+	m = long()
+	f.Add(m.encode(), uint64(41))
 	f.Fuzz(func(t *testing.T, b []byte, seq uint64) {
 		if len(b) >= headerSize { // or hardly any would be whole
-			sum := checksum(b)
-			copy(b[sumAt:], sum[:])
+			if body, err := unpack(b); err == nil {
+				sum := checksum(b, body)
+				copy(b[sumAt:], sum[:])
+			}
 		}
 		m, err := decode(b, seq)
 		if err != nil {
@@ -125,8 +196,12 @@ func FuzzDecode(f *testing.F) {
 			return // what it says of its place is not kept
 		}
 		again := m
-		if got := again.encode(); string(got) != string(b) {
+		got := again.encode()
+		if len(m.body) < packFrom && coding(binary.LittleEndian.Uint16(b[10:])) == asIs && string(got) != string(b) {
 			t.Fatalf("%x becomes %x", b, got)
+		}
+		if back, err := decode(got, seq); err != nil || back.count != m.count || string(back.body) != string(m.body) || back.hint != m.hint {
+			t.Fatalf("%x becomes %x: %v", b, got, err)
 		}
 	})
 }

@@ -41,8 +41,10 @@ func (n *lane) send(ctx context.Context, b *batch) {
 			}
 		}
 		if err == nil {
-			n.stored(seq, b)
 			took := time.Since(began)
+			n.answering(b)
+			n.stored(seq, b)
+			n.answered(took)
 			n.log.stats.stored(took)
 			if onBatch := n.log.config.OnBatch; onBatch != nil {
 				onBatch(b.message.count, len(b.message.body), took)

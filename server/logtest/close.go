@@ -49,6 +49,9 @@ func testCloseMeanwhile(t testing.TB, h Harness) {
 			for n := 0; ; n++ {
 				select {
 				case <-stop:
+					for range cap(inFlight) { // until all have been completed
+						inFlight <- struct{}{}
+					}
 					return
 				default:
 				}

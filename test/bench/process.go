@@ -63,13 +63,14 @@ func startListening(cmd *exec.Cmd, log string, page bool) (*process, error) {
 		out.Close()
 		return nil, err
 	}
+	out.SetReadDeadline(time.Now().Add(startLimit)) // a node of a cluster waits for the others, which may not come
 	lines := bufio.NewReader(out)
 	for p.addr == "" || page && p.page == "" {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
 			out.Close()
 			p.kill()
-			return nil, fmt.Errorf("%s ended before it listened: %s", cmd.Path, lastLines(log))
+			return nil, fmt.Errorf("%s does not listen: %w: %s", cmd.Path, err, lastLines(log))
 		}
 		var event struct {
 			Event string `json:"event"`
@@ -83,6 +84,7 @@ func startListening(cmd *exec.Cmd, log string, page bool) (*process, error) {
 			p.page = fmt.Sprintf("127.0.0.1:%d", event.Port)
 		}
 	}
+	out.SetReadDeadline(time.Time{})
 	// Keep reading the server's log: a full pipe would block the server.
 	go func() {
 		io.Copy(io.Discard, out)

@@ -2,12 +2,13 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"strings"
 	"syscall"
 	"time"
 	"unsafe"
+
+	"tcp-log-server/internal/porttest"
 )
 
 // This file has the few system calls of the generator's and the null server's
@@ -130,13 +131,16 @@ func (p *poller) wait(timeout int) ([]syscall.EpollEvent, error) {
 	return nil, errno
 }
 
-// freePort asks the kernel for a free port, for servers that cannot choose one
-// themselves.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+// heldAddr is an address on loopback for a server that cannot choose one itself. Nobody else gets it while
+// the bench runs.
+func heldAddr() (string, error) {
+	addr, _, err := porttest.Hold()
+	return addr, err
+}
+
+// heldPort is the port of a heldAddr.
+func heldPort() (string, error) {
+	addr, err := heldAddr()
+	_, port, _ := strings.Cut(addr, ":")
+	return port, err
 }

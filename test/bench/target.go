@@ -140,7 +140,7 @@ func redis() (*target, error) {
 		settings: "stream, XADD; appendonly yes, appendfsync always, save \"\", no AOF rewrites during a cell",
 	}
 	t.start = func(o startOptions) (*process, error) {
-		port, err := freePort()
+		port, err := heldPort()
 		if err != nil {
 			return nil, err
 		}
@@ -148,13 +148,13 @@ func redis() (*target, error) {
 		if o.filling {
 			sync = "everysec"
 		}
-		p, err := startProcess(exec.Command(path, "--port", fmt.Sprint(port), "--bind", "127.0.0.1",
+		p, err := startProcess(exec.Command(path, "--port", port, "--bind", "127.0.0.1",
 			"--dir", o.dir, "--appendonly", "yes", "--appendfsync", sync, "--save", "",
 			"--auto-aof-rewrite-percentage", "0"), serverLog(o.dir))
 		if err != nil {
 			return nil, err
 		}
-		p.addr = fmt.Sprintf("127.0.0.1:%d", port)
+		p.addr = "127.0.0.1:" + port
 		return p, p.awaitReady(startLimit, func() error {
 			return converse(p.addr, respCommand(nil, "PING"), "+PONG\r\n")
 		})

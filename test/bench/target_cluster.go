@@ -20,7 +20,7 @@ var clusterNodes = []string{"a", "b", "c"}
 func clusterOf(one *target) *target {
 	t := *one
 	t.start = func(o startOptions) (*process, error) {
-		addrs, err := freeAddrs(len(clusterNodes))
+		addrs, err := heldAddrs(len(clusterNodes))
 		if err != nil {
 			return nil, err
 		}
@@ -114,7 +114,7 @@ func (c replicas) led() string {
 
 // startNATSCluster starts three NATS servers with a stream of three replicas.
 func startNATSCluster(binary string, o startOptions) (*process, error) {
-	routes, err := freeAddrs(len(clusterNodes))
+	routes, err := heldAddrs(len(clusterNodes))
 	if err != nil {
 		return nil, err
 	}
@@ -158,20 +158,14 @@ func leaderOfNATS(p *process) (string, error) {
 	}
 }
 
-// freeAddrs are as many addresses on loopback that nobody listens on.
-func freeAddrs(n int) (addrs []string, err error) {
-	var held []net.Listener
-	defer func() {
-		for _, ln := range held {
-			ln.Close()
-		}
-	}()
+// heldAddrs are as many addresses as heldAddr gives one.
+func heldAddrs(n int) (addrs []string, err error) {
 	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		addr, err := heldAddr()
 		if err != nil {
 			return nil, err
 		}
-		held, addrs = append(held, ln), append(addrs, ln.Addr().String())
+		addrs = append(addrs, addr)
 	}
 	return addrs, nil
 }

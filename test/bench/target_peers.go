@@ -60,19 +60,19 @@ func startNATS(binary string, o startOptions) (*process, error) {
 // startNATSServer starts a server that keeps its streams in dir and syncs them as sync says. more is added to
 // its settings.
 func startNATSServer(binary, dir, sync, more string) (*process, error) {
-	port, err := freePort()
+	port, err := heldPort()
 	if err != nil {
 		return nil, err
 	}
 	config := filepath.Clean(dir) + ".conf"
-	text := fmt.Sprintf("listen: 127.0.0.1:%d\njetstream { store_dir: %q, max_file_store: 100GB, max_memory_store: 1GB, sync_interval: %s }\n%s",
+	text := fmt.Sprintf("listen: 127.0.0.1:%s\njetstream { store_dir: %q, max_file_store: 100GB, max_memory_store: 1GB, sync_interval: %s }\n%s",
 		port, dir, sync, more)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
 	p, err := startProcess(exec.Command(binary, "-c", config), serverLog(dir))
 	if err == nil {
-		p.addr = fmt.Sprintf("127.0.0.1:%d", port)
+		p.addr = "127.0.0.1:" + port
 	}
 	return p, err
 }
@@ -109,7 +109,7 @@ func original(temp string) (*target, error) {
 		t.settings = "LEVELDOWN=memory (native leveldown does not load), BLOBS in a directory; nothing is synced; replay is of 20 000 entries"
 	}
 	t.start = func(o startOptions) (*process, error) {
-		port, err := freePort() // PORT=0 means its default port
+		port, err := heldPort() // PORT=0 means its default port
 		if err != nil {
 			return nil, err
 		}
@@ -118,7 +118,7 @@ func original(temp string) (*target, error) {
 			level = "memory"
 		}
 		cmd := exec.Command("node", script)
-		cmd.Env = append(os.Environ(), fmt.Sprintf("PORT=%d", port),
+		cmd.Env = append(os.Environ(), "PORT="+port,
 			"LEVELDOWN="+level, "BLOBS="+filepath.Join(o.dir, "blobs"))
 		return startListening(cmd, serverLog(o.dir), false)
 	}
