@@ -280,6 +280,7 @@ func (l *Log) fetchRun(ctx context.Context, from, through uint64, fn func(seq ui
 // come, or were damaged.
 func (l *Log) passBatch(ctx context.Context, from, through uint64, got []message, fn func(seq uint64, m *message, err error) error) error {
 	for next := from; ; {
+		more := 2*uint64(len(got)) + 1
 		for i := range got {
 			if err := fn(next, &got[i], nil); err != nil {
 				return err
@@ -300,7 +301,7 @@ func (l *Log) passBatch(ctx context.Context, from, through uint64, got []message
 		if next > through {
 			return nil
 		}
-		got = l.fetchBatch(ctx, next, through)
+		got = l.fetchBatch(ctx, next, min(through, next+more-1))
 	}
 }
 
@@ -332,7 +333,8 @@ func (l *Log) fetchBatch(ctx context.Context, from, through uint64) (messages []
 	return messages
 }
 
-// batchOfAny is fetchBatch of the replica that NATS chooses.
+// batchOfAny is fetchBatch of the replica that NATS chooses. Bodies may be far larger than they came, so it
+// ends once these have as much as was asked for.
 func (l *Log) batchOfAny(ctx context.Context, from, through uint64) (messages []message) {
 	inbox := l.conn.NewRespInbox()
 	sub, err := l.conn.SubscribeSync(inbox)
@@ -354,7 +356,8 @@ func (l *Log) batchOfAny(ctx context.Context, from, through uint64) (messages []
 		}
 	}()
 	messages = make([]message, 0, through-from+1)
-	for next := from; next <= through; next++ {
+	size := 0
+	for next := from; next <= through && size < 2*fetchBytes; next++ {
 		soon, done := context.WithTimeout(asking, anyTimeout)
 		answer, err := sub.NextMsgWithContext(soon)
 		done()
@@ -370,6 +373,7 @@ func (l *Log) batchOfAny(ctx context.Context, from, through uint64) (messages []
 			return messages
 		}
 		messages = append(messages, m)
+		size += headerSize + len(m.body)
 	}
 	return messages
 }
