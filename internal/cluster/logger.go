@@ -20,13 +20,13 @@ type logger struct {
 	fatal   func(msg string) // is told of what the server would exit for
 
 	mu     sync.Mutex
-	told   map[string]time.Time // when a line was logged, by its hint and its peer
+	told   map[string]time.Time // when a line was logged, by its meaning and its peer
 	hint   string               // the last one,
 	hinted time.Time            // and when there was a reason for it
 }
 
-// tellEvery is how often a line is logged that has the same hint for the same peer: nodes try to
-// connect every second.
+// tellEvery is how often a line with the same meaning is logged for the same peer: nodes try to connect
+// every second.
 const tellEvery = time.Minute
 
 // hintTime is how long a hint says why a node is not ready, after the last message with it.
@@ -76,10 +76,10 @@ var meanings = []meaning{
 // tell logs a warning or an error as one line, with what to do about it where that is known.
 func (l *logger) tell(level zerolog.Level, msg string) {
 	msg = strings.Join(strings.Fields(msg), " ")
-	var hint string
+	var known, hint string
 	for _, m := range meanings {
 		if strings.Contains(msg, m.has) {
-			level, hint = m.level, m.hint
+			known, level, hint = m.has, m.level, m.hint
 			break
 		}
 	}
@@ -89,7 +89,10 @@ func (l *logger) tell(level zerolog.Level, msg string) {
 		l.mu.Unlock()
 	}
 	peer := l.peer(msg)
-	if hint != "" && l.again(hint+peer) {
+	if hint != "" {
+		known = hint // several messages have the same
+	}
+	if known != "" && l.again(known+peer) {
 		level = zerolog.DebugLevel
 	}
 	e := l.log.WithLevel(level)
