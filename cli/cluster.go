@@ -201,6 +201,10 @@ func bestView(all []gateway) (replicas []daemon.NodeReplica) {
 	return replicas
 }
 
+// heardLately is for how many seconds it is taken for granted that a replica is as it was last: the leader
+// asks each once a second.
+const heardLately = 1.5
+
 // replicaState says in words how a replica is.
 func replicaState(r daemon.NodeReplica) string {
 	switch {
@@ -214,6 +218,8 @@ func replicaState(r daemon.NodeReplica) string {
 		return fmt.Sprintf("last heard from %.1f s ago", r.Seen)
 	case !r.Current:
 		return fmt.Sprintf("behind by %s, last heard from %.1f s ago", counted(r.Lag, "message", "messages"), r.Seen)
+	case r.Seen > heardLately:
+		return fmt.Sprintf("had everything %.1f s ago", r.Seen)
 	}
 	return "has everything"
 }

@@ -39,6 +39,7 @@ func TestReplicaState(t *testing.T) {
 	}{
 		{daemon.NodeReplica{Leader: true, Current: true}, "leads"},
 		{daemon.NodeReplica{Current: true, Lag: 1, Seen: 0.2}, "has everything"},
+		{daemon.NodeReplica{Current: true, Seen: 2.34}, "had everything 2.3 s ago"},
 		{daemon.NodeReplica{Lag: 1000, Seen: 0.2}, "behind by 1,000 messages, last heard from 0.2 s ago"},
 		{daemon.NodeReplica{Seen: 12}, "last heard from 12.0 s ago"},
 		{daemon.NodeReplica{}, "not heard from since the leader was elected"},

@@ -281,7 +281,7 @@ func (d *daemon) awaitNode(ctx context.Context, node *cluster.Node) error {
 		if err == nil || ctx.Err() != nil || !errors.Is(err, cluster.ErrNotReady) {
 			return err
 		}
-		if reason := node.Status(ctx).Reason; reason != waiting {
+		if reason := node.Status(ctx).Reason; reason != "" && reason != waiting {
 			waiting = reason
 			d.waitFor("waiting for the cluster: " + reason)
 			d.logger.Info().Str("event", "waiting").Str("node", d.config.Cluster.Node).Msg("waiting for the cluster: " + reason)

@@ -20,6 +20,7 @@ func (n *Node) keep(had count) error {
 	n.mu.Lock()
 	n.keeper = k
 	n.mu.Unlock()
+	n.spawn(n.spread)
 	n.spawn(func() {
 		tick := time.NewTicker(keepEvery)
 		defer tick.Stop()
