@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// Clients that wait for one append before they make the next come in crowds: those of a message are
-// all answered at once, and come back within a moment. If what had come meanwhile were sent at once,
-// there would be two crowds for ever, each of which waits while the message of the other is on its
-// way. A message costs each node a sync and more than a millisecond of its processor, whatever it
-// holds, so one message for both is nearly twice as fast. (16 connections with an append each: 1.4
-// to 1.7 times the rate, for 0.6 times the processor time. Nobody waits who is alone.)
+// Clients that wait for one append before they make the next come in crowds: a message answers all of
+// its clients at once, and they are back within a moment. If the lane sent at once whatever had queued
+// up meanwhile, there would be two crowds for ever, each waiting while the message of the other is on
+// its way. A message costs every node a sync and over a millisecond of processor time, however little it
+// holds, so one message for both crowds is far cheaper: docs/PERFORMANCE-NOTES.md has figures. A client
+// that is alone never waits.
 
-// returning says who may be about to come back.
+// returning is what the lane expects after a message has been acknowledged.
 type returning struct {
-	entries int       // of the last message, and those that were queued when it was acknowledged
-	until   time.Time // they are waited for until then
+	entries int       // those of the message, and those that were queued by then
+	until   time.Time // when the lane stops waiting for them
 }
 
-// gatherMost bounds how long it is waited for those who have been answered. Further away from their
-// server than that, clients do not come back at once.
+// gatherMost bounds how long the lane waits. Clients for whom that is too short are too far away to be
+// back within a moment.
 const gatherMost = 5 * time.Millisecond
 
 // answering notes that the appends of b are about to be completed.
@@ -29,13 +29,13 @@ func (n *lane) answering(b *batch) {
 	n.back.entries = n.queued + b.entries()
 }
 
-// answered notes that those appends have been completed, after it took so long to store them.
+// answered notes that those appends have been completed. Storing them took that long.
 func (n *lane) answered(took time.Duration) {
 	n.back.until = time.Now().Add(min(took/2, gatherMost))
 }
 
-// gather waits until as much is queued as was asked for when the last message was acknowledged, but not
-// long, and not at all if nothing is queued.
+// gather waits until as many entries are queued as the lane expects, for half as long as the last message
+// took. It does not wait if nothing is queued.
 func (n *lane) gather(ctx context.Context) {
 	var timer *time.Timer
 	for {

@@ -5,9 +5,6 @@ import "fmt"
 // batchMessages is how many messages an atomic batch of NATS can have.
 const batchMessages = 1000
 
-// batchConns is how many connections send batches to NATS: as many as it answers fastest.
-const batchConns = 4
-
 // clusterCells run three nodes on this machine, each a process, and talk to the one that leads.
 // Beside them stand three NATS servers with a stream of three replicas, and one Redis.
 func clusterCells(s settings) []cell {
@@ -32,8 +29,8 @@ func (r *runner) clusterAppends(t *target, conns, inFlight int) (m measurement, 
 	case t.cluster == nil:
 		return nil, fmt.Errorf("%s cannot run on three nodes", t.name)
 	default:
-		if t = t.cluster; t.name == "nats" && inFlight > 1 {
-			conns, inFlight = batchConns, batchMessages
+		if t = t.cluster; t.name == "nats" && inFlight > 1 { // as much in flight, about
+			conns, inFlight = max(1, conns*inFlight/batchMessages), batchMessages
 			appenders = func(int) appender {
 				lane := int(lanes.Add(1))
 				return newBatchAppender(newEntrySource(r.entrySize, uint16(lane)), lane)

@@ -31,6 +31,7 @@ func TestPublished(t *testing.T) {
 		{"../../README.md", "bench.json", readmeTable},
 		{"../../docs/PERFORMANCE.md", "bench.json", summary},
 		{"../../docs/PERFORMANCE.md", "bench-http.json", tables},
+		{"../../docs/PERFORMANCE.md", "bench-cluster.json", tables},
 		{"../../docs/PERFORMANCE-NOTES.md", "bench.json", tables},
 		{"../../docs/PERFORMANCE-NOTES.md", "bench-client.json", tables},
 	} {

@@ -112,7 +112,7 @@ var groups = []group{
 	{"large", "A small append at a time while clients keep sending entries of 16 MiB: three, or as many as the name says", "", false,
 		[]column{{"p50", "p50 ms", 1e3, 2}, {"p50_alone", "alone", 1e3, 2}, {"p99", "p99 ms", 1e3, 2}, {"p99_alone", "alone", 1e3, 2},
 			{"max", "max ms", 1e3, 1}, {"rate", "large entries/s", 1, 2}, {"server_cpu", "CPU s/op", 1, 2}, {"rss", "RSS MB", 1e-6, 0}}},
-	{"cluster", "Three nodes on this machine, which share its processors and its disk: nats with 3 replicas, by single publishes where one append is in flight on a connection, and elsewhere by 4 connections with atomic batches of 1 000; redis alone", "rate", false,
+	{"cluster", "Three nodes on this machine, which share its processors and its disk: nats with 3 replicas, by single publishes where one append is in flight on a connection, and elsewhere by atomic batches of 1 000, one in flight beside 64x16 and four beside 256x16; redis alone", "rate", false,
 		slices.Concat([]column{{"rate", "a second", 1, 0}}, latencyColumns, costColumns, []column{{"rss", "RSS MB, of the leader", 1e-6, 0}})},
 	{"own", "This server alone", "", false,
 		[]column{{"start", "start s", 1, 3}, {"rss", "RSS MB", 1e-6, 1}, {"rate", "appends/s", 1, 0},

@@ -169,7 +169,7 @@ func TestDocumentedCluster(t *testing.T) {
 	}
 	c.run("again", "a")
 	status := c.run("status", "a")
-	for _, want := range []string{"node  replica ", "localhost:" + c.clients["c"], " leads ", " has everything "} {
+	for _, want := range []string{"node  replica ", "localhost:" + c.clients["c"], " leads ", " everything "} {
 		if !strings.Contains(status, want) {
 			t.Errorf("the status is\n%s\nwant %q in it", status, want)
 		}
