@@ -19,7 +19,9 @@ func TestLogger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		l := &logger{log: zerolog.New(&out).Level(zerolog.InfoLevel), members: []Member{{"b", "10.0.0.2:6222"}, {"c", "10.0.0.3:6222"}}}
-		refused := func(addr string) { l.Errorf("Error trying to connect to route (attempt %d): dial tcp %s: refused", 7, addr) }
+		refused := func(addr string) {
+			l.Errorf("Error trying to connect to route (attempt %d): dial tcp %s: refused", 7, addr)
+		}
 		said := func() (lines []string) {
 			for line := range strings.Lines(out.String()) {
 				_, rest, _ := strings.Cut(line, `"level":"`)
