@@ -28,6 +28,9 @@ func clusterRecover(ctx context.Context, cmd *cli.Command) error {
 	if got.Missing != "" {
 		warn("cluster: what comes after entry %d is not there: %s", got.Head, got.Missing)
 	}
+	if got.Nameless != "" {
+		warn("cluster: the log has a new id, %s, which replicas and archives of the old one do not accept: %s", got.Store, got.Nameless)
+	}
 	return printLine(os.Stdout, "%s has the %s that node %s had; begin a new cluster with it (CLUSTER_SEED), or promote it", to,
 		counted(got.Head, "entry", "entries"), got.Node)
 }

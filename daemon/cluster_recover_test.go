@@ -104,7 +104,7 @@ func TestRecoverNode(t *testing.T) {
 	if _, err := RecoverNode(t.Context(), data, filepath.Join(t.TempDir(), "x"), false); err == nil || !strings.Contains(err.Error(), "stop the node first") {
 		t.Errorf("what a node that runs has is recovered: %v", err)
 	}
-	whole, torn, damaged := image(t, data), image(t, data), image(t, data)
+	whole, torn, damaged, nameless := image(t, data), image(t, data), image(t, data), image(t, data)
 	for i := range 3 {
 		k.stop(t, i)
 	}
@@ -152,6 +152,23 @@ func TestRecoverNode(t *testing.T) {
 	got, _ = recovered(t, damaged, true)
 	if got.Head == 0 || got.Head >= head || !strings.Contains(got.Missing, "1.blk, offset") {
 		t.Errorf("with a flipped bit, and accepting that: %+v", got)
+	}
+
+	// Without its name a log has another, and all of its entries.
+	for i, spoil := range []func(path string) error{
+		func(path string) error { return os.WriteFile(path, []byte(`{"name":"log"}`), 0o600) },
+		func(path string) error { return os.Remove(path) },
+	} {
+		if err := spoil(filepath.Join(filepath.Dir(filepath.Dir(blocksOf(t, nameless)[0])), "meta.inf")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := RecoverNode(t.Context(), nameless, to, false); err == nil || !strings.Contains(err.Error(), "which log this is: ") || !strings.Contains(err.Error(), "meta.inf") {
+			t.Errorf("without its name, %d: %v", i, err)
+		}
+		got, found = recovered(t, nameless, true)
+		if found != digest || got.Store == want.Store || got.Missing != "" || !strings.Contains(got.Nameless, "meta.inf") {
+			t.Errorf("without its name, %d, and accepting that: %+v", i, got)
+		}
 	}
 
 	// Less than there was is damage too; what does not say how much there was is not read at all.

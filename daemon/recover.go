@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"tcp-log-server/engine"
 	"tcp-log-server/internal/cluster"
 	"tcp-log-server/internal/replicated"
+	"tcp-log-server/segment"
 )
 
 // Recovered says what RecoverNode has made of the replica of a node.
@@ -21,12 +23,14 @@ type Recovered struct {
 	Late uint64 `json:"late"`
 	// Missing is why there are no more entries, if something was damaged.
 	Missing string `json:"missing,omitempty"`
+	// Nameless is why the log has a new id, if the node could not read which one it had.
+	Nameless string `json:"nameless,omitempty"`
 }
 
 // RecoverNode makes a log in the new directory to of what the node has whose Data is data, and which has
 // stopped. It reads everything, with all checksums, and changes nothing there. The new directory is
 // that of a replica. If the node's is damaged, nothing is made, unless acceptLoss is set: then what comes
-// before the damage.
+// before the damage, and with a new id if it is the name of the log that is damaged.
 //
 // For the case that a majority of the nodes is lost: the others can have had more.
 func RecoverNode(ctx context.Context, data, to string, acceptLoss bool) (got Recovered, err error) {
@@ -36,7 +40,16 @@ func RecoverNode(ctx context.Context, data, to string, acceptLoss bool) (got Rec
 	}
 	defer func() { err = errors.Join(err, stopped.Close()) }()
 	got.Node = stopped.Node
-	id, epochs, err := replicated.LogOf(stopped.Metadata)
+	id, epochs := segment.StoreID{}, segment.FirstEpoch()
+	switch {
+	case stopped.Nameless == nil:
+		id, epochs, err = replicated.LogOf(stopped.Metadata)
+	case acceptLoss:
+		got.Nameless = stopped.Nameless.Error()
+		_, err = rand.Read(id[:])
+	default:
+		err = fmt.Errorf("it cannot be read which log this is: %w", stopped.Nameless)
+	}
 	if err != nil {
 		return got, err
 	}

@@ -52,6 +52,7 @@ func (*Node) Replica() string { return "" }
 type Stopped struct {
 	Node     string
 	Metadata map[string]string
+	Nameless error
 }
 
 // A Logged is a message of a Raft log.

@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -24,8 +25,9 @@ import (
 // changed.
 type Stopped struct {
 	Node string
-	// Metadata is that of the stream.
+	// Metadata is that of the stream. If it is damaged, Nameless says how.
 	Metadata map[string]string
+	Nameless error
 
 	replica *replica
 	lock    *segment.Lock
@@ -45,7 +47,11 @@ func OpenStopped(dir string) (_ *Stopped, err error) {
 		return nil, err
 	}
 	s := &Stopped{Node: own.Node, replica: &replica{dir, own.Stream, len(own.Members) == 1}, lock: lock}
-	if s.Metadata, err = s.replica.metadata(); err != nil {
+	blocks, err := s.replica.scanner().blocks()
+	if s.Metadata, s.Nameless = s.replica.metadata(); err == nil && len(blocks) == 0 {
+		err = cmp.Or(s.Nameless, errors.New("it has no messages"))
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the node has no replica of the log: %w", err), lock.Close())
 	}
 	return s, nil
