@@ -104,7 +104,7 @@ func TestRecoverNode(t *testing.T) {
 	if _, err := RecoverNode(t.Context(), data, filepath.Join(t.TempDir(), "x"), false); err == nil || !strings.Contains(err.Error(), "stop the node first") {
 		t.Errorf("what a node that runs has is recovered: %v", err)
 	}
-	whole, torn, damaged, nameless := image(t, data), image(t, data), image(t, data), image(t, data)
+	whole, torn, damaged, nameless, unlogged := image(t, data), image(t, data), image(t, data), image(t, data), image(t, data)
 	for i := range 3 {
 		k.stop(t, i)
 	}
@@ -169,6 +169,22 @@ func TestRecoverNode(t *testing.T) {
 		if found != digest || got.Store == want.Store || got.Missing != "" || !strings.Contains(got.Nameless, "meta.inf") {
 			t.Errorf("without its name, %d, and accepting that: %+v", i, got)
 		}
+	}
+
+	// A node without its Raft log may have agreed to more than its replica has.
+	groups, err := filepath.Glob(filepath.Join(unlogged, "cluster", "jetstream", "SYS", "_js_", "S-*"))
+	if err != nil || len(groups) != 1 {
+		t.Fatalf("the node has the groups %q, want one of a stream: %v", groups, err)
+	}
+	if err := os.RemoveAll(groups[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RecoverNode(t.Context(), unlogged, to, false); err == nil || !strings.Contains(err.Error(), "Raft log is not there") {
+		t.Errorf("without its Raft log: %v", err)
+	}
+	got, found = recovered(t, unlogged, true)
+	if found != digest || !strings.Contains(got.Missing, "Raft log is not there") {
+		t.Errorf("without its Raft log, and accepting that: %+v with the digest %s, want %s", got, found, digest)
 	}
 
 	// Less than there was is damage too; what does not say how much there was is not read at all.

@@ -103,7 +103,11 @@ func (s *Stopped) Read(ctx context.Context, stored func(seq uint64, message []by
 	if err != nil {
 		return err
 	}
-	if err := s.readGroups(ctx, had.Clean, logged); err != nil {
+	there, err := s.readGroups(ctx, had.Clean, logged)
+	if err == nil && !there {
+		err = &Damage{File: r.groups(), After: scan.last, What: "the node's Raft log is not there: it may have had more"}
+	}
+	if err != nil {
 		return err
 	}
 	if scan.last >= had.Messages {
@@ -119,20 +123,22 @@ func (s *Stopped) Read(ctx context.Context, stored func(seq uint64, message []by
 	return &Damage{File: r.messages(), After: scan.last, What: what}
 }
 
-// readGroups passes the messages of all Raft logs that are of the stream to logged.
-func (s *Stopped) readGroups(ctx context.Context, clean bool, logged func(Logged) error) error {
+// readGroups passes the messages of all Raft logs that are of the stream to logged. there says that
+// there is such a log, or that a node on its own needs none.
+func (s *Stopped) readGroups(ctx context.Context, clean bool, logged func(Logged) error) (there bool, err error) {
 	r := s.replica
-	entries, err := os.ReadDir(r.groups())
-	if r.alone || errors.Is(err, os.ErrNotExist) {
-		return nil
+	if r.alone {
+		return true, nil
 	}
-	if err != nil {
-		return err
+	entries, err := os.ReadDir(r.groups())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, err
 	}
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), "S-") { // those of streams
 			continue
 		}
+		there = true
 		scan := scanner{dir: filepath.Join(r.groups(), e.Name(), "msgs"), name: e.Name()}
 		scan.each = func(_ uint64, record []byte) error {
 			return raftMessages(record, func(subject string, headers, message []byte) error {
@@ -151,10 +157,10 @@ func (s *Stopped) readGroups(ctx context.Context, clean bool, logged func(Logged
 		}
 		torn, err := scan.advance(ctx)
 		if err != nil && (clean || !torn || !scan.tornEnd()) {
-			return err
+			return true, err
 		}
 	}
-	return nil
+	return there, nil
 }
 
 // notNode is the error for a directory that is no node's.
