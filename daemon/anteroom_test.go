@@ -3,8 +3,10 @@ package daemon
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +64,30 @@ func TestAnteroom(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestAnteroomTLS: over TLS a client is told in TLS.
+func TestAnteroomTLS(t *testing.T) {
+	certified := httptest.NewTLSServer(nil)
+	defer certified.Close()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	a := newAnteroom(ln.(*net.TCPListener), time.Millisecond, &tls.Config{Certificates: certified.TLS.Certificates}, func() string { return "it rains" })
+	defer a.close()
+	c, err := tls.Dial("tcp", ln.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	fmt.Fprintln(c, `{"id":"x","entry":[]}`)
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if want := `{"id":"x","error":"not stored: the server starts: it rains"}` + "\n"; line != want || err != nil {
+		t.Errorf("the answer is %q, %v, want %q", line, err, want)
 	}
 }
 
