@@ -16,7 +16,7 @@ import (
 //   - A message is void if its gateway had counted more messages than precede it: the stream has lost
 //     some of these.
 //   - A message with appends.Expect is void unless the head before it is the expected one.
-//   - A message with appends.Once is void if more than lookback messages lie between those that its
+//   - A message with appends.Once is void if lookback messages or more lie between those that its
 //     gateway had searched and the message itself. Its gateway sends its entries again.
 //   - Of any other message with appends.Once, an entry counts unless a message that is not void holds
 //     it among those after the messages that its gateway had searched.
