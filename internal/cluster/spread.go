@@ -10,7 +10,7 @@ import (
 )
 
 // NATS syncs each message in its Raft log, but writes the stream without syncing it. When it cuts the
-// Raft log, after about 8 MiB, it syncs the whole stream at once, on all nodes at about the same moment;
+// Raft log, after about 8 MiB, it syncs all those writes at once, on all nodes at about the same moment;
 // the keeper does the same. Appends wait while the disk writes. So a node makes the kernel write the
 // stream while it grows.
 
@@ -72,7 +72,7 @@ func (s *spreader) tick() (grown bool) {
 // begin continues with another block.
 func (s *spreader) begin(block int) { s.block, s.size, s.asked = block, 0, 0 }
 
-// ask asks the kernel to write the end of the block, if that has at least least bytes.
+// ask asks the kernel to write the end of the block, if that is least bytes or more.
 func (s *spreader) ask(least int64) (grown bool) {
 	path := s.scan.path(s.block)
 	info, err := os.Stat(path)

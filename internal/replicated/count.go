@@ -48,9 +48,9 @@ func (c *counter) begin(at place, w *walker) {
 // counted returns how far this gateway has counted.
 func (l *Log) counted() place { return *l.counter.now.Load() }
 
-// pass makes the message seq take effect. Passing one again does nothing. One that arrives before its
-// predecessors is kept until they have come, as long as there are few. b is not nil if this gateway sent
-// the message.
+// pass makes the message seq take effect. A message may be passed more than once. One that arrives before
+// its predecessors is kept until they have come, as long as there are few. b is not nil if this gateway
+// sent the message.
 func (l *Log) pass(seq uint64, m *message, b *batch) error {
 	c := &l.counter
 	c.passing.Lock()

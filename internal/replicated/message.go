@@ -69,7 +69,7 @@ type place struct {
 	voids voids  // which of the latest messages before it are void
 }
 
-// lookback is for how many messages before a place it is known whether they are void.
+// lookback is how many messages before a place have their bits in its voids.
 const lookback = 192
 
 // voids has a bit for each of the latest messages: set if the message is void, so none of it is in the
@@ -87,7 +87,7 @@ func (v *voids) push(void bool) {
 	}
 }
 
-// has reports whether a message is void that is followed by later others in v.
+// has reports whether the message is void that this many later ones follow in v.
 func (v *voids) has(later uint64) bool { return v[later/64]>>(later%64)&1 == 1 }
 
 // message is a message of the stream.
