@@ -31,7 +31,7 @@ type replica struct {
 const (
 	// countFile says how many messages a replica certainly has.
 	countFile = "REPLICA"
-	// asideDir is where a damaged replica is moved. An earlier one there is removed.
+	// asideDir is where putAside moves the replica, and cut what it cuts off. Earlier contents are removed.
 	asideDir = "replaced"
 	// admitFile makes the next start take part whatever the others say; see TakePart.
 	admitFile = "TAKE-PART"

@@ -87,7 +87,7 @@ func (v *voids) push(void bool) {
 	}
 }
 
-// has reports whether the message is void that this many later ones follow in v.
+// has reports whether the message followed by this many later ones in v is void.
 func (v *voids) has(later uint64) bool { return v[later/64]>>(later%64)&1 == 1 }
 
 // message is a message of the stream.
