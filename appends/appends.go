@@ -1,5 +1,5 @@
-// Package appends has the values that package server and an implementation of its interface Log
-// exchange: what an append is given and what it gives back, and what copies of a log compare.
+// Package appends has the values that package server exchanges with an implementation of its interface
+// Log: the condition and the result of an append, and what copies of a log compare.
 package appends
 
 import "fmt"
@@ -16,38 +16,35 @@ type Kind uint8
 const (
 	// Always: the entries are stored.
 	Always Kind = iota
-	// Expect: the entries are stored only if the head is Condition.Head when their turn
-	// comes, so that the first gets the index after it. Otherwise the error is a
-	// ConditionError.
+	// Expect: the entries are stored only if the head is Condition.Head in their turn, so that the first
+	// gets the next index. Otherwise the error is a ConditionError.
 	Expect
-	// Once: each entry is stored only if the log does not hold an equal one, of the same
-	// canonical bytes. Result.Once tells which are new. AwaitOnce of the log must have
-	// returned nil before.
+	// Once: each entry is stored only if the log does not hold an equal one, with the same canonical
+	// bytes. Result.Once tells which are new. The log's AwaitOnce must have returned nil before.
 	Once
 )
 
-// Result is what has become of an append without an error.
+// Result is the result of an append without an error.
 type Result struct {
-	// First is the index of the first entry that was stored, and those after it follow; if
-	// there is none, it is the index that one would have had.
+	// First is the index of the first entry that was stored; the others follow. If none was, it is the
+	// index that one would have had.
 	First uint64
 	// Time is when the entries were stored, in µs since 1970 UTC, if any were.
 	Time int64
-	// Once has the place of each entry of an append with Once, in their order.
+	// Once has the place of each entry of an append with Once, in order.
 	Once []Place
 }
 
-// Place is where an entry lies.
+// Place is the position of an entry in the log.
 type Place struct {
 	Index uint64
-	// Seen says that the log held the entry before.
+	// Seen says that the log already held the entry.
 	Seen bool
 	// Time is when it was stored, in µs since 1970 UTC.
 	Time int64
 }
 
-// ConditionError refuses an append with Expect: nothing was stored, and sending it again
-// does not help.
+// ConditionError refuses an append with Expect: nothing was stored, and sending it again does not help.
 type ConditionError struct {
 	Head uint64 // the head when its turn came
 	Want uint64

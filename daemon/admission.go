@@ -14,7 +14,7 @@ import (
 // expiresSoon is how long before the server's certificate expires a warning is logged.
 const expiresSoon = 14 * 24 * time.Hour
 
-// admission is which clients are admitted, as the files say that the settings name.
+// admission decides which clients are admitted, according to the files that the settings name.
 type admission struct {
 	certificates *access.Certificates // nil without TLS
 	tokens       *access.Tokens       // nil without tokens
@@ -60,7 +60,7 @@ func (a *admission) rights() func(hash [32]byte) (name string, rights server.Rig
 	}
 }
 
-// warn logs what is allowed but risky at the addresses, and a certificate that expires soon.
+// warn logs what is allowed but risky at these addresses, and a certificate that expires soon.
 func (a *admission) warn(addrs []net.Addr) {
 	if !isLoopback(addrs...) {
 		switch {
@@ -78,9 +78,9 @@ func (a *admission) warn(addrs []net.Addr) {
 	}
 }
 
-// reload reads the files again, for later connections, and closes connections whose token is
-// gone or has other rights now. A file that cannot be used changes nothing. nodes reads those of
-// the nodes of a cluster; it may be nil.
+// reload reads the files again, for later connections, and closes connections whose token is gone or has
+// other rights now. A file that cannot be used changes nothing. nodes, if not nil, reloads the files of a
+// cluster node.
 func (a *admission) reload(srv *server.Server, addrs []net.Addr, nodes func() error) {
 	var errs []error
 	if nodes != nil {

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// An anteroom takes connections while the log is not open. That of a cluster may take for ever to open: it
-// waits for other machines. So a connection waits here for as long as an append does, GIVE_UP, and is then
-// told why nothing is stored.
+// An anteroom accepts connections while the log is not open. A cluster's log may take forever to open: it
+// waits for other machines. So a connection waits here for as long as an append would, GIVE_UP, and is
+// then told why nothing is stored.
 type anteroom struct {
 	ln       *net.TCPListener
 	patience time.Duration
@@ -23,22 +23,22 @@ type anteroom struct {
 
 	mu      sync.Mutex
 	left    bool
-	guests  []net.Conn               // in the order in which they came
-	timers  map[net.Conn]*time.Timer // of those, when they are told
-	talking map[net.Conn]struct{}    // are being told
+	guests  []net.Conn               // in order of arrival
+	timers  map[net.Conn]*time.Timer // when each guest is told
+	talking map[net.Conn]struct{}    // those being told
 }
 
 const (
-	// guestsMax is how many connections wait at most, and how many are being told at most. Others are told
-	// at once, or closed.
+	// guestsMax limits both the connections that wait and those that are being told. Beyond it,
+	// connections are told at once, or closed.
 	guestsMax = 1000
-	// tellTime is how long one that has waited has to say what it wants.
+	// tellTime is how long a connection has, after waiting, to say what it wants.
 	tellTime = 10 * time.Second
-	// tellLine is how long a line may be whose id is in the answer.
+	// tellLine is the longest line whose id is repeated in the answer.
 	tellLine = 64 << 10
 )
 
-// newAnteroom takes connections of ln from now on.
+// newAnteroom accepts connections of ln from now on.
 func newAnteroom(ln *net.TCPListener, patience time.Duration, tls *tls.Config, why func() string) *anteroom {
 	a := &anteroom{
 		ln: ln, patience: patience, why: why, tls: tls,
@@ -73,7 +73,8 @@ func (a *anteroom) receive() {
 	}
 }
 
-// leave ends the anteroom. It returns a listener that has the connections that wait, and then those of ln.
+// leave ends the anteroom. It returns a listener that yields the waiting connections, and then those of
+// ln.
 func (a *anteroom) leave() net.Listener {
 	a.mu.Lock()
 	a.left = true
@@ -90,7 +91,7 @@ func (a *anteroom) leave() net.Listener {
 	return &admitted{Listener: a.ln, first: a.guests}
 }
 
-// close ends the anteroom with the connections that wait.
+// close ends the anteroom and closes the waiting connections.
 func (a *anteroom) close() {
 	l := a.leave().(*admitted)
 	for _, c := range l.first {
@@ -149,14 +150,14 @@ func (a *anteroom) tell(c net.Conn) {
 			break
 		}
 	}
-	if tcp, ok := c.(*net.TCPConn); ok { // so that what is still on its way does not make the answer get lost
+	if tcp, ok := c.(*net.TCPConn); ok { // otherwise data still on its way could destroy the answer
 		tcp.CloseWrite()
 		tcp.SetReadDeadline(time.Now().Add(time.Second))
 		io.Copy(io.Discard, tcp)
 	}
 }
 
-// told is the answer to a line of a client, nil if none is due.
+// told returns the answer to a client's line, nil if it needs none.
 func told(line []byte, why string) []byte {
 	var asked struct {
 		ID             json.RawMessage
@@ -181,7 +182,7 @@ func told(line []byte, why string) []byte {
 	return b.Bytes()
 }
 
-// admitted is a listener whose first connections have come already.
+// admitted is a listener whose first connections have already arrived.
 type admitted struct {
 	net.Listener
 	mu    sync.Mutex
@@ -200,7 +201,7 @@ func (l *admitted) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-// Close closes the connections that nobody has taken, too.
+// Close also closes the connections that have not been accepted.
 func (l *admitted) Close() error {
 	l.mu.Lock()
 	for _, c := range l.first {

@@ -14,8 +14,8 @@ import (
 	"tcp-log-server/client"
 )
 
-// TestAnteroom: a client of a node that waits for the others is told so once it has waited for GIVE_UP, and
-// nothing is stored. Once they are there it is served.
+// TestAnteroom: a client of a node that waits for the others is told so after GIVE_UP, and nothing is
+// stored. Once the others are there, clients are served.
 func TestAnteroom(t *testing.T) {
 	configs := threeNodes(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -91,7 +91,7 @@ func TestAnteroomTLS(t *testing.T) {
 	}
 }
 
-// TestAnteroomHands: connections that wait are handed over in the order in which they came.
+// TestAnteroomHands: waiting connections are handed over in order of arrival.
 func TestAnteroomHands(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -126,7 +126,8 @@ func TestAnteroomHands(t *testing.T) {
 	}
 }
 
-// TestAnteroomFull: while many are being told why they wait, others are closed without a word.
+// TestAnteroomFull: while many connections are being told why they wait, others are closed without an
+// answer.
 func TestAnteroomFull(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// newKeeper makes the keeper of the archive, which begins once the log is open.
+// newKeeper makes the keeper of the archive, which starts once the log is open.
 func (d *daemon) newKeeper(ctx context.Context, blobs engine.BlobStore) error {
 	var keeper *archive.Keeper
 	b, err := bucket.Open(ctx, d.config.Archive, bucket.Options{
@@ -34,24 +34,24 @@ func (d *daemon) newKeeper(ctx context.Context, blobs engine.BlobStore) error {
 	return nil
 }
 
-// Archive says how far the archive of the log is. Entries through Through are there.
+// Archive is the state of the log's archive. Entries through Through are there.
 type Archive struct {
 	URL      string `json:"url"`
 	Through  uint64 `json:"through"`
 	Behind   Behind `json:"behind"`
 	Uploaded int64  `json:"uploaded"` // bytes, since the start
-	// Error is why archiving fails, and Since when that began, RFC 3339; both are empty
-	// while it does not. Stopped says that it is not tried again before a restart.
+	// Error is why archiving fails, and Since when that began, RFC 3339; both are empty while it works.
+	// Stopped says that it is not retried before a restart.
 	Error   string `json:"error,omitempty"`
 	Since   string `json:"since,omitempty"`
 	Stopped bool   `json:"stopped,omitempty"`
 }
 
-// Behind is what a copy of the log does not have yet.
+// Behind is how much of the log a copy lacks.
 type Behind struct {
 	Entries uint64  `json:"entries"`
 	Bytes   int64   `json:"bytes"`
-	Seconds float64 `json:"seconds"` // since the first of them was stored, at most
+	Seconds float64 `json:"seconds"` // at most, since the first of them was stored
 }
 
 func archiveStat(s archive.Stats) *Archive {

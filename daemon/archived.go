@@ -13,9 +13,9 @@ import (
 	"tcp-log-server/segment"
 )
 
-// openArchived gives the log the segments that are in its archive only, if there are any or
-// will be. Without ARCHIVE the log's directory says where they are: it cannot be read without
-// them, and reading takes nothing away from a server that archives elsewhere.
+// openArchived gives the log the segments that are only in its archive, if there are or will be any.
+// Without ARCHIVE the log's directory says where they are: the log cannot be read without them, and
+// reading takes nothing away from a server that archives elsewhere.
 func (d *daemon) openArchived(ctx context.Context, config *engine.Config) error {
 	if d.config.Data == engine.Memory {
 		return nil
@@ -61,15 +61,14 @@ func (d *daemon) closeArchived() error {
 	return d.far.Close()
 }
 
-// Archived says which entries have no segment here since the archive has them, and how they
-// have been read since the start.
+// Archived says which entries no longer have segments here because the archive has them, and counts how
+// they have been read since the start.
 type Archived struct {
 	URL     string `json:"url"`
 	Through uint64 `json:"through"` // the last of them
 	Removed uint64 `json:"removed"` // segments removed since the start
-	// Hits and Misses count the blocks that reads found in the cache on disk, and those that
-	// they did not. Fetched is the bytes that came from the archive, and Cached those in the
-	// cache.
+	// Hits and Misses count the blocks that reads found, and did not find, in the cache on disk. Fetched
+	// is the number of bytes that came from the archive, and Cached the number in the cache.
 	Hits    uint64 `json:"hits"`
 	Misses  uint64 `json:"misses"`
 	Fetched int64  `json:"fetched"`

@@ -24,7 +24,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// keepConfig is a daemon that keeps 256 KiB of its log and archives all of it to a directory.
+// keepConfig returns the configuration of a daemon that keeps 256 KiB of its log and archives all of it
+// to a directory.
 func keepConfig(data, bucket string) Config {
 	config := NewConfig(data)
 	config.Port, config.LooseMax, config.segmentSize = 0, 0, 64<<10
@@ -34,12 +35,12 @@ func keepConfig(data, bucket string) Config {
 	return config
 }
 
-// keptEntry is the entry of an index.
+// keptEntry returns the entry at an index.
 func keptEntry(index uint64) string {
 	return fmt.Sprintf(`{"n":%d,"text":"%s"}`, index, strings.Repeat("ab", int(index%150)))
 }
 
-// appendKept appends the entries first..last, as keptEntry has them, in batches of up to 40 KiB.
+// appendKept appends the entries first..last of keptEntry, in batches of up to 40 KiB.
 func appendKept(t *testing.T, c *client.Client, first, last uint64) {
 	t.Helper()
 	for ; last-first >= 250; first += 250 {
@@ -64,7 +65,7 @@ func appendKept(t *testing.T, c *client.Client, first, last uint64) {
 	}
 }
 
-// readKept reads the entries from..through and compares them with what was appended.
+// readKept reads the entries from..through and compares them with those appended.
 func readKept(t *testing.T, c *client.Client, from, through uint64) {
 	t.Helper()
 	next := from
@@ -107,7 +108,7 @@ func askLine(t *testing.T, addr, line string) string {
 	return answer
 }
 
-// keptDown waits until the directory has no more than it is to keep.
+// keptDown waits until the directory has shrunk to what it should keep.
 func keptDown(t *testing.T, addr, data string) (s Stat) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
@@ -119,7 +120,7 @@ func keptDown(t *testing.T, addr, data string) (s Stat) {
 				local += fi.Size()
 			}
 		}
-		if s.Archived != nil && s.Archived.Through > 0 && local <= (256+600)<<10 { // a batch can be larger than a segment
+		if s.Archived != nil && s.Archived.Through > 0 && local <= (256+600)<<10 { // a batch may be larger than a segment
 			return s
 		}
 		if time.Now().After(deadline) {
@@ -128,7 +129,7 @@ func keptDown(t *testing.T, addr, data string) (s Stat) {
 	}
 }
 
-// TestChild is the daemon of TestLargerThanItsDisk, in a process of its own.
+// TestChild is the daemon of TestLargerThanItsDisk, in its own process.
 func TestChild(t *testing.T) {
 	dir := os.Getenv("DAEMON_TEST_CHILD")
 	if dir == "" {
@@ -140,7 +141,7 @@ func TestChild(t *testing.T) {
 	_ = Run(context.Background(), config)
 }
 
-// child starts a daemon that kill ends without a chance to tidy up.
+// child starts a daemon. kill ends it without a chance to clean up.
 func child(t *testing.T, dir string) (addr string, kill func()) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^TestChild$")
@@ -169,7 +170,7 @@ func child(t *testing.T, dir string) (addr string, kill func()) {
 	return "", nil
 }
 
-// digestOf is the hash of the hashes of a log's entries.
+// digestOf returns the hash of the hashes of a log's entries.
 func digestOf(t *testing.T, data string, head uint64) segment.Hash {
 	t.Helper()
 	records, err := segment.ReadRecords(filepath.Join(data, "wal"), 1, head)
@@ -183,9 +184,9 @@ func digestOf(t *testing.T, data string, head uint64) segment.Hash {
 	return segment.Sum(all)
 }
 
-// checkDirectory checks what the tools for directories say of one whose older entries are in an
-// archive only: fsck finds it whole, cat reads what is here, and no backup is made that would not
-// be whole. A record that is damaged there is not repaired by giving its entry up.
+// checkDirectory checks what the tools for directories say of one whose older entries are only in an
+// archive: fsck finds it whole, cat reads the local entries, and no incomplete backup is made. Repair
+// does not give up an entry whose record there is damaged.
 func checkDirectory(t *testing.T, data string, head uint64) {
 	t.Helper()
 	note, err := segment.ReadArchived(data)

@@ -19,9 +19,9 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestLargerThanItsDisk: a log many times what its directory keeps is read whole, from anywhere,
-// by its last entries, by time, by content and over HTTP, and is the same as one that keeps
-// everything. In between it is killed, at any moment, and started again.
+// TestLargerThanItsDisk: a log many times larger than what its directory keeps can be read completely,
+// from any index, by its last entries, by time, by content and over HTTP, and equals one that keeps
+// everything. It is killed at random moments, and started again.
 func TestLargerThanItsDisk(t *testing.T) {
 	dir := t.TempDir()
 	data, bucket := filepath.Join(dir, "data"), filepath.Join(dir, "bucket")
@@ -38,7 +38,7 @@ func TestLargerThanItsDisk(t *testing.T) {
 		}
 		appendKept(t, c, head+1, head+more)
 		head += more
-		time.Sleep(rand.N(1500 * time.Millisecond)) // anywhere between the append and all being archived
+		time.Sleep(rand.N(1500 * time.Millisecond)) // anywhere between the append and the end of archiving
 		c.Close()
 		kill()
 	}
@@ -123,9 +123,9 @@ func TestLargerThanItsDisk(t *testing.T) {
 	}
 }
 
-// TestArchivedWithoutSetting: a log whose older entries are in an archive only starts without
-// ARCHIVE, reads them from where its directory says they are, and archives nothing. If that
-// place is gone it does not start, and says what is missing.
+// TestArchivedWithoutSetting: a log whose older entries are only in an archive starts without ARCHIVE,
+// reads them from where its directory says they are, and archives nothing. If that place is gone it does
+// not start, and says what is missing.
 func TestArchivedWithoutSetting(t *testing.T) {
 	dir := t.TempDir()
 	data, bucket := filepath.Join(dir, "data"), filepath.Join(dir, "bucket")
@@ -178,8 +178,8 @@ func TestArchivedWithoutSetting(t *testing.T) {
 	}
 }
 
-// TestArchivedGone: while the archive is gone, reads of what is there end with an error that says
-// so, and entries that are here are read and appended. When it is back, reads go on.
+// TestArchivedGone: while the archive is gone, reads of its entries end with an error that says so; local
+// entries can be read, and appends work. Once it is back, so do all reads.
 func TestArchivedGone(t *testing.T) {
 	dir := t.TempDir()
 	data, bucket := filepath.Join(dir, "data"), filepath.Join(dir, "bucket")

@@ -15,8 +15,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestBlobsInBucket: a log whose blobs are in a bucket settles, removes its segments, is read after
-// another start, and is checked, repaired and copied from there.
+// TestBlobsInBucket: a log whose blobs are in a bucket settles, removes its segments, is read after a
+// restart, and is checked, repaired and copied from there.
 func TestBlobsInBucket(t *testing.T) {
 	const entries = 300
 	share := t.TempDir()
@@ -68,7 +68,7 @@ func TestBlobsInBucket(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// The daemon opens it, with the sizes and times that it has by default.
+	// The daemon opens it with its default sizes and times.
 	start := func(t *testing.T) *engine.Log {
 		c := NewConfig(config.Data)
 		c.Blobs = url

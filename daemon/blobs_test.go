@@ -9,7 +9,7 @@ import (
 	"tcp-log-server/engine"
 )
 
-// TestBlobsURL: BLOBS as a URL becomes a store of the engine's, and makes no directory of that name.
+// TestBlobsURL: BLOBS as a URL becomes a blob store of the engine, and makes no directory of that name.
 func TestBlobsURL(t *testing.T) {
 	share := t.TempDir()
 	c := NewConfig(filepath.Join(t.TempDir(), "data"))
@@ -23,7 +23,7 @@ func TestBlobsURL(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if err := d.log.Close(); err != nil { // which settles
+	if err := d.log.Close(); err != nil { // settles the entry
 		t.Fatal(err)
 	}
 	found, _ := filepath.Glob(filepath.Join(share, "??", "*"))

@@ -19,30 +19,30 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Cluster has a daemon serve a log that is replicated over several machines, instead of one in Data:
-// as a node of a cluster of such daemons, or beside a NATS cluster that is there already.
+// Cluster makes a daemon serve a log that is replicated on several machines, instead of one in Data: as a
+// node of a cluster of such daemons, or beside an existing NATS cluster.
 type Cluster struct {
-	// Nodes are the nodes of the cluster, all of them, as name=host:port with commas between, and
-	// Node is the name of this one. The hosts and ports are those at which the nodes reach each
-	// other. The node keeps its replica in the directory cluster of Data.
+	// Nodes are all nodes of the cluster, as name=host:port separated by commas, and Node is the name of
+	// this one. The nodes reach each other at these hosts and ports. The node keeps its replica in the
+	// directory cluster of Data.
 	Nodes, Node string
 	// SecretFile names the file of the secret that the nodes share, which admits a node.
 	SecretFile string
-	// TLSCert, TLSKey and TLSCA name the PEM files with which a node shows who it is and checks the
-	// others. They are required unless all nodes are on loopback, or Insecure is set. With URL,
-	// they are for the connections to NATS.
+	// TLSCert, TLSKey and TLSCA name the PEM files with which a node authenticates itself and verifies
+	// the others. They are required unless all nodes are on loopback, or Insecure is set. With URL, they
+	// are for the connections to NATS.
 	TLSCert, TLSKey, TLSCA string
 
-	// URL lists the servers of a NATS cluster, nats://host:port with commas between, instead of Nodes.
+	// URL lists the servers of a NATS cluster, nats://host:port separated by commas, instead of Nodes.
 	URL string
 	// Creds names the file of credentials for it.
 	Creds string
-	// Stream is the stream that has the log. The daemon creates it if it is not there.
+	// Stream is the stream that holds the log. The daemon creates it if it does not exist.
 	Stream string
 
 	// Seed is the directory of a log with which a new cluster begins: the first of Nodes, or the first
-	// server on a new Stream, puts its entries there before it serves. It is not looked at once they
-	// are there.
+	// server on a new Stream, copies its entries there before it serves. It is not read once they are
+	// there.
 	Seed string
 
 	// Head is replicated.HeadLeader or replicated.HeadQuorum.
@@ -122,10 +122,10 @@ func (c *Config) validateCluster() error {
 	return nil
 }
 
-// clusterDir is where a node keeps its replica.
+// clusterDir returns the directory of a node's replica.
 func (c *Config) clusterDir() string { return filepath.Join(c.Data, "cluster") }
 
-// shared is what a daemon has whose log is on several machines.
+// shared holds the parts of a daemon whose log is on several machines.
 type shared struct {
 	node         *cluster.Node         // nil beside a NATS cluster
 	certificates *cluster.Certificates // of the node; nil without TLS between nodes
@@ -133,7 +133,7 @@ type shared struct {
 	log          *replicated.Log
 }
 
-// Stats are those of a log in a directory, as far as they make sense here.
+// Stats returns the statistics of a log in a directory that make sense for a cluster.
 func (s *shared) Stats() engine.Stats {
 	l := s.log.Stats()
 	return engine.Stats{
@@ -150,8 +150,8 @@ func (s *shared) Refuse()                 { s.log.Refuse() }
 // Fenced returns 0: a log in a cluster cannot be fenced.
 func (s *shared) Fenced() (epoch uint64, by string) { return 0, "" }
 
-// openCluster starts the node, if there is to be one, and waits until a majority of the nodes has
-// agreed, or ctx ends.
+// openCluster starts the node, if there is one, and waits until a majority of the nodes agrees, or ctx
+// ends.
 func (d *daemon) openCluster(ctx context.Context) (err error) {
 	k, s := d.config.Cluster, &shared{}
 	d.shared, d.own = s, s
@@ -203,8 +203,8 @@ func (d *daemon) openCluster(ctx context.Context) (err error) {
 	return err
 }
 
-// storeFile names the log that the node has a replica of, so that an empty stream in its place is
-// not taken for it.
+// storeFile returns the file that names the log of which the node has a replica, so that an empty stream
+// in its place is not mistaken for it.
 func (c *Config) storeFile() string { return filepath.Join(c.clusterDir(), "STORE") }
 
 // startNode starts the node of this daemon.
@@ -214,8 +214,8 @@ func (d *daemon) startNode(config *replicated.Config) error {
 	if err != nil {
 		return err
 	}
-	// One node makes the log of a new cluster, in which all must run at first: so nobody makes another
-	// while that one seeds it.
+	// One node creates the log of a new cluster, in which all must run at first: so no other creates one
+	// while that node seeds it.
 	config.Create = members[0].Name == k.Node
 	config.Replicas = len(members)
 	node := cluster.Config{
@@ -249,7 +249,7 @@ func (d *daemon) startNode(config *replicated.Config) error {
 func (d *daemon) connectNATS() (*nats.Conn, error) {
 	k := d.config.Cluster
 	opts := append(replicated.Options(), nats.Name("tcp-log-server"), nats.RetryOnFailedConnect(true),
-		nats.IgnoreAuthErrorAbort(), // the file of credentials may be replaced, and is read again
+		nats.IgnoreAuthErrorAbort(), // the credentials file may be replaced, and is read again
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				d.logger.Warn().Err(err).Str("event", "cluster").Msg("the connection to NATS is lost, and made again")
@@ -271,7 +271,7 @@ func (d *daemon) connectNATS() (*nats.Conn, error) {
 	return conn, nil
 }
 
-// awaitNode waits until the node takes part in the cluster, and says what it waits for.
+// awaitNode waits until the node takes part in the cluster, and reports what it waits for.
 func (d *daemon) awaitNode(ctx context.Context, node *cluster.Node) error {
 	waiting := ""
 	for {
@@ -289,7 +289,7 @@ func (d *daemon) awaitNode(ctx context.Context, node *cluster.Node) error {
 	}
 }
 
-// redacted are URLs without what they have of names and passwords.
+// redacted returns the URLs without user names and passwords.
 func redacted(urls string) string {
 	var shown []string
 	for u := range strings.SplitSeq(urls, ",") {
@@ -302,7 +302,8 @@ func redacted(urls string) string {
 	return strings.Join(shown, ",")
 }
 
-// close ends the log, until ctx is done in good order, and then what it is on.
+// close ends the log, waiting for pending appends until ctx is done, and then the node and its
+// connection.
 func (s *shared) close(ctx context.Context) (err error) {
 	if s.log != nil {
 		err = s.log.Close(ctx)
@@ -316,52 +317,52 @@ func (s *shared) close(ctx context.Context) (err error) {
 	return err
 }
 
-// clusterLog is the log of a node, which can have the replicas of all nodes verified.
+// clusterLog is the log of a node, which can make all nodes verify their replicas.
 type clusterLog struct {
 	*replicated.Log
 	node *cluster.Node
 }
 
-// VerifyReplicas has each node read its replica.
+// VerifyReplicas makes each node read its replica.
 func (l *clusterLog) VerifyReplicas(ctx context.Context) (any, error) { return l.node.Verify(ctx), nil }
 
 // natsLog is the log of a server beside a NATS cluster, which has the replicas.
 type natsLog struct{ *replicated.Log }
 
-// VerifyReplicas says what to do instead.
+// VerifyReplicas returns an error that says what to do instead.
 func (l *natsLog) VerifyReplicas(context.Context) (any, error) {
 	return nil, errors.New("the replicas of this log are on NATS servers, which this server cannot have read them: " +
 		"copy the log with `tcp-log-server replica`, which checks every message, and run `tcp-log-server fsck` on the copy")
 }
 
-// ClusterStat says in a Stat how the cluster is doing, as this server knows it.
+// ClusterStat is the state of the cluster in a Stat, as this server knows it.
 type ClusterStat struct {
-	Node   string `json:"node,omitempty"` // this one; empty beside a NATS cluster
+	Node   string `json:"node,omitempty"` // this node; empty beside a NATS cluster
 	Stream string `json:"stream"`
-	// Problem is what is wrong with the replica of this node: it is damaged, or it is being fetched.
+	// Problem is what is wrong with this node's replica: it is damaged, or is being fetched.
 	Problem  string        `json:"problem,omitempty"`
 	Leader   string        `json:"leader"` // empty while there is none
 	Replicas []NodeReplica `json:"replicas"`
-	Messages uint64        `json:"messages"` // of the stream, that this server has counted
-	Behind   uint64        `json:"behind"`   // messages that it knows of and has not
-	Lane     string        `json:"lane"`     // the subject that it sends on
+	Messages uint64        `json:"messages"` // messages of the stream that this server has counted
+	Behind   uint64        `json:"behind"`   // messages that it knows of and has not counted
+	Lane     string        `json:"lane"`     // the subject on which it sends
 	Waiting  int           `json:"waiting"`  // appends that wait for a majority
-	// LongestStall is how long the append that waited longest since the start had to, in s.
+	// LongestStall is the longest time since the start that storing a message of this server took, in s.
 	LongestStall float64 `json:"longest_stall"`
-	Damaged      uint64  `json:"damaged"` // messages that came damaged from a node since the start
+	Damaged      uint64  `json:"damaged"` // damaged messages received from nodes since the start
 }
 
 // NodeReplica is the replica of a node, as the leader sees it.
 type NodeReplica struct {
 	Node    string  `json:"node"`
 	Leader  bool    `json:"leader"`
-	Current bool    `json:"current"` // it has everything
-	Lag     uint64  `json:"lag"`     // how many messages it is behind
-	Seen    float64 `json:"seen"`    // s since the leader last heard of it, 0 if it never has
+	Current bool    `json:"current"` // it has everything, or is about to
+	Lag     uint64  `json:"lag"`     // how many messages it lags
+	Seen    float64 `json:"seen"`    // s since the leader last heard from it, 0 if it never has
 	Offline bool    `json:"offline,omitempty"`
 }
 
-// clusterStat is how the cluster is doing, nil without one.
+// clusterStat returns the state of the cluster, nil without one.
 func (d *daemon) clusterStat() *ClusterStat {
 	if d.shared == nil {
 		return nil

@@ -12,7 +12,7 @@ import (
 	"tcp-log-server/fsck"
 )
 
-// asked is what a server answers to a message.
+// asked returns a server's answer to a message.
 func asked(t *testing.T, addr, message string) string {
 	t.Helper()
 	nc, err := net.Dial("tcp", addr)
@@ -31,7 +31,7 @@ func asked(t *testing.T, addr, message string) string {
 	return strings.TrimSuffix(line, "\n")
 }
 
-// fsckDirectory checks the log in a directory, which no server uses, and returns what fsck says.
+// fsckDirectory checks the log in a directory that no server uses, and returns the result of fsck.
 func fsckDirectory(t *testing.T, data string) fsck.Summary {
 	t.Helper()
 	sum, err := fsck.Check(t.Context(), fsck.Options{Data: data, OnFinding: func(f fsck.Finding) {
@@ -45,8 +45,9 @@ func fsckDirectory(t *testing.T, data string) fsck.Summary {
 	return sum
 }
 
-// TestReplicaOfCluster: a replica in a directory follows any node of a cluster, goes on at another
-// one when that is gone, by itself or when it is started again, and is an ordinary log with the cluster's entries, times and id.
+// TestReplicaOfCluster: a replica in a directory follows any node of a cluster, switches to another when
+// that one is gone, by itself or after a restart, and is an ordinary log with the cluster's entries,
+// times and id.
 func TestReplicaOfCluster(t *testing.T) {
 	k := startTrio(t)
 	fillSome(t, dialed(t, k.addr(0), client.Options{}), 200)
@@ -79,8 +80,8 @@ func TestReplicaOfCluster(t *testing.T) {
 	}
 }
 
-// TestReplicaOfClusterPromoted: a promoted replica goes on by itself. The cluster cannot be fenced,
-// says so, and goes on too.
+// TestReplicaOfClusterPromoted: a promoted replica continues on its own. The cluster cannot be fenced,
+// says so, and continues too.
 func TestReplicaOfClusterPromoted(t *testing.T) {
 	k := startTrio(t)
 	fillSome(t, dialed(t, k.addr(0), client.Options{}), 20)
@@ -93,7 +94,7 @@ func TestReplicaOfClusterPromoted(t *testing.T) {
 	if _, err := engine.Promote(engine.NewConfig(copying.Data)); err != nil {
 		t.Fatal(err)
 	}
-	copied = run(t, copying) // as a replica again, which it is no more
+	copied = run(t, copying) // as a replica again, which it no longer is
 	eventually(t, "the replica to stop", func() bool { return statAt(t, copied.addr, client.Options{}).Replica.Stopped != "" })
 	stopped := statAt(t, copied.addr, client.Options{}).Replica.Stopped
 	if want := "which cannot be fenced, and goes on in epoch 1"; !strings.Contains(stopped, want) {

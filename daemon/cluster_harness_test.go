@@ -14,10 +14,10 @@ import (
 // trio is a cluster of three daemons in this process, a, b and c.
 type trio struct {
 	configs []Config
-	nodes   []*running // nil where one is stopped
+	nodes   []*running // nil for a stopped node
 }
 
-// newTrio returns one of which no node runs.
+// newTrio returns a cluster of which no node runs.
 func newTrio(t *testing.T) *trio {
 	t.Helper()
 	dir := t.TempDir()
@@ -72,10 +72,10 @@ func (k *trio) stop(t *testing.T, i int) {
 	k.nodes[i] = nil
 }
 
-// addr is where clients reach a node.
+// addr returns the address of a node for clients.
 func (k *trio) addr(i int) string { return k.nodes[i].addr }
 
-// digestAt is the digest of a log through an entry, by a server of it.
+// digestAt returns a server's digest of its log through an entry.
 func digestAt(t *testing.T, addr string, through uint64) string {
 	t.Helper()
 	return asked(t, addr, fmt.Sprintf(`{"digest":{"from":1,"through":%d}}`, through))

@@ -19,7 +19,7 @@ import (
 )
 
 // natsTrio starts three NATS servers with the accounts that docs/CLUSTER.md shows, and returns their
-// addresses with its user. That may publish to more, too.
+// addresses with its user, which may also publish to more.
 func natsTrio(t *testing.T, more ...string) (urls string) {
 	t.Helper()
 	doc, err := os.ReadFile("../docs/CLUSTER.md")
@@ -72,8 +72,8 @@ func natsTrio(t *testing.T, more ...string) (urls string) {
 	return strings.Join(all, ",")
 }
 
-// TestNATSPermissions: servers on a NATS cluster need no more than what docs/CLUSTER.md gives them, and
-// with that nobody can destroy the log.
+// TestNATSPermissions: servers on a NATS cluster need no more permissions than docs/CLUSTER.md gives
+// them, and with those nobody can destroy the log.
 func TestNATSPermissions(t *testing.T) {
 	urls := natsTrio(t)
 	var servers []*running
@@ -122,8 +122,8 @@ func TestNATSPermissions(t *testing.T) {
 	}
 }
 
-// TestMessageThatIsNone follows docs/CLUSTER.md after another program has put a message into the stream: the
-// servers name it, what came before it is copied, and a new stream begins with that.
+// TestMessageThatIsNone follows docs/CLUSTER.md after another program has put a message into the stream:
+// the servers name it, the log before it is copied, and a new stream begins with that.
 func TestMessageThatIsNone(t *testing.T) {
 	urls := natsTrio(t, "log2.lane.*", "$JS.API.>")
 	config := NewConfig(filepath.Join(t.TempDir(), "first"))

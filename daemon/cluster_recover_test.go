@@ -12,7 +12,7 @@ import (
 	"tcp-log-server/internal/porttest"
 )
 
-// blocksOf are the files that have a node's replica.
+// blocksOf returns the files of a node's replica.
 func blocksOf(t *testing.T, data string) []string {
 	t.Helper()
 	blocks, err := filepath.Glob(filepath.Join(data, "cluster", "jetstream", "$G", "streams", "log", "msgs", "*.blk"))
@@ -22,7 +22,7 @@ func blocksOf(t *testing.T, data string) []string {
 	return blocks
 }
 
-// image copies the directory of a node that runs, as a power cut might leave it.
+// image copies the directory of a running node, as a power cut might leave it.
 func image(t *testing.T, data string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "image")
@@ -32,7 +32,7 @@ func image(t *testing.T, data string) string {
 	return to
 }
 
-// noteMessages has an image say that no more messages than these were synced, as a node does.
+// noteMessages makes an image say that no more messages than these were synced.
 func noteMessages(t *testing.T, data string, messages int) {
 	t.Helper()
 	text, err := json.Marshal(map[string]any{"messages": messages, "clean": false})
@@ -44,7 +44,8 @@ func noteMessages(t *testing.T, data string, messages int) {
 	}
 }
 
-// recovered recovers what a node has, and returns it with its digest, by a server on it.
+// recovered recovers the log of a node, and returns the result with the digest that a server on it
+// reports.
 func recovered(t *testing.T, data string, acceptLoss bool) (got Recovered, digest string) {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "last")
@@ -71,8 +72,8 @@ func recovered(t *testing.T, data string, acceptLoss bool) (got Recovered, diges
 	return got, digest
 }
 
-// TestRecoverNode: a node that has stopped has everything that was acknowledged while it ran, also what a
-// power cut kept from its replica and left in its Raft log.
+// TestRecoverNode: a stopped node has everything that was acknowledged while it ran, including what a
+// power cut kept from its replica but not from its Raft log.
 func TestRecoverNode(t *testing.T) {
 	source := sourceConfig(t)
 	d := run(t, source)
@@ -86,7 +87,7 @@ func TestRecoverNode(t *testing.T) {
 	a, b := dialed(t, k.addr(0), client.Options{}), dialed(t, k.addr(1), client.Options{})
 	for i := range 12 {
 		fillSome(t, a, 6)
-		for range 2 { // the second finds it there
+		for range 2 { // the second finds it in the log
 			if _, _, err := b.AppendOnce(t.Context(), []byte(`{"once":`+string(rune('0'+i%10))+`}`)); err != nil {
 				t.Fatal(err)
 			}
@@ -117,7 +118,7 @@ func TestRecoverNode(t *testing.T) {
 		t.Errorf("into a directory that is there: %v", err)
 	}
 
-	// The end of the replica never reached the disk. The Raft log did.
+	// The end of the replica never reached the disk, but the Raft log did.
 	block := blocksOf(t, torn)[0]
 	info, err := os.Stat(block)
 	if err != nil {
@@ -132,7 +133,7 @@ func TestRecoverNode(t *testing.T) {
 		t.Errorf("after a power cut: %+v with the digest %s, want %s", got, found, digest)
 	}
 
-	// Damage is told, and what comes before it can be had.
+	// Damage is reported, and the log before it can be recovered.
 	text, err := os.ReadFile(blocksOf(t, damaged)[0])
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +188,7 @@ func TestRecoverNode(t *testing.T) {
 		t.Errorf("without its Raft log, and accepting that: %+v with the digest %s, want %s", got, found, digest)
 	}
 
-	// Less than there was is damage too; what does not say how much there was is not read at all.
+	// Fewer messages than noted are damage too; a directory without a note is not read at all.
 	noteMessages(t, data, 1000)
 	if _, err := RecoverNode(t.Context(), data, to, false); err == nil || !strings.Contains(err.Error(), "had 1000 messages") {
 		t.Errorf("with fewer messages than there were: %v", err)
@@ -208,7 +209,7 @@ func TestRecoverNode(t *testing.T) {
 		}
 	}
 
-	// The new directory.
+	// Where the new directory may be.
 	if _, err := RecoverNode(t.Context(), damaged, filepath.Join(damaged, "cluster", "last"), true); err == nil || !strings.Contains(err.Error(), "is left as it is") {
 		t.Errorf("into the directory of the node: %v", err)
 	}
@@ -219,7 +220,7 @@ func TestRecoverNode(t *testing.T) {
 		t.Errorf("a second time: %v", err)
 	}
 
-	// No node's directory.
+	// Directories that do not belong to a node.
 	if _, err := RecoverNode(t.Context(), source.Data, to, false); err == nil || !strings.Contains(err.Error(), "is not a node's directory") {
 		t.Errorf("the directory of a server: %v", err)
 	}

@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/internal/replicated"
 )
 
-// TestSeedCluster: a log goes from one machine to three and back to one, with its entries, times and
-// id, and every copy of it goes on as a copy.
+// TestSeedCluster: a log moves from one machine to three and back to one, with its entries, times and id,
+// and every copy of it stays a copy.
 func TestSeedCluster(t *testing.T) {
 	config := sourceConfig(t)
 	source := run(t, config)
@@ -74,7 +74,7 @@ func TestSeedCluster(t *testing.T) {
 	fillSome(t, dialed(t, single.addr, client.Options{}), 1)
 }
 
-// TestSeedRestart: once a cluster has its seed, the setting does no harm, also without the directory.
+// TestSeedRestart: once a cluster has its seed, the setting is harmless, even if the directory is gone.
 func TestSeedRestart(t *testing.T) {
 	config := sourceConfig(t)
 	source := run(t, config)
@@ -96,7 +96,7 @@ func TestSeedRestart(t *testing.T) {
 	}
 }
 
-// TestSeedNotUsed: what a cluster cannot begin with.
+// TestSeedNotUsed: logs with which a cluster cannot begin.
 func TestSeedNotUsed(t *testing.T) {
 	config := sourceConfig(t)
 	source := run(t, config)

@@ -17,7 +17,7 @@ import (
 	"tcp-log-server/internal/porttest"
 )
 
-// threeNodes are the configurations of a cluster of three nodes on this machine.
+// threeNodes returns the configurations of a cluster of three nodes on this machine.
 func threeNodes(t *testing.T) (configs []Config) {
 	t.Helper()
 	dir := t.TempDir()
@@ -54,8 +54,8 @@ func runAll(t *testing.T, configs []Config) []*running {
 	return daemons
 }
 
-// TestCluster appends on one node of three and reads on another, stops one, goes on, starts it
-// again, and starts all of them again.
+// TestCluster appends on one node of three and reads on another, stops one, continues, starts it again,
+// and then restarts all of them.
 func TestCluster(t *testing.T) {
 	configs := threeNodes(t)
 	daemons := runAll(t, configs)
@@ -112,7 +112,7 @@ func TestCluster(t *testing.T) {
 		return n == 3
 	})
 
-	// Two of three go on.
+	// Two of three continue.
 	if err := daemons[2].stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestCluster(t *testing.T) {
 		t.Errorf("node c has\n%s\nand node a\n%s", got, want)
 	}
 
-	// All of them at once, and again.
+	// All of them stop at once, and start again.
 	cancel()
 	var stopping sync.WaitGroup
 	for _, d := range daemons {
@@ -148,8 +148,8 @@ func TestCluster(t *testing.T) {
 	put(dialed(t, daemons[1].addr, client.Options{}), 5)
 }
 
-// TestClusterWaits runs one node of three: it says what it waits for and ends in good order. With
-// a second one it serves. The first time a cluster starts it needs all of them.
+// TestClusterWaits runs one node of three: it says what it waits for and can be stopped. With a second
+// one it serves. The first start of a cluster needs all of them.
 func TestClusterWaits(t *testing.T) {
 	configs := threeNodes(t)
 	daemons := runAll(t, configs)
@@ -203,7 +203,7 @@ func TestClusterWaits(t *testing.T) {
 	}
 }
 
-// TestClusterSettings checks which settings of a cluster are refused, and how.
+// TestClusterSettings: which settings of a cluster are refused, and how.
 func TestClusterSettings(t *testing.T) {
 	const nodes = "a=127.0.0.1:6222,b=127.0.0.1:6223,c=127.0.0.1:6224"
 	for want, change := range map[string]func(*Config){

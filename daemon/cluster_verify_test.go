@@ -12,7 +12,7 @@ import (
 	"tcp-log-server/internal/cluster"
 )
 
-// verifyAt has a node verify the cluster, through an entry.
+// verifyAt asks a node to verify the cluster, through an entry.
 func verifyAt(t *testing.T, addr string, through int) (found []cluster.Verification) {
 	t.Helper()
 	var answer struct {
@@ -26,7 +26,7 @@ func verifyAt(t *testing.T, addr string, through int) (found []cluster.Verificat
 	return answer.Replicas
 }
 
-// awaitWhole waits until all replicas are whole and the same.
+// awaitWhole waits until all replicas are whole and equal.
 func (k *trio) awaitWhole(t *testing.T, i, through int) {
 	t.Helper()
 	var found []cluster.Verification
@@ -62,8 +62,8 @@ func (k *trio) flipBit(t *testing.T, i int) {
 	}
 }
 
-// TestVerifyCluster damages the replica of a stopped node: the others and itself still read the log
-// right, verify names it, and it fetches its replica again.
+// TestVerifyCluster damages the replica of a stopped node: all nodes still read the log correctly, verify
+// names the damaged one, and it fetches its replica again.
 func TestVerifyCluster(t *testing.T) {
 	k := startTrio(t)
 	fillSome(t, dialed(t, k.addr(0), client.Options{}), 300)
@@ -91,7 +91,7 @@ func TestVerifyCluster(t *testing.T) {
 	k.start(t, 2)
 	k.awaitWhole(t, 2, 350)
 
-	// A replica that is whole is fetched again if somebody says so.
+	// A whole replica is fetched again on request.
 	if _, err := cluster.FetchAgain(k.configs[1].clusterDir()); err == nil {
 		t.Error("a node that runs can be told to fetch its replica again")
 	}
@@ -109,11 +109,11 @@ func TestVerifyCluster(t *testing.T) {
 		t.Error("the replica was not put aside: ", err)
 	}
 	k.stop(t, 1)
-	k.start(t, 1) // and only once
+	k.start(t, 1) // only once
 	k.awaitWhole(t, 0, 350)
 }
 
-// TestOtherKind: the directory of a node and that of a server are not taken for each other.
+// TestOtherKind: the directories of a node and of a single server are not mistaken for each other.
 func TestOtherKind(t *testing.T) {
 	config := sourceConfig(t)
 	source := run(t, config)
@@ -148,7 +148,7 @@ func TestOtherKind(t *testing.T) {
 	run(t, config)
 }
 
-// TestVerifyDirectory: a server that is no node says that it has no replicas.
+// TestVerifyDirectory: a server that is not a node says that it has no replicas.
 func TestVerifyDirectory(t *testing.T) {
 	source := run(t, sourceConfig(t))
 	fillSome(t, dialed(t, source.addr, client.Options{}), 3)

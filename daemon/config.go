@@ -20,7 +20,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// Config says what a daemon serves, where and to whom. NewConfig has the defaults.
+// Config says what a daemon serves, where and to whom. NewConfig returns the defaults.
 type Config struct {
 	// Host and Port are the TCP address to listen on. Port 0 picks a free one.
 	Host string
@@ -33,51 +33,51 @@ type Config struct {
 	Data, WAL, Blobs string
 	LooseMax         int
 
-	// Archive is the URL of the bucket that the log is archived to, "" for none. What is new in
-	// the open segment goes there every ArchiveEvery, and at most ArchiveRate bytes a second in
-	// all. ArchiveTakeOver archives to where another directory of this log did.
+	// Archive is the URL of the bucket to which the log is archived, "" for none. New entries in the open
+	// segment go there every ArchiveEvery, at no more than ArchiveRate bytes a second in total.
+	// ArchiveTakeOver archives to a place where another directory of this log did before.
 	Archive         string
 	ArchiveEvery    time.Duration
 	ArchiveRate     int64
 	ArchiveTakeOver bool
-	// ArchiveKeepLocal is how many bytes of sealed segments stay in Data, about: the oldest of
-	// more are removed once Archive has them; 0 keeps all. They are read from there through a
-	// cache in Data of ArchiveCache bytes.
+	// ArchiveKeepLocal is roughly how many bytes of sealed segments stay in Data: beyond that, the oldest
+	// are removed once Archive has them; 0 keeps all. Removed segments are read from the archive through
+	// a cache of ArchiveCache bytes in Data.
 	ArchiveKeepLocal, ArchiveCache int64
 
-	// Cluster, unless it names neither nodes nor a URL, has the log on several machines.
+	// Cluster, if it names nodes or a URL, puts the log on several machines.
 	Cluster Cluster
 
-	// SyncReplicas is how many replicas must have an append on disk, beside this server, before
-	// it is acknowledged, and before readers see it; see package syncreplicas.
+	// SyncReplicas is how many replicas, besides this server, must have an append on disk before it is
+	// acknowledged, and before readers see it; see package syncreplicas.
 	SyncReplicas int
 
-	// Source, if not nil, makes the daemon a read replica of that server. Data must be empty, or
-	// have a log that is the beginning of the server's.
+	// Source, if not nil, makes the daemon a read replica of that server. Data must be empty, or hold the
+	// beginning of the server's log.
 	Source *Source
 
 	// MaxEntry and WriteTimeout are those of server.Config.
 	MaxEntry     int
 	WriteTimeout time.Duration
-	// MaxConnections is how many connections to serve at once. With 0 it is the server's
-	// default. The limit of open files bounds both.
+	// MaxConnections is how many connections to serve at once; 0 means the server's default. The limit on
+	// open files bounds both.
 	MaxConnections int
 
-	// TLSCert and TLSKey name the PEM files of the server's certificates and of their
-	// private key. With both empty the server does not speak TLS.
+	// TLSCert and TLSKey name the PEM files of the server's certificates and their private key. If both
+	// are empty, the server does not speak TLS.
 	TLSCert, TLSKey string
 	// TLSClientCA names the PEM file of the authorities whose certificates admit clients.
 	TLSClientCA string
-	// TLSMinVersion is the oldest version of TLS to accept, as crypto/tls numbers them.
+	// TLSMinVersion is the oldest version of TLS to accept, numbered as in crypto/tls.
 	TLSMinVersion uint16
 	// Tokens names the file of the tokens that admit clients.
 	Tokens string
-	// Insecure lets a daemon that asks for neither certificates nor tokens listen on
-	// addresses other than loopback, and serve Metrics on one, which asks for nothing.
+	// Insecure lets a daemon that requires neither certificates nor tokens listen on addresses other than
+	// loopback, and lets Metrics do so, which never requires either.
 	Insecure bool
 
-	// HTTP is the address, host:port, that serves HTTP and the page, "" for none. Without a
-	// host it is on Host.
+	// HTTP is the address, host:port, that serves HTTP and the page, "" for none. Without a host it uses
+	// Host.
 	HTTP string
 	// HTTPNames and HTTPOrigins are Names and Origins of web.Config.
 	HTTPNames, HTTPOrigins []string
@@ -87,22 +87,22 @@ type Config struct {
 	Metrics string
 	Pprof   bool
 
-	// Systemd makes the daemon use the socket that systemd passes to the process, if
-	// there is one, and notify systemd of its state. Both are the process's, not a
-	// daemon's: of several daemons in a process only one may do this.
+	// Systemd makes the daemon use the socket that systemd passes to the process, if any, and notify
+	// systemd of its state. Both belong to the process: only one of several daemons in a process may use
+	// them.
 	Systemd bool
 
-	// Logger gets the events of the daemon. The zero Logger drops them. NewLogger makes
-	// the one that the command uses.
+	// Logger receives the events of the daemon. The zero Logger drops them. NewLogger makes the one that
+	// the command uses.
 	Logger zerolog.Logger
-	// OnReady, if not nil, is called once with the address of the daemon, after the log
-	// has been recovered and before the first connection is served.
+	// OnReady, if not nil, is called once with the address of the daemon, after the log has been
+	// recovered and before the first connection is served.
 	OnReady func(net.Addr)
-	// Reload, if not nil, makes the daemon read the files of tokens and certificates
-	// again each time something is received from it.
+	// Reload, if not nil, makes the daemon read the token and certificate files again each time something
+	// is received from it.
 	Reload <-chan struct{}
 
-	segmentSize int64 // engine.Config's, if it is not 0
+	segmentSize int64 // for engine.Config, if not 0
 }
 
 // NewConfig returns a Config with the defaults, for the log in the directory data.
@@ -118,13 +118,13 @@ func NewConfig(data string) Config {
 	}
 }
 
-// A ConfigError says which setting cannot be used, and why. It names settings as the
-// command and stat do: TLSCert is tls-cert.
+// A ConfigError says which setting cannot be used, and why. It names settings as the command and stat do:
+// TLSCert is tls-cert.
 type ConfigError string
 
 func (e ConfigError) Error() string { return string(e) }
 
-// Validate returns a ConfigError if a daemon cannot be run with c. It reads no files.
+// Validate returns a ConfigError if c cannot run a daemon. It reads no files.
 func (c *Config) Validate() error {
 	within := func(name string, n, lo, hi int) error {
 		if n < lo || n > hi {
@@ -194,8 +194,8 @@ func (c *Config) Validate() error {
 	case c.Pprof && c.Metrics == "":
 		return ConfigError("pprof needs metrics, the address that serves it")
 	}
-	// The address that is in use at last is checked again. This is so that a daemon that
-	// will be refused changes nothing; the listener reports a host that cannot be resolved.
+	// The actual address is checked again later. Checking it here keeps a daemon that will be refused
+	// from changing anything; the listener reports a host that cannot be resolved.
 	if addr, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(c.Host, "0")); c.Listener == nil && err == nil {
 		if err := c.checkExposure(addr, "HOST=127.0.0.1"); err != nil {
 			return ConfigError(err.Error())
@@ -223,8 +223,8 @@ func (c *Config) Validate() error {
 // restricted reports whether clients must show a certificate or a token.
 func (c *Config) restricted() bool { return c.TLSClientCA != "" || c.Tokens != "" }
 
-// checkExposure refuses an address that other machines can reach, unless clients must show
-// who they are or Insecure allows it. instead is the setting of one that they cannot reach.
+// checkExposure refuses an address that other machines can reach, unless clients must authenticate or
+// Insecure allows it. instead is a setting with an address that they cannot reach.
 func (c *Config) checkExposure(addr net.Addr, instead string) error {
 	if isLoopback(addr) || c.restricted() || c.Insecure {
 		return nil
@@ -234,8 +234,8 @@ func (c *Config) checkExposure(addr net.Addr, instead string) error {
 		"or INSECURE=1 if only trusted clients can reach it", addr.(*net.TCPAddr).IP, instead)
 }
 
-// checkMetricsExposure refuses an address for metrics that other machines can reach, unless
-// Insecure allows it. Certificates and tokens do not guard that address.
+// checkMetricsExposure refuses a metrics address that other machines can reach, unless Insecure allows
+// it. Certificates and tokens do not guard that address.
 func (c *Config) checkMetricsExposure(addr net.Addr) error {
 	if isLoopback(addr) || c.Insecure {
 		return nil
@@ -245,7 +245,7 @@ func (c *Config) checkMetricsExposure(addr net.Addr) error {
 		addr, c.metricsShow(), addr.(*net.TCPAddr).Port)
 }
 
-// metricsShow says what the address for metrics shows.
+// metricsShow returns what the metrics address exposes.
 func (c *Config) metricsShow() string {
 	if c.Pprof {
 		return "metrics and dumps of the server's memory"
@@ -253,7 +253,7 @@ func (c *Config) metricsShow() string {
 	return "metrics"
 }
 
-// isLoopback reports whether only this machine can reach the addresses.
+// isLoopback reports whether the addresses are reachable only from this machine.
 func isLoopback(addrs ...net.Addr) bool {
 	return !slices.ContainsFunc(addrs, func(addr net.Addr) bool {
 		tcp, ok := addr.(*net.TCPAddr)
@@ -261,8 +261,8 @@ func isLoopback(addrs ...net.Addr) bool {
 	})
 }
 
-// shown are the settings that stat shows to everyone who may read the log, under the names
-// of the command's flags: all of them, except where the files of secrets are.
+// shown returns the settings that stat shows to everyone who may read the log, named like the command's
+// flags: all of them, except where the files of secrets are.
 func (c *Config) shown() map[string]any {
 	shown := map[string]any{
 		"host": c.Host, "port": c.Port,
@@ -273,7 +273,7 @@ func (c *Config) shown() map[string]any {
 		"archive-every": c.ArchiveEvery.String(), "archive-rate": c.ArchiveRate, "archive-keep-local": c.ArchiveKeepLocal, "archive-cache": c.ArchiveCache, "archive-take-over": c.ArchiveTakeOver,
 		"pprof": c.Pprof, "log-level": levelName(c.Logger.GetLevel()),
 	}
-	// Without a value these follow from others.
+	// Without a value these follow from other settings.
 	for name, value := range map[string]string{
 		"wal": c.WAL, "blobs": c.Blobs, "archive": c.Archive, "metrics": c.Metrics,
 		"http": c.HTTP, "http-names": strings.Join(c.HTTPNames, ","), "http-origins": strings.Join(c.HTTPOrigins, ","),
@@ -296,7 +296,7 @@ func (c *Config) shown() map[string]any {
 	return shown
 }
 
-// maxConnections is MaxConnections, or the default in its place.
+// maxConnections returns MaxConnections, or its default.
 func (c *Config) maxConnections() int {
 	if c.MaxConnections == 0 {
 		return server.NewConfig().MaxConnections
@@ -304,10 +304,10 @@ func (c *Config) maxConnections() int {
 	return c.MaxConnections
 }
 
-// tlsVersion is a version of TLS as the setting has it: 1.3.
+// tlsVersion formats a version of TLS as in the setting: 1.3.
 func tlsVersion(version uint16) string { return strings.TrimPrefix(tls.VersionName(version), "TLS ") }
 
-// likeURL reports whether s is meant as a URL: as a path it would be a directory `s3:` or `file:`.
+// likeURL reports whether s is meant as a URL: as a path it would name a directory `s3:` or `file:`.
 func likeURL(s string) bool {
 	return strings.HasPrefix(s, "s3:") || strings.HasPrefix(s, "file:") || strings.Contains(s, "://")
 }

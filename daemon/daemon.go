@@ -1,6 +1,6 @@
-// Package daemon runs the server as one value: the log, its TCP server, TLS and tokens,
-// metrics, and what systemd is told. It knows no flags, no signals and no exit codes: the
-// command tcp-log-server adds those, and another program can run a daemon by itself:
+// Package daemon runs the whole server: the log, its TCP server, TLS and tokens, metrics, and
+// notifications to systemd. It knows no flags, no signals and no exit codes; the command tcp-log-server
+// adds those, and another program can run a daemon itself:
 //
 //	config := daemon.NewConfig("/var/lib/log")
 //	config.Port = 9000
@@ -33,43 +33,42 @@ import (
 	"tcp-log-server/server"
 )
 
-// The bounds of an orderly end, from its beginning. They leave the log the time to close
-// within 10 s, also where each sync takes a second.
+// Time limits of an orderly end, from its beginning. They leave the log enough time to close within 10 s,
+// even if each sync takes a second.
 const (
-	// commitTime is how long appends that have been accepted are still made durable; the
-	// rest is refused as not stored.
+	// commitTime is how long accepted appends are still made durable; the rest are refused as not stored.
 	commitTime = 3 * time.Second
-	// shutdownTime is when connections are cut off that are still open.
+	// shutdownTime is when connections that are still open are cut off.
 	shutdownTime = 7 * time.Second
 )
 
-// daemon is what one Run owns.
+// daemon is the state of one Run.
 type daemon struct {
 	config    Config
 	logger    zerolog.Logger
 	admission *admission
-	exporter  *metrics.Exporter // nil if nothing shows it, and then it costs nothing
+	exporter  *metrics.Exporter // nil if nothing shows it, so that it costs nothing
 	endpoint  *metrics.Endpoint // nil if no setting asks for one
 	manager   *manager
 
-	own    ownLog            // log, or shared
+	own    ownLog            // log or shared
 	log    *engine.Log       // nil in a cluster
 	shared *shared           // nil without one
 	held   *syncreplicas.Log // over log; nil if appends do not wait for replicas
-	served server.Log        // log, or held
+	served server.Log        // log or held
 	keeper *archive.Keeper   // nil without an archive
 	far    *archived.Archive // nil if all segments are here
 	ln     net.Listener
-	// anteroom has the connections of ln until the log of a cluster is open; nil without a cluster.
+	// anteroom holds connections of ln until a cluster's log is open; nil without a cluster.
 	anteroom *anteroom
 	waits    atomic.Pointer[string] // what the start waits for
 	srv      *server.Server
 
 	site     *site     // nil without HTTP
-	follower *follower // nil if it is no replica
+	follower *follower // nil unless it is a replica
 }
 
-// ownLog is the log of a daemon, in a directory or in a cluster, as far as both are alike.
+// ownLog is what the log of a daemon in a directory has in common with one in a cluster.
 type ownLog interface {
 	Stats() engine.Stats
 	Store() string
@@ -79,21 +78,19 @@ type ownLog interface {
 	Refuse()
 }
 
-// Errors of the files that the settings name wrap these.
+// Errors in the files that the settings name wrap these.
 var (
 	ErrTokens       = access.ErrTokens
 	ErrCertificates = access.ErrCertificates
 )
 
-// Run opens the log, serves it until ctx ends, and closes it. Then it returns nil. Before it
-// returns, everything that it has started has ended, and the log has acknowledged or refused
-// every append that it was given.
+// Run opens the log, serves it until ctx ends, closes it, and returns nil. When it returns, everything
+// that it started has ended, and the log has acknowledged or refused every append that it received.
 //
-// It returns a ConfigError where Config.Validate does; errors of files that the settings name
-// wrap ErrTokens or ErrCertificates; errors of listening are net.Listen's. A directory that
-// holds other files and no part of a log is an error. Those of opening the log are
-// engine.Open's, which comes last: whatever else fails, nothing on disk has changed. The
-// server's own failure is an error too.
+// It returns a ConfigError where Config.Validate does; errors in files that the settings name wrap
+// ErrTokens or ErrCertificates; errors of listening are net.Listen's. A directory that holds other files
+// and no part of a log is an error. Errors of opening the log are engine.Open's. That comes last: if
+// anything else fails, nothing on disk has changed. A failure of the server itself is an error too.
 func Run(ctx context.Context, config Config) (err error) {
 	if config.Listener != nil {
 		defer config.Listener.Close()
@@ -167,8 +164,8 @@ func Run(ctx context.Context, config Config) (err error) {
 	return nil
 }
 
-// monitor starts the endpoint for metrics and health, before the log is recovered, so that it can
-// report that.
+// monitor starts the endpoint for metrics and health before the log is recovered, so that it can report
+// the recovery.
 func (d *daemon) monitor() (err error) {
 	if d.endpoint, err = metrics.Listen(d.config.Metrics, d.exporter, d.config.Pprof); err != nil {
 		return listenError(err, "METRICS")
@@ -189,7 +186,7 @@ func (d *daemon) endMonitor() {
 	}
 }
 
-// open opens the log and recovers it. Only a replica and a node of a cluster wait for others, until
+// open opens and recovers the log. Only a replica and a node of a cluster wait for other servers, until
 // ctx ends.
 func (d *daemon) open(ctx context.Context) (err error) {
 	if err := d.config.checkDirectories(); err != nil {
@@ -286,7 +283,7 @@ func (d *daemon) prepare() {
 		}
 		d.exporter.Show(sources)
 	}
-	// /readyz says so by now, and whoever reads the log may stop the daemon from the next line on.
+	// /readyz is ready by now, and whoever reads the log may stop the daemon from the next line on.
 	if d.config.OnReady != nil {
 		d.config.OnReady(d.ln.Addr())
 	}
@@ -295,8 +292,8 @@ func (d *daemon) prepare() {
 	d.admission.warn(d.addrs())
 }
 
-// attend keeps the service manager informed and reloads when told to, until ctx ends, or the server
-// or the node of a cluster ends by itself, which is an error.
+// attend keeps the service manager informed and reloads when told to, until ctx ends. If the server or
+// the cluster node ends by itself, that is an error.
 func (d *daemon) attend(ctx context.Context, served <-chan error) error {
 	status := fmt.Sprintf("listening on %s", d.ln.Addr())
 	d.manager.ready(status)
@@ -356,9 +353,9 @@ func (d *daemon) stop() error {
 	return errors.Join(d.closeLog(ctx), d.closeArchived())
 }
 
-// answers checks that the log answers: that its newest entry can be read to its end. A log that
-// refuses appends still answers, and so does one whose newest entry is damaged: a restart would
-// mend neither. One in a cluster is not asked: a restart does not bring a majority back.
+// answers checks that the log answers: that its newest entry can be read completely. A log that refuses
+// appends still answers, and so does one whose newest entry is damaged: a restart would repair neither. A
+// log in a cluster is not checked: a restart does not bring a majority back.
 func (d *daemon) answers(ctx context.Context) error {
 	if d.shared != nil {
 		return nil

@@ -25,16 +25,16 @@ import (
 // running is a daemon in this process.
 type running struct {
 	addr string
-	stop func() error // ends it and returns what Run has returned
+	stop func() error // ends it and returns the result of Run
 }
 
-// run runs a daemon until stop, or the end of the test.
+// run runs a daemon until stop is called or the test ends.
 func run(t *testing.T, config Config) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	ready, ended := make(chan net.Addr, 1), make(chan struct{})
 	config.OnReady = func(addr net.Addr) { ready <- addr }
-	var err error // once it has ended
+	var err error // set once it has ended
 	go func() {
 		defer close(ended)
 		err = Run(ctx, config)
@@ -65,8 +65,8 @@ func TestReadyWhenOnReady(t *testing.T) {
 	}
 }
 
-// TestTwoDaemons runs two daemons in one process, each with a log of its own, stops them and
-// opens their logs again.
+// TestTwoDaemons runs two daemons in one process, each with its own log, stops them and opens their logs
+// again.
 func TestTwoDaemons(t *testing.T) {
 	dir := t.TempDir()
 	var configs []Config
@@ -83,7 +83,7 @@ func TestTwoDaemons(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			for i := range n + 1 { // so that the logs differ in length too
+			for i := range n + 1 { // so that the logs also differ in length
 				want := uint64(round*(n+1) + i + 1)
 				if index, err := c.Append(t.Context(), fmt.Appendf(nil, `{"log":%d}`, n)); err != nil || index != want {
 					t.Errorf("round %d, log %d: index is %d, %v, want %d", round, n, index, err, want)
@@ -106,8 +106,7 @@ func TestTwoDaemons(t *testing.T) {
 	}
 }
 
-// TestListener: a daemon serves the listener of its configuration, and closes it even if it
-// cannot run.
+// TestListener: a daemon serves its configuration's listener, and closes it even if it cannot run.
 func TestListener(t *testing.T) {
 	listen := func() net.Listener {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -135,8 +134,7 @@ func TestListener(t *testing.T) {
 	}
 }
 
-// TestFailedStart: a start that fails says what to do and makes no directory, and the address
-// that it had is free again.
+// TestFailedStart: a failed start says what to do, makes no directory, and frees the address.
 func TestFailedStart(t *testing.T) {
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -178,7 +176,7 @@ func TestFailedStart(t *testing.T) {
 	}
 }
 
-// TestStatSettings: stat shows the settings by the names of the flags, and not where secrets are.
+// TestStatSettings: stat shows the settings under the names of the flags, and not where secrets are.
 func TestStatSettings(t *testing.T) {
 	config := NewConfig(engine.Memory)
 	config.Port = 0
@@ -254,8 +252,8 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestMetricsExposed: INSECURE allows an address for metrics that other machines can reach,
-// with a warning; loopback needs neither.
+// TestMetricsExposed: INSECURE allows a metrics address that other machines can reach, with a warning;
+// loopback needs neither.
 func TestMetricsExposed(t *testing.T) {
 	for addr, exposed := range map[string]bool{"127.0.0.1:0": false, "localhost:0": false, "0.0.0.0:0": true} {
 		var log bytes.Buffer

@@ -2,5 +2,5 @@
 
 package daemon
 
-// connectionsFor is most: open files are not limited here.
+// connectionsFor returns most: this platform does not limit open files.
 func connectionsFor(most int) int { return most }

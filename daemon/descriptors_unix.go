@@ -4,9 +4,9 @@ package daemon
 
 import "syscall"
 
-// connectionsFor is how many connections to serve at once, at most most, given how many files
-// the process may have open. Some are reserved for the log and for reads: without one a
-// connection could be accepted, but nothing be read for it.
+// connectionsFor returns how many connections to serve at once, at most most, given the limit on open
+// files. Some files are reserved for the log and for reads: otherwise a connection could be accepted but
+// nothing read for it.
 func connectionsFor(most int) int {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > 1<<30 {

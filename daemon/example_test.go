@@ -20,7 +20,7 @@ func ExampleRun() {
 	defer stop()
 
 	config := daemon.NewConfig(dir)
-	config.Port = 0 // a free one
+	config.Port = 0 // any free one
 	config.OnReady = func(addr net.Addr) {
 		fmt.Println("listening on", addr.(*net.TCPAddr).IP)
 		stop()

@@ -15,8 +15,8 @@ import (
 // storeNames matches the names of a log's own files and directories, in every version.
 var storeNames = regexp.MustCompile(`^(LOCK|BACKUP|ARCHIVE|archive\.cache|EPOCH|REPLICA|FENCED|segments|wal|blobs|lookup|incoming|cluster|store-[0-9a-f]{32}|[0-9]{20}.*|[0-9a-f]{2}|(next|blob|repair|archive|ARCHIVE)\.tmp)$`)
 
-// checkDirectories refuses a directory that holds other files and no part of a log: the log's
-// files would be mixed with them.
+// checkDirectories refuses a directory that holds other files and no part of a log: the log's files would
+// get mixed with them.
 func (c *Config) checkDirectories() error {
 	for _, dir := range []struct{ name, path string }{{"data", c.Data}, {"wal", c.WAL}, {"blobs", c.Blobs}} {
 		if dir.path == "" || dir.path == engine.Memory || bucketblobs.IsURL(dir.path) {
@@ -35,8 +35,8 @@ func (c *Config) checkDirectories() error {
 	return nil
 }
 
-// checkKind refuses a directory that holds what a daemon of the other kind has left: the log of a
-// server by itself, or the replica of a node of a cluster.
+// checkKind refuses a directory that a daemon of the other kind has used: it holds the log of a single
+// server, or the replica of a cluster node.
 func (c *Config) checkKind() error {
 	if c.Data == engine.Memory {
 		return nil
@@ -53,9 +53,9 @@ func (c *Config) checkKind() error {
 	return nil
 }
 
-// foreign returns the names in dir if none of them is a log's own. It leaves out hidden files,
-// lost+found, and the files and directories that other settings name. If dir cannot be read there
-// are none; opening the log says why.
+// foreign returns the names in dir if none of them is a log's own. It omits hidden files, lost+found, and
+// the files and directories that other settings name. It returns none if dir cannot be read; opening the
+// log reports why.
 func (c *Config) foreign(dir string) (names []string) {
 	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// put makes files, and directories, whose names end in a slash, in dir.
+// put makes files in dir, and directories if their names end in a slash.
 func put(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	for _, name := range names {
@@ -31,7 +31,7 @@ func put(t *testing.T, dir string, names ...string) {
 	}
 }
 
-// listing is what is below dir.
+// listing returns the paths below dir.
 func listing(t *testing.T, dir string) (names []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
@@ -44,14 +44,14 @@ func listing(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// TestForeignDirectory: a directory with other files and no part of a log is refused and left as it
-// is; an empty one, and one that has what a file system or the settings put there, is not.
+// TestForeignDirectory: a directory with other files and no part of a log is refused and left unchanged.
+// An empty one is not, nor one with only the files that a file system or the settings put there.
 func TestForeignDirectory(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		files []string
 		set   func(c *Config)
-		says  string // after the directory; nothing if the daemon starts
+		says  string // after the directory; empty if the daemon starts
 	}{
 		{"documents", []string{"docs/a.md", "docs/b.md", "docs/c.md", "docs/d.md", "docs/e/"}, nil, " holds other files (a.md, b.md, c.md and 2 more) and no part of a log; name an empty directory or a new one, such as "},
 		{"one directory", []string{"docs/photos/"}, nil, " holds other files (photos) and no part of a log; "},
@@ -90,7 +90,7 @@ func TestForeignDirectory(t *testing.T) {
 				return
 			}
 			before := listing(t, work)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // should it serve
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // in case it serves
 			defer cancel()
 			err := Run(ctx, config)
 			if err == nil || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), work) {
@@ -103,8 +103,8 @@ func TestForeignDirectory(t *testing.T) {
 	}
 }
 
-// TestKnownDirectories: every store starts that another version, a backup or a copy has left, also
-// with other files beside its own.
+// TestKnownDirectories: every log starts that another version, a backup or a copy has left, even with
+// other files beside its own.
 func TestKnownDirectories(t *testing.T) {
 	for name, change := range map[string]func(t *testing.T, c *Config){
 		"as it is": func(*testing.T, *Config) {},

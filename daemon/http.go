@@ -16,10 +16,10 @@ type site struct {
 	ln      net.Listener
 	handler *web.Handler
 	server  *http.Server
-	done    chan struct{} // closed when it serves no more
+	done    chan struct{} // closed when it has stopped serving
 }
 
-// httpAddress is where HTTP listens: at Host, if the setting names no host.
+// httpAddress returns the address for HTTP: at Host, if the setting names no host.
 func (c *Config) httpAddress() string {
 	host, port, err := net.SplitHostPort(c.HTTP)
 	if err == nil && host == "" {
@@ -64,7 +64,7 @@ func (c *Config) validateHTTP() error {
 	return nil
 }
 
-// listenHTTP begins to listen. Requests that come from now on wait until the log is open.
+// listenHTTP starts listening. Requests wait until the log is open.
 func (d *daemon) listenHTTP() error {
 	ln, err := net.Listen("tcp", d.config.httpAddress())
 	if err != nil {
@@ -78,7 +78,7 @@ func (d *daemon) listenHTTP() error {
 	return nil
 }
 
-// serveHTTP answers requests.
+// serveHTTP starts answering requests.
 func (d *daemon) serveHTTP() {
 	s := d.site
 	config := web.Config{
@@ -105,7 +105,7 @@ func (d *daemon) serveHTTP() {
 	d.logger.Info().Str("event", "page").Func(address(s.ln.Addr())).Msg("page: " + scheme + "://" + pageHost(s.ln.Addr()) + "/")
 }
 
-// pageHost is what to call addr in a browser on this machine.
+// pageHost returns the name for addr in a browser on this machine.
 func pageHost(addr net.Addr) string {
 	tcp := addr.(*net.TCPAddr)
 	host := tcp.IP.String()
@@ -115,8 +115,8 @@ func pageHost(addr net.Addr) string {
 	return net.JoinHostPort(host, fmt.Sprint(tcp.Port))
 }
 
-// stop has the HTTP server accept no more, and end when its requests have been answered. The
-// function that it returns waits for that until ctx is done and ends what is left.
+// stop makes the HTTP server refuse new connections and end when its requests have been answered. The
+// returned function waits for that until ctx is done, and then ends the rest.
 func (s *site) stop(ctx context.Context) (wait func()) {
 	ended := make(chan error, 1)
 	go func() { ended <- s.server.Shutdown(ctx) }()

@@ -21,7 +21,7 @@ import (
 	"tcp-log-server/internal/access/accesstest"
 )
 
-// events collects what a daemon logs.
+// events collects a daemon's log.
 type events struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -39,7 +39,7 @@ func (e *events) String() string {
 	return e.text.String()
 }
 
-// runHTTP is run with HTTP, whose page is at the URL.
+// runHTTP is run with HTTP, with the page at url.
 func runHTTP(t *testing.T, config Config) (d *running, url string, log *events) {
 	t.Helper()
 	log = &events{}
@@ -59,7 +59,7 @@ func runHTTP(t *testing.T, config Config) (d *running, url string, log *events) 
 	return d, url, log
 }
 
-// fetch returns the status and the body of an answer.
+// fetch returns an answer and its body.
 func fetch(t *testing.T, client *http.Client, url string) (resp *http.Response, body string) {
 	t.Helper()
 	resp, err := client.Get(url)
@@ -74,15 +74,15 @@ func fetch(t *testing.T, client *http.Client, url string) (resp *http.Response, 
 	return resp, string(text)
 }
 
-// over returns an HTTP client that has no connection yet.
+// over returns an HTTP client without connections.
 func over(t *testing.T, config *tls.Config) *http.Client {
 	transport := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport, Timeout: 20 * time.Second}
 }
 
-// TestHTTP: the log over HTTP beside TCP, on the host of HOST, with metrics and health where
-// they have no address of their own.
+// TestHTTP: the log over HTTP beside TCP, on the host of HOST, with metrics and health if they have no
+// address of their own.
 func TestHTTP(t *testing.T) {
 	for _, metrics := range []string{"", "127.0.0.1:0"} {
 		config := NewConfig(engine.Memory)
@@ -118,8 +118,8 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-// TestHTTPSettings: a setting of HTTP that cannot be used is refused, by name, before anything
-// is made; an address that others can reach is, unless clients are asked who they are.
+// TestHTTPSettings: an unusable HTTP setting is refused by name before anything is made, and so is an
+// address that others can reach, unless clients must authenticate.
 func TestHTTPSettings(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -160,8 +160,8 @@ func TestHTTPSettings(t *testing.T) {
 	}
 }
 
-// TestHTTPOverTLS: HTTP has the certificates of TCP, also after a reload, speaks HTTP/2, and
-// admits clients by certificates and by tokens.
+// TestHTTPOverTLS: HTTP uses the certificates of TCP, also after a reload, speaks HTTP/2, and admits
+// clients by certificate and by token.
 func TestHTTPOverTLS(t *testing.T) {
 	authority := accesstest.NewAuthority(t)
 	later := time.Now().Add(time.Hour)
@@ -251,8 +251,8 @@ func TestHTTPOverTLS(t *testing.T) {
 	}
 }
 
-// TestHTTPAtTheEnd: a stop answers the append that is under way, ends the stream, and waits
-// neither for sockets that ask nothing nor for bodies that do not come.
+// TestHTTPAtTheEnd: a stop answers the append under way, ends the stream, and waits neither for idle
+// connections nor for bodies that do not arrive.
 func TestHTTPAtTheEnd(t *testing.T) {
 	d, url, _ := runHTTP(t, NewConfig(engine.Memory))
 	addr := strings.TrimSuffix(strings.Replace(url, "http://localhost", "127.0.0.1", 1), "/")

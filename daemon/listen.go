@@ -9,7 +9,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// listen begins to listen. Clients that connect from now on wait until the log is open.
+// listen starts listening. Clients that connect wait until the log is open.
 func (d *daemon) listen() (err error) {
 	if d.ln, err = d.config.listen(); err != nil {
 		return err
@@ -21,8 +21,7 @@ func (d *daemon) listen() (err error) {
 	return nil
 }
 
-// listen returns the listener of the configuration: the one that it holds, or the socket that
-// systemd has passed, or a new one.
+// listen returns the configured listener, or the socket that systemd has passed, or a new one.
 func (c *Config) listen() (net.Listener, error) {
 	if c.Listener != nil {
 		return c.Listener, nil
@@ -45,7 +44,7 @@ func address(addr net.Addr) func(*zerolog.Event) {
 	}
 }
 
-// addrs are where clients reach the log.
+// addrs returns the addresses at which clients reach the log.
 func (d *daemon) addrs() []net.Addr {
 	if d.site == nil {
 		return []net.Addr{d.ln.Addr()}
@@ -53,8 +52,7 @@ func (d *daemon) addrs() []net.Addr {
 	return []net.Addr{d.ln.Addr(), d.site.ln.Addr()}
 }
 
-// listenError adds to an error of listening what to do about it; port is the setting that has
-// the port.
+// listenError adds advice to an error of listening; port is the setting with the port.
 func listenError(err error, port string) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):

@@ -10,8 +10,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// levels are the names of the levels that are logged, as zerolog and pino have them, with pino's
-// numbers, the lowest first.
+// levels lists the log levels with their names in zerolog and pino, and pino's numbers, lowest first.
 var levels = []struct {
 	name  string
 	level zerolog.Level
@@ -22,7 +21,7 @@ var levels = []struct {
 	{"silent", zerolog.Disabled, 0},
 }
 
-// LevelNames returns the names that ParseLevel takes, the lowest level first.
+// LevelNames returns the names that ParseLevel accepts, lowest level first.
 func LevelNames() (names []string) {
 	for _, l := range levels {
 		names = append(names, l.name)
@@ -30,7 +29,7 @@ func LevelNames() (names []string) {
 	return names
 }
 
-// ParseLevel returns the level of that name. Its error is a ConfigError.
+// ParseLevel returns the level with this name. Its error is a ConfigError.
 func ParseLevel(name string) (zerolog.Level, error) {
 	for _, l := range levels {
 		if l.name == name {
@@ -40,7 +39,7 @@ func ParseLevel(name string) (zerolog.Level, error) {
 	return 0, ConfigError(fmt.Sprintf("log-level is %q, want trace, debug, info, warn, error, fatal or silent", name))
 }
 
-// levelName is the name of a level.
+// levelName returns the name of a level.
 func levelName(level zerolog.Level) string {
 	for _, l := range levels {
 		if l.level == level {
@@ -50,21 +49,21 @@ func levelName(level zerolog.Level) string {
 	return level.String()
 }
 
-// logBuffer is how many lines may wait for the reader of the log; half as many more if they
-// say who has connected, and twice as many if they are errors. What has no room is dropped
-// and counted: the server does not wait for that reader.
+// logBuffer is how many lines may wait for the reader of the log; half as many more if they name a peer
+// that has connected, and twice as many if they are errors. Lines without room are dropped and counted:
+// the server does not wait for the reader.
 const logBuffer = 4096
 
-// NewLogger returns a logger that writes events of a level or above to out: on a terminal in a
-// form for people, elsewhere one JSON object a line with the field names of pino, whose tools
-// can read it. It never waits for the reader of out; it drops lines instead, and says so on
-// standard error. closeLog writes what is queued, for a second at most.
+// NewLogger returns a logger that writes events of a level or above to out: in a form for people on a
+// terminal, elsewhere as one JSON object a line with the field names of pino, whose tools can read it. It
+// never waits for the reader of out; it drops lines instead, and says so on standard error. closeLog
+// writes the queued lines, for at most a second.
 //
-// It sets zerolog's names of fields, which are the whole process's: call it once, before
-// anything is logged.
+// It sets zerolog's field names, which are global to the process: call it once, before anything is
+// logged.
 func NewLogger(out *os.File, level zerolog.Level) (logger zerolog.Logger, closeLog func()) {
 	zerolog.MessageFieldName = "msg"
-	zerolog.ErrorHandler = func(error) {} // losing the reader of the log is no reason to end
+	zerolog.ErrorHandler = func(error) {} // losing the reader of the log is no reason to stop
 	w := newLogQueue(out, logBuffer, func(lines uint64) {
 		fmt.Fprintf(os.Stderr, "tcp-log-server: %d log lines were dropped, because their reader is too slow or gone\n", lines)
 	})
@@ -76,7 +75,7 @@ func NewLogger(out *os.File, level zerolog.Level) (logger zerolog.Logger, closeL
 	return pinoLogger(w, level), closeLog
 }
 
-// headline makes the event the message of a line that has none.
+// headline turns the event of a line without a message into its message.
 func headline(fields map[string]any) error {
 	if fields[zerolog.MessageFieldName] == nil {
 		fields[zerolog.MessageFieldName] = fields["event"]
@@ -87,8 +86,8 @@ func headline(fields map[string]any) error {
 
 func pinoLogger(out io.Writer, level zerolog.Level) zerolog.Logger {
 	zerolog.TimeFieldFormat = zerolog.TimeFormatUnixMs
-	// zerolog writes levels as strings, pino as numbers: without a name for the field zerolog
-	// leaves it out, and the hook adds it.
+	// zerolog writes levels as strings, pino as numbers: with an empty field name zerolog omits the
+	// level, and the hook adds it.
 	zerolog.LevelFieldName = ""
 	numbers := make(map[zerolog.Level]int)
 	for _, l := range levels {

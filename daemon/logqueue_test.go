@@ -13,7 +13,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// TestLogQueueLastLine: each line is passed on though no other follows.
+// TestLogQueueLastLine: each line is written even if no other follows.
 func TestLogQueueLastLine(t *testing.T) {
 	from, to := io.Pipe()
 	q := newLogQueue(to, 16, func(n uint64) { t.Errorf("%d lines were dropped", n) })
@@ -28,8 +28,8 @@ func TestLogQueueLastLine(t *testing.T) {
 	q.close(time.Minute)
 }
 
-// TestLogQueueFull: logging does not wait for a reader that is stuck; lines without room
-// are counted, and the others come in order once it reads again.
+// TestLogQueueFull: logging does not wait for a stuck reader; lines without room are counted, and the
+// others arrive in order once it reads again.
 func TestLogQueueFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := stuck{let: make(chan struct{})}
@@ -58,8 +58,8 @@ func TestLogQueueFull(t *testing.T) {
 	})
 }
 
-// TestLogQueueRoom: without a reader, lines that a peer can provoke without end do not
-// displace those that say who has connected, and neither displaces errors.
+// TestLogQueueRoom: without a reader, lines that a peer can provoke endlessly do not displace those that
+// say who has connected, and neither displaces errors.
 func TestLogQueueRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		out := stuck{let: make(chan struct{})}
@@ -90,7 +90,7 @@ func TestLogQueueRoom(t *testing.T) {
 	})
 }
 
-// TestLogQueueClose: what was logged before closing is passed on.
+// TestLogQueueClose: lines logged before closing are written.
 func TestLogQueueClose(t *testing.T) {
 	var out bytes.Buffer
 	q := newLogQueue(&out, 1000, func(n uint64) { t.Errorf("%d lines were dropped", n) })
@@ -109,7 +109,7 @@ func TestLogQueueClose(t *testing.T) {
 	}
 }
 
-// stuck is a writer that takes nothing until it is let.
+// stuck is a writer that blocks until it is released.
 type stuck struct {
 	let chan struct{}
 	bytes.Buffer

@@ -14,12 +14,12 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Recovered says what RecoverNode has made of the replica of a node.
+// Recovered is the result of RecoverNode.
 type Recovered struct {
 	Node  string `json:"node"`
 	Store string `json:"store"` // the id of the log
 	Head  uint64 `json:"head"`
-	// Late is how many of the entries the node had agreed to, and not put into its replica yet.
+	// Late is how many of the entries the node had agreed to but not yet put into its replica.
 	Late uint64 `json:"late"`
 	// Missing is why there are no more entries, if something was damaged.
 	Missing string `json:"missing,omitempty"`
@@ -27,12 +27,12 @@ type Recovered struct {
 	Nameless string `json:"nameless,omitempty"`
 }
 
-// RecoverNode makes a log in the new directory to of what the node has whose Data is data, and which has
-// stopped. It reads everything, with all checksums, and changes nothing there. The new directory is
-// that of a replica. If the node's is damaged, nothing is made, unless acceptLoss is set: then what comes
-// before the damage, and with a new id if it is the name of the log that is damaged.
+// RecoverNode makes a log in the new directory to from the replica of the stopped node whose Data is
+// data. It reads everything, verifies all checksums, and changes nothing there. The new directory is a
+// replica's. If the node's replica is damaged, nothing is made, unless acceptLoss is set: then the log
+// has what precedes the damage, and a new id if its name is what is damaged.
 //
-// For the case that a majority of the nodes is lost: the others can have had more.
+// It is meant for the loss of a majority of the nodes: the others may have had more.
 func RecoverNode(ctx context.Context, data, to string, acceptLoss bool) (got Recovered, err error) {
 	stopped, err := cluster.OpenStopped(filepath.Join(data, "cluster"))
 	if err != nil {
@@ -107,7 +107,7 @@ func within(path, dir string) (bool, error) {
 	return err == nil && filepath.IsLocal(rel), nil
 }
 
-// recoveryWriter stores the entries of a replica in a log, many at a time.
+// recoveryWriter stores the entries of a replica in a log, in large groups.
 type recoveryWriter struct {
 	log      *engine.Log
 	recovery *replicated.Recovery
@@ -121,7 +121,7 @@ type recoveryWriter struct {
 // recoveryBytes is how many bytes of entries are stored at a time.
 const recoveryBytes = 8 << 20
 
-// read reads all of a replica.
+// read reads a whole replica.
 func (w *recoveryWriter) read(ctx context.Context, stopped *cluster.Stopped) error {
 	w.first, w.next = 1, 1
 	w.recovery = replicated.NewRecovery(w.add)
@@ -132,9 +132,9 @@ func (w *recoveryWriter) read(ctx context.Context, stopped *cluster.Stopped) err
 		case m.Last != nil:
 			return w.recovery.Logged(m.Message, *m.Last, false)
 		}
-		return nil // no gateway sends such
+		return nil // gateways send no such messages
 	})
-	if w.failed != nil { // whatever it was taken for
+	if w.failed != nil { // even if Read took it for damage
 		return w.failed
 	}
 	if err != nil {
@@ -156,7 +156,7 @@ func (w *recoveryWriter) add(first uint64, count int, entries []byte, time int64
 	return w.flush()
 }
 
-// flush stores what has been added.
+// flush stores the entries added so far.
 func (w *recoveryWriter) flush() error {
 	if len(w.batches) == 0 {
 		return nil

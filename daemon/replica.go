@@ -17,24 +17,24 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Source is the server that a daemon is a read replica of.
+// Source is the server of which a daemon is a read replica.
 type Source struct {
-	// Addr is the address of that server, host:port, or are those of several servers of one cluster,
-	// with commas between.
+	// Addr is the address of that server, host:port, or the addresses of several servers of one cluster,
+	// separated by commas.
 	Addr string
-	// Connect says how to connect to it: TLS and the token, which needs the right both.
+	// Connect says how to connect to it: TLS, and a token with the right both.
 	Connect client.Options
 	// Name is what the source calls this replica. Each replica of a source needs its own.
 	Name string
-	// From is the URL of an archive of the same log, or empty. If Data has no log yet, it begins
-	// as what the archive has, so that the source has to send the rest only.
+	// From is the URL of an archive of the same log, or empty. If Data has no log yet, the replica begins
+	// with what the archive has, so that the source only has to send the rest.
 	From string
 }
 
-// ReplicaStatus says in a Stat how a replica is doing.
+// ReplicaStatus is the state of a replica in a Stat.
 type ReplicaStatus = replica.Status
 
-// follower is what a daemon that is a replica has.
+// follower is the part of a daemon that makes it a replica.
 type follower struct {
 	*replica.Replica
 	cancel    context.CancelFunc
@@ -59,18 +59,18 @@ func (c *Config) validateReplica() error {
 	return nil
 }
 
-// maxReplicaName is the longest name of a replica that a source takes, in bytes.
+// maxReplicaName is the longest replica name that a source accepts, in bytes.
 const maxReplicaName = 255
 
-// replicaConfig is what package replica is given.
+// replicaConfig returns the configuration for package replica.
 func (d *daemon) replicaConfig() replica.Config {
 	r := d.config.Source
 	return replica.Config{Source: r.Addr, Connect: r.Connect, Name: r.Name, Self: d.ln.Addr(), Logger: d.logger}
 }
 
-// prepareReplica sets config up for a replica. Until it has been one, with this directory, it waits
-// for the source to tell which log it is to be a copy of, or for ctx to end: a log that is marked as
-// a replica's is no server's any more, and the address may be wrong.
+// prepareReplica sets config up for a replica. If this directory has not been one before, it waits for
+// the source to say which log to copy, or for ctx to end: a log that is marked as a replica's can no
+// longer be a server's, and the address may be wrong.
 func (d *daemon) prepareReplica(ctx context.Context, config *engine.Config) error {
 	source := d.config.Source.Addr
 	config.ReplicaOf = source
@@ -91,11 +91,11 @@ func (d *daemon) prepareReplica(ctx context.Context, config *engine.Config) erro
 	if marked && id != own {
 		return fmt.Errorf("%s has another log than %s: its store is %s, this one is %s; correct the address, or name a new directory for the replica", source, d.config.Data, id, own)
 	}
-	config.Store = id // of a log that is still to be made
+	config.Store = id // for a log yet to be made
 	return d.beginFromArchive(ctx, id)
 }
 
-// awaitStore waits until the source has told which log it has.
+// awaitStore waits until the source has said which log it has.
 func (d *daemon) awaitStore(ctx context.Context) (id segment.StoreID, err error) {
 	source, waiting := d.config.Source.Addr, ""
 	store, err := replica.AwaitStore(ctx, d.replicaConfig(), func(err error) {
@@ -117,7 +117,7 @@ func (d *daemon) awaitStore(ctx context.Context) (id segment.StoreID, err error)
 	return id, err
 }
 
-// waitFor has systemd and /readyz say what the daemon waits for before it can be ready.
+// waitFor makes systemd and /readyz show what the daemon waits for before it can be ready.
 func (d *daemon) waitFor(what string) {
 	d.waits.Store(&what)
 	d.manager.waiting(what)
@@ -126,7 +126,7 @@ func (d *daemon) waitFor(what string) {
 	}
 }
 
-// waitsFor is what the daemon waits for before it can be ready.
+// waitsFor returns what the daemon waits for before it can be ready.
 func (d *daemon) waitsFor() string {
 	if what := d.waits.Load(); what != nil {
 		return *what
@@ -134,8 +134,7 @@ func (d *daemon) waitsFor() string {
 	return "opening the log"
 }
 
-// beginFromArchive makes the log of a replica that has none yet of what the archive has, if there
-// is one to begin from.
+// beginFromArchive restores the log of a new replica from the archive, if one is configured.
 func (d *daemon) beginFromArchive(ctx context.Context, id segment.StoreID) error {
 	url := d.config.Source.From
 	if url == "" || d.config.hasLog() && !archive.Unfinished(d.config.Data) {
@@ -154,7 +153,7 @@ func (d *daemon) beginFromArchive(ctx context.Context, id segment.StoreID) error
 		}
 	}})
 	if errors.Is(err, archive.ErrNothing) {
-		return nil // the source has all of it
+		return nil // the source has everything
 	}
 	if err != nil {
 		return fmt.Errorf("from: %w", err)
@@ -164,12 +163,12 @@ func (d *daemon) beginFromArchive(ctx context.Context, id segment.StoreID) error
 	return nil
 }
 
-// dirs are where the parts of the log are.
+// dirs returns the directories of the log's parts.
 func (c *Config) dirs() segment.Dirs {
 	return segment.Dirs{Data: c.Data, WAL: c.WAL, Blobs: c.Blobs}.WithDefaults()
 }
 
-// hasLog reports whether the directories hold anything of a log already.
+// hasLog reports whether the directories already hold part of a log.
 func (c *Config) hasLog() bool {
 	dirs := c.dirs()
 	for _, dir := range []string{dirs.Segments(), dirs.WAL} {
@@ -180,7 +179,7 @@ func (c *Config) hasLog() bool {
 	return false
 }
 
-// follow begins to follow the source.
+// follow starts following the source.
 func (d *daemon) follow() {
 	config := d.replicaConfig()
 	config.Log = d.log
@@ -191,14 +190,14 @@ func (d *daemon) follow() {
 	d.follower = f
 }
 
-// stop ends following. It waits for what is being stored.
+// stop stops following, and waits for entries that are being stored.
 func (f *follower) stop() {
 	f.cancel()
 	f.following.Wait()
 }
 
-// replicaLog is the log of a replica as its server sees it: it can be read, and whoever appends is
-// told where to.
+// replicaLog is the log of a replica as its server sees it: it can be read, and appends are refused with
+// the address to append to.
 type replicaLog struct {
 	*engine.Log
 	refusal error
@@ -208,7 +207,7 @@ func newReplicaLog(log *engine.Log, source string) *replicaLog {
 	return &replicaLog{log, fmt.Errorf("%w: this is a replica of %s: append there", engine.ErrNotStored, source)}
 }
 
-// Append and Submit are those of server.Log.
+// Append and Submit implement server.Log.
 func (l *replicaLog) Append(entries []byte, count int, on appends.Condition, done func(appends.Result, error)) {
 	l.Log.Append(entries, count, on, l.refuse(done))
 }
@@ -217,7 +216,7 @@ func (l *replicaLog) Submit(entries []byte, count int, on appends.Condition, don
 	l.Log.Submit(entries, count, on, l.refuse(done))
 }
 
-// refuse has done say where to append.
+// refuse makes done say where to append.
 func (l *replicaLog) refuse(done func(appends.Result, error)) func(appends.Result, error) {
 	return func(result appends.Result, err error) {
 		if _, unmet := errors.AsType[*appends.ConditionError](err); unmet || errors.Is(err, engine.ErrReplica) {

@@ -14,7 +14,7 @@ import (
 	"tcp-log-server/internal/bucket"
 )
 
-// archivedSource is a source with n entries, all of which are in its archive, and the archive's URL.
+// archivedSource returns a source with n entries, all of them archived, and the archive's URL.
 func archivedSource(t *testing.T, n int) (source *running, url string) {
 	t.Helper()
 	config := sourceConfig(t)
@@ -29,7 +29,7 @@ func archivedSource(t *testing.T, n int) (source *running, url string) {
 	return source, config.Archive
 }
 
-// interruptRestore leaves in data what a restore leaves that ends at its first segment.
+// interruptRestore leaves in data the state of a restore interrupted at its first segment.
 func interruptRestore(t *testing.T, url, data string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -44,8 +44,8 @@ func interruptRestore(t *testing.T, url, data string) {
 	}
 }
 
-// TestReplicaFromArchive: a new replica begins as what an archive has, also where getting that was
-// interrupted, and from then on needs no archive.
+// TestReplicaFromArchive: a new replica begins with what an archive has, even after an interruption, and
+// needs no archive from then on.
 func TestReplicaFromArchive(t *testing.T) {
 	source, url := archivedSource(t, 300)
 	for name, prepare := range map[string]func(data string){
@@ -96,7 +96,7 @@ func TestReplicaFromArchive(t *testing.T) {
 	})
 }
 
-// TestReplicaFromNothing: if the archive has no entry yet, the replica gets all from its source.
+// TestReplicaFromNothing: if the archive has no entry yet, the replica gets everything from its source.
 func TestReplicaFromNothing(t *testing.T) {
 	source, url := archivedSource(t, 0)
 	fillSome(t, dialed(t, source.addr, client.Options{}), 3)
@@ -105,8 +105,8 @@ func TestReplicaFromNothing(t *testing.T) {
 	sameLogs(t, source.addr, run(t, copying).addr, client.Options{})
 }
 
-// TestReplicaOfWrongAddress: the directory of a log that is not the source's is left as it was: a
-// server starts on it.
+// TestReplicaOfWrongAddress: the directory of a log that is not the source's is left unchanged: a server
+// starts on it.
 func TestReplicaOfWrongAddress(t *testing.T) {
 	config := sourceConfig(t)
 	own := run(t, config)

@@ -12,14 +12,14 @@ import (
 	"tcp-log-server/client"
 )
 
-// sourceConfig is the configuration of a server with a log in a directory of its own.
+// sourceConfig returns the configuration of a server with a log in its own directory.
 func sourceConfig(t *testing.T) Config {
 	config := NewConfig(filepath.Join(t.TempDir(), "source"))
 	config.Port = 0
 	return config
 }
 
-// copyConfig is the configuration of a replica of the server at addr.
+// copyConfig returns the configuration of a replica of the server at addr.
 func copyConfig(t *testing.T, addr string) Config {
 	config := NewConfig(filepath.Join(t.TempDir(), "copy"))
 	config.Port = 0
@@ -27,13 +27,13 @@ func copyConfig(t *testing.T, addr string) Config {
 	return config
 }
 
-// at fixes the port of a configuration to that of addr, so that a daemon can be started again.
+// at sets the port of a configuration to that of addr, so that a daemon can be restarted.
 func (c *Config) at(addr string) {
 	_, port, _ := net.SplitHostPort(addr)
 	fmt.Sscan(port, &c.Port)
 }
 
-// dialed is a client of a daemon.
+// dialed returns a client of a daemon.
 func dialed(t *testing.T, addr string, options client.Options) *client.Client {
 	t.Helper()
 	c, err := client.Dial(t.Context(), addr, options)
@@ -77,7 +77,7 @@ func statAt(t *testing.T, addr string, options client.Options) (s Stat) {
 	return s
 }
 
-// eventually waits until ok.
+// eventually waits until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for began := time.Now(); !ok(); time.Sleep(2 * time.Millisecond) {
@@ -87,7 +87,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// logText is a whole log, with times and hashes.
+// logText returns a whole log, with times and hashes.
 func logText(t *testing.T, addr string, options client.Options) string {
 	t.Helper()
 	var b strings.Builder

@@ -24,7 +24,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestReplica: a replica has what the source has, while it is written and over restarts of both.
+// TestReplica: a replica has the source's log, during appends and across restarts of both.
 func TestReplica(t *testing.T) {
 	config := sourceConfig(t)
 	source := run(t, config)
@@ -62,7 +62,7 @@ func TestReplica(t *testing.T) {
 	sameLogs(t, source.addr, copied.addr, client.Options{})
 }
 
-// TestReplicaFollow: followers of a replica get entries as they come.
+// TestReplicaFollow: followers of a replica get entries as they arrive.
 func TestReplicaFollow(t *testing.T) {
 	source := run(t, sourceConfig(t))
 	copied := run(t, copyConfig(t, source.addr))
@@ -85,7 +85,7 @@ func TestReplicaFollow(t *testing.T) {
 	}
 }
 
-// TestReplicaRefuses: a replica refuses appends, however they come, and says where to append.
+// TestReplicaRefuses: a replica refuses every kind of append, and says where to append.
 func TestReplicaRefuses(t *testing.T) {
 	source := run(t, sourceConfig(t))
 	fillSome(t, dialed(t, source.addr, client.Options{}), 3)
@@ -126,7 +126,7 @@ func TestReplicaRefuses(t *testing.T) {
 	}
 }
 
-// httpText is what a URL answers.
+// httpText returns the answer of a URL.
 func httpText(t *testing.T, url string) string {
 	t.Helper()
 	answer, err := http.Get(url)
@@ -180,7 +180,7 @@ func TestReplicaWaits(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("Run returns %v", err)
 	}
-	// At its end it waits no longer.
+	// Stopping it ends the wait.
 	copying = copyConfig(t, porttest.Addr(t))
 	ctx, cancel = context.WithCancel(t.Context())
 	go func() { ended <- Run(ctx, copying) }()
@@ -208,8 +208,8 @@ func TestReplicaOfBackup(t *testing.T) {
 	}
 }
 
-// TestReplicaStops: a replica of another log, and one that has an entry more, stop, say why, and go
-// on serving.
+// TestReplicaStops: a replica of another log, and one with an extra entry, stop replicating, say why, and
+// keep serving.
 func TestReplicaStops(t *testing.T) {
 	source := run(t, sourceConfig(t))
 	fillSome(t, dialed(t, source.addr, client.Options{}), 10)
@@ -266,7 +266,7 @@ func TestReplicaStops(t *testing.T) {
 	}
 }
 
-// appendAsPlain appends an entry to the log of a replica as nothing should.
+// appendAsPlain appends an entry to the log of a replica, which nothing should do.
 func appendAsPlain(t *testing.T, data string) {
 	t.Helper()
 	if err := segment.RemoveReplica(data); err != nil {
@@ -286,8 +286,8 @@ func appendAsPlain(t *testing.T, data string) {
 	}
 }
 
-// TestReplicaTLS: a replica connects with TLS and a token that may read and write; one that may
-// only read is refused.
+// TestReplicaTLS: a replica connects with TLS and a token that may read and write; a read-only token is
+// refused.
 func TestReplicaTLS(t *testing.T) {
 	authority := accesstest.NewAuthority(t)
 	config := sourceConfig(t)
@@ -317,7 +317,7 @@ func TestReplicaTLS(t *testing.T) {
 	})
 }
 
-// TestReplicaSettings: what cannot be is refused before anything is done.
+// TestReplicaSettings: impossible settings are refused before anything is done.
 func TestReplicaSettings(t *testing.T) {
 	for says, change := range map[string]func(*Config){
 		"the source is empty":                      func(c *Config) { c.Source.Addr = "" },

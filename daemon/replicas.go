@@ -9,28 +9,28 @@ import (
 	"tcp-log-server/server"
 )
 
-// maxSyncReplicas is how many replicas an append may wait for.
+// maxSyncReplicas is the most replicas that an append may wait for.
 const maxSyncReplicas = 100
 
 // syncTimeout is how long an append waits for replicas. Tests change it.
 var syncTimeout = syncreplicas.Timeout
 
-// Replica is a replica that is connected.
+// Replica is a connected replica.
 type Replica struct {
 	Name    string    `json:"name"`
 	Address string    `json:"address"`
 	Durable uint64    `json:"durable"` // everything through this index is on its disk
-	Behind  uint64    `json:"behind"`  // entries that are not yet
+	Behind  uint64    `json:"behind"`  // number of entries that are not
 	Since   time.Time `json:"since"`   // when it connected
 }
 
-// SyncReplicas says how SYNC_REPLICAS is met.
+// SyncReplicas says how far SYNC_REPLICAS is satisfied.
 type SyncReplicas struct {
 	Need      int    `json:"need"`
 	Connected int    `json:"connected"`
-	Waiting   int    `json:"waiting"` // appends that wait for replicas
+	Waiting   int    `json:"waiting"` // appends waiting for replicas
 	Unknown   uint64 `json:"unknown"` // appends that waited too long, since the start
-	// Missing is why no append is acknowledged, empty while they are.
+	// Missing is why appends are not acknowledged, empty while they are.
 	Missing string `json:"missing,omitempty"`
 }
 
@@ -51,7 +51,7 @@ func (d *daemon) serve() server.Log {
 	return d.held
 }
 
-// refusing is why the daemon is not ready, nil while it is: why appends are not acknowledged, or why
+// refusing returns why the daemon is not ready, nil while it is: why appends are not acknowledged, or why
 // a replica, which takes none, has stopped.
 func (d *daemon) refusing() error {
 	if d.follower != nil {
@@ -65,7 +65,7 @@ func (d *daemon) refusing() error {
 	return d.held.Missing()
 }
 
-// refuse has the log refuse what is not yet stored, and wait no longer for replicas.
+// refuse makes the log refuse appends that are not stored yet, and no longer wait for replicas.
 func (d *daemon) refuse() {
 	d.own.Refuse()
 	if d.held != nil {
@@ -73,8 +73,8 @@ func (d *daemon) refuse() {
 	}
 }
 
-// closeLog closes the log, and then what waits for replicas. ctx bounds how long one in a cluster
-// waits for others.
+// closeLog closes the log, and then the appends that wait for replicas. ctx limits how long a log in a
+// cluster waits for other nodes.
 func (d *daemon) closeLog(ctx context.Context) error {
 	if d.shared != nil {
 		return d.shared.close(ctx)
@@ -87,7 +87,7 @@ func (d *daemon) closeLog(ctx context.Context) error {
 	return err
 }
 
-// replicas are those that are connected to a server whose log ends at head.
+// replicas returns the replicas connected to a server whose log ends at head.
 func replicas(s *server.Server, head uint64) []Replica {
 	all := []Replica{}
 	for _, r := range s.Replicas() {
@@ -96,7 +96,7 @@ func replicas(s *server.Server, head uint64) []Replica {
 	return all
 }
 
-// syncing is how SYNC_REPLICAS is met, nil if it is not set.
+// syncing returns how far SYNC_REPLICAS is satisfied, nil if it is not set.
 func (d *daemon) syncing() *SyncReplicas {
 	if d.held == nil {
 		return nil
@@ -109,13 +109,13 @@ func (d *daemon) syncing() *SyncReplicas {
 	return answer
 }
 
-// Fenced says that a replica of the log was promoted, so that this one takes no more appends.
+// Fenced says that a replica of the log was promoted, so this one takes no more appends.
 type Fenced struct {
-	Epoch uint64 `json:"epoch"` // that of the log that goes on
-	By    string `json:"by"`    // who said so
+	Epoch uint64 `json:"epoch"` // of the log that continues
+	By    string `json:"by"`    // who reported it
 }
 
-// epoch is the epoch that the log is in. fenced is nil unless it has been fenced.
+// epoch returns the epoch of the log. fenced is nil unless the log has been fenced.
 func (d *daemon) epoch() (epoch uint64, fenced *Fenced) {
 	if later, by := d.own.Fenced(); later > 0 {
 		fenced = &Fenced{later, by}

@@ -15,7 +15,7 @@ import (
 	"tcp-log-server/internal/porttest"
 )
 
-// peer is a connection on which a test says what a client, or a replica, would.
+// peer is a connection on which a test plays a client or a replica.
 type peer struct {
 	t  *testing.T
 	nc net.Conn
@@ -40,7 +40,7 @@ func (p *peer) send(line string) {
 	}
 }
 
-// line is the next line but {"head":N}, which a replica gets each second.
+// line returns the next line except {"head":N}, which a replica gets each second.
 func (p *peer) line() string {
 	p.t.Helper()
 	for {
@@ -61,7 +61,7 @@ func (p *peer) want(line string) {
 	}
 }
 
-// follow receives batches through an index, and says that they are on disk.
+// follow receives batches through an index, and reports that they are on disk.
 func (p *peer) follow(through uint64) {
 	p.t.Helper()
 	for last := uint64(0); last < through; {
@@ -82,7 +82,7 @@ func (p *peer) follow(through uint64) {
 	p.send(fmt.Sprintf(`{"durable":%d}`, through))
 }
 
-// statOf is the status of the daemon.
+// statOf returns the status of the daemon.
 func statOf(t *testing.T, d *running) Stat {
 	t.Helper()
 	c, err := client.Dial(t.Context(), d.addr, client.Options{})
@@ -93,7 +93,7 @@ func statOf(t *testing.T, d *running) Stat {
 	return ask(t, c)
 }
 
-// ready is what /readyz says.
+// ready returns the answer of /readyz.
 func ready(t *testing.T, addr string) (int, string) {
 	t.Helper()
 	res, err := http.Get("http://" + addr + "/readyz")
@@ -105,7 +105,7 @@ func ready(t *testing.T, addr string) (int, string) {
 	return res.StatusCode, strings.TrimSpace(string(text))
 }
 
-// TestSyncReplicas: an append is acknowledged, and shown, once a replica has it; without one its
+// TestSyncReplicas: an append is acknowledged, and visible, once a replica has it; without a replica its
 // outcome is unknown after the timeout; and the server says what is missing.
 func TestSyncReplicas(t *testing.T) {
 	defer func(d time.Duration) { syncTimeout = d }(syncTimeout)
@@ -138,7 +138,7 @@ func TestSyncReplicas(t *testing.T) {
 	syncWriter := dialPeer(t, d.addr)
 	syncWriter.send(`{"id":"2","entry":[2]}`)
 	reader := dialPeer(t, d.addr)
-	replica.line() // the batch is there, and not acknowledged
+	replica.line() // the batch is there, but not acknowledged
 	reader.send(`{"last":1,"read":1}`)
 	reader.want(`{"index":1,"entry":[1]}`)
 	replica.r.Discard(len("[2]\n"))
@@ -158,8 +158,8 @@ func TestSyncReplicas(t *testing.T) {
 	}
 }
 
-// TestSyncReplicasAtTheEnd: a server that is stopped waits for replicas as long as for its disk,
-// and answers what waits then.
+// TestSyncReplicasAtTheEnd: a server that is stopped waits for replicas as long as for its disk, and then
+// answers the waiting appends.
 func TestSyncReplicasAtTheEnd(t *testing.T) {
 	config := NewConfig(t.TempDir())
 	config.Port, config.SyncReplicas = 0, 2
@@ -200,7 +200,7 @@ func TestSyncReplicasAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestFenced: a replica in a later epoch fences the log, for good.
+// TestFenced: a replica in a later epoch fences the log permanently.
 func TestFenced(t *testing.T) {
 	config := NewConfig(t.TempDir())
 	config.Port, config.Metrics = 0, porttest.Addr(t)

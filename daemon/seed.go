@@ -14,11 +14,11 @@ import (
 	"tcp-log-server/segment"
 )
 
-// A new cluster can begin with the log of a directory. The node that is to make the stream does that
-// before it serves, rather than a command of its own: it has all that it takes, and nobody can append
+// A new cluster can begin with the log of a directory. The node that creates the stream seeds it before
+// it serves, instead of a separate command: it has everything that this takes, and nobody can append
 // meanwhile.
 
-// seed has the stream hold the log of Cluster.Seed, if it does not yet.
+// seed makes the stream hold the log of Cluster.Seed, unless it does already.
 func (d *daemon) seed(ctx context.Context, config replicated.Config) error {
 	dir := d.config.Cluster.Seed
 	var lock *segment.Lock
@@ -33,8 +33,8 @@ func (d *daemon) seed(ctx context.Context, config replicated.Config) error {
 		if seed, log, err = openSeed(dir); err != nil {
 			return seed, err
 		}
-		// A server on it would go on with a log that the cluster goes on with too. What cannot be
-		// written cannot be locked, and no server runs there.
+		// A server running there would continue a log that the cluster continues too. A directory that
+		// cannot be written cannot be locked, and no server runs in it.
 		if lock, err = segment.LockStore(dir); errors.Is(err, segment.ErrLocked) {
 			return seed, fmt.Errorf("%w: stop the server that runs there, or make a backup of the log and seed with that", err)
 		}
@@ -55,7 +55,7 @@ func (d *daemon) seed(ctx context.Context, config replicated.Config) error {
 	return err
 }
 
-// openSeed opens the log in a directory to seed a cluster with.
+// openSeed opens the log in a directory for seeding a cluster.
 func openSeed(dir string) (seed replicated.Seed, log *reader.Log, err error) {
 	if archive.Incomplete(dir) {
 		return seed, nil, fmt.Errorf("%s is of a restore that was not finished: run `tcp-log-server restore` again", dir)
@@ -94,8 +94,8 @@ func openSeed(dir string) (seed replicated.Seed, log *reader.Log, err error) {
 	}, log, nil
 }
 
-// nextEpoch returns the epochs of the log that goes on after head where the one in dir ends, as if
-// that had been promoted: what a server appends in dir after that is then told from it.
+// nextEpoch returns the epochs of the log that continues after head, where the log in dir ends, as if
+// that had been promoted: this distinguishes it from anything that a server later appends in dir.
 func nextEpoch(dir string, head uint64) (segment.Epochs, error) {
 	epochs, err1 := segment.ReadEpochs(dir)
 	replica, err2 := segment.ReadReplica(dir)

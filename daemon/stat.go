@@ -10,18 +10,18 @@ import (
 
 // Stat is the answer of a daemon to {"stat":true}. docs/CLI.md explains its members.
 type Stat struct {
-	// Rights is "write" in the answer to a peer that may only write, which has nothing else
-	// but the Capabilities, and empty otherwise.
+	// Rights is "write" in the answer to a peer that may only write, which otherwise has only the
+	// Capabilities; else it is empty.
 	Rights      string   `json:"rights,omitempty"`
 	Version     string   `json:"version"`
 	Uptime      float64  `json:"uptime"` // s
 	Store       string   `json:"store"`  // the random name of the log
 	Head        uint64   `json:"head"`
 	Settled     uint64   `json:"settled"`
-	Loose       int      `json:"loose"` // blob files, -1 where they are not counted
+	Loose       int      `json:"loose"` // blob files, -1 if they are not counted
 	Packed      uint64   `json:"packed"`
 	Unsettled   uint64   `json:"unsettled"`
-	Stalled     string   `json:"stalled,omitempty"` // why entries are not settled at present
+	Stalled     string   `json:"stalled,omitempty"` // why entries are not being settled
 	Segments    int      `json:"segments"`
 	Bytes       int64    `json:"bytes"`
 	Disk        *Disk    `json:"disk,omitempty"`
@@ -29,53 +29,51 @@ type Stat struct {
 	Sync        Sync     `json:"sync"`
 	Connections int      `json:"connections"`
 	Readers     int      `json:"readers"`
-	Behind      uint64   `json:"behind"`            // entries that the readers have yet to be sent
-	MostBehind  uint64   `json:"most_behind"`       // of these, those of one reader
+	Behind      uint64   `json:"behind"`            // entries that have yet to be sent to readers
+	MostBehind  uint64   `json:"most_behind"`       // the largest number for one reader
 	Failed      string   `json:"failed,omitempty"`  // why appends are refused
 	Archive     *Archive `json:"archive,omitempty"` // nil without one
-	Epoch       uint64   `json:"epoch"`             // 1 more for each time that a copy of the log was promoted
+	Epoch       uint64   `json:"epoch"`             // increases by 1 each time a copy of the log is promoted
 	Fenced      *Fenced  `json:"fenced,omitempty"`
-	// Replicas are those that are connected, and SyncReplicas says how many of them appends
-	// wait for, nil if they do not.
+	// Replicas are the connected replicas, and SyncReplicas says how many of them appends wait for, nil
+	// if they do not.
 	Replicas     []Replica     `json:"replicas"`
 	SyncReplicas *SyncReplicas `json:"sync_replicas,omitempty"`
-	// Archived is nil unless entries are read from an archive, or will be.
+	// Archived is nil unless entries are or will be read from an archive.
 	Archived *Archived `json:"archived,omitempty"`
-	// Replica is how a replica is doing, nil for a server that is none.
+	// Replica is the state of a replica, nil for other servers.
 	Replica *ReplicaStatus `json:"replica,omitempty"`
-	// Cluster is how the cluster is doing, nil for a log in a directory.
+	// Cluster is the state of the cluster, nil for a log in a directory.
 	Cluster *ClusterStat `json:"cluster,omitempty"`
 	server.Capabilities
 	Settings map[string]any `json:"settings"`
 }
 
-// Appends counts what has been appended since the start.
+// Appends counts appends since the start.
 type Appends struct {
 	Entries uint64  `json:"entries"`
 	Bytes   uint64  `json:"bytes"`
 	Rate    float64 `json:"rate"` // entries a second, over the last seconds
 }
 
-// Disk is what the file system has that the segments are on, in bytes. It is nil where that
-// is not known.
+// Disk is the space of the file system that holds the segments, in bytes. It is nil if that is unknown.
 type Disk struct {
 	Used int64 `json:"used"`
 	Free int64 `json:"free"` // for the server
 }
 
-// Sync counts the batches that have been committed since the start, and the time that their
-// writes and syncs took: the differences of two answers say how long one takes now.
+// Sync counts the batches committed since the start, and the time that their writes and syncs took: the
+// differences between two answers tell how long one takes now.
 type Sync struct {
 	Batches uint64  `json:"batches"`
 	Seconds float64 `json:"seconds"`
 }
 
-// newStat returns the function that makes the daemon's answer. It may be called once the
-// daemon serves.
+// newStat returns the function that makes the daemon's answer. It may be called once the daemon serves.
 func newStat(d *daemon) func() any {
 	version, began, settings := build.This().String(), time.Now(), d.config.shown()
 	if d.shared != nil {
-		settings["max-entry"] = min(d.config.MaxEntry, d.shared.log.MaxAppend()-1) // what a message of the cluster holds
+		settings["max-entry"] = min(d.config.MaxEntry, d.shared.log.MaxAppend()-1) // the most that a message of the cluster holds
 	}
 	return func() any {
 		l, s := d.own.Stats(), d.srv.Stats()

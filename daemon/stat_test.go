@@ -10,7 +10,7 @@ import (
 	"tcp-log-server/engine"
 )
 
-// ask is the status of the daemon.
+// ask returns the status of the daemon.
 func ask(t *testing.T, c *client.Client) Stat {
 	t.Helper()
 	text, err := c.Stat(t.Context())
@@ -24,8 +24,8 @@ func ask(t *testing.T, c *client.Client) Stat {
 	return s
 }
 
-// TestStat: the status counts batches and the time that they took, and shows the space of the
-// segments' file system, which a log in memory does not have.
+// TestStat: the status counts batches and their time, and shows the space of the segments' file system,
+// which a log in memory does not have.
 func TestStat(t *testing.T) {
 	for name, data := range map[string]string{"on disk": t.TempDir(), "in memory": engine.Memory} {
 		t.Run(name, func(t *testing.T) {

@@ -11,15 +11,15 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// passedSocket returns the socket that systemd has opened for the process, if a socket unit has
-// started it, and else nil.
+// passedSocket returns the socket that systemd has opened for the process, or nil if no socket unit
+// started it.
 func passedSocket() (net.Listener, error) {
 	files := activation.Files(true)
 	if len(files) == 0 {
 		return nil, nil
 	}
 	for _, f := range files {
-		defer f.Close() // a listener has a descriptor of its own
+		defer f.Close() // a listener has its own descriptor
 	}
 	if len(files) > 1 {
 		return nil, fmt.Errorf("systemd has passed %d sockets, want one: leave one ListenStream= in the socket unit", len(files))
@@ -35,16 +35,16 @@ func passedSocket() (net.Listener, error) {
 	return ln, nil
 }
 
-// manager is the service manager that has started the process: systemd, or another that speaks
-// its protocol. The zero manager is none: nothing is sent.
+// manager is the service manager that started the process: systemd, or another that speaks its protocol.
+// The zero manager sends nothing.
 type manager struct {
 	present bool
 	logger  zerolog.Logger
-	// interval is the time within which the manager wants each sign of life, 0 for never.
+	// interval is the longest time that the manager allows between signs of life, 0 if it wants none.
 	interval time.Duration
 }
 
-// newManager reads from the environment what the service manager wants.
+// newManager reads the service manager's wishes from the environment.
 func newManager(logger zerolog.Logger) *manager {
 	m := &manager{present: true, logger: logger}
 	var err error
@@ -54,15 +54,15 @@ func newManager(logger zerolog.Logger) *manager {
 	return m
 }
 
-// ready says that the server listens, or has read its files again. status is for people.
+// ready says that the server listens, or has reloaded its files. status is for people.
 func (m *manager) ready(status string) { m.notify(sdnotify.SdNotifyReady + "\nSTATUS=" + status) }
 
-// reloading says that the server reads its files again, until it is ready.
+// reloading says that the server is reloading its files, until it is ready.
 func (m *manager) reloading() {
 	m.notify(sdnotify.SdNotifyReloading + "\n" + sdnotify.SdNotifyMonotonicUsec() + "STATUS=reloading files")
 }
 
-// waiting says that the start waits for something else, and wants another minute for it.
+// waiting says what the start waits for, and asks for another minute.
 func (m *manager) waiting(status string) { m.notify("EXTEND_TIMEOUT_USEC=60000000\nSTATUS=" + status) }
 
 // stopping says that an orderly end has begun.
@@ -77,8 +77,8 @@ func (m *manager) notify(state string) {
 	}
 }
 
-// watchdog sends signs of life, three in the interval in which one is wanted, each after check
-// has returned without an error. stop ends that; it does not wait for a check that hangs.
+// watchdog sends signs of life, three in each interval, each after check has returned without an error.
+// stop ends that; it does not wait for a check that hangs.
 func (m *manager) watchdog(check func(context.Context) error) (stop func()) {
 	if m.interval == 0 {
 		return func() {}

@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/test/systemdtest"
 )
 
-// TestWatchdog: no sign of life is sent while the log gives an error or no answer, and signs
-// are sent again once it answers.
+// TestWatchdog: no sign of life is sent while the log returns an error or does not answer; they resume
+// once it answers.
 func TestWatchdog(t *testing.T) {
 	m := systemdtest.NewManager(t)
 	t.Setenv("NOTIFY_SOCKET", m.Socket)

@@ -11,9 +11,8 @@ import (
 	"tcp-log-server/engine"
 )
 
-// tune makes sealing, settling and removal as frequent as the environment says,
-// so that a test sees them within seconds: FAULT_SEGMENT_SIZE in bytes,
-// FAULT_REMOVE_AFTER and FAULT_SETTLE_EVERY as durations.
+// tune makes sealing, settling and removal as frequent as the environment says, so that a test sees them
+// within seconds: FAULT_SEGMENT_SIZE in bytes, FAULT_REMOVE_AFTER and FAULT_SETTLE_EVERY as durations.
 func tune(c engine.Config) (engine.Config, error) {
 	if s := os.Getenv("FAULT_SEGMENT_SIZE"); s != "" {
 		n, err := strconv.ParseInt(s, 10, 64)

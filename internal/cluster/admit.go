@@ -10,18 +10,19 @@ import (
 	"time"
 )
 
-// admitted returns "" if a node whose replica is empty or damaged may start to fetch another one, and how
-// many messages that will have at least; else why not yet. From then on the other nodes' replicas are all there is, so all of them must be
-// whole and have everything that was ever acknowledged:
+// admitted decides whether a node with an empty or damaged replica may start to fetch one. It returns the
+// least number of messages that the new replica will have, and "" or why not yet. From then on the other
+// nodes' replicas are the only ones, so all of them must be whole and have everything that was ever
+// acknowledged:
 //
-//   - what they acknowledged without this node is on all of them, for a majority must have it, or, with
-//     five nodes, on the one that leads;
+//   - what they acknowledged without this node is on all of them, since a majority must have it, or, with
+//     five nodes, on the leader;
 //   - what this node had is at most what it noted;
-//   - what they had agreed on with this node is what their leader has, once they have elected one without
-//     this node, and that has had all of it committed. For some seconds they may still name this one.
+//   - what they agreed on with this node is on their leader, once they have elected one without this node
+//     and it has committed all of it. For some seconds they may still name this node as leader.
 //
-// A node that the cluster has grown by has never been asked for anything, and so it has nothing to make up
-// for: target is 0 then.
+// A node that was added to the cluster has never been asked for anything, so it has nothing to make up
+// for: target is then 0.
 func (n *Node) admitted(ctx context.Context, v verdict, had count) (target uint64, reason string) {
 	before, grown, reason := n.others(ctx, v, had.Messages)
 	target = had.Messages
@@ -49,7 +50,8 @@ func (n *Node) admitted(ctx context.Context, v verdict, had count) (target uint6
 }
 
 // others asks the other nodes whether they vouch for the log up to target. It returns those that have a
-// replica, and nil, and no reason, if the cluster is new. grown says that this node is to have none yet.
+// replica, or nil and no reason if the cluster is new. grown says that this node is not meant to have a
+// replica yet.
 func (n *Node) others(ctx context.Context, v verdict, target uint64) (list []report, grown bool, reason string) {
 	var silent []string
 	for i, r := range n.reports(ctx) {
@@ -79,9 +81,9 @@ func (n *Node) others(ctx context.Context, v verdict, target uint64) (list []rep
 	return list, false, ""
 }
 
-// concerned returns those of the other nodes that have a replica of the log or are to get one, as the one
-// that leads it says. All of them must answer, and so must those that only vote in JetStream's group.
-// Other members of the cluster are still to be started for the first time. own is this node's ID.
+// concerned returns the other nodes that have a replica of the log or are to get one, according to the
+// leader. All of them must answer, and so must those that only vote in JetStream's group. Other members
+// of the cluster have yet to be started for the first time. own is this node's ID.
 func concerned(list []report, own string) (asked []report, known bool, reason string) {
 	all := make(map[string]string)
 	for _, r := range list {
@@ -91,7 +93,7 @@ func concerned(list []report, own string) (asked []report, known bool, reason st
 	}
 	delete(all, own)
 	for _, r := range list {
-		if r.ID == "" { // of an earlier version, which does not say enough
+		if r.ID == "" { // an earlier version, which does not say enough
 			return nil, false, ""
 		}
 		if _, is := all[r.ID]; !is {
@@ -111,13 +113,13 @@ func concerned(list []report, own string) (asked []report, known bool, reason st
 	return asked, known, reason
 }
 
-// inGroup reports whether the node with an ID has a replica of the log, or is to get one.
+// inGroup reports whether the node with this ID has a replica of the log, or is to get one.
 func inGroup(list []report, id string) bool {
 	return slices.ContainsFunc(list, func(r report) bool { _, is := r.Group[id]; return r.Leads && is })
 }
 
-// doubt returns "" if other nodes take part, follow one of them that leads, and have the messages up to
-// target, and else why they do not vouch for the log.
+// doubt returns "" if the listed nodes take part, follow one of them as leader, and have the messages up
+// to target; otherwise it returns why they do not vouch for the log.
 func doubt(list []report, target uint64) string {
 	led := false
 	for _, r := range list {
@@ -172,7 +174,7 @@ func (n *Node) waitToTakePart(v verdict, had count, problem error) error {
 	return n.takePart(v, had)
 }
 
-// takePart starts JetStream on the replica, or on an empty one in the place of a damaged one.
+// takePart starts JetStream on the replica, or on an empty one that replaces a damaged one.
 func (n *Node) takePart(v verdict, had count) (err error) {
 	if v == damaged {
 		if err := n.replica.putAside(had); err != nil {
@@ -180,7 +182,7 @@ func (n *Node) takePart(v verdict, had count) (err error) {
 		}
 	}
 	if v != whole && had.Messages > 0 {
-		had.State = fetching // which the others are told until it has as many
+		had.State = fetching // the other nodes are told so until it has as many
 	}
 	if err := n.keep(had); err != nil {
 		return err

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestDoubt: a node must not fetch its replica again unless nothing can be on its disk alone, or on its
-// own and one other.
+// TestDoubt: a node must not fetch its replica again if its disk might be the only one with something, or
+// its disk and one other.
 func TestDoubt(t *testing.T) {
 	whole := func() []report {
 		return []report{
@@ -30,10 +30,10 @@ func TestDoubt(t *testing.T) {
 		{"do not agree on a leader", func(b, c *report) { b.Leader, c.Leader = "", "" }},
 		{"not caught up", func(_, c *report) { c.Current = false }},
 		{"not caught up", func(b, _ *report) { b.Messages = 6 }},
-		// This node led until it was killed. The others have not elected another leader yet, who would have
-		// what this one had acknowledged with either of them.
+		// This node led until it was killed. The others have not elected another leader yet, which would
+		// have everything that this one had acknowledged with either of them.
 		{"still name a as the leader", func(b, c *report) { b.Leader, c.Leader, b.Leads = "a", "a", false }},
-		// One has been elected, and the other may lack what that had from this one.
+		// One has been elected, and the other may lack what the leader got from this node.
 		{"still name b as the leader", func(b, _ *report) { b.Leads = false }},
 	} {
 		list := whole()
@@ -44,8 +44,8 @@ func TestDoubt(t *testing.T) {
 	}
 }
 
-// TestConcerned: a node asks all that have a replica or vote in JetStream's group, and no others, as the
-// one that leads says. Without its word it asks all members.
+// TestConcerned: a node asks all nodes that have a replica or vote in JetStream's group according to the
+// leader, and no others. Without the leader's word it asks all members.
 func TestConcerned(t *testing.T) {
 	list := func() []report {
 		return []report{

@@ -21,8 +21,8 @@ import (
 	"github.com/minio/highwayhash"
 )
 
-// A store of NATS is a directory of blocks, 1.blk, 2.blk and so on, which are records one after
-// another. All numbers are little-endian.
+// A store of NATS is a directory of blocks, 1.blk, 2.blk and so on, each a sequence of records. All
+// numbers are little-endian.
 //
 //	 0  4  length of the record; the top bit says that the message has headers
 //	 4  8  sequence; the top bit marks an erased message, the next one a tombstone
@@ -41,26 +41,26 @@ const (
 	tombstoneBit = 1 << 62
 )
 
-// A scanner reads the blocks of a store in order and checks every record. It changes nothing, and may
+// A scanner reads the blocks of a store in order and verifies every record. It changes nothing, and may
 // follow a store that is being written.
 type scanner struct {
-	dir  string // with the blocks
+	dir  string // of the blocks
 	name string // of the stream or the Raft group
 	log  bool   // it holds the log: messages 1, 2, 3 and so on, none erased
 
-	block int    // that is being read, 0 before the first
-	off   int64  // in it, after the last record that was read
+	block int    // the current block, 0 before the first
+	off   int64  // in it, after the last record read
 	last  uint64 // the sequence of that record
-	read  int64  // bytes in all
+	read  int64  // total bytes
 	buf   []byte
 
-	midway bool // the next record is the first that is read, and may be any
+	midway bool // the next record is the first to be read, and may have any sequence
 
-	// each, if not nil, is passed the message of each record. Its error is damage.
+	// each, if not nil, is called with the message of each record. Its error is damage.
 	each func(seq uint64, message []byte) error
 }
 
-// atEnd places s before the newest block, to read what will be written from then on.
+// atEnd places s before the newest block, to read what is written from then on.
 func (s *scanner) atEnd() error {
 	list, err := s.blocks()
 	if len(list) > 0 {
@@ -91,8 +91,8 @@ func (s *scanner) blocks() ([]int, error) {
 
 func (s *scanner) path(block int) string { return filepath.Join(s.dir, strconv.Itoa(block)+".blk") }
 
-// advance reads all records from where the last call ended. It returns a *Damage for the first record
-// that is not whole, and stays before it. torn says that the damage is in the newest block.
+// advance reads all records after those that the last call read. It returns a *Damage for the first
+// record that is not whole, and stays before it. torn says that the damage is in the newest block.
 func (s *scanner) advance(ctx context.Context) (torn bool, err error) {
 	for {
 		list, err := s.blocks()
@@ -123,7 +123,7 @@ func (s *scanner) advance(ctx context.Context) (torn bool, err error) {
 	}
 }
 
-// follow is advance for a store that is being written: an incomplete record at the end is waited for.
+// follow is advance for a store that is being written: it waits for an incomplete record at the end.
 func (s *scanner) follow(ctx context.Context) error {
 	for tries := 0; ; tries++ {
 		off := s.off
@@ -142,7 +142,7 @@ func (s *scanner) follow(ctx context.Context) error {
 	}
 }
 
-// readBlock reads the rest of the block.
+// readBlock reads the rest of the current block.
 func (s *scanner) readBlock() error {
 	f, err := os.Open(s.path(s.block))
 	if err != nil {
@@ -202,7 +202,7 @@ func (s *scanner) damage(what string) error {
 	return &Damage{s.path(s.block), s.off, s.last, what, false}
 }
 
-// blockSum is the hash of records in a block.
+// blockSum returns the hash for records in a block.
 func blockSum(name string, block int) *highwayhash.Digest64 {
 	key := sha256.Sum256(fmt.Appendf(nil, "%s-%d", name, block))
 	sum, err := highwayhash.NewDigest64(key[:])
@@ -213,7 +213,7 @@ func blockSum(name string, block int) *highwayhash.Digest64 {
 }
 
 // record reads the record at the beginning of buf: its sequence, with its marks, and its length. what
-// says why it is not a whole record.
+// says why it is not a whole record, if it is not.
 func record(buf []byte, sum *highwayhash.Digest64) (seq uint64, n int, what string) {
 	if len(buf) < recordHeader {
 		return 0, 0, "the record ends within its header"
@@ -242,7 +242,7 @@ func record(buf []byte, sum *highwayhash.Digest64) (seq uint64, n int, what stri
 	return binary.LittleEndian.Uint64(buf[4:]), int(length), ""
 }
 
-// content is the message of a whole record.
+// content returns the message of a whole record.
 func content(record []byte) []byte {
 	at := recordHeader + int(binary.LittleEndian.Uint16(record[20:]))
 	if binary.LittleEndian.Uint32(record)&headersBit != 0 {
@@ -252,10 +252,10 @@ func content(record []byte) []byte {
 	return record[min(at, end):end]
 }
 
-// A summary is what NATS writes about a store when it stops, in index.db.
+// A summary is what NATS writes about a store in index.db when it stops.
 type summary struct{ messages, first, last uint64 }
 
-// readSummary reads the summary of the store in dir. ok is false if NATS would not believe it either.
+// readSummary reads the summary of the store in dir. ok is false if NATS would not trust it either.
 func readSummary(dir, name string) (s summary, ok bool) {
 	buf, err := os.ReadFile(filepath.Join(dir, "index.db"))
 	if err != nil || len(buf) < 32 {

@@ -1,6 +1,6 @@
-// Package cluster runs a node of a cluster inside this process: a NATS server with JetStream, which
-// keeps one replica of the log. It knows nodes, how they find and trust each other, and their disks;
-// what the log is made of belongs to package replicated.
+// Package cluster runs a node of a cluster inside this process: a NATS server with JetStream, which keeps
+// one replica of the log. It deals with nodes, how they find and trust each other, and their disks; the
+// contents of the log are up to package replicated.
 package cluster
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Errors that a caller can tell apart.
+// Errors that callers can distinguish.
 var (
 	// ErrNotReady says that the node does not take part in the cluster yet.
 	ErrNotReady = errors.New("the node does not take part in the cluster yet")
@@ -27,40 +27,40 @@ var (
 const (
 	// DefaultStream is the stream that holds the log.
 	DefaultStream = "log"
-	// MaxPayload is the largest message that a node takes unless Config says otherwise: what NATS
-	// recommends as the most.
+	// MaxPayload is the largest message that a node takes unless Config says otherwise: the highest value
+	// that NATS recommends.
 	MaxPayload = 8 << 20
-	// minSecret is how many bytes a secret has at least.
+	// minSecret is the least number of bytes in a secret.
 	minSecret = 16
 )
 
 // A Config says which node of which cluster to run.
 type Config struct {
-	// Members are all nodes of the cluster, and Name is which of them this is.
+	// Members are all nodes of the cluster, and Name is this one's.
 	Members []Member
 	Name    string
-	// Listen is the host:port on which to listen for other nodes, "" for the port of the node's own
-	// address: on loopback if that is a loopback address, and else on all addresses.
+	// Listen is the host:port on which to listen for other nodes. "" means the port of the node's own
+	// address, on loopback if that is a loopback address, otherwise on all addresses.
 	Listen string
 	// Dir is the node's own directory. It is created if it does not exist.
 	Dir string
 	// Secret is shared by all nodes and admits a node to the cluster.
 	Secret []byte
-	// TLS encrypts the connections between nodes and proves who is at their ends; see LoadTLS.
+	// TLS encrypts the connections between nodes and authenticates both ends; see LoadTLS.
 	TLS *tls.Config
 	// Insecure lets nodes talk without TLS over addresses other than loopback.
 	Insecure bool
-	// Stream is the stream that holds the log, "" for DefaultStream: its messages begin at 1 and none
-	// is ever deleted, and the node takes part only with a replica of which that is true.
+	// Stream is the stream that holds the log, "" for DefaultStream. Its messages begin at 1 and none is
+	// ever deleted; the node takes part only with a replica for which that is true.
 	Stream string
-	// Check, if not nil, returns an error if a message of the stream is damaged. Verify asks it.
+	// Check, if not nil, returns an error if a message of the stream is damaged. Verify calls it.
 	Check func(seq uint64, message []byte) error
-	// MaxPayload is the largest message, 0 for the constant of that name.
+	// MaxPayload is the largest message; 0 means the constant MaxPayload.
 	MaxPayload int
 	Logger     zerolog.Logger
 }
 
-// Validate returns an error if no node can be run with c. It changes nothing.
+// Validate returns an error if c cannot run a node. It changes nothing.
 func (c *Config) Validate() error {
 	if err := checkMembers(c.Members); err != nil {
 		return err
@@ -80,8 +80,8 @@ func (c *Config) Validate() error {
 	return c.checkExposure()
 }
 
-// checkExposure refuses addresses that other machines can reach, unless nodes must show
-// certificates or Insecure says that somebody means it.
+// checkExposure refuses addresses that other machines can reach, unless nodes must show certificates or
+// Insecure allows it.
 func (c *Config) checkExposure() error {
 	if c.TLS != nil || c.Insecure || len(c.Members) == 1 {
 		return nil
@@ -95,7 +95,7 @@ func (c *Config) checkExposure() error {
 	return nil
 }
 
-// own is this node among the members, nil if it is not.
+// own returns this node among the members, nil if it is not one.
 func (c *Config) own() *Member {
 	if i := slices.IndexFunc(c.Members, func(m Member) bool { return m.Name == c.Name }); i >= 0 {
 		return &c.Members[i]
@@ -103,7 +103,7 @@ func (c *Config) own() *Member {
 	return nil
 }
 
-// listen is the address to listen on for other nodes.
+// listen returns the address on which to listen for other nodes.
 func (c *Config) listen() (host, port string) {
 	addr := c.Listen
 	if addr == "" {
@@ -120,7 +120,7 @@ func (c *Config) listen() (host, port string) {
 	return host, port
 }
 
-// loopback reports whether only this machine reaches addr, a host:port.
+// loopback reports whether addr, a host:port, is reachable only from this machine.
 func loopback(addr string) bool {
 	tcp, err := net.ResolveTCPAddr("tcp", addr)
 	return err == nil && tcp.IP.IsLoopback()

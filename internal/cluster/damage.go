@@ -2,13 +2,13 @@ package cluster
 
 import "fmt"
 
-// Damage is what is wrong with a replica, and where.
+// Damage says what is wrong with a replica, and where.
 type Damage struct {
 	File   string
 	Offset int64
 	After  uint64 // the sequence of the last message before it
 	What   string
-	Gone   bool // the store lost what it had: NATS has begun it again
+	Gone   bool // the store lost messages that it had: NATS has started it afresh
 }
 
 func (d *Damage) Error() string {

@@ -10,7 +10,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// writeJSON replaces a file by the JSON of v, durably.
+// writeJSON durably replaces a file with the JSON of v.
 func writeJSON(path string, v any) error {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -34,7 +34,7 @@ func readJSON(path string, v any) (found bool, err error) {
 	return true, nil
 }
 
-// exists reports whether there is something at path.
+// exists reports whether path exists.
 func exists(path string) (bool, error) {
 	_, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -12,14 +12,14 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 )
 
-// A cluster of three nodes becomes one of five when all of them are started with five members. JetStream's
-// own group takes in each new node as that joins. The log's stream has three replicas until its leader has
-// heard that all five nodes take part: with four replicas no more nodes might fail than with three.
+// A cluster of three nodes grows to five when all nodes are started with five members. JetStream's own
+// group admits each new node as it joins. The log's stream keeps three replicas until its leader has
+// heard that all five nodes take part: four replicas would tolerate no more failures than three.
 
-// leastGrown is how many nodes a cluster has that cannot have grown.
+// leastGrown is the size of the largest cluster that cannot have grown.
 const leastGrown = 3
 
-// grow gives the stream as many replicas as there are nodes, from whichever node leads it.
+// grow gives the stream as many replicas as there are nodes, if this node leads it.
 func (n *Node) grow() {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
@@ -43,7 +43,8 @@ func (n *Node) grow() {
 	}
 }
 
-// toGrow returns the configuration that the stream is to get, nil if it has that or another node leads it.
+// toGrow returns the configuration that the stream needs, nil if it has it already or another node leads
+// it.
 func (n *Node) toGrow() *natsserver.StreamConfig {
 	if !n.isTaking() || !n.server.JetStreamIsStreamLeader(account, n.config.Stream) {
 		return nil
@@ -57,7 +58,7 @@ func (n *Node) toGrow() *natsserver.StreamConfig {
 	return &config
 }
 
-// growing has the stream get a configuration with more replicas, and says why that cannot be yet.
+// growing gives the stream a configuration with more replicas, or returns why it cannot yet.
 func (n *Node) growing(config *natsserver.StreamConfig) (reason string) {
 	ctx, cancel := context.WithTimeout(n.ctx, growTimeout)
 	defer cancel()
@@ -80,7 +81,7 @@ func (n *Node) growing(config *natsserver.StreamConfig) (reason string) {
 	return ""
 }
 
-// growTimeout bounds one attempt to have the stream grow.
+// growTimeout limits one attempt to grow the stream.
 const growTimeout = 10 * time.Second
 
 // updateStream changes the configuration of the log's stream.

@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/internal/cluster/clustertest"
 )
 
-// TestGrow adds two nodes to a cluster of three, one at a time. The log gets its replicas there once both
-// run, and then two of five may be lost, while a node that has lost its disk needs all others.
+// TestGrow adds two nodes to a cluster of three, one at a time. The log gets replicas on them once both
+// run. Then any two of the five may be lost, while a node that has lost its disk needs all others.
 func TestGrow(t *testing.T) {
 	if testing.Short() {
 		t.Skip("five nodes, and seven starts: not in a short run")
@@ -41,7 +41,7 @@ func TestGrow(t *testing.T) {
 		t.Errorf("three of five nodes are not ready: %s", reason)
 	}
 
-	// The first of the new ones joins without the second, also with a disk that it has lost since.
+	// The first of the new nodes joins without the second, even with a disk that it has lost since.
 	for range 2 {
 		c.Start(d)
 		c.Ready()
@@ -72,7 +72,7 @@ func TestGrow(t *testing.T) {
 		}
 	}
 
-	// Two are lost, and one of them comes back without its disk.
+	// Two nodes are lost, and one of them comes back without its disk.
 	c.Stop(0)
 	c.Stop(1)
 	publishLarge(t, c.JetStream(e), n+10, n+20)
@@ -90,7 +90,7 @@ func TestGrow(t *testing.T) {
 	checkMessages(t, c, n+20, largeMessage)
 }
 
-// replicasOf is how many replicas the log has.
+// replicasOf returns how many replicas the log has.
 func replicasOf(t *testing.T, c *clustertest.Cluster) int {
 	t.Helper()
 	stream, err := c.JetStream(0).Stream(t.Context(), cluster.DefaultStream)

@@ -14,7 +14,7 @@ import (
 	"tcp-log-server/internal/cluster/clustertest"
 )
 
-// blocks is the directory of the log's blocks on a node.
+// blocks returns the directory of the log's blocks on a node.
 func blocks(c *clustertest.Cluster, i int) string {
 	return filepath.Join(c.Dir(i), "jetstream", "$G", "streams", cluster.DefaultStream, "msgs")
 }
@@ -32,9 +32,9 @@ func flip(t testing.TB, path string) {
 	}
 }
 
-// TestFlippedBit damages the replica of a node that has stopped, so that NATS would call the rest of the
-// block deleted. If the node then took part with what is left, the log would end with it: the other
-// nodes' disks are lost, one after the other.
+// TestFlippedBit damages the replica of a stopped node so that NATS would count the rest of the block as
+// deleted. If the node then took part with what is left, the log would end there: the other nodes' disks
+// are lost, one after the other.
 func TestFlippedBit(t *testing.T) {
 	for damagedNode := range 3 {
 		if testing.Short() && damagedNode > 0 {
@@ -75,7 +75,7 @@ func TestFlippedBit(t *testing.T) {
 }
 
 // TestTwoDamaged damages two of three replicas. Neither node may fetch the log while the others do not
-// have it for certain, unless somebody says so.
+// certainly have it, unless an operator allows it.
 func TestTwoDamaged(t *testing.T) {
 	if testing.Short() {
 		t.Skip("two elections and three fetched replicas: not in a short run")
@@ -90,7 +90,7 @@ func TestTwoDamaged(t *testing.T) {
 	if err := os.Remove(filepath.Join(blocks(c, d), "index.db")); err != nil {
 		t.Fatal(err)
 	}
-	poll(t, func() string { // or node b notices the damage by itself
+	poll(t, func() string { // otherwise node b notices the damage by itself
 		noted, err := os.ReadFile(filepath.Join(c.Dir(b), "REPLICA"))
 		if want := fmt.Sprintf(`"messages":%d`, n); err != nil || !strings.Contains(string(noted), want) {
 			return fmt.Sprintf("node b has noted %s, %v, want %s", noted, err, want)
@@ -142,7 +142,7 @@ func TestTwoDamaged(t *testing.T) {
 	}
 }
 
-// TestDamagedLeader has the others elect a node whose replica is damaged: it must not go on leading.
+// TestDamagedLeader makes the others elect a node whose replica is damaged: it must not stay the leader.
 func TestDamagedLeader(t *testing.T) {
 	t.Parallel()
 	const n, damaged = 80, 0
@@ -209,7 +209,7 @@ func TestNewDisk(t *testing.T) {
 	c.Start(2)
 	c.Ready()
 	poll(t, func() string { return c.Node(1).Replica() })
-	for i := range 3 { // none is called whole before it is
+	for i := range 3 { // no node calls it whole before it is
 		if members := c.Node(i).Status(t.Context()).Members; members[1].Messages < 20 || members[1].Problem != "" {
 			t.Errorf("node %d says %+v of the new disk", i, members[1])
 		}

@@ -17,7 +17,7 @@ type identity struct {
 	Stream  string   `json:"stream"`
 }
 
-// NodeOf returns the name of the node whose directory dir is, "" if it is none.
+// NodeOf returns the name of the node that dir belongs to, "" if it is not a node's directory.
 func NodeOf(dir string) string {
 	var own identity
 	if found, err := readJSON(filepath.Join(dir, identityFile), &own); !found || err != nil {
@@ -26,8 +26,8 @@ func NodeOf(dir string) string {
 	return own.Node
 }
 
-// claimIdentity checks that the directory belongs to the node, and says so in a directory that belongs
-// to nobody. A cluster may have grown since.
+// claimIdentity checks that the directory belongs to the node, and claims a directory that belongs to
+// nobody. The cluster may have grown since.
 func (c *Config) claimIdentity() error {
 	own := identity{Node: c.Name, Stream: c.Stream}
 	for _, m := range c.Members {

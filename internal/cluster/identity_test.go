@@ -20,10 +20,10 @@ func TestIdentity(t *testing.T) {
 	first := Config{Members: three, Name: "a", Stream: "log"}
 	for _, c := range []struct {
 		name  string
-		first Config // that claims the directory, if it has members
-		file  string // that is there otherwise
+		first Config // claims the directory, if it has members
+		file  string // otherwise present in the directory
 		then  Config
-		want  string // "" if it may have the directory
+		want  string // "" if it may use the directory
 	}{
 		{"an empty directory", Config{}, "", first, ""},
 		{"the same", first, "", first, ""},

@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// keepEvery is how often a node notes how many messages its replica has for certain.
+	// keepEvery is how often a node notes how many messages its replica certainly has.
 	keepEvery = 2 * time.Second
-	// endTime is how long a node that stops reads what its replica has got since then. What is left the
-	// next start reads.
+	// endTime limits how long a stopping node reads what was added to its replica since. The next start
+	// reads the rest.
 	endTime = 10 * time.Second
 )
 
-// A keeper follows the node's own replica while the server writes it: it checks what is written, and
+// A keeper follows the node's own replica while the server writes it: it verifies what is written, and
 // notes how many messages are on disk. One goroutine uses it, except for condemn and noted.
 type keeper struct {
 	replica *replica
@@ -26,10 +26,10 @@ type keeper struct {
 	synced  int // the newest block whose predecessors are known to be synced
 
 	mu  sync.Mutex
-	had count // as it is in the file
+	had count // the contents of the file
 }
 
-// newKeeper returns a keeper for a replica that has had messages, and notes that a server runs on it.
+// newKeeper returns a keeper for a replica with the noted count had, and notes that a server runs on it.
 func newKeeper(r *replica, had count) (*keeper, error) {
 	k := &keeper{replica: r, scan: r.scanner()}
 	if had.State != fetching {
@@ -41,7 +41,7 @@ func newKeeper(r *replica, had count) (*keeper, error) {
 	return k, k.note(count{Messages: had.Messages, State: had.State})
 }
 
-// note writes c, and leaves a problem that was noted before.
+// note writes c, but keeps a problem that was noted before.
 func (k *keeper) note(c count) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -58,14 +58,14 @@ func (k *keeper) condemn(problem string) error {
 	return k.write(c)
 }
 
-// noted is what is in the file.
+// noted returns the contents of the file.
 func (k *keeper) noted() count {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.had
 }
 
-// write replaces the file. k.mu is held.
+// write replaces the file. The caller holds k.mu.
 func (k *keeper) write(c count) error {
 	if err := writeJSON(k.replica.countPath(), c); err != nil {
 		return err
@@ -74,12 +74,12 @@ func (k *keeper) write(c count) error {
 	return nil
 }
 
-// tick checks what has been written since the last call, makes it durable and notes it. A *Damage is
+// tick verifies what has been written since the last call, makes it durable and notes it. A *Damage is
 // final: the replica must not be trusted any more.
 func (k *keeper) tick(ctx context.Context) (restarted bool, err error) {
 	err = k.scan.follow(ctx)
 	if damage := (*Damage)(nil); errors.As(err, &damage) && damage.Gone {
-		// NATS found its replica of no use and fetches another one.
+		// NATS found its replica useless and fetches another one.
 		restarted = k.scan.last > 0
 		k.scan, k.synced = k.replica.scanner(), 0
 		if err := k.note(count{Messages: k.noted().Messages, State: fetching}); err != nil {
@@ -125,13 +125,13 @@ func (k *keeper) noteRead(clean bool) error {
 	return k.note(now)
 }
 
-// end notes how the server left the replica after it has stopped.
+// end notes the state in which the stopped server left the replica.
 func (k *keeper) end(ctx context.Context) error {
 	if _, err := k.scan.advance(ctx); err != nil {
 		return err
 	}
 	if k.scan.last < k.noted().Messages {
-		return nil // it is being fetched: the next start looks at it again
+		return nil // it is being fetched: the next start checks it again
 	}
 	return k.noteRead(true)
 }

@@ -17,24 +17,24 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 )
 
-// JetStream's own group has no name of its cluster: if the node of an earlier cluster, with the same
-// secret, comes back with what it has, the one whose term is higher wins, and the others discard
-// their replicas. So a node says which log it has when it connects, and one with another log is refused;
-// and before its JetStream starts it asks the others which log they have.
+// JetStream's own group does not know the name of its cluster: if a node of an earlier cluster with the
+// same secret comes back with its data, the side with the higher term wins, and the others discard their
+// replicas. So a node names its log when it connects, and one with another log is refused; and before a
+// node starts JetStream it asks the others which log they have.
 
-// ErrOtherLog says that other nodes have a replica of another log than this one.
+// ErrOtherLog says that other nodes have a replica of a different log.
 var ErrOtherLog = errors.New("the node's directory has a replica of another log than the other nodes")
 
 // kinTime is how long a node waits for the others to say which log they have.
 const kinTime = 1500 * time.Millisecond
 
-// logName names the log of a stream by its metadata: "" if it has none. It differs between any two
-// clusters, also if both began with the same log.
+// logName derives a name for a stream's log from its metadata: "" if it has none. It differs between any
+// two clusters, even if both began with the same log.
 func logName(metadata map[string]string) string {
 	sum := sha256.New()
 	known := false
 	for _, key := range slices.Sorted(maps.Keys(metadata)) {
-		if !strings.HasPrefix(key, "_nats.") { // which the server adds
+		if !strings.HasPrefix(key, "_nats.") { // the server adds those
 			fmt.Fprintf(sum, "%q=%q\n", key, metadata[key])
 			known = true
 		}
@@ -45,14 +45,14 @@ func logName(metadata map[string]string) string {
 	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
-// ownLog names the log that this node has a replica of, "" if it has none yet.
+// ownLog returns the name of the log of which this node has a replica, "" if it has none yet.
 func (n *Node) ownLog() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.logName
 }
 
-// knowLog notes which log this node has a replica of, once it has.
+// knowLog notes which log this node has a replica of, once it has one.
 func (n *Node) knowLog(s *natsserver.StreamDetail) {
 	if s == nil || s.Config == nil {
 		return
@@ -64,8 +64,8 @@ func (n *Node) knowLog(s *natsserver.StreamDetail) {
 	}
 }
 
-// awaitKin waits until the other nodes have said which log they have, or have had the time to. If some
-// have another one, this node gives way to a majority, and otherwise waits for them to be stopped.
+// awaitKin waits until the other nodes have said which log they have, or have had time to. If some have
+// another log, this node yields to a majority, and otherwise waits for them to be stopped.
 func (n *Node) awaitKin(ctx context.Context) error {
 	told := ""
 	for began := time.Now(); ; {
@@ -104,7 +104,8 @@ func (n *Node) awaitKin(ctx context.Context) error {
 	}
 }
 
-// routeUserOf is the user that a node connects to others as: with the name of its log, if it has one.
+// routeUserOf returns the user name for connections to other nodes: it includes the name of the node's
+// log, if it has one.
 func routeUserOf(logName string) string {
 	if logName == "" {
 		return routeUser
@@ -112,16 +113,16 @@ func routeUserOf(logName string) string {
 	return routeUser + "@" + logName
 }
 
-// refusedEvery is how often it is logged that a node is refused, which tries again all the time.
+// refusedEvery is how often to log that a node is refused, since it keeps trying.
 const refusedEvery = time.Minute
 
-// gate admits the connections of other nodes: those that have the secret, and no replica of another log.
+// gate admits connections of nodes that have the secret and no replica of another log.
 type gate struct {
 	node     *Node
 	password string
 }
 
-// Check reports whether a connection is one of a node of this cluster.
+// Check reports whether a connection comes from a node of this cluster.
 func (g gate) Check(c natsserver.ClientAuthentication) bool {
 	opts := c.GetOpts()
 	if subtle.ConstantTimeCompare([]byte(opts.Password), []byte(g.password)) != 1 {

@@ -14,8 +14,8 @@ import (
 	"tcp-log-server/internal/cluster/clustertest"
 )
 
-// TestOtherLog: a node that comes back with the replica of an earlier cluster, whose terms are higher, takes
-// nothing from the cluster that has its name and its secret now, however it comes.
+// TestOtherLog: a node that comes back with the replica of an earlier cluster with higher terms takes
+// nothing from the present cluster with the same name and secret, however it comes.
 func TestOtherLog(t *testing.T) {
 	if testing.Short() {
 		t.Skip("twenty starts of nodes: not in a short run")
@@ -52,7 +52,7 @@ func TestOtherLog(t *testing.T) {
 	const n = 30
 	publish(t, createLog(t, c.Conn(0), 3), 0, n)
 	c.Caught(n)
-	// The others run: they have not been started again, and do not say which log they have as they connect.
+	// The others are running: they have not been restarted, and do not name their log as they connect.
 	putOld()
 	c.Start(2)
 	select {
@@ -82,7 +82,7 @@ func TestOtherLog(t *testing.T) {
 
 	c.Close()
 	putOld()
-	c.Start(2) // it finds nobody, and its JetStream starts
+	c.Start(2) // it finds no other node, and starts JetStream
 	poll(t, func() string {
 		if s := c.Node(2).Status(t.Context()).Reason; !strings.Contains(s, "no majority") {
 			return fmt.Sprintf("the node that is alone says %q", s)
@@ -101,7 +101,7 @@ func TestOtherLog(t *testing.T) {
 	checkMessages(t, c, n+15, message)
 }
 
-// startAll starts all nodes at the same time.
+// startAll starts all nodes concurrently.
 func startAll(c *clustertest.Cluster) {
 	var starting sync.WaitGroup
 	for i := range c.Members {

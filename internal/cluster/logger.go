@@ -12,24 +12,24 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A logger passes what the NATS server logs on: warnings and errors as they are, everything else as
-// debug messages. It implements the server's Logger.
+// A logger forwards the NATS server's log: warnings and errors as such, everything else as debug
+// messages. It implements the server's Logger.
 type logger struct {
 	log     zerolog.Logger
 	members []Member
-	fatal   func(msg string) // is told of what the server would exit for
+	fatal   func(msg string) // called with the reason when the server would exit
 
 	mu     sync.Mutex
-	told   map[string]time.Time // when a line was logged, by its meaning and its peer
-	hint   string               // the last one,
-	hinted time.Time            // and when there was a reason for it
+	told   map[string]time.Time // when a line was logged, by meaning and peer
+	hint   string               // the last hint,
+	hinted time.Time            // and when there was last a reason for it
 }
 
 // tellEvery is how often a line with the same meaning is logged for the same peer: nodes try to connect
 // every second.
 const tellEvery = time.Minute
 
-// hintTime is how long a hint says why a node is not ready, after the last message with it.
+// hintTime is how long a hint explains why a node is not ready, after the last message with it.
 const hintTime = 10 * time.Second
 
 func (l *logger) Noticef(format string, v ...any) { l.debug(fmt.Sprintf(format, v...)) }
@@ -73,7 +73,7 @@ var meanings = []meaning{
 	{"Metalayer blocking snapshot", zerolog.DebugLevel, ""},
 }
 
-// tell logs a warning or an error as one line, with what to do about it where that is known.
+// tell logs a warning or an error as one line, with advice if there is any.
 func (l *logger) tell(level zerolog.Level, msg string) {
 	msg = strings.Join(strings.Fields(msg), " ")
 	var known, hint string
@@ -90,7 +90,7 @@ func (l *logger) tell(level zerolog.Level, msg string) {
 	}
 	peer := l.peer(msg)
 	if hint != "" {
-		known = hint // several messages have the same
+		known = hint // several messages share it
 	}
 	if known != "" && l.again(known+peer) {
 		level = zerolog.DebugLevel
@@ -105,7 +105,7 @@ func (l *logger) tell(level zerolog.Level, msg string) {
 	e.Msg("nats: " + msg)
 }
 
-// lately is what an operator has to do, as far as messages of the last seconds say, "" if they say nothing.
+// lately returns advice from the messages of the last seconds, "" if there is none.
 func (l *logger) lately() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,7 +115,7 @@ func (l *logger) lately() string {
 	return l.hint
 }
 
-// again reports whether a line was logged within tellEvery.
+// again reports whether a line was already logged within tellEvery.
 func (l *logger) again(key string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,8 +129,8 @@ func (l *logger) again(key string) bool {
 	return false
 }
 
-// peer is the member that a message is about: the one whose address is in it, or the only one with
-// the host of the connection.
+// peer returns the member that a message is about: the one whose address it contains, or the only one
+// with the host of the connection.
 func (l *logger) peer(msg string) string {
 	for _, m := range l.members {
 		if strings.Contains(msg, m.Addr) {

@@ -13,8 +13,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// TestLogger: what the server says again and again is logged once a minute for each peer, and what it says
-// once, always.
+// TestLogger: a message that the server repeats is logged once a minute for each peer; a single message
+// always.
 func TestLogger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// A Member is one node of a cluster, as all nodes know it.
+// A Member is one node of a cluster, as configured on all nodes.
 type Member struct {
-	Name string // of the letters a to z, digits and dashes
+	Name string // letters a to z, digits and dashes
 	Addr string // host:port on which it listens for the other nodes
 }
 

@@ -4,8 +4,8 @@ package cluster
 
 import "context"
 
-// Replica says what is wrong with this node's own replica, "" if nothing is: it is damaged, or it is
-// being fetched from the others. It asks nobody.
+// Replica returns what is wrong with this node's own replica, "" if nothing is: it is damaged, or is
+// being fetched from the others. It asks no other node.
 func (n *Node) Replica() string {
 	switch r := n.report(); {
 	case r.Problem != "":
@@ -21,10 +21,10 @@ func (n *Node) Replica() string {
 // fetchingText says that a node does not have its replica yet.
 const fetchingText = "it is fetching its replica from the others"
 
-// withoutText says that the cluster has grown by a node, and has not given it a replica yet.
+// withoutText says that the node was added to the cluster, which has not given it a replica yet.
 const withoutText = "it gets a replica of the log once all nodes of CLUSTER_NODES run"
 
-// Status asks all nodes how they are, and waits two seconds at most for those that do not answer.
+// Status asks all nodes for their state, and waits at most two seconds for those that do not answer.
 func (n *Node) Status(ctx context.Context) Status {
 	status := Status{Node: n.config.Name, Reason: n.unready()}
 	status.Ready = status.Reason == ""

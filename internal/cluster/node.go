@@ -20,7 +20,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// account is the one that holds the log's stream, NATS's own default.
+// account is NATS's default account, which holds the log's stream.
 const account = "$G"
 
 // A Node is this process's member of the cluster.
@@ -32,35 +32,35 @@ type Node struct {
 	lock    *segment.Lock
 	replica *replica
 	server  *natsserver.Server
-	said    *logger    // what the server logs
-	system  *nats.Conn // in the system account, to talk with other nodes
+	said    *logger    // the server's log
+	system  *nats.Conn // in the system account, to talk to other nodes
 
-	ctx        context.Context // ends when Close begins
+	ctx        context.Context // done when Close begins
 	cancel     context.CancelFunc
 	goroutines sync.WaitGroup
 	verifying  sync.Mutex
 	closeOnce  sync.Once
-	failed     chan struct{} // once err is set
+	failed     chan struct{} // closed once err is set
 	failOnce   sync.Once
 	err        error
 
 	refusing sync.Mutex
-	refused  time.Time // when it was last logged that a node with another log is refused
+	refused  time.Time // when the refusal of a node with another log was last logged
 
 	mu      sync.Mutex
 	taking  bool    // JetStream runs
 	reason  string  // why it does not
 	problem string  // of the replica
 	logName string  // of the replica, "" while there is none
-	had     count   // what the replica had when the node started
-	keeper  *keeper // of the keeping goroutine, and of Close after that has ended
+	had     count   // the replica's count when the node started
+	keeper  *keeper // used by the keeping goroutine, and by Close after that has ended
 }
 
 // Start runs a node. It listens for other nodes at once and waits for none of them: see Ready.
 //
-// A node whose replica is whole takes part in the cluster at once. One whose replica is empty or
-// damaged first waits for all other nodes to vouch for the log, and then fetches it from them; so
-// the nodes of a new cluster wait for each other.
+// A node whose replica is whole takes part in the cluster at once. One whose replica is empty or damaged
+// first waits for all other nodes to vouch for the log, and then fetches it from them; so the nodes of a
+// new cluster wait for each other.
 func Start(config Config) (*Node, error) {
 	if config.Stream == "" {
 		config.Stream = DefaultStream
@@ -106,7 +106,7 @@ func (n *Node) start() error {
 	if problem != nil && v != damaged {
 		return problem
 	}
-	if metadata, err := n.replica.metadata(); err == nil { // otherwise NATS does not take it for a replica either
+	if metadata, err := n.replica.metadata(); err == nil { // otherwise NATS does not recognize it as a replica either
 		n.logName = logName(metadata)
 	}
 	told, err := n.toldToTakePart()
@@ -178,7 +178,7 @@ func (n *Node) toldToTakePart() (bool, error) {
 	return there, err
 }
 
-// serve starts the NATS server, with JetStream or without it.
+// serve starts the NATS server, with or without JetStream.
 func (n *Node) serve(jetStream bool) error {
 	opts := n.config.options(n.cred, n.logName)
 	opts.CustomRouterAuthentication = gate{n, opts.Cluster.Password}
@@ -186,8 +186,8 @@ func (n *Node) serve(jetStream bool) error {
 	if err != nil {
 		return err
 	}
-	// Without JetStream the server tells the others all the same that it has it: NATS counts who
-	// has it to decide what a majority is.
+	// Without JetStream the server still tells the others that it has it: NATS counts the servers that
+	// have it to determine a majority.
 	opts.JetStream = jetStream
 	n.server = s
 	n.said = &logger{log: n.log, members: n.config.Members, fatal: n.fail}
@@ -245,8 +245,8 @@ func (n *Node) setTaking() {
 // InProcessConn returns a connection to the node, for nats.InProcessServer.
 func (n *Node) InProcessConn() (net.Conn, error) { return n.server.InProcessConn() }
 
-// Connect returns a client of this node, within the process. It works before Ready; what is asked of
-// JetStream then goes to the other nodes, or waits, or fails.
+// Connect returns a client of this node, within the process. It works before Ready; JetStream requests
+// then go to the other nodes, or wait, or fail.
 func (n *Node) Connect(opts ...nats.Option) (*nats.Conn, error) {
 	return n.connect(n.cred.log, opts...)
 }
@@ -277,13 +277,13 @@ func (n *Node) Ready(ctx context.Context) error {
 	}
 }
 
-// Failed returns a channel that is closed when the node has given up; Err says why then.
+// Failed returns a channel that is closed when the node gives up; Err then says why.
 func (n *Node) Failed() <-chan struct{} { return n.failed }
 
-// Err returns why the node has given up. It is called after Failed's channel has been closed.
+// Err returns why the node has given up. Call it only after Failed's channel has been closed.
 func (n *Node) Err() error { return n.err }
 
-// unready says why the node does not take part, "" if it does, and what to do where that is known.
+// unready returns why the node does not take part, with advice if there is any; "" if it takes part.
 func (n *Node) unready() string {
 	reason := n.whyNot()
 	if reason != "" && n.said != nil {
@@ -317,7 +317,7 @@ func (n *Node) whyNot() string {
 	return ""
 }
 
-// Close stops the node. It does not return before everything that the node started has ended.
+// Close stops the node, and returns once everything that the node started has ended.
 func (n *Node) Close() {
 	n.closeOnce.Do(func() {
 		n.mu.Lock()

@@ -49,7 +49,7 @@ func publish(t testing.TB, js jetstream.JetStream, from, to int) {
 	publishThese(t, js, from, to, message)
 }
 
-// publishLarge is publish with messages of 256 KiB.
+// publishLarge publishes messages of 256 KiB.
 func publishLarge(t testing.TB, js jetstream.JetStream, from, to int) {
 	t.Helper()
 	publishThese(t, js, from, to, largeMessage)
@@ -62,7 +62,7 @@ func publishThese(t testing.TB, js jetstream.JetStream, from, to int, message fu
 	for n := from; n < to; n++ {
 		ctx, cancel := context.WithTimeout(t.Context(), clustertest.Timeout)
 		_, err := js.Publish(ctx, "log.a", message(n))
-		for errors.Is(err, jetstream.ErrNoStreamResponse) && ctx.Err() == nil { // nobody leads: it is not stored
+		for errors.Is(err, jetstream.ErrNoStreamResponse) && ctx.Err() == nil { // there is no leader: it is not stored
 			_, err = js.Publish(ctx, "log.a", message(n))
 		}
 		cancel()
@@ -74,7 +74,7 @@ func publishThese(t testing.TB, js jetstream.JetStream, from, to int, message fu
 
 func message(n int) []byte { return fmt.Appendf(nil, "message %d of the log", n) }
 
-// options are those of a test's cluster; CLUSTER_LOG=1 shows what its nodes log.
+// options returns the options for a test's cluster; CLUSTER_LOG=1 shows what its nodes log.
 func options() (opts clustertest.Options) {
 	if os.Getenv("CLUSTER_LOG") != "" {
 		l := zerolog.New(zerolog.ConsoleWriter{Out: os.Stderr, TimeFormat: time.StampMilli}).Level(zerolog.WarnLevel).With().Timestamp().Logger()
@@ -83,7 +83,7 @@ func options() (opts clustertest.Options) {
 	return opts
 }
 
-// TestStart starts a cluster, appends, and looks at its status.
+// TestStart starts a cluster, appends, and checks its status.
 func TestStart(t *testing.T) {
 	began := time.Now()
 	c := clustertest.Start(t, options())
@@ -100,7 +100,7 @@ func TestStart(t *testing.T) {
 	if m := status.Members[2]; m.Connected || m.Problem != "it does not answer" || m.Addr != c.Members[2].Addr {
 		t.Errorf("after node c has stopped, its status is %+v", m)
 	}
-	publish(t, c.JetStream(0), 100, 120) // by the two that are left
+	publish(t, c.JetStream(0), 100, 120) // through the remaining two
 	c.Start(2)
 	c.Caught(120)
 }
@@ -163,7 +163,7 @@ func TestLocked(t *testing.T) {
 	}
 }
 
-// TestClose checks that a node joins what it started, also one that waits for the others.
+// TestClose: a node joins everything that it started, even one that waits for the others.
 func TestClose(t *testing.T) {
 	c := clustertest.New(t, options())
 	c.Start(0)

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A Node cannot be had in this binary.
+// A Node is not available in this binary.
 type Node struct{}
 
 // Start returns ErrWithout.
@@ -48,7 +48,7 @@ func (*Node) InProcessConn() (net.Conn, error) { return nil, ErrWithout }
 // Replica returns nothing.
 func (*Node) Replica() string { return "" }
 
-// A Stopped cannot be had in this binary.
+// A Stopped is not available in this binary.
 type Stopped struct {
 	Node     string
 	Metadata map[string]string

@@ -16,12 +16,12 @@ import (
 const (
 	clusterName   = "tcp-log-server"
 	systemAccount = "SYS"
-	// routeUser is the name by which nodes log in to each other. It is the same for all: the
-	// secret admits a node, and TLS says that it is one.
+	// routeUser is the name by which nodes log in to each other, the same for all: the secret admits a
+	// node, and TLS authenticates it.
 	routeUser = "node"
 )
 
-// credentials are those of the clients in this process.
+// credentials are for the clients in this process.
 type credentials struct{ log, system *natsserver.User }
 
 func newCredentials() credentials {
@@ -33,19 +33,20 @@ func newCredentials() credentials {
 	return c
 }
 
-// routePassword is the password of routes. The secret itself is not in it, because it is sent to
-// whoever listens at a member's address where nodes do not use TLS.
+// routePassword derives the password of routes from the secret. It does not contain the secret, because
+// without TLS it is sent to whoever listens at a member's address.
 func routePassword(secret []byte) string {
 	sum := sha256.Sum256(append([]byte("tcp-log-server cluster route\n"), secret...))
 	return hex.EncodeToString(sum[:])
 }
 
-// options are those of the NATS server of a node that has a replica of the log logName, "" for none.
+// options returns the options of the NATS server of a node with a replica of the log logName, or "" for
+// none.
 func (c *Config) options(cred credentials, logName string) *natsserver.Options {
 	opts := &natsserver.Options{
 		ServerName: c.Name,
-		// Clients are in this process. The server does not listen for routes unless it listens for
-		// clients, so it does, where nobody knows the password.
+		// Clients are in this process. The server listens for routes only if it listens for clients too,
+		// so it does, with passwords that nobody knows.
 		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT,
 		Users:         []*natsserver.User{cred.log, cred.system},
 		Accounts:      []*natsserver.Account{cred.system.Account},
@@ -65,7 +66,7 @@ func (c *Config) options(cred credentials, logName string) *natsserver.Options {
 		SyncAlways: true,
 	}
 	if len(c.Members) == 1 {
-		return opts // a server on its own, without a Raft log
+		return opts // a single server, without a Raft log
 	}
 	host, port := c.listen()
 	opts.Cluster = natsserver.ClusterOpts{
@@ -80,7 +81,7 @@ func (c *Config) options(cred credentials, logName string) *natsserver.Options {
 		opts.Cluster.TLSConfig = c.TLS.Clone()
 		opts.Cluster.TLSTimeout = 5
 	}
-	for _, m := range c.Members { // with itself: the server counts them to know how large the cluster is
+	for _, m := range c.Members { // including itself: the server derives the size of the cluster from them
 		opts.Routes = append(opts.Routes, &url.URL{
 			Scheme: "nats-route", Host: m.Addr,
 			User: url.UserPassword(opts.Cluster.Username, opts.Cluster.Password),
@@ -90,20 +91,20 @@ func (c *Config) options(cred credentials, logName string) *natsserver.Options {
 }
 
 const (
-	// maxMemory is for streams and consumers in memory: the log has none, its readers' consumers
-	// are small.
+	// maxMemory is for streams and consumers in memory: the log has none, and its readers' consumers are
+	// small.
 	maxMemory = 64 << 20
-	// maxBuffered is for messages that wait to be proposed: each gateway has one at a time on its way.
-	// maxCatchup is for messages on their way to nodes that catch up.
+	// maxBuffered is for messages waiting to be proposed: each gateway has one under way at a time.
+	// maxCatchup is for messages under way to nodes that catch up.
 	maxBuffered = 64 << 20
 	maxCatchup  = 32 << 20
-	// maxStore is no limit: a full disk is noticed by the write that fails.
+	// maxStore is effectively no limit: a failing write reveals a full disk.
 	maxStore = 1 << 50
-	// listenTimeout bounds how long the server takes to listen once JetStream runs.
+	// listenTimeout limits how long the server may take to listen once JetStream runs.
 	listenTimeout = 10 * time.Second
 )
 
-// jetStreamConfig is that of options, to start JetStream when the server runs already.
+// jetStreamConfig returns the same settings as options, to start JetStream in a running server.
 func (c *Config) jetStreamConfig() *natsserver.JetStreamConfig {
 	return &natsserver.JetStreamConfig{
 		StoreDir: c.Dir, MaxMemory: maxMemory, MaxStore: maxStore,

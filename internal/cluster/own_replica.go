@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// What a node does while it follows its own replica: when that is damaged, or its disk cannot be written.
+// How a node follows its own replica, and handles damage and a disk that cannot be written.
 
-// keep starts the goroutine that follows the replica. It is called before the server writes to it.
+// keep starts the goroutine that follows the replica. Call it before the server writes to it.
 func (n *Node) keep(had count) error {
 	k, err := newKeeper(n.replica, had)
 	if err != nil {
@@ -55,16 +55,16 @@ func (n *Node) keep(had count) error {
 	return nil
 }
 
-// switchedOff reports whether NATS has switched JetStream off, as it does for good after a write that
-// failed.
+// switchedOff reports whether NATS has switched JetStream off, which it does permanently after a failed
+// write.
 func (n *Node) switchedOff() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.taking && !n.server.JetStreamEnabled()
 }
 
-// awaitRoom waits until the node's disk can be written, and has the node fail then: its next start
-// looks at the replica, and catches up. Meanwhile clients of this process are served by the others.
+// awaitRoom waits until the node's disk is writable, and then makes the node fail: its next start checks
+// the replica, and catches up. Meanwhile the other nodes serve the clients of this process.
 func (n *Node) awaitRoom() {
 	const reason = "NATS could not write the replica of the log, and has switched it off"
 	n.mu.Lock()
@@ -87,21 +87,21 @@ func (n *Node) awaitRoom() {
 	}
 }
 
-// probeBytes is how much room there has to be again before the node fails.
+// probeBytes is how much room there must be again before the node fails.
 const probeBytes = 4 << 20
 
-// probe writes a file to the node's directory, and removes it.
+// probe writes a file to the node's directory and removes it.
 func (n *Node) probe() error {
 	path := filepath.Join(n.config.Dir, "probe.tmp")
 	err := os.WriteFile(path, make([]byte, probeBytes), 0o600)
 	return errors.Join(err, os.Remove(path))
 }
 
-// damage records that the replica is damaged. The node stops leading, so that the others do not get
-// its holes; its next start fetches the replica again.
+// damage records that the replica is damaged. The node stops leading, so that the others do not copy its
+// holes; its next start fetches the replica again.
 func (n *Node) damage(err error) {
 	if damage := (*Damage)(nil); !errors.As(err, &damage) || damage.Gone {
-		return // NATS fetches the replica again already
+		return // NATS already fetches the replica again
 	}
 	n.mu.Lock()
 	first, k := n.problem == "", n.keeper
@@ -123,7 +123,7 @@ func (n *Node) isDamaged() bool {
 	return n.problem != ""
 }
 
-// stepDown has the node not lead the log's stream. The others may elect it again: they do not know.
+// stepDown makes the node stop leading the log's stream. The others may elect it again: they do not know.
 func (n *Node) stepDown() {
 	if !n.replica.alone && n.server.JetStreamIsStreamLeader(account, n.config.Stream) {
 		if err := n.server.JetStreamStepdownStream(account, n.config.Stream); err != nil {

@@ -22,41 +22,41 @@ import (
 // Nodes tell each other about their replicas on subjects of the system account.
 const subjectPrefix = "tcp-log-server.node."
 
-// A question is what a node asks another.
+// A question is a request from one node to another.
 type question struct {
 	Verify bool `json:"verify,omitempty"` // read the whole replica first
-	// Through is up to which message it is to have a sum then, 0 for none.
+	// Through is the message up to which to compute a sum then, 0 for none.
 	Through uint64 `json:"through,omitempty"`
 }
 
-// A report is what a node says of its own replica.
+// A report is a node's account of its own replica.
 type report struct {
 	Node     string `json:"node"`
-	ID       string `json:"id"`               // of its NATS server: the same for a name on any machine
+	ID       string `json:"id"`               // of its NATS server; the same for a name on any machine
 	Run      string `json:"run"`              // differs each time the node starts
-	LogName  string `json:"log_name"`         // which log it has a replica of, "" for none
+	LogName  string `json:"log_name"`         // the log of which it has a replica, "" for none
 	Taking   bool   `json:"taking"`           // it takes part in the cluster
 	Log      bool   `json:"log"`              // it has, or had, a replica of the log
-	Messages uint64 `json:"messages"`         // that it has
+	Messages uint64 `json:"messages"`         // in its replica
 	Leader   string `json:"leader,omitempty"` // of the log's stream, as far as it knows
-	Leads    bool   `json:"leads,omitempty"`  // it is that leader, and everything from before has been committed
+	Leads    bool   `json:"leads,omitempty"`  // it is that leader, and has committed everything from before
 	Meta     string `json:"meta,omitempty"`
 	Online   int    `json:"online,omitempty"` // if it leads JetStream, how many nodes can be given a replica
 	Current  bool   `json:"current"`
-	// Group has, if it leads the log's stream, the nodes that have a replica of the log or are to get one, and
-	// Peers those that JetStream's own group has: names by ID. A node that is neither has never been asked
-	// for what was appended.
+	// Group, if it leads the log's stream, has the nodes that have a replica of the log or are to get
+	// one, and Peers the members of JetStream's own group: names by ID. A node in neither has never been
+	// asked to store anything.
 	Group map[string]string `json:"group,omitempty"`
 	Peers map[string]string `json:"peers,omitempty"`
 
-	Had      uint64 `json:"had"`                // messages that it has for certain, or had
-	Fetching bool   `json:"fetching,omitempty"` // it may not have all of them again
+	Had      uint64 `json:"had"`                // messages that it certainly has, or had
+	Fetching bool   `json:"fetching,omitempty"` // it may still lack some of them
 	Problem  string `json:"problem,omitempty"`  // of its replica
-	Verified uint64 `json:"verified,omitempty"` // messages that it has read, if it was asked to
+	Verified uint64 `json:"verified,omitempty"` // messages that it has read, if asked to
 	Sum      string `json:"sum,omitempty"`      // as in Verification
 }
 
-// report is this node's.
+// report returns this node's report.
 func (n *Node) report() report {
 	n.mu.Lock()
 	r, had := report{Node: n.config.Name, ID: n.server.Node(), Run: n.run, Taking: n.taking, LogName: n.logName, Problem: n.shown(n.problem)}, n.had
@@ -99,7 +99,7 @@ func (n *Node) report() report {
 	return r
 }
 
-// peersOf returns this node and those of a group that its server lists, names by ID.
+// peersOf returns this node and the other members of a group, names by ID.
 func (n *Node) peersOf(others []*natsserver.PeerInfo) map[string]string {
 	peers := map[string]string{n.server.Node(): n.config.Name}
 	for _, p := range others {
@@ -108,12 +108,12 @@ func (n *Node) peersOf(others []*natsserver.PeerInfo) map[string]string {
 	return peers
 }
 
-// shown is a text without the node's directory, which others need not know.
+// shown returns text without the node's directory, which others need not know.
 func (n *Node) shown(text string) string {
 	return strings.ReplaceAll(text, n.config.Dir+string(filepath.Separator), "")
 }
 
-// stream is the log's stream as this node has it, nil if it has none.
+// stream returns this node's view of the log's stream, nil if it has none.
 func (n *Node) stream() *natsserver.StreamDetail {
 	detail, err := n.server.JszAccount(&natsserver.JSzOptions{Account: account, Streams: true, Config: true})
 	if err != nil {
@@ -127,7 +127,7 @@ func (n *Node) stream() *natsserver.StreamDetail {
 	return nil
 }
 
-// answer answers the other nodes' questions, until the connection is closed.
+// answer answers questions from other nodes until the connection is closed.
 func (n *Node) answer() error {
 	_, err := n.system.Subscribe(subjectPrefix+n.config.Name, func(msg *nats.Msg) {
 		var q question
@@ -143,13 +143,13 @@ func (n *Node) answer() error {
 			respond(n.report())
 			return
 		}
-		n.spawn(func() { respond(n.verifyOwn(q.Through)) }) // which may take long
+		n.spawn(func() { respond(n.verifyOwn(q.Through)) }) // may take long
 	})
 	return errors.Join(err, n.system.Flush())
 }
 
-// verifyOwn reads this node's whole replica, as it is now, or through a message that it should have
-// soon. One of these runs at a time.
+// verifyOwn reads this node's whole replica, as it is now, or once it has the messages up to through,
+// which it should have soon. One call runs at a time.
 func (n *Node) verifyOwn(through uint64) report {
 	n.verifying.Lock()
 	defer n.verifying.Unlock()
@@ -190,7 +190,7 @@ func (n *Node) verifyOwn(through uint64) report {
 // catchUp is how long a node that verifies its replica waits for messages that others have.
 const catchUp = 10 * time.Second
 
-// ask asks another node.
+// ask sends a question to another node.
 func (n *Node) ask(ctx context.Context, name string, q question) (r report, err error) {
 	data, err := json.Marshal(q)
 	if err != nil {
@@ -203,10 +203,10 @@ func (n *Node) ask(ctx context.Context, name string, q question) (r report, err 
 	return r, json.Unmarshal(msg.Data, &r)
 }
 
-// askTimeout bounds how long a node takes to answer what needs no reading.
+// askTimeout limits answers that need no reading of the replica.
 const askTimeout = 2 * time.Second
 
-// reports asks all other nodes at the same time. A node that does not answer has an empty Node.
+// reports asks all other nodes concurrently. A node that does not answer has an empty Node.
 func (n *Node) reports(ctx context.Context) []report {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -225,7 +225,7 @@ func (n *Node) reports(ctx context.Context) []report {
 	return list
 }
 
-// verify has a node read its whole replica, and waits as long as the node lives.
+// verify makes a node read its whole replica, and waits as long as the node lives.
 func (n *Node) verify(ctx context.Context, was report, through uint64) (r report, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -253,7 +253,7 @@ func (n *Node) verify(ctx context.Context, was report, through uint64) (r report
 	return r, err
 }
 
-// Verify has all nodes read their replicas, waits for them, and compares what they have.
+// Verify makes all nodes read their replicas, and compares the results.
 func (n *Node) Verify(ctx context.Context) []Verification {
 	var wg sync.WaitGroup
 	list := make([]Verification, len(n.config.Members))
@@ -291,7 +291,7 @@ func (n *Node) Verify(ctx context.Context) []Verification {
 	return list
 }
 
-// compareSums notes where replicas that are whole have other messages than those before them.
+// compareSums notes which whole replicas differ from the first.
 func compareSums(list []Verification) {
 	first := -1
 	for i := range list {

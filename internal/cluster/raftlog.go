@@ -12,19 +12,19 @@ import (
 	"github.com/klauspost/compress/s2"
 )
 
-// A record of a Raft log is what its leader has sent to all members. All numbers are little-endian.
+// A record of a Raft log is what its leader sent to all members. All numbers are little-endian.
 //
 //	 0  8  the leader's ID
-//	 8  8  term; and the commit, the term before and the index before, 8 bytes each
-//	40  2  how many entries follow: of each 4 bytes for its length, 1 for its kind, and its data
+//	 8  8  term; then the commit, the previous term and the previous index, 8 bytes each
+//	40  2  number of entries that follow, each with 4 bytes for its length, 1 for its kind, and its data
 //
-// The data of a normal entry of a stream begins with what is to be done. For a message that is to be
-// stored it goes on with
+// The data of a normal entry of a stream begins with the operation. For a message to be stored it
+// continues with
 //
-//	 0  8  how many messages the stream has before it, and those that were refused when they were applied
+//	 0  8  how many messages precede it in the stream, including those refused when they were applied
 //	 8  8  time
-//	16     subject, reply and headers, each behind 2 bytes for its length
-//	       the message, behind 4 bytes
+//	16     subject, reply and headers, each after 2 bytes for its length
+//	       the message, after 4 bytes
 //
 // or with the same compressed by S2.
 const (
@@ -79,7 +79,7 @@ func raftMessages(record []byte, fn func(subject string, headers, message []byte
 	return nil
 }
 
-// cutLength16 cuts off what stands behind 2 bytes for its length, cutLength32 behind 4.
+// cutLength16 cuts off a part that follows 2 bytes for its length, cutLength32 one that follows 4.
 func cutLength16(b []byte) (part, rest []byte, ok bool) {
 	if len(b) < 2 {
 		return nil, nil, false
@@ -101,7 +101,7 @@ func cutLength(b []byte, n uint64) (part, rest []byte, ok bool) {
 	return b[:n], b[n:], true
 }
 
-// headerNumber is the number that a header of a message has. ok is false if it has none.
+// headerNumber returns the number in a header of a message. ok is false if there is none.
 func headerNumber(headers []byte, name string) (n uint64, ok bool) {
 	for line := range bytes.SplitSeq(headers, []byte("\r\n")) {
 		if key, value, found := bytes.Cut(line, []byte(":")); found && string(key) == name {

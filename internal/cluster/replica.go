@@ -16,22 +16,22 @@ import (
 	"tcp-log-server/segment"
 )
 
-// A replica is what a node has on disk: the stream that holds the log, and the logs of the Raft groups
-// that agree on it. Nothing but the NATS server writes to them while one runs.
+// A replica is a node's data on disk: the stream that holds the log, and the logs of the Raft groups that
+// agree on it. While a NATS server runs, nothing else writes to them.
 //
-// What NATS does with a damaged block is the reason for this file: it cuts the block at the damage
-// and counts what followed in it as deleted. A node that does so and then leads hands its holes to
-// the others.
+// This file exists because of what NATS does with a damaged block: it cuts the block at the damage and
+// counts the messages after it as deleted. A node that does so and then leads hands its holes to the
+// others.
 type replica struct {
 	dir    string // the node's
 	stream string
-	alone  bool // the cluster has no other node, and so no Raft log
+	alone  bool // the cluster has no other node, so there is no Raft log
 }
 
 const (
-	// countFile says how many messages a replica has for certain.
+	// countFile says how many messages a replica certainly has.
 	countFile = "REPLICA"
-	// asideDir is where a replica goes that is fetched again. The one before is removed.
+	// asideDir is where putAside moves the replica, and cut what it cuts off. Earlier contents are removed.
 	asideDir = "replaced"
 	// admitFile makes the next start take part whatever the others say; see TakePart.
 	admitFile = "TAKE-PART"
@@ -39,15 +39,16 @@ const (
 	againFile = "FETCH-AGAIN"
 )
 
-// A count says what a replica had when it was written.
+// A count says what a replica had when the count was written.
 type count struct {
-	Messages uint64 `json:"messages"` // as many are on disk, synced
-	// Clean says that the node has stopped since, in order, and left Blocks files of Bytes in all.
+	Messages uint64 `json:"messages"` // this many are on disk, synced
+	// Clean says that the node has since stopped in an orderly way, leaving Blocks files of Bytes in
+	// total.
 	Clean  bool  `json:"clean"`
 	Blocks int   `json:"blocks,omitempty"`
 	Bytes  int64 `json:"bytes,omitempty"`
 	// State is moving while the replica is put aside, and then fetching until it has Messages again:
-	// having fewer is no damage meanwhile.
+	// until then, having fewer is not damage.
 	State string `json:"state,omitempty"`
 	// Problem is the damage that the last run found, if any: the next one fetches the replica again.
 	Problem string `json:"problem,omitempty"`
@@ -63,25 +64,25 @@ func (r *replica) root() string      { return filepath.Join(r.dir, natsserver.Je
 func (r *replica) streams() string   { return filepath.Join(r.root(), "$G", "streams") }
 func (r *replica) groups() string    { return filepath.Join(r.root(), systemAccount, "_js_") }
 
-// messages is the directory of the log's blocks.
+// messages returns the directory of the log's blocks.
 func (r *replica) messages() string { return filepath.Join(r.streams(), r.stream, "msgs") }
 
-// scanner returns one for the log.
+// scanner returns a scanner of the log.
 func (r *replica) scanner() *scanner {
 	return &scanner{dir: r.messages(), name: r.stream, log: true}
 }
 
-// A verdict is what a look at a replica comes to, while no server runs on it.
+// A verdict is the result of checking a replica while no server runs on it.
 type verdict int
 
 const (
 	whole   verdict = iota // it may take part
-	empty                  // nothing is there: the disk is new, or the cluster
+	empty                  // there is nothing: the disk or the cluster is new
 	damaged                // it must be fetched again
 )
 
-// check looks at the replica as the last run left it. For damaged, the error says what is wrong; any
-// other error is one of reading. after is what the replica has for certain.
+// check examines the replica as the last run left it. If it is damaged, the error says how; any other
+// error is a failed read. after is what the replica certainly has.
 func (r *replica) check(ctx context.Context) (v verdict, after count, err error) {
 	var had count
 	found, err := readJSON(r.countPath(), &had)
@@ -114,7 +115,7 @@ func (r *replica) check(ctx context.Context) (v verdict, after count, err error)
 }
 
 // unchanged reports whether the replica looks as a clean stop left it. It reads no block: NATS will not
-// either, and so lose nothing, as long as it believes its own summary.
+// either, and so loses nothing, as long as it trusts its own summary.
 func (r *replica) unchanged(had count) bool {
 	s := r.scanner()
 	list, err := s.blocks()
@@ -159,14 +160,14 @@ func (r *replica) checkAll(ctx context.Context, had count) (verdict, count, erro
 	return whole, had, nil
 }
 
-// mayCut reports whether the log may end before the damage at which s stopped. After a crash it
-// may, if all that is certain to be on disk comes before: what follows was not synced, and NATS
-// takes it from the Raft log again. Without a Raft log only the last record may be torn.
+// mayCut reports whether the log may end before the damage at which s stopped. After a crash it may, if
+// everything certain to be on disk precedes the damage: the rest was not synced, and NATS takes it from
+// the Raft log again. Without a Raft log only the last record may be torn.
 func (r *replica) mayCut(s *scanner, had count) bool {
 	return !had.Clean && s.last >= had.Messages && (!r.alone || s.tornEnd())
 }
 
-// verdictOf is the verdict that an error of a scan means.
+// verdictOf returns the verdict for an error of a scan.
 func verdictOf(err error) verdict {
 	if damage := (*Damage)(nil); errors.As(err, &damage) {
 		return damaged
@@ -190,7 +191,7 @@ func (r *replica) checkGroups(ctx context.Context, clean bool) error {
 	return err
 }
 
-// tornEnd reports whether the damage that s stopped at is the last record of its block: no whole record
+// tornEnd reports whether the damage at which s stopped is the last record of its block: no whole record
 // follows.
 func (s *scanner) tornEnd() bool {
 	buf, err := os.ReadFile(s.path(s.block))
@@ -206,7 +207,7 @@ func (s *scanner) tornEnd() bool {
 	return true
 }
 
-// cut ends the log after the last whole record that s has read. What follows goes to asideDir.
+// cut ends the log after the last whole record that s has read. The rest goes to asideDir.
 func (r *replica) cut(s *scanner) error {
 	list, err := s.blocks()
 	if err != nil {
@@ -248,9 +249,9 @@ func (r *replica) makeAside() (string, error) {
 	return aside, segment.MakeDir(aside)
 }
 
-// putAside moves the replica to asideDir, so that the node fetches it again. What the node has
-// voted for in each Raft group stays: a second vote in one election would be a lie. It may be
-// called again after a crash.
+// putAside moves the replica to asideDir, so that the node fetches it again. The node's votes in each
+// Raft group stay: a second vote in one election would be a lie. putAside may be called again after a
+// crash.
 func (r *replica) putAside(had count) error {
 	if had.State != moving {
 		if _, err := r.makeAside(); err != nil {
@@ -302,7 +303,7 @@ func (r *replica) putAside(had count) error {
 	return segment.Remove(again)
 }
 
-// sync makes everything durable that s has read, from the block from on.
+// sync makes what s has read durable, starting with the block from.
 func (s *scanner) sync(from int) error {
 	list, err := s.blocks()
 	if err != nil {
@@ -349,7 +350,7 @@ func FetchAgain(dir string) (node string, err error) {
 const fetchAgainText = `The next start of this node puts its replica aside and fetches another from the other nodes.`
 
 // TakePart makes the next start of the node in dir take part in the cluster although the other nodes do
-// not vouch for the log. If they do not have what was acknowledged, it is lost.
+// not vouch for the log. Acknowledged entries that they do not have are lost.
 func TakePart(dir string) error {
 	if there, err := exists(filepath.Join(dir, identityFile)); err != nil || !there {
 		return errors.Join(err, fmt.Errorf("%s is not a node's directory: it has no file %s", dir, identityFile))

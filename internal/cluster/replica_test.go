@@ -112,7 +112,7 @@ func TestCheckReplica(t *testing.T) {
 		alone  bool
 		want   verdict
 		error  string
-		left   uint64 // messages that are left, if it is whole
+		left   uint64 // messages left, if it is whole
 	}{
 		{"nothing", clean, nil, false, whole, "", 30},
 		{"nothing, after a crash", count{Messages: 12}, nil, false, whole, "", 30},
@@ -195,14 +195,14 @@ func renameStream(t *testing.T, r *replica, from string) {
 	}
 }
 
-// TestPutAside puts a replica aside, also where a crash interrupted that, and checks that the votes stay.
+// TestPutAside puts a replica aside, also after a crash interrupted that, and checks that the votes stay.
 func TestPutAside(t *testing.T) {
 	for _, interrupted := range []bool{false, true} {
 		r := newReplica(t, count{Messages: 30, Clean: true})
 		vote := filepath.Join(r.groups(), "S-R3F-x", "tav.idx")
 		write(t, vote, []byte("a vote"))
 		had := count{Messages: 30, Clean: true}
-		if interrupted { // after the stream was moved, and before the Raft log was
+		if interrupted { // after the stream was moved, before the Raft log was
 			had.State = moving
 			aside, err := r.makeAside()
 			if err == nil {

@@ -10,26 +10,26 @@ import (
 )
 
 // NATS syncs each message in its Raft log, but writes the stream without syncing it. When it cuts the
-// Raft log, after about 8 MiB, it syncs all of that at once, on all nodes at about the same moment; the
-// keeper does the same. Appends have to wait while the disk writes it. So a node has the kernel write
-// the stream while it grows.
+// Raft log, after about 8 MiB, it syncs all those writes at once, on all nodes at about the same moment;
+// the keeper does the same. Appends wait while the disk writes. So a node makes the kernel write the
+// stream while it grows.
 
 const (
-	// spreadFrom is how many bytes the kernel is asked to write at a time, or more.
+	// spreadFrom is the least number of bytes that the kernel is asked to write at a time.
 	spreadFrom = 256 << 10
-	// spreadEvery is how often the node looks whether the stream has grown, and spreadIdle how often
+	// spreadEvery is how often the node checks whether the stream has grown, and spreadIdle how often
 	// while it does not grow.
 	spreadEvery = 10 * time.Millisecond
 	spreadIdle  = 200 * time.Millisecond
 )
 
-// A spreader has the kernel write what is appended to a store of NATS. One goroutine uses it.
+// A spreader makes the kernel write what is appended to a store of NATS. One goroutine uses it.
 type spreader struct {
 	scan  *scanner                            // finds the blocks
 	write func(f *os.File, off, length int64) // segment.BeginWriting
 	block int                                 // the newest, 0 for none
-	size  int64                               // how many bytes it had when it was last looked at
-	asked int64                               // how many of them the kernel has been asked to write
+	size  int64                               // its size at the last look
+	asked int64                               // how much of that the kernel has been asked to write
 }
 
 // spread runs a spreader on the node's own replica until the node is closed.
@@ -51,8 +51,8 @@ func (n *Node) spread() {
 	}
 }
 
-// tick asks for what has been appended since the last call, if that is enough. It returns whether
-// anything has been.
+// tick asks the kernel to write what was appended since the last call, if that is enough. It reports
+// whether anything was appended.
 func (s *spreader) tick() (grown bool) {
 	if s.block == 0 {
 		list, err := s.scan.blocks()
@@ -69,10 +69,10 @@ func (s *spreader) tick() (grown bool) {
 	return s.ask(spreadFrom)
 }
 
-// begin goes on with another block.
+// begin continues with another block.
 func (s *spreader) begin(block int) { s.block, s.size, s.asked = block, 0, 0 }
 
-// ask asks for the end of the block, if it has least bytes or more.
+// ask asks the kernel to write the end of the block, if that is least bytes or more.
 func (s *spreader) ask(least int64) (grown bool) {
 	path := s.scan.path(s.block)
 	info, err := os.Stat(path)

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestSpread: the kernel is asked for what is appended to the newest block, once, in pieces that are worth
-// it, and for the whole of a block when the next begins.
+// TestSpread: the kernel is asked to write what is appended to the newest block, once, in pieces of a
+// useful size, and all of a block when the next one begins.
 func TestSpread(t *testing.T) {
 	dir := t.TempDir()
 	var asked []string
@@ -57,7 +57,7 @@ func TestSpread(t *testing.T) {
 		{resize(4, 10), false, nil}, // cut
 		{resize(4, k+10), true, []string{"4.blk: 10+262144"}},
 		{remove(4), false, nil},
-		{func() {}, true, []string{"3.blk: 0+524288"}}, // which is the newest again
+		{func() {}, true, []string{"3.blk: 0+524288"}}, // the newest again
 		{remove(3), false, nil},
 		{resize(1, 3*k), true, []string{"1.blk: 0+786432"}},
 	} {

@@ -21,7 +21,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// A Stopped is the directory of a node that does not run, opened to read the log in it. Nothing there is
+// A Stopped is the directory of a node that does not run, opened for reading its log. Nothing in it is
 // changed.
 type Stopped struct {
 	Node string
@@ -33,7 +33,7 @@ type Stopped struct {
 	lock    *segment.Lock
 }
 
-// OpenStopped opens the directory of a node that has stopped. It must be closed.
+// OpenStopped opens the directory of a stopped node. Close it after use.
 func OpenStopped(dir string) (_ *Stopped, err error) {
 	var own identity
 	switch found, err := readJSON(filepath.Join(dir, identityFile), &own); {
@@ -57,7 +57,7 @@ func OpenStopped(dir string) (_ *Stopped, err error) {
 	return s, nil
 }
 
-// lockStopped locks the directory of a node that is to have stopped.
+// lockStopped locks the directory of a node that must have been stopped.
 func lockStopped(dir string) (*segment.Lock, error) {
 	lock, err := segment.LockStore(dir)
 	if errors.Is(err, segment.ErrLocked) {
@@ -66,22 +66,22 @@ func lockStopped(dir string) (*segment.Lock, error) {
 	return lock, err
 }
 
-// Close ends the use of the directory.
+// Close releases the directory.
 func (s *Stopped) Close() error { return s.lock.Close() }
 
-// A Logged is a message that is in the node's Raft log: it was agreed on, or was to be, and may be in the
-// stream already.
+// A Logged is a message in the node's Raft log: the nodes agreed on it, or were about to, and it may be
+// in the stream already.
 type Logged struct {
 	Subject string
 	Message []byte
-	// Last is how many messages the stream had to have for it to be stored there, and LastOnSubject
-	// which of them was to be the last on its subject; nil where it does not say.
+	// Last is how many messages the stream had to have for it to be stored, and LastOnSubject which of
+	// them had to be the last on its subject; nil if there is no such condition.
 	Last, LastOnSubject *uint64
 }
 
-// Read reads the whole replica: the messages of the stream are passed to stored, in order, and then those
-// of its Raft log to logged. Each has its checksum; what stored returns is damage. A message is valid
-// during the call.
+// Read reads the whole replica: it passes the messages of the stream to stored, in order, and then those
+// of its Raft log to logged. It verifies their checksums; an error from stored is damage. A message is
+// valid during the call.
 //
 // After a *Damage, which no crash leaves behind, stored has been passed everything before it.
 func (s *Stopped) Read(ctx context.Context, stored func(seq uint64, message []byte) error, logged func(Logged) error) error {
@@ -123,8 +123,8 @@ func (s *Stopped) Read(ctx context.Context, stored func(seq uint64, message []by
 	return &Damage{File: r.messages(), After: scan.last, What: what}
 }
 
-// readGroups passes the messages of all Raft logs that are of the stream to logged. there says that
-// there is such a log, or that a node on its own needs none.
+// readGroups passes the messages in the stream's Raft logs to logged. It returns whether there is such a log;
+// a node that is alone needs none.
 func (s *Stopped) readGroups(ctx context.Context, clean bool, logged func(Logged) error) (there bool, err error) {
 	r := s.replica
 	if r.alone {
@@ -163,7 +163,7 @@ func (s *Stopped) readGroups(ctx context.Context, clean bool, logged func(Logged
 	return there, nil
 }
 
-// notNode is the error for a directory that is no node's.
+// notNode returns the error for a directory that does not belong to a node.
 func notNode(dir string) error {
 	if _, err := os.Stat(filepath.Dir(dir)); err != nil {
 		return err
@@ -171,7 +171,7 @@ func notNode(dir string) error {
 	return fmt.Errorf("%s is not a node's directory: it has no file %s; beside a NATS cluster (NATS_URL) the replicas are on the NATS servers", dir, identityFile)
 }
 
-// metadata reads what NATS has noted of the log's stream, with its checksum.
+// metadata reads NATS's own metadata of the log's stream, and verifies its checksum.
 func (r *replica) metadata() (map[string]string, error) {
 	path := filepath.Join(r.streams(), r.stream, "meta.inf")
 	text, err := os.ReadFile(path)

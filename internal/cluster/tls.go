@@ -10,8 +10,8 @@ import (
 	"tcp-log-server/internal/access"
 )
 
-// Certificates are what a node needs for TLS with the others, read from files. All methods may be
-// called from any goroutine.
+// Certificates are what a node needs for TLS with the others, read from files. All methods may be called
+// from any goroutine.
 type Certificates struct {
 	server    *access.Certificates
 	cert, key string
@@ -19,9 +19,9 @@ type Certificates struct {
 	pair      atomic.Pointer[tls.Certificate]
 }
 
-// LoadTLS reads the certificate of this node and its key, and the authorities whose certificates the
-// other nodes have. A node's certificate must be one for servers and for clients, and name the host in
-// its address. The errors wrap access.ErrCertificates.
+// LoadTLS reads this node's certificate and key, and the authorities of the other nodes' certificates. A
+// node's certificate must be valid for servers and for clients, and name the host in its address. The
+// errors wrap access.ErrCertificates.
 func LoadTLS(cert, key, ca string) (*Certificates, error) {
 	text, err := os.ReadFile(ca)
 	if err != nil {
@@ -38,8 +38,8 @@ func LoadTLS(cert, key, ca string) (*Certificates, error) {
 }
 
 // Reload reads the files again, for later handshakes. On an error nothing changes. Nodes that this one
-// connects to must have certificates of the authorities that were in the file at first; a new
-// authority is added to the file on all nodes, and the nodes are restarted, before it is used.
+// connects to must have certificates from the authorities that were in the file at first: before using a
+// new authority, add it to the file on all nodes and restart them.
 func (c *Certificates) Reload() error {
 	if err := c.server.Reload(); err != nil {
 		return err
@@ -56,7 +56,7 @@ func (c *Certificates) reloadPair() error {
 	return nil
 }
 
-// Config is a configuration for both ends of a connection between nodes, which follows each Reload.
+// Config returns a configuration for both ends of a connection between nodes, which follows each Reload.
 func (c *Certificates) Config() *tls.Config {
 	config := c.server.Config()
 	config.MinVersion = tls.VersionTLS13

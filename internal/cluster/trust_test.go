@@ -20,7 +20,7 @@ import (
 	"tcp-log-server/internal/cluster/clustertest"
 )
 
-// certificates returns the configuration of a node with a certificate of an authority.
+// certificates returns the TLS configuration of a node with a certificate from an authority.
 func certificates(t testing.TB, a *accesstest.Authority, ca string) *tls.Config {
 	t.Helper()
 	cert, key := a.Issue(t, "127.0.0.1", time.Now().Add(time.Hour))
@@ -31,7 +31,7 @@ func certificates(t testing.TB, a *accesstest.Authority, ca string) *tls.Config 
 	return c.Config()
 }
 
-// lines collects what nodes log.
+// lines collects the log lines of nodes.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -43,7 +43,7 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
-// find returns the first line that has all parts, "" if there is none.
+// find returns the first line that contains all parts, "" if there is none.
 func (l *lines) find(parts ...string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -69,8 +69,8 @@ func TestTLS(t *testing.T) {
 	c.Caught(20)
 }
 
-// TestStranger starts two nodes that belong together and one that does not. The two must not let it in,
-// and log who it is and what to do. So must the third, if it can know.
+// TestStranger starts two nodes that belong together and one that does not. The two must refuse it, and
+// log which node it is and what to do. So must the third, if it can know.
 func TestStranger(t *testing.T) {
 	ours, theirs := accesstest.NewAuthority(t), accesstest.NewAuthority(t)
 	for _, c := range []struct {
@@ -89,7 +89,7 @@ func TestStranger(t *testing.T) {
 			{`"node":"a"`, `"peer":"c"`, "CLUSTER_TLS_CA"}, {`"node":"c"`, "CLUSTER_TLS_CA"},
 		}},
 		{"without TLS", true, func(c *cluster.Config) { c.TLS = nil }, [][]string{
-			{`"node":"a"`, "CLUSTER_TLS_CERT"}, // who connects without TLS does not say who it is
+			{`"node":"a"`, "CLUSTER_TLS_CERT"}, // a peer that connects without TLS does not name itself
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -126,7 +126,7 @@ func TestStranger(t *testing.T) {
 			for _, want := range c.want {
 				poll(fmt.Sprintf("no line has %q", want), func() bool { return log.find(want...) != "" })
 			}
-			var status cluster.Status // one in which node b has answered in time
+			var status cluster.Status // one to which node b answered in time
 			poll("nodes a and b are not connected", func() bool {
 				status = nodes.Node(0).Status(ctx)
 				return status.Members[1].Connected

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestEachMessage: a reader of a replica gets its messages without what NATS adds, and an error of it
-// is damage at the place of the message.
+// TestEachMessage: a reader of a replica gets its messages without NATS's additions, and its error is
+// damage at the place of the message.
 func TestEachMessage(t *testing.T) {
 	r := newReplica(t, count{})
 	s := r.scanner()
@@ -40,7 +40,7 @@ func TestEachMessage(t *testing.T) {
 	}
 }
 
-// TestCompareSums: nodes whose replicas are whole and differ are told apart; others are left as they are.
+// TestCompareSums: whole replicas that differ are reported; others are left alone.
 func TestCompareSums(t *testing.T) {
 	list := []Verification{{Node: "a", Problem: "it does not answer"}, {Node: "b", Sum: "1"}, {Node: "c", Sum: "2"}, {Node: "d", Sum: "1"}}
 	compareSums(list)

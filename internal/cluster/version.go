@@ -15,14 +15,14 @@ import (
 	"tcp-log-server/segment"
 )
 
-// versionFile says which version of nats-server wrote the directory last.
+// versionFile names the version of nats-server that last wrote the directory.
 const versionFile = "NATS"
 
 // ErrDowngrade says that a later version of NATS has written to the node's directory.
 var ErrDowngrade = errors.New("the node's directory was written by a later version of NATS")
 
-// claimVersion refuses a directory that a version of NATS later than this has written to: an older one may
-// take what it does not know for damage, and cut it off. Else it notes this version.
+// claimVersion refuses a directory that a later version of NATS has written: an older one may mistake
+// what it does not know for damage, and cut it off. Otherwise it notes this version.
 func claimVersion(dir, version string) error {
 	path := filepath.Join(dir, versionFile)
 	text, err := os.ReadFile(path)
@@ -46,8 +46,8 @@ func claimVersion(dir, version string) error {
 	return segment.ReplaceFile(path, []byte(version+"\n"))
 }
 
-// laterVersion reports whether the version a is later than b. One that is to become 2.15.3 is earlier
-// than that.
+// laterVersion reports whether the version a is later than b. A prerelease such as 2.15.3-beta is earlier
+// than 2.15.3.
 func laterVersion(a, b string) (bool, error) {
 	an, err := parseVersion(a)
 	if err != nil {
@@ -65,7 +65,7 @@ func laterVersion(a, b string) (bool, error) {
 	return false, nil
 }
 
-// parseVersion returns the numbers of a version, and 1 after them, or 0 if it is still to become that.
+// parseVersion returns the numbers of a version, followed by 1, or 0 for a prerelease.
 func parseVersion(s string) (n [4]int, err error) {
 	number, rest, beta := strings.Cut(s, "-")
 	if _, err := fmt.Sscanf(number+"\n", "%d.%d.%d\n", &n[0], &n[1], &n[2]); err != nil || beta && rest == "" {

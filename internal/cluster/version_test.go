@@ -12,8 +12,8 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 )
 
-// TestDowngrade: a directory notes the version of NATS that wrote it last, and an earlier one is refused
-// with what to do.
+// TestDowngrade: a directory names the version of NATS that last wrote it, and an earlier one is refused
+// with advice.
 func TestDowngrade(t *testing.T) {
 	dir := t.TempDir()
 	config := Config{Members: []Member{{"a", "127.0.0.1:1"}}, Name: "a", Dir: dir}

@@ -12,19 +12,19 @@ import (
 	"tcp-log-server/segment"
 )
 
-// appended is what an append becomes.
+// appended is an append in the lane.
 type appended struct {
 	entries []byte
 	count   int
 	on      appends.Condition
 	done    func(appends.Result, error)
 
-	// With appends.Once: the hashes of the entries; and their places once it has been looked up,
-	// without an index where none was found in the messages through batch.message.arg.
+	// With appends.Once: the hashes of the entries, and their places once looked up. A place has no index
+	// if the messages through batch.message.arg do not hold the entry.
 	hashes []hash
 	places []appends.Place
 
-	resolved bool // under lane.mu: what is below is set, and done runs when its turn has come
+	resolved bool // under lane.mu: the fields below are set, and done runs in its turn
 	result   appends.Result
 	err      error
 }
@@ -35,28 +35,28 @@ type batch struct {
 	message message
 	data    []byte // the message as it is stored
 
-	at      atomic.Uint64 // where in the stream it is, once it has been passed
-	counted chan struct{} // closed then, or when it is known that it never will be
+	at      atomic.Uint64 // where it is in the stream, once it has been passed
+	counted chan struct{} // closed then, or when it will never be passed
 	once    sync.Once     // closes it
-	stale   bool          // with appends.Once: it is void, and is to be looked up and sent again; before counted
+	stale   bool          // with appends.Once: it is void and must be looked up and sent again; set before counted is closed
 
-	cancel atomic.Pointer[context.CancelFunc] // ends the attempt that is under way
+	cancel atomic.Pointer[context.CancelFunc] // ends the current attempt
 
-	told bool // the callers know that the outcome is unknown; under lane.mu
+	told bool // the callers have been told that the outcome is unknown; under lane.mu
 
-	acked time.Time // when it was; of the sending goroutine
+	acked time.Time // when it was acknowledged; owned by the sending goroutine
 }
 
 const (
-	// batchBytes is how many bytes of entries a message has at most, unless one append has more.
+	// batchBytes is the most bytes of entries in a message, unless a single append has more.
 	batchBytes = 512 << 10
-	// batchCount is how many entries a message has at most, unless one append has more.
+	// batchCount is the most entries in a message, unless a single append has more.
 	batchCount = 16 << 10
-	// natsHeader is more than a message's header for NATS takes, in bytes.
+	// natsHeader bounds the size of a message's NATS header, in bytes.
 	natsHeader = 512
 )
 
-// take makes a batch of what has waited longest. It returns nil if nothing waits.
+// take makes a batch of the appends that have waited longest. It returns nil if none waits.
 func (n *lane) take() *batch {
 	n.mu.Lock()
 	if len(n.queue) == 0 {
@@ -84,7 +84,7 @@ func (n *lane) take() *batch {
 	return b
 }
 
-// entries returns how many entries the appends of b have, including those that the log holds already.
+// entries returns the number of entries in b's appends, including those that the log already holds.
 func (b *batch) entries() (count int) {
 	for _, a := range b.appends {
 		count += a.count
@@ -92,8 +92,8 @@ func (b *batch) entries() (count int) {
 	return count
 }
 
-// prepare makes the message of b. It returns false if nothing of b is to be sent: it has been
-// resolved.
+// prepare makes the message of b. It returns false if an error has resolved b, so there is nothing to
+// send.
 func (n *lane) prepare(b *batch) bool {
 	m := &b.message
 	m.hint = n.log.counted()
@@ -125,11 +125,11 @@ func (n *lane) prepare(b *batch) bool {
 		}
 	}
 	m.time = time.Now().UnixMicro()
-	b.data = m.encode(parts...) // whose body nobody changes, even after the appends have been completed
+	b.data = m.encode(parts...) // nobody changes the body, even after the appends have completed
 	return true
 }
 
-// settle says that b has been passed, or never will be: nobody need wait for its acknowledgement.
+// settle notes that b has been passed or never will be: nobody needs to wait for its acknowledgement.
 func (b *batch) settle() {
 	b.once.Do(func() { close(b.counted) })
 	if cancel := b.cancel.Load(); cancel != nil {
@@ -146,7 +146,7 @@ func (b *batch) isCounted() bool {
 	}
 }
 
-// passed completes the appends of a batch by its verdict.
+// passed completes the appends of a batch according to its verdict.
 func (n *lane) passed(b *batch, v *verdict) {
 	n.mu.Lock()
 	b.stale = v.void && !v.stray && v.kind == appends.Once
@@ -159,7 +159,7 @@ func (n *lane) passed(b *batch, v *verdict) {
 	n.complete()
 }
 
-// resolve sets what has become of the appends of b. The caller holds lane.mu.
+// resolve sets the results of b's appends. The caller holds lane.mu.
 func (b *batch) resolve(known *once, v *verdict) {
 	next, number := v.first, 0
 	for _, a := range b.appends {
@@ -184,8 +184,9 @@ func (b *batch) resolve(known *once, v *verdict) {
 	}
 }
 
-// placeEach sets the places of an append with appends.Once: of those of its entries that were
-// sent, the first has this number in the message, and what counts has next and what follows.
+// placeEach sets the places of an append with appends.Once. number is the position in the message of the
+// first of its entries that was sent; next is the index of the first new one. It returns both for the
+// append that follows.
 func (a *appended) placeEach(known *once, v *verdict, next uint64, number int) (uint64, int) {
 	for i := range a.places {
 		p := &a.places[i]
@@ -206,12 +207,12 @@ func (a *appended) placeEach(known *once, v *verdict, next uint64, number int) (
 	return next, number
 }
 
-// replaced is passed for a batch that was acknowledged and whose message the stream does not have.
+// replaced fails a batch that was acknowledged but whose message is not in the stream.
 func (n *lane) replaced(b *batch) {
 	n.refuse(b, errors.New("outcome unknown: the cluster acknowledged it, and has another message in its place"))
 }
 
-// refuse fails what is left of a batch that nobody need wait for any more.
+// refuse fails the rest of a batch that nobody needs to wait for any more.
 func (n *lane) refuse(b *batch, err error) {
 	n.mu.Lock()
 	n.tell(b, err)
@@ -220,7 +221,7 @@ func (n *lane) refuse(b *batch, err error) {
 	n.complete()
 }
 
-// tell fails those appends of b that have not been resolved. The caller holds lane.mu.
+// tell fails the appends of b that have not been resolved. The caller holds lane.mu.
 func (n *lane) tell(b *batch, err error) {
 	b.told = true
 	for _, a := range b.appends {
@@ -238,8 +239,7 @@ func (n *lane) refuseBatch(b *batch, err error) {
 	n.complete()
 }
 
-// fail says that an append has failed. The caller holds lane.mu. Entries that the log was found to
-// hold have their places all the same.
+// fail fails an append. The caller holds lane.mu. Entries that the log already holds keep their places.
 func (a *appended) fail(err error) {
 	a.resolved, a.err = true, err
 	a.result.Once = a.places
@@ -255,7 +255,7 @@ func (a *appended) hash() {
 	}
 }
 
-// errTooLong is why an append is refused whose entries do not fit into a message.
+// errTooLong returns the error for an append whose entries do not fit into a message.
 func errTooLong(size, most int) error {
 	return fmt.Errorf("not stored: it has %d bytes, over the limit of %d of a message in the cluster", size, most)
 }

@@ -18,7 +18,8 @@ import (
 // benchEntry is an entry of 200 bytes with its newline.
 var benchEntry = []byte(`{"a":"` + strings.Repeat("x", 191) + "\"}\n")
 
-// BenchmarkAppend has writers append entries to a cluster of three nodes, each with some in flight.
+// BenchmarkAppend appends to a cluster of three nodes, with several writers and several appends in
+// flight.
 func BenchmarkAppend(b *testing.B) {
 	c := newTrio(b)
 	for _, size := range []struct{ writers, flight int }{{1, 1}, {16, 1}, {64, 16}} {
@@ -52,8 +53,8 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkRaw stores entries of 200 bytes in such a stream without a log: one at a time, and in NATS's
-// own atomic batches.
+// BenchmarkRaw stores entries of 200 bytes in the same kind of stream without a log: one at a time, and
+// in NATS's own atomic batches.
 func BenchmarkRaw(b *testing.B) {
 	c := newTrio(b)
 	nc := c.Conn(0, Options()...)
@@ -114,7 +115,7 @@ func BenchmarkReplay(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	for i := range 2 { // by the leader's node or not
+	for i := range 2 { // through the leader's node or another
 		b.Run("node "+strconv.Itoa(i), func(b *testing.B) {
 			l := c.gateway(b, i, "log")
 			b.ResetTimer()

@@ -13,7 +13,7 @@ import (
 	"tcp-log-server/appends"
 )
 
-// goroutines returns the stacks of those that run code of this package, tests apart.
+// goroutines returns the stacks of the goroutines that run code of this package, except tests.
 func goroutines() (all []string) {
 	b := make([]byte, 4<<20)
 	for _, stack := range strings.Split(string(b[:runtime.Stack(b, true)]), "\n\n") {
@@ -25,8 +25,8 @@ func goroutines() (all []string) {
 	return all
 }
 
-// TestCloseLeavesNothing: Close ends all goroutines of the log and returns in time, whatever has become
-// of the cluster.
+// TestCloseLeavesNothing: Close ends all goroutines of the log and returns in time, whatever has happened
+// to the cluster.
 func TestCloseLeavesNothing(t *testing.T) {
 	c := newTrio(t)
 	before := len(goroutines())
@@ -80,7 +80,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	eventually(t, "all goroutines have ended", func() bool { return len(goroutines()) <= before })
 }
 
-// TestClose closes a log in each state that an append can be in. Every completion has run then.
+// TestClose closes a log in each state that an append can be in. By then every completion must have run.
 func TestClose(t *testing.T) {
 	cases := []struct {
 		name    string

@@ -14,7 +14,7 @@ import (
 	"tcp-log-server/server/logtest"
 )
 
-// trio is a cluster of three nodes that has one log, or many.
+// trio is a cluster of three nodes that holds one or more logs.
 type trio struct {
 	*clustertest.Cluster
 	logs atomic.Int32
@@ -22,10 +22,10 @@ type trio struct {
 
 func newTrio(t testing.TB) *trio { return &trio{Cluster: clustertest.Start(t, clustertest.Options{})} }
 
-// name returns the name of a stream that no other test has.
+// name returns the name of a stream that no other test uses.
 func (c *trio) name() string { return fmt.Sprintf("log%d", c.logs.Add(1)) }
 
-// gateway opens the log of a stream by a node.
+// gateway opens the log of a stream through a node.
 func (c *trio) gateway(t testing.TB, node int, stream string, change ...func(*Config)) *Log {
 	t.Helper()
 	config := Config{
@@ -38,7 +38,7 @@ func (c *trio) gateway(t testing.TB, node int, stream string, change ...func(*Co
 	return open(t, config)
 }
 
-// TestLog runs the tests of all logs over a cluster.
+// TestLog runs the tests of all logs on a cluster.
 func TestLog(t *testing.T) {
 	c := newTrio(t)
 	for _, head := range []string{HeadLeader, HeadQuorum} {

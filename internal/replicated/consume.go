@@ -9,30 +9,30 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// The tail of the stream comes through one consumer a gateway, on one of the nodes that have a replica.
-// JetStream chooses a node at random, so it is made again until it is on the node that this gateway is
-// connected to: what comes from there has crossed the network once, and no link to another node can hold
-// it up. Where it brings messages late all the same, it is made on another node.
+// Each gateway reads the tail of the stream through one consumer, on a node that has a replica. JetStream
+// chooses the node at random, so the gateway makes consumers until one is on the node that it is
+// connected to: those messages cross the network once, and no link to another node can delay them. If
+// that consumer is late all the same, the gateway makes one on another node.
 
 const (
-	// tailHeartbeat is how often an idle consumer says that it is alive. Where none comes for two
-	// of these, another one is made.
+	// tailHeartbeat is how often an idle consumer says that it is alive. After two missed heartbeats the
+	// gateway makes another one.
 	tailHeartbeat = 2 * time.Second
-	// tailCheck is how often it is looked at whether the consumer brings messages late.
+	// tailCheck is how often the gateway checks whether the consumer is late.
 	tailCheck = 500 * time.Millisecond
-	// tailPatience is for how many checks it may, if there is another node to choose; each time this does
-	// not help it may for twice as many, up to tailMost.
+	// tailPatience is for how many checks the consumer may be late if there is another node to choose.
+	// Each time a change of node does not help, the number doubles, up to tailMost.
 	tailPatience, tailMost = 4, 64
-	// placeTries is how often a consumer is made to have it on the node that is wanted. Where that does
-	// not succeed, it is tried again after placeAgain checks: JetStream may take the node to be behind.
+	// placeTries is how many consumers are made to get one on the wanted node. If none is, the gateway
+	// tries again after placeAgain checks: JetStream may believe that the node lags.
 	placeTries = 12
 	placeAgain = 20
 )
 
-// errTailLate: the consumer brings messages long after they were stored.
+// errTailLate: the consumer delivers messages long after they were stored.
 var errTailLate = errors.New("the consumer brings messages late")
 
-// consume makes the consumer of the tail and passes what it brings, until ctx is done.
+// consume makes the consumer of the tail and passes its messages until ctx is done.
 func (l *Log) consume(ctx context.Context) {
 	avoid, patience := "", tailPatience
 	for ctx.Err() == nil {
@@ -53,8 +53,8 @@ func (l *Log) consume(ctx context.Context) {
 	}
 }
 
-// consumeFrom is consume from a message on, until something goes wrong. It returns the node that the
-// consumer was on, and whether that has brought messages in time.
+// consumeFrom consumes from a message on, until something goes wrong. It returns the node that the
+// consumer was on, and whether it delivered in time.
 func (l *Log) consumeFrom(ctx context.Context, from uint64, avoid string, patience int) (node string, inTime bool, err error) {
 	want := tailNode(l.conn.ConnectedServerName(), avoid, l.knownReplicas())
 	consumer, node, err := l.makeConsumer(ctx, from, want, avoid)
@@ -82,7 +82,7 @@ func (l *Log) consumeFrom(ctx context.Context, from uint64, avoid string, patien
 	}()
 	tick := time.NewTicker(tailCheck)
 	defer tick.Stop()
-	stored, late := l.last.Load(), 0 // the stream went through this message so many checks ago
+	stored, late := l.last.Load(), 0 // the stream had the messages through stored this many checks ago
 	for checks := 0; ; checks++ {
 		select {
 		case err := <-failed:
@@ -108,8 +108,8 @@ func (l *Log) consumeFrom(ctx context.Context, from uint64, avoid string, patien
 	}
 }
 
-// makeConsumer makes a consumer of the messages from one on, if that can be had on the node that is wanted,
-// or on any but the one to avoid. It returns the node that it is on, "" if that is not known.
+// makeConsumer makes a consumer that starts at message from, if possible on the node want, or on any node
+// except avoid. It returns the consumer's node, or "" if that is unknown.
 func (l *Log) makeConsumer(ctx context.Context, from uint64, want, avoid string) (_ jetstream.Consumer, node string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*apiTimeout)
 	defer cancel()
@@ -132,7 +132,7 @@ func (l *Log) makeConsumer(ctx context.Context, from uint64, want, avoid string)
 	}
 }
 
-// dropConsumer deletes a consumer. One that cannot be deleted now is by its node, once it is idle.
+// dropConsumer deletes a consumer. If that fails, its node deletes it once it has been idle for a while.
 func (l *Log) dropConsumer(ctx context.Context, c jetstream.Consumer) {
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
@@ -141,8 +141,8 @@ func (l *Log) dropConsumer(ctx context.Context, c jetstream.Consumer) {
 	}
 }
 
-// tailNode returns the node that the tail is to come from, of those that have a replica: the one that
-// this gateway is connected to, or else the leader; "" if it may be any but the one to avoid.
+// tailNode returns the node with a replica that the tail should come from: the one that this gateway is
+// connected to, or else the leader; "" if any node except avoid will do.
 func tailNode(connected, avoid string, known []Replica) string {
 	leader := ""
 	for _, r := range known {
@@ -170,7 +170,7 @@ func (l *Log) consumed(msg jetstream.Msg) {
 	}
 	l.knowLast(seq)
 	m, err := decode(msg.Data(), seq)
-	if err != nil { // it is fetched
+	if err != nil { // the tail fetches it
 		if errors.Is(err, errMessage) {
 			l.damaged(seq, err)
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// TestTailPlaced: the tail of each gateway comes from the node that it is connected to.
+// TestTailPlaced: each gateway reads the tail from the node that it is connected to.
 func TestTailPlaced(t *testing.T) {
 	c := newTrio(t)
 	stream := c.name()
@@ -38,7 +38,7 @@ func TestTailPlaced(t *testing.T) {
 	}
 }
 
-// TestTailNode chooses the node that the tail comes from.
+// TestTailNode chooses the node for the tail.
 func TestTailNode(t *testing.T) {
 	all := []Replica{{Name: "a", Leader: true}, {Name: "b"}, {Name: "c", Offline: true}}
 	for _, c := range []struct{ connected, avoid, want string }{
@@ -54,8 +54,8 @@ func TestTailNode(t *testing.T) {
 	}
 }
 
-// consumers makes consumers on the nodes of a fake, which say that they are alive and bring nothing. It
-// returns on which they were made.
+// consumers makes consumers on the nodes of a fake, which send heartbeats and no messages. It returns a
+// function that lists the nodes on which they were made.
 func (f *fake) consumers(nodes ...string) (made func() []string) {
 	var mu sync.Mutex
 	var on []string
@@ -89,7 +89,7 @@ func (f *fake) consumers(nodes ...string) (made func() []string) {
 	return func() []string { mu.Lock(); defer mu.Unlock(); return append([]string(nil), on...) }
 }
 
-// syncBuffer is a log that is read while it is written.
+// syncBuffer is a buffer for a log that is read while it is written.
 type syncBuffer struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -107,8 +107,8 @@ func (b *syncBuffer) String() string {
 	return b.text.String()
 }
 
-// TestTailLate: a consumer that is alive and brings nothing of what is stored is made again on another
-// node, and the log says so. Meanwhile what it does not bring is fetched.
+// TestTailLate: a consumer that is alive but delivers no stored messages is made again on another node,
+// and the log says so. Meanwhile the missing messages are fetched.
 func TestTailLate(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -123,8 +123,8 @@ func TestTailLate(t *testing.T) {
 	eventually(t, "the log says why", func() bool { return strings.Contains(log.String(), `"from":"a"`) })
 }
 
-// TestSlowReplica: where a replica is asked that does not answer, the leader is, and not one message
-// after another.
+// TestSlowReplica: if the replica that was asked does not answer, the leader is asked, and not one
+// message after another.
 func TestSlowReplica(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)

@@ -9,22 +9,20 @@ import (
 	"tcp-log-server/appends"
 )
 
-// There may be copies of the log that are no replicas of the stream: a server that follows a
-// gateway keeps one in a directory, with the same indices, times and name.
+// The log may have copies that are not replicas of the stream: a server that follows a gateway keeps one
+// in a directory, with the same indices, times and name.
 
 // Epochs returns the epochs of the log.
 func (l *Log) Epochs() []appends.Epoch { return l.epochs }
 
-// Fence refuses: a log in a cluster goes on whatever becomes of its copies. The error, which the
-// copy is told, says so.
+// Fence refuses: a log in a cluster continues whatever its copies do. The error tells the copy so.
 func (l *Log) Fence(epoch uint64, by string) error {
 	epochs := l.Epochs()
 	return fmt.Errorf("%s is in epoch %d of this log, so it was promoted, and is a log of its own; this one is in a cluster, which cannot be fenced, and goes on in epoch %d: "+
 		"stop all of the cluster's servers, or make a new replica of it in an empty directory", by, epoch, epochs[len(epochs)-1].Number)
 }
 
-// Digest returns the digest of the entries from..through, which are read for it. The error names the
-// range.
+// Digest reads the entries from..through and returns their digest. Errors name the range.
 func (l *Log) Digest(ctx context.Context, from, through uint64) (appends.Digest, error) {
 	if head := l.Known(); from < 1 || through < from || through > head {
 		return appends.Digest{}, fmt.Errorf("digest of %d to %d: the log has entries 1 to %d", from, through, head)

@@ -8,34 +8,34 @@ import (
 	"sync/atomic"
 )
 
-// counter counts the log along the stream: it holds how far this gateway knows it, and what came
-// last. Messages are passed in their order, whoever learns of one first: the lane, which has sent
-// it, or the tail.
+// counter counts the log along the stream: it holds how far this gateway has counted, and the latest
+// entries. Messages are passed in order, whether the lane that sent a message or the tail learns of it
+// first.
 type counter struct {
 	mu     sync.Mutex
 	walker *walker
 	recent []run // the latest runs with entries, for reads at the head
 	bytes  int
-	own    map[uint64]*batch // sent by this gateway and acknowledged, not passed yet; by message
+	own    map[uint64]*batch // sent by this gateway and acknowledged, but not passed yet; by message
 
 	now   atomic.Pointer[place] // where the walker stands
 	acked atomic.Pointer[mark]
 	moved chan struct{} // closed when the walker moves; under mu
-	sum   hash          // of the message before now, zero if this gateway has passed none; under mu
+	sum   hash          // of the last message passed, zero if this gateway has passed none; under mu
 
-	// passing is held while completions run, in their order.
+	// passing is held while completions run, in order.
 	passing sync.Mutex
-	early   map[uint64]*message // arrived before those before them
+	early   map[uint64]*message // messages that arrived before their predecessors
 	earlier int                 // bytes of early
 }
 
-// mark is a head as followers see it.
+// mark is a head for followers.
 type mark struct {
 	head  uint64
 	moved chan struct{} // closed once there is a later one
 }
 
-// recentBytes is about how many bytes of entries are kept for reads at the head.
+// recentBytes is roughly how many bytes of entries are kept for reads at the head.
 const recentBytes = 16 << 20
 
 func (c *counter) begin(at place, w *walker) {
@@ -48,9 +48,9 @@ func (c *counter) begin(at place, w *walker) {
 // counted returns how far this gateway has counted.
 func (l *Log) counted() place { return *l.counter.now.Load() }
 
-// pass has the message seq take effect. It may be passed more than once, and one that comes
-// before those before it is kept until then, as long as those are few. b is not nil if it is one
-// that this gateway has sent.
+// pass makes the message seq take effect. A message may be passed more than once. One that arrives before
+// its predecessors is kept until they have come, as long as there are few. b is not nil if this gateway
+// sent the message.
 func (l *Log) pass(seq uint64, m *message, b *batch) error {
 	c := &l.counter
 	c.passing.Lock()
@@ -82,8 +82,8 @@ func (l *Log) pass(seq uint64, m *message, b *batch) error {
 	return nil
 }
 
-// How many messages are kept that arrived before those before them, and how many bytes these have.
-// Others are fetched when their turn has come.
+// Limits on the messages kept that arrived before their predecessors. The others are fetched in their
+// turn.
 const (
 	earlyMax   = 256
 	earlyBytes = 16 << 20
@@ -137,7 +137,8 @@ func (l *Log) passNext(m *message) error {
 	return nil
 }
 
-// latest returns the last message that has been passed, and its sum, zero if that was before Open.
+// latest returns the last message that has been passed, and its sum, or zero if it was passed before
+// Open.
 func (c *counter) latest() (seq uint64, sum hash) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -162,8 +163,8 @@ func (l *Log) awaitCounted(ctx context.Context, seq uint64) error {
 	}
 }
 
-// recently returns the run that has the entry at index, if it is one of the latest, and the index
-// of the first entry that is kept, 0 if none is.
+// recently returns the run that holds the entry at index, if it is among the latest, and the index of the
+// first entry that is kept, or 0 if there is none.
 func (c *counter) recently(index uint64) (r run, oldest uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -185,8 +186,8 @@ func (c *counter) recently(index uint64) (r run, oldest uint64) {
 	return c.recent[lo], oldest
 }
 
-// since returns the index of the first entry that was stored at time or later, if it is one of the
-// latest; ok is false if it may be an earlier one, or is none.
+// since returns the index of the first entry that was stored at time or later. ok is false unless that
+// entry is certainly among the latest.
 func (c *counter) since(time int64) (index uint64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -197,12 +198,11 @@ func (c *counter) since(time int64) (index uint64, ok bool) {
 	return c.recent[i].first, true
 }
 
-// Acked returns the head as followers may see it: done has run for every append of this gateway
-// through it.
+// Acked returns the head that followers may see: done has run for every append of this gateway up to it.
 func (l *Log) Acked() (head uint64, moved <-chan struct{}) {
 	a := l.counter.acked.Load()
 	return a.head, a.moved
 }
 
-// Known returns the head as this gateway knows it, without asking anybody.
+// Known returns the head as this gateway knows it, without asking the cluster.
 func (l *Log) Known() uint64 { return l.counted().index }

@@ -19,8 +19,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// fake is a NATS server without JetStream, whose part the test plays: so it can lose, refuse and
-// damage what a real one would not. It has no consumers: gateways fetch what comes.
+// fake is a NATS server without JetStream, whose part the test plays, so it can lose, refuse and damage
+// what a real one would not. It has no consumers: gateways fetch new messages.
 type fake struct {
 	t      *testing.T
 	server *natsserver.Server
@@ -29,16 +29,16 @@ type fake struct {
 
 	mu        sync.Mutex
 	config    jetstream.StreamConfig
-	replicas  []*jetstream.PeerInfo // beside the leader
+	replicas  []*jetstream.PeerInfo // except the leader
 	stored    []stored
-	deleted   int // messages that the leader says were
+	deleted   int // how many messages the leader says were deleted
 	published int
-	got       int // messages that were asked for
+	got       int // how many messages were asked for
 	silent    bool
-	asked     int // how often any replica was asked, which does not answer if silent
-	// publish answers an attempt to publish, the nth, from 0. nil stores it and acknowledges that.
+	asked     int // how many times any replica was asked; it does not answer if silent
+	// publish answers the nth attempt to publish, from 0. nil stores and acknowledges it.
 	publish func(n int, msg *nats.Msg)
-	// get changes what a get of a message answers; the fake is locked meanwhile. "" is no such message.
+	// get changes the answer to a get, with the fake locked; "" means that there is no such message.
 	get func(seq uint64, leader bool, data []byte) []byte
 }
 
@@ -80,7 +80,7 @@ func (f *fake) connect() *nats.Conn {
 	return nc
 }
 
-// lead has somebody listen to the lanes, or nobody.
+// lead makes the stream have a leader, or none.
 func (f *fake) lead(on bool) {
 	f.t.Helper()
 	if !on {
@@ -96,7 +96,7 @@ func (f *fake) lead(on bool) {
 	}
 }
 
-// gateway opens the log. Appends wait for giveUp, and an attempt for a quarter of that.
+// gateway opens the log. Appends wait for giveUp, and each attempt for a quarter of that.
 func (f *fake) gateway(giveUp time.Duration, change ...func(*Config)) *Log {
 	f.t.Helper()
 	config := Config{Conn: f.connect(), Stream: "log", Replicas: 1, Head: HeadLeader, GiveUp: giveUp, Logger: zerolog.Nop(), attempt: giveUp / 4}
@@ -118,8 +118,8 @@ func (f *fake) hear(msg *nats.Msg) {
 	publish(n, msg)
 }
 
-// store stores a message as JetStream does: once, if it names the last one of its lane. It returns
-// its number, 0 if it is not stored.
+// store stores a message as JetStream does: once, if it names the last one of its lane. It returns its
+// number, or 0 if it is not stored.
 func (f *fake) store(msg *nats.Msg) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -184,7 +184,7 @@ func (f *fake) info(msg *nats.Msg) {
 	f.answer(msg, string(b))
 }
 
-// one returns the message that a request names, and its number, 0 if there is none.
+// one returns the message that a request asks for, and its number, or 0 if there is none.
 func (f *fake) one(r getRequest, leader bool) (seq uint64, s stored) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -243,7 +243,7 @@ func (f *fake) byLeader(msg *nats.Msg) {
 	f.answer(msg, string(b))
 }
 
-// put stores a message of another gateway, whose entries these are.
+// put stores a message of another gateway with these entries.
 func (f *fake) put(m message, entries ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -255,7 +255,7 @@ func (f *fake) put(m message, entries ...string) {
 	f.stored = append(f.stored, stored{"log.lane.0000000000000001", m.encode()})
 }
 
-// entries returns what the stream has, by a walk from its beginning. The places that its messages point to
+// entries returns the stream's entries, by a walk from its beginning. The places that its messages name
 // must be those of the walk.
 func (f *fake) entries() (all []string) {
 	f.t.Helper()

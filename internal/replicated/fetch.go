@@ -12,28 +12,27 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Old messages are read by direct gets, which any replica answers that is up to date: NATS chooses one
-// at random. What comes is checked. What is missing or damaged is asked for again, and at last of the
-// leader. Once a replica was slow to answer, the leader is asked first for a while: an answer that comes
-// too late fills the link to the slow replica, and the next would come later still.
+// Old messages are read by direct gets, which any up-to-date replica answers; NATS chooses one at random.
+// Each message is verified. One that is missing or damaged is asked for again, in the end from the
+// leader. After a replica was slow to answer, the leader is asked first for a while: a late answer fills
+// the link to the slow replica, and the next would be later still.
 
 const (
-	// apiTimeout is how long one request to JetStream may take.
+	// apiTimeout limits one request to JetStream.
 	apiTimeout = 4 * time.Second
-	// anyTimeout is how long the replica that NATS chooses may take for a message.
+	// anyTimeout is how long the replica that NATS chooses may take to answer.
 	anyTimeout = 2 * time.Second
-	// slowAnswer is how long a node takes, for a message or some, that is not asked again for slowTime if
-	// that can be avoided.
+	// A node that took slowAnswer or longer is avoided for slowTime.
 	slowAnswer = time.Second
 	slowTime   = 10 * time.Second
-	// fetchTime is about how long a message is asked for that nobody answers for.
+	// fetchTime is roughly how long a message is asked for if nobody answers.
 	fetchTime = 10 * time.Second
-	// fetchAgain is how often any replica is asked for a message before the leader is. NATS chooses
-	// which, so this makes it likely that each has been asked.
+	// fetchAgain is how many times any replica is asked for a message before the leader is. NATS chooses
+	// the replica, so this makes it likely that each has been asked.
 	fetchAgain = 8
 )
 
-// The requests and answers of JetStream's API that the client's library has no calls for.
+// Requests and answers of JetStream's API that the client library has no calls for.
 type (
 	getRequest struct {
 		Seq      uint64 `json:"seq,omitempty"`
@@ -54,11 +53,10 @@ type (
 	}
 )
 
-// errAbsent: a server says that it has no such message.
+// errAbsent: a server says that it does not have the message.
 var errAbsent = errors.New("not found")
 
-// A LostError says that a message cannot be read: all replicas that answer lack it, or have it
-// damaged.
+// A LostError says that a message cannot be read: every replica that answers lacks it or has it damaged.
 type LostError struct {
 	Seq uint64
 	Err error
@@ -70,19 +68,19 @@ func (e *LostError) Error() string {
 
 func (e *LostError) Unwrap() error { return e.Err }
 
-// An UnavailableError says that what was asked for may be had later. Its text begins with
-// "not available now: ", by which package server knows such an error: it tells the client to try again.
+// An UnavailableError says that the request may succeed later. Its text begins with "not available now:
+// ", by which package server recognizes it and tells the client to try again.
 type UnavailableError struct{ Err error }
 
 func (e *UnavailableError) Error() string { return "not available now: " + e.Err.Error() }
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
-// fetch returns the message seq. The error is a LostError if no node has it whole that answers, an
+// fetch returns the message seq. The error is a LostError if no node that answers has it whole, an
 // UnavailableError if none answers, or that of ctx.
 func (l *Log) fetch(ctx context.Context, seq uint64) (message, error) {
 	began := time.Now()
-	useless := false // the leader has answered without the message
+	useless := false // the leader has answered without a usable message
 	for try := 0; ; try++ {
 		last := try >= fetchAgain
 		byLeader := last || !useless && l.isSlow()
@@ -103,11 +101,11 @@ func (l *Log) fetch(ctx context.Context, seq uint64) (message, error) {
 			return m, &UnavailableError{fmt.Errorf("message %d of the stream: %w", seq, readable(err))}
 		case bad:
 			l.damaged(seq, err)
-			continue // another node has its turn
+			continue // ask another node
 		}
 		pause := 10 * time.Millisecond
 		if errors.Is(err, errAbsent) {
-			pause = time.Millisecond // another node has its turn soon, and the leader at last
+			pause = time.Millisecond // ask another node soon, and in the end the leader
 		}
 		select {
 		case <-ctx.Done():
@@ -116,14 +114,14 @@ func (l *Log) fetch(ctx context.Context, seq uint64) (message, error) {
 	}
 }
 
-// isSlow reports whether the leader is to be asked first: another replica was slow, and it was not.
+// isSlow reports whether to ask the leader first: another replica was slow, and the leader was not.
 func (l *Log) isSlow() bool {
 	now := time.Now().UnixNano()
 	return now < l.slow[0].Load() && now >= l.slow[1].Load()
 }
 
-// noteTime notes that a message was asked for at a time, and has come now, or has not: of the leader, or
-// of the replica that NATS chose.
+// noteTime records whether a request that began at a time took too long, by the leader or by the replica
+// that NATS chose.
 func (l *Log) noteTime(began time.Time, leader bool) {
 	if time.Since(began) < slowAnswer {
 		return
@@ -135,7 +133,7 @@ func (l *Log) noteTime(began time.Time, leader bool) {
 	which.Store(time.Now().Add(slowTime).UnixNano())
 }
 
-// ask asks once for a message, of any replica or of the leader.
+// ask asks any replica or the leader for a message, once.
 func (l *Log) ask(ctx context.Context, seq uint64, leader bool) (message, error) {
 	get, patience := l.direct, anyTimeout
 	if leader {
@@ -157,7 +155,7 @@ func (l *Log) ask(ctx context.Context, seq uint64, leader bool) (message, error)
 	return decode(b, seq)
 }
 
-// direct asks any replica for a message. The error is errAbsent if that replica has none.
+// direct asks any replica for a message. The error is errAbsent if the replica does not have it.
 func (l *Log) direct(ctx context.Context, r getRequest) (data []byte, seq uint64, err error) {
 	answer, err := l.request(ctx, "DIRECT.GET", r)
 	if err != nil {
@@ -174,7 +172,7 @@ func (l *Log) direct(ctx context.Context, r getRequest) (data []byte, seq uint64
 	return answer.Data, seq, err
 }
 
-// byLeader asks the stream's leader for a message. The error is errAbsent if that has none.
+// byLeader asks the stream's leader for a message. The error is errAbsent if the leader does not have it.
 func (l *Log) byLeader(ctx context.Context, r getRequest) (data []byte, seq uint64, err error) {
 	answer, err := l.request(ctx, "STREAM.MSG.GET", r)
 	if err != nil {
@@ -206,25 +204,25 @@ func (l *Log) request(ctx context.Context, call string, r any) (*nats.Msg, error
 	return l.conn.RequestWithContext(ctx, l.api+call+"."+l.config.Stream, body)
 }
 
-// Runs of messages are fetched so many at a time, in several requests under way.
+// Runs of messages are fetched in batches, with several requests under way.
 const (
-	fetchBytes = 1 << 20 // in one request, about
+	fetchBytes = 1 << 20 // in one request, roughly
 	fetchMax   = 1024    // messages in one request
 	fetchAhead = 4       // requests of a run under way
-	// aheadMax is how many requests in total may be under way beyond one a run: what they bring
-	// stays in memory while the reader is stalled.
+	// aheadMax limits the requests under way beyond the first of each run: their answers stay in memory
+	// while the reader is stalled.
 	aheadMax = 64
 )
 
-// fetching is a request under way for some messages of a run.
+// fetching is a request under way for part of a run.
 type fetching struct {
 	from, through uint64
-	got           chan []message // those that came first, in order
+	got           chan []message // the longest prefix that arrived whole, in order
 	extra         bool           // it counts towards aheadMax
 }
 
-// fetchRun passes the messages from..through to fn, in order. A LostError of a message is passed
-// too; fn's error ends the run. It begins with little, since most runs are short.
+// fetchRun passes the messages from..through to fn, in order, including the LostError of a message. fn's
+// error ends the run. The first request is small, since most runs are short.
 func (l *Log) fetchRun(ctx context.Context, from, through uint64, fn func(seq uint64, m *message, err error) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -276,8 +274,8 @@ func (l *Log) fetchRun(ctx context.Context, from, through uint64, fn func(seq ui
 	return nil
 }
 
-// passBatch passes the messages from..through to fn, of which got are the first. Others did not
-// come, or were damaged.
+// passBatch passes the messages from..through to fn. got holds the first of them; the others did not
+// arrive or were damaged.
 func (l *Log) passBatch(ctx context.Context, from, through uint64, got []message, fn func(seq uint64, m *message, err error) error) error {
 	for next := from; ; {
 		more := 2*uint64(len(got)) + 1
@@ -305,11 +303,11 @@ func (l *Log) passBatch(ctx context.Context, from, through uint64, got []message
 	}
 }
 
-// leaderAhead is how many messages the leader is asked for at once: it has no batches.
+// leaderAhead is how many messages are requested from the leader at once: it does not serve batches.
 const leaderAhead = 8
 
-// fetchBatch asks any replica once for the messages from..through, or the leader for the first of them.
-// It returns those from the first on that came whole.
+// fetchBatch asks any replica for the messages from..through, or the leader for the first few, once. It
+// returns the longest prefix that arrived whole.
 func (l *Log) fetchBatch(ctx context.Context, from, through uint64) (messages []message) {
 	if !l.isSlow() {
 		return l.batchOfAny(ctx, from, through)
@@ -333,8 +331,8 @@ func (l *Log) fetchBatch(ctx context.Context, from, through uint64) (messages []
 	return messages
 }
 
-// batchOfAny is fetchBatch of the replica that NATS chooses. Bodies may be far larger than they came, so it
-// ends once these have as much as was asked for.
+// batchOfAny is fetchBatch from the replica that NATS chooses. Decoded bodies may be far larger than on
+// the wire, so it stops once they have as many bytes as it asked for.
 func (l *Log) batchOfAny(ctx context.Context, from, through uint64) (messages []message) {
 	inbox := l.conn.NewRespInbox()
 	sub, err := l.conn.SubscribeSync(inbox)

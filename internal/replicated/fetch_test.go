@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestFetchPacked: what one request brings is bounded by what it unpacks to, and a read of it finds all of
-// it, after messages so small that many are asked for at once.
+// TestFetchPacked: the unpacked size bounds the answer to one request, and a read finds everything, even
+// after messages so small that many are requested at once.
 func TestFetchPacked(t *testing.T) {
 	t.Parallel()
 	const small, large, size = 300, 40, 300 << 10

@@ -14,11 +14,11 @@ import (
 	"tcp-log-server/appends"
 )
 
-// history is what appends were told, by any gateway.
+// history is the outcomes of appends by any gateway.
 type history struct {
 	t  *testing.T
 	mu sync.Mutex
-	// at has the entry that each index was said to have.
+	// at has the entry reported at each index.
 	at      map[uint64]string
 	unknown map[string]bool // entries whose outcome is unknown
 	refused map[string]bool // entries that are not stored
@@ -28,7 +28,7 @@ func newHistory(t *testing.T) *history {
 	return &history{t: t, at: make(map[uint64]string), unknown: make(map[string]bool), refused: make(map[string]bool)}
 }
 
-// add notes what an append was told.
+// add records the outcome of an append.
 func (h *history) add(on appends.Condition, entries []string, o outcome) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -41,7 +41,7 @@ func (h *history) add(on appends.Condition, entries []string, o outcome) {
 			if on.Kind == appends.Expect && o.First != on.Head+1 {
 				h.t.Errorf("an append that expected the head %d got index %d", on.Head, o.First)
 			}
-		case on.Kind == appends.Once: // others may have stored it
+		case on.Kind == appends.Once: // another gateway may have stored it
 		case strings.HasPrefix(o.err.Error(), "not stored: "):
 			h.refused[e] = true
 		case strings.HasPrefix(o.err.Error(), "outcome unknown: "):
@@ -59,7 +59,7 @@ func (h *history) set(index uint64, entry string) {
 	h.at[index] = entry
 }
 
-// check compares the log with what was told. Entries with appends.Once begin with "o".
+// check compares the log with the outcomes. Entries with appends.Once begin with "o".
 func (h *history) check(log []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -108,7 +108,7 @@ func (h *history) write(l *Log, writer int, stop <-chan struct{}) {
 				return // the log is closed
 			}
 			for i := range entries {
-				entries[i] = fmt.Sprintf(`"o%d"`, n/4*3+r.IntN(12)) // which others send too
+				entries[i] = fmt.Sprintf(`"o%d"`, n/4*3+r.IntN(12)) // which other writers send too
 			}
 		}
 		o := await(h.t, start(l, on, entries...))
@@ -119,8 +119,8 @@ func (h *history) write(l *Log, writer int, stop <-chan struct{}) {
 	}
 }
 
-// follow reads what l shows to followers, until stop is closed, and then through through. It returns
-// what it has read.
+// follow reads l as followers see it until stop is closed, and then up to through. It returns what it has
+// read.
 func follow(t *testing.T, l *Log, stop <-chan struct{}, through func() uint64) (log []string) {
 	for {
 		head, moved := l.Acked()
@@ -145,8 +145,8 @@ func follow(t *testing.T, l *Log, stop <-chan struct{}, through func() uint64) (
 	}
 }
 
-// TestGateways has three gateways append at the same time, with conditions and without. All of them
-// must have the same log, which has what was told.
+// TestGateways has three gateways append at the same time, with conditions and without. All of them must
+// have the same log, and it must match the outcomes.
 func TestGateways(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		t.Run(fmt.Sprintf("restart is %v", restart), func(t *testing.T) {
@@ -222,7 +222,7 @@ func testGateways(t *testing.T, c *trio, restart bool) {
 	t.Logf("%d entries, %d told, %d refused, %d unknown", head, len(h.at), len(h.refused), len(h.unknown))
 }
 
-// TestReopen: a gateway that is opened in the middle of a log reads no more of it than its end.
+// TestReopen: a gateway that is opened in the middle of a log reads only its end.
 func TestReopen(t *testing.T) {
 	f := newFake(t)
 	f.fill(plain(20_000, 2, 3))

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestGather: the lane waits for as much as was asked for when the last message was acknowledged, for half
-// of what that took, and not while it has nothing to send.
+// TestGather: the lane waits until as much is queued as when the last message was acknowledged, for half
+// the time that message took, and not while it has nothing to send.
 func TestGather(t *testing.T) {
 	const ms = time.Millisecond
 	type push struct {
@@ -66,7 +66,7 @@ func TestGather(t *testing.T) {
 				if got := time.Since(began); got != c.want {
 					t.Errorf("it waited for %v, want %v", got, c.want)
 				}
-				time.Sleep(time.Minute) // for the rest to come, before the bubble ends
+				time.Sleep(time.Minute) // for the remaining pushes, before the bubble ends
 			})
 		})
 	}

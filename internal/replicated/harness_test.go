@@ -9,7 +9,7 @@ import (
 	"tcp-log-server/appends"
 )
 
-// open opens a log, which is closed when the test ends.
+// open opens a log and closes it when the test ends.
 func open(t testing.TB, config Config) *Log {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -35,7 +35,7 @@ func open(t testing.TB, config Config) *Log {
 	return l
 }
 
-// outcome is what an append was told.
+// outcome is the result of an append.
 type outcome struct {
 	appends.Result
 	err error
@@ -46,7 +46,7 @@ var (
 	unique = appends.Condition{Kind: appends.Once}
 )
 
-// start gives entries to the log.
+// start begins an append.
 func start(l *Log, on appends.Condition, entries ...string) <-chan outcome {
 	got := make(chan outcome, 1)
 	var b strings.Builder
@@ -69,7 +69,7 @@ func await(t testing.TB, got <-chan outcome) outcome {
 	}
 }
 
-// put appends entries, which must be stored.
+// put appends entries and requires that they are stored.
 func put(t testing.TB, l *Log, on appends.Condition, entries ...string) appends.Result {
 	t.Helper()
 	o := await(t, start(l, on, entries...))
@@ -89,7 +89,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// readAll returns the entries from..through, "!" for each that cannot be read.
+// readAll returns the entries from..through, with "!" for each that cannot be read.
 func readAll(t testing.TB, l *Log, from, through uint64) (all []string) {
 	t.Helper()
 	next := from

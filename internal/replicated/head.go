@@ -12,33 +12,31 @@ import (
 	"tcp-log-server/appends"
 )
 
-// What Config.Head may be.
+// Values of Config.Head.
 const (
-	// HeadLeader takes the stream's leader at its word if a majority of the replicas has been in
-	// touch with it within stale. A leader that has been cut off since then may be behind by as
-	// long.
+	// HeadLeader trusts the stream's leader if a majority of the replicas has been in touch with it
+	// within stale. A leader that has been cut off since then may lag by as long.
 	HeadLeader = "leader"
-	// HeadQuorum has an empty message go through the stream: the head includes everything that
-	// was acknowledged anywhere before it was asked for.
+	// HeadQuorum sends an empty message through the stream: the head includes everything that was
+	// acknowledged anywhere before the call.
 	HeadQuorum = "quorum"
 )
 
 const (
-	// stale is how long a replica may not have been in touch with its leader to count.
+	// stale is how long ago a replica may have been in touch with its leader and still count.
 	stale = 2500 * time.Millisecond
-	// headTime is how long a head is waited for.
+	// headTime limits the wait for a head.
 	headTime = 10 * time.Second
 )
 
-// asker has callers who wait for the same answer share one question: one that was asked after
-// each of them had come.
+// asker lets callers that wait for the same answer share one question, asked after each of them called.
 type asker struct {
 	ask   func(context.Context) (uint64, error)
 	spawn func(func()) bool
 
 	mu    sync.Mutex
-	next  *question // who comes now waits for this; nil if nobody does
-	under bool      // one is under way
+	next  *question // what new callers wait for; nil if there are none
+	under bool      // a question is under way
 }
 
 type question struct {
@@ -47,7 +45,7 @@ type question struct {
 	err  error
 }
 
-// get returns what ask does. The question is asked within headTime, whoever waits for it.
+// get returns the result of ask. The question has headTime, whatever ctx its callers have.
 func (a *asker) get(ctx, life context.Context) (uint64, error) {
 	a.mu.Lock()
 	if a.next == nil {
@@ -70,7 +68,7 @@ func (a *asker) get(ctx, life context.Context) (uint64, error) {
 	}
 }
 
-// run asks while somebody waits.
+// run asks as long as there are callers.
 func (a *asker) run(life context.Context) {
 	for {
 		a.mu.Lock()
@@ -88,8 +86,8 @@ func (a *asker) run(life context.Context) {
 	}
 }
 
-// Head returns the index of the last entry, as Config.Head says. The error is an UnavailableError
-// if no majority answers, or that of ctx.
+// Head returns the index of the last entry, determined as Config.Head says. The error is an
+// UnavailableError if no majority answers, or that of ctx.
 func (l *Log) Head(ctx context.Context) (uint64, error) {
 	head, err := l.heads.get(ctx, l.ctx)
 	if err != nil && ctx.Err() == nil {
@@ -116,8 +114,8 @@ func (l *Log) headByLeader(ctx context.Context) (uint64, error) {
 	}
 }
 
-// leaderLast returns the last message of the stream, by its leader, if a majority has been in touch
-// with that.
+// leaderLast returns the last message of the stream according to its leader, if a majority has been in
+// touch with the leader.
 func (l *Log) leaderLast(ctx context.Context) (uint64, error) {
 	info, err := l.streamInfo(ctx)
 	if err != nil {
@@ -129,9 +127,9 @@ func (l *Log) leaderLast(ctx context.Context) (uint64, error) {
 	return info.State.LastSeq, nil
 }
 
-// checkLeader returns an error unless info is the word of a leader that a majority has been in touch
-// with. A replica that knows no leader, or has just been started, may answer in its place; then there is
-// none, or it is among the replicas, where a leader does not list itself.
+// checkLeader returns an error unless info comes from a leader that a majority has been in touch with. A
+// replica that knows no leader, or has just started, may answer instead; info then names no leader, or
+// lists it among the replicas, which a leader does not do with itself.
 func checkLeader(info *jetstream.StreamInfo) error {
 	if info.Config.Replicas <= 1 {
 		return nil
@@ -155,7 +153,7 @@ func checkLeader(info *jetstream.StreamInfo) error {
 	return nil
 }
 
-// heardOf reports whether the leader has heard of a replica within stale. 0 is that it never has.
+// heardOf reports whether the leader has heard from a replica within stale. Active is 0 if it never has.
 func heardOf(r *jetstream.PeerInfo) bool { return !r.Offline && r.Active > 0 && r.Active < stale }
 
 // streamInfo asks the leader about the stream.
@@ -169,7 +167,7 @@ func (l *Log) streamInfo(ctx context.Context) (*jetstream.StreamInfo, error) {
 	return info, err
 }
 
-// headByQuorum sends a message without entries, and waits until it has its place.
+// headByQuorum sends a message without entries, and waits until its place is known.
 func (l *Log) headByQuorum(ctx context.Context) (uint64, error) {
 	type answer struct {
 		head uint64

@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestAsker: callers share questions, and each gets the answer to one that was asked after it came.
+// TestAsker: callers share questions, and each gets the answer to a question asked after its call.
 func TestAsker(t *testing.T) {
 	var now, asked atomic.Uint64
 	var running sync.WaitGroup
@@ -44,7 +44,7 @@ func TestAsker(t *testing.T) {
 	}
 }
 
-// TestAskerLeaves: who cannot wait any more leaves the question to the others.
+// TestAskerLeaves: a caller that stops waiting leaves the question to the others.
 func TestAskerLeaves(t *testing.T) {
 	answer := make(chan struct{})
 	var running sync.WaitGroup
@@ -73,7 +73,7 @@ func TestAskerLeaves(t *testing.T) {
 	}
 }
 
-// TestHead: a head includes what another gateway had acknowledged before it was asked for.
+// TestHead: a head includes what another gateway had acknowledged before the call.
 func TestHead(t *testing.T) {
 	for _, head := range []string{HeadLeader, HeadQuorum} {
 		t.Run(head, func(t *testing.T) {
@@ -90,8 +90,8 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// TestHeadQuorumFails: where no majority takes a message, there is no head, and Head waits no longer
-// than its caller.
+// TestHeadQuorumFails: if no majority takes a message, there is no head, and Head waits no longer than
+// its caller.
 func TestHeadQuorumFails(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -111,8 +111,8 @@ func TestHeadQuorumFails(t *testing.T) {
 	}
 }
 
-// TestCheckLeader: how far the log goes is what its leader says while a majority is in touch with
-// it, and never what a replica says in its place.
+// TestCheckLeader: the end of the log is what its leader says while a majority is in touch with it, never
+// what a replica says instead.
 func TestCheckLeader(t *testing.T) {
 	seen := func(name string, active time.Duration) *jetstream.PeerInfo {
 		return &jetstream.PeerInfo{Name: name, Current: true, Active: active}
@@ -147,7 +147,7 @@ func TestCheckLeader(t *testing.T) {
 	}
 }
 
-// TestReadable: a client is told nothing of sequences, which it does not know.
+// TestReadable: clients are not told about sequences, which mean nothing to them.
 func TestReadable(t *testing.T) {
 	for _, code := range []jetstream.ErrorCode{jetstream.JSErrCodeStreamWrongLastSequence, inProcess} {
 		err := fmt.Errorf("sending: %w", &jetstream.APIError{Code: 400, ErrorCode: code, Description: "wrong last sequence"})

@@ -11,11 +11,11 @@ import (
 	"tcp-log-server/appends"
 )
 
-// A gateway sends what it is given on a subject of its own, its lane, one message at a time. Each
-// names the one before it in the lane, so a message that is sent again is stored once, however
-// late the first of its copies comes through. A refusal proves nothing: while two servers take
-// themselves for the leader, one refuses what the other stores. So a message is sent again until
-// an acknowledgement, or the lane itself, shows that it is stored.
+// A gateway sends its appends on a subject of its own, its lane, one message at a time. Each message
+// names its predecessor in the lane, so one that is sent again is stored once, however late the first
+// copy arrives. A refusal proves nothing: while two servers believe that they lead, one refuses what the
+// other stores. So a message is sent again until an acknowledgement, or the lane itself, shows that it is
+// stored.
 
 // lane sends the appends of this gateway.
 type lane struct {
@@ -27,20 +27,20 @@ type lane struct {
 	queue  []*appended // not in a message yet
 	queued int         // the entries of queue
 	order  []*appended // not completed yet, in the order of the calls
-	// Why nothing is taken, nil where that is no reason.
+	// Why the lane takes no appends; nil for reasons that do not hold.
 	ended  error // the log is closing
-	unsure error // what has become of an earlier append is not known
-	unfit  error // the stream cannot hold a log any more
+	unsure error // the outcome of an earlier append is unknown
+	unfit  error // the stream can no longer hold a log
 	wake   chan struct{}
 
 	completing sync.Mutex // held while completions run
 
-	sending atomic.Pointer[batch] // what is on its way; it may come by the tail before it is acknowledged
+	sending atomic.Pointer[batch] // the batch under way; the tail may deliver it before its acknowledgement
 
-	// Of the sending goroutine alone.
+	// Owned by the sending goroutine.
 	number  uint64   // of the last message
-	last    uint64   // where that is in the stream, 0 before the first
-	waiting []*batch // acknowledged, and not counted when that was last looked at
+	last    uint64   // its sequence number in the stream, 0 before the first
+	waiting []*batch // acknowledged, and not counted at the last look
 	back    returning
 }
 
@@ -51,17 +51,17 @@ func (l *Log) Append(entries []byte, count int, on appends.Condition, done func(
 	}
 }
 
-// Submit is Append whose done runs later.
+// Submit is like Append, but never calls done before it returns.
 func (l *Log) Submit(entries []byte, count int, on appends.Condition, done func(appends.Result, error)) {
 	if !l.lane.push(&appended{entries: entries, count: count, on: on, done: done}) && !l.spawn(l.lane.complete) {
 		go l.lane.complete() // the log is closed
 	}
 }
 
-// MaxAppend returns how many bytes of entries one append may hold: what fits into a message.
+// MaxAppend returns how many bytes of entries one append may hold: as many as fit into a message.
 func (l *Log) MaxAppend() int { return int(l.conn.MaxPayload()) - headerSize - natsHeader }
 
-// push adds an append to the queue. It returns false if it was refused: then somebody has to call
+// push adds an append to the queue. It returns false if the append was refused; the caller must then call
 // complete.
 func (n *lane) push(a *appended) (taken bool) {
 	if most := n.log.MaxAppend(); len(a.entries) > most {
@@ -89,7 +89,7 @@ func (n *lane) push(a *appended) (taken bool) {
 	return taken
 }
 
-// refusing returns why nothing is taken, nil if it is. The caller holds mu.
+// refusing returns why the lane takes no appends, nil if it takes them. The caller holds mu.
 func (n *lane) refusing() error {
 	for _, why := range []error{n.ended, n.unfit, n.unsure} {
 		if why != nil {
@@ -106,7 +106,7 @@ func (n *lane) poke() {
 	}
 }
 
-// complete runs the completions whose turn has come.
+// complete runs the completions that are due, in order.
 func (n *lane) complete() {
 	n.completing.Lock()
 	defer n.completing.Unlock()
@@ -127,7 +127,7 @@ func (n *lane) complete() {
 	}
 }
 
-// waitingMax is how many messages may be acknowledged and not counted before the next is sent.
+// waitingMax is how many messages may be acknowledged but not counted before the next is sent.
 const waitingMax = 32
 
 // run sends batches until ctx is done.
@@ -154,8 +154,8 @@ func (n *lane) run(ctx context.Context) {
 	}
 }
 
-// sendOnce sends a batch with appends.Once, and waits until it has been counted: it may have to
-// be looked up and sent again, before anything that was given to the log after it.
+// sendOnce sends a batch with appends.Once, and waits until it has been counted: it may have to be looked
+// up and sent again before any later append.
 func (n *lane) sendOnce(ctx context.Context, b *batch) {
 	if b.message.count > 0 {
 		n.send(ctx, b)
@@ -165,7 +165,7 @@ func (n *lane) sendOnce(ctx context.Context, b *batch) {
 		return
 	}
 	n.mu.Lock()
-	if b.message.count == 0 { // the log holds all of it
+	if b.message.count == 0 { // the log already holds everything
 		at := n.log.counted()
 		b.resolve(n.log.once, &verdict{run: run{first: at.index + 1}})
 	}
@@ -177,7 +177,7 @@ func (n *lane) sendOnce(ctx context.Context, b *batch) {
 	n.complete()
 }
 
-// rest waits until something may have to be done.
+// rest waits until there may be something to do.
 func (n *lane) rest(ctx context.Context) {
 	var counted <-chan struct{}
 	var late <-chan time.Time
@@ -195,8 +195,8 @@ func (n *lane) rest(ctx context.Context) {
 	}
 }
 
-// settle waits until no more than most acknowledged messages have not been counted. Where that
-// takes as long as appends wait, those who wait are told.
+// settle waits until at most this many acknowledged messages have not been counted. If that takes longer
+// than appends may wait, it tells their callers.
 func (n *lane) settle(ctx context.Context, most int) {
 	for ctx.Err() == nil {
 		for len(n.waiting) > 0 && n.waiting[0].isCounted() {
@@ -222,7 +222,7 @@ func (n *lane) settle(ctx context.Context, most int) {
 	}
 }
 
-// uncounted tells those that wait that their entries are stored, and it is not known where.
+// uncounted tells the waiting callers that their entries are stored at unknown indices.
 func (n *lane) uncounted() {
 	why := n.log.stuckBy()
 	if why == nil {
@@ -240,7 +240,7 @@ func (n *lane) uncounted() {
 	n.complete()
 }
 
-// drop fails what has not been sent. The caller holds mu.
+// drop fails the appends that have not been sent. The caller holds mu.
 func (n *lane) drop(err error) {
 	for _, a := range n.queue {
 		a.fail(err)
@@ -255,22 +255,22 @@ func (n *lane) idle() bool {
 	return len(n.order) == 0
 }
 
-// end has nothing be taken any more.
+// end makes the lane refuse appends from now on.
 func (n *lane) end() {
 	n.mu.Lock()
 	n.ended = errClosed
 	n.mu.Unlock()
 }
 
-// hold has the lane take nothing because of err, or again if err is nil.
+// hold makes the lane refuse appends because of err, or take them again if err is nil.
 func (n *lane) hold(err error) {
 	n.mu.Lock()
 	n.unfit = err
 	n.mu.Unlock()
 }
 
-// abandon completes what is left when the log has ended: what was not sent, and what was
-// acknowledged while its place was not known.
+// abandon completes what is left once the log has ended: appends that were not sent, and those that were
+// acknowledged at unknown places.
 func (n *lane) abandon() {
 	n.mu.Lock()
 	n.drop(fmt.Errorf("not stored: %w", errClosed))

@@ -11,10 +11,10 @@ import (
 	"tcp-log-server/appends"
 )
 
-// TestSend sends one append through a cluster that answers badly, and then well. It must be stored
-// once, and its index be told.
+// TestSend sends one append through a cluster that answers badly, and then well. It must be stored once,
+// and its index reported.
 func TestSend(t *testing.T) {
-	// Each returns true once it is done with misbehaving.
+	// Each returns true once it has stopped misbehaving.
 	cases := []struct {
 		name    string
 		publish func(f *fake, n int, msg *nats.Msg) bool
@@ -95,12 +95,12 @@ func TestSend(t *testing.T) {
 			}
 			f.mu.Lock()
 			f.publish = func(n int, msg *nats.Msg) {
-				if c.publish(f, n-1, msg) { // one has been published
+				if c.publish(f, n-1, msg) { // one was published before
 					f.acknowledge(msg, f.store(msg))
 				}
 			}
 			f.mu.Unlock()
-			// What comes after it waits for it.
+			// Later appends wait for it.
 			second, third := start(l, always, "2"), start(l, always, "3")
 			if o := await(t, second); o.err != nil || o.First != 2 {
 				t.Errorf("%+v, want index 2", o)
@@ -115,11 +115,12 @@ func TestSend(t *testing.T) {
 	}
 }
 
-// TestGiveUp: an append that nobody takes is refused, and the next is taken once somebody does.
+// TestGiveUp: an append that no server takes is refused, and later ones are stored once there is a
+// leader.
 func TestGiveUp(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
-	l := f.gateway(200*time.Millisecond, func(c *Config) { c.attempt = 10 * time.Second }) // however busy the machine is
+	l := f.gateway(200*time.Millisecond, func(c *Config) { c.attempt = 10 * time.Second }) // even on a busy machine
 	f.lead(false)
 	for range 2 {
 		if o := await(t, start(l, always, "1")); o.err == nil || !strings.HasPrefix(o.err.Error(), "not stored: no node of the cluster leads the log") {
@@ -135,8 +136,8 @@ func TestGiveUp(t *testing.T) {
 	}
 }
 
-// TestUnknown: the outcome of an append that was sent is unknown after GiveUp. While it is, nothing
-// is taken, so nothing can be stored before it; it is sent again until it is known.
+// TestUnknown: the outcome of an append that was sent is unknown after GiveUp. Meanwhile no appends are
+// taken, so none can be stored before it; it is sent again until its outcome is known.
 func TestUnknown(t *testing.T) {
 	cases := []struct {
 		name          string
@@ -157,11 +158,11 @@ func TestUnknown(t *testing.T) {
 				if c.stored && n == 0 {
 					f.store(msg)
 				}
-				if n > 0 || !c.quiet { // as a leader says that was cut off
+				if n > 0 || !c.quiet { // as a leader that was cut off would
 					f.refuse(msg, 10071)
 				}
 			}
-			f.get = func(uint64, bool, []byte) []byte { return nil } // and it does not come
+			f.get = func(uint64, bool, []byte) []byte { return nil } // and the tail does not deliver it
 			f.mu.Unlock()
 			first := start(l, always, "1")
 			eventually(t, "it is sent", func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.published > 0 })
@@ -192,8 +193,8 @@ func TestUnknown(t *testing.T) {
 	}
 }
 
-// TestConnectionClosed: an attempt may have been stored that ended because the connection was closed, as
-// NATS does with one that it does not admit any more.
+// TestConnectionClosed: an attempt that ended because the connection was closed may have been stored, as
+// happens when NATS no longer admits a connection.
 func TestConnectionClosed(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -212,8 +213,8 @@ func TestConnectionClosed(t *testing.T) {
 	}
 }
 
-// TestComesByTail: an append whose acknowledgement is lost is completed by the tail, long before it
-// is sent again.
+// TestComesByTail: the tail completes an append whose acknowledgement is lost, long before it is sent
+// again.
 func TestComesByTail(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -237,8 +238,8 @@ func TestComesByTail(t *testing.T) {
 	}
 }
 
-// TestUncounted: an append that is acknowledged cannot be counted while a message before it is
-// missing. After GiveUp that is told, and appends are refused until it comes.
+// TestUncounted: an acknowledged append cannot be counted while a message before it is missing. After
+// GiveUp its caller is told, and appends are refused until the message arrives.
 func TestUncounted(t *testing.T) {
 	damage := func(data []byte) []byte {
 		data = slices.Clone(data)
@@ -287,8 +288,8 @@ func TestUncounted(t *testing.T) {
 	}
 }
 
-// TestLong: an append that does not fit into a message is refused in its turn, and others are put
-// together only as far as they fit.
+// TestLong: an append that does not fit into a message is refused in its turn, and others are batched
+// only as far as they fit.
 func TestLong(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -310,7 +311,7 @@ func TestLong(t *testing.T) {
 	}
 }
 
-// TestOrder: completions run in the order of the calls, those of refused appends too.
+// TestOrder: completions run in the order of the calls, including those of refused appends.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -326,7 +327,7 @@ func TestOrder(t *testing.T) {
 		case 2:
 			on = appends.Condition{Kind: appends.Expect, Head: 1 << 40}
 		case 3:
-			on = unique // which was not waited for
+			on = unique // without AwaitOnce
 		}
 		l.Submit(entries, 1, on, func(appends.Result, error) { order <- i })
 	}
@@ -337,14 +338,14 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestSubmitReturns: Submit must not run the completion of an append that it refuses.
+// TestSubmitReturns: Submit must not itself complete an append that it refuses.
 func TestSubmitReturns(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	l := f.gateway(time.Second)
 	returned, ran := make(chan struct{}), make(chan struct{})
 	l.Submit(make([]byte, l.MaxAppend()+1), 1, always, func(appends.Result, error) {
-		<-returned // or it is stuck
+		<-returned // blocks forever if Submit calls it
 		close(ran)
 	})
 	close(returned)

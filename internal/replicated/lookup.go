@@ -12,7 +12,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// How entries are looked up in what a once keeps.
+// Looking entries up in what a once keeps.
 
 // ready returns nil if entries can be looked up. The error begins with "not stored".
 func (o *once) ready() error {
@@ -20,7 +20,7 @@ func (o *once) ready() error {
 	return err
 }
 
-// known returns what is kept, once everything is known.
+// known returns what is kept if it is complete.
 func (o *once) known() (*keeping, error) {
 	k := o.current()
 	if k == nil {
@@ -34,14 +34,14 @@ func (o *once) known() (*keeping, error) {
 	}
 }
 
-// lookUp sets the places of the entries of all, without an index where the log has none in what had
-// been counted before the call. The error begins with "not stored".
+// lookUp sets the places of all entries. A place has no index if the log did not hold the entry in what
+// had been counted before the call. The error begins with "not stored".
 func (o *once) lookUp(all []*appended) error {
 	k, err := o.known()
 	if err != nil {
 		return err
 	}
-	// A map is dropped after its table has been added, so maps come first.
+	// A map is dropped only after its table has been added, so maps come first.
 	k.mu.Lock()
 	for _, a := range all {
 		a.places = make([]appends.Place, len(a.hashes))
@@ -59,7 +59,7 @@ func (o *once) lookUp(all []*appended) error {
 	return nil
 }
 
-// lately returns the place of an entry that has been passed lately. It reads nothing.
+// lately returns the place of an entry that was passed recently. It reads nothing from disk.
 func (o *once) lately(sum hash) (appends.Place, bool) {
 	k, err := o.known()
 	if err != nil {
@@ -85,16 +85,15 @@ func (k *keeping) inMaps(sum hash) (appends.Place, bool) {
 	return appends.Place{}, false
 }
 
-// found is an index that may be that of an entry of an append.
+// found is an index that may hold an entry of an append.
 type found struct {
 	index uint64
 	sum   hash
 	place *appends.Place
 }
 
-// inTables looks the entries of all up in the tables, whose entries are older than those of the
-// maps. What tables name is compared with the entries themselves: those that lie together are read
-// together.
+// inTables looks all entries up in the tables, which cover older entries than the maps. The tables' hits
+// are compared with the entries themselves; hits that are close together are read together.
 func (o *once) inTables(k *keeping, all []*appended) error {
 	var names []found
 	for _, a := range all {
@@ -125,14 +124,14 @@ func (o *once) inTables(k *keeping, all []*appended) error {
 }
 
 const (
-	// together is how many entries apart two may be that are read together.
+	// together is the largest distance, in entries, between two hits that are read together.
 	together = 256
-	// lookTime is how long it may take to read what tables name, for the appends of one message.
+	// lookTime limits reading the hits for the appends of one message.
 	lookTime = 30 * time.Second
 )
 
-// compare sets the places of those of names that have the entry looked for, the lowest index where
-// there are several. names are in the order of their indices.
+// compare sets the places of the names that turn out to be the entry looked for, to the lowest index if
+// there are several. names are in order of index.
 func (o *once) compare(ctx context.Context, names []found) error {
 	return o.log.Read(ctx, names[0].index, names[len(names)-1].index, func(first uint64, count int, entries []byte, at int64, err error) error {
 		for index := first; index < first+uint64(count); index++ {
@@ -145,7 +144,7 @@ func (o *once) compare(ctx context.Context, names []found) error {
 				if i == 0 && err == nil {
 					sum = segment.Sum(entries[:n-1])
 				}
-				// Places of maps are of later entries.
+				// A place from the maps is that of a later entry.
 				if p := names[0].place; err == nil && names[0].sum == sum && (p.Index == 0 || index < p.Index) {
 					*p = appends.Place{Index: index, Seen: true, Time: at}
 				}

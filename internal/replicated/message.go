@@ -13,31 +13,31 @@ import (
 	"tcp-log-server/appends"
 )
 
-// A message of the stream is a batch of entries behind a header of 128 bytes. All numbers have
-// their lowest byte first.
+// A message of the stream is a batch of entries after a header of 128 bytes. All numbers are
+// little-endian.
 //
 //	  0  8  magic, with the version
 //	  8  2  condition: an appends.Kind
 //	 10  2  how the body is stored: a coding
-//	 12  4  how many entries the body has
+//	 12  4  number of entries in the body
 //	 16  8  number of its lane, random
 //	 24  8  number in its lane, from 1
-//	 32  8  an earlier place of the stream: how many messages it has before it,
+//	 32  8  an earlier place in the stream: how many messages precede it,
 //	 40  8  how many entries these hold,
 //	 48  8  the time of the last of these, and
 //	 56 24  which of the last 192 of them are void, one bit each, the latest in the lowest bit
 //	 80  8  argument of the condition
 //	 88  8  when its gateway sent it, in µs since 1970 UTC
-//	 96 32  BLAKE3-256 of the 96 bytes before this and of the body, as it is before it is compressed
+//	 96 32  BLAKE3-256 of the preceding 96 bytes and of the uncompressed body
 //	128     the body: canonical JSON, each entry followed by a newline
 //
-// A body is compressed because every node writes it twice, to its Raft log and to the stream, and
-// copies it a dozen times on the way. The checksum is of the entries, so it says that they came out
-// as they went in, and does not depend on who compressed them.
+// A body is compressed because every node writes it twice, to its Raft log and to the stream, and copies
+// it a dozen times on the way. The checksum covers the uncompressed entries, so it shows that they came
+// out as they went in, and does not depend on the compressor.
 //
-// The time of its entries is its own, or that of the entries before it where that is later:
-// clocks differ, and times must not decrease along the log. So once a gateway whose clock is an
-// hour ahead has sent something, everything stored within the next hour has that same time.
+// The entries have the message's time, or that of the entries before it if that is later: clocks differ,
+// and times must not decrease along the log. So once a gateway whose clock is an hour ahead has sent
+// something, everything stored within the next hour has that same time.
 
 const (
 	magic      = "tcplog\x00\x01"
@@ -56,24 +56,24 @@ const (
 const (
 	// packFrom is the size in bytes from which a body is compressed, if that makes it smaller.
 	packFrom = 1 << 10
-	// bodyMax is what a body may have, in bytes: no message of NATS may be larger.
+	// bodyMax is the limit on a body, in bytes: no NATS message may be larger.
 	bodyMax = 64 << 20
 )
 
-// place is a place between two messages of the stream, and what must be known there to decide
-// what the messages after it add to the log.
+// place is a position between two messages of the stream, with what must be known there to decide what
+// the messages after it add to the log.
 type place struct {
-	seq   uint64 // how many messages are before it
-	index uint64 // how many entries these hold
+	seq   uint64 // number of messages before it
+	index uint64 // number of entries these hold
 	time  int64  // of the last of these, in µs since 1970 UTC
 	voids voids  // which of the latest messages before it are void
 }
 
-// lookback is how many messages before a place it is known of whether they are void.
+// lookback is how many messages before a place have their bits in its voids.
 const lookback = 192
 
-// voids has a bit for each of the latest messages, which says whether that is void: nothing of it
-// is in the log. The latest has the lowest bit of the first word.
+// voids has a bit for each of the latest messages: set if the message is void, so none of it is in the
+// log. The latest has the lowest bit of the first word.
 type voids [lookback / 64]uint64
 
 // push adds the next message.
@@ -87,36 +87,36 @@ func (v *voids) push(void bool) {
 	}
 }
 
-// has reports whether the message is void that so many others of v have come after.
+// has reports whether the message followed by this many later ones in v is void.
 func (v *voids) has(later uint64) bool { return v[later/64]>>(later%64)&1 == 1 }
 
-// message is a message as it is sent.
+// message is a message of the stream.
 type message struct {
 	kind   appends.Kind
 	count  int
 	lane   uint64
 	number uint64 // in its lane
 	hint   place  // an earlier place
-	// arg is, for appends.Expect, the head that is expected; for appends.Once, how many messages
-	// of the stream are known to hold none of the entries.
+	// arg is, for appends.Expect, the expected head; for appends.Once, how many messages of the stream
+	// are known to hold none of the entries.
 	arg  uint64
 	time int64
 	body []byte
-	sum  hash // of all that
-	// stray: its gateway had counted more messages than come before it. The stream has lost some of
-	// these, so it adds nothing; its hint is the beginning of the stream.
+	sum  hash // of everything above
+	// stray: its gateway had counted more messages than precede it. The stream has lost some of these, so
+	// the message adds nothing; its hint is the beginning of the stream.
 	stray bool
 }
 
 var (
-	// errMessage: what is stored is no message of a log, or not what was sent.
+	// errMessage: the stored bytes are not a message of a log, or not the message that was sent.
 	errMessage = errors.New("damaged message")
-	// errVersion: a message is whole, and means something that this version does not know.
+	// errVersion: a message is whole, but uses something that this version does not know.
 	errVersion = errors.New("written by a later version")
 )
 
-// encode returns m as it is stored, and sets its sum. The body is that of m and of more, in their
-// order. It may become part of what is returned.
+// encode returns m as it is stored, and sets its sum. The body is m's followed by more, in order. m.body
+// may become part of the result.
 func (m *message) encode(more ...[]byte) []byte {
 	size := headerSize + len(m.body)
 	for _, part := range more {
@@ -148,8 +148,7 @@ func (m *message) encode(more ...[]byte) []byte {
 	return stored
 }
 
-// pack returns a message whose header says how its body is stored, and the body so: b, or a copy
-// of it that is smaller.
+// pack compresses the body of a message and says so in its header. It returns b, or a smaller copy.
 func pack(b []byte) []byte {
 	body := b[headerSize:]
 	if len(body) < packFrom {
@@ -165,7 +164,7 @@ func pack(b []byte) []byte {
 	return p
 }
 
-// unpack returns the body of a stored message. Where it is not compressed, that is part of b.
+// unpack returns the body of a stored message. If it is not compressed, it is part of b.
 func unpack(b []byte) (body []byte, err error) {
 	body = b[headerSize:]
 	switch how := coding(binary.LittleEndian.Uint16(b[10:])); how {
@@ -184,8 +183,8 @@ func unpack(b []byte) (body []byte, err error) {
 	return s2.Decode(nil, body)
 }
 
-// checksum returns the BLAKE3-256 of a stored message with such a body, without the 32 bytes that
-// hold it.
+// checksum returns the BLAKE3-256 of a stored message with this uncompressed body, without the 32 bytes
+// that hold the checksum.
 func checksum(b, body []byte) (sum [32]byte) {
 	h := blake3.New()
 	h.Write(b[:sumAt])
@@ -194,8 +193,8 @@ func checksum(b, body []byte) (sum [32]byte) {
 	return sum
 }
 
-// decode checks the message seq as it is stored, and takes it apart. The body may be part of b. The
-// error wraps errMessage or errVersion.
+// decode verifies and decodes the message seq as it is stored. The body may be part of b. The error wraps
+// errMessage or errVersion.
 func decode(b []byte, seq uint64) (m message, err error) {
 	damaged := func(format string, args ...any) (message, error) {
 		return message{}, fmt.Errorf("%w %d: %s", errMessage, seq, fmt.Sprintf(format, args...))

@@ -28,7 +28,7 @@ func same(a, b message) bool {
 		a.arg == b.arg && a.time == b.time && string(a.body) == string(b.body) && a.sum == b.sum
 }
 
-// TestExample compares the hexdump in docs/FORMAT.md with the message that it shows.
+// TestExample compares the hexdump in docs/FORMAT.md with the example message.
 func TestExample(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/FORMAT.md")
 	if err != nil {
@@ -116,7 +116,7 @@ func TestDamagedMessage(t *testing.T) {
 	}
 }
 
-// TestHostileBody decodes messages whose checksum is right, and whose body is not what it claims to be.
+// TestHostileBody decodes messages whose checksum is right but whose body is not what it claims to be.
 func TestHostileBody(t *testing.T) {
 	m := long()
 	whole := m.encode()
@@ -142,7 +142,7 @@ func TestHostileBody(t *testing.T) {
 	}
 }
 
-// TestWrongMessage decodes messages that are whole, and cannot be.
+// TestWrongMessage decodes messages that are whole but impossible.
 func TestWrongMessage(t *testing.T) {
 	cases := []struct {
 		name   string
@@ -166,8 +166,8 @@ func TestWrongMessage(t *testing.T) {
 	}
 }
 
-// FuzzDecode checks that what decodes encodes to the same bytes, if they are not compressed, and otherwise
-// to the same message.
+// FuzzDecode checks that a decoded message encodes to the same bytes if it is not compressed, and
+// otherwise to the same message.
 func FuzzDecode(f *testing.F) {
 	m := example()
 	whole := m.encode()
@@ -179,7 +179,7 @@ func FuzzDecode(f *testing.F) {
 	m = long()
 	f.Add(m.encode(), uint64(41))
 	f.Fuzz(func(t *testing.T, b []byte, seq uint64) {
-		if len(b) >= headerSize { // or hardly any would be whole
+		if len(b) >= headerSize { // otherwise hardly any would be whole
 			if body, err := unpack(b); err == nil {
 				sum := checksum(b, body)
 				copy(b[sumAt:], sum[:])
@@ -193,7 +193,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		if m.stray {
-			return // what it says of its place is not kept
+			return // its place is not kept
 		}
 		again := m
 		got := again.encode()

@@ -13,9 +13,9 @@ import (
 	"tcp-log-server/segment/lookup"
 )
 
-// An append with appends.Once is looked up by its hashes before it is sent: in tables on disk of
-// what the log held some time ago, and in maps of what has come since. Both follow the log, from
-// the first such append on. What another gateway may have sent meanwhile is up to the walker.
+// The hashes of an append with appends.Once are looked up before it is sent: in tables on disk for older
+// entries, and in maps for the entries since. Both follow the log from the first such append on. The
+// walker deals with what other gateways send in the meantime.
 
 // once knows which entries the log holds.
 type once struct {
@@ -23,37 +23,37 @@ type once struct {
 	dir string // of the tables
 
 	mu      sync.Mutex
-	keeping *keeping      // nil if nobody has asked, or it has failed since
-	ended   chan struct{} // closed when the directory is free for the next one; nil if it always was
+	keeping *keeping      // nil before the first such append, or if it has failed since
+	ended   chan struct{} // closed when the next one may use the directory; nil if it always could
 }
 
 // keeping is what a once keeps, until it fails or the log closes.
 type keeping struct {
 	tables *lookup.Set
-	known  chan struct{} // closed when everything is known
+	known  chan struct{} // closed when the tables and maps are complete
 	failed chan struct{} // closed when it is no longer kept
 	err    error         // why; set before
-	broken chan error    // takes why it cannot be kept
+	broken chan error    // receives why it must end
 
 	mu      sync.Mutex
-	maps    []*hashMap // oldest first; the last takes what is passed
-	retired *hashMap   // the latest that has become a table
+	maps    []*hashMap // oldest first; the last collects new entries
+	retired *hashMap   // the latest map that has become a table
 	full    chan *hashMap
-	collect bool // messages that are passed are added
+	collect bool // passed messages are added
 }
 
-// hashMap has the entries from an index on.
+// hashMap holds the entries from an index on.
 type hashMap struct {
 	first, last uint64
-	places      map[hash]appends.Place // the first of equal ones
+	places      map[hash]appends.Place // for equal entries, the first
 	rows        []lookup.Row
-	end         hash // of the entry last
+	end         hash // of the last entry
 }
 
 const (
-	// filterBytes bounds the memory for the filters of tables.
+	// filterBytes bounds the memory of the tables' filters.
 	filterBytes = 16 << 20
-	// mapsMax is how many maps may wait to become tables. One takes some 10 MB.
+	// mapsMax is how many maps may wait to become tables. Each takes some 10 MB.
 	mapsMax = 4
 )
 
@@ -63,9 +63,8 @@ func newHashMap(first uint64) *hashMap {
 	return &hashMap{first: first, last: first - 1, places: make(map[hash]appends.Place)}
 }
 
-// AwaitOnce waits until this gateway can tell of any entry whether the log holds it: the first
-// time it reads all of the log for that, unless it has tables of before. The error begins with
-// "not stored".
+// AwaitOnce waits until this gateway can tell for any entry whether the log holds it. The first time it
+// reads the whole log, unless tables exist already. The error begins with "not stored".
 func (l *Log) AwaitOnce(ctx context.Context) error {
 	k, err := l.once.start()
 	if err != nil {
@@ -86,14 +85,14 @@ func (l *Log) AwaitOnce(ctx context.Context) error {
 	}
 }
 
-// current returns what is kept, nil if nothing is.
+// current returns what is kept, or nil.
 func (o *once) current() *keeping {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.keeping
 }
 
-// start begins to keep hashes, unless that has been done.
+// start begins to keep hashes, unless they are kept already.
 func (o *once) start() (*keeping, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -132,7 +131,7 @@ func (o *once) give(k *keeping) {
 	}
 }
 
-// keep opens the tables, has them catch up with the log, and then makes tables of full maps.
+// keep opens the tables, lets them catch up with the log, and then turns full maps into tables.
 func (o *once) keep(k *keeping) error {
 	ctx := o.log.ctx
 	view := lookup.Log{Store: o.log.store, Head: o.log.Known(), Hash: o.hashAt}
@@ -145,7 +144,7 @@ func (o *once) keep(k *keeping) error {
 			return o.dropDamaged(k, err)
 		}
 	}
-	// From here on what is passed is collected, and what is between is caught up with.
+	// From here on new entries are collected, and the gap before them is filled by catching up.
 	c := &o.log.counter
 	c.passing.Lock()
 	through := o.log.Known()
@@ -179,8 +178,8 @@ func (o *once) keep(k *keeping) error {
 	}
 }
 
-// dropDamaged removes the table that err says is damaged, and those after it. Before that it gives
-// k up: without them it would take entries of the log for new ones. It returns err.
+// dropDamaged removes the table that err says is damaged, and all later ones. It gives k up first:
+// without these tables it would mistake entries of the log for new ones. It returns err.
 func (o *once) dropDamaged(k *keeping, err error) error {
 	var damaged *lookup.TableError
 	if !errors.As(err, &damaged) {
@@ -195,7 +194,7 @@ func (o *once) dropDamaged(k *keeping, err error) error {
 	return err
 }
 
-// catchUp adds tables of the entries through an index.
+// catchUp adds tables of the entries up to through.
 func (o *once) catchUp(ctx context.Context, k *keeping, through uint64) error {
 	var m *hashMap
 	flush := func() error {
@@ -238,7 +237,7 @@ func (o *once) catchUp(ctx context.Context, k *keeping, through uint64) error {
 	return flush()
 }
 
-// add adds the next entry, which may be lost.
+// add adds the next entry. It has no hash if it is not readable.
 func (m *hashMap) add(sum hash, at int64, readable bool) {
 	m.last++
 	m.end = sum
@@ -251,7 +250,7 @@ func (m *hashMap) add(sum hash, at int64, readable bool) {
 	m.rows = append(m.rows, lookup.Row{Prefix: lookup.Prefix(sum), Delta: uint32(m.last - m.first)})
 }
 
-// pass adds what a message has added to the log, before anybody sees that.
+// pass collects the entries that a message has added to the log, before anybody sees them.
 func (o *once) pass(v *verdict) {
 	k := o.current()
 	if k == nil || v.count == 0 {
@@ -273,13 +272,12 @@ func (o *once) pass(v *verdict) {
 		select {
 		case k.full <- m:
 			k.maps = append(k.maps, newHashMap(m.last+1))
-		default: // tables are not made as fast: the map grows meanwhile
+		default: // tables are made more slowly than entries come: the map grows
 		}
 	}
 }
 
-// tableDir returns the directory for tables: the configured one, or one of this process that
-// remove removes.
+// tableDir returns the directory for tables: the configured one, or a temporary one that remove deletes.
 func tableDir(config *Config) (dir string, remove func(), err error) {
 	if config.Lookup != "" {
 		return config.Lookup, func() {}, nil

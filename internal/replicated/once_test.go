@@ -12,7 +12,7 @@ import (
 	"tcp-log-server/segment/lookup"
 )
 
-// tabled returns a gateway to a log whose entries, numbered from 1, are in tables, in dir, up to some.
+// tabled returns a gateway to a log of entries numbered from 1, most of which are in tables in dir.
 func tabled(t *testing.T, dir string) (f *fake, l *Log, total int) {
 	t.Helper()
 	const messages, entries = 80, 1000
@@ -28,8 +28,8 @@ func tabled(t *testing.T, dir string) (f *fake, l *Log, total int) {
 	return f, l, messages * entries
 }
 
-// wantPlaces appends numbers with Once, of which those through total are in the log at the index that
-// they are.
+// wantPlaces appends numbers with Once. Those up to total must be in the log, at the index that equals
+// the number.
 func wantPlaces(t *testing.T, l *Log, total int, numbers []int) {
 	t.Helper()
 	var entries []string
@@ -51,7 +51,7 @@ func wantPlaces(t *testing.T, l *Log, total int, numbers []int) {
 	}
 }
 
-// TestOnceTables looks entries up that are in tables, and some that are not.
+// TestOnceTables looks up entries that are in tables, and some that are not.
 func TestOnceTables(t *testing.T) {
 	t.Parallel()
 	f, l, total := tabled(t, t.TempDir())
@@ -79,8 +79,8 @@ func TestOnceTables(t *testing.T) {
 	}
 }
 
-// TestOnceRestart: the tables outlive a gateway. The next one with the directory reads hardly any of the log to
-// know what it holds.
+// TestOnceRestart: the tables outlive a gateway. The next one with the directory reads hardly any of the
+// log to learn what it holds.
 func TestOnceRestart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -104,8 +104,8 @@ func TestOnceRestart(t *testing.T) {
 	wantPlaces(t, l, total, []int{1, total / 2, total, total + 1})
 }
 
-// TestOnceDamagedTable: a table that is damaged makes appends fail until it is made again. Its entries
-// are never taken for new ones.
+// TestOnceDamagedTable: appends fail while a table is damaged, until it has been made again. Its entries
+// are never mistaken for new ones.
 func TestOnceDamagedTable(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -122,7 +122,7 @@ func TestOnceDamagedTable(t *testing.T) {
 		for i := len(b) / 3; i < len(b)-5000; i += 100 {
 			b[i] ^= 0x55
 		}
-		f, err := os.OpenFile(path, os.O_WRONLY, 0) // the same file, which is open
+		f, err := os.OpenFile(path, os.O_WRONLY, 0) // in place: the gateway has it open
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,8 +155,8 @@ func TestOnceDamagedTable(t *testing.T) {
 	}
 }
 
-// TestOnceTurnsIntoTables appends with Once until maps have become tables, with other appends in
-// between, and then all of it again.
+// TestOnceTurnsIntoTables appends with Once until maps have become tables, with other appends in between,
+// and then appends everything again.
 func TestOnceTurnsIntoTables(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes many entries")

@@ -7,12 +7,12 @@ import (
 	"fmt"
 )
 
-// reading is what Read passes entries to.
+// reading is the callback of Read.
 type reading func(first uint64, count int, entries []byte, time int64, err error) error
 
-// Read passes the entries from..through to fn, as server.Log says. The newest come from memory,
-// others from any replica that is up to date. An entry whose message no node has whole is passed as
-// an error, and one for which no node answers ends the read with an UnavailableError.
+// Read passes the entries from..through to fn, as server.Log says. The newest come from memory, others
+// from any up-to-date replica. An entry whose message no node has whole is passed as an error. If no node
+// answers, the read ends with an UnavailableError.
 func (l *Log) Read(ctx context.Context, from, through uint64, fn func(first uint64, count int, entries []byte, time int64, err error) error) error {
 	if head := l.Known(); through > head {
 		return fmt.Errorf("a read through %d, and the head is %d", through, head)
@@ -43,7 +43,7 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn func(first uint
 	return nil
 }
 
-// pass passes those entries of r that are from..through to fn. It returns the index after them.
+// pass passes the entries of r within from..through to fn. It returns the index after them.
 func (r *run) pass(from, through uint64, fn reading) (next uint64, err error) {
 	if r.last() < from {
 		return from, nil
@@ -63,13 +63,13 @@ func (r *run) pass(from, through uint64, fn reading) (next uint64, err error) {
 	return last + 1, fn(first, int(last-first+1), entries, r.time, nil)
 }
 
-// lineEnd returns where the first line of b ends, behind its newline.
+// lineEnd returns the length of the first line of b with its newline.
 func lineEnd(b []byte) int { return bytes.IndexByte(b, '\n') + 1 }
 
 // errEnough ends a walk along the stream.
 var errEnough = errors.New("enough")
 
-// readStored is Read from the stream. It returns the index after what it has passed, which is
+// readStored is Read from the stream. It returns the index after the last entry passed, which is
 // through+1 unless err is not nil.
 func (l *Log) readStored(ctx context.Context, from, through uint64, fn reading) (next uint64, err error) {
 	at, err := l.seekIndex(ctx, from)
@@ -78,10 +78,10 @@ func (l *Log) readStored(ctx context.Context, from, through uint64, fn reading) 
 	}
 	next = from
 	w := l.walkFrom(at, windowBytes)
-	var gap *LostError // what comes next cannot be read
+	var gap *LostError // the messages from this one on cannot be read
 	err = l.fetchRun(ctx, at.seq+1, l.throughMessage(through), func(seq uint64, m *message, err error) error {
 		if err == nil && gap != nil {
-			// A later message says how many entries there were.
+			// A later message tells how many entries the gap has.
 			if m.hint.seq < gap.Seq {
 				return nil
 			}
@@ -97,7 +97,7 @@ func (l *Log) readStored(ctx context.Context, from, through uint64, fn reading) 
 		if err == nil {
 			err = readStep(ctx, w, m, &next, through, fn)
 		}
-		var lost *LostError // the message, or one that says what this one adds
+		var lost *LostError // the message itself, or one needed to tell what it adds
 		if errors.As(err, &lost) {
 			gap, err = &LostError{seq, lost.Err}, nil
 		} else if err == nil && seq%keepEvery == 0 {
@@ -105,7 +105,7 @@ func (l *Log) readStored(ctx context.Context, from, through uint64, fn reading) 
 		}
 		return err
 	})
-	if gap != nil && err == nil { // no later message says more
+	if gap != nil && err == nil { // no later message tells
 		err = passGap(through, &next, through, gap, fn)
 	}
 	if errors.Is(err, errEnough) {
@@ -114,17 +114,16 @@ func (l *Log) readStored(ctx context.Context, from, through uint64, fn reading) 
 	return next, err
 }
 
-// throughMessage returns a message that is not before the one that has the entry at index, nor
-// long after it.
+// throughMessage returns a message that is not before the one with the entry at index, nor long after it.
 func (l *Log) throughMessage(index uint64) uint64 {
 	last := l.counted().seq
 	if _, hi, ok := l.places.around(func(p place) bool { return p.index < index }); ok {
-		last = min(last, hi.seq+lookback) // some more, whose hints say what is lost before them
+		last = min(last, hi.seq+lookback) // a few more, whose hints tell what is lost before them
 	}
 	return last
 }
 
-// readStep passes what the next message of w has of the entries from next on.
+// readStep passes the next message of w, and its entries from next on to fn.
 func readStep(ctx context.Context, w *walker, m *message, next *uint64, through uint64, fn reading) error {
 	v, err := w.step(ctx, m)
 	if err != nil {
@@ -141,7 +140,7 @@ func readStep(ctx context.Context, w *walker, m *message, next *uint64, through 
 	return nil
 }
 
-// passGap passes an error for the entries from next through last, as far as the read goes.
+// passGap passes an error for the entries from next through last, up to the end of the read.
 func passGap(last uint64, next *uint64, through uint64, gap error, fn reading) error {
 	last = min(last, through)
 	if last < *next {
@@ -152,7 +151,7 @@ func passGap(last uint64, next *uint64, through uint64, gap error, fn reading) e
 	return fn(first, int(last-first+1), nil, 0, gap)
 }
 
-// readAgain walks from w up to the message seq again, which comes some messages after a gap.
+// readAgain walks from w to the message before seq, which follows a gap at some distance.
 func (l *Log) readAgain(ctx context.Context, w *walker, seq uint64, next *uint64, through uint64, fn reading) error {
 	return l.walked(ctx, w.at.seq+1, seq-1, func(_ uint64, m *message) error {
 		return readStep(ctx, w, m, next, through, fn)

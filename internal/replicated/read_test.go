@@ -16,7 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// fill stores the messages of s, as another gateway's.
+// fill stores the messages of s, as if from another gateway.
 func (f *fake) fill(s *stream) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -35,8 +35,8 @@ func (s *stream) log() (all []string) {
 	return all
 }
 
-// plain returns a stream of messages with so many entries each, numbered, sent while the lag
-// messages before were on their way.
+// plain returns a stream of messages with this many numbered entries each, sent while the lag messages
+// before them were on their way.
 func plain(messages, entries, lag int) *stream {
 	s := &stream{places: make([]place, 1), added: make(map[string]uint64)}
 	for n := range messages {
@@ -95,7 +95,7 @@ func TestReadRandom(t *testing.T) {
 	}
 }
 
-// TestReadDamaged reads a log of which some messages come damaged, or not at all, from some nodes.
+// TestReadDamaged reads a log of which some nodes deliver some messages damaged, or not at all.
 func TestReadDamaged(t *testing.T) {
 	flip := func(data []byte) []byte {
 		data = bytes.Clone(data)
@@ -182,8 +182,8 @@ func TestReadDamaged(t *testing.T) {
 	}
 }
 
-// TestReadGap: a gap ends where a message says how many entries there were before it, or with what
-// is read.
+// TestReadGap: a gap ends where a message says how many entries there were before it, or at the end of
+// the read.
 func TestReadGap(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -197,7 +197,7 @@ func TestReadGap(t *testing.T) {
 		return data
 	}
 	f.mu.Unlock()
-	// It has counted message 590 before that was lost.
+	// It had counted message 590 before that was lost.
 	f.mu.Lock()
 	f.stored = f.stored[:580]
 	f.mu.Unlock()
@@ -216,7 +216,7 @@ func TestReadGap(t *testing.T) {
 	got := readAll(t, l, 1, uint64(len(want)))
 	for i := range want {
 		seq := i/2 + 1
-		// Those that were sent before the gap was known to them cannot say where it ends.
+		// Messages sent before their gateways had counted past the gap cannot say where it ends.
 		if near := seq >= 300 && seq < 310 || seq >= 590; got[i] != want[i] && (!near || got[i] != "!") {
 			t.Fatalf("the entry of index %d is %s, want %s", i+1, got[i], want[i])
 		}
@@ -228,15 +228,15 @@ func TestReadGap(t *testing.T) {
 	}
 }
 
-// forget drops what is kept for reads at the head.
+// forget drops the entries kept for reads at the head.
 func (c *counter) forget() {
 	c.mu.Lock()
 	c.recent, c.bytes = nil, 0
 	c.mu.Unlock()
 }
 
-// TestReadUnavailable: where nobody answers, a read ends with an error that says so, and nothing is
-// taken for lost.
+// TestReadUnavailable: if no node answers, a read ends with an error that says so, and nothing counts as
+// lost.
 func TestReadUnavailable(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -264,7 +264,7 @@ func TestReadUnavailable(t *testing.T) {
 	}
 }
 
-// TestSeekLag finds entries in a stream whose messages name places far before them.
+// TestSeekLag finds entries in a stream whose messages name places long before them.
 func TestSeekLag(t *testing.T) {
 	t.Parallel()
 	for _, lag := range []int{1, 50, 400} {
@@ -290,7 +290,7 @@ func TestSeekLag(t *testing.T) {
 	}
 }
 
-// TestPlaces: only so many are kept, in their order.
+// TestPlaces: only a limited number is kept, in order.
 func TestPlaces(t *testing.T) {
 	var p places
 	for i := range placesMax {
@@ -312,7 +312,7 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-// TestOnceRaces has appends with Once lose races with another gateway: they get its places.
+// TestOnceRaces: appends with Once that lose races with another gateway get its places.
 func TestOnceRaces(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -348,7 +348,7 @@ func TestOnceRaces(t *testing.T) {
 	}
 }
 
-// TestOnceStale: a message with Once that comes after too many others is sent again.
+// TestOnceStale: a message with Once that too many others precede is sent again.
 func TestOnceStale(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)

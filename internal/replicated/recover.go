@@ -9,34 +9,35 @@ import (
 	"tcp-log-server/segment"
 )
 
-// A Recovery makes the entries of a log out of the messages of a replica, without a cluster. It is passed
-// all messages in their order, first those that are stored and then those that were to be.
+// A Recovery rebuilds the entries of a log from the messages of one replica, without a cluster. It is
+// given all messages in order: first those that are stored, then those that were about to be.
 type Recovery struct {
-	// Entries gets runs of entries, with their time in µs since 1970 UTC. They are valid during the call.
+	// Entries receives runs of entries, with their time in µs since 1970 UTC. They are valid during the
+	// call.
 	Entries func(first uint64, count int, entries []byte, time int64) error
 
 	walker walker
 	lanes  map[uint64]uint64 // the last message of each lane
 	recent [recentPlaces]place
-	late   uint64 // how many entries Logged has added
+	late   uint64 // number of entries that Logged has added
 }
 
-// recentPlaces is how many of the latest places a Recovery knows, to hold hints against.
+// recentPlaces is how many of the latest places a Recovery keeps, to check hints against.
 const recentPlaces = 4096
 
 // NewRecovery returns a Recovery that begins with message 1.
 func NewRecovery(entries func(first uint64, count int, entries []byte, time int64) error) *Recovery {
 	return &Recovery{Entries: entries, lanes: make(map[uint64]uint64), walker: walker{
-		most:  math.MaxInt, // so it keeps what it needs, and never fetches
+		most:  math.MaxInt, // it keeps all that it needs, and never fetches
 		fetch: func(context.Context, uint64, uint64, func(uint64, *message) error) error { panic("never needed") },
 	}}
 }
 
-// Head is the index of the last entry, and Messages how many messages there were.
+// Head returns the index of the last entry, and Messages the number of messages.
 func (r *Recovery) Head() uint64     { return r.walker.at.index }
 func (r *Recovery) Messages() uint64 { return r.walker.at.seq }
 
-// Late is how many entries came from messages that were not stored yet.
+// Late returns how many entries came from messages that were not stored yet.
 func (r *Recovery) Late() uint64 { return r.late }
 
 // Stored adds message seq of the stream.
@@ -47,12 +48,12 @@ func (r *Recovery) Stored(seq uint64, stored []byte) error {
 	return r.add(stored)
 }
 
-// Logged adds a message that was to be stored, if NATS would store it now. last is how many messages the
-// stream has to have then, or, if perLane, what is to be the last message of its lane.
+// Logged adds a message that was about to be stored, if NATS would store it now. last is how many
+// messages the stream must have then, or, if perLane, the last message that its lane must have.
 func (r *Recovery) Logged(message []byte, last uint64, perLane bool) error {
 	next := r.walker.at.seq + 1
 	if last >= next {
-		return nil // after something that this replica does not have
+		return nil // it follows a message that this replica does not have
 	}
 	m, err := decode(message, math.MaxInt64) // its place is not known yet
 	if err != nil {
@@ -70,7 +71,7 @@ func (r *Recovery) Logged(message []byte, last uint64, perLane bool) error {
 // add adds the next message.
 func (r *Recovery) add(stored []byte) error {
 	seq := r.walker.at.seq + 1
-	m, err := decode(append([]byte(nil), stored...), seq) // which the walker keeps
+	m, err := decode(append([]byte(nil), stored...), seq) // the walker keeps the copy
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func (r *Recovery) add(stored []byte) error {
 	return r.Entries(v.first, v.count, v.entries, v.time)
 }
 
-// LogOf returns which log the metadata of a stream says that it holds, and its epochs.
+// LogOf returns the name and the epochs of the log that a stream holds, from the stream's metadata.
 func LogOf(metadata map[string]string) (id segment.StoreID, epochs segment.Epochs, err error) {
 	if v := metadata[metaFormat]; v != format {
 		return id, nil, fmt.Errorf("%w: it has format %q, and this version knows %s", ErrStream, v, format)

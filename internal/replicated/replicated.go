@@ -1,12 +1,12 @@
-// Package replicated is the log on a stream of NATS JetStream, which keeps copies of it on several
-// machines: another implementation of server.Log. Any number of gateways may have the same stream
-// open; they share nothing else. An append is acknowledged when a majority of the stream's replicas
-// has it on disk.
+// Package replicated keeps the log in a stream of NATS JetStream, which holds copies of it on several
+// machines. It is another implementation of server.Log. Any number of gateways may have the same stream
+// open; they share nothing else. An append is acknowledged when a majority of the stream's replicas has
+// it on disk.
 //
-// One message of the stream is a batch of entries. The index of an entry is how many entries the
-// messages before it hold, so every gateway comes to the same indices by counting (walk.go). A
-// gateway appends by sending messages on a lane of its own (lane.go), follows the end of the stream
-// (tail.go), and reads old messages from whichever replica answers (fetch.go, seek.go, read.go).
+// A message of the stream is a batch of entries. The index of an entry follows from the number of entries
+// in the messages before it, so every gateway arrives at the same indices by counting (walk.go). A
+// gateway appends by sending messages on its own lane (lane.go), follows the end of the stream (tail.go),
+// and reads old messages from whichever replica answers (fetch.go, seek.go, read.go).
 package replicated
 
 import (
@@ -33,38 +33,37 @@ type Config struct {
 	Conn *nats.Conn
 	// Stream is the name of the stream.
 	Stream string
-	// Create lets Open create the stream, with this many Replicas. One that is there must have as
-	// many, or more, but no more than three: it may still be growing to five.
+	// Create lets Open create the stream, with this many Replicas. An existing one must have at least as
+	// many, or three if that is less: it may still be growing to five.
 	Create   bool
 	Replicas int
-	// Store is the log's random name, if it is known: a stream of another log is an error, and so
-	// is that there is none.
+	// Store is the log's random name, if known. A stream that holds another log, or a missing stream, is
+	// then an error.
 	Store string
 	// Head is HeadLeader or HeadQuorum.
 	Head string
 	// GiveUp is how long an append waits for its acknowledgement.
 	GiveUp time.Duration
-	// Lookup is the directory for tables of hashes, which appends with appends.Once need; "" is a
-	// temporary one.
+	// Lookup is the directory for the tables of hashes that appends.Once needs; "" means a temporary one.
 	Lookup string
-	// Reconnects has the connection look for another server when this one does not answer: for a
-	// connection that has several to choose from.
+	// Reconnects makes the connection try another server when this one does not answer. It is for
+	// connections that have several to choose from.
 	Reconnects bool
 	// Waiting, if not nil, is told what Open waits for.
 	Waiting func(what string)
-	// OnBatch, if not nil, is called after each message that this gateway has sent was stored, with
-	// what that took.
+	// OnBatch, if not nil, is called after each message from this gateway has been stored, with the time
+	// that took.
 	OnBatch func(entries, bytes int, took time.Duration)
 	Logger  zerolog.Logger
 
 	attempt time.Duration // how long one attempt to send waits for its acknowledgement; 0 is attemptTime
 }
 
-// DefaultGiveUp is the default of Config.GiveUp: JetStream takes up to 10 s to find another leader.
+// DefaultGiveUp is the default of Config.GiveUp: JetStream takes up to 10 s to elect another leader.
 const DefaultGiveUp = 30 * time.Second
 
-// Options returns the options that a connection needs: what cannot be sent at once is an error,
-// rather than sent later.
+// Options returns the options that a connection needs: a message that cannot be sent at once is an error
+// instead of being buffered.
 func Options() []nats.Option {
 	return []nats.Option{nats.ReconnectBufSize(-1), nats.MaxReconnects(-1), nats.ReconnectWait(100 * time.Millisecond)}
 }
@@ -78,7 +77,7 @@ type Log struct {
 	conn   *nats.Conn
 	js     jetstream.JetStream
 	stream jetstream.Stream
-	api    string // what the subjects of JetStream's API begin with
+	api    string // prefix of the subjects of JetStream's API
 	log    zerolog.Logger
 	store  segment.StoreID
 	epochs segment.Epochs
@@ -87,7 +86,7 @@ type Log struct {
 
 	ctx     context.Context
 	cancel  context.CancelFunc
-	running sync.WaitGroup // of what spawn has begun
+	running sync.WaitGroup // the goroutines that spawn started
 	closing sync.Mutex
 	closed  bool
 
@@ -99,20 +98,20 @@ type Log struct {
 	remove  func() // removes the temporary directory of once
 
 	opened     time.Time
-	reconnects uint64                // of the connection when inStep was last sure; of the sending goroutine
-	ahead      atomic.Int32          // requests under way beyond one a run of messages
-	last       atomic.Uint64         // the stream goes through this message at least
-	brought    atomic.Uint64         // the last message that the consumer of the tail has brought
-	slow       [2]atomic.Int64       // until when any replica, and the leader, are taken to be slow; in ns since 1970
-	stuck      atomic.Pointer[error] // why the tail does not go on
-	doubted    atomic.Bool           // the stream may have been put back to an earlier state since sure was set
-	sure       atomic.Pointer[known] // what the stream had when there was no doubt
-	missing    chan struct{}         // has the tail fetched
+	reconnects uint64                // the connection's count when inStep was last sure; owned by the sending goroutine
+	ahead      atomic.Int32          // requests under way beyond the first of each run of messages
+	last       atomic.Uint64         // the stream has at least the messages through this one
+	brought    atomic.Uint64         // the last message that the tail's consumer has delivered
+	slow       [2]atomic.Int64       // until when any replica, and the leader, count as slow; in ns since 1970
+	stuck      atomic.Pointer[error] // why the tail does not advance
+	doubted    atomic.Bool           // the stream may have been reset to an earlier state since sure was set
+	sure       atomic.Pointer[known] // what the stream had when that was last certain
+	missing    chan struct{}         // makes the tail fetch
 	stats      stats
 }
 
-// Open opens the log, and waits until there is a stream and it is known where that ends, or ctx is
-// done. The error wraps ErrStream if the stream cannot hold a log.
+// Open opens the log. It waits until the stream exists and its end is known, or ctx is done. The error
+// wraps ErrStream if the stream cannot hold a log.
 func Open(ctx context.Context, config Config) (_ *Log, err error) {
 	l, err := newLog(config)
 	if err != nil {
@@ -173,7 +172,7 @@ func Open(ctx context.Context, config Config) (_ *Log, err error) {
 	return l, nil
 }
 
-// newLog returns a log that is not open: it can ask about its stream, and for messages.
+// newLog returns a log that is not open: it can query its stream and fetch messages.
 func newLog(config Config) (l *Log, err error) {
 	l = &Log{config: config, conn: config.Conn, log: config.Logger, api: "$JS.API.", missing: make(chan struct{}, 1)}
 	if l.js, err = jetstream.New(config.Conn); err != nil {
@@ -183,7 +182,7 @@ func newLog(config Config) (l *Log, err error) {
 	return l, nil
 }
 
-// begin returns the place from which on the log is counted, and the last message of the stream.
+// begin returns the place from which the log is counted, and the last message of the stream.
 func (l *Log) begin(ctx context.Context) (at place, last uint64, err error) {
 	for {
 		if last, err = l.leaderLast(ctx); err == nil && last == 0 {
@@ -204,7 +203,8 @@ func (l *Log) begin(ctx context.Context) (at place, last uint64, err error) {
 	}
 }
 
-// lastRight returns the last message through seq that is whole and not stray, an empty one if there is none.
+// lastRight returns the last message through seq that is whole and not stray, or an empty one if there is
+// none.
 func (l *Log) lastRight(ctx context.Context, seq uint64) (m message, err error) {
 	for ; seq > 0; seq-- {
 		if m, err = l.fetch(ctx, seq); err == nil && !m.stray || err != nil && !isForeign(err) {
@@ -230,11 +230,11 @@ func (l *Log) Store() string { return l.store.String() }
 // Near returns 1: package server need not know which entries are on this machine.
 func (l *Log) Near() uint64 { return 1 }
 
-// Refuse is for a server that has to end in time: from now on no append is taken.
+// Refuse is for a server that must stop by a deadline: the log takes no more appends.
 func (l *Log) Refuse() { l.lane.end() }
 
-// Close ends the log. What has been given to it by then is sent until ctx is done; what that leaves
-// is refused, or its outcome is unknown. Completions have run when it returns.
+// Close ends the log. Pending appends are sent until ctx is done; the rest are refused, or their outcome
+// is unknown. All completions have run when Close returns.
 func (l *Log) Close(ctx context.Context) error {
 	l.Refuse()
 	for !l.lane.idle() && ctx.Err() == nil {

@@ -15,33 +15,33 @@ import (
 	"tcp-log-server/segment"
 )
 
-// A new stream can be seeded with the entries of a log that is there already. The messages that hold
-// them follow from the entries alone: message 1 is the same whoever sends it, and so on. So a message
-// that is sent again, however late, is stored at its place once or not at all, seeding that was
-// interrupted goes on where the stream ends, and what the stream has is checked by comparing it. The
-// stream's metadata says how many entries there are to be: nobody appends before all are there.
+// A new stream can be seeded with the entries of an existing log. The messages that hold them depend on
+// the entries alone: message 1 is the same whoever sends it, and so on. So a message that is sent again,
+// however late, is stored in its own place once or not at all; interrupted seeding continues where the
+// stream ends; and the stream's messages are verified by comparing them. The stream's metadata says how
+// many entries there will be: nobody appends before all are there.
 
-// ErrSeed: the stream cannot be seeded, because it has something else.
+// ErrSeed: the stream cannot be seeded, because it holds something else.
 var ErrSeed = errors.New("the cluster cannot be seeded")
 
 // A Seed is the log that a stream is seeded with.
 type Seed struct {
 	Name   string // of its directory, for errors
 	Store  segment.StoreID
-	Epochs segment.Epochs // of the log that begins with it
+	Epochs segment.Epochs // of the log that begins with these entries
 	Head   uint64
-	// Read passes the entries from..Head to fn in order, each checked, with when it was stored in µs
-	// since 1970 UTC. The entry is valid during the call.
+	// Read passes the entries from..Head to fn in order, each verified, with the time when it was stored,
+	// in µs since 1970 UTC. The entry is valid during the call.
 	Read func(ctx context.Context, from uint64, fn func(index uint64, entry []byte, time int64) error) error
-	// Progress, if not nil, is told through which entry the stream has them.
+	// Progress, if not nil, is told the last entry that the stream has.
 	Progress func(through uint64)
 }
 
-// seedLane is the number of the lane on which all seeds are sent. Gateways have random ones.
+// seedLane is the lane of all seeds. Gateways have random ones.
 const seedLane = 0
 
-// SeedStream has the stream of config hold the entries of a seed, unless it holds them already. open
-// is called if they have to be sent or compared. The stream is created if it is not there.
+// SeedStream makes the stream of config hold the entries of a seed, unless it does already. It creates
+// the stream if necessary, and calls open if entries have to be sent or compared.
 func SeedStream(ctx context.Context, config Config, open func() (Seed, error)) error {
 	l, err := newLog(config)
 	if err != nil {
@@ -88,7 +88,7 @@ func SeedStream(ctx context.Context, config Config, open func() (Seed, error)) e
 	return l.sendSeed(ctx, &seed, last)
 }
 
-// seeded reports whether the stream with this metadata has all entries of its seed, and its last
+// seeded reports whether the stream with this metadata has all entries of its seed, and returns its last
 // message.
 func (l *Log) seeded(ctx context.Context, meta map[string]string) (last uint64, ok bool, err error) {
 	head, err := strconv.ParseUint(meta[metaSeed], 10, 64)
@@ -123,7 +123,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // seeder makes the messages of a seed.
 type seeder struct {
-	at   place // where the next message comes
+	at   place // where the next message goes
 	m    message
 	most int // bytes of entries in a message
 	emit func(seq uint64, m *message) error
@@ -146,7 +146,7 @@ func (s *seeder) add(index uint64, entry []byte, time int64) error {
 	return nil
 }
 
-// end ends the message that has been begun, if one has.
+// end ends the current message, if there is one.
 func (s *seeder) end() error {
 	if s.m.count == 0 {
 		return nil
@@ -158,7 +158,7 @@ func (s *seeder) end() error {
 	return s.emit(s.at.seq, &m)
 }
 
-// messages passes the messages of a seed to fn, in order, from a place between two of them on.
+// messages passes the messages of a seed to fn, in order, starting at a place between two of them.
 func (l *Log) messages(ctx context.Context, seed *Seed, from place, fn func(seq uint64, m *message) error) error {
 	s := seeder{at: from, most: min(batchBytes, l.MaxAppend()), emit: fn}
 	if err := seed.Read(ctx, from.index+1, s.add); err != nil {
@@ -167,7 +167,7 @@ func (l *Log) messages(ctx context.Context, seed *Seed, from place, fn func(seq 
 	return s.end()
 }
 
-// checkSeed reads all of a seed, and returns an error if a stream cannot hold it.
+// checkSeed reads the whole seed, and returns an error if a stream cannot hold it.
 func (l *Log) checkSeed(ctx context.Context, seed *Seed) error {
 	var last int64
 	return seed.Read(ctx, 1, func(index uint64, entry []byte, time int64) error {
@@ -184,9 +184,9 @@ func (l *Log) checkSeed(ctx context.Context, seed *Seed) error {
 	})
 }
 
-// sendSeed compares the messages that the stream has with those of the seed, and sends the others.
+// sendSeed compares the stream's messages with those of the seed, and sends the missing ones.
 func (l *Log) sendSeed(ctx context.Context, seed *Seed, last uint64) error {
-	var done place // what is before it is stored for certain
+	var done place // everything before it is certainly stored
 	for {
 		w := &seedWindow{log: l, inbox: l.conn.NewRespInbox(), acks: make(chan seedAck, seedAhead), done: done}
 		sub, err := l.conn.Subscribe(w.inbox+".*", w.acknowledged)
@@ -200,7 +200,7 @@ func (l *Log) sendSeed(ctx context.Context, seed *Seed, last uint64) error {
 			return err
 		}
 		l.log.Warn().Err(err).Str("event", "cluster").Msg("seeding goes on once it is known where the stream ends")
-		// Copies that are still on their way come to their own places, or nowhere.
+		// Copies that are still on their way end up in their own places, or nowhere.
 		for {
 			if !pause(ctx, time.Second) {
 				return context.Cause(ctx)
@@ -214,7 +214,7 @@ func (l *Log) sendSeed(ctx context.Context, seed *Seed, last uint64) error {
 
 // sendOnce is sendSeed until something goes wrong.
 func (l *Log) sendOnce(ctx context.Context, seed *Seed, last uint64, w *seedWindow) error {
-	var stored []message // fetched to be compared
+	var stored []message // fetched for comparison
 	err := l.messages(ctx, seed, w.done, func(seq uint64, m *message) error {
 		if seed.Progress != nil {
 			seed.Progress(w.done.index)
@@ -245,7 +245,7 @@ func (l *Log) sendOnce(ctx context.Context, seed *Seed, last uint64, w *seedWind
 	return err
 }
 
-// after is the place after a message of a seed.
+// after returns the place after a message of a seed.
 func (m *message) after() place {
 	at := place{seq: m.hint.seq + 1, index: m.hint.index + uint64(m.count), time: m.time, voids: m.hint.voids}
 	at.voids.push(false)
@@ -255,11 +255,11 @@ func (m *message) after() place {
 const (
 	// seedAhead is how many messages are sent before the first of them is acknowledged.
 	seedAhead = 256
-	// seedBytes is how many bytes these have at most, except the last.
+	// seedBytes limits the bytes of these, except for a single larger message.
 	seedBytes = 8 << 20
 )
 
-// seedAgain: it is not known what has become of what was sent.
+// seedAgain: it is unknown whether the messages sent were stored.
 type seedAgain struct{ err error }
 
 func (e *seedAgain) Error() string { return e.err.Error() }
@@ -271,14 +271,14 @@ type seedAck struct {
 	err error
 }
 
-// seedWindow sends messages, several before the first is acknowledged.
+// seedWindow sends messages, several of them before the first is acknowledged.
 type seedWindow struct {
 	log   *Log
 	inbox string
 	acks  chan seedAck
-	under []seedSent // and not acknowledged
+	under []seedSent // sent and not acknowledged, oldest first
 	bytes int        // of these
-	done  place      // what is before it is stored for certain
+	done  place      // everything before it is certainly stored
 }
 
 // seedSent is a message that was sent.
@@ -311,7 +311,7 @@ func (w *seedWindow) send(ctx context.Context, m *message, data []byte) error {
 	return nil
 }
 
-// acknowledged takes an answer.
+// acknowledged receives the answer to a message.
 func (w *seedWindow) acknowledged(msg *nats.Msg) {
 	seq, err := strconv.ParseUint(msg.Subject[len(w.inbox)+1:], 10, 64)
 	if err != nil {
@@ -331,12 +331,12 @@ func (w *seedWindow) acknowledged(msg *nats.Msg) {
 	}
 	select {
 	case w.acks <- seedAck{seq, err}:
-	default: // more answers than questions: none is waited for
+	default: // more answers than messages: nobody waits for this one
 	}
 }
 
-// wait waits until no more than left messages are not acknowledged. They are acknowledged in order
-// while all goes well.
+// wait waits until at most left messages are unacknowledged. While all goes well, they are acknowledged
+// in order.
 func (w *seedWindow) wait(ctx context.Context, left int) error {
 	for len(w.under) > left {
 		first := &w.under[0]
@@ -360,7 +360,7 @@ func (w *seedWindow) wait(ctx context.Context, left int) error {
 	return nil
 }
 
-// parseEpochs parses what the metadata of a stream says of the epochs of its log.
+// parseEpochs parses the epochs of a log from its stream's metadata.
 func parseEpochs(text string) (segment.Epochs, error) {
 	if text == "" {
 		return segment.FirstEpoch(), nil
@@ -376,7 +376,7 @@ func parseEpochs(text string) (segment.Epochs, error) {
 	return e, e.Check()
 }
 
-// awaitSeeded waits until the log has all entries that its stream is seeded with.
+// awaitSeeded waits until the log has all entries of its stream's seed.
 func (l *Log) awaitSeeded(ctx context.Context, meta map[string]string) error {
 	if meta[metaSeed] == "" {
 		return nil

@@ -17,13 +17,13 @@ import (
 	"tcp-log-server/segment"
 )
 
-// seeding is a seed for tests, of n entries.
+// seeding is a seed of n entries for tests.
 type seeding struct {
 	n      int
 	opened int
 	// each, if not nil, is called before an entry is passed.
 	each func(index uint64) error
-	// entry and time are those at index.
+	// entry and time return those at an index.
 	entry func(index uint64) string
 	time  func(index uint64) int64
 }
@@ -59,7 +59,7 @@ func (s *seeding) open() (Seed, error) {
 	}, nil
 }
 
-// digest is the digest that the seed's entries have.
+// digest returns the digest of the seed's entries.
 func (s *seeding) digest() appends.Digest {
 	d := appends.NewDigester()
 	for i := uint64(1); i <= uint64(s.n); i++ {
@@ -68,7 +68,7 @@ func (s *seeding) digest() appends.Digest {
 	return d.Sum()
 }
 
-// alone is a cluster of one node, and what a log on it is opened with.
+// alone starts a cluster of one node and returns the configuration for a log on it.
 func alone(t *testing.T) Config {
 	t.Helper()
 	c := clustertest.Start(t, clustertest.Options{Size: 1})
@@ -123,7 +123,7 @@ func TestSeed(t *testing.T) {
 	}
 }
 
-// TestSeedMessages: messages are as long as they may be, and no longer.
+// TestSeedMessages: messages are as long as allowed, and no longer.
 func TestSeedMessages(t *testing.T) {
 	config, s := alone(t), newSeeding(40_000)
 	s.time = func(uint64) int64 { return 1_700_000_000_000_000 }
@@ -136,21 +136,22 @@ func TestSeedMessages(t *testing.T) {
 	if err := SeedStream(t.Context(), config, s.open); err != nil {
 		t.Fatal(err)
 	}
-	// 20,000 tiny ones are one by count and the beginning of another, and the others by their bytes.
+	// The 20,000 tiny entries fill one message by count and begin another; the others fill theirs by
+	// size.
 	size := 20_000 * 209
 	if l := wantSeeded(t, config, s); l.counted().seq != uint64(2+size/batchBytes+1) {
 		t.Errorf("there are %d messages with one append, want %d", l.counted().seq, 2+size/batchBytes+1)
 	}
 }
 
-// TestSeedInterrupted: while a stream is being seeded nobody else serves its log, and seeding goes on
+// TestSeedInterrupted: while a stream is being seeded no gateway serves its log, and seeding continues
 // where it was interrupted.
 func TestSeedInterrupted(t *testing.T) {
 	config, s := alone(t), newSeeding(30_000)
 	for _, at := range []uint64{1, 7000, 20_000} {
 		passed := 0
 		s.each = func(index uint64) error {
-			if passed++; index == at && passed > s.n { // not while it is checked
+			if passed++; index == at && passed > s.n { // not while the seed is checked
 				return errors.New("interrupted")
 			}
 			return nil
@@ -181,7 +182,7 @@ func TestSeedInterrupted(t *testing.T) {
 	wantSeeded(t, config, s)
 }
 
-// TestSeedTwice: two that seed a stream at the same time seed it once.
+// TestSeedTwice: two processes that seed a stream at the same time seed it once.
 func TestSeedTwice(t *testing.T) {
 	config, s := alone(t), newSeeding(20_000)
 	var seeding sync.WaitGroup
@@ -209,7 +210,7 @@ func TestSeedResent(t *testing.T) {
 	seed, _ := s.open()
 	cut := 0
 	s.each = func(index uint64) error {
-		if cut++; cut == s.n+10_000 { // the answers to what is under way are lost
+		if cut++; cut == s.n+10_000 { // the answers to the messages under way are lost
 			config.Conn.ForceReconnect()
 		}
 		return nil
@@ -226,7 +227,7 @@ func TestSeedRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change  func(t *testing.T, config Config, s *seeding)
 		want    string
-		created bool // the stream may be there
+		created bool // the stream may exist
 	}{
 		"another log": {func(t *testing.T, config Config, _ *seeding) {
 			open(t, config)
@@ -280,7 +281,7 @@ func TestSeedRefused(t *testing.T) {
 	}
 }
 
-// stopAfter has the reading of a seed fail once so many entries have been passed.
+// stopAfter makes the reading of a seed fail after n entries.
 func stopAfter(n int) func(uint64) error {
 	return func(uint64) error {
 		if n--; n < 0 {

@@ -9,27 +9,26 @@ import (
 	"sync"
 )
 
-// The index of an entry is how many entries the messages before it hold, so finding one takes
-// places whose counts are known. Every message has such a place in its header, a little before
-// itself: finding an index is an interpolation between those.
+// The index of an entry is the number of entries in the messages before it, so finding one takes places
+// whose counts are known. Every message names such a place, shortly before itself, in its header: finding
+// an index is interpolation between these places.
 
-// near is how many messages are walked rather than interpolated over.
+// near is the distance in messages that is walked instead of interpolated.
 const near = 32
 
-// keepEvery is how far apart the places are that are kept, in messages, of those that the log
-// passes anyway.
+// keepEvery is the distance, in messages, of the places that are kept as the log passes them.
 const keepEvery = 1024
 
 // placesMax is how many places are kept.
 const placesMax = 1 << 13
 
-// places are the places of the stream that are known, in order.
+// places holds the known places of the stream, in order.
 type places struct {
 	mu  sync.Mutex
 	all []place
 }
 
-// add adds a place. Where there are too many, every other one is forgotten.
+// add adds a place. If there are too many, it drops every other one.
 func (p *places) add(at place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -46,8 +45,8 @@ func (p *places) add(at place) {
 	}
 }
 
-// around returns the last known place that is before the one looked for, and the first that is
-// not; ok is false if there is none such.
+// around returns the last known place for which before is true, and the first for which it is not; ok is
+// false if there is no such first.
 func (p *places) around(before func(place) bool) (lo, hi place, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -66,12 +65,12 @@ func (p *places) around(before func(place) bool) (lo, hi place, ok bool) {
 	return lo, hi, ok
 }
 
-// seekTries is how many messages in a row may say nothing before seek walks what is left.
+// seekTries is how many useless messages in a row make seek leave the rest to walking.
 const seekTries = 16
 
-// seek returns a place that is before the one looked for, and no more than some messages before
-// it. before tells of a place whether it is; end is a place that is not. fraction says of two
-// places around it about where between them it is, from 0 to 1.
+// seek returns the last place that it can find for which before is true, usually within near messages of
+// the one looked for. before must be false for end. fraction estimates how far between two places the one
+// looked for is, from 0 to 1.
 func (l *Log) seek(ctx context.Context, end place, before func(place) bool, fraction func(lo, hi place) float64) (place, error) {
 	lo, hi, ok := l.places.around(before)
 	if !ok || hi.seq > end.seq {
@@ -81,9 +80,9 @@ func (l *Log) seek(ctx context.Context, end place, before func(place) bool, frac
 		span := hi.seq - lo.seq
 		part := fraction(lo, hi)
 		switch {
-		case useless > 0: // all over the span, each time elsewhere
+		case useless > 0: // spread over the span, each time elsewhere
 			_, part = math.Modf(float64(useless) * math.Phi)
-		case try%2 == 1: // interpolation can be led astray for long, halving cannot
+		case try%2 == 1: // interpolation can be led astray for long; halving cannot
 			part = 0.5
 		}
 		at := lo.seq + 1 + uint64(min(max(part, 0), 1)*float64(span))
@@ -95,7 +94,7 @@ func (l *Log) seek(ctx context.Context, end place, before func(place) bool, frac
 		}
 		p := m.hint
 		if err != nil || p.seq <= lo.seq || p.seq >= hi.seq {
-			useless++ // it cannot be read, or was sent long before it was stored
+			useless++ // unreadable, or sent long before it was stored
 			continue
 		}
 		useless = 0
@@ -123,12 +122,12 @@ func (l *Log) seekTime(ctx context.Context, time int64) (place, error) {
 	})
 }
 
-// walkFrom returns a walker at a place that keeps about so many bytes.
+// walkFrom returns a walker at a place that keeps roughly this many bytes of messages.
 func (l *Log) walkFrom(at place, most int) *walker {
 	return &walker{at: at, since: at.seq, most: most, fetch: l.walked}
 }
 
-// walked is walker.fetch.
+// walked implements walker.fetch.
 func (l *Log) walked(ctx context.Context, from, through uint64, fn func(seq uint64, m *message) error) error {
 	return l.fetchRun(ctx, from, through, func(seq uint64, m *message, err error) error {
 		if err != nil {

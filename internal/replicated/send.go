@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	// attemptTime is how long one attempt waits for an acknowledgement, and attemptMore how much
-	// longer for each MiB of the message.
+	// attemptTime is how long one attempt waits for an acknowledgement; attemptMore is added for each MiB
+	// of the message.
 	attemptTime = 2 * time.Second
 	attemptMore = 2 * time.Second
 )
 
-// send sends a batch until it is known to be stored, or nobody has been reached with it for as
-// long as appends wait, or ctx is done.
+// send sends a batch until it is known to be stored, ctx is done, or no attempt has reached a server
+// within Config.GiveUp.
 func (n *lane) send(ctx context.Context, b *batch) {
 	began := time.Now()
 	n.sending.Store(b)
-	reached := false // an attempt may have come through
+	reached := false // an attempt may have reached a server
 	for try := 0; ; try++ {
 		var seq uint64
 		err := n.log.inStep(ctx)
@@ -71,7 +71,7 @@ func (n *lane) send(ctx context.Context, b *batch) {
 	}
 }
 
-// errAhead: this gateway has counted messages that the stream does not have any more.
+// errAhead: this gateway has counted messages that the stream no longer has.
 var errAhead = errors.New("this server has counted messages that the cluster has lost since, as if it had been put back to an earlier state")
 
 // known is a message that this gateway has counted, and its sum.
@@ -80,9 +80,9 @@ type known struct {
 	sum hash
 }
 
-// inStep returns an error if there is doubt whether the stream still has what this gateway has counted. What
-// it sends says so, and would be void, or wrong, in a stream that has not. While nothing has happened, nobody
-// is asked.
+// inStep returns an error if the stream may have lost messages that this gateway has counted. What it
+// sends refers to them, and would be void, or wrong, in a stream without them. As long as nothing has
+// happened, it asks nobody.
 func (l *Log) inStep(ctx context.Context) error {
 	reconnects := l.conn.Stats().Reconnects
 	if !l.doubted.Load() && reconnects == l.reconnects {
@@ -113,12 +113,12 @@ func (l *Log) inStep(ctx context.Context) error {
 	return nil
 }
 
-// unsentError is why an attempt was not made.
+// unsentError wraps the reason why an attempt was not made.
 type unsentError struct{ error }
 
 func (e *unsentError) Unwrap() error { return e.error }
 
-// attempt sends a batch once. It returns where in the stream the message is.
+// attempt sends a batch once. It returns the place of the message in the stream.
 func (n *lane) attempt(ctx context.Context, b *batch) (seq uint64, err error) {
 	patience := cmp.Or(n.log.config.attempt, attemptTime) + time.Duration(len(b.data))*attemptMore/(1<<20)
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -143,7 +143,7 @@ func (n *lane) attempt(ctx context.Context, b *batch) (seq uint64, err error) {
 	return n.ack(answer.Data)
 }
 
-// ack returns where a message is, as an acknowledgement says.
+// ack returns the place of a message from its acknowledgement.
 func (n *lane) ack(answer []byte) (seq uint64, err error) {
 	var ack struct {
 		Stream string              `json:"stream"`
@@ -161,11 +161,11 @@ func (n *lane) ack(answer []byte) (seq uint64, err error) {
 	return ack.Seq, nil
 }
 
-// errNoConn: the connection was closed before an attempt. nats.ErrConnectionClosed may come after the
+// errNoConn: the connection was closed before an attempt. nats.ErrConnectionClosed may occur after the
 // message has been sent.
 var errNoConn = errors.New("the connection to the cluster is closed")
 
-// notSent reports whether err says that an attempt has reached nobody.
+// notSent reports whether err means that an attempt has reached no server.
 func notSent(err error) bool {
 	if unsent := (*unsentError)(nil); errors.As(err, &unsent) {
 		return true
@@ -178,10 +178,9 @@ func notSent(err error) bool {
 	return false
 }
 
-// find looks for the message of b after an attempt has failed. If it has not come by the tail, and
-// somebody has refused it, that may be because it is there: it is looked for at the end of the lane.
-// Any copy of it proves that it is stored: a replica stores what a majority has. Not to find it
-// proves nothing.
+// find looks for the message of b after a failed attempt. If the tail has not delivered it and a server
+// has refused it, the reason may be that it is already stored, so find looks at the end of the lane. Any
+// copy proves that it is stored: a replica stores what a majority has. Finding none proves nothing.
 func (n *lane) find(ctx context.Context, b *batch, failed error) (seq uint64, ok bool) {
 	if b.isCounted() {
 		return b.at.Load(), b.at.Load() > 0
@@ -206,7 +205,7 @@ func (n *lane) stored(seq uint64, b *batch) {
 	b.acked = time.Now()
 	n.waiting = append(n.waiting, b)
 	n.log.knowLast(seq)
-	if b.message.hint.seq >= seq { // it is void, whoever reads it
+	if b.message.hint.seq >= seq { // everyone who reads it finds it void
 		n.refuse(b, fmt.Errorf("not stored: %w", errAhead))
 		return
 	}
@@ -215,9 +214,9 @@ func (n *lane) stored(seq uint64, b *batch) {
 	}
 }
 
-// giveUp tells those that wait what is known: of the batch that its outcome is not, if an attempt
-// may have come through, and of everything after it that it is not stored. While an outcome is
-// unknown, nothing is taken: it could be stored after what may still come.
+// giveUp tells the waiting callers what is known: the outcome of the batch is unknown if an attempt may
+// have reached a server, and everything after it is not stored. While an outcome is unknown, the lane
+// takes no appends: they could be stored before a late copy of the batch.
 func (n *lane) giveUp(b *batch, reached bool, why error) {
 	why = readable(why)
 	err := fmt.Errorf("not stored: %w", why)
@@ -237,10 +236,10 @@ func (n *lane) giveUp(b *batch, reached bool, why error) {
 	n.complete()
 }
 
-// inProcess is the code of a server that has the message already, and waits for the others.
+// inProcess is the error code of a server that already has the message and waits for the others.
 const inProcess jetstream.ErrorCode = 10164
 
-// readable is an error of NATS in words for a client.
+// readable turns an error of NATS into words for a client.
 func readable(err error) error {
 	if unsent := (*unsentError)(nil); errors.As(err, &unsent) {
 		err = unsent.error

@@ -12,25 +12,25 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Stats is how a log is doing, as this gateway knows it. Nobody is asked for it.
+// Stats is the state of a log as this gateway knows it. Gathering it asks nobody.
 type Stats struct {
 	Head     uint64
-	Messages uint64 // of the stream, that this gateway has counted
-	Last     uint64 // the last message that it knows of: what is between has yet to come
-	Lane     string // the subject that it sends on
-	Waiting  int    // appends that have not been completed
-	Refusing error  // as the method
-	// Stalled is how long the append that waited longest since the start had to.
+	Messages uint64 // messages of the stream that this gateway has counted
+	Last     uint64 // the last message that it knows of: those after Messages have yet to arrive
+	Lane     string // the subject on which it sends
+	Waiting  int    // appends that have not completed
+	Refusing error  // the result of Log.Refusing
+	// Stalled is the longest time since the start that a message of this gateway took to be stored.
 	Stalled time.Duration
-	Damaged uint64        // messages that came damaged from a node, since the start
-	Entries uint64        // that have joined the log since the start, by any gateway
+	Damaged uint64        // messages that a node delivered damaged, since the start
+	Entries uint64        // entries that any gateway has added since the start
 	Written uint64        // their bytes, each entry with its newline
-	Passed  uint64        // the messages that had them
-	Sent    uint64        // the messages among these that this gateway has sent
-	Sending time.Duration // what sending these took, all together
-	Rate    float64       // entries a second that have joined the log in the last seconds
+	Passed  uint64        // messages passed since the start
+	Sent    uint64        // messages that this gateway has sent and that were stored
+	Sending time.Duration // the total time that storing these took
+	Rate    float64       // entries a second added to the log in the last seconds
 
-	// What the stream's leader said when it was asked last, and when that was.
+	// The latest answer of the stream's leader, and when it came.
 	Asked    time.Time
 	Leader   string
 	Replicas []Replica
@@ -41,43 +41,43 @@ type Stats struct {
 type Replica struct {
 	Name    string
 	Leader  bool
-	Current bool          // it has everything but what is on its way to it
-	Lag     uint64        // how many operations it is behind
+	Current bool          // it has everything except what is under way to it
+	Lag     uint64        // how many operations it lags
 	Seen    time.Duration // since it was last in touch with the leader
 	Offline bool
 }
 
-// stats is what a log counts.
+// stats holds the counts and the health of a log.
 type stats struct {
 	mu      sync.Mutex
 	longest time.Duration
 	sending time.Duration
 	sent    uint64
 	damaged uint64
-	logged  time.Time // when something was last logged that may happen often
+	logged  time.Time // when a frequent event was last logged
 	asked   time.Time
 	info    *jetstream.StreamInfo
-	leader  string // of the stream when watch asked last
+	leader  string // the stream's leader when watch last asked
 
 	answered time.Time // when a majority was last known to answer
-	trouble  error     // why it does not, as of the last question; nil if it does
-	unfit    error     // the stream cannot hold a log any more
+	trouble  error     // why no majority answered the last question; nil if one did
+	unfit    error     // the stream can no longer hold a log
 
 	from            uint64   // the head at the start
-	pace            []sample // of the last seconds
+	pace            []sample // the last few seconds
 	passed, written atomic.Uint64
 }
 
-// sample is what the head was at a time.
+// sample is the head at a time.
 type sample struct {
 	at   time.Time
 	head uint64
 }
 
-// paceSpan is over how long the rate is taken.
+// paceSpan is the time over which the rate is averaged.
 const paceSpan = 5 * time.Second
 
-// rate is how many entries a second there have been in the last seconds. The caller holds mu.
+// rate returns the entries a second added in the last seconds. The caller holds mu.
 func (s *stats) rate(head uint64) float64 {
 	now := time.Now()
 	for len(s.pace) > 1 && now.Sub(s.pace[1].at) >= paceSpan {
@@ -89,7 +89,7 @@ func (s *stats) rate(head uint64) float64 {
 	return float64(head-s.pace[0].head) / now.Sub(s.pace[0].at).Seconds()
 }
 
-// Stats returns how the log is doing.
+// Stats returns the state of the log.
 func (l *Log) Stats() Stats {
 	at := l.counted()
 	n := &l.lane
@@ -113,7 +113,7 @@ func (l *Log) Stats() Stats {
 	return s
 }
 
-// replicas are those that the cluster has, first the one that leads, if any does.
+// replicas returns the cluster's replicas, the leader first if there is one.
 func replicas(c *jetstream.ClusterInfo) (all []Replica) {
 	if c.Leader != "" {
 		all = append(all, Replica{Name: c.Leader, Leader: true, Current: true})
@@ -124,18 +124,18 @@ func replicas(c *jetstream.ClusterInfo) (all []Replica) {
 	return all
 }
 
-// onItsWay is how many messages a replica may lack and still keep up. While there are appends, the
-// slower of two replicas nearly always lacks some that the leader and the other have.
+// onItsWay is how many messages a replica may lack and still keep up. During appends, the slower of two
+// replicas nearly always lacks some that the leader and the other have.
 const onItsWay = 16
 
-// keepsUp reports whether a replica has everything but what is on its way to it. One that the leader
-// has not heard of lately does not, even if it lacked nothing then.
+// keepsUp reports whether a replica has everything except what is under way to it. One that the leader
+// has not heard from lately does not keep up, even if it lacked nothing then.
 func keepsUp(r *jetstream.PeerInfo) bool {
 	return heardOf(r) && (r.Current || r.Lag > 0 && r.Lag <= onItsWay)
 }
 
-// Refusing returns why no appends are acknowledged at present, nil if they are: the stream cannot
-// hold a log any more, the outcome of an append is unknown, or no majority answers.
+// Refusing returns why appends are not acknowledged at present, nil if they are: the stream can no longer
+// hold a log, the outcome of an append is unknown, or no majority answers.
 func (l *Log) Refusing() error {
 	l.stats.mu.Lock()
 	unfit, trouble, since := l.stats.unfit, l.stats.trouble, time.Since(l.stats.answered)
@@ -154,7 +154,7 @@ func (l *Log) Refusing() error {
 	return nil
 }
 
-// knownReplicas are the replicas of the stream, as its leader said last.
+// knownReplicas returns the replicas of the stream according to its leader's last answer.
 func (l *Log) knownReplicas() []Replica {
 	l.stats.mu.Lock()
 	defer l.stats.mu.Unlock()
@@ -167,8 +167,8 @@ func (l *Log) knownReplicas() []Replica {
 // watchEvery is how often the leader is asked about the stream.
 const watchEvery = time.Second
 
-// watch asks the leader about the stream, for Refusing and Stats, until ctx is done. A stream that
-// cannot hold a log any more takes no more appends.
+// watch asks the leader about the stream, for Refusing and Stats, until ctx is done. If the stream can no
+// longer hold a log, the lane takes no more appends.
 func (l *Log) watch(ctx context.Context) {
 	var d doubt
 	timer := time.NewTicker(watchEvery)
@@ -204,9 +204,9 @@ func (l *Log) watch(ctx context.Context) {
 	}
 }
 
-// mayHaveLost reports whether the stream may have lost what this gateway has counted, through the message
-// seq: its leader, by whose word it ends with last unless err is not nil, has less, or is another one than
-// before, or there was none. That nobody answers in time is no sign of it.
+// mayHaveLost reports whether the stream may have lost messages through seq that this gateway has
+// counted: its leader has fewer (last is its word unless err is not nil), or is not the previous one, or
+// there was none. A timeout is no sign of it.
 func (l *Log) mayHaveLost(seq, last uint64, err error) bool {
 	if err != nil {
 		return !errors.Is(err, context.DeadlineExceeded)
@@ -220,7 +220,7 @@ func (l *Log) mayHaveLost(seq, last uint64, err error) bool {
 	return last < seq || before != l.stats.leader
 }
 
-// leaderName is the leader of the stream when that was last asked about, "" if that is not known.
+// leaderName returns the stream's leader according to the last answer, "" if that is unknown.
 func (l *Log) leaderName() string {
 	l.stats.mu.Lock()
 	defer l.stats.mu.Unlock()
@@ -230,20 +230,21 @@ func (l *Log) leaderName() string {
 	return l.stats.info.Cluster.Leader
 }
 
-// doubt is whether the stream still has what this gateway has counted. While nobody led it, or what leads
-// has less, it may have lost some; and other gateways may have put other messages in their place since.
-// Then this one counts what the log does not have: its indices would be wrong, and so would the places
-// in what it sends, from which others count.
+// doubt tracks whether the stream still has what this gateway has counted. If it had no leader, or the
+// leader has fewer messages, it may have lost some, and other gateways may have put other messages in
+// their place since. Then this gateway counts messages that are not in the log: its indices would be
+// wrong, and so would the places in the messages that it sends, from which others count.
 type doubt struct {
 	any    bool
-	seq    uint64 // the last message that had been counted when it began,
+	seq    uint64 // the last message counted when the doubt began,
 	sum    hash   // and its sum
-	behind int    // how often in a row the leader had fewer messages
-	lost   error  // for good
+	behind int    // how many times in a row the leader had fewer messages
+	lost   error  // permanent
 }
 
-// check returns an error that wraps ErrStream if the stream has lost what this gateway has counted. seq and
-// sum are the last message that it has, and last is that of the stream, by its leader, unless err is not nil.
+// check returns an error that wraps ErrStream if the stream has lost messages that this gateway has
+// counted. seq and sum are those of the last message counted; last is the stream's last message according
+// to its leader, unless err is not nil.
 func (d *doubt) check(ctx context.Context, l *Log, seq uint64, sum hash, last uint64, err error) error {
 	if !d.any && (err != nil || last < seq) {
 		d.any, d.seq, d.sum = true, seq, sum
@@ -251,7 +252,7 @@ func (d *doubt) check(ctx context.Context, l *Log, seq uint64, sum hash, last ui
 	switch {
 	case d.lost != nil || !d.any || err != nil:
 	case last < d.seq:
-		if d.behind++; time.Duration(d.behind)*watchEvery > 2*stale { // it is none that has been cut off
+		if d.behind++; time.Duration(d.behind)*watchEvery > 2*stale { // too long for a leader that has been cut off
 			return fmt.Errorf("%w: stream %s ends with message %d, and had %d: what leads it has lost some", ErrStream, l.config.Stream, last, d.seq)
 		}
 	case d.sum == hash{}:
@@ -268,7 +269,7 @@ func (d *doubt) check(ctx context.Context, l *Log, seq uint64, sum hash, last ui
 	return d.lost
 }
 
-// noteStream keeps what the leader has said.
+// noteStream keeps the leader's answer.
 func (l *Log) noteStream(info *jetstream.StreamInfo) {
 	l.stats.mu.Lock()
 	l.stats.asked, l.stats.info = time.Now(), info
@@ -285,7 +286,7 @@ func (s *stats) stored(d time.Duration) {
 	s.mu.Unlock()
 }
 
-// mayLog reports whether something that may happen often is to be logged: once a second.
+// mayLog reports whether to log a frequent event: at most once a second.
 func (s *stats) mayLog() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -296,7 +297,7 @@ func (s *stats) mayLog() bool {
 	return true
 }
 
-// damaged notes that a message came damaged from a node.
+// damaged notes that a node delivered a damaged message.
 func (l *Log) damaged(seq uint64, err error) {
 	l.stats.mu.Lock()
 	l.stats.damaged++
@@ -306,14 +307,14 @@ func (l *Log) damaged(seq uint64, err error) {
 	}
 }
 
-// lost notes that what the tail is missing cannot be fetched.
+// lost notes that messages missing from the tail cannot be fetched.
 func (l *Log) lost(err error) {
 	if l.stats.mayLog() {
 		l.log.Error().Err(err).Str("event", "cluster").Msg("the end of the stream cannot be fetched; it is tried again")
 	}
 }
 
-// late notes that the consumer of the tail brings messages late.
+// late notes that the consumer of the tail is late.
 func (l *Log) late(node string) {
 	if l.stats.mayLog() {
 		l.log.Warn().Str("event", "cluster").Str("from", node).Uint64("brought", l.brought.Load()).Uint64("stored", l.last.Load()).
@@ -328,7 +329,7 @@ func (l *Log) troubled(try int, err error) {
 	}
 }
 
-// messageBytes is about how long a message is.
+// messageBytes returns the average size of a message.
 func (l *Log) messageBytes() int {
 	l.stats.mu.Lock()
 	defer l.stats.mu.Unlock()

@@ -7,8 +7,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestReplicas: a replica keeps up while all that it lacks is on its way to it, and not once the
-// leader has heard nothing of it for a while. Without a leader there is no replica that leads.
+// TestReplicas: a replica keeps up while everything that it lacks is under way to it, and no longer once
+// the leader has not heard from it for a while. Without a leader no replica leads.
 func TestReplicas(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

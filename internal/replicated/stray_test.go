@@ -13,7 +13,7 @@ import (
 	"tcp-log-server/appends"
 )
 
-// strays are messages of gateways that had counted more than comes before them.
+// strays are messages of gateways that had counted more messages than precede them.
 func strays(seq uint64) map[string]message {
 	return map[string]message{
 		"a place at itself":        {hint: place{seq: seq, index: seq}},
@@ -23,8 +23,8 @@ func strays(seq uint64) map[string]message {
 	}
 }
 
-// TestStray: a message whose gateway had counted what the stream does not have adds nothing to the log, for
-// whoever reads it, and the log goes on after it.
+// TestStray: a message whose gateway had counted messages that the stream does not have adds nothing to
+// the log, for any reader, and the log continues after it.
 func TestStray(t *testing.T) {
 	for name := range strays(1) {
 		t.Run(name, func(t *testing.T) {
@@ -34,7 +34,7 @@ func TestStray(t *testing.T) {
 			put(t, l, always, "1", "2")
 			f.put(strays(2)[name], "lost")
 			eventually(t, "it is passed", func() bool { return l.counted().seq == 2 })
-			opened := f.gateway(5 * time.Second) // where it is the last message
+			opened := f.gateway(5 * time.Second) // the stray message is the last one then
 			for i, g := range []*Log{l, opened} {
 				if r := put(t, g, always, fmt.Sprint(3+i)); r.First != uint64(3+i) {
 					t.Errorf("gateway %d: index %d, want %d", i, r.First, 3+i)
@@ -54,7 +54,7 @@ func TestStray(t *testing.T) {
 	}
 }
 
-// TestStrayHint: nobody begins to count at the place that a stray message names.
+// TestStrayHint: no reader starts counting at the place that a stray message names.
 func TestStrayHint(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -80,8 +80,8 @@ func TestStrayHint(t *testing.T) {
 	}
 }
 
-// TestPutBack: a gateway whose cluster is put back to an earlier state sends nothing that would be wrong there.
-// What was on its way when that happened is void, and is not said to be stored.
+// TestPutBack: a gateway whose cluster is reset to an earlier state sends nothing that would be wrong
+// there. What was on its way at that moment is void, and is not reported as stored.
 func TestPutBack(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -119,8 +119,8 @@ func TestPutBack(t *testing.T) {
 	}
 }
 
-// TestOtherLeader: what this gateway counted is compared before it sends under another leader, and one that
-// has other messages gets none.
+// TestOtherLeader: a gateway compares what it counted before it sends under another leader, and sends
+// nothing to one that has other messages.
 func TestOtherLeader(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -129,7 +129,7 @@ func TestOtherLeader(t *testing.T) {
 	f.put(message{}, "2")
 	eventually(t, "it counts the second", func() bool { return l.Known() == 2 })
 	eventually(t, "it is sure of the second", func() bool { return l.sure.Load().seq == 2 })
-	l.doubted.Store(true) // as when there is no leader
+	l.doubted.Store(true) // as if there were no leader
 	f.mu.Lock()
 	f.stored = f.stored[:1]
 	f.mu.Unlock()
@@ -143,8 +143,8 @@ func TestOtherLeader(t *testing.T) {
 	}
 }
 
-// TestForeign: where another program has put a message into the stream, the log ends. Its servers say so and
-// take no appends, and what is before it can be read, also by a server that is started then.
+// TestForeign: the log ends where another program has put a message into the stream. Servers report that
+// and take no appends. Everything before it can be read, also through a server that is started then.
 func TestForeign(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)

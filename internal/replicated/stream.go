@@ -11,24 +11,24 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// What the metadata of a stream says about the log that it holds.
+// Metadata of a stream about the log that it holds.
 const (
-	metaFormat = "tcp-log-server"        // the version of the format of its messages
+	metaFormat = "tcp-log-server"        // the version of its messages' format
 	metaStore  = "tcp-log-server-store"  // the log's random name
-	metaMade   = "tcp-log-server-made"   // random: no two clusters have the same, also if one began with a copy of the other
+	metaMade   = "tcp-log-server-made"   // random: unique to the cluster, even if it began with a copy of another's log
 	metaEpochs = "tcp-log-server-epochs" // of the log, if it was seeded with another
-	metaSeed   = "tcp-log-server-seed"   // how many entries it was seeded with, or is being
+	metaSeed   = "tcp-log-server-seed"   // the number of entries of its seed
 	format     = "1"
 )
 
-// ErrStream: the stream is none that a log may be on. The text names the setting of the stream,
-// what it is, and what was wanted.
+// ErrStream: the stream cannot hold a log. The text names the stream's setting, its value, and the value
+// that was wanted.
 var ErrStream = errors.New("the stream cannot hold a log")
 
-// lanes is the subject of all lanes of a stream.
+// lanes returns the subject of all lanes of a stream.
 func lanes(stream string) string { return stream + ".lane.*" }
 
-// streamConfig is how a stream is created. Nothing in it is ever removed.
+// streamConfig returns the configuration for a new stream. Nothing in it is ever removed.
 func streamConfig(name string, replicas int) jetstream.StreamConfig {
 	id := make([]byte, 16)
 	rand.Read(id)
@@ -36,15 +36,15 @@ func streamConfig(name string, replicas int) jetstream.StreamConfig {
 		Name: name, Description: "an append-only log of tcp-log-server", Subjects: []string{lanes(name)},
 		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardNew, Storage: jetstream.FileStorage,
 		MaxConsumers: -1, MaxMsgs: -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxMsgSize: -1,
-		Replicas: replicas, Duplicates: time.Second, // appends are told apart by their lanes instead
+		Replicas: replicas, Duplicates: time.Second, // lanes detect duplicates instead
 		DenyDelete: true, DenyPurge: true, AllowDirect: true,
 		Metadata: map[string]string{metaFormat: format, metaStore: hex.EncodeToString(id), metaMade: rand.Text()},
 	}
 }
 
-// checkStream returns an error that wraps ErrStream if entries could get lost in a stream with
-// this configuration, or it holds something else. Settings that it does not look at lose nothing;
-// TestCheckStream says why.
+// checkStream returns an error that wraps ErrStream if a stream with this configuration could lose
+// entries, or holds something else. The settings that it ignores cannot lose any; TestCheckStream says
+// why.
 func checkStream(c *jetstream.StreamConfig, replicas int) error {
 	bad := func(setting string, found, want any) error {
 		return fmt.Errorf("%w: %s of stream %s is %v, want %v", ErrStream, setting, c.Name, found, want)
@@ -109,8 +109,8 @@ func checkStream(c *jetstream.StreamConfig, replicas int) error {
 	return nil
 }
 
-// openStream finds the stream and sets l.stream, or creates it where config allows that. It tries until
-// ctx is done: a cluster that has just been started has no leader yet.
+// openStream finds the stream and sets l.stream, or creates it if config allows that. It tries until ctx
+// is done: a newly started cluster has no leader yet.
 func (l *Log) openStream(ctx context.Context) (*jetstream.StreamInfo, error) {
 	for {
 		info, err := l.tryStream(ctx)

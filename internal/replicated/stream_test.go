@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestCheckStream checks that each setting of a stream that can lose entries is refused by its name.
+// TestCheckStream checks that each setting with which a stream can lose entries is refused by name.
 func TestCheckStream(t *testing.T) {
 	good := streamConfig("log", 3)
 	if err := checkStream(&good, 3); err != nil {
@@ -21,7 +21,7 @@ func TestCheckStream(t *testing.T) {
 	if err := checkStream(&good, 3); err != nil {
 		t.Errorf("more replicas: %v", err)
 	}
-	// By the field of StreamConfig: what the error names, and changes that must be refused.
+	// By field of StreamConfig: the name in the error, and changes that must be refused.
 	refused := map[string][]refusal{
 		"Subjects": {
 			{"subjects", func(c *jetstream.StreamConfig) { c.Subjects = []string{"log.>"} }},
@@ -57,24 +57,24 @@ func TestCheckStream(t *testing.T) {
 			{"format 2", func(c *jetstream.StreamConfig) { c.Metadata[metaFormat] = "2" }},
 		},
 	}
-	// What may be set: why nothing is lost by it.
+	// Settings that are free, and why they lose nothing.
 	harmless := map[string]func(*jetstream.StreamConfig){
 		"Name":        nil, // it is the one that was asked for
 		"Description": func(c *jetstream.StreamConfig) { c.Description = "x" },
 		"Template":    func(c *jetstream.StreamConfig) { c.Template = "x" },
 		"Placement":   func(c *jetstream.StreamConfig) { c.Placement = &jetstream.Placement{Cluster: "x"} },
-		// With these JetStream may refuse the consumer of the tail. Then the tail is fetched.
+		// With these JetStream may refuse the tail's consumer. Then the tail is fetched.
 		"MaxConsumers":   func(c *jetstream.StreamConfig) { c.MaxConsumers = 1 },
 		"ConsumerLimits": func(c *jetstream.StreamConfig) { c.ConsumerLimits.InactiveThreshold = time.Second },
-		// Messages have no ids by which one could be taken for a second copy.
+		// Messages have no IDs, so none can be mistaken for a duplicate.
 		"Duplicates": func(c *jetstream.StreamConfig) { c.Duplicates = time.Hour },
 		// It goes with MaxMsgsPerSubject, which is refused.
 		"DiscardNewPerSubject": func(c *jetstream.StreamConfig) { c.DiscardNewPerSubject = true },
-		// What is stored is the same.
+		// The stored data is the same.
 		"Compression": func(c *jetstream.StreamConfig) { c.Compression = jetstream.S2Compression },
-		// The stream is no mirror.
+		// The stream is not a mirror.
 		"MirrorDirect": func(c *jetstream.StreamConfig) { c.MirrorDirect = true },
-		// Only messages that ask for it are stored in another way, and gateways send none such.
+		// These only affect messages that ask for it, and gateways send none.
 		"AllowAtomicPublish": func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = true },
 		"AllowBatchPublish":  func(c *jetstream.StreamConfig) { c.AllowBatchPublish = true },
 	}
@@ -100,14 +100,13 @@ func TestCheckStream(t *testing.T) {
 	}
 }
 
-// refusal is a change of a stream for which it is refused, and what the error names.
+// refusal is a change for which a stream is refused, and the name in the error.
 type refusal struct {
 	names  string
 	change func(*jetstream.StreamConfig)
 }
 
-// TestStreamChanges: a stream that cannot hold the log any more takes no more appends, and does once
-// it is mended.
+// TestStreamChanges: a stream that can no longer hold the log takes no appends until it is repaired.
 func TestStreamChanges(t *testing.T) {
 	cases := []struct {
 		name   string
@@ -146,8 +145,8 @@ func TestStreamChanges(t *testing.T) {
 	}
 }
 
-// TestReplacedEnd: a stream that has lost what a gateway has counted, and has other messages in its place, is
-// not appended to by that gateway: its indices would be wrong.
+// TestReplacedEnd: a gateway does not append to a stream that has lost messages it has counted and has
+// others in their place: its indices would be wrong.
 func TestReplacedEnd(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)

@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// What the consumer of the tail leaves out, or brings damaged or late, is fetched: an own message that
-// has been acknowledged says how far the stream goes at least, and so does every question to the leader.
+// Messages that the tail's consumer omits, or delivers damaged or late, are fetched. The acknowledgement
+// of an own message shows how far the stream goes at least, and so does every answer of the leader.
 
 const (
-	// tailLate is how long the tail may be behind what is known to be stored before it is fetched.
+	// tailLate is how long the tail may lag before the missing messages are fetched.
 	tailLate = 100 * time.Millisecond
-	// tailLatest is how long it may at most, while it goes on by itself.
+	// tailLatest is the longest it may lag, as long as it advances by itself.
 	tailLatest = 3200 * time.Millisecond
 )
 
-// wakeTail has the tail look for what is missing.
+// wakeTail makes the tail look for missing messages.
 func (l *Log) wakeTail() {
 	select {
 	case l.missing <- struct{}{}:
@@ -25,7 +25,7 @@ func (l *Log) wakeTail() {
 	}
 }
 
-// knowLast notes that the stream goes through seq at least.
+// knowLast notes that the stream has at least the messages through seq.
 func (l *Log) knowLast(seq uint64) {
 	for {
 		known := l.last.Load()
@@ -35,10 +35,10 @@ func (l *Log) knowLast(seq uint64) {
 	}
 }
 
-// fill fetches what the tail is missing, until ctx is done. Where the tail brings it meanwhile, fill is
-// more patient the next time: it would only fill a link on which the same messages come slowly already.
+// fill fetches messages that the tail is missing, until ctx is done. If the tail delivers them meanwhile,
+// fill waits longer the next time: it would only load a link that already delivers them slowly.
 func (l *Log) fill(ctx context.Context) {
-	behind, patience := time.Now(), tailLate // since when the tail may have been, and for how long it may
+	behind, patience := time.Now(), tailLate // since when the tail may have lagged, and for how long it may
 	at := l.counted().seq
 	timer := time.NewTicker(tailLate)
 	defer timer.Stop()
@@ -76,7 +76,8 @@ func (l *Log) fill(ctx context.Context) {
 	}
 }
 
-// fillFrom fetches messages, until the tail has brought one of them first. It returns whether one was needed.
+// fillFrom fetches messages until the tail has delivered one of them first. It reports whether any was
+// needed.
 func (l *Log) fillFrom(ctx context.Context, from, through uint64) (needed bool, err error) {
 	err = l.walked(ctx, from, through, func(seq uint64, m *message) error {
 		if seq <= l.counted().seq {
@@ -91,8 +92,7 @@ func (l *Log) fillFrom(ctx context.Context, from, through uint64) (needed bool, 
 	return needed, err
 }
 
-// stuckBy returns why the message after those that have been counted cannot be, nil if nothing is
-// known to be wrong.
+// stuckBy returns why the next message cannot be counted, nil if nothing is known to be wrong.
 func (l *Log) stuckBy() error {
 	if err := l.stuck.Load(); err != nil {
 		return *err
@@ -100,14 +100,15 @@ func (l *Log) stuckBy() error {
 	return nil
 }
 
-// isForeign reports whether err says that what is stored as a message is none, by all nodes that answer.
+// isForeign reports whether err means that what is stored as a message is not one, on all nodes that
+// answer.
 func isForeign(err error) bool {
 	var lost *LostError
 	return errors.As(err, &lost) && errors.Is(lost, errMessage)
 }
 
-// unreadable returns an error that wraps ErrStream if the log ends before a message that no node has whole:
-// another program has sent it, or it is damaged everywhere. Nothing after it has been acknowledged by anyone.
+// unreadable returns an error that wraps ErrStream if the log ends before a message that no node has
+// whole: another program sent it, or it is damaged everywhere. Nobody has acknowledged anything after it.
 func (l *Log) unreadable() error {
 	if err := l.stuckBy(); isForeign(err) {
 		return fmt.Errorf("%w any more, it ends before a message that is none: %w: see docs/CLUSTER.md, \"A message that is none\"", ErrStream, err)
@@ -115,8 +116,8 @@ func (l *Log) unreadable() error {
 	return nil
 }
 
-// awaitOpened waits until this gateway has counted the message seq, or it is known that nobody can: then the
-// log can be read, and takes no appends.
+// awaitOpened waits until this gateway has counted the message seq, or it is known that nobody can: then
+// the log can be read, but takes no appends.
 func (l *Log) awaitOpened(ctx context.Context, seq uint64) error {
 	for {
 		step, cancel := context.WithTimeout(ctx, 4*tailLate)

@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// unruly has f treat each attempt to publish in a random way: lose it, store it without saying so,
-// refuse it although it is stored, or store it long after its sender has given up waiting for that.
+// unruly makes f treat each attempt to publish in a random way: lose it, store it without acknowledging
+// it, refuse it although it is stored, or store it long after its sender has given up.
 func (f *fake) unruly(seed uint64) {
 	var mu sync.Mutex
 	var late []*nats.Msg
@@ -47,7 +47,7 @@ func (f *fake) unruly(seed uint64) {
 }
 
 // TestUnruly has gateways append through a cluster that treats messages in random ways, and loses or
-// damages many of those that they ask for. What they were told must be so.
+// damages many of those that they ask for. Every outcome that they report must be true.
 func TestUnruly(t *testing.T) {
 	rounds, enough, seed := 6, uint64(200), rand.Uint64()
 	if testing.Short() {

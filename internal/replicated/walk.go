@@ -10,21 +10,21 @@ import (
 	"tcp-log-server/appends"
 )
 
-// Which entries of a message are part of the log is decided by the order of the stream, and
-// whoever walks along it comes to the same verdict:
+// The order of the stream decides which entries of a message are in the log, and everyone who walks along
+// it reaches the same verdicts:
 //
-//   - A message is void whose gateway had counted more messages than come before it: the stream has lost
+//   - A message is void if its gateway had counted more messages than precede it: the stream has lost
 //     some of these.
-//   - A message with appends.Expect is void unless the head before it is the one that it expects.
-//   - A message with appends.Once is void if more than lookback messages came between those that
-//     its gateway had looked through and itself. Its gateway sends its entries again.
-//   - Of any other message with appends.Once those entries count that no message holds which came
-//     after those that its gateway had looked through and is not void.
+//   - A message with appends.Expect is void unless the head before it is the expected one.
+//   - A message with appends.Once is void if lookback messages or more lie between those that its
+//     gateway had searched and the message itself. Its gateway sends its entries again.
+//   - Of any other message with appends.Once, an entry counts unless a message that is not void holds
+//     it among those after the messages that its gateway had searched.
 //
-// So a verdict needs the place that a message is at and, for appends.Once, the few messages
-// before it. It never needs the verdict of a message before that place, except whether that is
-// void, and the place says so. Without these bits a walker would have to begin far earlier to
-// decide that, and earlier still for what it meets there.
+// So a verdict needs the place of the message and, for appends.Once, the few messages before it. It never
+// needs the verdict on a message before that place, except whether it is void, and the place says so.
+// Without these bits a walker would have to begin far earlier to decide that, and earlier still for the
+// messages that it meets there.
 
 // run is what a message adds to the log.
 type run struct {
@@ -37,14 +37,14 @@ type run struct {
 
 func (r *run) last() uint64 { return r.first + uint64(r.count) - 1 }
 
-// verdict is what became of a message at its place.
+// verdict is the outcome of a message at its place.
 type verdict struct {
 	run
 	kind   appends.Kind
-	before place // where it stood
-	void   bool  // nothing of it is in the log
-	stray  bool  // because its gateway had counted what the stream has lost
-	// With appends.Once, fresh says of each entry of the message whether it counts; nil if all do.
+	before place // its place
+	void   bool  // none of it is in the log
+	stray  bool  // because its gateway had counted messages that the stream has lost
+	// With appends.Once, fresh says for each entry of the message whether it counts; nil if all do.
 	fresh []bool
 }
 
@@ -54,12 +54,12 @@ type hash = [32]byte
 // walker walks along the stream and decides what its messages add to the log.
 type walker struct {
 	at place
-	// window has the latest messages that are not void and hold entries, for appends.Once: all of
+	// window holds, for appends.Once, the latest messages that are not void and have entries: all of
 	// those after the first since messages.
 	window []passed
 	since  uint64
 	bytes  int
-	most   int // about how many bytes of messages it keeps
+	most   int // roughly how many bytes of messages it keeps
 	// fetch passes the messages from..through to fn, in order.
 	fetch func(ctx context.Context, from, through uint64, fn func(seq uint64, m *message) error) error
 }
@@ -68,14 +68,14 @@ type walker struct {
 type passed struct {
 	seq    uint64
 	body   []byte
-	hashes map[hash]struct{} // of the body; nil until somebody needs them
+	hashes map[hash]struct{} // of the body; nil until needed
 }
 
-// windowBytes is about how many bytes of messages a walker keeps that reads old ones.
+// windowBytes is roughly how many bytes of messages a walker of old ones keeps.
 const windowBytes = 2 << 20
 
-// step passes the message after w.at. The entries of the verdict may be part of m.body, which
-// must not change any more.
+// step passes the message after w.at. The entries of the verdict may be part of m.body, which must not
+// change any more.
 func (w *walker) step(ctx context.Context, m *message) (v verdict, err error) {
 	v.before, v.kind = w.at, m.kind
 	v.run = run{seq: w.at.seq + 1, first: w.at.index + 1, count: m.count, time: max(w.at.time, m.time), entries: m.body}
@@ -113,7 +113,7 @@ func (w *walker) step(ctx context.Context, m *message) (v verdict, err error) {
 	return v, nil
 }
 
-// sift takes out of v what is in the log already, of a message with appends.Once.
+// sift removes from v the entries of a message with appends.Once that are already in the log.
 func (w *walker) sift(ctx context.Context, m *message, v *verdict) error {
 	if err := w.lookBack(ctx, m.arg); err != nil {
 		return fmt.Errorf("message %d: what came before it: %w", v.seq, err)
@@ -129,9 +129,9 @@ func (w *walker) sift(ctx context.Context, m *message, v *verdict) error {
 		}
 		sets = append(sets, p.hashes)
 	}
-	own := make(map[hash]struct{}, m.count) // a gateway sends none twice, but nothing depends on that
+	own := make(map[hash]struct{}, m.count) // gateways do not send duplicates, but nothing depends on that
 	fresh := make([]bool, 0, m.count)
-	kept := 0 // bytes of v.entries, which are m.body until something is missing
+	kept := 0 // bytes of v.entries, which is m.body until an entry is left out
 	for rest := m.body; len(rest) > 0; {
 		n := lineEnd(rest)
 		sum := blake3.Sum256(rest[:n-1])
@@ -160,8 +160,7 @@ func (w *walker) sift(ctx context.Context, m *message, v *verdict) error {
 	return nil
 }
 
-// lookBack has the window hold the messages after the first since. These are no more than
-// lookback before w.at.
+// lookBack makes the window hold the messages after the first since, at most lookback before w.at.
 func (w *walker) lookBack(ctx context.Context, since uint64) error {
 	if since >= w.since {
 		return nil

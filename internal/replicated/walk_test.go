@@ -11,21 +11,21 @@ import (
 	"tcp-log-server/appends"
 )
 
-// stream is a stream of random messages, and what each adds to the log by the plain rules, applied
-// to the whole log before it.
+// stream is a stream of random messages, with what each adds to the log by the plain rules, applied to
+// the whole log before it.
 type stream struct {
 	messages []message
 	verdicts []verdict
 	places   []place           // places[n] is after n messages
-	added    map[string]uint64 // the message that added an entry first
+	added    map[string]uint64 // the first message that added an entry
 }
 
-// entriesOf takes a body apart.
+// entriesOf splits a body into entries.
 func entriesOf(body []byte) []string {
 	return strings.SplitAfter(string(body), "\n")[:strings.Count(string(body), "\n")]
 }
 
-// add adds a message, and decides on it.
+// add adds a message and decides its verdict.
 func (s *stream) add(m message) {
 	at := s.places[len(s.places)-1]
 	v := verdict{before: at, kind: m.kind, run: run{seq: at.seq + 1, first: at.index + 1, time: max(at.time, m.time)}}
@@ -63,8 +63,8 @@ func (s *stream) holds(entry string, n uint64) bool {
 	return ok && seq <= n
 }
 
-// randomStream returns a stream as gateways make it that know the log up to some messages before
-// those that they send arrive.
+// randomStream returns a stream as made by gateways that know the log up to a few messages before the
+// place where their own arrive.
 func randomStream(r *rand.Rand, length int) *stream {
 	s := &stream{places: make([]place, 1), added: make(map[string]uint64)}
 	alphabet := 5 + r.IntN(300)
@@ -72,7 +72,7 @@ func randomStream(r *rand.Rand, length int) *stream {
 	far := 1 + r.IntN(12)
 	for n := range length {
 		known := uint64(max(0, n-r.IntN(far)))
-		if r.IntN(40) == 0 { // it was on its way for long
+		if r.IntN(40) == 0 { // it was long on its way
 			known = uint64(max(0, n-r.IntN(2*lookback)))
 		}
 		at := s.places[known]
@@ -98,7 +98,7 @@ func randomStream(r *rand.Rand, length int) *stream {
 	return s
 }
 
-// fetch is walker.fetch.
+// fetch implements walker.fetch.
 func (s *stream) fetch(_ context.Context, from, through uint64, fn func(seq uint64, m *message) error) error {
 	for seq := from; seq <= through; seq++ {
 		if err := fn(seq, &s.messages[seq-1]); err != nil {
@@ -108,7 +108,7 @@ func (s *stream) fetch(_ context.Context, from, through uint64, fn func(seq uint
 	return nil
 }
 
-// sameVerdict reports whether a walker's verdict is that of the stream.
+// sameVerdict reports whether a walker's verdict equals the stream's.
 func sameVerdict(got, want verdict) bool {
 	fresh := slices.Equal(got.fresh, want.fresh) || got.fresh == nil && !slices.Contains(want.fresh, false)
 	return got.before == want.before && got.kind == want.kind && got.void == want.void && fresh &&
@@ -116,8 +116,8 @@ func sameVerdict(got, want verdict) bool {
 		string(got.entries) == string(want.entries)
 }
 
-// TestWalkers has walkers begin at the places that messages name, with memory for much or little.
-// All of them must come to the verdicts that the whole log leads to.
+// TestWalkers starts walkers at the places that messages name, with a lot of memory or little. All must
+// reach the verdicts that follow from the whole log.
 func TestWalkers(t *testing.T) {
 	rounds, seed := 60, rand.Uint64()
 	if testing.Short() {
@@ -162,7 +162,7 @@ func TestWalkers(t *testing.T) {
 	}
 }
 
-// TestWalkerFails checks that a walker which cannot look back stays where it is.
+// TestWalkerFails: a walker that cannot look back stays where it is.
 func TestWalkerFails(t *testing.T) {
 	failed := context.DeadlineExceeded
 	at := place{seq: 10, index: 100}
