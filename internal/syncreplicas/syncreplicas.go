@@ -1,5 +1,5 @@
 // Package syncreplicas makes a log whose appends are acknowledged only once replicas have them on
-// disk too: the setting SYNC_REPLICAS. It lies between a server and a log, only if that setting is
+// disk too: the setting SYNC_REPLICAS. It sits between a server and a log, and only if that setting is
 // used.
 //
 // The log below takes an append as always: that settles its index, and replicas receive it. Its
