@@ -15,28 +15,28 @@ import (
 )
 
 var (
-	// ErrNoArchive: the bucket holds no archive of a log below its prefix.
+	// ErrNoArchive: there is no archive of a log under the bucket's prefix.
 	ErrNoArchive = errors.New("there is no archive")
-	// ErrDamaged: an object of the archive is missing or not what it should be.
+	// ErrDamaged: an object of the archive is missing or damaged.
 	ErrDamaged = segment.ErrDamaged
 )
 
-// Archive is what an archive held when it was opened. It is for concurrent use.
+// Archive is an archive as it was when it was opened. It is safe for concurrent use.
 type Archive struct {
 	b     bucket.Bucket
 	store segment.StoreID
-	epoch []byte // content of EPOCH, nil if there is none
-	// epochDamage says why that cannot be used.
+	epoch []byte // the content of EPOCH, nil if there is none
+	// epochDamage says why epoch cannot be used.
 	epochDamage error
 	parts       []part
-	// damage says why it is not known where the archive ends.
+	// damage says why the end of the archive is unknown.
 	damage error
 	list   *listing
-	index  []uint64 // first indices of the files of the index, ascending
+	index  []uint64 // first indices of the index files, ascending
 }
 
-// Open reads which log the archive in b is of, and lists it. The error wraps ErrNoArchive where
-// there is none, ErrDamaged where log.json is, or is the bucket's.
+// Open lists the archive in b and reads which log it is of. The error wraps ErrNoArchive if there
+// is none, wraps ErrDamaged if log.json is damaged, or is the bucket's.
 func Open(ctx context.Context, b bucket.Bucket) (*Archive, error) {
 	info, err := readInfo(ctx, b)
 	if errors.Is(err, bucket.ErrNotFound) {
@@ -95,11 +95,11 @@ func parseStore(text string) (id segment.StoreID, err error) {
 	return segment.StoreID(raw), nil
 }
 
-// Store is the id of the log.
+// Store is the ID of the log.
 func (a *Archive) Store() segment.StoreID { return a.store }
 
-// Head is the index of the last entry, as far as names and the last footer tell; 0 if there
-// is none.
+// Head is the index of the last entry according to the names and the last footer, or 0 if there is
+// none.
 func (a *Archive) Head() uint64 {
 	if n := len(a.parts); n > 0 {
 		return a.parts[n-1].last
@@ -107,13 +107,13 @@ func (a *Archive) Head() uint64 {
 	return 0
 }
 
-// find returns the number of the part that holds index, or that comes before it.
+// find returns the number of the part that holds index, or of the last part before it.
 func (a *Archive) find(index uint64) int {
 	return sort.Search(len(a.parts), func(i int) bool { return a.parts[i].first > index }) - 1
 }
 
-// Complete says why the archive is not one chain of segments from index 1 on, by names alone: then
-// it may have had entries after the head.
+// Complete checks by names alone that the archive is one chain of segments from index 1 on. If it
+// is not, the archive may have had entries after the head.
 func (a *Archive) Complete() error {
 	if a.damage != nil {
 		return a.damage

@@ -9,22 +9,22 @@ import (
 	"tcp-log-server/segment"
 )
 
-// CheckOptions say how to check an archive.
+// CheckOptions says how to check an archive.
 type CheckOptions struct {
-	// Through is the index through which the digest is taken; 0 is the head.
+	// Through is the last entry of the digest; 0 is the head.
 	Through uint64
-	// Quick leaves the contents of segments unread: their names and footers are compared.
+	// Quick compares only the names and the footers of segments, and leaves their contents unread.
 	Quick bool
-	// OnFinding gets every finding as it is made, one at a time. It may be nil.
+	// OnFinding, unless nil, gets each finding as it is made, one at a time.
 	OnFinding func(fsck.Finding)
-	// OnProgress gets how many bytes of the segments have been read. It may be nil.
+	// OnProgress, unless nil, gets the number of bytes of the segments that have been read.
 	OnProgress func(done, total int64)
 }
 
-// Check verifies every byte of the archive, by reading one segment after the other. The
-// result is that of fsck.Check for a log in a directory, with the same digest. Findings are
-// not errors: an error says that the check failed. It wraps fsck.ErrBeyond where the archive
-// ends before options.Through, or is ctx's or the bucket's.
+// Check verifies every byte of the archive, one segment after the other. The result is that of
+// fsck.Check for a log in a directory, with the same digest. Findings are not errors: an error says
+// that the check failed. It wraps fsck.ErrBeyond if the archive ends before options.Through, or is
+// that of ctx or the bucket.
 func (a *Archive) Check(ctx context.Context, options CheckOptions) (fsck.Summary, error) {
 	started := time.Now()
 	sum := fsck.Summary{Store: a.store.String(), First: 1, Segments: len(a.parts), Quick: options.Quick}
@@ -73,7 +73,7 @@ func (a *Archive) Check(ctx context.Context, options CheckOptions) (fsck.Summary
 	return sum, ctx.Err()
 }
 
-// checkPart checks one segment. What cannot be read of it is a finding where it is missing.
+// checkPart checks one segment. If it is unreadable or missing, that is a finding.
 func (a *Archive) checkPart(ctx context.Context, v *verifier, p part, quick bool) error {
 	s := newStream(ctx, a.b, p)
 	defer s.Close()
@@ -118,7 +118,7 @@ func (a *Archive) names(find func(fsck.Finding)) {
 	}
 }
 
-// orphans are the increments beyond the head: they follow nothing.
+// orphans returns the increments after the head: they follow nothing.
 func (a *Archive) orphans() (orphans []Increment) {
 	for _, i := range a.list.increments {
 		if i.Last > a.Head() {
@@ -162,7 +162,7 @@ func (a *Archive) readIndex(ctx context.Context, first uint64) ([]byte, error) {
 	return getRange(ctx, a.b, IndexKey(first), 0, size)
 }
 
-// indexed is the index through which there are files of the index without a gap.
+// indexed returns the last entry before the first gap between the index files.
 func (a *Archive) indexed() (last uint64) {
 	for _, first := range a.index {
 		if first != last+1 {

@@ -18,24 +18,24 @@ import (
 var (
 	// ErrOther: the archive is of another log.
 	ErrOther = errors.New("is the archive of another log")
-	// ErrInUse: another directory, or a later start of a server, archives there.
+	// ErrInUse: another directory, or a server that started later, archives there.
 	ErrInUse = errors.New("is in use")
 	// ErrDiverged: the archive has entries that this log does not have.
 	ErrDiverged = errors.New("is not the archive of this directory's log")
 )
 
-// refuses reports whether trying again would not help.
+// refuses reports whether a retry would be useless.
 func refuses(err error) bool {
 	return errors.Is(err, ErrOther) || errors.Is(err, ErrInUse) || errors.Is(err, ErrDiverged)
 }
 
-// moved is the error of a log whose archive is to be elsewhere, and which needs the old one.
+// moved is the error of a log whose archive is to move while entries are only in the old one.
 func moved(local segment.Archived, url string) error {
 	return fmt.Errorf("it is %s, but entries of this log through %d are only in %s: set ARCHIVE to that, or copy its objects to the new place and change the url in the file %s",
 		url, local.Through, local.URL, segment.ArchiveName)
 }
 
-// claim makes this run of the server the one that archives, and learns what the bucket has.
+// claim makes this run of the server the owner of the archive, and learns what the bucket has.
 func (k *Keeper) claim(ctx context.Context) error {
 	for {
 		l, err := list(ctx, k.Bucket)
@@ -62,9 +62,9 @@ func (k *Keeper) claim(ctx context.Context) error {
 			if o, oerr := readOwner(ctx, k.Bucket, newest+1); oerr != nil {
 				return oerr
 			} else if o.Run != k.run {
-				continue // another server has just been started
+				continue // another server has just started
 			}
-			err = nil // the answer to the first attempt was lost
+			err = nil // the first attempt succeeded, but its answer was lost
 		}
 		if err != nil {
 			return err
@@ -72,10 +72,10 @@ func (k *Keeper) claim(ctx context.Context) error {
 		k.owner, k.claimed, k.looked = newest+1, true, time.Now()
 		k.since = k.looked
 		if len(k.lost(k.files())) == 0 {
-			k.publish(0) // there may be nothing to upload for long
+			k.publish(0) // there may be nothing to upload for a long time
 		}
 		for _, n := range l.owners {
-			_ = k.Bucket.Delete(ctx, ownerKey(n)) // those that stay do no harm
+			_ = k.Bucket.Delete(ctx, ownerKey(n)) // leftovers are harmless
 		}
 		for _, i := range k.strays {
 			if err := k.Bucket.Delete(ctx, i.Key()); err != nil {
@@ -88,7 +88,7 @@ func (k *Keeper) claim(ctx context.Context) error {
 	}
 }
 
-// sameLog checks that the archive is of this log, after it has made a new one if there is none.
+// sameLog checks that the archive is of this log, and creates it if there is none.
 func (k *Keeper) sameLog(ctx context.Context, l *listing) error {
 	if err := k.begin(ctx, l); err != nil {
 		return err
@@ -107,7 +107,7 @@ func (k *Keeper) sameLog(ctx context.Context, l *listing) error {
 	return nil
 }
 
-// begin makes log.json in a new archive.
+// begin creates log.json in a new archive.
 func (k *Keeper) begin(ctx context.Context, l *listing) error {
 	if l.log {
 		return nil
@@ -129,7 +129,7 @@ func (k *Keeper) begin(ctx context.Context, l *listing) error {
 		return fmt.Errorf("%w in %s, and entries of this log through %d are only there: is it mounted, and the right one?", ErrNoArchive, k.Bucket, note.Through)
 	}
 	if k.written {
-		// As far as anyone can tell, it is the share that is not mounted, or the wrong service.
+		// Most likely the share is not mounted, or this is the wrong service.
 		return fmt.Errorf("%w in %s, and there has been one: if it is gone for good, stop the server, remove %s and start it to begin another",
 			ErrNoArchive, k.Bucket, filepath.Join(k.Dirs.Data, segment.ArchiveName))
 	}
@@ -139,7 +139,8 @@ func (k *Keeper) begin(ctx context.Context, l *listing) error {
 	return nil
 }
 
-// mayClaim returns the number of the newest owner, unless that is another directory.
+// mayClaim returns the number of the newest owner, or an error if that is another directory that
+// must not be replaced.
 func (k *Keeper) mayClaim(ctx context.Context, l *listing) (newest uint64, err error) {
 	if len(l.owners) == 0 {
 		return 0, nil
@@ -166,10 +167,10 @@ func readOwner(ctx context.Context, b bucket.Bucket, n uint64) (o Owner, err err
 	return o, err
 }
 
-// lookEvery is how often an idle keeper looks whether it is still the one that archives.
+// lookEvery is how often an idle keeper checks that it still owns the archive.
 const lookEvery = time.Minute
 
-// stillOwner looks whether another server has claimed the archive.
+// stillOwner checks that no other server has claimed the archive.
 func (k *Keeper) stillOwner(ctx context.Context) error {
 	newer := uint64(0)
 	err := k.Bucket.List(ctx, ownerDir, ownerKey(k.owner), func(o bucket.Object) error {
@@ -191,7 +192,7 @@ func (k *Keeper) stillOwner(ctx context.Context) error {
 	return fmt.Errorf("%s %w by a server that was started later, on %s at %s: this one has stopped archiving; stop one of them", k.Bucket, ErrInUse, o.Host, o.Time)
 }
 
-// learn takes over what the bucket has, and checks that the log goes on from there.
+// learn reads what the bucket has, and checks that the log continues it.
 func (k *Keeper) learn(ctx context.Context, l *listing) error {
 	parts, err := l.parts(ctx, k.Bucket)
 	if err != nil {
@@ -208,7 +209,7 @@ func (k *Keeper) learn(ctx context.Context, l *listing) error {
 			open[p.first] = p.increments[len(p.increments)-1]
 		}
 	}
-	for first := range open { // a whole segment after it speaks for it too
+	for first := range open { // a sealed segment after it covers it
 		if first <= k.sealedEnd {
 			delete(open, first)
 		}
@@ -219,7 +220,7 @@ func (k *Keeper) learn(ctx context.Context, l *listing) error {
 			k.strays = append(k.strays, i)
 		}
 	}
-	for _, o := range l.wrongSize { // they count for nothing, and a restore refuses an archive with one
+	for _, o := range l.wrongSize { // they do not count, and a restore refuses an archive that has one
 		if i, ok := parseIncrement(o.Key); ok {
 			k.strays = append(k.strays, i)
 		}
@@ -243,7 +244,7 @@ func (k *Keeper) learn(ctx context.Context, l *listing) error {
 	return nil
 }
 
-// goesOn checks that the last part of the archive is a part of this log.
+// goesOn checks that the last part of the archive is part of this log.
 func (k *Keeper) goesOn(ctx context.Context, last part) error {
 	segs := k.log.Segments()
 	diverged := func(format string, args ...any) error {
@@ -288,8 +289,8 @@ func (k *Keeper) goesOn(ctx context.Context, last part) error {
 	return diverged("no segment here begins at index %d, as %s does", last.first, last.key())
 }
 
-// sameEntry compares the last entry of the archive with its record: the segment that held it
-// has been removed here.
+// sameEntry compares the last entry of the archive with its record, because this log has removed
+// the segment that held it.
 func (k *Keeper) sameEntry(ctx context.Context, last part, diverged func(string, ...any) error) error {
 	recs, err := segment.ReadRecords(k.Dirs.WAL, last.last, last.last)
 	if err != nil {

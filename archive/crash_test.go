@@ -14,9 +14,9 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestACrashAtAnyCallLeavesAWholeArchive cuts a keeper off at each of its calls that change
-// the bucket, before and after the call takes effect: what the archive has then is a prefix of
-// the log that goes at least as far as the keeper has said, and another keeper goes on.
+// TestACrashAtAnyCallLeavesAWholeArchive cuts a keeper off at each of its calls that change the
+// bucket, before and after the call takes effect. The archive is then a prefix of the log that
+// reaches at least as far as the keeper has reported, and another keeper continues it.
 func TestACrashAtAnyCallLeavesAWholeArchive(t *testing.T) {
 	for _, done := range []bool{false, true} {
 		for at := 1; ; at++ {
@@ -46,7 +46,7 @@ func crashAt(t *testing.T, at int, done bool) (crashed bool) {
 			break
 		}
 	}
-	// A delete that fails is no failure of the round.
+	// A failed delete does not fail the round.
 	crashed = crashed || f.calls >= at
 	through := k.Stats().Through
 	if a, err := Open(context.Background(), b); err == nil {
@@ -77,7 +77,7 @@ func crashAt(t *testing.T, at int, done bool) (crashed bool) {
 	return crashed
 }
 
-// TestAKeeperGoesOnAfterAFailure fails each call once.
+// TestAKeeperGoesOnAfterAFailure makes each call fail once.
 func TestAKeeperGoesOnAfterAFailure(t *testing.T) {
 	for at := 1; ; at++ {
 		dir := t.TempDir()
@@ -108,7 +108,7 @@ func TestAKeeperGoesOnAfterAFailure(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatTheBucketLacksGoesUp starts keepers again and again.
+// TestOnlyWhatTheBucketLacksGoesUp starts a keeper repeatedly.
 func TestOnlyWhatTheBucketLacksGoesUp(t *testing.T) {
 	dir := t.TempDir()
 	l, b := openLog(t, filepath.Join(dir, "data"), nil), openBucket(t, filepath.Join(dir, "bucket"))
@@ -118,7 +118,7 @@ func TestOnlyWhatTheBucketLacksGoesUp(t *testing.T) {
 	if up := archiveOnce(t, l, b).Stats().Uploaded; up != 0 {
 		t.Errorf("after a restart %d bytes went up again", up)
 	}
-	// An object in the middle that has been lost goes up again.
+	// A lost object in the middle is uploaded again.
 	second := l.Segments()[1].Header.First
 	must(t, b.Delete(context.Background(), SegmentKey(second)))
 	archiveOnce(t, l, b)
@@ -153,8 +153,8 @@ func TestWhatIsNotWholeIsNotUploaded(t *testing.T) {
 	}
 }
 
-// TestABatchThatFollowsAnotherIsNotUploaded gives the last batch of the open segment the place of one
-// that followed another, such as that of an older copy of the file: its own checksums are right.
+// TestABatchThatFollowsAnotherIsNotUploaded replaces the last batch of the open segment with one
+// that followed a different batch, as in an older copy of the file: its own checksums are right.
 func TestABatchThatFollowsAnotherIsNotUploaded(t *testing.T) {
 	dir := t.TempDir()
 	l, b := openLog(t, filepath.Join(dir, "data"), nil), openBucket(t, filepath.Join(dir, "bucket"))
@@ -185,8 +185,8 @@ func TestABatchThatFollowsAnotherIsNotUploaded(t *testing.T) {
 	}
 }
 
-// TestAnObjectThatIsThereIsCompared finds the object of a segment in the bucket that has appeared
-// since the start: one with another byte is not replaced, and does not count as the segment.
+// TestAnObjectThatIsThereIsCompared: the object of a segment has appeared in the bucket since the
+// start. If a byte differs, the keeper does not replace it, and does not count it as the segment.
 func TestAnObjectThatIsThereIsCompared(t *testing.T) {
 	for _, same := range []bool{true, false} {
 		dir := t.TempDir()
@@ -220,7 +220,7 @@ func TestAnObjectThatIsThereIsCompared(t *testing.T) {
 }
 
 // TestAnIncrementThatIsTooShortIsReplaced truncates one of several increments. The next start
-// uploads what it had, with what comes after it.
+// uploads its entries again, with those after it.
 func TestAnIncrementThatIsTooShortIsReplaced(t *testing.T) {
 	dir := t.TempDir()
 	l, b := openLog(t, filepath.Join(dir, "data"), func(c *engine.Config) { c.SegmentSize = 1 << 20 }), openBucket(t, filepath.Join(dir, "bucket"))

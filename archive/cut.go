@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// cut makes the file at path, which has the segment p, end with the entry r.head: an open
-// segment. It returns what the segment is then.
+// cut truncates the segment p in the file at path after the entry r.head, which makes it an open
+// segment. It returns the new part.
 func (r *restore) cut(p part, path string) (part, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -21,7 +21,7 @@ func (r *restore) cut(p part, path string) (part, error) {
 	defer f.Close()
 	found := errors.New("found")
 	var at int64
-	var last segment.BatchHeader // with what is left of the body, if that is not all
+	var last segment.BatchHeader // with as much of the body as stays
 	var body []byte
 	end := p.size
 	if p.sealed() {
@@ -69,7 +69,7 @@ func (r *restore) cut(p part, path string) (part, error) {
 		increments: []Increment{{First: p.first, End: size, Last: r.head, Sum: last.Sum}}}, err
 }
 
-// wrong says which object is damaged: the one with the byte at offset of the segment p.
+// wrong adds to err which object is damaged: the one with the byte at offset of the segment p.
 func (r *restore) wrong(p part, offset int64, err error) error {
 	if d := (*segment.DamageError)(nil); errors.As(err, &d) {
 		d.Path = r.a.path(p.keyAt(d.Offset))
@@ -92,8 +92,7 @@ func fileFooter(f *os.File, p part) (footer segment.Footer, err error) {
 	return footer, err
 }
 
-// cutEpoch is the content of EPOCH for a log that ends with the entry head: without the
-// epochs that begin later.
+// cutEpoch returns the content of EPOCH without the epochs that begin after the entry head.
 func cutEpoch(text []byte, head uint64) (kept []byte) {
 	for line := range strings.Lines(string(text)) {
 		var epoch, first uint64
@@ -105,7 +104,7 @@ func cutEpoch(text []byte, head uint64) (kept []byte) {
 	return kept
 }
 
-// counter adds up what several goroutines have done.
+// counter adds up the progress of several goroutines.
 type counter struct {
 	mu          sync.Mutex
 	done, total int64

@@ -28,8 +28,8 @@ func (r *restore) fill() (*verifier, error) {
 	group, ctx := errgroup.WithContext(r.ctx)
 	group.Go(func() error { return r.verify(ctx, v, wrong, ready) })
 	group.Go(func() error {
-		// Those that have been downloaded and wait for their turn take room on the disk, which
-		// they need anyway, and no memory.
+		// Segments that wait to be verified take no memory, and only the disk space that they need
+		// anyway.
 		fetching, ctx := errgroup.WithContext(ctx)
 		fetching.SetLimit(transfers)
 		for i, p := range r.parts {
@@ -46,7 +46,7 @@ func (r *restore) fill() (*verifier, error) {
 	return v, group.Wait()
 }
 
-// clear removes what a restore of other entries has left.
+// clear removes the files that a restore of other entries has left.
 func (r *restore) clear() error {
 	if err := os.Remove(filepath.Join(r.Dir, epochKey)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -78,11 +78,11 @@ func (r *restore) clear() error {
 	return nil
 }
 
-// verifier returns the verifier of the segments, and the first thing that it finds wrong.
+// verifier returns the verifier of the segments, and a pointer to the first error it finds.
 func (r *restore) verifier() (v *verifier, wrong *error) {
 	wrong = new(error)
 	index := &indexFiles{read: func(first uint64) ([]byte, error) { return r.a.readIndex(r.ctx, first) }}
-	next := uint64(1) // of the file that the index goes on with
+	next := uint64(1) // first index of the index file to write next
 	index.has = r.a.hasIndex
 	index.use = func(first uint64, content []byte) error {
 		if first != next {
@@ -100,7 +100,7 @@ func (r *restore) verifier() (v *verifier, wrong *error) {
 	return v, wrong
 }
 
-// putIndex writes a file of the index, as far as its entries are restored.
+// putIndex writes an index file with the records of the restored entries.
 func (r *restore) putIndex(first uint64, content []byte) error {
 	var recs []segment.Record
 	_ = segment.ParseRecords(content, first, func(index uint64, rec segment.Record, _ error) error {
@@ -116,7 +116,7 @@ func (r *restore) putIndex(first uint64, content []byte) error {
 	return segment.WriteRecords(path, first, recs)
 }
 
-// verify verifies the files of the segments, each once it is ready.
+// verify verifies the file of each segment once it is ready.
 func (r *restore) verify(ctx context.Context, v *verifier, wrong *error, ready []chan struct{}) error {
 	for i, p := range r.parts {
 		select {
@@ -146,7 +146,7 @@ func (r *restore) staged(p part) string {
 	return filepath.Join(r.in("segments"), segment.Name(p.first))
 }
 
-// verifyFile verifies the file of a segment. The last one is cut first.
+// verifyFile verifies the file of a segment. It cuts the last one first.
 func (r *restore) verifyFile(v *verifier, p part, path string) error {
 	if r.head >= p.first && r.head < p.last {
 		var err error
@@ -165,9 +165,9 @@ func (r *restore) verifyFile(v *verifier, p part, path string) error {
 	return r.ctx.Err()
 }
 
-// has reports whether an earlier restore has downloaded the segment p. What it has left may not be
-// on the disk: in its place a power cut can leave a file of the same size with other bytes, which
-// must not pass for damage of the archive.
+// has reports whether an earlier restore has downloaded the segment p. It checks the contents:
+// after a power cut, the file can have the right size and the wrong bytes, and that must not count
+// as damage of the archive.
 func (r *restore) has(p part, path string) bool {
 	if !p.sealed() || r.head < p.last {
 		return false
@@ -190,7 +190,7 @@ func (r *restore) fetch(ctx context.Context, p part, c *counter) error {
 	path := r.staged(p)
 	if r.has(p, path) {
 		c.add(p.size)
-		return syncFile(path) // the page cache may be all that has it
+		return syncFile(path) // it may only be in the page cache
 	}
 	if err := r.step("segment"); err != nil {
 		return err

@@ -45,7 +45,7 @@ func openLog(t testing.TB, dir string, change func(*engine.Config)) *testLog {
 	return &testLog{l, dir}
 }
 
-// add appends entries through the given one, in batches of 1 to 4.
+// add appends entries through the given index, in batches of 1 to 4.
 func (l *testLog) add(t testing.TB, through uint64) {
 	t.Helper()
 	head, _ := l.Head(context.Background())
@@ -64,7 +64,7 @@ func (l *testLog) add(t testing.TB, through uint64) {
 	}
 }
 
-// sealed waits until all segments but the last are sealed.
+// sealed waits until all segments except the last are sealed.
 func (l *testLog) sealed(t testing.TB) {
 	t.Helper()
 	until(t, "the segments are not sealed", func() bool {
@@ -108,14 +108,14 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// newKeeper is a keeper whose rounds the test makes.
+// newKeeper returns a keeper whose rounds the test runs.
 func newKeeper(l *testLog, b bucket.Bucket) *Keeper {
 	k := New(Config{Bucket: b, Dirs: segment.Dirs{Data: l.dir}, Every: time.Hour})
 	k.log = l
 	return k
 }
 
-// archiveOnce makes a round of a new keeper.
+// archiveOnce runs a round of a new keeper.
 func archiveOnce(t testing.TB, l *testLog, b bucket.Bucket) *Keeper {
 	t.Helper()
 	k := newKeeper(l, b)
@@ -124,7 +124,7 @@ func archiveOnce(t testing.TB, l *testLog, b bucket.Bucket) *Keeper {
 	return k
 }
 
-// check checks the archive and returns what is wrong.
+// check checks the archive and returns the findings.
 func check(t testing.TB, b bucket.Bucket, through uint64) (fsck.Summary, []fsck.Finding) {
 	t.Helper()
 	a, err := Open(context.Background(), b)
@@ -135,8 +135,8 @@ func check(t testing.TB, b bucket.Bucket, through uint64) (fsck.Summary, []fsck.
 	return sum, found
 }
 
-// whole checks that the archive is whole and is that of the first entries of a log as
-// entryText has them, and returns how many it has.
+// whole checks that the archive is complete and has the first entries of a log as entryText makes
+// them, and returns how many it has.
 func whole(t testing.TB, b bucket.Bucket) (head uint64) {
 	t.Helper()
 	sum, found := check(t, b, 0)
@@ -167,7 +167,7 @@ func reads(t testing.TB, a *Archive, from, through uint64) {
 	}
 }
 
-// digest is fsck's of a directory, which must be whole.
+// digest returns fsck's digest of a directory, which must be intact.
 func digest(t testing.TB, dir string, through uint64) string {
 	t.Helper()
 	sum, err := fsck.Check(context.Background(), fsck.Options{Data: dir, Through: through, OnFinding: func(f fsck.Finding) {
@@ -179,7 +179,7 @@ func digest(t testing.TB, dir string, through uint64) string {
 	return sum.Digest
 }
 
-// restored restores to a new directory, checks that and returns it.
+// restored restores to a new directory, checks it and returns it.
 func restored(t testing.TB, b bucket.Bucket, config RestoreConfig) (Restored, string) {
 	t.Helper()
 	if config.Dir == "" {
@@ -216,14 +216,14 @@ func restored(t testing.TB, b bucket.Bucket, config RestoreConfig) (Restored, st
 // errKilled is the error of a bucket that a test has cut off.
 var errKilled = errors.New("killed")
 
-// fragile is a bucket that can fail: at the call with the number at, counted from 1, with or
-// without having done it, and, if it is dead, at all that come after it.
+// fragile is a bucket that fails at call number at, counted from 1, either before or after the call
+// takes effect, and, if it is dead, at all later calls.
 type fragile struct {
 	bucket.Bucket
 	mu    sync.Mutex
 	calls int
 	at    int
-	done  bool // the call is made, and its answer lost
+	done  bool // the call takes effect, and its answer is lost
 	dead  bool
 }
 

@@ -14,50 +14,49 @@ import (
 	"tcp-log-server/segment"
 )
 
-// DefaultEvery and DefaultRate are the defaults of the settings ARCHIVE_EVERY and
-// ARCHIVE_RATE, in bytes a second.
+// DefaultEvery and DefaultRate are the defaults of the settings ARCHIVE_EVERY, and ARCHIVE_RATE in
+// bytes a second.
 const (
 	DefaultEvery = 10 * time.Second
 	DefaultRate  = 10 << 20
 )
 
-// claimTime is how long a start waits for the bucket. stopTime is how long Stop does.
+// claimTime is how long Start waits for the bucket, stopTime how long Stop does.
 const (
 	claimTime = 5 * time.Second
 	stopTime  = 2 * time.Second
 )
 
-// Log is what a Keeper needs of an engine.Log.
+// Log is the part of an engine.Log that a Keeper needs.
 type Log interface {
-	// Store is the id of the log, in hex.
+	// Store is the ID of the log, in hex.
 	Store() string
-	// Segments are the segments that there are now, in order; the last one is open.
+	// Segments returns the current segments in order; the last one is open.
 	Segments() []*segment.Segment
 }
 
-// Config says what a Keeper archives, and where to.
+// Config says what to archive, and where.
 type Config struct {
 	Bucket bucket.Bucket
 	// Dirs are the directories of the log.
 	Dirs segment.Dirs
-	// Every is how often what is new in the open segment goes up.
+	// Every is how often new entries of the open segment are uploaded.
 	Every time.Duration
-	// TakeOver makes this directory the one that the archive is of, in place of another.
+	// TakeOver lets this directory claim an archive that another directory owns.
 	TakeOver bool
-	// Logger gets what happens to the archive; the zero Logger drops it.
+	// Logger logs what happens to the archive; the zero Logger drops it.
 	Logger zerolog.Logger
 }
 
-// Keeper keeps the archive of one log up to date. It uploads in the order of the indices: at
-// every moment the bucket has all entries through Stats.Through.
+// Keeper keeps the archive of one log up to date. It uploads entries in order, so the bucket always
+// has all entries through Stats.Through.
 type Keeper struct {
 	Config
 	log   Log
 	local segment.Archived
-	// written says that this is what the log's directory has, and so that there has been
-	// an archive.
+	// written says that the log's directory has stored local, so there has been an archive.
 	written bool
-	run     string // id of this start
+	run     string // ID of this run
 	began   time.Time
 
 	stopping chan struct{}
@@ -65,27 +64,27 @@ type Keeper struct {
 	stop     sync.Once
 	cancel   context.CancelFunc
 
-	// What the bucket has, as far as is known. Only the goroutine of the keeper uses these.
+	// What the bucket has, as far as is known. Only the keeper's goroutine uses these fields.
 	claimed   bool
-	since     time.Time // when it was
+	since     time.Time // of the claim
 	over      bool      // taken over from another directory
-	owner     uint64    // number of the own object in owner/
+	owner     uint64    // number of this keeper's object in owner/
 	looked    time.Time
 	sealed    map[uint64]bool // by first index
 	sealedEnd uint64          // last entry of the chain of sealed segments
 	sealedSum uint32          // checksum that the segment after them follows
-	obsolete  []Increment     // to be deleted once their segments are there as a whole
-	strays    []Increment     // that continue nothing, or are not as long as their names say
+	obsolete  []Increment     // to delete once the bucket has their segments sealed
+	strays    []Increment     // that continue nothing, or do not have the size in their names
 	epoch     string
 	index     map[uint64]bool
-	indexNext uint64 // first file of the index that has not been looked at
+	indexNext uint64 // first index file that has not been checked yet
 
-	mu    sync.Mutex           // for what Stats reads
-	open  map[uint64]Increment // of segments that are not there as a whole, how far they are: by first index
+	mu    sync.Mutex           // guards the fields that Stats reads
+	open  map[uint64]Increment // last increment of each segment that the bucket does not have sealed, by first index
 	state state
 }
 
-// New returns a Keeper, which does nothing before Start.
+// New returns a Keeper that does nothing before Start.
 func New(config Config) *Keeper {
 	if config.Every <= 0 {
 		config.Every = DefaultEvery
@@ -96,13 +95,13 @@ func New(config Config) *Keeper {
 
 func randomID() string {
 	var b [16]byte
-	_, _ = rand.Read(b[:]) // it never fails
+	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
 
-// Start claims the archive for the directory of the log, and begins to archive. If the bucket
-// refuses that, the error says why, and what to do: it wraps ErrOther, ErrInUse or
-// ErrDiverged. A bucket that cannot be reached now is claimed later.
+// Start claims the archive for the log's directory and begins to archive. If the claim is refused,
+// the error says why and what to do; it wraps ErrOther, ErrInUse or ErrDiverged. If the bucket is
+// unreachable, the keeper claims it later.
 func (k *Keeper) Start(ctx context.Context, log Log) error {
 	k.log = log
 	if err := k.remember(); err != nil {
@@ -121,8 +120,8 @@ func (k *Keeper) Start(ctx context.Context, log Log) error {
 	return nil
 }
 
-// remember reads where the archive of the log's directory has been, and by which name the
-// archive knows it.
+// remember reads the place of the archive of the log's directory so far, and the name by which the
+// archive knows the directory.
 func (k *Keeper) remember() error {
 	local, err := segment.ReadArchived(k.Dirs.Data)
 	if err != nil {
@@ -159,13 +158,13 @@ func (k *Keeper) follow(ctx context.Context) {
 			continue
 		}
 		if k.note(err); refuses(err) {
-			return // until the next start
+			return // until the server is restarted
 		}
 		tick.Reset(k.Every)
 	}
 }
 
-// Stop uploads what is new, as far as there is time for that, and ends the keeper.
+// Stop uploads new entries, as far as time allows, and ends the keeper.
 func (k *Keeper) Stop(ctx context.Context) {
 	if k.cancel == nil {
 		return
@@ -191,5 +190,5 @@ func (k *Keeper) isStopping() bool {
 	}
 }
 
-// errStopping ends a round for the sake of the last one.
+// errStopping ends a round early, to leave time for the last one.
 var errStopping = errors.New("the server is stopping")

@@ -8,13 +8,13 @@ import (
 	"tcp-log-server/segment"
 )
 
-// lateFor is for how long after it was replaced a server may still be at an upload.
+// lateFor is how long a replaced server may still be uploading.
 const lateFor = 10 * time.Minute
 
-// late returns the keys of what the server before this one was still uploading when it was
-// replaced: its increments would count in place of those from here if they are more, and its
-// segments in any case. The caller deletes them once it has looked whether it is still the owner:
-// what is listed before that is not from a successor.
+// late returns the keys of objects that the server before this one uploaded after it was replaced.
+// If its increments reach further, they would count in place of this server's; its segments would
+// in any case. The caller deletes the objects once it has checked that it is still the owner, so
+// nothing that was listed before is from a successor.
 func (k *Keeper) late(ctx context.Context, segs []*segment.File) (late []string, err error) {
 	if time.Since(k.since) > lateFor {
 		return nil, nil
@@ -33,7 +33,7 @@ func (k *Keeper) late(ctx context.Context, segs []*segment.File) (late []string,
 		return nil, err
 	}
 	if !k.over {
-		return late, nil // the server before this one had the same segments
+		return late, nil // the server before had the same segments
 	}
 	var found []bucket.Object
 	err = k.Bucket.List(ctx, segmentsDir, SegmentKey(k.sealedEnd), func(o bucket.Object) error {
@@ -57,9 +57,9 @@ func (k *Keeper) late(ctx context.Context, segs []*segment.File) (late []string,
 	return late, nil
 }
 
-// foreign reports whether o, a segment that this keeper knows nothing of, is of another log. It may
-// also be one from here, whose upload has succeeded although the answer was lost. That one may be
-// the only copy by now: it stays.
+// foreign reports whether o, a segment unknown to this keeper, is from another directory. It may
+// also be this keeper's own, uploaded with the answer lost. That one may be the only copy by now,
+// so it stays.
 func (k *Keeper) foreign(ctx context.Context, o bucket.Object, segs []*segment.File) (bool, error) {
 	first, _ := parseSegmentKey(o.Key)
 	for _, s := range segs {

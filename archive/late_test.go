@@ -12,7 +12,7 @@ import (
 	"tcp-log-server/internal/bucket"
 )
 
-// takeOver restores what b has, and archives there in place of the log that did.
+// takeOver restores b, and takes over the archive from its log.
 func takeOver(t *testing.T, b bucket.Bucket) (*testLog, *Keeper) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "restored")
@@ -26,8 +26,8 @@ func takeOver(t *testing.T, b bucket.Bucket) (*testLog, *Keeper) {
 	return l, k
 }
 
-// TestALateUploadDoesNotCount: a server is replaced while it uploads an increment. Once that is
-// there, it is longer than what its successor has.
+// TestALateUploadDoesNotCount: a server is replaced while it uploads an increment, which then
+// reaches further than its successor's.
 func TestALateUploadDoesNotCount(t *testing.T) {
 	l, dir := archivedLog(t, 50)
 	b := openBucket(t, dir)
@@ -35,7 +35,7 @@ func TestALateUploadDoesNotCount(t *testing.T) {
 	second, newer := takeOver(t, b)
 	l.add(t, 56)
 	segs := k.files()
-	must(t, k.putIncrements(context.Background(), segs[len(segs)-1])) // it has looked before
+	must(t, k.putIncrements(context.Background(), segs[len(segs)-1])) // it has checked the owner before
 	second.add(t, 52)
 	must(t, newer.round(context.Background()))
 	if res, _ := restored(t, b, RestoreConfig{}); res.Head != 52 || res.Digest != digest(t, second.dir, 52) {
@@ -52,7 +52,7 @@ func TestALateUploadDoesNotCount(t *testing.T) {
 }
 
 // TestALateSegmentDoesNotCount: a server is replaced while it uploads a segment that it has sealed.
-// One from here whose upload has succeeded without an answer stays: it may be the only copy already.
+// The keeper's own segment, uploaded with the answer lost, stays: it may be the only copy already.
 func TestALateSegmentDoesNotCount(t *testing.T) {
 	l, dir := archivedLog(t, 50)
 	b := openBucket(t, dir)
@@ -72,7 +72,7 @@ func TestALateSegmentDoesNotCount(t *testing.T) {
 		}
 	}
 	l.add(t, 90)
-	put(l) // its keeper has looked before
+	put(l) // its keeper has checked the owner before
 	second.add(t, 52)
 	must(t, newer.round(context.Background()))
 	if res, _ := restored(t, b, RestoreConfig{}); res.Head != 52 || res.Digest != digest(t, second.dir, 52) {
@@ -94,7 +94,7 @@ func TestALateSegmentDoesNotCount(t *testing.T) {
 	}
 }
 
-// deletions notes what is deleted.
+// deletions records which objects are deleted.
 type deletions struct {
 	bucket.Bucket
 	keys []string

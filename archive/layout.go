@@ -1,5 +1,5 @@
-// Package archive keeps a copy of a log in a bucket: a Keeper follows the log of a running
-// server, and Open reads what is there, for restoring, checking and printing it.
+// Package archive keeps a copy of a log in a bucket: a Keeper follows the log of a running server,
+// and Open reads an archive to restore, check or print it.
 package archive
 
 import (
@@ -12,18 +12,18 @@ import (
 	"tcp-log-server/segment"
 )
 
-// The objects of an archive, below the bucket's prefix. docs/FORMAT.md describes them.
+// The objects of an archive, under the bucket's prefix. docs/FORMAT.md describes them.
 //
 //	EPOCH                                the log's EPOCH, if it has one
-//	index/<first>                        a full file of the index, as it is in wal/
+//	index/<first>                        a full index file, as in wal/
 //	log.json                             which log this is: LogInfo
 //	open/<first>-<offset>-<end>-<last>-<sum>   bytes of a segment that is not sealed yet
-//	owner/<number>                       who archives: Owner
-//	segments/<first>.seg                 a sealed segment, as it is in segments/
+//	owner/<number>                       which server archives: Owner
+//	segments/<first>.seg                 a sealed segment, as in segments/
 //
-// An object of segments/, open/ or index/ never changes. The entries of the archive are those
-// of its segments and, after them, of the open objects that continue them; whatever does not
-// continue them does not count. So an archive is whole at every moment.
+// An object of segments/, open/ or index/ never changes. The entries of the archive are those of
+// its segments, and then those of the open objects that continue them; other open objects do not
+// count. So an archive is complete at every moment.
 const (
 	logKey       = "log.json"
 	epochKey     = "EPOCH"
@@ -37,8 +37,8 @@ const (
 // SegmentKey is the key of the sealed segment whose first index is first.
 func SegmentKey(first uint64) string { return segmentsDir + segment.Name(first) }
 
-// Segments calls fn with each sealed segment of the archive in b: the index of its first entry
-// and its size in bytes. Its error is the bucket's.
+// Segments calls fn with the first index and the size in bytes of each sealed segment of the
+// archive in b. Its error is the bucket's.
 func Segments(ctx context.Context, b bucket.Bucket, fn func(first uint64, size int64)) error {
 	return b.List(ctx, segmentsDir, "", func(o bucket.Object) error {
 		if first, ok := parseSegmentKey(o.Key); ok {
@@ -48,7 +48,7 @@ func Segments(ctx context.Context, b bucket.Bucket, fn func(first uint64, size i
 	})
 }
 
-// IndexKey is the key of the file of the index whose first record is that of first.
+// IndexKey is the key of the index file whose first record is that of the entry first.
 func IndexKey(first uint64) string { return fmt.Sprintf("%s%020d", indexDir, first) }
 
 // parseSegmentKey is the inverse of SegmentKey.
@@ -70,13 +70,13 @@ func parseIndexKey(key string) (first uint64, ok bool) {
 	return first, err == nil && first%segment.RecordsPerFile == 1
 }
 
-// Increment is an object with bytes of a segment that is not sealed yet: whole batches, and
-// in the first one of a segment its header before them.
+// Increment is an object with bytes of a segment that is not sealed yet: complete batches, after
+// the header in the first increment of a segment.
 type Increment struct {
 	First       uint64 // index of the segment's first entry
-	Offset, End int64  // which bytes of the segment
-	Last        uint64 // index of the last entry in them
-	Sum         uint32 // checksum of the last batch in them
+	Offset, End int64  // byte range in the segment
+	Last        uint64 // index of the last entry in the range
+	Sum         uint32 // checksum of the last batch in the range
 }
 
 // Key is the key of the object.
@@ -95,19 +95,19 @@ func parseIncrement(key string) (i Increment, ok bool) {
 // LogInfo is the content of log.json.
 type LogInfo struct {
 	Format int    `json:"format"`
-	Store  string `json:"store"` // the id of the log, in hex
+	Store  string `json:"store"` // the ID of the log, in hex
 }
 
-// Owner is the content of an object of owner/. The one with the highest number is the server
-// that archives; every start of a server makes one.
+// Owner is the content of an object of owner/. Every start of a server makes one; the server with
+// the highest number archives.
 type Owner struct {
-	Instance string `json:"instance"` // that of the directory: segment.Archived has it
-	Run      string `json:"run"`      // random, another one for each start
-	Host     string `json:"host"`     // for people
-	Time     string `json:"time"`     // when it began, RFC 3339
+	Instance string `json:"instance"` // of the directory, as in segment.Archived
+	Run      string `json:"run"`      // random, new at each start
+	Host     string `json:"host"`     // for people only
+	Time     string `json:"time"`     // of the claim, RFC 3339
 }
 
-// ownerKey is the key of the owner with the number n.
+// ownerKey is the key of owner number n.
 func ownerKey(n uint64) string { return fmt.Sprintf("%s%020d", ownerDir, n) }
 
 // parseOwnerKey is the inverse of ownerKey.
@@ -120,6 +120,6 @@ func parseOwnerKey(key string) (n uint64, ok bool) {
 	return n, err == nil && n > 0
 }
 
-// TempName is the file, in the directory of a log, in which a segment is made for the
-// archive of entries that are in blobs alone. One that is found is stray.
+// TempName is the file in a log's directory in which segments are built for entries that only the
+// blobs have. One that is left over is stray.
 const TempName = "archive.tmp"

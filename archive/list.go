@@ -10,20 +10,20 @@ import (
 	"tcp-log-server/segment"
 )
 
-// listing is what one List of an archive has found.
+// listing is the result of one List of an archive.
 type listing struct {
-	log, epoch bool             // there is a log.json, an EPOCH
+	log, epoch bool             // whether log.json and EPOCH exist
 	segments   map[uint64]int64 // sizes of the sealed segments, by first index
 	increments []Increment      // in the order of their keys
-	index      map[uint64]int64 // sizes of the files of the index, by first index
+	index      map[uint64]int64 // sizes of the index files, by first index
 	owners     []uint64         // numbers, ascending
-	strays     []bucket.Object  // objects whose keys are not of this layout
-	wrongSize  []bucket.Object  // increments that are not as long as their names say
+	strays     []bucket.Object  // objects whose keys do not fit the layout
+	wrongSize  []bucket.Object  // increments that do not have the size in their names
 	bytes      map[string]int64 // of all objects, by directory
 }
 
-// list lists the archive. Increments come before segments, so that one that is replaced by
-// its segment during the call is in the result as the one or the other.
+// list lists the archive. Increments are listed before segments, so an increment that its segment
+// replaces during the call is in the result as one or the other.
 func list(ctx context.Context, b bucket.Bucket) (*listing, error) {
 	l := &listing{segments: make(map[uint64]int64), index: make(map[uint64]int64), bytes: make(map[string]int64)}
 	err := b.List(ctx, "", "", func(o bucket.Object) error {
@@ -64,19 +64,19 @@ func (l *listing) add(o bucket.Object) {
 	}
 }
 
-// part is one segment of an archive: an object, or the increments of a segment that is not
-// sealed yet.
+// part is one segment of an archive: an object, or the increments of a segment that is not sealed
+// yet.
 type part struct {
 	first, last uint64
-	size        int64       // of the segment as far as the archive has it
-	increments  []Increment // in order; nil for an object
-	sum         uint32      // checksum that the next segment follows, where known is set
+	size        int64       // as much of the segment as the archive has
+	increments  []Increment // in order; nil for a sealed segment
+	sum         uint32      // checksum that the next segment follows, if known is set
 	known       bool
 }
 
 func (p part) sealed() bool { return p.increments == nil }
 
-// key names the part to people: the object, or the last of the increments.
+// key names the part in messages: the object, or the last increment.
 func (p part) key() string {
 	if p.sealed() {
 		return SegmentKey(p.first)
@@ -84,7 +84,7 @@ func (p part) key() string {
 	return p.increments[len(p.increments)-1].Key()
 }
 
-// keyAt names the object that has the byte at offset of the segment, or would have it.
+// keyAt names the object that has, or would have, the byte at offset of the segment.
 func (p part) keyAt(offset int64) string {
 	for _, i := range p.increments {
 		if offset < i.End {
@@ -94,8 +94,8 @@ func (p part) keyAt(offset int64) string {
 	return p.key()
 }
 
-// open returns the increments of the segment from first on that continue one another, from
-// its header on: of several ways the one that leads furthest.
+// open returns the chain of increments of the segment first, from its header on. Of several chains
+// it returns the one that reaches furthest.
 func (l *listing) open(first uint64) (way []Increment) {
 	byOffset := make(map[int64][]Increment)
 	var offsets []int64
@@ -106,7 +106,7 @@ func (l *listing) open(first uint64) (way []Increment) {
 		}
 	}
 	slices.Sort(offsets)
-	reach := make(map[int64]int64) // how far the way from an offset leads
+	reach := make(map[int64]int64) // how far the chain from an offset reaches
 	best := make(map[int64]Increment)
 	for _, at := range slices.Backward(offsets) {
 		for _, i := range byOffset[at] {
@@ -121,9 +121,9 @@ func (l *listing) open(first uint64) (way []Increment) {
 	return way
 }
 
-// parts returns the segments of the archive in order, through the first gap after the last
-// object. It reads the footer of an object only where no other object follows it. An error
-// that wraps segment.ErrDamaged comes with the parts as far as names alone tell.
+// parts returns the segments of the archive in order, through the first gap after the last object.
+// It reads a footer only where no other object follows directly. With an error that wraps
+// segment.ErrDamaged it still returns the parts as far as the names tell.
 func (l *listing) parts(ctx context.Context, b bucket.Bucket) (all []part, err error) {
 	sealed := make([]uint64, 0, len(l.segments))
 	for first := range l.segments {
@@ -165,8 +165,8 @@ func (l *listing) parts(ctx context.Context, b bucket.Bucket) (all []part, err e
 	return all, damage
 }
 
-// between are the first indices of increments after the segment of first and before the
-// object of limit.
+// between returns the first indices of the segments that begin with an increment between the
+// segment first and the object limit.
 func (l *listing) between(first, limit uint64) (firsts []uint64) {
 	for _, i := range l.increments {
 		if i.First > first && i.First < limit && i.Offset == 0 {
@@ -176,8 +176,8 @@ func (l *listing) between(first, limit uint64) (firsts []uint64) {
 	return firsts
 }
 
-// continued adds the segments that are there as increments and follow all, before the object
-// of limit; 0 is no limit.
+// continued appends the segments that follow all as increments and begin before limit; 0 is no
+// limit.
 func (l *listing) continued(all []part, limit uint64) []part {
 	for {
 		next := uint64(1)
@@ -193,8 +193,8 @@ func (l *listing) continued(all []part, limit uint64) []part {
 	}
 }
 
-// readFooter reads the footer of the sealed segment from first on, whose object has so many
-// bytes. The error wraps segment.ErrDamaged where it is none.
+// readFooter reads the footer of the sealed segment first, whose object has size bytes. The error
+// wraps segment.ErrDamaged if there is no valid footer.
 func readFooter(ctx context.Context, b bucket.Bucket, first uint64, size int64) (segment.Footer, error) {
 	key := SegmentKey(first)
 	wrong := func(err error) error {
@@ -219,7 +219,7 @@ func readFooter(ctx context.Context, b bucket.Bucket, first uint64, size int64) 
 	return f, nil
 }
 
-// getRange reads so many bytes of an object.
+// getRange reads length bytes of an object from offset on.
 func getRange(ctx context.Context, b bucket.Bucket, key string, offset, length int64) ([]byte, error) {
 	text := make([]byte, length)
 	s := &stream{ctx: ctx, b: b, pieces: []piece{{key: key, size: offset + length}}, size: offset + length}
@@ -244,5 +244,5 @@ func getAll(ctx context.Context, b bucket.Bucket, key string) ([]byte, error) {
 	return text, nil
 }
 
-// objectPath names an object to people.
+// objectPath names an object in messages.
 func objectPath(b bucket.Bucket, key string) string { return b.String() + "/" + key }

@@ -26,7 +26,7 @@ func copyLog(t testing.TB, from, to string, without ...string) {
 	}
 }
 
-// starts starts a keeper, as a server does, and stops it at the end of the test.
+// starts starts a keeper as a server does, and stops it at the end of the test.
 func starts(t testing.TB, l *testLog, config Config) (*Keeper, error) {
 	config.Dirs.Data = l.dir
 	k := New(config)
@@ -63,7 +63,7 @@ func TestADirectoryTakesAnArchiveOver(t *testing.T) {
 	if head := whole(t, b); head != 150 {
 		t.Errorf("the archive ends at %d, want 150", head)
 	}
-	// Another start needs no leave, and the old directory may not come back, even with it.
+	// Another start needs no permission, and the old directory may not come back, even with it.
 	_, err = starts(t, second, Config{Bucket: b})
 	must(t, err)
 	if _, err := starts(t, l, Config{Bucket: b}); !errors.Is(err, ErrInUse) {
@@ -74,8 +74,8 @@ func TestADirectoryTakesAnArchiveOver(t *testing.T) {
 	}
 }
 
-// A start tells at once how far the archive is, also if there is nothing to upload. Where the bucket
-// has lost a segment, that is only once it is there again.
+// A start reports at once how far the archive is, even if there is nothing to upload. If the bucket
+// has lost a segment, that comes only after it is there again.
 func TestAStartKnowsHowFarTheArchiveIs(t *testing.T) {
 	const head = 300
 	l, dir := archivedLog(t, head)
@@ -99,10 +99,10 @@ func TestAStartKnowsHowFarTheArchiveIs(t *testing.T) {
 	}
 }
 
-// TestALogThatHasGoneAnotherWayIsRefused makes two logs of one that differ after entry 60.
+// TestALogThatHasGoneAnotherWayIsRefused makes two logs from one that differ after entry 60.
 func TestALogThatHasGoneAnotherWayIsRefused(t *testing.T) {
 	for _, entries := range []uint64{61, 75, 100, 200} {
-		for _, whole := range []bool{false, true} { // the archive ends with a whole segment
+		for _, whole := range []bool{false, true} { // the archive ends with a sealed segment
 			l := openLog(t, filepath.Join(t.TempDir(), "data"), nil)
 			l.add(t, 60)
 			must(t, l.Close())
@@ -119,7 +119,7 @@ func TestALogThatHasGoneAnotherWayIsRefused(t *testing.T) {
 				}
 			}
 			o := openLog(t, other, nil)
-			o.add(t, 62) // at other times, so that the chain is another
+			o.add(t, 62) // at other times, so that the chain differs
 			o.add(t, max(entries, 62))
 			o.sealed(t)
 			if _, err := starts(t, o, Config{Bucket: b, TakeOver: true}); !errors.Is(err, ErrDiverged) {
@@ -129,8 +129,8 @@ func TestALogThatHasGoneAnotherWayIsRefused(t *testing.T) {
 	}
 }
 
-// TestALogThatHasGoneAnotherWayInBlobsIsRefused: the segment with the archive's last entry is gone
-// here, and the index tells that the entry was another.
+// TestALogThatHasGoneAnotherWayInBlobsIsRefused: the segment with the archive's last entry has been
+// removed here, and the index shows that the entry was a different one.
 func TestALogThatHasGoneAnotherWayInBlobsIsRefused(t *testing.T) {
 	blobs := func(c *engine.Config) { c.LooseMax = -1 }
 	l := openLog(t, filepath.Join(t.TempDir(), "data"), blobs)
@@ -153,8 +153,8 @@ func TestALogThatHasGoneAnotherWayInBlobsIsRefused(t *testing.T) {
 	}
 }
 
-// TestTheOlderOfTwoServersStops starts a second server on a copy of the directory, with its
-// ARCHIVE, which knows no better.
+// TestTheOlderOfTwoServersStops starts a second server on a copy of the directory, including its
+// file ARCHIVE.
 func TestTheOlderOfTwoServersStops(t *testing.T) {
 	l, dir := archivedLog(t, 50)
 	must(t, l.Close())
@@ -181,7 +181,7 @@ func TestTheOlderOfTwoServersStops(t *testing.T) {
 	whole(t, b)
 }
 
-// overtaken is a bucket in which another comes first, once: before the next object is put.
+// overtaken is a bucket in which another owner comes first, once: before the next object is put.
 type overtaken struct {
 	bucket.Bucket
 	by func()
@@ -195,8 +195,9 @@ func (b *overtaken) Put(ctx context.Context, key string, content io.ReaderAt, si
 	return b.Bucket.Put(ctx, key, content, size, create)
 }
 
-// TestTwoServersStartAtOnce has a server claim the archive between another's look at who has it
-// and that one's own claim. Whichever of them is the later one by the archive goes on alone.
+// TestTwoServersStartAtOnce has a server claim the archive after another has checked the owner and
+// before it claims the archive itself. Only the one that is later according to the archive
+// continues.
 func TestTwoServersStartAtOnce(t *testing.T) {
 	l, dir := archivedLog(t, 50)
 	b := openBucket(t, dir)
@@ -215,7 +216,8 @@ func TestTwoServersStartAtOnce(t *testing.T) {
 }
 
 // TestAReplacedServerUploadsNothingAtItsEnd stops a server before it has noticed that another has
-// taken its archive over. Its entries would go where the other's do, and count if they are more.
+// taken over its archive. Its entries would go to the same place as the other's, and count if they
+// reach further.
 func TestAReplacedServerUploadsNothingAtItsEnd(t *testing.T) {
 	l, dir := archivedLog(t, 50)
 	b := openBucket(t, dir)
@@ -241,7 +243,8 @@ func TestAReplacedServerUploadsNothingAtItsEnd(t *testing.T) {
 	}
 }
 
-// TestAnIdleLogIsArchivedAfterARestart: what the bucket has counts before anything is new.
+// TestAnIdleLogIsArchivedAfterARestart: the content of the bucket counts before there are new
+// entries.
 func TestAnIdleLogIsArchivedAfterARestart(t *testing.T) {
 	l, dir := archivedLog(t, 50)
 	k, err := starts(t, l, Config{Bucket: openBucket(t, dir), Every: time.Hour})
@@ -252,7 +255,7 @@ func TestAnIdleLogIsArchivedAfterARestart(t *testing.T) {
 func TestAnArchiveThatIsGoneIsNotBegunAgain(t *testing.T) {
 	l, dir := archivedLog(t, 50)
 	must(t, os.RemoveAll(dir))
-	b := openBucket(t, dir) // an empty directory, as where a share is not mounted
+	b := openBucket(t, dir) // an empty directory, as of an unmounted share
 	k, err := starts(t, l, Config{Bucket: b, Every: time.Millisecond})
 	must(t, err)
 	if s := k.Stats(); s.Error == "" || s.Through != 0 || s.Entries != 50 || s.Seconds > 60 {
@@ -274,7 +277,7 @@ func TestAnArchiveThatIsGoneIsNotBegunAgain(t *testing.T) {
 	until(t, "no other archive is begun", func() bool { return k.Holds(50) })
 }
 
-// TestAnArchiveWithoutItsNameIsNotAnothers: the server starts, and says what log.json was.
+// TestAnArchiveWithoutItsNameIsNotAnothers: the server starts, and says what log.json contained.
 func TestAnArchiveWithoutItsNameIsNotAnothers(t *testing.T) {
 	l, dir := archivedLog(t, 50)
 	path := filepath.Join(dir, logKey)
@@ -301,8 +304,8 @@ func TestAnArchiveElsewhereIsRefusedWhileEntriesAreOnlyThere(t *testing.T) {
 	}
 }
 
-// TestALogIsLostUnderLoad throws directories away while they are written to: a restore has
-// everything that Stats had shown.
+// TestALogIsLostUnderLoad throws directories away while they are written to: a restore has every
+// entry that Stats had reported.
 func TestALogIsLostUnderLoad(t *testing.T) {
 	for round := range 10 {
 		dir := t.TempDir()
@@ -323,7 +326,7 @@ func TestALogIsLostUnderLoad(t *testing.T) {
 		want := 100 + rand.Uint64N(400)
 		until(t, "nothing is archived", func() bool { return k.Stats().Through > want })
 		shown := k.Stats()
-		// As if the machine were gone now: nothing that the keeper does from here on counts.
+		// As if the machine were lost now: nothing that the keeper does from here on counts.
 		frozen := filepath.Join(dir, "frozen")
 		for {
 			if os.CopyFS(frozen, os.DirFS(filepath.Join(dir, "bucket"))) == nil {

@@ -9,16 +9,16 @@ import (
 	"tcp-log-server/segment"
 )
 
-// packSize is the size in bytes at which a segment that is made here is full.
+// packSize is the size in bytes at which a new segment is full.
 const packSize = 64 << 20
 
-// packBatch is about how many bytes of entries with the same time make one batch.
+// packBatch is about the maximum size in bytes of a batch; its entries all have the same time.
 const packBatch = 1 << 20
 
-// pack makes and uploads segments of the entries before index first that the bucket lacks.
-// Their own segments have been removed: records and blobs have them. The last one says in its
-// footer that the segment after it follows the checksum next. What it makes depends on records,
-// blobs and the place where it begins alone.
+// pack builds and uploads segments of the entries before index first that the bucket lacks. Their
+// own segments have been removed, but records and blobs have them. The last new segment says in its
+// footer that the next one follows the checksum next. The result depends only on the records, the
+// blobs and the first entry.
 func (k *Keeper) pack(ctx context.Context, first uint64, next uint32) error {
 	if k.Dirs.WAL == segment.Memory || k.Dirs.Store() == nil {
 		return fmt.Errorf("the entries %d to %d have no segment, so they need the index and the blobs on disk", k.sealedEnd+1, first-1)
@@ -121,7 +121,7 @@ func (p *packer) entry(index uint64) error {
 	return nil
 }
 
-// flush writes the batch that is being gathered.
+// flush writes the current batch.
 func (p *packer) flush() error {
 	if p.count == 0 {
 		return nil

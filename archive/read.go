@@ -11,16 +11,15 @@ import (
 	"tcp-log-server/segment"
 )
 
-// EntryFunc gets one entry: its canonical JSON, which is valid during the call only, and when
-// it was stored, in µs since 1970 UTC, 0 if that is not known; or why it cannot be read. An
-// error that it returns ends the read.
+// EntryFunc gets one entry: its canonical JSON, valid only during the call, and the time it was
+// stored in µs since 1970 UTC, 0 if unknown; or why it is unreadable. If it returns an error, the
+// read ends.
 type EntryFunc func(index uint64, entry []byte, time int64, err error) error
 
-// Read hands fn the entries from..through in order, as far as the head goes; a from of 0
-// counts as 1. Each is verified by the checksum of its batch. One that cannot be read is handed
-// on with an error that wraps ErrDamaged or segment.ErrLost, and the read continues. Of
-// a sealed segment it downloads the table, and the batches from the first one that it needs
-// on.
+// Read hands fn the entries from..through in order, as far as the head; a from of 0 counts as 1. It
+// verifies each by the checksum of its batch. An unreadable entry is handed on with an error that
+// wraps ErrDamaged or segment.ErrLost, and the read continues. Of a sealed segment it downloads the
+// table and the batches from the first wanted entry on.
 //
 // Read returns fn's error, that of ctx or of the bucket, or nil.
 func (a *Archive) Read(ctx context.Context, from, through uint64, fn EntryFunc) error {
@@ -31,7 +30,7 @@ func (a *Archive) Read(ctx context.Context, from, through uint64, fn EntryFunc) 
 	for next := from; next <= through; {
 		i := a.find(next)
 		if i < 0 || a.parts[i].last < next {
-			// Only the first can be missing: the others follow one another by their names.
+			// Only the first part can be missing: the names of the others follow one another.
 			last := min(through, a.parts[i+1].first-1)
 			if err := hand(fn, next, last, fmt.Errorf("%w: no object holds it", ErrDamaged)); err != nil {
 				return err
@@ -48,7 +47,7 @@ func (a *Archive) Read(ctx context.Context, from, through uint64, fn EntryFunc) 
 	return nil
 }
 
-// hand hands the entries first..last on as ones that cannot be read.
+// hand hands on the entries first..last as unreadable.
 func hand(fn EntryFunc, first, last uint64, why error) error {
 	for ; first <= last; first++ {
 		if err := fn(first, nil, 0, why); err != nil {
@@ -80,7 +79,7 @@ func (r *partReader) run() error {
 	if err == nil && rows != nil {
 		err = r.byTable(s, rows, end)
 	} else {
-		// Without its table, the batches are found one after the other.
+		// Without the table, search the batches from the first one on.
 		err = r.walk(s)
 	}
 	if errors.Is(err, errDone) {
@@ -93,8 +92,8 @@ func (r *partReader) run() error {
 	return err
 }
 
-// table returns the table of the sealed segment p, and where its batches end; nil for one
-// that is not sealed, or if index is near its beginning, where a table is not worth it.
+// table returns the table of the sealed segment p and the end of its batches. It returns nil if p
+// is not sealed, or if index is its first entry, which needs no table.
 func (a *Archive) table(s *stream, p part, index uint64) (rows []segment.Row, end int64, err error) {
 	if !p.sealed() || index == p.first {
 		return nil, 0, nil
@@ -117,7 +116,7 @@ func (a *Archive) table(s *stream, p part, index uint64) (rows []segment.Row, en
 	return rows, end, nil
 }
 
-// byTable reads the batches from that of the next entry on.
+// byTable reads the batches from the one with the next entry on.
 func (r *partReader) byTable(s *stream, rows []segment.Row, end int64) error {
 	at := sort.Search(len(rows), func(i int) bool { return r.p.first+uint64(rows[i].Delta) > r.next }) - 1
 	for i := max(at, 0); i < len(rows) && r.next <= r.through; i++ {
@@ -171,7 +170,7 @@ func (r *partReader) walk(s *stream) error {
 	return hand(r.fn, r.next, r.through, fmt.Errorf("%w: the batches of %s end before it", ErrDamaged, r.a.path(r.p.key())))
 }
 
-// batch hands on the entries of a batch that are wanted, or why they cannot be read.
+// batch hands on the wanted entries of a batch, or why they are unreadable.
 func (r *partReader) batch(first, last uint64, body []byte, time int64, lost bool, why error) error {
 	if lost && why == nil {
 		why = segment.ErrLost
@@ -203,9 +202,8 @@ func (r *partReader) batch(first, last uint64, body []byte, time int64, lost boo
 	return nil
 }
 
-// Since returns the index of the first entry that was stored at t or later, or that after the
-// head if there is none. It reads the first batches of a few segments, and then one segment
-// through.
+// Since returns the index of the first entry that was stored at t or later, or the one after the
+// head if there is none. It reads the first batches of a few segments, and then one whole segment.
 func (a *Archive) Since(ctx context.Context, t time.Time) (index uint64, err error) {
 	at := t.UnixMicro()
 	if t.Nanosecond()%int(time.Microsecond) > 0 {
@@ -229,7 +227,7 @@ func (a *Archive) Since(ctx context.Context, t time.Time) (index uint64, err err
 	return segment.ReadSince(ctx, p.first, p.last, at, a.Read)
 }
 
-// firstTime is when the first entry of a segment was stored.
+// firstTime returns the time when the first entry of a segment was stored.
 func (a *Archive) firstTime(ctx context.Context, p part) (int64, error) {
 	s := newStream(ctx, a.b, p)
 	defer s.Close()

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestReadOfAlteredBytes alters a segment, a bit at a time: whichever way an entry is found, by the
-// table of the segment or from its beginning, it is what it was, or damaged.
+// TestReadOfAlteredBytes alters a segment, one bit at a time: whether an entry is found through the
+// table or from the beginning, it is unchanged or damaged.
 func TestReadOfAlteredBytes(t *testing.T) {
 	_, dir := archivedLog(t, 100)
 	b := openBucket(t, dir)

@@ -16,69 +16,70 @@ import (
 	"tcp-log-server/segment"
 )
 
-// RestoreConfig says what to restore, and where to.
+// RestoreConfig says what to restore, and where.
 type RestoreConfig struct {
-	// Dir is the directory of the log that is made. It must not exist, be empty, or hold
-	// what an interrupted restore with the same configuration has left.
+	// Dir is the directory of the new log. It must not exist, be empty, or be left over from an
+	// interrupted restore with the same configuration.
 	Dir string
 	// Through is the last entry to restore; 0 is the head of the archive.
 	Through uint64
-	// Until, unless zero, restores only the entries that were stored before that time.
+	// Until, unless zero, restores only the entries that were stored before it.
 	Until time.Time
-	// Store, unless zero, is the log that the archive has to be of; otherwise the error wraps ErrOther.
+	// Store, unless zero, is the log that must be in the archive; the error wraps ErrOther if
+	// another is.
 	Store segment.StoreID
-	// Progress, unless nil, is told how many bytes have been downloaded, by one goroutine at
-	// a time, often.
+	// Progress, unless nil, gets the number of bytes downloaded, often, from one goroutine at a
+	// time.
 	Progress func(done, total int64)
 
-	// step is called before each change to Dir, by several goroutines; an error ends the
-	// restore as if the process were killed.
+	// step is called before each change to Dir, by several goroutines; its error ends the restore
+	// as if the process were killed.
 	step func(name string) error
 }
 
-// Restored says what a restore has made.
+// Restored is the result of a restore.
 type Restored struct {
 	Store    segment.StoreID
 	Head     uint64 // index of the last entry
 	Time     time.Time
-	Digest   string // as fsck's
+	Digest   string // the same as fsck's
 	Segments int
 	Bytes    int64 // of the segments
 	Took     time.Duration
 }
 
 var (
-	// ErrNotEmpty: the directory to restore to holds something else.
+	// ErrNotEmpty: the target directory holds something else.
 	ErrNotEmpty = errors.New("is not empty")
-	// ErrNothing: the archive has no entry that was to be restored.
+	// ErrNothing: the archive has none of the entries to restore.
 	ErrNothing = errors.New("there is nothing to restore")
 )
 
-// transfers is how many segments are downloaded at a time, and copyBuffer the memory in bytes
-// that each takes.
+// transfers is how many segments are downloaded at a time, copyBuffer the memory in bytes that each
+// takes.
 const (
 	transfers  = 4
 	copyBuffer = 256 << 10
 )
 
-// Unfinished reports whether dir is what an interrupted Restore has left.
+// Unfinished reports whether dir is left over from an interrupted Restore.
 func Unfinished(dir string) bool {
 	_, err := os.Lstat(filepath.Join(dir, stageName, planName))
 	return err == nil
 }
 
-// Incomplete reports whether dir is that of an interrupted Restore, and no log yet.
+// Incomplete reports whether dir is left over from an interrupted Restore and is not a log yet.
 func Incomplete(dir string) bool {
 	_, err := os.Lstat(filepath.Join(dir, "segments"))
 	return err != nil && Unfinished(dir)
 }
 
-// Restore makes a log of what the archive in b holds. The directory is a log only once
-// everything in it has been verified and is durable: until then the server refuses it, and
-// the same call goes on where the last one ended.
+// Restore makes a log from the archive in b. The directory becomes a log only once everything in it
+// has been verified and is durable. Until then the server refuses it, and the same call continues
+// where the last one ended.
 //
-// The error wraps ErrNotEmpty, ErrNothing, ErrNoArchive, fsck.ErrBeyond where the archive
-// ends before Through, ErrDamaged, or is the bucket's or the file system's.
+// The error wraps ErrNotEmpty, ErrNothing, ErrNoArchive, fsck.ErrBeyond if the archive ends before
+// Through, or ErrDamaged, or is that of the bucket or the file system.
 func Restore(ctx context.Context, b bucket.Bucket, config RestoreConfig) (Restored, error) {
 	started := time.Now()
 	if config.step == nil {
@@ -115,7 +116,7 @@ func Restore(ctx context.Context, b bucket.Bucket, config RestoreConfig) (Restor
 	return res, nil
 }
 
-// restore is one run.
+// restore is one run of Restore.
 type restore struct {
 	RestoreConfig
 	a     *Archive
@@ -158,15 +159,15 @@ func (r *restore) choose() error {
 	return nil
 }
 
-// stageName is the directory in that of the log in which it is made ready, and planName the
-// file in it that says what is being restored.
+// stageName is the subdirectory in which the log is prepared, and planName the file in it that says
+// what is being restored.
 const (
 	stageName = "incoming"
 	blobsName = "blobs"
 	planName  = "restore.json"
 )
 
-// plan is what planName holds.
+// plan is the content of planName.
 type plan struct {
 	URL   string `json:"url"`
 	Store string `json:"store"`
@@ -175,8 +176,8 @@ type plan struct {
 func (r *restore) in(name string) string { return filepath.Join(r.Dir, stageName, name) }
 func (r *restore) wal() string           { return filepath.Join(r.Dir, "wal") }
 
-// prepare makes the directories, or takes over those of an interrupted restore. The mark
-// comes before everything else: a directory that has one, and no segments, is no log.
+// prepare makes the directories, or takes over those of an interrupted restore. The mark comes
+// before everything else: a directory with a mark and no segments is not a log.
 func (r *restore) prepare() error {
 	want := plan{URL: r.a.b.String(), Store: r.a.store.String()}
 	entries, err := os.ReadDir(r.Dir)
@@ -190,7 +191,7 @@ func (r *restore) prepare() error {
 			resumed = true
 		case "segments":
 			placed = true
-		case "LOCK": // of a server that has refused it, or of one that has not
+		case "LOCK": // from a server that refused the directory, or from one that served it
 			locked = true
 		case "wal", blobsName, epochKey, epochKey + ".tmp":
 		default:
@@ -235,8 +236,8 @@ func (r *restore) prepare() error {
 	return segment.MakeDir(r.in("segments"))
 }
 
-// takeBack takes the segments back that an interrupted restore has put in their place: no
-// server has been started there since, or there would be other files.
+// takeBack moves the segments back that an interrupted restore has put in place. No server has
+// started there since, or there would be other files.
 func (r *restore) takeBack() error {
 	placed := filepath.Join(r.Dir, "segments")
 	if _, err := os.Lstat(placed); errors.Is(err, fs.ErrNotExist) {
@@ -248,7 +249,7 @@ func (r *restore) takeBack() error {
 	return segment.Rename(placed, r.in("segments"))
 }
 
-// commit puts the segments in their place: from then on, the directory is a log.
+// commit puts the segments in place: from then on, the directory is a log.
 func (r *restore) commit() error {
 	if err := segment.SyncDir(r.wal()); err != nil {
 		return err
@@ -256,7 +257,7 @@ func (r *restore) commit() error {
 	if err := segment.SyncDir(r.in("segments")); err != nil {
 		return err
 	}
-	// The index tells that there were blobs: without a directory for them, they may be elsewhere.
+	// The index says that there were blobs: without a directory for them, they could be elsewhere.
 	if err := segment.MakeDir(filepath.Join(r.Dir, blobsName)); err != nil {
 		return err
 	}

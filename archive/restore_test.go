@@ -17,7 +17,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// archived makes a log with the given number of entries and its archive.
+// archivedLog makes a log with the given number of entries and its archive.
 func archivedLog(t testing.TB, entries uint64) (*testLog, string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -82,8 +82,8 @@ func TestRestoreByTime(t *testing.T) {
 	}
 }
 
-// TestAnInterruptedRestoreGoesOn ends a restore at each of its steps. The directory is refused
-// by the log until the restore is complete, and the next restore completes it.
+// TestAnInterruptedRestoreGoesOn ends a restore at each of its steps. The log refuses the directory
+// until the restore is complete, and the next restore completes it.
 func TestAnInterruptedRestoreGoesOn(t *testing.T) {
 	l, dir := archivedLog(t, 150)
 	must(t, os.WriteFile(filepath.Join(l.dir, epochKey), []byte("2 101\n"), 0o600))
@@ -189,7 +189,7 @@ func TestTheBeginningInBlobs(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(data, TempName)); err == nil {
 		t.Errorf("%s is still there", TempName)
 	}
-	// The archive goes on from where it is after more has been removed while it was off.
+	// The archive continues after more segments have been removed while it was off.
 	must(t, l.Close())
 	l = openLog(t, data, func(c *engine.Config) { c.LooseMax, c.RemoveAfter = -1, 0 })
 	l.add(t, 600)
@@ -206,7 +206,7 @@ func TestTheBeginningInBlobs(t *testing.T) {
 	}
 }
 
-// TestASegmentIsRemovedOnlyOnceItIsArchived runs a log that removes what it may.
+// TestASegmentIsRemovedOnlyOnceItIsArchived runs a log that removes all it may.
 func TestASegmentIsRemovedOnlyOnceItIsArchived(t *testing.T) {
 	dir := t.TempDir()
 	var k *Keeper
@@ -218,7 +218,7 @@ func TestASegmentIsRemovedOnlyOnceItIsArchived(t *testing.T) {
 	l.add(t, 300)
 	l.sealed(t)
 	l.settled(t)
-	l.add(t, 301) // the settler has looked at the segments once more
+	l.add(t, 301) // the settler has checked the segments once more
 	l.settled(t)
 	if first := l.Segments()[0].Header.First; first != 1 {
 		t.Fatalf("segments before %d were removed before they were archived", first)
@@ -233,7 +233,7 @@ func TestASegmentIsRemovedOnlyOnceItIsArchived(t *testing.T) {
 }
 
 // TestARestoreGoesOnAfterAPowerCut leaves zeros in a segment that an interrupted restore has
-// downloaded: the next one downloads it again, and does not call the archive damaged.
+// downloaded: the next one downloads it again, and does not report the archive as damaged.
 func TestARestoreGoesOnAfterAPowerCut(t *testing.T) {
 	_, dir := archivedLog(t, 150)
 	b := openBucket(t, dir)
@@ -273,7 +273,7 @@ func TestADamagedEpochIsNotRestored(t *testing.T) {
 	}
 }
 
-// TestDamage damages each object of an archive in several ways; in a short run in every third of them.
+// TestDamage damages each object of an archive in several ways; a short run does every third.
 func TestDamage(t *testing.T) {
 	dir := t.TempDir()
 	l := openLog(t, filepath.Join(dir, "data"), func(c *engine.Config) { c.SegmentSize = 64 << 10 })
@@ -333,7 +333,7 @@ func TestDamage(t *testing.T) {
 				continue
 			}
 			if what == "removed" && (key == IndexKey(32769) || key == all.increments[len(all.increments)-1].Key()) {
-				continue // the archive is as if it had never been there
+				continue // as if the archive had never existed
 			}
 			must(t, d.do())
 			a, err := Open(context.Background(), b)
@@ -351,7 +351,7 @@ func TestDamage(t *testing.T) {
 			to := filepath.Join(t.TempDir(), "restored")
 			_, err = Restore(context.Background(), b, RestoreConfig{Dir: to})
 			if key == IndexKey(1) && what == "removed" {
-				must(t, err) // the server makes it again
+				must(t, err) // the server rebuilds it
 			} else if !damaged(err) {
 				t.Errorf("%s %s: it is restored: %v", key, what, err)
 			} else if _, err := os.Stat(filepath.Join(to, "segments")); err == nil {

@@ -16,12 +16,12 @@ import (
 	"tcp-log-server/segment"
 )
 
-// incrementMax is about how many bytes an increment has at most.
+// incrementMax is about the maximum size of an increment in bytes.
 const incrementMax = 8 << 20
 
-// round uploads everything that the bucket lacks. A crash of either side at any point leaves
-// an archive that is whole: an object counts once it continues those before it, and one that
-// another replaces is deleted after that is there.
+// round uploads everything that the bucket lacks. A crash of either side at any point leaves a
+// complete archive: an object counts once it continues those before it, and an object that another
+// one replaces is deleted after the other is there.
 func (k *Keeper) round(ctx context.Context) error {
 	if !k.claimed {
 		if err := k.claim(ctx); err != nil {
@@ -85,9 +85,9 @@ func (k *Keeper) round(ctx context.Context) error {
 	return nil
 }
 
-// last uploads what is new in the segments that are open: the server is stopping. One that has
-// been replaced since its last round would continue the archive with entries that its successor
-// does not have.
+// last uploads new entries of the open segments when the server stops. It checks first that the
+// keeper has not been replaced since its last round: it would continue the archive with entries
+// that its successor does not have.
 func (k *Keeper) last(ctx context.Context) error {
 	segs := k.files()
 	if !k.claimed {
@@ -101,10 +101,11 @@ func (k *Keeper) last(ctx context.Context) error {
 	}
 	for _, s := range segs {
 		if s.First > k.sealedEnd+1 && k.through() < s.First-1 {
-			return errStopping // the next start uploads what comes before it
+			return errStopping // the next start uploads the entries before it
 		}
 		if s.First > k.sealedEnd {
-			// A segment that has just been sealed is left for the next start: its batches go quicker.
+			// A segment that was just sealed is left for the next start: its new batches are faster to
+			// upload.
 			if err := k.putIncrements(ctx, s); err != nil {
 				return err
 			}
@@ -113,7 +114,7 @@ func (k *Keeper) last(ctx context.Context) error {
 	return nil
 }
 
-// files are the segments as they are now.
+// files returns the current segments.
 func (k *Keeper) files() (files []*segment.File) {
 	for _, s := range k.log.Segments() {
 		files = append(files, s.File())
@@ -121,7 +122,7 @@ func (k *Keeper) files() (files []*segment.File) {
 	return files
 }
 
-// lost are the segments whose objects the bucket has lost, and it has some after them.
+// lost returns the segments whose objects are missing from the bucket although it has later ones.
 func (k *Keeper) lost(segs []*segment.File) (lost []*segment.File) {
 	for _, s := range segs {
 		if s.Sealed && s.Last <= k.sealedEnd && !k.sealed[s.First] {
@@ -148,7 +149,7 @@ func (k *Keeper) isNew(segs []*segment.File) bool {
 		slices.ContainsFunc(k.obsolete, func(i Increment) bool { return i.First <= k.sealedEnd })
 }
 
-// putSealed uploads a sealed segment, and checks it before.
+// putSealed checks and uploads a sealed segment.
 func (k *Keeper) putSealed(ctx context.Context, s *segment.File) error {
 	f, err := segment.OpenRegular(s.Path)
 	if err != nil {
@@ -162,7 +163,7 @@ func (k *Keeper) putSealed(ctx context.Context, s *segment.File) error {
 	return k.putSegment(ctx, f, footer, at)
 }
 
-// putSegment uploads a segment that has been checked, whose last batch was committed at the time at.
+// putSegment uploads a checked segment whose last batch was committed at the time at.
 func (k *Keeper) putSegment(ctx context.Context, f *os.File, footer segment.Footer, at int64) error {
 	fi, err := f.Stat()
 	if err != nil {
@@ -194,8 +195,8 @@ func (k *Keeper) putSegment(ctx context.Context, f *os.File, footer segment.Foot
 	return k.stillOwner(ctx)
 }
 
-// isThere checks that the object of a segment, which the bucket has already, is the file f: a
-// put whose answer was lost made it.
+// isThere checks that the existing object of a segment is the file f: then a put whose answer was
+// lost made it.
 func (k *Keeper) isThere(ctx context.Context, key string, f *os.File, size int64) error {
 	o, err := k.Bucket.Stat(ctx, key)
 	if err != nil {
@@ -208,7 +209,7 @@ func (k *Keeper) isThere(ctx context.Context, key string, f *os.File, size int64
 	return err
 }
 
-// same reports whether an object has the bytes of f.
+// same reports whether an object has the same bytes as f.
 func (k *Keeper) same(ctx context.Context, key string, size int64, f *os.File, fileSize int64) (bool, error) {
 	if size != fileSize {
 		return false, nil
@@ -235,7 +236,7 @@ func sameBytes(a, b io.ReaderAt, size int64) (bool, error) {
 	return true, nil
 }
 
-// putIncrements uploads what is new in a segment that is not sealed, a few batches at a time.
+// putIncrements uploads the new batches of a segment that is not sealed, a few at a time.
 func (k *Keeper) putIncrements(ctx context.Context, s *segment.File) error {
 	done := k.open[s.First]
 	if s.Empty() || done.End >= s.End {
@@ -265,15 +266,15 @@ func (k *Keeper) putIncrements(ctx context.Context, s *segment.File) error {
 		k.mu.Lock()
 		k.open[s.First] = i
 		k.mu.Unlock()
-		k.obsolete = append(k.obsolete, i) // once the segment is there
+		k.obsolete = append(k.obsolete, i) // once the sealed segment is there
 		k.uploaded(size)
 		k.publish(from.time)
 	}
 	return nil
 }
 
-// clear deletes the increments of segments that are there as a whole. Those that cannot be
-// deleted now are deleted later.
+// clear deletes the increments of segments that the bucket has sealed. A failed deletion is
+// repeated in a later round.
 func (k *Keeper) clear(ctx context.Context) {
 	var kept []Increment
 	for _, i := range k.obsolete {
@@ -284,7 +285,7 @@ func (k *Keeper) clear(ctx context.Context) {
 	k.obsolete = kept
 }
 
-// readEpoch is the content of the log's EPOCH.
+// readEpoch returns the content of the log's EPOCH.
 func (k *Keeper) readEpoch() (string, error) {
 	text, err := os.ReadFile(filepath.Join(k.Dirs.Data, epochKey))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -293,7 +294,7 @@ func (k *Keeper) readEpoch() (string, error) {
 	return string(text), err
 }
 
-// putEpoch uploads EPOCH if it has changed: before any entry of a new epoch.
+// putEpoch uploads EPOCH if it has changed, before any entry of the new epoch.
 func (k *Keeper) putEpoch(ctx context.Context) error {
 	text, err := k.readEpoch()
 	if err != nil || text == k.epoch || text == "" {
@@ -306,8 +307,7 @@ func (k *Keeper) putEpoch(ctx context.Context) error {
 	return nil
 }
 
-// nextIndex is the first index of the first file of the index that the bucket lacks, and the
-// last one in it.
+// nextIndex returns the first and the last index of the first index file that the bucket lacks.
 func (k *Keeper) nextIndex() (first, last uint64) {
 	for k.index[k.indexNext] {
 		k.indexNext += segment.RecordsPerFile
@@ -315,8 +315,8 @@ func (k *Keeper) nextIndex() (first, last uint64) {
 	return k.indexNext, k.indexNext + segment.RecordsPerFile - 1
 }
 
-// indexDue reports whether there is a file of the index to upload: a full one, of entries
-// that the bucket has.
+// indexDue reports whether there is an index file to upload: a full one whose entries the bucket
+// has.
 func (k *Keeper) indexDue() bool {
 	first, last := k.nextIndex()
 	if k.Dirs.WAL == segment.Memory || last > k.through() {
@@ -327,7 +327,7 @@ func (k *Keeper) indexDue() bool {
 	return err == nil && fi.Size() == segment.RecordFileSize
 }
 
-// putIndex uploads files of the index.
+// putIndex uploads the index files that are due.
 func (k *Keeper) putIndex(ctx context.Context) error {
 	for k.indexDue() {
 		if k.isStopping() {

@@ -10,21 +10,21 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Checks of a segment's file before its bytes go up. Unlike segment.Walk, they begin at any
-// batch, end at the first thing that is wrong, and need no memory for a body.
+// Checks of a segment's file before the upload. Unlike segment.Walk, they begin at any batch, end
+// at the first error, and need no memory for a body.
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// chainAt is a place between two batches of a segment.
+// chainAt is a position between two batches of a segment.
 type chainAt struct {
 	path string
 	off  int64
 	next uint64 // index of the next entry
-	sum  uint32 // that the next batch follows
-	time int64  // of the batch before, in µs since 1970 UTC
+	sum  uint32 // checksum that the next batch follows
+	time int64  // of the previous batch, in µs since 1970 UTC
 }
 
-// checkHeader checks the header of the segment in f, and returns the place after it.
+// checkHeader checks the header of the segment in f, and returns the position after it.
 func checkHeader(f *os.File, path string, first uint64) (chainAt, error) {
 	b := make([]byte, segment.HeaderSize)
 	if _, err := f.ReadAt(b, 0); err != nil {
@@ -40,9 +40,9 @@ func checkHeader(f *os.File, path string, first uint64) (chainAt, error) {
 	return chainAt{path: path, off: segment.HeaderSize, next: first, sum: segment.Checksum(b[:60])}, nil
 }
 
-// check checks batches until the next one would make them more than limit bytes, but at least
-// one, and moves on to their end; they end at the offset end. fn, unless nil, is told where
-// each batch begins, and at which index.
+// check checks batches and advances past them, until they would exceed limit bytes, but at least
+// one; the last batch ends at the offset end. It calls fn, unless nil, with the offset and the
+// first index of each batch.
 func (c *chainAt) check(f io.ReaderAt, end, limit int64, fn func(off int64, first uint64)) error {
 	var head [segment.BatchHeaderSize]byte
 	buf := make([]byte, copyBuffer)
@@ -95,8 +95,8 @@ func checkBody(f io.ReaderAt, off int64, h segment.BatchHeader, buf []byte) erro
 	return nil
 }
 
-// checkSealed checks all of a sealed segment: header, batches, table and footer. at is the
-// time of the last batch.
+// checkSealed checks all of a sealed segment: header, batches, table and footer. at is the time of
+// the last batch.
 func checkSealed(f *os.File, path string, first uint64) (footer segment.Footer, at int64, err error) {
 	fi, err := f.Stat()
 	if err != nil {

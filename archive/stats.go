@@ -6,32 +6,32 @@ import (
 	"time"
 )
 
-// Stats says how far the archive is. An entry through Through is in the bucket: a restore
-// has it.
+// Stats says how far the archive is. The bucket has every entry through Through.
 type Stats struct {
 	URL     string
 	Through uint64 // index of the last entry in the bucket
-	// Entries, Bytes and Seconds are how far the bucket is behind the log: the entries after
-	// Through, their bytes in segments, and at most how long ago the first of them was
-	// stored; as long as nothing is known of the bucket, how long ago the server was started.
+	// Entries, Bytes and Seconds say how far the bucket is behind the log: the number of entries
+	// after Through, their bytes in segments, and at most how long ago the first of them was
+	// stored. While the state of the bucket is unknown, Seconds counts from the start of the
+	// server.
 	Entries uint64
 	Bytes   int64
 	Seconds float64
-	// Uploaded is how many bytes have been uploaded since the start, and Objects how many
-	// objects.
+	// Uploaded and Objects are the numbers of bytes and objects uploaded since the start.
 	Uploaded int64
 	Objects  uint64
-	// Error is why the last attempt has failed, "" if it has not, and Since when that began.
+	// Error is why the last attempt failed, "" if it succeeded, and Since when the failures began.
 	Error string
 	Since time.Time
-	// Stopped says that the archive is another's now: it is not tried again before a restart.
+	// Stopped says that archiving was refused, for example because another server has the archive
+	// now. It is not tried again before a restart.
 	Stopped bool
 }
 
-// state is what a Keeper says of itself, under its mutex.
+// state is what a Keeper reports, guarded by its mutex.
 type state struct {
 	through  uint64
-	covered  time.Time // everything that was stored before that is in the bucket
+	covered  time.Time // everything stored before then is in the bucket
 	uploaded int64
 	objects  uint64
 	err      error
@@ -39,7 +39,7 @@ type state struct {
 	stopped  bool
 }
 
-// Stats returns how far the archive is, as of now.
+// Stats returns the current state of the archive.
 func (k *Keeper) Stats() Stats {
 	if k.log == nil {
 		return Stats{URL: k.Bucket.String()}
@@ -83,7 +83,7 @@ func (k *Keeper) through() uint64 {
 	return k.state.through
 }
 
-// publish shows how far the bucket is, now that it has what was stored at the time at, in µs
+// publish notes how far the bucket is, now that it has everything stored through the time at, in µs
 // since 1970 UTC; 0 is no time.
 func (k *Keeper) publish(at int64) {
 	k.mu.Lock()
@@ -114,10 +114,10 @@ func (k *Keeper) uploaded(bytes int64) {
 	k.state.objects++
 }
 
-// Retrying is for bucket.Options.OnRetry: it shows why a request is being tried again.
+// Retrying is for bucket.Options.OnRetry: it records why a request is retried.
 func (k *Keeper) Retrying(err error, _ time.Duration) { k.failing(err) }
 
-// failing notes that archiving fails because of err, and reports whether it has just begun to.
+// failing records that archiving fails with err, and reports whether it was working until now.
 func (k *Keeper) failing(err error) (first bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -130,7 +130,7 @@ func (k *Keeper) failing(err error) (first bool) {
 	return first
 }
 
-// note takes down the result of a round, and returns it.
+// note records the result of a round, and returns it.
 func (k *Keeper) note(err error) error {
 	switch {
 	case err == nil:

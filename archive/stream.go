@@ -12,24 +12,24 @@ import (
 	"tcp-log-server/segment"
 )
 
-// piece is an object, or a part of one, that holds bytes of a segment from offset on.
+// piece is an object, or part of one, that holds bytes of a segment from offset on.
 type piece struct {
 	key    string
 	offset int64 // in the segment
 	size   int64
-	// sealed, unless it is empty, is the object of the whole segment, which has the same
-	// bytes at the same offsets: key is removed once it is there.
+	// sealed, unless empty, is the object of the whole segment, which has the same bytes at the
+	// same offsets: once it exists, key is removed.
 	sealed string
 }
 
-// streamTries is how often a read goes on where a connection has ended, without a byte more.
+// streamTries is how often a read is retried in a row without a single new byte.
 const streamTries = 5
 
-// oneOff is the size in bytes up to which a read at another place is a request of its own.
+// oneOff is the size in bytes up to which a read at another offset is a request of its own.
 const oneOff = 4096
 
-// stream reads the objects of one segment as a file. It is quick forwards: one request for
-// each object, whose answer is read as it comes. Not for concurrent use.
+// stream reads the objects of one segment as a file. Forward reads are fast: they share one
+// streamed request for each object. Not safe for concurrent use.
 type stream struct {
 	ctx    context.Context
 	b      bucket.Bucket
@@ -40,7 +40,7 @@ type stream struct {
 	at int64 // of the next byte of r
 }
 
-// newStream reads the part p.
+// newStream returns a stream of the part p.
 func newStream(ctx context.Context, b bucket.Bucket, p part) *stream {
 	s := &stream{ctx: ctx, b: b, size: p.size}
 	if p.sealed() {
@@ -52,8 +52,8 @@ func newStream(ctx context.Context, b bucket.Bucket, p part) *stream {
 	return s
 }
 
-// ReadAt is io.ReaderAt's. An object that is missing, or ends too early, is an error that
-// wraps segment.ErrDamaged.
+// ReadAt implements io.ReaderAt. If an object is missing or too short, the error wraps
+// segment.ErrDamaged.
 func (s *stream) ReadAt(p []byte, off int64) (n int, err error) {
 	if rest := s.size - off; int64(len(p)) > rest {
 		p = p[:max(rest, 0)]
@@ -102,7 +102,7 @@ func (s *stream) read(p []byte, off int64) (n int, err error) {
 		}
 		if err != nil {
 			err = fmt.Errorf("%s: %w", objectPath(s.b, from.key), err)
-			if errors.Is(err, bucket.ErrNotFound) || errors.Is(err, io.ErrUnexpectedEOF) { // shorter than the list said
+			if errors.Is(err, bucket.ErrNotFound) || errors.Is(err, io.ErrUnexpectedEOF) { // shorter than listed
 				err = fmt.Errorf("%w: %w", segment.ErrDamaged, err)
 			}
 			return 0, err
@@ -126,7 +126,7 @@ func (s *stream) read(p []byte, off int64) (n int, err error) {
 	return n, s.cut(from, inside+int64(n), err)
 }
 
-// cut says where an object ended too early, if that is the error.
+// cut adds to err, unless nil, the object and the offset at which reading it ended.
 func (s *stream) cut(from piece, at int64, err error) error {
 	if err == nil {
 		return nil
@@ -134,7 +134,7 @@ func (s *stream) cut(from piece, at int64, err error) error {
 	return fmt.Errorf("%s, offset %d: %w", objectPath(s.b, from.key), at, err)
 }
 
-// Close ends the request that is under way.
+// Close ends the current request.
 func (s *stream) Close() error {
 	if s.r == nil {
 		return nil

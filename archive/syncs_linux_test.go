@@ -17,8 +17,8 @@ import (
 
 const restoreSyncsDir = "ARCHIVE_RESTORE_SYNCS_DIR"
 
-// restoreSyncsChild restores the whole of an archive, with a file of the index, to the directory
-// "whole", a part that ends within a segment to "part", and the whole in two runs to "again".
+// restoreSyncsChild restores a complete archive, with an index file, to the directory "whole", a
+// part that ends within a segment to "part", and the complete archive in two runs to "again".
 func restoreSyncsChild(t *testing.T, dir string) {
 	l, b := openLog(t, filepath.Join(dir, "data"), nil), openBucket(t, filepath.Join(dir, "bucket"))
 	l.add(t, 60)
@@ -34,7 +34,7 @@ func restoreSyncsChild(t *testing.T, dir string) {
 		_, err := Restore(context.Background(), b, RestoreConfig{Dir: filepath.Join(dir, name), Through: through})
 		must(t, err)
 	}
-	// One that was killed when it had written everything, and synced nothing.
+	// One that was killed after it had written everything and synced nothing.
 	config := RestoreConfig{Dir: filepath.Join(dir, "again"), step: func(name string) error {
 		if name == "commit" {
 			return errKilled
@@ -59,7 +59,8 @@ func restoreSyncsChild(t *testing.T, dir string) {
 	must(t, err)
 }
 
-// TestRestoreSyncs: what a restore makes is on disk before it is a log, and then that it is one.
+// TestRestoreSyncs: everything that a restore makes is on disk before it becomes a log, and then so
+// is the fact that it is one.
 func TestRestoreSyncs(t *testing.T) {
 	if dir := os.Getenv(restoreSyncsDir); dir != "" {
 		restoreSyncsChild(t, dir)
@@ -78,7 +79,7 @@ func TestRestoreSyncs(t *testing.T) {
 	}
 }
 
-// checkRestoreSyncs returns what is wrong with the trace of a restore to dir.
+// checkRestoreSyncs returns the problems in the trace of a restore to dir.
 func checkRestoreSyncs(b []byte, dir string) []string {
 	tr := &systrace.Trace{Calls: systrace.Parse(b)}
 	stage, wal := filepath.Join(dir, stageName), filepath.Join(dir, "wal")

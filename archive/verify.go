@@ -16,9 +16,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// verifier checks the segments of an archive in order: every byte of them, that they are one
-// chain, and each entry against the files of the index. Its memory does not depend on how
-// many there are.
+// verifier checks the segments of an archive in order: every byte of them, that they are one chain,
+// and each entry against the index files. Its memory use does not depend on their number.
 type verifier struct {
 	ctx   context.Context
 	store segment.StoreID
@@ -28,8 +27,8 @@ type verifier struct {
 	// through is the last entry of the digest.
 	through uint64
 
-	next  uint64 // index of the entry that comes next
-	sum   uint32 // checksum that the next segment follows, where known is set
+	next  uint64 // index of the next entry
+	sum   uint32 // checksum that the next segment follows, if known is set
 	known bool
 
 	digest        *blake3.Hasher
@@ -51,7 +50,7 @@ func (v *verifier) sumText() string {
 	return hex.EncodeToString(v.digest.Sum(nil))
 }
 
-// bad makes a finding of the object that has the byte at offset of the part p.
+// bad makes a finding about the object with the byte at offset of the part p.
 func (v *verifier) bad(kind fsck.Kind, p part, offset int64, first, last uint64, err error) {
 	v.find(fsck.Finding{Kind: kind, File: v.path(p.keyAt(offset)), Offset: offset, First: first, Last: last, Message: err.Error()})
 }
@@ -66,8 +65,8 @@ func (v *verifier) missing(last uint64) {
 	v.next, v.known = last+1, false
 }
 
-// follows says whether the segment begins with the next entry, or after it, and makes the
-// finding if it does not.
+// follows reports whether the segment begins at the next entry or later. Both a gap and an overlap
+// are findings.
 func (v *verifier) follows(p part) bool {
 	if p.first > v.next {
 		v.find(fsck.Finding{Kind: fsck.SegmentGap, File: v.path(SegmentKey(v.next)), First: v.next, Last: p.first - 1,
@@ -81,7 +80,7 @@ func (v *verifier) follows(p part) bool {
 	return true
 }
 
-// part checks the segment in r. An error is that of reading it.
+// part checks the segment in r. Its error is that of reading r.
 func (v *verifier) part(p part, r io.ReaderAt) error {
 	if !v.follows(p) {
 		return nil
@@ -115,7 +114,7 @@ func (v *verifier) part(p part, r io.ReaderAt) error {
 	return v.end(p, r, walked, rows, footer, whole)
 }
 
-// headerSum is what the first batch of a segment follows, where it is known.
+// headerSum is the checksum that the first batch of a segment follows, if known.
 type headerSum struct {
 	sum   uint32
 	known bool
@@ -165,7 +164,7 @@ func (v *verifier) footer(p part, r io.ReaderAt) (f segment.Footer, whole bool, 
 	return f, true, nil
 }
 
-// piece checks a batch, or notes what lies in the place of one.
+// piece checks a batch, or reports the damage in its place.
 func (v *verifier) piece(p part, piece segment.Piece) {
 	if piece.Fault != nil {
 		v.bad(fsck.SegmentChain, p, piece.Offset, piece.First, piece.Last, piece.Fault)
@@ -199,7 +198,7 @@ func (v *verifier) wrong() {
 	v.partial = v.partial || v.next <= v.through
 }
 
-// batch checks the entries of a batch whose checksum is right.
+// batch checks the entries of a batch whose checksum is correct.
 func (v *verifier) batch(p part, piece segment.Piece) {
 	body := piece.Entries
 	for ; v.next <= piece.Last; v.next++ {
@@ -219,7 +218,7 @@ func (v *verifier) batch(p part, piece segment.Piece) {
 				v.bad(fsck.NotCanonical, p, piece.Offset, v.next, v.next, err)
 				v.wrong()
 			}
-		case rec.Lost(): // a repair gave up what the archive still has
+		case rec.Lost(): // a repair gave up an entry that the archive still has
 		case rec.Hash != hash, rec.Size != uint32(n), rec.Time != piece.Time:
 			v.find(fsck.Finding{Kind: fsck.RecordMismatch, File: v.path(v.index.key()), First: v.next, Last: v.next, Want: hash.String(), Got: rec.Hash.String(),
 				Message: fmt.Sprintf("the record is not that of the entry in %s", p.keyAt(piece.Offset))})
@@ -233,7 +232,7 @@ func (v *verifier) batch(p part, piece segment.Piece) {
 	}
 }
 
-// end checks what follows the last batch, and where that ends.
+// end checks the end of the batches and what follows.
 func (v *verifier) end(p part, r io.ReaderAt, walked segment.Walked, rows []segment.Row, footer segment.Footer, whole bool) error {
 	if !p.sealed() {
 		if walked.End != p.size || walked.Last != p.last || walked.Sum != p.sum {
@@ -273,23 +272,23 @@ func (v *verifier) end(p part, r io.ReaderAt, walked segment.Walked, rows []segm
 	return nil
 }
 
-// indexFiles are the files of the index that an archive has. It keeps one in memory.
+// indexFiles are the index files of an archive. One at a time is in memory.
 type indexFiles struct {
 	has  func(first uint64) bool
 	read func(first uint64) ([]byte, error)
-	// use, unless nil, gets each file that is whole.
+	// use, unless nil, gets each undamaged file.
 	use func(first uint64, content []byte) error
 
-	first uint64           // of the one in recs
-	recs  []segment.Record // nil if it cannot be used
-	bad   map[int]bool     // those that do not check out
-	err   error            // of reading or of use
+	first uint64           // of the file in recs
+	recs  []segment.Record // nil if it is unusable
+	bad   map[int]bool     // damaged records
+	err   error            // from read or use
 }
 
 // key is the key of the file in memory.
 func (x *indexFiles) key() string { return IndexKey(x.first) }
 
-// at returns the record of index, if there is one that checks out.
+// at returns the record of index, if there is an undamaged one.
 func (x *indexFiles) at(v *verifier, index uint64) (rec segment.Record, ok bool) {
 	if first := index - (index-1)%segment.RecordsPerFile; first != x.first {
 		x.first, x.recs, x.bad = first, nil, nil

@@ -1,7 +1,6 @@
-// Package backup copies a log, running or not, into a directory that is a whole log itself:
-// consistent up to a head, verified as it is written, and in place all at once. Run makes the
-// copy or brings it up to date. At every moment the destination is a whole log, the old one
-// or the new one.
+// Package backup copies a log, running or not, into a directory that is a complete log itself:
+// consistent up to a head, verified while it is written, and replaced in one step. Run makes or
+// updates the copy. The destination is a complete log at every moment, the old one or the new one.
 package backup
 
 import (
@@ -16,91 +15,89 @@ import (
 	"tcp-log-server/segment"
 )
 
-// What a backup does to its destination, in this order (backup.run):
+// A backup changes its destination in this order (backup.run):
 //
-//  1. Blobs are added. To the old log, they are orphans.
-//  2. The new set of segments is made ready in DEST/incoming, linked from the
-//     old set as far as it is the same.
-//  3. It takes the place of the old set by one exchange of two directories. That
-//     is the commit point: from here on the new log is there. Its index lags
-//     behind its segments, as it may.
-//  4. The index is extended, file by file, each by one rename.
-//  5. Segments that the source has removed go, oldest first.
+//  1. It adds blobs. To the old log, they are orphans.
+//  2. It prepares the new set of segments in DEST/incoming, and links every segment
+//     that the old set has already.
+//  3. It exchanges the old set for the new one, in one step. This is the commit
+//     point: from here on the new log is there. Its index may lag behind its segments.
+//  4. It extends the index, one file at a time, each by one rename.
+//  5. It removes the segments that the source has removed, oldest first.
 //
-// There is one case in which the new set of segments cannot be put beside the
-// old index, because it begins after what that holds: see bridge.go.
+// In one case the new set of segments does not fit the old index, because it begins after the end
+// of that index: see bridge.go.
 
-// Memory, in place of a directory, says that the log keeps that part in memory:
-// there is nothing of it to copy.
+// Memory, in place of a directory, says that the log keeps that part in memory, so there is nothing
+// to copy.
 const Memory = segment.Memory
 
-// Config says what is copied, and where to.
+// Config says what to copy, and where.
 type Config struct {
-	// Data, WAL and Blobs are the directories of the log, as the server has them.
+	// Data, WAL and Blobs are the directories of the log, as set for the server.
 	Data, WAL, Blobs string
-	// BlobStore, unless it is nil, has the log's blobs in place of the directory Blobs. The
-	// backup gets them as files, read from the store and verified, so that it is a whole log
-	// by itself: those that it lacks, remoteWorkers at a time.
+	// BlobStore, unless nil, has the log's blobs in place of the directory Blobs. The backup stores
+	// them as files, so that it is a complete log by itself. It reads those it lacks from the
+	// store, remoteWorkers at a time, and verifies them.
 	BlobStore segment.BlobStore
 	// Dest is the directory of the backup. It is created if it does not exist;
 	// otherwise it must be empty or hold an earlier backup of the same log.
 	Dest string
-	// Copy makes every file of the backup a copy of its own. Without it, files
-	// that never change any more are cloned or hard-linked where the file system
-	// can do that.
+	// Copy makes every file of the backup a copy. Without it, files that no longer change are
+	// cloned or hard-linked where the file system can do that.
 	Copy bool
-	// Progress, unless nil, is told how many of the bytes or entries of a phase
-	// are done. It is called from one goroutine at a time, often.
+	// Progress, unless nil, gets the number of bytes or entries of a phase that are done. It is
+	// called often, from one goroutine at a time.
 	Progress func(phase Phase, done, total int64)
 
-	// step is called before each change to Dest with the name of what comes; an
-	// error ends the backup there and then, as if the process were killed.
+	// step is called before each change to Dest with the name of the change; its error ends the
+	// backup at once, as if the process were killed.
 	step func(name string) error
-	// exchange swaps two directories: in tests, on a file system that cannot.
+	// exchange swaps two directories. Tests replace it, to act like a file system that cannot.
 	exchange func(a, b string) error
 }
 
-// Phase is a part of a backup that takes long enough to be watched.
+// Phase is a part of a backup that takes long enough to show its progress.
 type Phase string
 
 // The phases. The first counts entries, the second bytes.
 const (
-	PhaseBlobs    Phase = "entries" // whose blobs are copied
+	PhaseBlobs    Phase = "entries" // for copying blobs
 	PhaseSegments Phase = "segments"
 )
 
 // Result says what a backup did.
 type Result struct {
 	Store segment.StoreID
-	// Head is the index of the last entry in the backup, Before that of the one
-	// before this run, 0 if there was none.
+	// Head is the index of the last entry in the backup. Before is what it was before this run, 0
+	// if there was no backup.
 	Head, Before uint64
-	// Segments and Blobs count the files that are new in the backup.
+	// Segments and Blobs count the new files in the backup.
 	Segments, Blobs int
-	// Copied, Linked and Kept are bytes: written, cloned or hard-linked, and
-	// there already from an earlier backup. Blobs that were there are not counted.
+	// Copied, Linked and Kept are the bytes that were written, that were cloned or hard-linked, and
+	// that an earlier backup already had. Kept does not include blobs.
 	Copied, Linked, Kept int64
 	Took                 time.Duration
 }
 
 var (
-	// ErrOther: Dest holds another log, or one that has gone another way than
-	// this one since, or something that is no log. Nothing has been changed.
+	// ErrOther: Dest holds another log, a log that has diverged from this one, or no log. Nothing
+	// has been changed.
 	ErrOther = errors.New("not an earlier backup of this log")
 	// ErrNoLog: Data holds no log.
 	ErrNoLog = errors.New("there is no log")
-	// ErrUsage: the directories named cannot be backed up into one another.
+	// ErrUsage: these directories cannot be backed up into one another.
 	ErrUsage = errors.New("cannot be used as directories of a backup")
 )
 
-// Run makes or updates the backup. Errors wrap ErrOther, ErrNoLog, ErrUsage,
-// segment.ErrLocked where Dest is in use, segment.ErrDamaged where the log or the
-// earlier backup is damaged, segment.ErrUnavailable where BlobStore cannot be read, or are the file system's. After any error, and
-// after a crash, Dest is what it was or what it was to become, and the same call
-// completes it.
+// Run makes or updates the backup. Errors wrap ErrOther, ErrNoLog, ErrUsage, ErrLost, ErrArchived,
+// segment.ErrLocked if Dest is in use, segment.ErrDamaged if the log or the earlier backup is
+// damaged, or segment.ErrUnavailable if BlobStore cannot be read, or are the file system's. After
+// any error, and after a crash, Dest is the old log or the new one, and the same call completes the
+// backup.
 //
-// A segment that the running log would remove in the meantime is kept by a hold
-// (segment.Hold), which ends with the process.
+// A hold (segment.Hold) keeps the segments that the running log would remove in the meantime. It
+// ends with the process.
 func Run(ctx context.Context, config Config) (Result, error) {
 	start := time.Now()
 	dirs := segment.Dirs{Data: config.Data, WAL: config.WAL, Blobs: config.Blobs, BlobStore: config.BlobStore}.WithDefaults()
@@ -146,7 +143,7 @@ type backup struct {
 	res  Result
 
 	copied, linked, kept atomic.Int64
-	noClone, noLink      atomic.Bool // the file systems cannot do it, or are not to
+	noClone, noLink      atomic.Bool // not possible here, or not wanted
 	done, total          int64       // bytes of segments, for Progress
 }
 
@@ -156,14 +153,14 @@ func (b *backup) result(start time.Time) Result {
 	return b.res
 }
 
-// run changes the destination. The order of the calls is what keeps it whole.
+// run changes the destination. The order of the calls keeps it a complete log.
 func (b *backup) run() error {
 	if err := b.dest.prepare(b); err != nil {
 		return err
 	}
 	if !b.dest.exists() {
-		// Nothing has to stay whole yet. Records without segments are what the
-		// daemon refuses, so that half a backup is not taken for an empty log.
+		// There is no log yet to keep complete. The server refuses records without segments, so it
+		// does not mistake half a backup for an empty log.
 		if err := b.putIndex(); err != nil {
 			return err
 		}
@@ -186,8 +183,7 @@ func (b *backup) run() error {
 	return b.prune()
 }
 
-// checkApart refuses a destination that is, contains, or is inside one of the
-// directories of the log.
+// checkApart refuses a destination that is, contains, or is inside one of the log's directories.
 func checkApart(config Config) error {
 	if config.Data == Memory || config.Data == "" {
 		return fmt.Errorf("%w: the log is in memory (DATA=%q), so there is nothing to back up", ErrUsage, config.Data)
@@ -206,8 +202,8 @@ func checkApart(config Config) error {
 	return nil
 }
 
-// within reports whether path is dir or is below it, by the identity of the
-// directories that exist, so whatever the ways that lead to them.
+// within reports whether path is dir or below it. It compares the identities of existing
+// directories, so different paths to the same directory do not matter.
 func within(path, dir string) bool {
 	want, err := os.Stat(dir)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestBackup: a backup of a running and of a stopped log, packed, loose or both,
-// is a log with the same entries.
+// TestBackup: a backup of a running or stopped log, packed, loose or both, is a log with the same
+// entries.
 func TestBackup(t *testing.T) {
 	for name, loose := range map[string]int{"loose": -1, "packed": 0, "both": 300} {
 		for _, copies := range []bool{false, true} {
@@ -56,7 +56,7 @@ func TestBackup(t *testing.T) {
 	}
 }
 
-// TestBackupApart: the directories of the log lie apart.
+// TestBackupApart: the directories of the log are in different places.
 func TestBackupApart(t *testing.T) {
 	dir, dest := tempDir(t), tempDir(t)
 	c := fast(filepath.Join(dir, "data"))
@@ -87,7 +87,7 @@ func TestWithoutIndex(t *testing.T) {
 	mustHold(t, dest, e.first(600))
 }
 
-// TestEmpty: a log that has no entries yet has a backup too.
+// TestEmpty: a log without entries has a backup too.
 func TestEmpty(t *testing.T) {
 	dir, dest := tempDir(t), tempDir(t)
 	l := open(t, fast(dir))
@@ -99,8 +99,8 @@ func TestEmpty(t *testing.T) {
 	mustHold(t, dest, e.first(3))
 }
 
-// TestIncremental: what is there stays as it is, whatever has become of it in
-// the log in the meantime.
+// TestIncremental: existing entries stay unchanged in the backup, whatever has happened to them in
+// the log since.
 func TestIncremental(t *testing.T) {
 	dir, dest := tempDir(t), tempDir(t)
 	c := fast(dir)
@@ -146,8 +146,8 @@ func inodes(t *testing.T, dir string) map[string]os.FileInfo {
 	return m
 }
 
-// TestRefused: what is not an earlier backup of the log is refused and stays as
-// it is.
+// TestRefused: a destination that is not an earlier backup of the log is refused and stays
+// unchanged.
 func TestRefused(t *testing.T) {
 	dir := tempDir(t)
 	l := open(t, fast(dir))
@@ -156,7 +156,7 @@ func TestRefused(t *testing.T) {
 	earlier := filepath.Join(tempDir(t), "earlier")
 	backupTo(t, dir, earlier)
 	appendAll(t, l, e, 10, 10, 10)
-	settled(t, l, 1000) // so that only a backup would change anything there
+	settled(t, l, 1000) // so that only a backup would change anything
 	defer l.Close()
 
 	other := tempDir(t)
@@ -268,7 +268,7 @@ func TestDamagedSource(t *testing.T) {
 			}
 			bad := append([]byte(nil), was...)
 			bad[len(bad)/2] ^= 4
-			// Not in place: what the backup has linked would change with it.
+			// As a new file: a change in place would change what the backup has linked.
 			replace(t, path, bad)
 			into := cp(t, dest, filepath.Join(tempDir(t), "x"))
 			if _, err := Run(t.Context(), Config{Data: dir, Dest: into}); err != nil {
@@ -278,7 +278,7 @@ func TestDamagedSource(t *testing.T) {
 				found++
 				mustHold(t, into, e.first(300))
 			} else {
-				// It is in what the earlier backup has as well, so it was not read.
+				// The earlier backup has this entry too, so it was not read.
 				mustHold(t, into, e.first(1200))
 			}
 			replace(t, path, was)
@@ -300,8 +300,7 @@ func replace(t *testing.T, path string, b []byte) {
 	}
 }
 
-// TestLost: what the log has given up since, the earlier backup may be the last
-// to have.
+// TestLost: the earlier backup may have the only copy of entries that the log has given up since.
 func TestLost(t *testing.T) {
 	dir, dest := tempDir(t), filepath.Join(tempDir(t), "dest")
 	c := fast(dir)
@@ -328,7 +327,7 @@ func TestLost(t *testing.T) {
 	if res, err := fsck.Repair(t.Context(), o); err != nil || res.After.Lost == 0 {
 		t.Fatalf("repair: %+v, %v", res, err)
 	}
-	// What was made ready for the new backup does not count.
+	// The files prepared for the new backup do not count.
 	held := func() (lines []string) {
 		for line := range strings.Lines(list(t, dest)) {
 			if !strings.Contains(line, "incoming") {
@@ -351,8 +350,8 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// TestLookupTables: a backup leaves the lookup tables out, and those of an earlier backup
-// that has been served alone.
+// TestLookupTables: a backup skips the lookup tables, and does not touch those of an earlier backup
+// on which a server was run.
 func TestLookupTables(t *testing.T) {
 	dir, dest := tempDir(t), tempDir(t)
 	c := fast(dir)

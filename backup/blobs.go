@@ -17,19 +17,18 @@ import (
 )
 
 const (
-	// blobWorkers is how many blobs are copied at a time: more than there are
-	// cores, since most of the time goes into waiting for the disk.
+	// blobWorkers is how many blobs are copied at a time: more than there are cores, since most of
+	// the time is spent waiting for the disk.
 	blobWorkers = 8
-	// remoteWorkers is how many blobs are copied at a time from a store that is no directory,
-	// where most of it goes into waiting for answers.
+	// remoteWorkers is how many blobs are copied at a time from a store that is not a directory:
+	// most of the time is spent waiting for answers.
 	remoteWorkers = 32
-	// blobChunk is how many records one worker takes at a time.
+	// blobChunk is how many records a worker takes at a time.
 	blobChunk = 128
 )
 
-// blobSet is what the source has of blobs, by name, as of after the records
-// were captured: 33 bytes of memory for each file. done marks those that
-// a worker has handled.
+// blobSet has the names of the source's blobs, listed after the records were captured. It takes 33
+// bytes of memory for each file. done marks the blobs that a worker has handled.
 type blobSet struct {
 	hashes []segment.Hash // ascending
 	done   []atomic.Bool
@@ -46,16 +45,16 @@ func listBlobs(ctx context.Context, store segment.BlobStore) (*blobSet, error) {
 	return s, nil
 }
 
-// take reports whether there is a blob of the hash, and whether the caller is
-// the first to take it.
+// take reports whether there is a blob with the hash h, and whether the caller is the first to take
+// it.
 func (s *blobSet) take(h segment.Hash) (there, mine bool) {
 	i, there := slices.BinarySearchFunc(s.hashes, h, func(a, b segment.Hash) int { return bytes.Compare(a[:], b[:]) })
 	return there, there && s.done[i].CompareAndSwap(false, true)
 }
 
-// putBlobs adds the blobs of the entries that are new in the index, and of those
-// whose segment the source has removed since the earlier backup. An entry without
-// a segment must have one; another has one unless it was past LOOSE_MAX.
+// putBlobs adds the blobs of the entries that are new in the index, and of those whose segment the
+// source has removed since the earlier backup. An entry without a segment must have a blob; any
+// other may lack it, because of LOOSE_MAX.
 func (b *backup) putBlobs() error {
 	src, d := b.src, b.dest
 	if src.wal == "" || src.blobs == nil || src.records == 0 {
@@ -130,14 +129,14 @@ func (b *backup) putBlobs() error {
 	return b.sync(dirs...)
 }
 
-// blobRun is a run of records from index first on.
+// blobRun is a run of records that begins with index first.
 type blobRun struct {
 	first uint64
 	recs  []segment.Record
 }
 
-// putBlob adds the blob of one entry, unless it is there or there is none to
-// add, and returns how many files it added. tmp is the worker's own.
+// putBlob adds the blob of one entry, unless it is there already or the source has none, and
+// returns how many files it added. tmp is a path for this worker only.
 func (b *backup) putBlob(set *blobSet, index uint64, rec segment.Record, tmp string) (added int, err error) {
 	if rec.Lost() {
 		return 0, nil

@@ -7,18 +7,18 @@ import (
 	"tcp-log-server/segment"
 )
 
-// bridgeSize is the size at which a bridging segment is sealed.
+// bridgeSize is the size in bytes at which a bridge segment is sealed.
 const bridgeSize = 64 << 20
 
-// bridge closes a gap: since the earlier backup the source has removed segments
-// of which that has only a part, or nothing. The new set of segments then begins
-// after what the old index holds, and no order of two steps, segments and
-// index, has a whole log in the middle.
+// bridge closes a gap: since the earlier backup, the source has removed segments of which the
+// backup has only a part, or nothing. The new set of segments then begins after the end of the old
+// index. Replacing the segments and extending the index, in either order, would leave an incomplete
+// log in between.
 //
-// So there are three. Entries from the end of the old index to the new head are
-// packed into segments of the backup's own making, from blobs and from the staged
-// segments. These take the place of the old set: that is the commit point here.
-// The index is extended. Then the staged segments take the place of the bridge.
+// So there are three steps. First, bridge packs the entries from the end of the old index to the
+// new head into segments of its own, from blobs and from the staged segments, and exchanges the old
+// set for them: that is the commit point. Then it extends the index. Last, its caller exchanges the
+// bridge for the staged segments.
 func (b *backup) bridge() error {
 	src, d := b.src, b.dest
 	first := src.segs[0].First
@@ -45,9 +45,8 @@ func (b *backup) bridge() error {
 	return b.putIndex()
 }
 
-// pack packs all entries from w's first on: those before the index first from
-// their blobs, which are verified as they are read, the others from the staged
-// segments.
+// pack packs all entries from w's first on. Those before the index first come from their blobs,
+// which are verified as they are read, the others from the staged segments.
 func (b *backup) pack(w *bridger, first uint64) error {
 	records := segment.NewRecords(b.src.wal, b.src.records)
 	defer records.Close()
@@ -101,12 +100,12 @@ func (b *backup) pack(w *bridger, first uint64) error {
 // bridger writes a chain of segments.
 type bridger struct {
 	dir    string
-	header segment.Header // of the segment that is written, or comes next
+	header segment.Header // of the current or the next segment
 	w      *segment.Rewriter
 	size   int
 }
 
-// add adds a batch; no entries stand for a lost one.
+// add adds a batch; a lost entry has count 1 and no entries.
 func (w *bridger) add(count uint32, time int64, entries []byte) (err error) {
 	if w.w == nil {
 		if w.w, err = segment.NewRewriter(filepath.Join(w.dir, segment.Name(w.header.First)), w.header); err != nil {
@@ -122,7 +121,7 @@ func (w *bridger) add(count uint32, time int64, entries []byte) (err error) {
 	return nil
 }
 
-// addAll adds the batches of the segment at path, which end at end.
+// addAll adds the batches of the segment at path, up to the offset end.
 func (w *bridger) addAll(path string, end int64) error {
 	f, err := segment.OpenRegular(path)
 	if err != nil {
@@ -135,7 +134,7 @@ func (w *bridger) addAll(path string, end int64) error {
 	return err
 }
 
-// seal ends the segment that is written, if there is one.
+// seal seals the current segment, if there is one.
 func (w *bridger) seal() error {
 	if w.w == nil {
 		return nil

@@ -11,17 +11,17 @@ import (
 	"tcp-log-server/segment"
 )
 
-// dest is the directory of the backup, locked as a daemon would lock it.
+// dest is the directory of the backup, locked as a server would lock it.
 type dest struct {
 	dir  string
 	lock *segment.Lock
 	segs []*segment.File // of the earlier backup
 	head uint64          // its head
-	// records is the last entry with a record in the index, which is kept up as
-	// the index is extended; settled is what it was for the earlier backup, all of
-	// whose blobs are there as well, or 0 if there was none.
+	// records is the last entry with a record in the index; it grows as the index is extended.
+	// settled is its value in the earlier backup, which also has all the blobs through it, or 0 if
+	// there is no earlier backup.
 	records, settled uint64
-	whole            bool // it has segments, so it is a log
+	whole            bool // has segments, so it is a log
 }
 
 func (d *dest) segments() string      { return filepath.Join(d.dir, "segments") }
@@ -29,18 +29,17 @@ func (d *dest) wal() string           { return filepath.Join(d.dir, "wal") }
 func (d *dest) blobs() string         { return filepath.Join(d.dir, "blobs") }
 func (d *dest) in(name string) string { return filepath.Join(d.dir, "incoming", name) }
 
-// staged is where the new set of segments is made ready.
+// staged is where the new set of segments is prepared.
 func (d *dest) staged() string { return d.in("segments") }
 
-// previous is where the old set goes for a moment where directories cannot be
-// exchanged.
+// previous is where the old set is kept briefly, if directories cannot be exchanged.
 func (d *dest) previous() string { return d.in("previous") }
 
-// exists reports whether there is a log that has to stay whole.
+// exists reports whether there is a log that must stay complete.
 func (d *dest) exists() bool { return d.whole }
 
-// openDest looks at the destination, refuses one that is not for this log, and
-// locks it. It changes nothing except that it makes an empty directory and LOCK.
+// openDest checks the destination, refuses one that is not for this log, and locks it. It changes
+// nothing, except that it creates the directory and LOCK.
 func openDest(config Config, src *source) (*dest, error) {
 	d := &dest{dir: config.Dest}
 	if err := d.checkOwn(src.id); err != nil {
@@ -66,7 +65,7 @@ func openDest(config Config, src *source) (*dest, error) {
 
 func (d *dest) close() { d.lock.Close() }
 
-// checkEpochs refuses a directory whose log is in an epoch of which this one does not know.
+// checkEpochs refuses a directory whose log is in an epoch that this log does not know.
 func (d *dest) checkEpochs(src *source) error {
 	epochs, err := segment.ReadEpochs(d.dir)
 	if err != nil {
@@ -78,7 +77,7 @@ func (d *dest) checkEpochs(src *source) error {
 	return nil
 }
 
-// checkOwn refuses a directory that holds anything but a backup of the store id.
+// checkOwn refuses a directory that holds anything except a backup of the store id.
 func (d *dest) checkOwn(id segment.StoreID) error {
 	entries, err := os.ReadDir(d.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -148,7 +147,7 @@ func (d *dest) damaged(err error) error {
 func (d *dest) load(src *source) error {
 	if _, err := os.Lstat(d.segments()); errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(d.previous()); err == nil {
-			// A crash came between the two renames that stand for an exchange.
+			// A crash came between the two renames that replace an exchange.
 			if err := os.Rename(d.previous(), d.segments()); err != nil {
 				return err
 			}
@@ -171,9 +170,8 @@ func (d *dest) load(src *source) error {
 	return d.compare(src)
 }
 
-// compare refuses a destination that is not a backup of an earlier state of the
-// source: a log that was restored, or a backup that a daemon was run on, keeps
-// its store's id, but goes another way from there.
+// compare refuses a destination that is not a backup of an earlier state of the source. A restored
+// log, or a backup on which a server was run, keeps its store ID but diverges.
 func (d *dest) compare(src *source) error {
 	if d.head > src.head {
 		return fmt.Errorf("%w: %s has entries through %d, the log only through %d: is it an older copy?", ErrOther, d.dir, d.head, src.head)
@@ -206,10 +204,10 @@ func (d *dest) parted(index uint64) error {
 	return fmt.Errorf("%w: entry %d in %s is not that of the log, which has gone another way since: name a new directory", ErrOther, index, d.dir)
 }
 
-// compareSegment compares a segment of the destination, as far as it goes, with
-// the segment of the source that it is a copy of, by the chain of checksums. If
-// there is none any more, or it is of the backup's own making, its last entry and
-// the time of it stand for the whole.
+// compareSegment compares a segment of the destination, up to its end, with the source's segment
+// that it is a copy of, by the chain of checksums. If the source has no such segment, because it
+// was removed or because the backup packed this one itself, only the last entry and its time are
+// compared.
 func (d *dest) compareSegment(p *segment.File, src *source) error {
 	for _, q := range src.segs {
 		if q.Header != p.Header {
@@ -248,7 +246,7 @@ func (d *dest) compareSegment(p *segment.File, src *source) error {
 	return nil
 }
 
-// entry makes the record of an entry of the source.
+// entry returns the record of an entry of the source.
 func (s *source) entry(index uint64) (segment.Record, error) {
 	for _, q := range s.segs {
 		if q.First <= index && index <= q.Last {
@@ -258,7 +256,7 @@ func (s *source) entry(index uint64) (segment.Record, error) {
 	return readRecord(s.wal, index)
 }
 
-// entryRecord makes the record of an entry of a segment; one that is lost has none.
+// entryRecord computes the record of an entry in a segment; that of a lost entry is zero.
 func entryRecord(p *segment.File, index uint64) (rec segment.Record, err error) {
 	f, err := segment.OpenRegular(p.Path)
 	if err != nil {
@@ -285,10 +283,10 @@ func readRecord(dir string, index uint64) (segment.Record, error) {
 	return r.At(index)
 }
 
-// markText is what segment.BackupMark holds, for people.
+// markText is the content of segment.BackupMark, for people.
 const markText = "This directory is a backup, or a copy of one. To make it a log of its own, remove this file.\n"
 
-// mark writes segment.BackupMark, unless it is there.
+// mark writes segment.BackupMark, unless it exists.
 func (d *dest) mark() error {
 	f, err := os.OpenFile(filepath.Join(d.dir, segment.BackupMark), os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
 	if errors.Is(err, fs.ErrExist) {
@@ -301,8 +299,8 @@ func (d *dest) mark() error {
 	return errors.Join(err, f.Close())
 }
 
-// prepare makes the directories of the backup, and clears what an interrupted
-// run has left of no use. Segments that it had made ready are used again.
+// prepare makes the directories of the backup and removes the useless leftovers of an interrupted
+// run. Segments that the run had prepared are used again.
 func (d *dest) prepare(b *backup) error {
 	if err := b.step("prepare"); err != nil {
 		return err
@@ -310,7 +308,7 @@ func (d *dest) prepare(b *backup) error {
 	if err := d.mark(); err != nil {
 		return err
 	}
-	// Before the entries: the epochs of a log may go further than they do.
+	// Before the entries: the epochs of a log may reach further than its entries.
 	if err := segment.WriteEpochs(d.dir, b.src.epochs); err != nil {
 		return err
 	}
@@ -340,8 +338,8 @@ func (d *dest) prepare(b *backup) error {
 	return segment.MakeDir(d.staged())
 }
 
-// prune removes what only the way from the old set of segments to the new one
-// needed: segments that the source has no more, and what was staged.
+// prune removes the files that are no longer needed: segments that the source has removed, and what
+// was staged.
 func (b *backup) prune() error {
 	firsts, err := segment.List(b.dest.segments())
 	if err != nil {
@@ -354,7 +352,7 @@ func (b *backup) prune() error {
 		if err := b.step("prune"); err != nil {
 			return err
 		}
-		// Durably, in order: a later one that goes first would break the chain.
+		// Durably and in order: removing a later one first would break the chain.
 		if err := segment.Remove(filepath.Join(b.dest.segments(), segment.Name(first))); err != nil {
 			return err
 		}

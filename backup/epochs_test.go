@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestEpochs: of what a log is among its copies a backup has the epochs alone, those of its last
-// run; a directory that went on in an epoch of its own, or is a replica, is no backup.
+// TestEpochs: of the files about a log's copies, a backup has only the epochs, as of its last run.
+// A directory that continued in an epoch of its own, or is a replica, is not a backup.
 func TestEpochs(t *testing.T) {
 	dir, dest := tempDir(t), filepath.Join(tempDir(t), "dest")
 	l := open(t, fast(dir))

@@ -10,7 +10,7 @@ import (
 	"tcp-log-server/engine"
 )
 
-// A backup of a log that is open. The next run copies only what is new.
+// A backup of an open log. The next run copies only new entries.
 func ExampleRun() {
 	dir, err := os.MkdirTemp("", "log-*")
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"tcp-log-server/engine"
 )
 
-// entries is what a test has appended and seen acknowledged, by index.
+// entries is what a test has appended and received acknowledgements for, by index.
 type entries struct {
 	mu    sync.Mutex
 	acked [][]byte // acked[i] is the entry at index i+1
@@ -34,7 +34,7 @@ func (e *entries) first(n uint64) [][]byte {
 	return e.acked[:n:n]
 }
 
-// add notes entries that were acknowledged at first.
+// add records entries that were acknowledged, beginning at index first.
 func (e *entries) add(t testing.TB, first uint64, lines []byte) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -46,8 +46,8 @@ func (e *entries) add(t testing.TB, first uint64, lines []byte) {
 	}
 }
 
-// tempDir is a directory of the test's own: in memory where there is such a
-// place, since these tests sync a great deal and are not about the disk.
+// tempDir returns a directory for the test: in memory if possible, because these tests sync a lot
+// and are not about the disk.
 func tempDir(t testing.TB) string {
 	t.Helper()
 	if fi, err := os.Stat("/dev/shm"); err != nil || !fi.IsDir() {
@@ -79,7 +79,7 @@ func open(t testing.TB, c engine.Config) *engine.Log {
 	return l
 }
 
-// batch is n entries, of which every seventh has been there before.
+// batch returns n entries, every seventh of which was appended before.
 func batch(round, n int) []byte {
 	var b []byte
 	for i := range n {
@@ -115,9 +115,8 @@ func appendLines(t testing.TB, l *engine.Log, e *entries, lines []byte, n int) {
 	}
 }
 
-// load appends batches without a pause, several at a time, until the test calls
-// stop. So that the log does not outgrow the test, it waits whenever it has
-// appended burst entries since the test last called more.
+// load appends batches without a pause, several at a time, until the test calls stop. So that the
+// log does not outgrow the test, it pauses after burst entries until the test calls more.
 func load(t testing.TB, l *engine.Log, e *entries) (more, stop func()) {
 	const burst = 300
 	quit, again := make(chan struct{}), make(chan struct{}, 1)
@@ -169,8 +168,8 @@ func load(t testing.TB, l *engine.Log, e *entries) (more, stop func()) {
 	return more, stop
 }
 
-// settled waits until everything is settled, and all but the open segment and
-// at most keep sealed ones are removed.
+// settled waits until everything is settled, and all segments except the open one and at most keep
+// sealed ones are removed.
 func settled(t testing.TB, l *engine.Log, keep int) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; {
@@ -185,8 +184,8 @@ func settled(t testing.TB, l *engine.Log, keep int) {
 	}
 }
 
-// mustHold opens the log in dir, checks its head and that it holds exactly the
-// entries, and closes it.
+// mustHold opens the log in dir, checks its head and that it holds exactly the entries in want, and
+// closes it.
 func mustHold(t testing.TB, dir string, want [][]byte) {
 	t.Helper()
 	if head := readBack(t, dir, want); head != uint64(len(want)) {
@@ -194,8 +193,8 @@ func mustHold(t testing.TB, dir string, want [][]byte) {
 	}
 }
 
-// readBack opens the log in dir, checks that it begins with the entries of want,
-// as far as it goes, and that it can all be read, and returns its head.
+// readBack opens the log in dir, checks that its entries are the first of want and all readable,
+// and returns its head.
 func readBack(t testing.TB, dir string, want [][]byte) uint64 {
 	t.Helper()
 	l := open(t, engine.NewConfig(dir))
@@ -246,8 +245,8 @@ func cp(t testing.TB, from, to string) string {
 	return to
 }
 
-// rounds is how often the tests with a load try: by default few enough for every
-// run, in a short one a few times, and COPIES sets it.
+// rounds returns how often the tests with a load try: byDefault, less in a short run, or COPIES if
+// it is set.
 func rounds(t testing.TB, byDefault int) int {
 	if s := os.Getenv("COPIES"); s != "" {
 		n, err := strconv.Atoi(s)
@@ -271,8 +270,8 @@ func backupTo(t testing.TB, data, dest string) Result {
 	return res
 }
 
-// openLog opens a log. A process that another test is just starting holds copies
-// of all locks for a moment, until it has become another program.
+// openLog opens a log. While another test starts a process, that process holds copies of all locks
+// until its exec.
 func openLog(c engine.Config) (*engine.Log, error) {
 	deadline := time.Now().Add(10 * time.Second)
 	for {

@@ -7,9 +7,9 @@ import (
 	"tcp-log-server/segment"
 )
 
-// putIndex extends the index of the backup to that of the source, a file at a
-// time in ascending order, each put in its place by one rename: whatever of it
-// is there, it is the index of a log that may be ahead of it.
+// putIndex extends the index of the backup to that of the source, one file at a time in ascending
+// order, each by one rename. So at every moment it is the index of a log whose segments may reach
+// further.
 func (b *backup) putIndex() error {
 	d, src := b.dest, b.src
 	if src.wal == "" || src.records <= d.records {
@@ -26,7 +26,7 @@ func (b *backup) putIndex() error {
 	return segment.ChangeNames(func() error { return b.putFiles(files, incoming) }, d.wal())
 }
 
-// putFiles puts the files of the index in place, by way of the directory incoming.
+// putFiles writes the files of the index in incoming, and renames each into place.
 func (b *backup) putFiles(files []segment.RecordFile, incoming string) error {
 	d, src := b.dest, b.src
 	for _, file := range files {
@@ -43,7 +43,7 @@ func (b *backup) putFiles(files []segment.RecordFile, incoming string) error {
 			return err
 		}
 		name := filepath.Base(file.Path)
-		// Rewritten from what was verified, and synced.
+		// Written from the verified records, and synced.
 		if err := segment.WriteRecords(filepath.Join(incoming, name), file.First, recs); err != nil {
 			return err
 		}

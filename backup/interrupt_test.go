@@ -16,7 +16,7 @@ import (
 
 var errKilled = errors.New("killed")
 
-// killAt ends a run before its n-th change, counted from 0, and counts.
+// killAt ends a run before its n-th change, counted from 0, and counts the changes.
 type killAt struct {
 	mu   sync.Mutex
 	n    int
@@ -33,9 +33,9 @@ func (k *killAt) step(name string) error {
 	return nil
 }
 
-// TestInterrupted ends a run before each of its changes, in every situation in
-// which a backup can find its destination: the destination is then the old log
-// or the new one, and another run completes it.
+// TestInterrupted ends a run before each of its changes, in every state of the destination that a
+// backup can find. The destination is then the old log or the new one, and another run completes
+// it.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	cannot := func(string, string) error { return errors.ErrUnsupported }
@@ -44,7 +44,7 @@ func TestInterrupted(t *testing.T) {
 		name          string
 		before, after time.Duration // RemoveAfter until the earlier backup, and since
 		loose         int
-		from, more    int // rounds of 20 entries until then, and since; from 0: no earlier backup
+		from, more    int // rounds of 20 entries before and since; 0 in from: no earlier backup
 		bridged       bool
 		exchange      func(a, b string) error
 	}{
@@ -69,8 +69,7 @@ func TestInterrupted(t *testing.T) {
 				appendAll(t, l, e, 0, test.from, 20)
 				waitFor(t, l, test.before, test.loose)
 				l.Close()
-				// Nothing is settled of the last of it, so that the old index ends
-				// before the old segments do.
+				// Its last entries are not settled, so that the old index ends before the old segments do.
 				backupTo(t, dir, old)
 				cutIndex(t, old, uint64(test.from*20-5))
 			} else if err := os.Mkdir(old, 0o700); err != nil {
@@ -96,7 +95,7 @@ func TestInterrupted(t *testing.T) {
 			}
 			for n, step := range all.seen {
 				bridged = bridged || step == "bridge commit"
-				// Of many changes of one kind, the first two and some others; in a short run the
+				// Of many changes of one kind, test the first two and some others; in a short run the
 				// first or the second.
 				times[step]++
 				if testing.Short() && times[step] != min(1+i%2, total[step]) || times[step] > 2 && times[step]%97 != 0 {
@@ -108,7 +107,8 @@ func TestInterrupted(t *testing.T) {
 					t.Fatalf("step %d, %s: error is %v", n, step, err)
 				}
 				if strings.HasSuffix(step, "between") {
-					// There are no segments in this moment: a refusal, and no empty log.
+					// At this moment there are no segments: the log is refused, and not opened as an empty
+					// one.
 					if l, err := openLog(engine.NewConfig(cp(t, dest, filepath.Join(work, "x")))); !errors.Is(err, engine.ErrDamaged) {
 						t.Fatalf("step %d, %s: opened %v, %v", n, step, l, err)
 					}
@@ -130,7 +130,7 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// waitFor waits until the log is settled, and has removed what it removes.
+// waitFor waits until the log is settled, and has removed the segments that it removes.
 func waitFor(t *testing.T, l *engine.Log, removeAfter time.Duration, loose int) {
 	keep := 1 << 20
 	if removeAfter < time.Second && loose != 0 {
@@ -148,8 +148,8 @@ func cutIndex(t *testing.T, dir string, n uint64) {
 	}
 }
 
-// oldOrNew checks that the log in dest is the old one or the new one; where there
-// was no old one, that it is not taken for a log that has lost entries.
+// oldOrNew checks that the log in dest is the old one or the new one. If there was no old one, it
+// must not count as a log that has lost entries.
 func oldOrNew(t *testing.T, when, dest string, oldHead uint64, e *entries) {
 	t.Helper()
 	if l, err := openLog(engine.NewConfig(dest)); err != nil {

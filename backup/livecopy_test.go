@@ -16,9 +16,9 @@ import (
 	"tcp-log-server/segment"
 )
 
-// The tests here copy the directories of a log that appends, seals, settles and
-// removes as fast as it can, with the programs that people copy directories
-// with. docs/OPERATIONS.md, "Copying a running log", says what a copy can show.
+// The tests here copy the directories of a log that appends, seals, settles and removes as fast as
+// it can, with the programs that people use for that. docs/OPERATIONS.md, "Copying a running log",
+// says what a copy can contain.
 
 // copier copies the directory from to the directory to, which does not exist.
 type copier func(from, to string) *exec.Cmd
@@ -29,8 +29,8 @@ func tarCommand(from, to string) *exec.Cmd {
 	return exec.Command("sh", "-c", `mkdir "$2" && tar -C "$1" -cf - . | tar -C "$2" -xf -`, "sh", from, to)
 }
 
-// slowTar copies the parts in an order that is the worst for each pair of them,
-// through a pipe that holds the reading up.
+// slowTar copies the parts in the worst order for each pair of them, through a pipe that slows the
+// reading down.
 func slowTar(from, to string) *exec.Cmd {
 	return exec.Command("sh", "-c", `mkdir "$2" && tar -C "$1" -cf - blobs wal segments | { dd bs=3k iflag=fullblock 2>/dev/null; } | tar -C "$2" -xf -`, "sh", from, to)
 }
@@ -47,12 +47,12 @@ func rsyncCommand(from, to string) *exec.Cmd {
 	return exec.Command("rsync", "-a", from+"/", to+"/")
 }
 
-// vanished is what the programs say of a file that they had listed and that was
-// gone when they came to it, or that grew while they read it.
+// vanished matches the programs' messages about a file that they had listed and that was removed
+// before they opened it, or that grew while they read it.
 var vanished = regexp.MustCompile(`(?m)^(cp: cannot stat '[^']*': No such file or directory|cp: cannot open '[^']*' for reading: No such file or directory|cp: skipping file '[^']*next\.tmp', as it was replaced while being copied|tar: [^:]*: (File removed before we read it|file changed as we read it|File shrank by [0-9]+ bytes; padding with zeros|Cannot (open|stat): No such file or directory)|tar: Exiting with failure status due to previous errors|file has vanished: .*|rsync warning: some files vanished .*)\n`)
 
-// TestLiveCopies: each copy opens, after the repair where the daemon asks for
-// one and only then, with every entry that was acknowledged before it began.
+// TestLiveCopies: each copy opens with every entry that was acknowledged before it began, after a
+// repair if and only if the server asks for one.
 func TestLiveCopies(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -87,7 +87,7 @@ func TestLiveCopies(t *testing.T) {
 	}
 }
 
-// liveCopies makes copies of one log and counts what it sees in them.
+// liveCopies makes copies of one log and counts what it finds in them.
 func liveCopies(t *testing.T, run copier, copies int, removeAfter time.Duration, hold bool, seen map[string]int) {
 	dir, work := tempDir(t), tempDir(t)
 	c := fast(dir)
@@ -109,7 +109,7 @@ func liveCopies(t *testing.T, run copier, copies int, removeAfter time.Duration,
 		start, before := time.Now(), e.head()
 		out, err := cmd.CombinedOutput()
 		if took := time.Since(start); !hold && took >= removeAfter {
-			seen["too slow"]++ // it took longer than a copy may take without a hold
+			seen["too slow"]++ // the copy took longer than it may without a hold
 			continue
 		}
 		if rest := vanished.ReplaceAll(out, nil); len(rest) > 0 || err != nil && len(out) == 0 {
@@ -129,7 +129,7 @@ func liveCopies(t *testing.T, run copier, copies int, removeAfter time.Duration,
 	}
 }
 
-// openCopy opens a copy and reads it, after a repair if the daemon refuses it.
+// openCopy opens a copy and reads it, after a repair if the server refuses it.
 func openCopy(t *testing.T, dir string, want [][]byte, seen map[string]int) uint64 {
 	t.Helper()
 	l, err := openLog(engine.NewConfig(dir))
@@ -146,8 +146,8 @@ func openCopy(t *testing.T, dir string, want [][]byte, seen map[string]int) uint
 	return readBack(t, dir, want)
 }
 
-// repair does what the daemon says to do: fsck, then fsck --repair. It loses
-// nothing but what was appended while the copy was made.
+// repair does what the server says: fsck, then fsck --repair. It loses only entries that were
+// appended during the copy.
 func repair(t *testing.T, dir string, seen map[string]int) {
 	t.Helper()
 	var errs []fsck.Finding
@@ -184,18 +184,17 @@ func repair(t *testing.T, dir string, seen map[string]int) {
 	}
 }
 
-// tellsNothing reports whether zeros from a batch at offset on may be lost
-// sectors as well as a copy of space that was not written yet: where they begin
-// says which, unless the batch begins with a sector or its header spans two.
+// tellsNothing reports whether zeros that begin in the batch at offset may be either lost sectors
+// or a copy of space that was not written yet. The beginning of the zeros decides, unless the batch
+// begins with a sector or its header spans two.
 func tellsNothing(offset int64) bool {
 	const sector = 512
 	return offset%sector == 0 || offset%sector > sector-segment.BatchHeaderSize
 }
 
-// TestCopiedWhileItGrows: the open segment is read in pieces while it grows, so
-// that a piece of zeros, made ready for what comes, lies before whole batches.
-// Nothing tells that from damage for certain, so the daemon refuses it; what it
-// had acknowledged before survives the repair.
+// TestCopiedWhileItGrows: the open segment is read in pieces while it grows, so a piece of
+// preallocated zeros comes before complete batches. Nothing can distinguish that from damage, so
+// the server refuses the copy. The entries acknowledged before the copy survive the repair.
 func TestCopiedWhileItGrows(t *testing.T) {
 	for name, loose := range map[string]int{"packed": 0, "loose": -1} {
 		t.Run(name, func(t *testing.T) {
@@ -245,15 +244,15 @@ func TestCopiedWhileItGrows(t *testing.T) {
 	}
 }
 
-// TestCopiedWhileItGrew: as before, but what came in the meantime is one batch,
-// so that no header of another one follows the zeros. The index proves some
-// of its entries, and those in the place of the zeros are lost to the copy.
+// TestCopiedWhileItGrew: as before, but the new data is a single batch, so no header of another
+// batch follows the zeros. The index proves some of its entries; the copy has lost those in the
+// place of the zeros.
 func TestCopiedWhileItGrew(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		batches int // acknowledged before
+		batches int // acknowledged before the copy
 		early   int // bytes of the new batch that the copy has before the zeros
-		zeros   int // bytes of it through which there are zeros at least, up to a multiple of 512
+		zeros   int // the zeros reach at least to this byte of it, up to a multiple of 512
 	}{
 		{"no byte of it", 3, 0, 2000},
 		{"half of its header", 3, 20, 2000},
@@ -268,7 +267,7 @@ func TestCopiedWhileItGrew(t *testing.T) {
 			l := open(t, c)
 			e := &entries{}
 			path := filepath.Join("segments", segment.Name(1))
-			end := func() int { // of what is written
+			end := func() int { // end of the written data
 				b, err := os.ReadFile(filepath.Join(dir, path))
 				if err != nil {
 					t.Fatal(err)

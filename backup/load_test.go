@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestBesideLoad backs up a log that appends, seals, settles and removes as fast
-// as it can, into new directories and into one that grows along: each time the
-// backup holds everything acknowledged before.
+// TestBesideLoad backs up a log that appends, seals, settles and removes as fast as it can, to new
+// directories and to one that is updated each time. Each backup holds every entry acknowledged
+// before it began.
 func TestBesideLoad(t *testing.T) {
 	t.Parallel()
 	for name, loose := range map[string]int{"loose": -1, "packed": 2000} {
@@ -40,7 +40,7 @@ func besideLoad(t *testing.T, loose, rounds int) {
 		if res.Head < before {
 			t.Fatalf("head is %d, %d were acknowledged before", res.Head, before)
 		}
-		// Of what is in the backup, some was acknowledged a moment later.
+		// Some entries of the backup were acknowledged a moment after it read them.
 		x := cp(t, dest, filepath.Join(work, "x"))
 		if head := readBack(t, x, e.first(min(e.head(), res.Head))); head != res.Head {
 			t.Fatalf("round %d: head is %d, want %d", round, head, res.Head)

@@ -7,12 +7,12 @@ import (
 	"tcp-log-server/segment"
 )
 
-// ErrLost: the log has recorded entries as lost that Dest still holds. Dest may
-// be the last to have them, so nothing has been changed.
+// ErrLost: the log has recorded entries as lost that Dest still holds. Dest may have the only copy,
+// so nothing has been changed.
 var ErrLost = errors.New("would lose entries that only the earlier backup has")
 
-// keepLost refuses to put the lost entries first to last in the place of whole
-// ones.
+// keepLost returns an error if the backup holds any of the entries first to last, which the log has
+// lost.
 func (b *backup) keepLost(first, last uint64) error {
 	for _, p := range b.dest.segs {
 		for index := max(first, p.First); index <= min(last, p.Last); {
@@ -29,8 +29,8 @@ func (b *backup) keepLost(first, last uint64) error {
 	return nil
 }
 
-// holds reports whether the segment has content for index, and through which
-// index that is so.
+// holds reports whether the segment has content for index, and through which index the answer is
+// the same.
 func holds(p *segment.File, index uint64) (held bool, through uint64, err error) {
 	r, err := p.Segment().NewReader(index)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestPipesInSource puts a pipe, whose opening waits for ever, in place of parts of
-// the source: the backup ends, with an error where it needs what was there.
+// TestPipesInSource puts a pipe, which blocks forever when opened, in place of parts of the source:
+// the backup ends, with an error if it needs the replaced part.
 func TestPipesInSource(t *testing.T) {
 	for _, place := range []string{"segments", "wal", "blobs", "segment", "wal/00000000000000000001", "shard"} {
 		t.Run(filepath.Base(place), func(t *testing.T) {

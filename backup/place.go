@@ -12,13 +12,13 @@ import (
 // filePerm is the mode of the log's own files: only their owner may read them.
 const filePerm = 0o600
 
-// syncEach is whether each file has to be synced by itself, where there is no
-// call that makes all of them durable at once.
+// syncEach says that each file must be synced by itself, because no system call makes all of them
+// durable at once.
 const syncEach = runtime.GOOS != "linux"
 
-// link makes the file at to share its bytes with the one at from, which never
-// changes any more: a clone (of which each side may change alone) where the file
-// system has that, or a hard link. linked is false where it has neither.
+// link makes the file to share its bytes with the file from, which no longer changes: as a clone
+// (either side can change without the other) or as a hard link, whichever the file system has.
+// linked is false if it has neither.
 func (b *backup) link(from, to string) (linked bool, err error) {
 	if !b.noClone.Load() {
 		if err := clone(from, to); err == nil {
@@ -39,7 +39,7 @@ func (b *backup) link(from, to string) (linked bool, err error) {
 	return false, nil
 }
 
-// sync makes durable everything written, and the names in dirs.
+// sync makes durable everything that was written, and the names in dirs.
 func (b *backup) sync(dirs ...string) error {
 	if !syncEach {
 		return segment.SyncFS(b.dest.dir)
@@ -52,9 +52,8 @@ func (b *backup) sync(dirs ...string) error {
 	return nil
 }
 
-// swap puts the set of segments in staged in the place of the current one, by
-// one exchange where the system has that, and makes it durable. The old set is
-// then where the new one was.
+// swap exchanges the current set of segments for the one in staged, in one step where the system
+// can do that, and makes the change durable. The old set is then in staged.
 func (b *backup) swap(step, staged string) error {
 	if err := b.step(step); err != nil {
 		return err
@@ -75,7 +74,7 @@ func (b *backup) exchangeSegments(step, staged string) error {
 	if err := b.exchange(staged, d.segments()); !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
-	// Two renames, and load undoes the first if a crash comes between.
+	// Two renames; if a crash comes between them, load undoes the first.
 	if err := os.RemoveAll(d.previous()); err != nil {
 		return err
 	}

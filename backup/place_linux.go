@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clone makes the file to, which must not exist, a clone of from: it shares
-// blocks until one of the two is changed.
+// clone makes the file to, which must not exist, a clone of from: the two share blocks until one of
+// them changes.
 func clone(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
@@ -27,8 +27,8 @@ func clone(from, to string) error {
 	return nil
 }
 
-// exchange swaps two directories in one step. The error wraps
-// errors.ErrUnsupported where the file system cannot do that.
+// exchange swaps two directories in one step. The error wraps errors.ErrUnsupported if the file
+// system cannot do that.
 func exchange(a, b string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) {

@@ -18,8 +18,8 @@ import (
 // transfers is how many segments are copied at a time.
 const transfers = 3
 
-// stageSegments makes the new set of segments ready: those of the source, and
-// before them those of the old set that the index of the old set still needs.
+// stageSegments prepares the new set of segments: those of the source, and before them those of the
+// old set that the old index still needs.
 func (b *backup) stageSegments() error {
 	set := make(map[string]bool)
 	var links, copies []*segment.File
@@ -74,9 +74,9 @@ func (b *backup) stageSegments() error {
 	return b.sync(b.dest.staged(), b.dest.in(""))
 }
 
-// leading are the segments of the old set that lie before the source's first and
-// must stay for the time being, because the old index ends among their entries.
-// Without them there is a gap, which bridge closes.
+// leading returns the segments of the old set before the source's first that must stay for now,
+// because the old index ends within them. If they do not reach the source's first, it returns none:
+// bridge closes the gap.
 func (b *backup) leading() []*segment.File {
 	first := b.src.segs[0].First
 	if b.dest.records+1 >= first {
@@ -94,7 +94,7 @@ func (b *backup) leading() []*segment.File {
 	return lead
 }
 
-// reusable is the segment of the old set that holds the same as q.
+// reusable returns the segment of the old set with the same content as q.
 func (b *backup) reusable(q *segment.File) (*segment.File, bool) {
 	for _, p := range b.dest.segs {
 		if p.First != q.First || p.Header != q.Header || p.Last != q.Last || p.Sum != q.Sum {
@@ -107,7 +107,7 @@ func (b *backup) reusable(q *segment.File) (*segment.File, bool) {
 	return nil, false
 }
 
-// relink gives a segment of the old set its place in the new one.
+// relink links a segment of the old set into the new one.
 func (b *backup) relink(p *segment.File) error {
 	if err := b.step("relink"); err != nil {
 		return err
@@ -122,16 +122,16 @@ func (b *backup) relink(p *segment.File) error {
 	}
 	// The file system has no links.
 	open := *p
-	open.Sealed = false // so that it is copied and verified through its last batch
+	open.Sealed = false // so that only its batches are copied and verified
 	return b.transfer(&open, func(int) {})
 }
 
-// transfer brings a segment into the staged set and verifies it: every batch,
-// the hash of every entry against the index, and of a sealed one the table.
+// transfer brings a segment into the staged set and verifies it: every batch, the hash of every
+// entry against the index, and the table if it is sealed.
 func (b *backup) transfer(q *segment.File, progress func(n int)) error {
 	to := filepath.Join(b.dest.staged(), segment.Name(q.First))
 	if fi, err := os.Lstat(to); err == nil && q.Sealed && fi.Size() == size(q) {
-		// Made ready by a run that was interrupted, if it checks out.
+		// An interrupted run has prepared it: keep it if it verifies.
 		if err := b.verify(q, to, nil, func(int) {}); err == nil {
 			b.kept.Add(size(q))
 			progress(int(size(q)))
@@ -166,8 +166,7 @@ func (b *backup) transfer(q *segment.File, progress func(n int)) error {
 	return errors.Join(err, out.Close())
 }
 
-// tee is a file that is copied as it is read, so that the bytes that are
-// verified are the bytes that are written.
+// tee copies a file as it is read, so that the bytes verified are the bytes written.
 type tee struct {
 	io.ReaderAt
 	to       io.WriterAt // may be nil
@@ -185,8 +184,8 @@ func (t tee) ReadAt(b []byte, off int64) (int, error) {
 	return n, err
 }
 
-// verify reads the segment q from the file at path, and copies it to out, if
-// there is one, on the way.
+// verify reads and checks the segment q from the file at path, and copies it to out, unless nil, on
+// the way.
 func (b *backup) verify(q *segment.File, path string, out io.WriterAt, progress func(n int)) error {
 	f, err := segment.OpenRegular(path)
 	if err != nil {
@@ -232,11 +231,10 @@ func (b *backup) verify(q *segment.File, path string, out io.WriterAt, progress 
 	return nil
 }
 
-// checker compares the entries of batches with the records that the index of
-// the source has of them.
+// checker compares the entries of batches with their records in the source's index.
 type checker struct {
 	records *segment.Records
-	lost    func(first, last uint64) error // what to make of lost entries
+	lost    func(first, last uint64) error // called for lost entries
 }
 
 func (b *backup) newChecker() *checker {

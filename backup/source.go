@@ -11,21 +11,21 @@ import (
 	"tcp-log-server/segment"
 )
 
-// source is the log as of a head: what had been written to it when the backup
-// began, and perhaps a little more.
+// source is the log up to a head: everything written to it before the backup began, and perhaps a
+// little more.
 type source struct {
-	dir, wal string            // of the segments and the index; "" where there is none
-	blobs    segment.BlobStore // nil where there are none
+	dir, wal string            // of the segments and the index; wal is "" if there is none
+	blobs    segment.BlobStore // nil if there are none
 	hold     *os.File
 	id       segment.StoreID
 	segs     []*segment.File // one unbroken chain to head
 	head     uint64
-	records  uint64 // the index has a record of each entry through this one, all through head or fewer
+	records  uint64 // the last entry with a record in the index, at most head
 	epochs   segment.Epochs
 }
 
-// size is how many bytes of a segment count: all if it is sealed, else those through
-// its last batch.
+// size is how many bytes of a segment count: all if it is sealed, otherwise those through its last
+// batch.
 func size(f *segment.File) int64 {
 	if f.Sealed {
 		return f.Size
@@ -33,9 +33,9 @@ func size(f *segment.File) int64 {
 	return f.End
 }
 
-// openSource captures the log. The hold comes first, so that no segment goes
-// that is listed; then the end of the index, then the ends of the segments: the
-// segments hold what the index speaks of, since it follows them.
+// openSource captures the log. The hold comes first, so that no listed segment is removed. Then
+// comes the end of the index, and then the ends of the segments: the index follows the segments, so
+// they hold every entry that it has.
 func openSource(ctx context.Context, config Config) (s *source, err error) {
 	s = &source{dir: filepath.Join(config.Data, "segments")}
 	if config.WAL != Memory {
@@ -49,7 +49,7 @@ func openSource(ctx context.Context, config Config) (s *source, err error) {
 		return nil, err
 	}
 	err = s.capture(ctx, config)
-	if err == nil { // epochs are begun before their entries are stored
+	if err == nil { // an epoch begins before its entries are stored
 		s.epochs, err = segment.ReadEpochs(config.Data)
 	}
 	if err != nil {
@@ -61,8 +61,8 @@ func openSource(ctx context.Context, config Config) (s *source, err error) {
 
 func (s *source) close() { s.hold.Close() }
 
-// checkMark refuses a part of the log that is marked as another's, or whose mark err says
-// cannot be read.
+// checkMark refuses a part of the log whose mark is another log's, or is unreadable according to
+// err.
 func (s *source) checkMark(part string, id segment.StoreID, ok bool, err error) error {
 	if err == nil && ok && id != s.id {
 		err = fmt.Errorf("%s belongs to store %s, the segments to %s: is it the directory of another log?", part, id, s.id)
@@ -110,12 +110,12 @@ func (s *source) capture(ctx context.Context, config Config) (err error) {
 	return nil
 }
 
-// ErrArchived: some entries of the log are in its archive only, so a copy of its directories
-// would not be whole.
+// ErrArchived: some entries of the log are only in its archive, so a copy of its directories would
+// be incomplete.
 var ErrArchived = errors.New("entries are in the log's archive only")
 
-// refuseArchived returns an error if entries before first, where the segments begin, are in the
-// archive of the log only.
+// refuseArchived returns an error if entries before first, where the segments begin, are only in
+// the log's archive.
 func refuseArchived(data string, first uint64) error {
 	note, err := segment.ReadArchived(data)
 	if err != nil || len(note.Removed) == 0 || note.Removed[0][0] >= first {

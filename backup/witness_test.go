@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestOtherWitness: an entry that is whole by every checksum of its segment, but
-// is not what the index says, is damage.
+// TestOtherWitness: an entry that is intact by every checksum of its segment, but differs from the
+// index, is damage.
 func TestOtherWitness(t *testing.T) {
 	dir, dest := tempDir(t), filepath.Join(tempDir(t), "dest")
 	c := fast(dir)
@@ -53,8 +53,8 @@ func TestOtherWitness(t *testing.T) {
 	}
 }
 
-// TestPartedLoose: a log that has gone another way is told from this one when
-// records are all that both have of the entries where they part.
+// TestPartedLoose: a log that has diverged is detected even if records are all that both logs have
+// of the entries where they diverge.
 func TestPartedLoose(t *testing.T) {
 	work := tempDir(t)
 	one, two, dest := filepath.Join(work, "one"), filepath.Join(work, "two"), filepath.Join(work, "dest")
@@ -88,8 +88,8 @@ func TestPartedLoose(t *testing.T) {
 	}
 }
 
-// TestBlobNeededAgain: a blob that is gone from the backup is put there again
-// when the segment goes that has its entry too.
+// TestBlobNeededAgain: a blob that is missing from the backup is stored again when the segment that
+// also has its entry is removed.
 func TestBlobNeededAgain(t *testing.T) {
 	dir, dest := tempDir(t), tempDir(t)
 	e := &entries{}

@@ -18,15 +18,15 @@ import (
 	"tcp-log-server/server"
 )
 
-// ways are the ways to read that the benchmarks compare: what a client sends for a read, over
-// TCP or HTTP. %s is where it ends.
+// ways are the ways to read that the benchmarks compare: the client's request for a read, over TCP
+// or HTTP. %s is its end.
 var ways = []struct{ name, follow, read string }{
 	{"tcp", `{"from":1}` + "\n", `{"from":1,"read":%d}` + "\n"},
 	{"ndjson", "GET /entries?follow HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /entries?read=%d HTTP/1.1\r\nHost: localhost\r\n\r\n"},
 	{"sse", "GET /entries HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n", "GET /entries?read=%d HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"},
 }
 
-// bench is a log on a disk in memory, served over TCP and HTTP.
+// bench is a log on a RAM disk, served over TCP and HTTP.
 type bench struct {
 	*testing.B
 	log   *engine.Log
@@ -101,7 +101,7 @@ func (b *bench) dial(way, request string) net.Conn {
 	return nc
 }
 
-// drain receives into buf until mark comes at the end of what there is.
+// drain receives into buf until the input ends with mark.
 func drain(nc net.Conn, buf []byte, mark string) error {
 	kept := 0
 	for {
@@ -118,14 +118,14 @@ func drain(nc net.Conn, buf []byte, mark string) error {
 	}
 }
 
-// cpu is the time of the processors that this process has used.
+// cpu returns the processor time that this process has used.
 func cpu() time.Duration {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkRead: an operation is a read of 1,000,000 entries.
+// BenchmarkRead reads 1,000,000 entries per operation.
 func BenchmarkRead(b *testing.B) {
 	const count = 1_000_000
 	s := newBench(b)
@@ -147,8 +147,8 @@ func BenchmarkRead(b *testing.B) {
 	}
 }
 
-// BenchmarkFollow: an operation is what 200 followers receive: 10,000 entries as fast as it
-// goes, or one by itself.
+// BenchmarkFollow measures what 200 followers receive per operation: 10,000 entries at full speed,
+// or a single one.
 func BenchmarkFollow(b *testing.B) {
 	for _, count := range []int{10_000, 1} {
 		for _, way := range ways {

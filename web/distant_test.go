@@ -12,7 +12,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// distant is a log on several machines, of which the others say no more than err.
+// distant is a log on several machines that are unreachable, with the error err.
 type distant struct {
 	server.Log
 	err error
@@ -37,12 +37,12 @@ func (l distant) Known() uint64 {
 	return head
 }
 
-// sinceless is one that knows its head, but not where a time is.
+// sinceless is a distant log that knows its head, but not where a time is.
 type sinceless struct{ distant }
 
 func (sinceless) Since(context.Context, int64) (uint64, error) { return 0, errors.New("no leader") }
 
-// headOnce is one that is asked twice for its head, and does not know it the second time.
+// headOnce is a log that knows its head the first time it is asked, and not the second time.
 type headOnce struct {
 	distant
 	asked *int
@@ -55,8 +55,8 @@ func (l headOnce) Head(ctx context.Context) (uint64, error) {
 	return l.distant.Head(ctx)
 }
 
-// TestHeadUnknown: a client is told to come again while the log cannot tell how far it goes, and
-// whatever does not need to know that is answered.
+// TestHeadUnknown: while the log does not know its head, clients are told to retry, and requests
+// that do not need the head are answered.
 func TestHeadUnknown(t *testing.T) {
 	log := memory(t)
 	put(t, log, `{"n":1}`)
@@ -105,8 +105,8 @@ func (l slowSince) Since(ctx context.Context, at int64) (uint64, error) {
 	}
 }
 
-// TestHistogramTakesTooLong: a histogram for which the log would have to be asked for longer than may be is
-// given up, and the client is told to come again.
+// TestHistogramTakesTooLong: a histogram that takes too long is given up, and the client is told to
+// retry.
 func TestHistogramTakesTooLong(t *testing.T) {
 	log := memory(t)
 	for i := range 50 {

@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// entries answers GET /entries: a read as a conversation, whose lines are the answer.
+// entries answers GET /entries: it holds a read as a conversation, whose lines are the answer.
 func (h *Handler) entries(w http.ResponseWriter, r *http.Request) {
 	q, err := parseQuery(r)
 	if err == nil && r.ContentLength != 0 {
@@ -50,10 +50,10 @@ func (h *Handler) ask(t *talk, a *reply) {
 	h.converse(t, a, server.Conversation{Token: token, Name: name})
 }
 
-// converse holds the conversation of a read and completes its answer.
+// converse holds the conversation of a read and finishes its answer.
 func (h *Handler) converse(t *talk, a *reply, with server.Conversation) {
 	if q, ok := t.source.(*question); ok && q.follow {
-		// It may last, and nothing but this is needed any more of the header, which may take
+		// The conversation may last long. Only this header is still needed, and the rest can take
 		// ten times the memory of what was sent.
 		t.request.Header = http.Header{"Connection": t.request.Header["Connection"]}
 	}
@@ -68,7 +68,7 @@ func (h *Handler) converse(t *talk, a *reply, with server.Conversation) {
 	}
 }
 
-// refuse answers a request whose conversation has ended with err before there was an answer.
+// refuse answers a request whose conversation ended with err before the answer began.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.Is(err, server.ErrUnauthorized):
@@ -81,13 +81,12 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler)
 	case unavailable(err) != "":
 		(&fault{http.StatusServiceUnavailable, why(err)}).answer(w)
-	default: // which the server has logged
+	default: // already logged by the server
 		(&fault{http.StatusInternalServerError, why(err)}).answer(w)
 	}
 }
 
-// failed answers a request for which the log could not be read because of err, unless the
-// client has left.
+// failed answers a request for which reading the log failed with err, unless the client has left.
 func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler)
@@ -100,7 +99,7 @@ func (h *Handler) failed(w http.ResponseWriter, r *http.Request, err error) {
 	(&fault{http.StatusInternalServerError, why(err)}).answer(w)
 }
 
-// why is what a client is told of the error that ended its conversation.
+// why returns what a client is told about the error that ended its conversation.
 func why(err error) string {
 	switch {
 	case err == nil:
@@ -108,10 +107,10 @@ func why(err error) string {
 	case errors.Is(err, server.ErrUnauthorized):
 		return err.Error()
 	}
-	return cmp.Or(unavailable(err), "the log cannot be read") // the server's own log has the files
+	return cmp.Or(unavailable(err), "the log cannot be read") // the server's log file names the files
 }
 
-// unavailable is why what lies elsewhere cannot be read now, "" if that is not what err is.
+// unavailable returns why remote data cannot be read now, or "" if err has another reason.
 func unavailable(err error) string {
 	if unread, ok := errors.AsType[*server.ReadError](err); ok && unread.Later() {
 		return unread.Text
@@ -124,22 +123,22 @@ type reply struct {
 	w         http.ResponseWriter
 	control   *http.ResponseController
 	mediaType string
-	head      bool // only the header is wanted
+	head      bool // send only the header
 
 	split lineSplitter
-	begun bool   // the status is settled
-	done  bool   // the answer is whole
-	whole func() // if not nil, is called with that
+	begun bool   // the status is decided
+	done  bool   // the answer is complete
+	whole func() // unless nil, called when done
 }
 
 // errAnswered ends a conversation that has nothing more to say.
 var errAnswered = errors.New("the request has been answered")
 
-// write takes the lines of the conversation.
+// write receives the lines of the conversation.
 func (a *reply) write(b []byte) error {
 	open, err := a.split.write(b)
 	if err != nil || open {
-		return err // what is open goes on at once
+		return err // the rest of an open line follows at once
 	}
 	if a.done && a.whole != nil {
 		a.whole()
@@ -147,8 +146,8 @@ func (a *reply) write(b []byte) error {
 	return a.control.Flush()
 }
 
-// start begins the answer, unless it has begun, with the status that the first line asks for.
-// After an error there is nothing more to answer.
+// start begins the answer, unless it has begun, with the status for the first line. It returns
+// errAnswered if there is nothing more to answer.
 func (a *reply) start(line []byte) error {
 	if a.begun {
 		return nil
@@ -172,15 +171,15 @@ func (a *reply) header() {
 	h := a.w.Header()
 	h.Set("Content-Type", a.mediaType)
 	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // a proxy is not to gather lines
+	h.Set("X-Accel-Buffering", "no") // proxies must not buffer lines
 }
 
-// refuseRead answers with the protocol's error for a read.
+// refuseRead answers with the protocol's error about a read.
 func refuseRead(w http.ResponseWriter, line []byte) {
 	var told struct {
 		Error string `json:"error"`
 	}
-	json.Unmarshal(line, &told) // or no text
+	json.Unmarshal(line, &told) // on error, the text is empty
 	status := http.StatusBadRequest
 	text, invalid := strings.CutPrefix(told.Error, "invalid message: ")
 	switch {
@@ -193,7 +192,7 @@ func refuseRead(w http.ResponseWriter, line []byte) {
 	(&fault{status, text}).answer(w)
 }
 
-// breakOff ends an answer that is not whole so that the client can tell.
+// breakOff ends an incomplete answer so that the client notices.
 func (a *reply) breakOff(why string) {
 	if events, ok := a.split.to.(*eventStream); ok && !a.split.open() {
 		events.fail(why)
@@ -201,11 +200,11 @@ func (a *reply) breakOff(why string) {
 	panic(http.ErrAbortHandler)
 }
 
-// lineStream answers with the protocol's lines.
+// lineStream answers with the lines of the protocol.
 type lineStream struct {
 	*reply
 	follows bool
-	through uint64 // everything through here has been sent, if the read goes as far
+	through uint64 // the head when the read began, or a later index that was sent
 }
 
 func (s *lineStream) lines(b []byte) error {
@@ -233,7 +232,7 @@ func (s *lineStream) lines(b []byte) error {
 	return err
 }
 
-// sees notes the index of a line.
+// sees records the index of a line.
 func (s *lineStream) sees(line []byte) {
 	index, _ := lineIndex(line)
 	s.through = max(s.through, index)

@@ -24,7 +24,7 @@ func put(t testing.TB, log server.Log, entries ...string) {
 	}
 }
 
-// get sends a request with these headers, "Name: value", and returns the answer and its body.
+// get sends a request with these headers, "Name: value", and returns the response and its body.
 func (s *site) get(method, path string, headers ...string) (*http.Response, string) {
 	s.t.Helper()
 	req, err := http.NewRequest(method, s.URL+path, nil)
@@ -137,8 +137,8 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-// TestEntriesInPieces: the closing line is there, and whole, wherever the server cuts a long
-// answer into pieces, and lines longer than a piece are passed on as they are.
+// TestEntriesInPieces: the last line is there and complete, wherever the server splits a long
+// answer, and lines longer than a piece are passed on unchanged.
 func TestEntriesInPieces(t *testing.T) {
 	log := memory(t)
 	s := serve(t, log, server.Config{}, false)

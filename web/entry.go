@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// entry answers GET /entries/{index}: a read of one entry.
+// entry answers GET /entries/{index}: it reads one entry.
 func (h *Handler) entry(w http.ResponseWriter, r *http.Request) {
 	text := r.PathValue("index")
 	index, err := strconv.ParseUint(text, 10, 64)
@@ -29,14 +29,14 @@ func (h *Handler) entry(w http.ResponseWriter, r *http.Request) {
 	h.ask(newQuestion(w, r, line, false, a.write), a)
 }
 
-// entryStream answers with the entry in a protocol's line: only its own bytes.
+// entryStream answers with the bytes of the entry in a line of the protocol.
 type entryStream struct {
 	*reply
 	request *http.Request
-	end     []byte // the last bytes of a long line so far, which may be those after the entry
+	end     []byte // last bytes so far of a long line, which may be after the entry
 }
 
-// afterEntry is what a line has after its entry.
+// afterEntry is the part of a line after its entry.
 const afterEntry = "}\n"
 
 func (s *entryStream) lines(b []byte) error {
@@ -50,7 +50,7 @@ func (s *entryStream) lines(b []byte) error {
 	return nil
 }
 
-// line answers with a whole line.
+// line answers with a complete line.
 func (s *entryStream) line(line []byte) error {
 	s.begun, s.done = true, true
 	index, rest := lineIndex(line)
@@ -76,7 +76,7 @@ func (s *entryStream) line(line []byte) error {
 	return nil
 }
 
-// damaged answers that the entry cannot be read.
+// damaged answers that the entry is unreadable.
 func (s *entryStream) damaged(line []byte) {
 	s.w.Header().Set("Content-Type", "application/json")
 	s.w.Header().Set("Cache-Control", "no-store")
@@ -84,8 +84,8 @@ func (s *entryStream) damaged(line []byte) {
 	s.w.Write(line)
 }
 
-// header sets the header, for the line that b begins with, and returns what b has from the
-// entry on. If the client has the entry already, that is the answer, and fresh is set.
+// header sets the header for the line that b begins with, and returns the part of b from the entry
+// on. If the client already has the entry, header sends that answer and sets fresh.
 func (s *entryStream) header(b []byte) (entry []byte, fresh bool, err error) {
 	before, entry, _ := bytes.Cut(b, []byte(`,"entry":`))
 	var line struct {
@@ -99,9 +99,9 @@ func (s *entryStream) header(b []byte) (entry []byte, fresh bool, err error) {
 	h := s.w.Header()
 	h.Set("ETag", `"`+line.Hash+`"`)
 	h.Set("Cache-Control", "private, max-age=31536000, immutable")
-	h.Add("Vary", "Authorization, Cookie") // so that a browser asks again for another user
+	h.Add("Vary", "Authorization, Cookie") // so that a browser asks again after a change of user
 	h.Set("X-Log-Index", strconv.FormatUint(line.Index, 10))
-	var stored time.Time // or the zero time, if that is not known
+	var stored time.Time // zero if unknown
 	if line.Time != nil {
 		stored = *line.Time
 		h.Set("Last-Modified", stored.UTC().Format(http.TimeFormat))
@@ -114,7 +114,7 @@ func (s *entryStream) header(b []byte) (entry []byte, fresh bool, err error) {
 	return entry, false, nil
 }
 
-// has reports whether the client has the entry with that tag, stored then, already.
+// has reports whether the client already has the entry with that tag and time.
 func has(r *http.Request, tag string, stored time.Time) bool {
 	if tags := r.Header.Values("If-None-Match"); len(tags) > 0 {
 		for known := range strings.SplitSeq(strings.Join(tags, ","), ",") {

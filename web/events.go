@@ -7,15 +7,15 @@ import (
 	"sync"
 )
 
-// eventStream answers with server-sent events, one for each line: see docs/HTTP.md.
+// eventStream answers with server-sent events, one per line: see docs/HTTP.md.
 type eventStream struct {
 	*reply
 }
 
-// eventBuffers hold buffers for events. A stream has one only while it writes.
+// eventBuffers holds buffers for events. A stream has one only while it writes.
 var eventBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// eventBufferMax is the largest buffer that is kept.
+// eventBufferMax is the size of the largest buffer that is kept.
 const eventBufferMax = 1 << 20
 
 func (s *eventStream) lines(b []byte) error {
@@ -58,7 +58,7 @@ func (s *eventStream) more(b []byte, end bool) error {
 	return err
 }
 
-// appendFields appends the fields of an event before its data, and the name of that.
+// appendFields appends the fields of an event before its data, and the name of the data field.
 func (s *eventStream) appendFields(dst, line []byte) []byte {
 	index, rest := lineIndex(line)
 	switch {
@@ -76,7 +76,7 @@ func (s *eventStream) appendFields(dst, line []byte) []byte {
 	return append(dst, "data: "...)
 }
 
-// eventName returns the name of an event that is no entry: that of the line's first member.
+// eventName returns the name of an event that is not an entry: the line's first member.
 func eventName(line []byte) string {
 	for _, name := range []string{"current", "at", "head", "error"} {
 		if bytes.HasPrefix(line, []byte(`{"`+name+`":`)) {
@@ -86,7 +86,7 @@ func eventName(line []byte) string {
 	return "message"
 }
 
-// comment shows that the stream is alive.
+// comment sends a sign of life.
 func (s *eventStream) comment() error {
 	if s.split.open() {
 		return nil
@@ -99,7 +99,7 @@ func (s *eventStream) comment() error {
 
 // fail tells the client why the stream ends.
 func (s *eventStream) fail(why string) {
-	text, _ := json.Marshal(why) // a string, which is always possible
+	text, _ := json.Marshal(why) // never fails for a string
 	s.w.Write(append(append([]byte("event: error\ndata: {\"error\":"), text...), "}\n\n"...))
 	s.control.Flush()
 }

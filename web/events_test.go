@@ -19,13 +19,13 @@ import (
 	"tcp-log-server/server"
 )
 
-// patience is how long a test waits for something that is bound to happen.
+// patience is how long a test waits for something that must happen.
 const patience = 30 * time.Second
 
 // serving matches the stack of a goroutine that serves a request or a conversation.
 var serving = regexp.MustCompile(`tcp-log-server/(web\.\(\*(Handler|talk)|server\.\(\*(conn|writer|reader))`)
 
-// wantIdle waits until no goroutine serves a request or a conversation any more.
+// wantIdle waits until no goroutine serves a request or a conversation.
 func (s *site) wantIdle() {
 	s.t.Helper()
 	buf := make([]byte, 4<<20)
@@ -34,14 +34,14 @@ func (s *site) wantIdle() {
 	})
 }
 
-// stream is an answer that arrives.
+// stream is an answer in progress.
 type stream struct {
 	t    *testing.T
 	body io.ReadCloser
 	r    *bufio.Reader
 }
 
-// follow begins a request that goes on, with these headers.
+// follow begins a request that follows, with these headers.
 func (s *site) follow(path string, headers ...string) *stream {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
@@ -65,7 +65,7 @@ func (s *site) follow(path string, headers ...string) *stream {
 	return &stream{s.t, resp.Body, bufio.NewReader(resp.Body)}
 }
 
-// want receives exactly this.
+// want receives exactly these texts.
 func (s *stream) want(texts ...string) {
 	s.t.Helper()
 	for _, text := range texts {
@@ -77,7 +77,7 @@ func (s *stream) want(texts ...string) {
 	}
 }
 
-// wantBreak receives this and then an end that shows that there should have been more.
+// wantBreak receives this text and then an end that shows that the answer is incomplete.
 func (s *stream) wantBreak(text string) {
 	s.t.Helper()
 	if got, err := io.ReadAll(s.r); string(got) != text || err == nil {
@@ -87,15 +87,15 @@ func (s *stream) wantBreak(text string) {
 
 const sse = "Accept: text/event-stream"
 
-// event is that of the entry {"n":N} at index N.
+// event returns the event of the entry {"n":N} at index N.
 func event(n int) string {
 	return fmt.Sprintf("id: %d\ndata: {\"index\":%d,\"entry\":{\"n\":%d}}\n\n", n, n, n)
 }
 
 const currentEvent = "event: current\ndata: {\"current\":true}\n\n"
 
-// TestFollow: a follower gets what there is, that it is current, and what comes, as lines and
-// as events, and goes on after what it has had.
+// TestFollow: a follower gets the existing entries, that it is current, and new entries, as lines
+// and as events, and continues after those it has had.
 func TestFollow(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		log := memory(t)
@@ -142,7 +142,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestEventsOfOtherLines: damaged entries, and the progress of a filter, are events with names.
+// TestEventsOfOtherLines: damaged entries and the progress of a filter are named events.
 func TestEventsOfOtherLines(t *testing.T) {
 	log := memory(t)
 	put(t, log, `{"n":1}`, `{"n":2}`, `{"n":3}`)
@@ -152,7 +152,7 @@ func TestEventsOfOtherLines(t *testing.T) {
 	s.follow("/entries?scan=1&"+where(`{"n":1}`), sse).want(event(1), "event: head\ndata: {\"head\":3,\"next\":2}\n\n")
 }
 
-// damaged is a log with an entry that cannot be read.
+// damaged is a log with an unreadable entry.
 type damaged struct {
 	server.Log
 	index uint64
@@ -173,7 +173,8 @@ func (d *damaged) Read(ctx context.Context, from, through uint64, fn func(first 
 	return d.Log.Read(ctx, d.index+1, through, fn)
 }
 
-// TestComments: an idle source gets comments, between events, and is not cut however long that lasts.
+// TestComments: an idle source gets comments between events, and stays connected however long that
+// lasts.
 func TestComments(t *testing.T) {
 	defer func(d time.Duration) { idleTime = d }(idleTime)
 	idleTime = 5 * time.Millisecond
@@ -208,8 +209,8 @@ func TestComments(t *testing.T) {
 	}
 }
 
-// TestFollowerIsCut: a follower is cut, and told why, when its token is revoked and when the
-// server stops. The answer does not look complete.
+// TestFollowerIsCut: a follower is disconnected, and told why, when its token is revoked and when
+// the server stops. The answer does not look complete.
 func TestFollowerIsCut(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		log := memory(t)
@@ -254,8 +255,8 @@ func TestFollowerIsCut(t *testing.T) {
 	}
 }
 
-// TestSlowReaderIsCut: a client that takes nothing is cut after WriteTimeout, and nothing is
-// left of it.
+// TestSlowReaderIsCut: a client that reads nothing is disconnected after WriteTimeout, and nothing
+// of it remains.
 func TestSlowReaderIsCut(t *testing.T) {
 	log := memory(t)
 	for range 32 {
@@ -266,7 +267,7 @@ func TestSlowReaderIsCut(t *testing.T) {
 		for _, path := range []string{"/entries", "/entries?follow", "/entries/33"} {
 			s := serve(t, log, server.Config{WriteTimeout: 300 * time.Millisecond}, secure)
 			if secure {
-				resp, err := s.Client().Get(s.URL + path) // whose window of flow control gets full
+				resp, err := s.Client().Get(s.URL + path) // whose flow-control window fills up
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -288,7 +289,7 @@ func TestSlowReaderIsCut(t *testing.T) {
 	}
 }
 
-// TestManyIdleSources: a source that waits takes little memory.
+// TestManyIdleSources: a waiting source takes little memory.
 func TestManyIdleSources(t *testing.T) {
 	const sources, bound = 1000, 96 << 10
 	log := memory(t)
@@ -333,7 +334,7 @@ func TestManyIdleSources(t *testing.T) {
 	}
 }
 
-// TestTooManyRequests: a request beyond MAX_CONNECTIONS is to come again later.
+// TestTooManyRequests: a request over MAX_CONNECTIONS is told to retry later.
 func TestTooManyRequests(t *testing.T) {
 	log := memory(t)
 	s := serve(t, log, server.Config{MaxConnections: 1}, false)
@@ -379,7 +380,7 @@ func TestBreakOff(t *testing.T) {
 	}
 }
 
-// TestUnavailable: a client is told to come again for entries that lie elsewhere and cannot be read now.
+// TestUnavailable: a client is told to retry for remote entries that cannot be read now.
 func TestUnavailable(t *testing.T) {
 	log := memory(t)
 	put(t, log, `["`+strings.Repeat("x", 200_000)+`"]`, `{"n":2}`)

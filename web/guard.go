@@ -14,10 +14,10 @@ import (
 	"tcp-log-server/server"
 )
 
-// A browser sends requests for whatever page it shows, with the cookies and from inside the
-// network of whoever looks at it. So a request must call the server by a name that it is
-// known by, or a page could reach it by a name of its own that it makes point here; must not
-// come from another site if it changes anything; and no other site may read an answer.
+// A browser sends requests for any page that it shows, with its user's cookies and from inside its
+// user's network. So a request must address the server by a known name: otherwise a page could
+// reach the server through a name of its own that it makes point here. A request must not come from
+// another site if it changes anything. And no other site may read an answer.
 
 // guard knows the names of the server, and the sites that may use it.
 type guard struct {
@@ -42,7 +42,7 @@ func newGuard(names, origins []string) guard {
 	return g
 }
 
-// CheckName returns an error unless name is the name or the address of a host alone.
+// CheckName returns an error unless name is only the name or address of a host.
 func CheckName(name string) error {
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil {
 		return nil
@@ -53,7 +53,7 @@ func CheckName(name string) error {
 	return nil
 }
 
-// CheckOrigin returns an error unless origin is that of a site, as browsers send it.
+// CheckOrigin returns an error unless origin is the origin of a site, as browsers send it.
 func CheckOrigin(origin string) error {
 	u, err := url.Parse(origin)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || origin != u.Scheme+"://"+u.Host || origin != strings.ToLower(origin) {
@@ -62,10 +62,10 @@ func CheckOrigin(origin string) error {
 	return nil
 }
 
-// policy lets the page load its own files and nothing else, and nobody frame it.
+// policy lets the page load only its own files, and forbids framing it.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// harden sets what every answer has.
+// harden sets the headers that every answer has.
 func harden(h http.Header) {
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -75,9 +75,9 @@ func harden(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
-// refuses answers a request that a page of another site may be behind, and a preflight.
+// refuses answers a request that a page of another site may have sent, and a preflight.
 func (h *Handler) refuses(w http.ResponseWriter, r *http.Request) bool {
-	// A probe goes to wherever the server is, by no name, and learns nothing.
+	// A probe addresses the server wherever it is, without a known name, and learns nothing.
 	probe := r.URL.Path == "/healthz" || r.URL.Path == "/readyz"
 	if !probe && !h.guard.knows(r) {
 		(&fault{http.StatusMisdirectedRequest, fmt.Sprintf(
@@ -107,7 +107,7 @@ func (h *Handler) refuses(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// knows reports whether the request calls the server by a name or an address of it.
+// knows reports whether the request addresses the server by one of its names or addresses.
 func (g *guard) knows(r *http.Request) bool {
 	host := hostname(r.Host)
 	if host == "localhost" || slices.Contains(g.names, host) {
@@ -125,7 +125,7 @@ func (g *guard) knows(r *http.Request) bool {
 	return ok && tcp.AddrPort().Addr().Unmap().WithZone("") == ip
 }
 
-// hostname is the host of an address with or without a port, in the form that is compared.
+// hostname returns the host of an address with or without a port, normalized for comparison.
 func hostname(address string) string {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -134,11 +134,11 @@ func hostname(address string) string {
 	return strings.TrimSuffix(strings.ToLower(host), ".")
 }
 
-// errToken: the client shows a token, and there is none like it.
+// errToken: the client shows an unknown token.
 var errToken = errors.New("unknown token")
 
-// identify returns what admits the client of r, as admitted does. The error says that the
-// token that it shows does not, or that it shows nothing.
+// identify returns the same as admitted. The error says that the client shows no token, or a token
+// that admits no one.
 func (h *Handler) identify(r *http.Request) (token *[32]byte, name string, rights server.Rights, err error) {
 	all := server.Rights{Read: true, Write: true}
 	if name, ok := certified(r); ok {
@@ -165,7 +165,7 @@ func (h *Handler) identify(r *http.Request) (token *[32]byte, name string, right
 	return &hash, name, rights, nil
 }
 
-// certified returns the name in the client's certificate, which has been verified.
+// certified returns the name in the client's verified certificate.
 func certified(r *http.Request) (name string, ok bool) {
 	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
 		return "", false
@@ -173,14 +173,14 @@ func certified(r *http.Request) (name string, ok bool) {
 	return r.TLS.PeerCertificates[0].Subject.CommonName, true
 }
 
-// admitted returns what admits the client of r: the SHA-256 of its token, nil if it needs
-// none, the name of the token or the certificate, and the rights. ok is false if nothing does.
+// admitted returns what admits the client of r: the SHA-256 of its token, nil if it needs none, the
+// name of the token or certificate, and the rights. ok is false if nothing admits it.
 func (h *Handler) admitted(r *http.Request) (token *[32]byte, name string, rights server.Rights, ok bool) {
 	token, name, rights, err := h.identify(r)
 	return token, name, rights, err == nil
 }
 
-// admit has f answer clients that are admitted, and turns others away.
+// admit wraps f so that it answers only admitted clients.
 func (h *Handler) admit(f http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if _, _, _, err := h.identify(r); err != nil {
@@ -195,8 +195,8 @@ func (h *Handler) admit(f http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// turnAway answers a client that is not admitted. As over TCP, only the log tells more of why,
-// and whoever guesses tokens needs a connection for each.
+// turnAway answers a client that is not admitted. As over TCP, only the server's log says more
+// about the reason, and each guess of a token costs a connection.
 func (h *Handler) turnAway(w http.ResponseWriter, r *http.Request, why error) {
 	h.config.Server.Unauthorized()
 	h.rejected.Warn().Str("event", "unauthorized").Str("address", r.RemoteAddr).AnErr("error", why).Msg("client turned away")

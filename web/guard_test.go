@@ -15,7 +15,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// tokens are those of a guarded site. Their texts are their rights.
+// tokens are the tokens of a guarded site. Their texts are their rights.
 type tokens struct {
 	mu      sync.Mutex
 	revoked string
@@ -38,7 +38,7 @@ func (k *tokens) revoke(text string) {
 	k.revoked = text
 }
 
-// guarded is a log that is served over HTTP with all that guards it, and over TCP.
+// guarded is a log served over HTTP with all guards, and over TCP.
 type guarded struct {
 	t       *testing.T
 	log     server.Log
@@ -51,8 +51,7 @@ type guarded struct {
 	browser http.Client
 }
 
-// serveGuarded serves a log with two entries in memory, which clients need tokens for if
-// restricted says so.
+// serveGuarded serves a log with two entries in memory. Clients need tokens if restricted is set.
 func serveGuarded(t *testing.T, config server.Config, web Config, restricted bool) *guarded {
 	t.Helper()
 	g := &guarded{t: t, tokens: &tokens{}}
@@ -100,7 +99,7 @@ func serveGuarded(t *testing.T, config server.Config, web Config, restricted boo
 	return g
 }
 
-// do sends a request with these headers, "Name: value", and returns the answer.
+// do sends a request with these headers, "Name: value", and returns the response.
 func (g *guarded) do(method, path, body string, headers ...string) *http.Response {
 	g.t.Helper()
 	var content io.Reader
@@ -124,7 +123,7 @@ func (g *guarded) do(method, path, body string, headers ...string) *http.Respons
 	return resp
 }
 
-// ask is do, and reads the body of the answer.
+// ask is do, and also reads the body of the response.
 func (g *guarded) ask(method, path, body string, headers ...string) (*http.Response, string) {
 	g.t.Helper()
 	resp := g.do(method, path, body, headers...)
@@ -138,8 +137,8 @@ func (g *guarded) ask(method, path, body string, headers ...string) (*http.Respo
 
 const jsonHeader = "Content-Type: application/json"
 
-// TestHost: a request must call the server by a name that it is known by, or a page whose
-// own name is made to point at it (DNS rebinding) could read the log. Probes need none.
+// TestHost: a request must address the server by a known name, or a page that points its own name
+// at it (DNS rebinding) could read the log. Probes need none.
 func TestHost(t *testing.T) {
 	g := serveGuarded(t, server.Config{}, Config{Names: []string{"Log.example", "192.0.2.7", "2001:db8::7"}, Metrics: http.NotFoundHandler()}, false)
 	_, port, _ := net.SplitHostPort(g.addr)
@@ -166,8 +165,8 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// TestOtherSites: no page of another site may change anything, nor read an answer, unless
-// its origin is listed.
+// TestOtherSites: no page of another site may change anything or read an answer, unless its origin
+// is listed.
 func TestOtherSites(t *testing.T) {
 	const friend, evil = "https://app.example", "https://evil.example"
 	g := serveGuarded(t, server.Config{}, Config{Origins: []string{friend}}, false)
@@ -207,7 +206,7 @@ func TestOtherSites(t *testing.T) {
 			t.Errorf("%s: cookies are allowed", tt.name)
 		}
 	}
-	// What a form can send without being asked: another type than JSON.
+	// Content types that a form can send without a preflight: none is JSON.
 	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ""} {
 		if resp, _ := g.ask("POST", "/entries", "{}", "Content-Type: "+kind); resp.StatusCode != 415 {
 			t.Errorf("an append of type %q: got %d, want 415", kind, resp.StatusCode)
@@ -228,8 +227,7 @@ func TestOtherSites(t *testing.T) {
 	}
 }
 
-// TestEveryAnswer: whatever the answer is, it has the headers that keep a browser safe, and
-// an error is JSON.
+// TestEveryAnswer: every answer has the headers that keep a browser safe, and every error is JSON.
 func TestEveryAnswer(t *testing.T) {
 	g := serveGuarded(t, server.Config{}, Config{Metrics: http.NotFoundHandler()}, true)
 	const token = "Authorization: Bearer both"
@@ -296,7 +294,7 @@ func TestRights(t *testing.T) {
 		{"GET", "/entries/1", 401, 401, 200, 403, 200},
 		{"GET", "/head", 401, 401, 200, 403, 200},
 		{"GET", "/histogram", 401, 401, 200, 403, 200},
-		{"GET", "/stat", 401, 401, 200, 200, 200}, // of which a token that may only write sees little
+		{"GET", "/stat", 401, 401, 200, 200, 200}, // a token with only the right to write sees little of it
 		{"GET", "/metrics", 401, 401, 200, 403, 200},
 		{"POST", "/entries", 401, 401, 403, 201, 201},
 		{"GET", "/session", 200, 200, 200, 200, 200},

@@ -17,8 +17,8 @@ const (
 	bucketsDefault = 100
 )
 
-// histogram answers GET /histogram. It counts no entries: the log finds the first of each
-// bucket.
+// histogram answers GET /histogram. It does not count entries: it asks the log for the first entry
+// of each bucket.
 func (h *Handler) histogram(w http.ResponseWriter, r *http.Request) {
 	if !h.mayRead(w, r) {
 		return
@@ -42,15 +42,16 @@ func (h *Handler) histogram(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, g)
 }
 
-// countTime is how long a histogram may take. In a cluster each edge may be a question to another machine.
+// countTime is how long a histogram may take. In a cluster each edge may need a request to another
+// machine.
 const countTime = 20 * time.Second
 
-// tooLong is the answer if it takes longer.
+// tooLong is the answer after countTime.
 const tooLong = "not available now: counting took longer than %v: ask for fewer buckets, or later"
 
 var errTooLong = errors.New("counting took too long")
 
-// counted is count once it is the turn of this request.
+// counted waits for its turn, and then counts.
 func (h *Handler) counted(ctx context.Context, s span, buckets int) (*histogram, error) {
 	select {
 	case h.counting <- struct{}{}:
@@ -63,7 +64,7 @@ func (h *Handler) counted(ctx context.Context, s span, buckets int) (*histogram,
 
 // histogram is the answer to GET /histogram.
 type histogram struct {
-	Since  *stamp   `json:"since"` // nil if the log is empty and the request does not say it
+	Since  *stamp   `json:"since"` // nil if the log is empty and the request has none
 	Until  *stamp   `json:"until"`
 	Head   uint64   `json:"head"`
 	First  uint64   `json:"first"`
@@ -77,13 +78,13 @@ func (s stamp) MarshalText() ([]byte, error) {
 	return time.UnixMicro(int64(s)).UTC().AppendFormat(nil, "2006-01-02T15:04:05.000000Z"), nil
 }
 
-// span is from since on and before until, in µs since 1970 UTC. Either may be unknown.
+// span is a time span from since until before until, in µs since 1970 UTC. Either may be unknown.
 type span struct {
 	since, until       int64
 	hasSince, hasUntil bool
 }
 
-// parseHistogram returns what the request asks for.
+// parseHistogram returns the parameters of the request.
 func parseHistogram(r *http.Request) (s span, buckets int, err error) {
 	values, err := parameters(r, []string{"buckets", "since", "until"})
 	if err != nil {
@@ -108,7 +109,7 @@ func parseHistogram(r *http.Request) (s span, buckets int, err error) {
 	return s, buckets, nil
 }
 
-// instant returns the first microsecond that is not before a time of RFC 3339.
+// instant parses a time of RFC 3339, and returns the first microsecond not before it.
 func instant(values url.Values, name string) (at int64, ok bool, err error) {
 	if !values.Has(name) {
 		return 0, false, nil
@@ -124,7 +125,7 @@ func instant(values url.Values, name string) (at int64, ok bool, err error) {
 	return at, true, nil
 }
 
-// count divides the span into buckets, by what the log holds now.
+// count divides the span into buckets, according to the current log.
 func (h *Handler) count(ctx context.Context, s span, buckets int) (*histogram, error) {
 	head, err := h.config.Server.Head(ctx)
 	if err != nil {
@@ -153,7 +154,7 @@ func (h *Handler) count(ctx context.Context, s span, buckets int) (*histogram, e
 	return g, nil
 }
 
-// complete sets what is unknown of the span so that it holds the log's entries up to head. If
+// complete sets the unknown ends of the span so that it contains the log's entries through head. If
 // there are none, both ends may stay unknown.
 func (h *Handler) complete(ctx context.Context, s *span, head uint64) (err error) {
 	first, last := s.until-1, s.since
@@ -187,17 +188,16 @@ func (h *Handler) complete(ctx context.Context, s *span, head uint64) (err error
 	return nil
 }
 
-// errNoTimes: the first timesMax entries are damaged, or gone.
+// errNoTimes: the first timesMax entries are damaged or lost.
 var errNoTimes = errors.New("no entry at the beginning has a time that can be read")
 
-// timesMax is how many entries are looked at for the first whose time is known.
+// timesMax is how many entries are searched for the first with a known time.
 const timesMax = 1 << 16
 
-// errFound ends a read that has found what it looked for.
+// errFound ends a read that has found what it needs.
 var errFound = errors.New("found")
 
-// firstTime returns the time of the first of the entries from..through whose time is known, 0
-// if there is none.
+// firstTime returns the first known time among the entries from..through, 0 if there is none.
 func (h *Handler) firstTime(ctx context.Context, from, through uint64) (at int64, err error) {
 	err = h.config.Log.Read(ctx, from, through, func(_ uint64, _ int, _ []byte, time int64, _ error) error {
 		if at = time; at != 0 {
@@ -211,7 +211,7 @@ func (h *Handler) firstTime(ctx context.Context, from, through uint64) (at int64
 	return at, err
 }
 
-// edges are the first indices of buckets, and the one after the last bucket.
+// edges are the first indices of the buckets, and the index after the last bucket.
 type edges struct {
 	ctx     context.Context
 	handler *Handler
@@ -219,11 +219,11 @@ type edges struct {
 	at      []uint64
 }
 
-// find finds edge i, which lies in low..high also where the times of the log go back.
+// find finds edge i. It keeps the result in low..high, even if the times of the log go back.
 func (e *edges) find(i int, low, high uint64) error {
 	n := int64(len(e.at) - 1)
 	whole, rest := (e.span.until-e.span.since)/n, (e.span.until-e.span.since)%n
-	// Without rounding, and without a product that is too large.
+	// Computed without rounding, and without a product that overflows.
 	time := e.span.since + int64(i)*whole + int64(i)*rest/n
 	index, err := e.handler.config.Server.Since(e.ctx, time)
 	e.at[i] = min(max(index, low), high)

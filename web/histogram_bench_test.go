@@ -8,8 +8,8 @@ import (
 	"tcp-log-server/server"
 )
 
-// BenchmarkHistogram: an operation is 100 buckets over 3,000,000 entries, stored within some
-// seconds. They are settled first, as they are in all of a log but its newest part.
+// BenchmarkHistogram makes 100 buckets per operation, over 3,000,000 entries stored within some
+// seconds. They are settled first, like all of a log except its newest part.
 func BenchmarkHistogram(b *testing.B) {
 	s := newBench(b)
 	for range 3 {

@@ -12,7 +12,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// TestRestOfBody: what is left of a body after the answer is never taken for a request.
+// TestRestOfBody: the rest of a body after the answer is never taken for a request.
 func TestRestOfBody(t *testing.T) {
 	t.Parallel()
 	const hidden = "POST /entries HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n[\"here\"]"
@@ -47,7 +47,7 @@ func TestRestOfBody(t *testing.T) {
 		"POST /entries HTTP/1.0\r\nConnection: keep-alive\r\nContent-Type: " + ndjson,
 	} {
 		bodies := []string{sized(rest[:60_000]), sized(rest)}
-		if strings.Contains(begin, "HTTP/1.1") { // before, there were no chunks
+		if strings.Contains(begin, "HTTP/1.1") { // older versions have no chunks
 			bodies = append(bodies, "Transfer-Encoding: chunked\r\n\r\n"+chunk(rest[:60_000])+"0\r\nTrailer: x\r\n\r\n")
 		}
 		for _, body := range bodies {
@@ -58,8 +58,8 @@ func TestRestOfBody(t *testing.T) {
 	}
 }
 
-// answeredOnce sends a request, of whose body that many lines may be stored at most, and nothing
-// may be taken for another request.
+// answeredOnce sends a request. At most stored lines of its body may be stored, and nothing may be
+// taken for another request.
 func answeredOnce(t *testing.T, request string, stored uint64) {
 	t.Helper()
 	t.Parallel()

@@ -5,28 +5,27 @@ import (
 	"strconv"
 )
 
-// lineSink takes lines.
+// lineSink receives lines.
 type lineSink interface {
-	// lines takes one or more whole lines.
+	// lines receives one or more complete lines.
 	lines(b []byte) error
-	// begin takes the first bytes of a line, longBegin of them at least.
+	// begin receives the first bytes of a line, at least longBegin.
 	begin(b []byte) error
-	// more takes what follows in that line, through its newline if end is set.
+	// more receives the next part of that line, through its newline if end is set.
 	more(b []byte, end bool) error
 }
 
-// longBegin is how many bytes of a line tell what it is: everything before its entry.
+// longBegin is how many bytes of a line show its kind: they include everything before its entry.
 const longBegin = 256
 
-// lineSplitter makes whole lines of what comes in pieces, so that a sink sees the beginning
-// of each.
+// lineSplitter splits a stream of pieces into lines, so that a sink sees the beginning of each.
 type lineSplitter struct {
 	to   lineSink
-	part []byte // a line that is not whole, shorter than longBegin
-	long bool   // the sink has been given the beginning of a line
+	part []byte // an incomplete line, shorter than longBegin
+	long bool   // the sink has received the beginning of a line
 }
 
-// write takes the next piece. open is set if the sink waits for the rest of a line.
+// write receives the next piece. open says that the sink waits for the rest of a line.
 func (s *lineSplitter) write(b []byte) (open bool, err error) {
 	if s.long || len(s.part) > 0 {
 		n := bytes.IndexByte(b, '\n') + 1
@@ -55,10 +54,10 @@ func (s *lineSplitter) write(b []byte) (open bool, err error) {
 	return s.open(), err
 }
 
-// open reports whether there has been the beginning of a line, but not its end.
+// open reports whether a line has begun and not ended.
 func (s *lineSplitter) open() bool { return s.long || len(s.part) > 0 }
 
-// complete takes what follows in a line that has begun.
+// complete continues a line that has begun.
 func (s *lineSplitter) complete(b []byte, end bool) error {
 	if s.long {
 		s.long = !end
@@ -77,7 +76,7 @@ func (s *lineSplitter) complete(b []byte, end bool) error {
 	return nil
 }
 
-// What lines begin with.
+// The beginnings of lines.
 var (
 	indexPrefix = []byte(`{"index":`)
 	errorPrefix = []byte(`{"error":`)
@@ -85,8 +84,8 @@ var (
 	currentLine = []byte("{\"current\":true}\n")
 )
 
-// lineIndex returns the index in the line that b begins with, and what comes after it; 0 if
-// it has none.
+// lineIndex returns the index in the line that b begins with, and the rest after it. The index is 0
+// if the line has none.
 func lineIndex(b []byte) (index uint64, rest []byte) {
 	if !bytes.HasPrefix(b, indexPrefix) {
 		return 0, b
@@ -99,14 +98,13 @@ func lineIndex(b []byte) (index uint64, rest []byte) {
 	return index, rest
 }
 
-// isDamaged reports whether the rest of a line, after its index, says that the entry cannot be
-// read.
+// isDamaged reports whether the rest of a line, after its index, says that the entry is unreadable.
 func isDamaged(rest []byte) bool { return bytes.HasPrefix(rest, []byte(`,"error":`)) }
 
-// lastLine returns where the last of whole lines begins.
+// lastLine returns the offset of the last line in b, which ends with a newline.
 func lastLine(b []byte) int { return bytes.LastIndexByte(b[:len(b)-1], '\n') + 1 }
 
-// appendHead appends the line that ends a read.
+// appendHead appends the last line of a read.
 func appendHead(dst []byte, head uint64) []byte {
 	return append(strconv.AppendUint(append(dst, headPrefix...), head, 10), "}\n"...)
 }

@@ -16,23 +16,23 @@ import (
 	"tcp-log-server/server"
 )
 
-// The limits on what a client may take before a conversation's own apply.
+// The limits on a client before those of a conversation apply.
 const (
 	headerTime  = 10 * time.Second // for the header, and the handshake under TLS
 	idleLimit   = time.Minute      // between two requests
-	headerBytes = 8 << 10          // of many small fields they take ten times as much memory
-	maxStreams  = 100              // requests at once on a connection of HTTP/2
-	windowBytes = 64 << 10         // that a connection of HTTP/2 may send before they are read
+	headerBytes = 8 << 10          // many small fields take ten times as much memory
+	maxStreams  = 100              // requests at once on an HTTP/2 connection
+	windowBytes = 64 << 10         // unread bytes on an HTTP/2 connection
 
-	// A connection is left open for a moment after its last answer, as long as there are few
-	// such: a client that is still sending would lose the answer otherwise.
+	// A connection stays open for a moment after its last answer, if not too many do: otherwise a
+	// client that is still sending would lose the answer.
 	lingerTime  = time.Second
 	lingerBytes = 64 << 20
 	maxLinger   = 64
 )
 
-// NewServer returns an HTTP server for the handler. It speaks TLS if config is not nil. Have it
-// serve by Serve.
+// NewServer returns an HTTP server for the handler. It uses TLS if config is not nil. Run it with
+// Serve.
 func (h *Handler) NewServer(config *tls.Config) *http.Server {
 	return &http.Server{
 		Handler:                      h,
@@ -41,15 +41,15 @@ func (h *Handler) NewServer(config *tls.Config) *http.Server {
 		IdleTimeout:                  idleLimit,
 		MaxHeaderBytes:               headerBytes,
 		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerConnection: windowBytes, MaxReceiveBufferPerStream: windowBytes},
-		DisableGeneralOptionsHandler: true, // which would answer without the guard
+		DisableGeneralOptionsHandler: true, // it would answer without the guard
 		ErrorLog:                     stdlog.New(complaints{h.config.Logger.Sample(&zerolog.BurstSampler{Burst: 10, Period: time.Second})}, "", 0),
 		ConnContext:                  withPlace,
 	}
 }
 
-// Serve has srv serve the connections of ln, which count among those of Config.Server: those
-// that find no place there are closed. It returns what srv.Serve does, once each connection
-// has ended: after srv.Shutdown or srv.Close.
+// Serve runs srv on the connections of ln. They count as connections of Config.Server; those over
+// its limit are refused. Serve returns the error of srv.Serve after every connection has ended,
+// once srv.Shutdown or srv.Close is called.
 func (h *Handler) Serve(srv *http.Server, ln net.Listener) error {
 	places := &listener{Listener: ln, server: h.config.Server, plain: srv.TLSConfig == nil, lingers: make(chan struct{}, maxLinger)}
 	defer places.open.Wait()
@@ -59,7 +59,7 @@ func (h *Handler) Serve(srv *http.Server, ln net.Listener) error {
 	return srv.Serve(places)
 }
 
-// complaints logs what net/http has to say about clients.
+// complaints logs what net/http reports about clients.
 type complaints struct{ logger zerolog.Logger }
 
 func (c complaints) Write(line []byte) (int, error) {
@@ -67,18 +67,17 @@ func (c complaints) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// listener accepts connections that have a place.
+// listener accepts connections for which the server has a place.
 type listener struct {
 	net.Listener
 	server *server.Server
 	plain  bool // without TLS
 
-	lingers chan struct{}  // has one for each connection that lingers
-	open    sync.WaitGroup // the connections that are not closed yet
+	lingers chan struct{}  // holds a token for each lingering connection
+	open    sync.WaitGroup // connections not closed yet
 }
 
-// fullAnswer is for connections that find no place. It is sent before there is a request, so
-// that nothing has to be waited for.
+// fullAnswer is sent on connections over the limit. It does not wait for a request.
 var fullAnswer = fmt.Sprintf("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: %s\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
 	retryAfter, len(errorLine(server.ErrTooManyConnections.Error())), errorLine(server.ErrTooManyConnections.Error()))
 
@@ -102,15 +101,15 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-// refuse answers on a connection that has found no place, and closes it.
+// refuse answers on a connection over the limit, and closes it.
 func (l *listener) refuse(nc net.Conn) {
 	nc.SetWriteDeadline(time.Now().Add(lingerTime))
-	io.WriteString(nc, fullAnswer) // it fits into any empty socket buffer
+	io.WriteString(nc, fullAnswer) // fits into any empty socket buffer
 	l.linger(nc)
 }
 
-// linger closes nc, one of l.open, once the client has read the end, or has had the time to:
-// input that is not read would make the kernel reset the connection.
+// linger closes nc, one of l.open, once the client has read to the end, or after lingerTime:
+// closing it with unread input would make the kernel reset the connection.
 func (l *listener) linger(nc net.Conn) error {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok || tcp.CloseWrite() != nil {
@@ -149,7 +148,7 @@ func (p *placed) Close() (err error) {
 	return err
 }
 
-// CloseWrite is what net/http ends a connection with on which more may arrive.
+// CloseWrite is for net/http, which calls it to end a connection that may still receive input.
 func (p *placed) CloseWrite() error {
 	if tcp, ok := p.Conn.(*net.TCPConn); ok {
 		return tcp.CloseWrite()

@@ -26,8 +26,8 @@ func (g *guarded) dial(text string) net.Conn {
 	return nc
 }
 
-// TestSilentSockets: sockets on which nothing was asked, or nothing that a client may ask, do
-// not keep out those who have a token, over HTTP or TCP; and those are not cut off.
+// TestSilentSockets: sockets without a request, or without an admitted one, do not keep out clients
+// with a token, over HTTP or TCP; and those clients are not disconnected.
 func TestSilentSockets(t *testing.T) {
 	const places = 20
 	g := serveGuarded(t, server.Config{MaxConnections: places}, Config{}, true)
@@ -75,8 +75,8 @@ func TestSilentSockets(t *testing.T) {
 	}
 }
 
-// TestNoPlace: where every place is taken by clients that are admitted, the next is told so,
-// and there is room again when one leaves.
+// TestNoPlace: when admitted clients take every place, the next client is told so, and there is
+// room again when one leaves.
 func TestNoPlace(t *testing.T) {
 	g := serveGuarded(t, server.Config{MaxConnections: 4}, Config{}, false)
 	var streams []net.Conn
@@ -94,7 +94,7 @@ func TestNoPlace(t *testing.T) {
 	if text, err := io.ReadAll(resp.Body); resp.StatusCode != 503 || string(text) != `{"error":"too many connections"}`+"\n" || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("got %d %q, %v", resp.StatusCode, text, err)
 	}
-	// Some clients read when they have sent everything.
+	// Some clients read only after they have sent everything.
 	for _, part := range []string{"POST /entries HTTP/1.1\r\n", "Host: localhost\r\n\r\n", "{}"} {
 		if _, err := io.WriteString(refused, part); err != nil {
 			t.Errorf("the answer is lost to a client that sends: %v", err)
@@ -107,8 +107,8 @@ func TestNoPlace(t *testing.T) {
 	}
 }
 
-// TestHeaderLimits: a header of more than 8 KiB is refused, and one that does not come is
-// not waited for.
+// TestHeaderLimits: a header of more than 8 KiB is refused, and the server does not wait for one
+// that does not arrive.
 func TestHeaderLimits(t *testing.T) {
 	g := serveGuarded(t, server.Config{}, Config{}, false)
 	for size, want := range map[int]int{6 << 10: 200, 64 << 10: 431, 1 << 20: 431} {
@@ -123,7 +123,8 @@ func TestHeaderLimits(t *testing.T) {
 	}
 }
 
-// TestSlowHeader: a header that comes a byte at a time has as long as one that does not come.
+// TestSlowHeader: a header that arrives one byte at a time has no more time than one that does not
+// arrive.
 func TestSlowHeader(t *testing.T) {
 	t.Parallel()
 	g := serveGuarded(t, server.Config{}, Config{}, false)
@@ -150,7 +151,7 @@ func TestSlowHeader(t *testing.T) {
 	}
 }
 
-// TestUnwantedBody: a body that nobody wants, and that does not come, holds nothing for long.
+// TestUnwantedBody: an unwanted body that does not arrive holds nothing for long.
 func TestUnwantedBody(t *testing.T) {
 	t.Parallel()
 	g := serveGuarded(t, server.Config{}, Config{}, true)

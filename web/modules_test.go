@@ -14,9 +14,9 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// TestModules runs the tests of the page's modules that need no browser. They are
-// test/page/unit/*.test.mjs, and `node --test test/page/unit/*.test.mjs` runs them too, except
-// for the comparison with the server's BLAKE3.
+// TestModules runs the tests of the page's modules that need no browser: test/page/unit/*.test.mjs.
+// `node --test test/page/unit/*.test.mjs` runs them too, except for the comparison with the
+// server's BLAKE3.
 func TestModules(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {
@@ -33,8 +33,8 @@ func TestModules(t *testing.T) {
 	}
 }
 
-// blake3Vectors writes texts and their hashes to a file, for test/page/unit/blake3.test.mjs: around
-// every size at which blocks, chunks and subtrees begin, and others.
+// blake3Vectors writes texts and their hashes to a file for test/page/unit/blake3.test.mjs, with
+// sizes around the beginnings of blocks, chunks and subtrees, and others.
 func blake3Vectors(t *testing.T) string {
 	random := rand.New(rand.NewChaCha8([32]byte{}))
 	sizes := []int{0, 1, 31744, 102400, 1<<20 + 1}

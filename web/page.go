@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-// files are the page: HTML, style and modules, served as they are.
+// files is the page: HTML, style and modules, served unchanged.
 //
 //go:embed page
 var files embed.FS
 
 // pageFile is a file of the page.
 type pageFile struct {
-	path      string // of its URL, as a pattern
+	path      string // URL path, as a pattern
 	mediaType string
 	tag       string
 	content   []byte
 }
 
-// mediaTypes are those of the page's files. The machine's own table may say something else.
+// mediaTypes are the types of the page's files. The machine's own table may differ.
 var mediaTypes = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -54,8 +54,8 @@ var pageFiles = func() (all []*pageFile) {
 	return all
 }()
 
-// ServeHTTP serves the file. A browser that has it asks each time whether it is still the same,
-// so that after an update it does not mix old and new ones.
+// ServeHTTP serves the file. A browser revalidates its copy each time, so that it does not mix old
+// and new files after an update.
 func (f *pageFile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", f.mediaType)

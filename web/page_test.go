@@ -2,7 +2,7 @@ package web
 
 import "testing"
 
-// TestPageIsSmall: whoever runs the server should be able to read all of the page.
+// TestPageIsSmall: anyone who runs the server should be able to read the whole page.
 func TestPageIsSmall(t *testing.T) {
 	const limit = 100 << 10
 	total := 0

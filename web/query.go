@@ -14,19 +14,18 @@ import (
 	"strings"
 )
 
-// query is what a request wants to read.
+// query is a request for a read.
 type query struct {
 	line   string // the read as a message of the protocol, with its newline
-	follow bool   // go on after the head
+	follow bool   // continue after the head
 	events bool   // answer with server-sent events
 }
 
-// readParameters are the parameters of a read. But for "follow" each is a member of the
-// message.
+// readParameters are the parameters of a read. Each except "follow" is a member of the message.
 var readParameters = []string{"follow", "from", "hash", "last", "read", "scan", "since", "through", "time", "where"}
 
-// parseQuery turns the request into a query. Whatever the values are, the line is one
-// message with the members that are meant; what they may be is left to the server.
+// parseQuery turns the request into a query. Whatever the values are, the line is a single message
+// with exactly the intended members. The server checks their values.
 func parseQuery(r *http.Request) (*query, error) {
 	values, err := parameters(r, readParameters)
 	if err != nil {
@@ -73,7 +72,7 @@ func appendMember(line []byte, values url.Values, name string) ([]byte, error) {
 		set, err := flagOf(values, name)
 		return strconv.AppendBool(line, set), err
 	case "since":
-		// A plus sign that was not escaped has become a space, which no time has.
+		// An unescaped plus sign has become a space, which no time contains.
 		text, err := json.Marshal(strings.ReplaceAll(value, " ", "+"))
 		return append(line, text...), err
 	case "where":
@@ -91,8 +90,7 @@ func appendMember(line []byte, values url.Values, name string) ([]byte, error) {
 	}
 }
 
-// parameters returns the parameters of a request, which are some of those that are known,
-// once each.
+// parameters returns the parameters of a request. Each must be known and occur only once.
 func parameters(r *http.Request, known []string) (url.Values, error) {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -109,7 +107,7 @@ func parameters(r *http.Request, known []string) (url.Values, error) {
 	return values, nil
 }
 
-// flagOf returns the value of a parameter that may be named alone.
+// flagOf returns the value of a flag parameter, which may have no value.
 func flagOf(values url.Values, name string) (bool, error) {
 	set, ok := flag(values.Get(name))
 	if !ok {
@@ -118,18 +116,18 @@ func flagOf(values url.Values, name string) (bool, error) {
 	return set && values.Has(name), nil
 }
 
-// flag is the value of a flag, which is set by its name alone.
+// flag parses the value of a flag; an empty value sets it.
 func flag(value string) (set, ok bool) {
 	return value != "false", value == "" || value == "true" || value == "false"
 }
 
-// whole is a whole number; one beyond the greatest index counts as that.
+// whole parses a whole number. A number above the greatest index counts as the greatest.
 func whole(value string) (n uint64, ok bool) {
 	n, err := strconv.ParseUint(value, 10, 63)
 	return n, err == nil || errors.Is(err, strconv.ErrRange) && strings.Trim(value, "0123456789") == ""
 }
 
-// number returns the digits of a whole number as JSON has them.
+// number returns the digits of a whole number as in JSON.
 func number(value string) (digits string, ok bool) {
 	if value == "" || strings.Trim(value, "0123456789") != "" {
 		return "", false
@@ -140,7 +138,7 @@ func number(value string) (digits string, ok bool) {
 	return digits, true
 }
 
-// shorten is text that the client has sent, short enough for an error.
+// shorten shortens text from the client for an error.
 func shorten(text string) string {
 	const most = 40
 	if len(text) > most {
@@ -149,7 +147,7 @@ func shorten(text string) string {
 	return text
 }
 
-// accepts reports whether the request names the media type among those that it accepts.
+// accepts reports whether the request's Accept header names the media type.
 func accepts(r *http.Request, media string) bool {
 	for _, line := range r.Header.Values("Accept") {
 		for accepted := range strings.SplitSeq(line, ",") {
@@ -162,5 +160,5 @@ func accepts(r *http.Request, media string) bool {
 	return false
 }
 
-// errBody: a request with GET has a body.
+// errBody: a GET request has a body.
 var errBody = errors.New("the request has a body, want none")

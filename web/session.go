@@ -18,29 +18,28 @@ import (
 	"tcp-log-server/server"
 )
 
-// A page cannot keep a token where a script that should not be there would not find it. So it
-// trades it for a cookie that no script can read: the random id of a session here, which
-// stands for the token as long as that has rights.
+// A page cannot hide a token from an injected script. So it exchanges the token for a cookie that
+// no script can read: the random ID of a session, which stands for the token as long as the token
+// has rights.
 
 const (
-	// maxSessions is how many sessions there may be. One more ends the one that has not been
-	// used for longest.
+	// maxSessions is the maximum number of sessions. One more ends the least recently used one.
 	maxSessions = 1000
-	// loginBytes and loginTime bound the body of a request that logs in.
+	// loginBytes and loginTime limit the body of a login request.
 	loginBytes = 4 << 10
 	loginTime  = 10 * time.Second
 )
 
-// sessions are those who have logged in. The zero value has none.
+// sessions are the open sessions. The zero value has none.
 type sessions struct {
 	mu   sync.Mutex
-	byID map[[32]byte]*list.Element // by the SHA-256 of the id, so that looking one up tells nothing of others
-	used list.List                  // of session, the one used last at the front
+	byID map[[32]byte]*list.Element // by the SHA-256 of the ID, so that a lookup reveals nothing about others
+	used list.List                  // of session, most recently used first
 }
 
 type session struct{ id, token [32]byte }
 
-// open begins a session for a token and returns its id.
+// open opens a session for a token and returns its ID.
 func (s *sessions) open(token [32]byte) (id string) {
 	var random [32]byte
 	rand.Read(random[:])
@@ -83,14 +82,14 @@ func (s *sessions) end(rights func(token [32]byte) (name string, rights server.R
 	}
 }
 
-// Reauthorize ends the sessions of tokens that have no rights any more.
+// Reauthorize ends the sessions of tokens that no longer have rights.
 func (h *Handler) Reauthorize() {
 	if h.config.Tokens != nil {
 		h.sessions.end(h.config.Tokens)
 	}
 }
 
-// close ends a session, if there is such a one.
+// close ends a session, if it exists.
 func (s *sessions) close(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,8 +103,8 @@ func (s *sessions) remove(e *list.Element) {
 	s.used.Remove(e)
 }
 
-// cookieName is that of the cookie with the id. It has the port, because a browser sends the
-// cookies of a host to every port of it; and under TLS the prefix that keeps other hosts from
+// cookieName returns the name of the session cookie. It contains the port, because a browser sends
+// the cookies of a host to all its ports. Under TLS it has the prefix that keeps other hosts from
 // setting it.
 func cookieName(r *http.Request) string {
 	name := "log-session"
@@ -118,7 +117,7 @@ func cookieName(r *http.Request) string {
 	return name
 }
 
-// sessionOf returns the id in the request's cookie.
+// sessionOf returns the session ID in the request's cookie.
 func sessionOf(r *http.Request) (id string, ok bool) {
 	cookie, err := r.Cookie(cookieName(r))
 	if err != nil {
@@ -127,7 +126,7 @@ func sessionOf(r *http.Request) (id string, ok bool) {
 	return cookie.Value, true
 }
 
-// setCookie has the browser keep an id, or forget it if it is "".
+// setCookie makes the browser store the session ID, or forget it if id is "".
 func setCookie(w http.ResponseWriter, r *http.Request, id string) {
 	cookie := &http.Cookie{Name: cookieName(r), Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil}
 	if id == "" {
@@ -136,7 +135,7 @@ func setCookie(w http.ResponseWriter, r *http.Request, id string) {
 	http.SetCookie(w, cookie)
 }
 
-// session answers GET /session: what the client may do, and what would admit it.
+// session answers GET /session: what the client may do, and what admits clients.
 func (h *Handler) session(w http.ResponseWriter, r *http.Request) {
 	type rights struct {
 		Read  bool `json:"read"`
@@ -156,7 +155,7 @@ func (h *Handler) session(w http.ResponseWriter, r *http.Request) {
 	}{access, rights(has), name})
 }
 
-// logIn answers POST /session: a token is traded for a cookie.
+// logIn answers POST /session: it exchanges a token for a cookie.
 func (h *Handler) logIn(w http.ResponseWriter, r *http.Request) {
 	if h.config.Tokens == nil {
 		(&fault{http.StatusBadRequest, "this server has no tokens: no client needs to log in"}).answer(w)

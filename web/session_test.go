@@ -10,7 +10,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// logIn trades a token for a cookie.
+// logIn exchanges a token for a cookie.
 func (g *guarded) logIn(token string, headers ...string) *http.Cookie {
 	g.t.Helper()
 	resp, got := g.ask("POST", "/session", fmt.Sprintf(`{"token":%q}`, token), append(headers, jsonHeader)...)
@@ -20,10 +20,10 @@ func (g *guarded) logIn(token string, headers ...string) *http.Cookie {
 	return resp.Cookies()[0]
 }
 
-// cookie is the header with a cookie.
+// cookie returns the header with a cookie.
 func cookie(c *http.Cookie) string { return "Cookie: " + c.Name + "=" + c.Value }
 
-// TestSession: a token is traded for a cookie that no script and no other site gets, which
+// TestSession: a token is exchanged for a cookie that no script and no other site gets, and that
 // has the token's rights until the page logs out.
 func TestSession(t *testing.T) {
 	g := serveGuarded(t, server.Config{}, Config{}, true)
@@ -92,7 +92,7 @@ func TestSession(t *testing.T) {
 	}
 }
 
-// TestSessionRevoked: a session ends with its token, and so does a stream under way.
+// TestSessionRevoked: a session ends with its token, and so does a stream in progress.
 func TestSessionRevoked(t *testing.T) {
 	g := serveGuarded(t, server.Config{}, Config{}, true)
 	c, stays := g.logIn("read"), g.logIn("both")
@@ -101,7 +101,7 @@ func TestSessionRevoked(t *testing.T) {
 		resp := g.do("GET", "/entries?follow", "", header)
 		defer resp.Body.Close()
 		stream := bufio.NewScanner(resp.Body)
-		for range 3 { // two entries and that they are current
+		for range 3 { // two entries and the line that says they are current
 			stream.Scan()
 		}
 		if stream.Text() != `{"current":true}` {
@@ -134,8 +134,8 @@ func TestSessionRevoked(t *testing.T) {
 	}
 }
 
-// TestReadyReason: why the server is not ready is told to those who may read, and who call it by
-// its name.
+// TestReadyReason: the reason why the server is not ready is shown to clients that may read and
+// address it by its name.
 func TestReadyReason(t *testing.T) {
 	refusing := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "sync failed: /srv/log/1.seg", http.StatusServiceUnavailable)
@@ -157,7 +157,7 @@ func TestReadyReason(t *testing.T) {
 	}
 }
 
-// TestSessionsAreBounded: one session too many ends the one that was not used for longest.
+// TestSessionsAreBounded: one session too many ends the least recently used one.
 func TestSessionsAreBounded(t *testing.T) {
 	var s sessions
 	first, second := s.open([32]byte{1}), s.open([32]byte{2})

@@ -8,7 +8,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// mayRead reports whether the client may read, and otherwise answers that it may not.
+// mayRead reports whether the client may read. If not, it answers with the error.
 func (h *Handler) mayRead(w http.ResponseWriter, r *http.Request) bool {
 	_, _, rights, ok := h.admitted(r)
 	switch {
@@ -39,7 +39,7 @@ func (h *Handler) head(w http.ResponseWriter, r *http.Request) {
 	}{head})
 }
 
-// stat answers GET /stat with what the protocol answers {"stat":true}.
+// stat answers GET /stat with the protocol's answer to {"stat":true}.
 func (h *Handler) stat(w http.ResponseWriter, r *http.Request) {
 	if _, err := parameters(r, nil); err != nil {
 		(&fault{http.StatusBadRequest, err.Error()}).answer(w)

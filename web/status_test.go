@@ -18,14 +18,14 @@ import (
 	"tcp-log-server/server"
 )
 
-// TestEntry: an entry is answered with its own bytes and its hash; or the answer says that the
-// client has it, that there is none, or that it is damaged.
+// TestEntry: an entry is answered with its bytes and its hash, or the answer says that the client
+// has it already, that it does not exist, or that it is damaged.
 func TestEntry(t *testing.T) {
 	long := `["` + strings.Repeat("long", 100_000) + `"]`
 	for _, secure := range []bool{false, true} {
 		log := memory(t)
 		put(t, log, `{"n":1}`, `{"n":2}`, long, `["entry",",\"entry\":"]`)
-		for size := range 300 { // around the end of a piece of what the server writes
+		for size := range 300 { // around the end of a piece that the server writes
 			put(t, log, `["`+strings.Repeat("x", 130_750+size)+`"]`)
 		}
 		s := serve(t, &damaged{log, 2}, server.Config{}, secure)
@@ -84,7 +84,7 @@ func TestEntry(t *testing.T) {
 	}
 }
 
-// TestStatus: the head and the status are as the protocol has them.
+// TestStatus: the head and the status are the same as in the protocol.
 func TestStatus(t *testing.T) {
 	log := memory(t)
 	put(t, log, `{"n":1}`)
@@ -120,8 +120,7 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// clocked is a log whose entries were stored at given times, in s since 1970 UTC. 0 is not
-// known.
+// clocked is a log whose entries were stored at given times, in s since 1970 UTC. 0 means unknown.
 type clocked struct {
 	server.Log
 	times []int64
@@ -147,7 +146,7 @@ func (c *clocked) Since(_ context.Context, time int64) (uint64, error) {
 	return uint64(len(c.times)) + 1, nil
 }
 
-// TestHistogram: the buckets hold what was stored in their time.
+// TestHistogram: the buckets count the entries stored in their time.
 func TestHistogram(t *testing.T) {
 	at := func(seconds string) string { return "1970-01-01T00:00:" + seconds }
 	for _, tt := range []struct {
@@ -182,12 +181,12 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
-// failed is a log that cannot be read.
+// failed is an unreadable log.
 type failed struct{ server.Log }
 
 func (failed) Head(context.Context) (uint64, error) { return 0, errors.New("/secret/place is gone") }
 
-// TestFailedLog: an error of the log is one of the server, which does not tell of its places.
+// TestFailedLog: an error of the log is a server error that reveals no paths.
 func TestFailedLog(t *testing.T) {
 	s := serve(t, failed{memory(t)}, server.Config{}, false)
 	for _, path := range []string{"/entries", "/entries/1", "/head", "/histogram", "/stat"} {
@@ -197,7 +196,7 @@ func TestFailedLog(t *testing.T) {
 	}
 }
 
-// TestHistogramOfLog: the counts are those of the log, whatever the number of buckets.
+// TestHistogramOfLog: the counts are right for the log, whatever the number of buckets.
 func TestHistogramOfLog(t *testing.T) {
 	log := memory(t)
 	for n := range 200 {

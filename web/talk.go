@@ -11,54 +11,56 @@ import (
 	"time"
 )
 
-// A talk is one request as the connection of a conversation: see server.Server.Converse. What
-// is read from it comes from the request; what is written to it becomes the answer. When
-// Converse has returned, nothing touches the request any more.
+// A talk makes one request look like the connection of a conversation: see server.Server.Converse.
+// Reads come from the request; writes become the answer. After Converse has returned, nothing
+// touches the request any more.
 //
-// Deadlines are kept here instead of in net/http: there, one for writing ends an HTTP/2 stream
-// though nobody writes, and one for reading makes an idle request look abandoned. Only what
-// is stuck is given a deadline, in the past, and never works again.
+// A talk keeps the deadlines itself. With those of net/http, a write deadline would end an HTTP/2
+// stream even if nothing is being written, and a read deadline would make an idle request look
+// abandoned. net/http gets a deadline, in the past, only for a call that is stuck, and that
+// direction never works again.
 type talk struct {
 	request *http.Request
 	control *http.ResponseController
 	source  source
 	answer  func(lines []byte) error
-	idle    func() error  // if not nil, is called when nothing has been written for idleTime
-	ended   chan struct{} // closed when a question is not to wait any more
+	idle    func() error  // unless nil, called when nothing has been written for idleTime
+	ended   chan struct{} // closed when a question must stop waiting
 
-	out sync.Mutex // held by whoever writes the answer
+	out sync.Mutex // held while writing the answer
 
 	mu          sync.Mutex
 	closed      bool
-	interrupted bool          // by a deadline for reading
-	late        bool          // a write was cut short by the deadline
-	receiving   bool          // the source is being read
-	sending     bool          // the answer is being written
+	interrupted bool          // by a read deadline
+	late        bool          // the write deadline has ended a write
+	receiving   bool          // a read of the source is in progress
+	sending     bool          // a write of the answer is in progress
 	wrote       bool          // since the last idleTime
-	limit       *time.Timer   // fires at the deadline for writing; nil until there is one
-	deadline    time.Time     // that deadline, or zero
-	patience    time.Duration // how far away it was when it was set
+	limit       *time.Timer   // fires at the write deadline; nil before the first one
+	deadline    time.Time     // the write deadline, or zero
+	patience    time.Duration // time until the deadline when it was set
 }
 
-// source is where the input of a talk comes from.
+// source is the source of a talk's input.
 type source interface {
-	// read reads as an io.Reader does. If it waits for more than the client, that ends with t.
+	// read reads like an io.Reader. If it waits for anything other than the client, the wait ends
+	// with t.
 	read(t *talk, b []byte) (int, error)
-	// stuck reports whether a read has to be woken by a deadline of net/http.
+	// stuck reports whether only a deadline of net/http can wake a read.
 	stuck() bool
 }
 
-// newQuestion returns a talk whose input is one line. If follow is set the input then stays
-// open until the client leaves. answer writes lines to the client; it is called from one
-// goroutine at a time, and may get any part of a line.
+// newQuestion returns a talk whose input is one line. If follow is set, the input then stays open
+// until the client leaves. answer writes lines to the client. It is called from one goroutine at a
+// time, and may get any part of a line.
 func newQuestion(w http.ResponseWriter, r *http.Request, line string, follow bool, answer func(lines []byte) error) *talk {
 	return newTalk(w, r, &question{line, follow}, answer)
 }
 
-// newUpload returns a talk whose input is the request's body, which is read through body.
+// newUpload returns a talk whose input is the request's body, read through body.
 func newUpload(w http.ResponseWriter, r *http.Request, body io.Reader, answer func(lines []byte) error) *talk {
 	t := newTalk(w, r, upload{body}, answer)
-	t.control.EnableFullDuplex() // an error means that it is on
+	t.control.EnableFullDuplex() // on error, it is on already
 	return t
 }
 
@@ -66,10 +68,10 @@ func newTalk(w http.ResponseWriter, r *http.Request, from source, answer func(li
 	return &talk{request: r, control: http.NewResponseController(w), source: from, answer: answer, ended: make(chan struct{})}
 }
 
-// idleTime is how long nothing is written before idle is called. Tests change it.
+// idleTime is how long nothing may be written before idle is called. Tests change it.
 var idleTime = 15 * time.Second
 
-// question is a line as the input.
+// question is a source with one line.
 type question struct {
 	line   string
 	follow bool
@@ -106,19 +108,19 @@ func (q *question) read(t *talk, b []byte) (n int, err error) {
 	}
 }
 
-// errEnded ends the wait of a question for input; Read says why.
+// errEnded ends a question's wait for input; Read turns it into the reason.
 var errEnded = errors.New("ended")
 
-// upload is the request's body as the input. Only io.EOF is its end: a body that breaks off
-// ends in another error.
+// upload is a source that reads the request's body. Only io.EOF is its end: a body that breaks off
+// ends with another error.
 type upload struct{ body io.Reader }
 
 func (upload) stuck() bool { return true }
 
 func (u upload) read(_ *talk, b []byte) (n int, err error) { return u.body.Read(b) }
 
-// Read reads the input. It returns os.ErrDeadlineExceeded after a deadline, also with the last
-// bytes, which count. A question's client that has left makes it return context.Canceled.
+// Read reads the input. After a deadline it returns os.ErrDeadlineExceeded, even together with the
+// last bytes, which count. It returns context.Canceled if the client of a question has left.
 func (t *talk) Read(b []byte) (n int, err error) {
 	t.mu.Lock()
 	err = t.over()
@@ -140,14 +142,14 @@ func (t *talk) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
-// endInput ends the input of a question, as its answer is whole.
+// endInput ends the input of a question, because its answer is complete.
 func (t *talk) endInput() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.end()
 }
 
-// end ends a wait of a question for input. The caller holds mu.
+// end ends a question's wait for input. The caller holds mu.
 func (t *talk) end() {
 	select {
 	case <-t.ended:
@@ -156,7 +158,7 @@ func (t *talk) end() {
 	}
 }
 
-// over says why nothing more is to be read. The caller holds mu.
+// over returns why the input has ended, or nil. The caller holds mu.
 func (t *talk) over() error {
 	switch {
 	case t.closed:
@@ -167,7 +169,7 @@ func (t *talk) over() error {
 	return nil
 }
 
-// Write answers with b. After an error there is nothing to go on from.
+// Write writes b to the answer. After an error, the answer cannot continue.
 func (t *talk) Write(b []byte) (n int, err error) {
 	t.out.Lock()
 	defer t.out.Unlock()
@@ -177,14 +179,14 @@ func (t *talk) Write(b []byte) (n int, err error) {
 	return len(b), nil
 }
 
-// send has write write to the client. The caller holds out.
+// send calls write, which writes to the client. The caller holds out.
 func (t *talk) send(write func() error) error {
 	t.mu.Lock()
 	if t.closed {
 		t.mu.Unlock()
 		return net.ErrClosed
 	}
-	if t.expired() { // the timer has fired, and would not end a write that begins now
+	if t.expired() { // the timer has fired, and cannot end a write that begins now
 		t.mu.Unlock()
 		return os.ErrDeadlineExceeded
 	}
@@ -200,7 +202,7 @@ func (t *talk) send(write func() error) error {
 	return err
 }
 
-// tell calls idle unless something has been written of late, or is being written.
+// tell calls idle, unless something was written recently or is being written.
 func (t *talk) tell() error {
 	if !t.out.TryLock() {
 		return nil
@@ -210,7 +212,7 @@ func (t *talk) tell() error {
 	wrote, patience := t.wrote, t.patience
 	t.wrote = false
 	t.mu.Unlock()
-	if wrote || patience == 0 { // which is 0 before the first write
+	if wrote || patience == 0 { // 0 before the first write
 		return nil
 	}
 	t.SetWriteDeadline(time.Now().Add(patience))
@@ -221,7 +223,7 @@ func (t *talk) tell() error {
 	return err
 }
 
-// Close ends the talk, and whatever waits in it.
+// Close ends the talk and everything that waits in it.
 func (t *talk) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -233,16 +235,16 @@ func (t *talk) Close() error {
 	if t.limit != nil {
 		t.limit.Stop()
 	}
-	if t.sending { // and perhaps about to return: after a deadline the client could not be told why it ends
+	if t.sending { // if it is about to return, the client can still be told why the talk ends
 		time.AfterFunc(closeTime, t.cutShort)
 	}
 	return nil
 }
 
-// closeTime is how long a write may take that is under way when a talk is closed.
+// closeTime is how long a write may continue after Close.
 const closeTime = 100 * time.Millisecond
 
-// cutShort ends a write that is under way.
+// cutShort ends a write in progress.
 func (t *talk) cutShort() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -252,7 +254,7 @@ func (t *talk) cutShort() {
 	}
 }
 
-// past is a deadline that ends what waits.
+// past is a deadline that ends a pending call.
 var past = time.Unix(1, 0)
 
 // interrupt ends the input. The caller holds mu.
@@ -264,8 +266,8 @@ func (t *talk) interrupt() {
 	}
 }
 
-// SetReadDeadline ends the input if at is in the past. A server sets no other deadline for
-// reading from a conversation.
+// SetReadDeadline ends the input if at is in the past. A server sets no other read deadline on a
+// conversation.
 func (t *talk) SetReadDeadline(at time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -275,7 +277,7 @@ func (t *talk) SetReadDeadline(at time.Time) error {
 	return nil
 }
 
-// SetWriteDeadline bounds the writes that follow and one that is under way.
+// SetWriteDeadline limits the write in progress and later ones.
 func (t *talk) SetWriteDeadline(at time.Time) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -297,7 +299,7 @@ func (t *talk) SetWriteDeadline(at time.Time) error {
 	return nil
 }
 
-// expire cuts a write short that is under way at the deadline.
+// expire ends a write that is still in progress at the deadline.
 func (t *talk) expire() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -307,10 +309,10 @@ func (t *talk) expire() {
 	}
 }
 
-// expired reports whether the deadline for writing has passed. The caller holds mu.
+// expired reports whether the write deadline has passed. The caller holds mu.
 func (t *talk) expired() bool { return !t.deadline.IsZero() && !time.Now().Before(t.deadline) }
 
-// finish bounds what net/http has yet to write of the answer. Call it after Converse.
+// finish limits the time for what net/http has yet to write of the answer. Call it after Converse.
 func (t *talk) finish() {
 	if t.patience > 0 && !t.late {
 		t.control.SetWriteDeadline(time.Now().Add(t.patience))
@@ -323,13 +325,13 @@ func (t *talk) SetDeadline(at time.Time) error {
 	return t.SetWriteDeadline(at)
 }
 
-// LocalAddr returns the address that the client has connected to, nil if that is not known.
+// LocalAddr returns the address that the client connected to, nil if unknown.
 func (t *talk) LocalAddr() net.Addr {
 	addr, _ := t.request.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	return addr
 }
 
-// RemoteAddr returns the client's address, which is the zero address if it is not one of IP.
+// RemoteAddr returns the client's address, or the zero address if it is not an IP address.
 func (t *talk) RemoteAddr() net.Addr {
 	addr, _ := netip.ParseAddrPort(t.request.RemoteAddr)
 	return net.TCPAddrFromAddrPort(addr)

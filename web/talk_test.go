@@ -20,7 +20,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// stuckWriter is a client that takes nothing: a write ends only at a deadline in the past.
+// stuckWriter is a client that reads nothing: a write ends only at a deadline in the past.
 type stuckWriter struct {
 	http.ResponseWriter
 	ended chan struct{}
@@ -39,7 +39,7 @@ func (s *stuckWriter) SetWriteDeadline(at time.Time) error {
 	return nil
 }
 
-// newStuck returns a talk whose client takes nothing.
+// newStuck returns a talk whose client reads nothing.
 func newStuck(ctx context.Context) (*talk, *stuckWriter) {
 	w := &stuckWriter{ResponseWriter: httptest.NewRecorder(), ended: make(chan struct{})}
 	r := httptest.NewRequestWithContext(ctx, "GET", "/", nil)
@@ -51,8 +51,8 @@ func newStuck(ctx context.Context) (*talk, *stuckWriter) {
 	return t, w
 }
 
-// TestTalkIsStuck: a write to a client that takes nothing ends at its deadline, also if it begins
-// after that, and with Close; and what is idle is not harmed by either.
+// TestTalkIsStuck: a write to a client that reads nothing ends at its deadline, even if it begins
+// later, and at Close; neither harms an idle talk.
 func TestTalkIsStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, late := range []time.Duration{0, 20 * time.Millisecond} {
@@ -93,8 +93,8 @@ func TestTalkIsStuck(t *testing.T) {
 	})
 }
 
-// TestTalkInput: the input of a question is its line, and then lasts until the client leaves, a
-// deadline, Close or the end of the answer.
+// TestTalkInput: the input of a question is its line, and then stays open until the client leaves,
+// a deadline, Close or the end of the answer.
 func TestTalkInput(t *testing.T) {
 	synctest.Test(t, testTalkInput)
 }
@@ -136,7 +136,7 @@ func testTalkInput(t *testing.T) {
 	}
 }
 
-// TestOpenLine: nothing comes between the pieces of a line.
+// TestOpenLine: nothing is sent between the pieces of a line.
 func TestOpenLine(t *testing.T) {
 	w := httptest.NewRecorder()
 	a := &reply{w: w, control: http.NewResponseController(w)}
@@ -164,8 +164,8 @@ func TestOpenLine(t *testing.T) {
 	}
 }
 
-// TestStuckClientIsCut: a client that takes nothing is cut at once when its token is revoked, and
-// when the server does not wait any longer.
+// TestStuckClientIsCut: a client that reads nothing is disconnected at once when its token is
+// revoked, and when the server stops waiting.
 func TestStuckClientIsCut(t *testing.T) {
 	log := memory(t)
 	for range 32 {

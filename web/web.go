@@ -1,6 +1,5 @@
-// Package web serves a log over HTTP, with a page to look at it: docs/HTTP.md. It sees the log
-// as a server.Server does, and has that hold the conversations, so order, limits and
-// memory are those of the protocol's own connections.
+// Package web serves a log over HTTP, with a page to look at it: docs/HTTP.md. A server.Server
+// holds its conversations, so order, limits and memory are those of the protocol's own connections.
 package web
 
 import (
@@ -14,22 +13,22 @@ import (
 	"tcp-log-server/server"
 )
 
-// Config says what a Handler serves, and to whom.
+// Config says what a Handler serves, and to which clients.
 type Config struct {
-	// Server holds the conversations, and Log is what it serves.
+	// Server holds the conversations, and Log is the log that it serves.
 	Server *server.Server
 	Log    server.Log
-	// Tokens is that of server.Config: if it is not nil, clients without a certificate must
-	// show a token.
+	// Tokens is as in server.Config: unless it is nil, clients without a certificate must show a
+	// token.
 	Tokens func(hash [32]byte) (name string, rights server.Rights)
-	// Names are hosts by which clients may call the server, beside loopback and the address
+	// Names are the hosts by which clients may address the server, besides loopback and the address
 	// that they connect to: names or IP addresses, without a port.
 	Names []string
-	// Origins are those of other sites whose pages may use the server: "https://app.example".
+	// Origins are the origins of other sites whose pages may use the server: "https://app.example".
 	Origins []string
-	// Metrics, if not nil, answers /metrics, /healthz and /readyz.
+	// Metrics, unless nil, answers /metrics, /healthz and /readyz.
 	Metrics http.Handler
-	// WriteTimeout is that of server.Config, one minute by default.
+	// WriteTimeout is as in server.Config, one minute by default.
 	WriteTimeout time.Duration
 	// Logger gets the events; the zero Logger drops them.
 	Logger zerolog.Logger
@@ -41,14 +40,13 @@ type Handler struct {
 	mux      *http.ServeMux
 	guard    guard
 	sessions sessions
-	rejected zerolog.Logger // gets a few of the clients that are turned away
-	counting chan struct{}  // has one for each histogram that is being made: they are work for the processor
+	rejected zerolog.Logger // logs some of the clients that are turned away
+	counting chan struct{}  // holds a token for each running histogram, because they use the CPU
 
-	countTime time.Duration // the constant, except in tests
+	countTime time.Duration // countTime, except in tests
 }
 
-// New returns a Handler. It panics if a name or an origin is not what CheckName and
-// CheckOrigin take.
+// New returns a Handler. It panics if CheckName or CheckOrigin refuses a name or an origin.
 func New(config Config) *Handler {
 	if config.WriteTimeout == 0 {
 		config.WriteTimeout = time.Minute
@@ -59,8 +57,8 @@ func New(config Config) *Handler {
 	return h
 }
 
-// routes says who answers what. Whoever may ask for an answer at all is found out here; which
-// rights it takes, where the answer is made.
+// routes registers the handlers. It checks only whether a client is admitted at all; each handler
+// checks the rights that it needs.
 func (h *Handler) routes() {
 	h.mux.HandleFunc("GET /entries", h.admit(unhurried(h.entries)))
 	h.mux.HandleFunc("GET /entries/{index}", h.admit(unhurried(h.entry)))
@@ -86,7 +84,7 @@ func (h *Handler) routes() {
 				metrics.ServeHTTP(w, r)
 				return
 			}
-			told := &statusOnly{header: make(http.Header), status: http.StatusOK} // the reason is for those who may read
+			told := &statusOnly{header: make(http.Header), status: http.StatusOK} // only readers may see the reason
 			metrics.ServeHTTP(told, r)
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			w.WriteHeader(told.status)
@@ -99,7 +97,7 @@ func (h *Handler) routes() {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	control.SetWriteDeadline(time.Now().Add(h.config.WriteTimeout))
-	// The server reads what is left of the body, which may never come.
+	// The server reads the rest of the body, which may never come.
 	defer func() { control.SetReadDeadline(time.Now().Add(leftoverTime)) }()
 	harden(w.Header())
 	if h.refuses(w, r) {
@@ -112,10 +110,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.mux.ServeHTTP(w, r)
 }
 
-// leftoverTime is how long the rest of a body is waited for that nobody wants.
+// leftoverTime is how long to wait for the unwanted rest of a body.
 const leftoverTime = 2 * time.Second
 
-// unhurried lifts the deadline for the answer: a conversation keeps its own.
+// unhurried removes the deadline for the answer: a conversation keeps its own.
 func unhurried(f http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		http.NewResponseController(w).SetWriteDeadline(time.Time{})
@@ -123,7 +121,7 @@ func unhurried(f http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// noSuch answers where the mux has no pattern, as its own answer would, but in JSON.
+// noSuch answers if no pattern of the mux matches, like the mux itself, but in JSON.
 func (h *Handler) noSuch(w http.ResponseWriter, r *http.Request, answer http.Handler) {
 	told := &statusOnly{header: make(http.Header), status: http.StatusOK}
 	answer.ServeHTTP(told, r)

@@ -14,8 +14,8 @@ import (
 	"tcp-log-server/server"
 )
 
-// appends answers POST /entries: one entry or one batch by one reply with a status, a stream
-// of entries by a line for each.
+// appends answers POST /entries: one entry or one batch with one reply and its status, a stream of
+// entries with a line for each.
 func (h *Handler) appends(w http.ResponseWriter, r *http.Request) {
 	with, bad := describe(r)
 	if bad != nil {
@@ -35,10 +35,10 @@ func (h *Handler) appends(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// errStops: a body was not read to its end, because the server stops.
+// errStops: a body was not read to its end, because the server is stopping.
 const errStops = "not stored: the server is shutting down"
 
-// appendLines appends each line of the body and answers with a line for each.
+// appendLines appends each line of the body, and answers with a line for each.
 func (h *Handler) appendLines(w http.ResponseWriter, r *http.Request, with server.Conversation) {
 	begun := false
 	body := &body{Reader: r.Body}
@@ -55,7 +55,7 @@ func (h *Handler) appendLines(w http.ResponseWriter, r *http.Request, with serve
 	body.endWith(w, r)
 	switch {
 	case err == nil && !body.ended:
-		// What was read before is answered. The client may send on for ever.
+		// The lines read before are answered. The client may continue to send forever.
 		w.Header().Set("Content-Type", "application/x-ndjson")
 		w.Write(errorLine(errStops))
 	case err == nil && !begun:
@@ -72,7 +72,7 @@ func (h *Handler) appendLines(w http.ResponseWriter, r *http.Request, with serve
 func (h *Handler) appendWhole(w http.ResponseWriter, r *http.Request, with server.Conversation) {
 	var outcome server.Outcome
 	var reply []byte
-	if limit := h.bodyMax(); r.ContentLength > limit { // which a client may be told before it sends that
+	if limit := h.bodyMax(); r.ContentLength > limit { // the client may learn this before it sends the body
 		(&fault{http.StatusRequestEntityTooLarge, fmt.Sprintf("not stored: the body is %d bytes long, over the limit of %d", r.ContentLength, limit)}).answer(w)
 		return
 	}
@@ -108,16 +108,15 @@ func (h *Handler) appendWhole(w http.ResponseWriter, r *http.Request, with serve
 	}
 }
 
-// bodyMax is how long an entry or a batch may be as it is sent: as long as a line of the
-// protocol.
+// bodyMax is the maximum length of an entry or a batch as sent: that of a line of the protocol.
 func (h *Handler) bodyMax() int64 { return int64(h.config.Server.Capabilities().MaxEntry) + 64<<10 }
 
-// body is a request's body, of which it is known how far it was read. It is never put in the
-// place of Request.Body, by which net/http tells whether a connection can be used again.
+// body is a request's body that records how far it was read. It never replaces Request.Body, by
+// which net/http decides whether to reuse a connection.
 type body struct {
 	io.Reader
 	begun, ended bool
-	err          error // other than io.EOF
+	err          error // except io.EOF
 }
 
 func (b *body) Read(p []byte) (n int, err error) {
@@ -129,16 +128,16 @@ func (b *body) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// endWith has the answer w end the connection if not all of the body has been read: the rest
-// would be taken for the next request. HTTP/2 has no need of it. It does nothing once the
-// answer has begun.
+// endWith makes the answer w close the connection if the body was not read to the end: the rest
+// would be taken for the next request. HTTP/2 does not need that. It has no effect once the answer
+// has begun.
 func (b *body) endWith(w http.ResponseWriter, r *http.Request) {
 	if !b.ended && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
 }
 
-// unstarted is the answer where nothing of the body was acted on.
+// unstarted returns the answer if nothing of the body had any effect.
 func unstarted(err error) *fault {
 	if err == server.ErrUnauthorized {
 		return &fault{http.StatusUnauthorized, err.Error()}
@@ -146,7 +145,7 @@ func unstarted(err error) *fault {
 	return &fault{http.StatusServiceUnavailable, "not stored: " + err.Error()}
 }
 
-// answerAppend answers with the reply to an append and the status of its outcome.
+// answerAppend answers with the reply to an append, and the status of its outcome.
 func answerAppend(w http.ResponseWriter, outcome server.Outcome, reply []byte) {
 	status := map[server.Outcome]int{
 		server.Stored:       http.StatusCreated,
@@ -173,7 +172,7 @@ func answerAppend(w http.ResponseWriter, outcome server.Outcome, reply []byte) {
 	answer(w, status, reply)
 }
 
-// fault is an error with the status of its answer.
+// fault is an error with the status of the answer.
 type fault struct {
 	status int
 	text   string
@@ -182,13 +181,13 @@ type fault struct {
 // answer answers with the error.
 func (f *fault) answer(w http.ResponseWriter) { answer(w, f.status, errorLine(f.text)) }
 
-// errorLine is the JSON object of an error.
+// errorLine returns the JSON object of an error.
 func errorLine(text string) []byte {
 	line, _ := json.Marshal(map[string]string{"error": text})
 	return append(line, '\n')
 }
 
-// retryAfter is after how many seconds a client may try again where nothing better is known.
+// retryAfter is the number of seconds after which a client may retry if nothing better is known.
 const retryAfter = "1"
 
 // answer answers with a line of JSON.
@@ -202,7 +201,7 @@ func answer(w http.ResponseWriter, status int, line []byte) {
 	w.Write(line)
 }
 
-// describe says what the request asks to have appended.
+// describe returns what the request asks to append.
 func describe(r *http.Request) (with server.Conversation, bad *fault) {
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
@@ -226,7 +225,7 @@ func describe(r *http.Request) (with server.Conversation, bad *fault) {
 	return with, nil
 }
 
-// terms sets what the parameters of an append ask for.
+// terms sets the conditions from the parameters of an append.
 func terms(r *http.Request, with *server.Conversation) error {
 	values, err := parameters(r, []string{"batch", "if", "once", "receipt"})
 	var batch, once bool

@@ -25,7 +25,7 @@ type site struct {
 	srv *server.Server
 }
 
-// serve serves a log over HTTP until the end of the test: HTTP/2 if secure says so.
+// serve serves a log over HTTP until the end of the test, over HTTP/2 if secure is set.
 func serve(t *testing.T, log server.Log, config server.Config, secure bool) *site {
 	t.Helper()
 	srv := server.New(log, config)
@@ -59,7 +59,7 @@ func memory(t *testing.T) *engine.Log {
 
 const ndjson, jsonType = "application/x-ndjson", "application/json"
 
-// post sends an append and returns the status, the header and the body of the answer.
+// post sends an append and returns the status, header and body of the answer.
 func (s *site) post(query, contentType string, body io.Reader) (status int, header http.Header, answer string) {
 	s.t.Helper()
 	req, err := http.NewRequest("POST", s.URL+"/entries"+query, body)
@@ -98,7 +98,7 @@ func TestAppend(t *testing.T) {
 		for _, tt := range []struct {
 			name, query, kind, body string
 			status                  int
-			want                    string // how the answer begins
+			want                    string // the beginning of the answer
 		}{
 			{"an entry", "", jsonType, "{\n  \"b\": 1,\n  \"a\": 2\n}\n", 201, `{"index":3}` + "\n"},
 			{"with a charset", "", jsonType + "; charset=UTF-8", "[]", 201, `{"index":3}` + "\n"},
@@ -158,7 +158,7 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// TestAppendOutcomes: the status says whether an append may be sent again.
+// TestAppendOutcomes: the status says whether an append may be repeated.
 func TestAppendOutcomes(t *testing.T) {
 	for text, want := range map[string]int{"not stored: no space left on device": 503, "outcome unknown: input/output error": 500} {
 		s := serve(t, failing{memory(t), fmt.Errorf("%s", text)}, server.Config{}, false)
@@ -198,8 +198,8 @@ func TestAppendStream(t *testing.T) {
 	}
 }
 
-// TestBodyBreaksOff: a line without its end is not an entry if the body breaks off, and a
-// batch is not stored at all.
+// TestBodyBreaksOff: if the body breaks off, a line without its end is not an entry, and a batch is
+// not stored at all.
 func TestBodyBreaksOff(t *testing.T) {
 	for _, tt := range []struct {
 		query, kind, body string
@@ -235,7 +235,7 @@ func poll(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// TestAppendAtTheEnd: when the server shuts down, what has arrived is answered, and the
+// TestAppendAtTheEnd: when the server shuts down, lines that have arrived are answered, and the
 // client is told that the rest was not stored.
 func TestAppendAtTheEnd(t *testing.T) {
 	for _, secure := range []bool{false, true} {
@@ -272,12 +272,12 @@ func TestAppendAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestHalfClosedBody: a client that ends its side within the body and reads on is not told that
-// what was stored is not, nor that this is all.
+// TestHalfClosedBody: a client that closes its side within the body and keeps reading is not told
+// that stored entries were not stored, nor that the answer is complete.
 func TestHalfClosedBody(t *testing.T) {
 	for _, tt := range []struct {
 		query, kind, body string
-		want              string // what the answer begins with, if it is one
+		want              string // the beginning of the answer, if there is one
 	}{
 		{"", ndjson, strings.Repeat("[1]\n", 2000) + "[2", ""},
 		{"?batch", ndjson, "[1]\n[2]\n", `{"error":"not stored: the body broke off: `},
@@ -294,7 +294,7 @@ func TestHalfClosedBody(t *testing.T) {
 		nc.(*net.TCPConn).CloseWrite()
 		resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
 		if tt.want == "" && err != nil {
-			continue // cut before there was a reply
+			continue // disconnected before there was a reply
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -310,8 +310,8 @@ func TestHalfClosedBody(t *testing.T) {
 	}
 }
 
-// TestAppendsAtTheEnd: at a shutdown under load every line that was stored is answered with its
-// index, and the one after them is told that it was not.
+// TestAppendsAtTheEnd: at a shutdown under load, every stored line is answered with its index, and
+// the line after them is answered as not stored.
 func TestAppendsAtTheEnd(t *testing.T) {
 	for round := range 20 {
 		g := serveGuarded(t, server.Config{}, Config{}, false)
@@ -340,7 +340,7 @@ func TestAppendsAtTheEnd(t *testing.T) {
 			t.Error(err)
 		}
 		head, _ := g.log.Head(t.Context())
-		stored := uint64(strings.Count(string(rest), `{"index":`)) + 1 + 2 // that were there before
+		stored := uint64(strings.Count(string(rest), `{"index":`)) + 1 + 2 // entries that were there before
 		if err != nil || stored != head || !strings.HasSuffix(string(rest), `{"error":"not stored: the server is shutting down"}`+"\n") {
 			t.Fatalf("round %d: %d of %d entries are acknowledged, and the answer ends with %v and %.200q", round, stored, head, err, rest[max(0, len(rest)-100):])
 		}

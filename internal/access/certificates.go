@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// ErrCertificates is wrapped by every error about a file of certificates or keys that cannot be
-// read, or has other content.
+// ErrCertificates is wrapped by every error about a file of certificates or keys that is unreadable
+// or has the wrong content.
 var ErrCertificates = errors.New("not usable for TLS")
 
 // Files names the files of a server's certificates, all in PEM.
@@ -19,15 +19,15 @@ type Files struct {
 	Cert, Key string // the server's chain and its private key
 	// ClientCA has the authorities whose certificates admit clients, "" for none.
 	ClientCA string
-	// Optional admits clients without a certificate to the handshake, because they can show a
-	// token afterwards. A certificate that is given must be valid.
+	// Optional admits clients without a certificate to the handshake, because they can show a token
+	// later. If a client shows a certificate, it must be valid.
 	Optional bool
-	// MinVersion is the oldest version of TLS to accept, with 0 tls.VersionTLS13.
+	// MinVersion is the oldest version of TLS to accept; 0 means tls.VersionTLS13.
 	MinVersion uint16
 }
 
-// Certificates are what a server needs for TLS, read from files. All methods may
-// be called from any goroutine.
+// Certificates are a server's TLS certificates, read from files. All methods may be called from any
+// goroutine.
 type Certificates struct {
 	files Files
 	now   atomic.Pointer[tls.Config]
@@ -49,7 +49,8 @@ func (c *Certificates) Reload() error {
 	config := &tls.Config{
 		Certificates: []tls.Certificate{cert},
 		MinVersion:   c.files.MinVersion,
-		// Connections last, so resuming sessions saves little; and each client is verified again.
+		// Connections last long, so resumption would save little; and each client is verified
+		// again.
 		SessionTicketsDisabled: true,
 	}
 	if config.MinVersion == 0 {
@@ -73,11 +74,11 @@ func (c *Certificates) Reload() error {
 	return nil
 }
 
-// Config is a configuration for a server, which follows each Reload. Clients may choose among
-// the protocols, if there are any.
+// Config returns a configuration for a server that follows each Reload. Clients choose among the
+// protocols, if there are any.
 func (c *Certificates) Config(protocols ...string) *tls.Config {
 	return &tls.Config{
-		// The handshake uses the configuration that GetConfigForClient returns.
+		// The handshake uses the configuration from GetConfigForClient.
 		MinVersion: tls.VersionTLS12,
 		NextProtos: protocols,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -91,7 +92,7 @@ func (c *Certificates) Config(protocols ...string) *tls.Config {
 	}
 }
 
-// Expires is when the server's certificate expires.
+// Expires returns the expiry of the server's certificate.
 func (c *Certificates) Expires() time.Time {
 	if leaf := c.now.Load().Certificates[0].Leaf; leaf != nil {
 		return leaf.NotAfter

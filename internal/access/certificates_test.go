@@ -13,8 +13,8 @@ import (
 	"tcp-log-server/internal/access/accesstest"
 )
 
-// shake makes one handshake over loopback and returns what both sides say of it.
-// A client learns only afterwards what becomes of its certificate, so it reads.
+// shake makes one handshake over loopback and returns the errors of both sides. A client learns
+// only later whether its certificate was accepted, so it reads.
 func shake(t *testing.T, server, client *tls.Config) (serverErr, clientErr error) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -65,7 +65,7 @@ func TestHandshakes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Show it though the server names other authorities.
+		// Show it although the server names other authorities.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 		return config
 	}
@@ -110,7 +110,7 @@ func TestReloadCertificates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := certificates.Config() // as a server has it from its start
+	config := certificates.Config() // as a server gets it at its start
 	check := func(what string, trusted, other *accesstest.Authority) {
 		t.Helper()
 		if _, err := shake(t, config, trusted.Client(t, "", "")); err != nil {

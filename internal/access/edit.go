@@ -17,8 +17,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// AddToken makes a random token and adds a line for it to the file at path, which it creates
-// if there is none. rights are read, write or both.
+// AddToken makes a random token and adds a line for it to the file at path. It creates the file if
+// there is none. rights are read, write or both.
 func AddToken(path, name, rights string) (string, error) {
 	if name == "" || name[0] == '#' || strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
 		return "", fmt.Errorf("the name is %q, want one without white space that does not begin with #", name)
@@ -40,8 +40,8 @@ func AddToken(path, name, rights string) (string, error) {
 	})
 }
 
-// RemoveToken removes the line of a token from the file at path. It refuses to remove the last
-// one: a server would not accept such a file, and would keep admitting it.
+// RemoveToken removes the line of a token from the file at path. It refuses to remove the last one:
+// a server would reject the file, and still admit the token.
 func RemoveToken(path, name string) error {
 	return edit(path, func(text []byte, tokens []token) ([]byte, error) {
 		switch found := slices.ContainsFunc(tokens, func(t token) bool { return t.name == name }); {
@@ -83,13 +83,12 @@ func ListTokens(path string) (list [][2]string, err error) {
 	return list, nil
 }
 
-// edit replaces the content of the file at path by what change makes of it, atomically: every
-// reader of the file, also after a crash, sees the old content or the new. Its mode and its owner
-// stay; a new file is readable by its owner alone. Two edits at a time do not mix: the second
-// fails.
+// edit replaces the content of the file at path by the result of change, atomically: every reader
+// sees the old content or the new, even after a crash. The file keeps its mode and owner; a new one
+// is readable only by its owner. Of two edits at a time, the second fails.
 func edit(path string, change func(text []byte, tokens []token) ([]byte, error)) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // the link stays
+		path = target // keep the link
 	}
 	next, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -98,7 +97,7 @@ func edit(path string, change func(text []byte, tokens []token) ([]byte, error))
 	if err != nil {
 		return err
 	}
-	defer os.Remove(next.Name()) // unless it has been renamed
+	defer os.Remove(next.Name()) // does nothing after the rename
 	defer next.Close()
 	text, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

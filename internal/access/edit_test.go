@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestEditTokens: a token that is added is admitted with its rights, one that is removed is not,
-// and everything else in the file stays, with its mode.
+// TestEditTokens: an added token is admitted with its rights, a removed one is not, and the rest of
+// the file and its mode stay unchanged.
 func TestEditTokens(t *testing.T) {
 	dir := t.TempDir()
 	path, link := filepath.Join(dir, "tokens"), filepath.Join(dir, "link")
@@ -89,7 +89,7 @@ func TestEditTokens(t *testing.T) {
 		}
 	}
 
-	// The last one stays: a server would read no file without it.
+	// The last one stays: a server would refuse the file without it.
 	for _, name := range []string{"old", "read"} {
 		if err := RemoveToken(path, name); err != nil {
 			t.Fatal(err)
@@ -98,7 +98,7 @@ func TestEditTokens(t *testing.T) {
 	if err := RemoveToken(path, "both"); err == nil || !strings.Contains(err.Error(), "only token") {
 		t.Errorf("removing the last token: %v", err)
 	}
-	// A file that is not one of tokens is not touched.
+	// A file that is not a token file is left alone.
 	if err := os.WriteFile(path, []byte("hello\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestEditTokens(t *testing.T) {
 	}
 }
 
-// TestEditKeepsOwner: root edits the file of the server's user, who can read it afterwards.
+// TestEditKeepsOwner: root edits the file of the server's user, who can still read it.
 func TestEditKeepsOwner(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {

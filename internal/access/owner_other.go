@@ -4,4 +4,4 @@ package access
 
 import "os"
 
-func keepOwner(*os.File, os.FileInfo) error { return nil } // it has the owner of its directory
+func keepOwner(*os.File, os.FileInfo) error { return nil } // the file has the owner of its directory

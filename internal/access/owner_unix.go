@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// keepOwner gives f the owner and the group that info has.
+// keepOwner gives f the owner and group in info.
 func keepOwner(f *os.File, info os.FileInfo) error {
 	has, err := f.Stat()
 	if err != nil {

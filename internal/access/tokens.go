@@ -1,5 +1,5 @@
-// Package access reads from files which clients a server admits: by tokens and by certificates.
-// Both can be read again while they are in use. A file that cannot be used changes nothing.
+// Package access reads from files which clients a server admits, by token or by certificate. Both
+// files can be reloaded while they are in use. An unusable file changes nothing.
 package access
 
 import (
@@ -14,33 +14,32 @@ import (
 	"sync/atomic"
 )
 
-// ErrTokens is wrapped by every error about the content of a file of tokens.
+// ErrTokens is wrapped by every error about the content of a token file.
 var ErrTokens = errors.New("not a file of tokens")
 
-// token is one line of the file.
+// token is one line of a token file.
 type token struct {
 	hash        [32]byte
 	name        string
 	read, write bool
 }
 
-// Tokens are the tokens of a file. It has a line for each: a name, the SHA-256 of
-// the token in hexadecimal, and its rights, which are read, write or both. Blank
-// lines and those that begin with # are ignored. All methods may be called from any
-// goroutine.
+// Tokens are the tokens of a file, which has a line for each: a name, the SHA-256 of the token in
+// hexadecimal, and its rights: read, write or both. Blank lines and lines that begin with # are
+// ignored. All methods may be called from any goroutine.
 type Tokens struct {
 	path string
 	now  atomic.Pointer[[]token]
 }
 
-// LoadTokens reads the file at path. Its errors wrap ErrTokens if the file can be read but is not
-// one of tokens, or has none.
+// LoadTokens reads the file at path. Its errors wrap ErrTokens if the file is readable but is not a
+// token file, or has no tokens.
 func LoadTokens(path string) (*Tokens, error) {
 	t := &Tokens{path: path}
 	return t, t.Reload()
 }
 
-// Reload reads the file again. On an error the tokens stay as they were.
+// Reload reads the file again. After an error, the old tokens stay valid.
 func (t *Tokens) Reload() error {
 	text, err := os.ReadFile(t.path)
 	if err != nil {
@@ -86,7 +85,7 @@ func parseTokens(text []byte) (list []token, err error) {
 	return list, nil
 }
 
-// parseToken reads one line. Its errors never repeat the hash: if the token itself is there by
+// parseToken reads one line. Its errors never contain the hash: if it is the token itself by
 // mistake, it must not get into the log.
 func parseToken(line string) (tok token, err error) {
 	words := strings.Fields(line)
@@ -116,8 +115,8 @@ func parseRights(s string) (read, write, ok bool) {
 	return false, false, false
 }
 
-// Rights returns the name and the rights of the token with the given SHA-256, and no rights if there
-// is none. The time that it takes depends on the number of tokens, and not on the hash.
+// Rights returns the name and rights of the token with the given SHA-256, or no rights if there is
+// none. The time it takes depends on the number of tokens, not on the hash.
 func (t *Tokens) Rights(hash [32]byte) (name string, read, write bool) {
 	for _, tok := range *t.now.Load() {
 		if subtle.ConstantTimeCompare(hash[:], tok.hash[:]) == 1 {

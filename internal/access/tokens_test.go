@@ -42,7 +42,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 
-	// What cannot be taken changes nothing.
+	// An invalid file changes nothing.
 	if err := os.WriteFile(path, []byte("alice\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,6 @@
-// Package archived gives a log those of its segments that are in its archive only: it is the
-// engine.Archive of a bucket. Blocks of the segments are kept in a cache on disk, which is
-// never trusted: the log checks all that it reads.
+// Package archived gives a log the segments that are only in its archive: it implements
+// engine.Archive for a bucket. It keeps blocks of the segments in a cache on disk. Nothing trusts
+// the cache: the log verifies everything it reads.
 package archived
 
 import (
@@ -24,33 +24,33 @@ import (
 	"tcp-log-server/segment"
 )
 
-// CacheName is the name of the cache in the directory of a log. A file of that name that is
-// found is stray.
+// CacheName is the name of the cache in a log's directory. A file of that name that is left over is
+// stray.
 const CacheName = "archive.cache"
 
-// DefaultCache and MinCache are the default of the setting ARCHIVE_CACHE, in bytes, and the
-// least that is of use.
+// DefaultCache is the default of the setting ARCHIVE_CACHE in bytes, MinCache its smallest useful
+// value.
 const (
 	DefaultCache = 1 << 30
 	MinCache     = 64 << 20
 )
 
-// Config says where the segments are and how they are read.
+// Config says where the segments are and how to read them.
 type Config struct {
 	Bucket bucket.Bucket
-	// Cache is the file of the cache, and CacheSize its size in bytes, at least 4 MiB. The
-	// file is made when the first block is read, and Close removes it.
+	// Cache is the cache file, and CacheSize its size in bytes, at least 4 MiB. The file is created
+	// when the first block is read; Close removes it.
 	Cache     string
 	CacheSize int64
-	// Logger gets what goes wrong with the cache; the zero Logger drops it.
+	// Logger logs cache errors; the zero Logger drops them.
 	Logger zerolog.Logger
 }
 
-// Stats count what has been read since Open.
+// Stats counts the reads since New.
 type Stats struct {
-	Hits, Misses uint64 // blocks that were in the cache, and that were not
-	Fetched      int64  // bytes that came from the bucket, those that were read ahead included
-	Cached       int64  // bytes of the cache that are in use
+	Hits, Misses uint64 // blocks found in the cache, and not found
+	Fetched      int64  // bytes read from the bucket, including read-ahead
+	Cached       int64  // bytes of the cache in use
 }
 
 // Archive reads segments from a bucket. Its methods may be called from any goroutine.
@@ -59,17 +59,17 @@ type Archive struct {
 	bucket bucket.Bucket
 	cache  *cache
 
-	ctx     context.Context // of the requests, which several readers share
+	ctx     context.Context // of the requests, which readers share
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	ahead   chan struct{} // has a place for each request that reads ahead
+	ahead   chan struct{} // has room for each read-ahead request
 
-	listing chan struct{} // has one place, for the goroutine that lists
+	listing chan struct{} // has room for one goroutine that lists
 
 	mu      sync.Mutex
 	closed  bool
 	listed  bool
-	firsts  []uint64 // of the archived segments, ascending
+	firsts  []uint64 // first indices of the archived segments, ascending
 	sizes   map[uint64]int64
 	flights map[blockKey]*flight
 
@@ -77,7 +77,7 @@ type Archive struct {
 	fetched      atomic.Int64
 }
 
-// New returns the Archive of config. It asks the bucket nothing before the first read.
+// New returns the Archive for config. It sends the bucket no request before the first read.
 func New(config Config) *Archive {
 	a := &Archive{
 		config: config, bucket: config.Bucket, cache: newCache(config),
@@ -88,7 +88,7 @@ func New(config Config) *Archive {
 	return a
 }
 
-// Close ends the requests and removes the cache. Reads fail from then on.
+// Close ends the requests and removes the cache. Later reads fail.
 func (a *Archive) Close() error {
 	a.mu.Lock()
 	a.closed = true
@@ -98,7 +98,7 @@ func (a *Archive) Close() error {
 	return a.cache.close()
 }
 
-// Stats returns the counts as of now.
+// Stats returns the current counts.
 func (a *Archive) Stats() Stats {
 	return Stats{Hits: a.hits.Load(), Misses: a.misses.Load(), Fetched: a.fetched.Load(), Cached: a.cache.used()}
 }
@@ -106,7 +106,7 @@ func (a *Archive) Stats() Stats {
 // String, Open and Same implement engine.Archive.
 func (a *Archive) String() string { return a.bucket.String() }
 
-// Open returns the segment that holds index. The archive is listed first, once.
+// Open returns the segment that holds index. The first call lists the archive.
 func (a *Archive) Open(ctx context.Context, index uint64) (engine.ArchivedSegment, error) {
 	if err := a.list(ctx); err != nil {
 		return nil, err
@@ -122,13 +122,13 @@ func (a *Archive) Open(ctx context.Context, index uint64) (engine.ArchivedSegmen
 	return &file{a: a, first: first, through: a.through(i), size: a.sizes[first]}, nil
 }
 
-// before returns the number of the last segment that begins at index or before, or -1. The
-// caller holds mu.
+// before returns the number of the last segment that begins at or before index, or -1. The caller
+// holds mu.
 func (a *Archive) before(index uint64) int {
 	return sort.Search(len(a.firsts), func(i int) bool { return a.firsts[i] > index }) - 1
 }
 
-// through is the last index before the segment after number i. The caller holds mu.
+// through returns the last index before segment number i+1. The caller holds mu.
 func (a *Archive) through(i int) uint64 {
 	if i+1 < len(a.firsts) {
 		return a.firsts[i+1] - 1
@@ -136,8 +136,7 @@ func (a *Archive) through(i int) uint64 {
 	return math.MaxUint64
 }
 
-// list learns once which segments the archive has, as soon as it has any. Those that are archived
-// later are added as they are compared.
+// list lists the segments of the archive, once it has any. Same adds those that are archived later.
 func (a *Archive) list(ctx context.Context) error {
 	select {
 	case a.listing <- struct{}{}:
@@ -159,9 +158,9 @@ func (a *Archive) list(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for first, size := range a.sizes {
-		sizes[first] = size // compared meanwhile
+		sizes[first] = size // added by Same
 	}
-	if len(sizes) == 0 { // it had those that are gone here: this is another directory or bucket
+	if len(sizes) == 0 { // it had the removed segments, so this is another directory or bucket
 		return unavailable(fmt.Errorf("%s has no segments: is it mounted, and the right one?", a.bucket))
 	}
 	a.sizes, a.listed = sizes, true
@@ -173,7 +172,7 @@ func (a *Archive) list(ctx context.Context) error {
 	return nil
 }
 
-// add notes that the archive has the segment.
+// add notes that the archive has the segment first.
 func (a *Archive) add(first uint64, size int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -183,7 +182,7 @@ func (a *Archive) add(first uint64, size int64) {
 	a.sizes[first] = size
 }
 
-// unavailable makes err one that says nothing about the entries.
+// unavailable wraps err in an error that says nothing about the entries.
 func unavailable(err error) error {
 	return fmt.Errorf("%w: the archive: %w", segment.ErrUnavailable, err)
 }
@@ -257,8 +256,8 @@ func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (n int, err erro
 	return n, err
 }
 
-// rangeReader reads the bytes at..end of an object in order, and goes on where a connection has
-// ended.
+// rangeReader reads the bytes at..end of an object in order, and continues after a connection
+// breaks.
 type rangeReader struct {
 	ctx     context.Context
 	bucket  bucket.Bucket
@@ -267,7 +266,7 @@ type rangeReader struct {
 	body    io.ReadCloser
 }
 
-// reconnects is how often a read goes on where a connection has ended, without a byte more.
+// reconnects is how often in a row a read reconnects without a single new byte.
 const reconnects = 5
 
 // read fills p.
@@ -276,7 +275,7 @@ func (r *rangeReader) read(p []byte) error {
 		if r.body == nil {
 			body, err := r.bucket.Get(r.ctx, r.key, r.at, r.end-r.at)
 			if err != nil {
-				return err // the bucket has tried more than once
+				return err // the bucket has retried already
 			}
 			r.body = body
 		}

@@ -26,8 +26,8 @@ type testBucket struct {
 	bucket.Bucket
 	gets    atomic.Int64
 	running atomic.Int64
-	most    atomic.Int64 // of running
-	// get, if it is not nil, is asked instead of the directory, which is get's last argument.
+	most    atomic.Int64 // the most requests running at once
+	// get, unless nil, replaces the directory, which is get's last argument.
 	get atomic.Pointer[func(ctx context.Context, key string, offset, length int64, b bucket.Bucket) (io.ReadCloser, error)]
 }
 
@@ -53,10 +53,11 @@ const (
 	size     = (blocks-1)*blockSize + 12345
 )
 
-// first is the first index of the n-th segment, counted from 0.
+// first returns the first index of the n-th segment, counted from 0.
 func first(n int) uint64 { return uint64(1 + 1000*n) }
 
-// newTest makes an archive of three objects that are no segments: nothing here looks into them.
+// newTest makes an archive of three objects that are not segments: the code here does not parse
+// them.
 func newTest(t *testing.T, cacheSize int64) (a *Archive, b *testBucket, contents [][]byte) {
 	t.Helper()
 	dir := t.TempDir()
@@ -112,8 +113,8 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestOpenInAnEmptyBucket: where nothing is, most likely nothing is mounted. Once it is, its
-// segments are found.
+// TestOpenInAnEmptyBucket: an empty directory is most likely an unmounted share. Once it is
+// mounted, its segments are found.
 func TestOpenInAnEmptyBucket(t *testing.T) {
 	b, err := bucket.Open(t.Context(), "file://"+filepath.ToSlash(t.TempDir()), bucket.Options{})
 	if err != nil {
@@ -130,8 +131,8 @@ func TestOpenInAnEmptyBucket(t *testing.T) {
 	}
 }
 
-// TestContents: many readers read three times what the cache holds, in order and at random, and
-// what they read is right.
+// TestContents: many readers read three times as much as the cache holds, in order and at random,
+// and get the right bytes.
 func TestContents(t *testing.T) {
 	a, _, contents := newTest(t, 5*blockSize)
 	var readers sync.WaitGroup
@@ -176,7 +177,8 @@ func TestContents(t *testing.T) {
 
 }
 
-// TestOneRequest: however many want a block, it is asked for once, and then it is in the cache.
+// TestOneRequest: however many readers want a block, it is requested once, and then it is in the
+// cache.
 func TestOneRequest(t *testing.T) {
 	a, b, contents := newTest(t, DefaultCache)
 	let := make(chan struct{})
@@ -207,12 +209,12 @@ func TestOneRequest(t *testing.T) {
 	}
 }
 
-// TestReadAhead: a replay has many requests under way, each block is asked for once, and it goes
-// on into the next segment. Reads here and there cause no others.
+// TestReadAhead: a replay has many requests in progress, requests each block once, and continues
+// into the next segment. Random reads cause no read-ahead.
 func TestReadAhead(t *testing.T) {
 	a, b, contents := newTest(t, DefaultCache)
 	b.onGet(func(ctx context.Context, key string, offset, length int64, b bucket.Bucket) (io.ReadCloser, error) {
-		time.Sleep(10 * time.Millisecond) // the distance
+		time.Sleep(10 * time.Millisecond) // the latency
 		return b.Get(ctx, key, offset, length)
 	})
 	for n := range segments {
@@ -237,7 +239,7 @@ func TestReadAhead(t *testing.T) {
 	}
 }
 
-// TestFaults: what the bucket may do, and what a read says then.
+// TestFaults: faults of the bucket, and the error of a read for each.
 func TestFaults(t *testing.T) {
 	type get = func(ctx context.Context, key string, offset, length int64, b bucket.Bucket) (io.ReadCloser, error)
 	down := errors.New("the bucket is down")
@@ -277,7 +279,7 @@ func TestFaults(t *testing.T) {
 			if !errors.Is(err, tt.want) || tt.not != nil && errors.Is(err, tt.not) {
 				t.Errorf("read: %v, want %v", err, tt.want)
 			}
-			b.get.Store(nil) // mended
+			b.get.Store(nil) // repaired
 			if !bytes.Equal(readAll(t, s, 1<<19), contents[0]) {
 				t.Error("it does not go on by itself")
 			}
@@ -285,7 +287,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestForget: bytes that were altered on the way are read again.
+// TestForget: bytes that were altered in transit are read again.
 func TestForget(t *testing.T) {
 	a, b, contents := newTest(t, DefaultCache)
 	b.onGet(func(_ context.Context, _ string, _, length int64, _ bucket.Bucket) (io.ReadCloser, error) {
@@ -323,7 +325,7 @@ func TestGivenUp(t *testing.T) {
 	}
 }
 
-// TestNoCache: without room for the cache, everything is read all the same.
+// TestNoCache: without room for the cache, everything is readable all the same.
 func TestNoCache(t *testing.T) {
 	a, _, contents := newTest(t, DefaultCache)
 	a.cache.path = filepath.Join(t.TempDir(), "missing", "cache")

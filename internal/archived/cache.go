@@ -9,38 +9,37 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// blockKey names a block of a segment. Its age counts how often the segment was forgotten.
+// blockKey names a block of a segment. age counts how often the segment was forgotten.
 type blockKey struct {
 	first uint64
 	age   uint32
 	block int64
 }
 
-// cache keeps blocks in one file, in slots of blockSize bytes. Which block is in which slot is
-// in memory only, so the file is empty to the next process. All methods may be called from any
-// goroutine.
+// cache keeps blocks in one file, in slots of blockSize bytes. The index is only in memory, so to
+// the next process the file is empty. All methods may be called from any goroutine.
 type cache struct {
 	path string
-	most int // slots
+	most int // maximum number of slots
 	log  zerolog.Logger
 
 	mu     sync.Mutex
 	f      *os.File // nil before the first block
 	closed bool
-	failed bool // the last block could not be kept, as has been logged
-	made   int  // slots that have been used
+	failed bool // storing the last block failed, and that was logged
+	made   int  // slots used so far
 	free   []int
 	index  map[blockKey]*list.Element // of *slot
-	recent list.List                  // the latest used first
-	ages   map[uint64]uint32          // of the segments that were forgotten
+	recent list.List                  // most recently used first
+	ages   map[uint64]uint32          // of the forgotten segments
 }
 
-// slot is a part of the file with a block.
+// slot is a part of the file that holds a block.
 type slot struct {
 	key     blockKey
 	number  int
 	readers int
-	dropped bool // it is not in the index any more, and free once nobody reads it
+	dropped bool // no longer in the index; free once it has no readers
 }
 
 func newCache(config Config) *cache {
@@ -50,10 +49,10 @@ func newCache(config Config) *cache {
 	}
 }
 
-// ahead is how many blocks may be read ahead without driving each other out.
+// ahead is how many blocks can be read ahead without evicting one another.
 func (c *cache) ahead() int { return min(aheadMost, c.most/4) }
 
-// key returns the key of a block as it is now.
+// key returns the current key of a block.
 func (c *cache) key(first uint64, block int64) blockKey {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -67,14 +66,15 @@ func (c *cache) has(key blockKey) bool {
 	return c.index[key] != nil
 }
 
-// used is how many bytes the blocks in the cache take.
+// used returns how many bytes the cached blocks take.
 func (c *cache) used() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return int64(len(c.index)) * blockSize
 }
 
-// read fills p with the bytes at off of the block, and reports whether it is in the cache.
+// read fills p with the bytes of the block from off on, and reports whether the block is in the
+// cache.
 func (c *cache) read(key blockKey, p []byte, off int64) bool {
 	c.mu.Lock()
 	e := c.index[key]
@@ -98,7 +98,7 @@ func (c *cache) read(key blockKey, p []byte, off int64) bool {
 	return err == nil
 }
 
-// put keeps the block, in place of those that have not been used for longest.
+// put stores the block, and evicts the least recently used ones to make room.
 func (c *cache) put(key blockKey, data []byte) {
 	c.mu.Lock()
 	s := c.take(key)
@@ -122,7 +122,7 @@ func (c *cache) put(key blockKey, data []byte) {
 	c.index[key] = c.recent.PushFront(s)
 }
 
-// take returns a slot for the block, which is not in the index yet; nil if there is none. The
+// take returns a slot for the block, which is not in the index yet, or nil if there is none. The
 // caller holds mu.
 func (c *cache) take(key blockKey) *slot {
 	if c.closed || key.age != c.ages[key.first] || c.index[key] != nil {
@@ -156,7 +156,7 @@ func (c *cache) take(key blockKey) *slot {
 	return s
 }
 
-// fail notes that a block cannot be kept. The caller holds mu.
+// fail notes that storing a block failed. The caller holds mu.
 func (c *cache) fail(err error) {
 	if !c.failed {
 		c.failed = true
@@ -176,14 +176,14 @@ func (c *cache) drop(s *slot) {
 	c.release(s)
 }
 
-// release makes a slot that was dropped free once nobody reads it. The caller holds mu.
+// release frees a dropped slot once it has no readers. The caller holds mu.
 func (c *cache) release(s *slot) {
 	if s.readers == 0 {
 		c.free = append(c.free, s.number)
 	}
 }
 
-// forget drops all blocks of a segment, and those that are being read.
+// forget drops all blocks of a segment, including those being fetched.
 func (c *cache) forget(first uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -197,7 +197,7 @@ func (c *cache) forget(first uint64) {
 	}
 }
 
-// close closes and removes the file. Nobody reads or writes any more.
+// close closes and removes the file. There must be no more reads and writes.
 func (c *cache) close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -11,25 +11,25 @@ import (
 	"tcp-log-server/segment"
 )
 
-// blockSize is how many bytes of a segment are read from the bucket and kept at a time.
+// blockSize is how many bytes of a segment are read from the bucket and cached at a time.
 const blockSize = 1 << 20
 
-// wholeRead is the length from which on a read is one of a replay: those of headers and tables
-// are shorter, or are in another place.
+// wholeRead is the length from which a read counts as part of a replay: reads of headers and tables
+// are shorter, or elsewhere.
 const wholeRead = 64 << 10
 
-// aheadMost is how many blocks are read ahead of a replay at most, at the same time.
+// aheadMost is the maximum number of concurrent read-ahead requests for a replay.
 const aheadMost = 16
 
-// flight is a request for a block that is under way. Several readers may wait for it.
+// flight is a pending request for a block. Several readers may wait for it.
 type flight struct {
 	done chan struct{}
 	data []byte
 	err  error
 }
 
-// read reads bytes of a block of the segment from the cache, or from the bucket, into p, and
-// returns how many of p lie in the block.
+// read reads bytes of a block of the segment into p, from the cache or from the bucket, and returns
+// how many bytes of p are in the block.
 func (a *Archive) read(ctx context.Context, first uint64, size int64, block int64, p []byte, off int64) (n int, err error) {
 	p = p[:min(int64(len(p)), blockSize-off)]
 	key := a.cache.key(first, block)
@@ -53,8 +53,8 @@ func (a *Archive) read(ctx context.Context, first uint64, size int64, block int6
 	return copy(p, f.data[off:]), nil
 }
 
-// fetch begins to read a block from the bucket, or returns the request that does so already.
-// With ahead it is nobody's yet, and nil is returned if there are enough of those.
+// fetch starts a request for a block, or returns the pending one. A read-ahead request has no
+// reader yet; fetch returns nil if there are too many of them.
 func (a *Archive) fetch(key blockKey, size int64, ahead bool) (*flight, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -82,7 +82,7 @@ func (a *Archive) fetch(key blockKey, size int64, ahead bool) (*flight, error) {
 	return f, nil
 }
 
-// run is a request for a block.
+// run runs the request for a block.
 func (a *Archive) run(f *flight, key blockKey, size int64) {
 	off := key.block * blockSize
 	r := &rangeReader{ctx: a.ctx, bucket: a.bucket, key: archive.SegmentKey(key.first), at: off, end: min(off+blockSize, size)}
@@ -99,19 +99,19 @@ func (a *Archive) run(f *flight, key blockKey, size int64) {
 		f.err = unavailable(f.err)
 	}
 	a.mu.Lock()
-	delete(a.flights, key) // it is in the cache by now
+	delete(a.flights, key) // it is in the cache now
 	a.mu.Unlock()
 	close(f.done)
 }
 
-// shorter reports whether the object of key is shorter than size.
+// shorter reports whether the object key is shorter than size.
 func (a *Archive) shorter(key string, size int64) bool {
 	o, err := a.bucket.Stat(a.ctx, key)
 	return err == nil && o.Size < size
 }
 
-// readAhead reads what follows the block last, if the blocks from..last are read in a replay:
-// one that came from the block before, or from the segment before.
+// readAhead reads the blocks after last, if from..last are part of a replay: one that continues
+// from the block or the segment before.
 func (a *Archive) readAhead(first uint64, from, last int64) {
 	if from > 0 && !a.cache.has(a.cache.key(first, from-1)) {
 		return
@@ -131,14 +131,14 @@ func (a *Archive) readAhead(first uint64, from, last int64) {
 		a.mu.Unlock()
 		a.prepare(first, last, size)
 		if end := (size - 1) / blockSize; last == 0 && end > 0 {
-			a.prepare(first, end, size) // with its table
+			a.prepare(first, end, size) // which has the table
 		}
 	}
 }
 
-// prepare reads a block ahead, unless it is there, or enough are being read.
+// prepare reads a block ahead, unless it is in the cache or too many are being read.
 func (a *Archive) prepare(first uint64, block, size int64) {
 	if key := a.cache.key(first, block); !a.cache.has(key) {
-		_, _ = a.fetch(key, size, true) // who needs the block sees the error
+		_, _ = a.fetch(key, size, true) // a reader that needs the block gets the error
 	}
 }

@@ -14,21 +14,21 @@ import (
 	"syscall"
 )
 
-// fileBucket is a directory, most likely of a mounted share. It opens the directory for each
-// operation: what is open would hold on to a share that has been unmounted. os.Root keeps
-// everything within the directory whatever the names and links there.
+// fileBucket is a directory, usually of a mounted share. It opens the directory for each operation:
+// an open one would keep an unmounted share busy. os.Root keeps every access inside the directory,
+// whatever names and links it has.
 //
-// Names that begin with a dot are not objects: idName says which directory this is, and
-// unfinished holds the objects that are being written.
+// Names that begin with a dot are not objects: idName identifies the directory, and unfinished
+// holds the objects that are being written.
 type fileBucket struct {
 	place
 	opts  Options
 	limit *limiter
 
 	mu    sync.Mutex
-	id    string          // of the directory, "" while it is not known
-	dirs  map[string]bool // those that are known to be durable
-	swept bool            // whether this process has removed what crashes left
+	id    string          // of the directory, "" while unknown
+	dirs  map[string]bool // directories known to be durable
+	swept bool            // whether this process has removed leftovers of crashes
 }
 
 const (
@@ -51,9 +51,8 @@ func openFile(dir string, o Options) (*fileBucket, error) {
 	return b, nil
 }
 
-// open opens the directory. If that is not the one that it was, the share has most likely
-// been unmounted: what would be written there is not where it was meant to go, and what is
-// not there may well be in the share.
+// open opens the directory. If it is not the same one as before, the share was probably unmounted.
+// Then writes would go to the wrong place, and a missing object may still be in the share.
 func (b *fileBucket) open() (*os.Root, error) {
 	root, err := os.OpenRoot(b.dir)
 	switch {
@@ -90,7 +89,7 @@ func readID(root *os.Root) (string, error) {
 	return strings.TrimSuffix(string(id), "\n"), sentinel(err)
 }
 
-// do calls fn with the directory, open, and says of its error what was asked.
+// do calls fn with the opened directory, and adds to its error what was asked.
 func (b *fileBucket) do(ctx context.Context, op, key string, fn func(root *os.Root) error) error {
 	err := ctx.Err()
 	if err == nil {
@@ -121,7 +120,7 @@ func sentinel(err error) error {
 	return err
 }
 
-// openObject opens the object's file, if that is what lies there.
+// openObject opens the object's file, if it is a regular file.
 func openObject(root *os.Root, key string) (*os.File, os.FileInfo, error) {
 	if _, err := statObject(root, key); err != nil {
 		return nil, nil, err
@@ -130,7 +129,7 @@ func openObject(root *os.Root, key string) (*os.File, os.FileInfo, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	fi, err := f.Stat() // again: another object may have taken its place meanwhile
+	fi, err := f.Stat() // again: another object may have replaced it
 	if err != nil {
 		f.Close()
 		return nil, nil, err
@@ -138,7 +137,7 @@ func openObject(root *os.Root, key string) (*os.File, os.FileInfo, error) {
 	return f, fi, nil
 }
 
-// statObject returns an error that is fs.ErrNotExist if there is no regular file.
+// statObject returns an error that is fs.ErrNotExist unless there is a regular file.
 func statObject(root *os.Root, key string) (os.FileInfo, error) {
 	fi, err := root.Stat(key)
 	if errors.Is(err, syscall.ENOTDIR) || err == nil && !fi.Mode().IsRegular() {
@@ -167,7 +166,7 @@ func (b *fileBucket) Get(ctx context.Context, key string, offset, length int64) 
 	return r, err
 }
 
-// shortObject is the error of a Get of more than there is.
+// shortObject returns the error of a Get beyond the end of the object.
 func shortObject(offset, length, size int64) error {
 	return fmt.Errorf("%w: asked for %d bytes from %d on, the object has %d", io.ErrUnexpectedEOF, length, offset, size)
 }
@@ -195,7 +194,7 @@ func (r *fileReader) Read(p []byte) (int, error) {
 	case n > 0 || err == nil:
 		return n, nil
 	case err == io.EOF:
-		err = io.ErrUnexpectedEOF // it was truncated
+		err = io.ErrUnexpectedEOF // the file was truncated
 	}
 	return 0, failed(r.b, "read", r.key, err)
 }
@@ -214,7 +213,7 @@ func (b *fileBucket) Stat(ctx context.Context, key string) (o Object, err error)
 	return o, err
 }
 
-// Delete implements Bucket. Directories stay: another may be about to write there.
+// Delete implements Bucket. It leaves directories: someone else may be about to write there.
 func (b *fileBucket) Delete(ctx context.Context, key string) error {
 	return b.do(ctx, "delete", key, func(root *os.Root) error {
 		if _, err := statObject(root, key); errors.Is(err, fs.ErrNotExist) {
@@ -237,9 +236,9 @@ func (b *fileBucket) List(ctx context.Context, prefix, after string, fn func(Obj
 		return failed(b, "list", prefix, err)
 	}
 	defer root.Close()
-	dir := prefix[:strings.LastIndexByte(prefix, '/')+1] // of the keys with that prefix
+	dir := prefix[:strings.LastIndexByte(prefix, '/')+1] // directory of the keys with that prefix
 	if dir != "" && checkKey(strings.TrimSuffix(dir, "/")) != nil {
-		return nil // no key begins with that
+		return nil // no key has that prefix
 	}
 	l := lister{ctx: ctx, root: root, prefix: prefix, after: after, fn: fn}
 	err = l.list(dir)
@@ -254,17 +253,17 @@ type lister struct {
 	root          *os.Root
 	prefix, after string
 	fn            func(Object) error
-	stopped       bool // by an error of fn
+	stopped       bool // by an error from fn
 }
 
-// list lists the objects below dir, which is "" or ends in a slash.
+// list lists the objects under dir, which is "" or ends in a slash.
 func (l *lister) list(dir string) error {
 	if err := l.ctx.Err(); err != nil {
 		return err
 	}
 	d, err := l.root.Open("./" + dir)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil // it was removed meanwhile, or there is an object of that name
+		return nil // it was removed, or is an object
 	} else if err != nil {
 		return err
 	}
@@ -279,7 +278,7 @@ func (l *lister) list(dir string) error {
 		switch {
 		case checkKey(key) != nil: // not ours
 		case e.IsDir():
-			key += "/" // so that keys are in order
+			key += "/" // so that the keys sort correctly
 			if (strings.HasPrefix(key, l.prefix) || strings.HasPrefix(l.prefix, key)) &&
 				(key > l.after || strings.HasPrefix(l.after, key)) {
 				keys = append(keys, key)

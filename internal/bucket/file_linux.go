@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// renameNew renames the file name of root to base in dir, unless there is a file of that
-// name: renameat2 with RENAME_NOREPLACE, which the file systems without links have.
+// renameNew renames the file name of root to base in dir, unless base exists. It uses renameat2
+// with RENAME_NOREPLACE, which works on file systems without links.
 func renameNew(root *os.Root, name string, dir *os.File, base string) error {
 	from, err := root.Open(path.Dir(name))
 	if err != nil {

@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	filePerm = 0o600 // only the owner may read a log
+	filePerm = 0o600 // only its owner may read a log
 	dirPerm  = 0o700
-	// chunk is how much is written at a time, and between two looks at the rate.
+	// chunk is how much is written at a time, between two waits for the rate limit.
 	chunk = 256 << 10
-	// abandoned is the age at which an unfinished object is taken for what a crash left. Who
-	// still writes one that has not changed for so long has to begin again.
+	// abandoned is the age at which an unfinished object counts as left over from a crash. A writer
+	// that has not changed its file for that long must start again.
 	abandoned = 24 * time.Hour
 )
 
-// Put implements Bucket: it writes a file of another name, fsync, then link or rename to the
-// object's name, and fsync of the directory.
+// Put implements Bucket: it writes a file under another name and syncs it, links or renames it to
+// the object's name, and syncs the directory.
 func (b *fileBucket) Put(ctx context.Context, key string, content io.ReaderAt, size int64, create bool) error {
 	return b.do(ctx, "put", key, func(root *os.Root) error {
 		if create {
@@ -41,7 +41,8 @@ func (b *fileBucket) Put(ctx context.Context, key string, content io.ReaderAt, s
 	})
 }
 
-// found returns ErrExists once the object's name is durable: who put it may not have got so far.
+// found returns ErrExists once the object's name is durable, because the other writer may not have
+// synced it yet.
 func (b *fileBucket) found(root *os.Root, key string) error {
 	if err := changeNames(root, path.Dir(key), func(*os.File) error { return nil }); err != nil {
 		return err
@@ -49,7 +50,7 @@ func (b *fileBucket) found(root *os.Root, key string) error {
 	return ErrExists
 }
 
-// put is Put once the directories are there.
+// put is Put after the directories exist.
 func (b *fileBucket) put(ctx context.Context, root *os.Root, key string, content io.ReaderAt, size int64, create bool) error {
 	name := unfinished + "/" + rand.Text()
 	err := b.write(ctx, root, name, content, size)
@@ -58,12 +59,12 @@ func (b *fileBucket) put(ctx context.Context, root *os.Root, key string, content
 			return move(root, name, dir, key, create)
 		})
 	}
-	// After a rename it is gone. One that cannot be removed is swept some day.
+	// After a rename the file is gone. If it cannot be removed, a later sweep does that.
 	_ = root.Remove(name)
 	return err
 }
 
-// write makes a durable file of the content; the name becomes durable with the object's.
+// write creates a durable file with the content; its name becomes durable with the object's.
 func (b *fileBucket) write(ctx context.Context, root *os.Root, name string, content io.ReaderAt, size int64) error {
 	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)
 	if err != nil {
@@ -73,7 +74,7 @@ func (b *fileBucket) write(ctx context.Context, root *os.Root, name string, cont
 	if err == nil {
 		err = f.Sync()
 	}
-	// A share may have kept an error of writing for this.
+	// A share may report a write error only here.
 	return errors.Join(err, f.Close())
 }
 
@@ -95,10 +96,10 @@ func (b *fileBucket) copy(ctx context.Context, f *os.File, r io.Reader, size int
 	return nil
 }
 
-// contentError is the error of a Put whose content could not be read.
+// contentError is the error of a Put whose content is unreadable.
 func contentError(err error) error { return fmt.Errorf("the content to put: %w", err) }
 
-// changeNames calls change with the directory dir, open, and then syncs that.
+// changeNames calls change with the opened directory dir, and then syncs it.
 func changeNames(root *os.Root, dir string, change func(dir *os.File) error) error {
 	d, err := root.Open(dir)
 	if err != nil {
@@ -106,14 +107,14 @@ func changeNames(root *os.Root, dir string, change func(dir *os.File) error) err
 	}
 	defer d.Close()
 	err = change(d)
-	if err != nil && !errors.Is(err, ErrExists) || runtime.GOOS == "windows" { // which cannot sync a directory
+	if err != nil && !errors.Is(err, ErrExists) || runtime.GOOS == "windows" { // Windows cannot sync a directory
 		return err
 	}
 	return errors.Join(err, d.Sync())
 }
 
-// move gives the file name the name key, which lies in dir. If create is true, it returns
-// ErrExists if there is one, also if another machine puts it there at the same time.
+// move renames the file name to key, which is in dir. If create is true, it returns ErrExists if
+// key exists, even if another machine creates it at the same time.
 func move(root *os.Root, name string, dir *os.File, key string, create bool) error {
 	if !create {
 		return root.Rename(name, key)
@@ -121,7 +122,7 @@ func move(root *os.Root, name string, dir *os.File, key string, create bool) err
 	err := root.Link(name, key)
 	switch {
 	case errors.Is(err, fs.ErrExist):
-		// A share that repeats a request whose answer was lost says so of our own link.
+		// A share that repeats a request after a lost answer reports our own link.
 		if !sameFile(root, name, key) {
 			return ErrExists
 		}
@@ -142,8 +143,9 @@ func sameFile(root *os.Root, a, b string) bool {
 	return errA == nil && errB == nil && os.SameFile(fa, fb)
 }
 
-// prepare makes the directory dir, those above it, the one of unfinished objects and the id,
-// whatever is missing, and what was made durable. Once a process it removes what crashes left.
+// prepare creates the ID, the directory of unfinished objects, and dir and its parents, as far as
+// they are missing, and makes them durable. Once per process it also removes the leftovers of
+// crashes.
 func (b *fileBucket) prepare(root *os.Root, dir string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -162,8 +164,8 @@ func (b *fileBucket) prepare(root *os.Root, dir string) error {
 	return b.makeDir(root, dir)
 }
 
-// makeDir makes dir and those above it. One that is there is synced too, once a process:
-// who made it may not have got so far.
+// makeDir creates dir and its parents. Once per process it also syncs an existing directory,
+// because whoever created it may not have done so yet.
 func (b *fileBucket) makeDir(root *os.Root, dir string) error {
 	if dir == "." {
 		return nil
@@ -172,7 +174,7 @@ func (b *fileBucket) makeDir(root *os.Root, dir string) error {
 		if fi, err := root.Stat(dir); err == nil && fi.IsDir() {
 			return nil
 		}
-		clear(b.dirs) // somebody removed directories
+		clear(b.dirs) // directories were removed
 	}
 	parent := path.Dir(dir)
 	if err := b.makeDir(root, parent); err != nil {
@@ -190,7 +192,7 @@ func (b *fileBucket) makeDir(root *os.Root, dir string) error {
 	return err
 }
 
-// makeID gives the directory an id, or takes the one that another gives it.
+// makeID gives the directory an ID, or reads the one that another process has given it.
 func (b *fileBucket) makeID(root *os.Root) error {
 	id := rand.Text() + "\n"
 	err := b.put(context.Background(), root, idName, strings.NewReader(id), int64(len(id)), true)
@@ -201,9 +203,9 @@ func (b *fileBucket) makeID(root *os.Root) error {
 	return err
 }
 
-// sweep removes the files of writes that a crash ended. Clocks of machines differ, so their
-// age is counted from the time that the share gives to a new file. What fails is left for
-// another time.
+// sweep removes the files of writes that a crash ended. The clocks of machines differ, so it
+// compares their times with the one that the share gives a new file. Errors are left for the next
+// sweep.
 func (b *fileBucket) sweep(root *os.Root) {
 	name := unfinished + "/" + rand.Text()
 	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, filePerm)

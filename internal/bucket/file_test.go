@@ -34,7 +34,7 @@ func TestFileMissing(t *testing.T) {
 	}
 }
 
-// Whatever a crash leaves of an unfinished object is invisible, and is removed a day later.
+// An unfinished object left over from a crash is invisible, and is removed a day later.
 func TestFileUnfinished(t *testing.T) {
 	dir := t.TempDir()
 	buckettest.Put(t, openDir(t, dir, bucket.Options{}), "a", []byte("x"))
@@ -69,7 +69,7 @@ func TestFileFailedPut(t *testing.T) {
 	}
 }
 
-// While a share is not mounted, the directory where it was is not taken for it.
+// While a share is not mounted, its mount point is not mistaken for it.
 func TestFileNotMounted(t *testing.T) {
 	parent := t.TempDir()
 	dir, share := filepath.Join(parent, "mnt"), filepath.Join(parent, "share")
@@ -98,7 +98,7 @@ func TestFileNotMounted(t *testing.T) {
 		check("delete", b.Delete(t.Context(), "a"))
 	}
 	calls()
-	if err := os.Remove(dir); err != nil { // and it is empty
+	if err := os.Remove(dir); err != nil { // check that it is empty
 		t.Fatal(err)
 	}
 	calls()
@@ -110,7 +110,7 @@ func TestFileNotMounted(t *testing.T) {
 	}
 }
 
-// Links in the directory do not lead out of it.
+// Links in the directory do not lead outside.
 func TestFileLinks(t *testing.T) {
 	dir, outside := t.TempDir(), t.TempDir()
 	secret := filepath.Join(outside, "secret")
@@ -126,7 +126,7 @@ func TestFileLinks(t *testing.T) {
 		if err := b.Put(t.Context(), key, strings.NewReader("yy"), 2, true); err == nil {
 			t.Errorf("put %s: got no error", key)
 		}
-		_ = b.Put(t.Context(), key, strings.NewReader("yy"), 2, false) // which replaces the link
+		_ = b.Put(t.Context(), key, strings.NewReader("yy"), 2, false) // this replaces the link
 		_ = b.Delete(t.Context(), key)
 	}
 	if got, err := os.ReadFile(secret); err != nil || string(got) != "x" {
@@ -134,7 +134,7 @@ func TestFileLinks(t *testing.T) {
 	}
 }
 
-// All Puts together keep to the rate.
+// All Puts together keep to the rate limit.
 func TestFileRate(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {

@@ -7,10 +7,10 @@ import (
 
 const (
 	maxKey     = 512 // bytes of a key
-	maxElement = 255 // bytes of an element of a key: what file systems take
+	maxElement = 255 // bytes of an element of a key, the limit of file systems
 )
 
-// checkKey returns an error if key is not one; the package's comment says what is.
+// checkKey returns an error unless key is valid according to the package comment.
 func checkKey(key string) error {
 	if len(key) > maxKey {
 		return fmt.Errorf("a key of %d bytes, the most is %d", len(key), maxKey)

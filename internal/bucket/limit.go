@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// limiter makes those who wait pass no more than so many bytes a second together. The nil
-// limiter has no bound.
+// limiter limits all its callers together to a number of bytes per second. The nil limiter has no
+// limit.
 type limiter struct {
 	perSecond int64
 
 	mu   sync.Mutex
-	next time.Time // when the next one may pass
+	next time.Time // when the next caller may continue
 }
 
 func newLimiter(perSecond int64) *limiter {
@@ -22,7 +22,7 @@ func newLimiter(perSecond int64) *limiter {
 	return &limiter{perSecond: perSecond}
 }
 
-// wait waits until n more bytes may go, or returns the context's error.
+// wait waits until n more bytes are allowed, or returns the context's error.
 func (l *limiter) wait(ctx context.Context, n int) error {
 	if l == nil {
 		return nil
@@ -38,7 +38,7 @@ func (l *limiter) wait(ctx context.Context, n int) error {
 	return sleep(ctx, at.Sub(now))
 }
 
-// sleep waits for d, or returns the context's error if that ends first.
+// sleep waits for d. If the context ends first, it returns the context's error.
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()

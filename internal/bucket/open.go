@@ -10,37 +10,37 @@ import (
 	"time"
 )
 
-// Options are how a bucket is used. The zero value is good for everything.
+// Options say how to use a bucket. The zero value is fine for everything.
 type Options struct {
-	// Rate is the most bytes a second that all Puts together send, 0 for as many as go.
+	// Rate is the maximum number of bytes per second that all Puts together send; 0 means no limit.
 	Rate int64
-	// PartSize is the most bytes of a request to an S3 service: larger objects go in parts of
-	// that size, or of a larger one if they would be more than 10,000. It is at least 5 MiB; 0
-	// means 16 MiB.
+	// PartSize is the maximum size in bytes of a request to an S3 service. Larger objects are sent
+	// in parts of that size, or of a larger size if there would be more than 10,000 parts. It is at
+	// least 5 MiB; 0 means 16 MiB.
 	PartSize int64
-	// Stall is how long a request may go without a byte in either direction before it is
-	// given up and tried again; 0 means 30 seconds.
+	// Stall is how long a request may go without a byte in either direction before it is abandoned
+	// and retried; 0 means 30 seconds.
 	Stall time.Duration
-	// Attempts is how often a request is tried in all; 0 means 8, which takes half a minute
+	// Attempts is the total number of attempts for a request; 0 means 8, which takes half a minute
 	// if each fails at once.
 	Attempts int
-	// Wait is about how long a request waits before its second attempt, and twice as long
-	// before each further one; 0 means 250 ms.
+	// Wait is about the time before the second attempt; it doubles for each further one. 0 means
+	// 250 ms.
 	Wait time.Duration
-	// OnRetry, if not nil, is called before the wait for each further attempt with the error
-	// of the last one.
+	// OnRetry, unless nil, is called with the error of the last attempt before the wait for the
+	// next.
 	OnRetry func(err error, wait time.Duration)
 }
 
 const (
-	minPart         = 5 << 20 // what S3 takes as a part that is not the last
+	minPart         = 5 << 20 // S3's minimum for every part except the last
 	defaultPart     = 16 << 20
 	defaultStall    = 30 * time.Second
 	defaultAttempts = 8
 	defaultWait     = 250 * time.Millisecond
 )
 
-// withDefaults returns o with what is not set filled in, or an error.
+// withDefaults returns o with unset fields filled in, or an error.
 func (o Options) withDefaults() (Options, error) {
 	switch {
 	case o.Rate < 0 || o.Stall < 0 || o.Attempts < 0 || o.Wait < 0:
@@ -66,17 +66,17 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// IsURL returns whether s is meant as the URL of a bucket rather than as a path.
+// IsURL reports whether s is meant as the URL of a bucket, not as a path.
 func IsURL(s string) bool {
 	scheme, _, ok := strings.Cut(s, "://")
 	return ok && (scheme == "s3" || scheme == "file")
 }
 
-// Open returns the bucket at the URL: file:///path, a directory, or s3://bucket/prefix, an S3
-// service's bucket, whose keys here are relative to the prefix. An S3 service is found by the
-// variables and files that AWS's own tools read: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL,
-// AWS_REGION, AWS_ACCESS_KEY_ID and the like. The error wraps ErrNoBucket if the directory does
-// not exist; an S3 service is not asked before the first request.
+// Open returns the bucket at the URL: file:///path for a directory, or s3://bucket/prefix for a
+// bucket of an S3 service, whose keys here are relative to the prefix. The S3 service comes from
+// the same variables and files as for AWS's own tools: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL,
+// AWS_REGION, AWS_ACCESS_KEY_ID and so on. The error wraps ErrNoBucket if the directory does not
+// exist. Open sends no request to an S3 service.
 func Open(_ context.Context, rawURL string, o Options) (Bucket, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -92,13 +92,13 @@ func Open(_ context.Context, rawURL string, o Options) (Bucket, error) {
 	return openS3(p, o)
 }
 
-// place is what the URL of a bucket says: a directory, or a bucket and a prefix.
+// place is a parsed bucket URL: a directory, or a bucket and a prefix.
 type place struct {
 	dir            string // an absolute path
 	bucket, prefix string // prefix is "", or ends in a slash
 }
 
-// parseURL parses the URL of a bucket. Its errors do not show a password or a query.
+// parseURL parses the URL of a bucket. Its errors do not contain a password or a query.
 func parseURL(raw string) (place, error) {
 	u, err := url.Parse(raw)
 	switch {
@@ -146,7 +146,7 @@ func parseS3(u *url.URL) (place, error) {
 	return place{bucket: bucket, prefix: prefix}, nil
 }
 
-// String is the URL again.
+// String returns the URL.
 func (p place) String() string {
 	if p.dir != "" {
 		path := filepath.ToSlash(p.dir)

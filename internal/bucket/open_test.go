@@ -40,7 +40,7 @@ func TestParseURL(t *testing.T) {
 	}
 }
 
-// What is parsed is written as a URL of the same place.
+// A parsed URL is formatted as a URL of the same place.
 func FuzzParseURL(f *testing.F) {
 	for _, raw := range []string{"s3://bkt/a/b", "file:///a/b", "file:///a%20b", "s3://k:s@bkt", "file:///C:/x"} {
 		f.Add(raw)

@@ -13,25 +13,25 @@ import (
 )
 
 const (
-	maxWait = 15 * time.Second // between two attempts
-	// maxRetryAfter is the longest that a service can make an attempt wait.
+	maxWait = 15 * time.Second // maximum time between two attempts
+	// maxRetryAfter is the longest time for which a service can delay an attempt.
 	maxRetryAfter = time.Minute
 )
 
-// backoff is the wait after the nth attempt: between a half and the whole of a time that
-// doubles, so that those who failed together do not all come back together.
+// backoff returns the wait after the nth attempt: a random time between half and all of a limit
+// that doubles, so that clients that failed together do not retry together.
 func backoff(first time.Duration, n int) time.Duration {
 	wait := min(maxWait, first<<min(n-1, 16))
 	return wait/2 + rand.N(wait/2+1)
 }
 
-// permanent is an error that another attempt would not mend.
+// permanent is an error that another attempt would not fix.
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// retry calls fn until it succeeds, fails for a reason that does not pass, has been tried as
-// often as the options say, or ctx ends.
+// retry calls fn until it succeeds or fails permanently, the attempts of the options are used up,
+// or ctx ends.
 func retry(ctx context.Context, o Options, fn func(a *attempt) error) error {
 	for n := 1; ; n++ {
 		a := newAttempt(ctx, o.Stall)
@@ -60,15 +60,14 @@ func retry(ctx context.Context, o Options, fn func(a *attempt) error) error {
 	}
 }
 
-// attempt is one request. It is given up when no byte has gone in either direction for a
-// while.
+// attempt is one request. It is abandoned if no byte moves in either direction for the time stall.
 type attempt struct {
 	ctx        context.Context // ends with the attempt
 	cancel     context.CancelCauseFunc
 	stall      time.Duration
 	timer      *time.Timer
-	retryAfter atomic.Int64 // what the service asked for, ns
-	progressed bool         // this attempt did something that the next one need not do again
+	retryAfter atomic.Int64 // asked for by the service, in ns
+	progressed bool         // the attempt did work that the next one need not repeat
 }
 
 type attemptKey struct{}
@@ -87,7 +86,7 @@ func (e stalledError) Error() string {
 	return fmt.Sprintf("no byte was sent or received for %v", time.Duration(e))
 }
 
-// touch says that the request goes on.
+// touch notes progress of the request.
 func (a *attempt) touch() { a.timer.Reset(a.stall) }
 
 // pause stops the clock until the next touch.
@@ -98,7 +97,7 @@ func (a *attempt) end() {
 	a.cancel(nil)
 }
 
-// explain returns err, or if the attempt was given up, why.
+// explain returns err, or the reason if the attempt was abandoned.
 func (a *attempt) explain(err error) error {
 	if stalled := stalledError(0); err != nil && errors.As(context.Cause(a.ctx), &stalled) {
 		return stalled
@@ -106,7 +105,7 @@ func (a *attempt) explain(err error) error {
 	return err
 }
 
-// transport tells the attempt of each request how that goes on.
+// transport reports the progress of each request to its attempt.
 type transport struct{ http.RoundTripper }
 
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -132,7 +131,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// watched is a body whose bytes are progress.
+// watched is a body that reports each read as progress.
 type watched struct {
 	io.ReadCloser
 	a *attempt

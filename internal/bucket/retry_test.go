@@ -76,8 +76,8 @@ type answers struct{ resp *http.Response }
 
 func (a answers) RoundTrip(*http.Request) (*http.Response, error) { return a.resp, nil }
 
-// A request without progress is given up and tried again; one that goes on is not, however
-// long it takes.
+// A request without progress is abandoned and retried; one that makes progress is not, however long
+// it takes.
 func TestRetryStalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := defaults(t, Options{Attempts: 2, Stall: time.Second})
@@ -135,7 +135,7 @@ func TestS3Error(t *testing.T) {
 		{"BadDigest", 400, nil, true},
 		{"XAmzContentSHA256Mismatch", 400, nil, true},
 		{"ConditionalRequestConflict", 409, nil, true},
-		{"InternalError", 200, nil, true}, // after the service has said that all is well
+		{"InternalError", 200, nil, true}, // after the service has reported success
 		{"PreconditionFailed", 412, errPrecondition, false},
 		{"InvalidRange", 416, errRange, false},
 		{"AccessDenied", 403, ErrDenied, false},

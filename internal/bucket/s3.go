@@ -15,18 +15,18 @@ import (
 	"tcp-log-server/internal/build"
 )
 
-// s3Bucket is a bucket of an S3 service. The library makes and signs requests and reads the
-// answers; what is tried again, how often, and what is believed is decided here.
+// s3Bucket is a bucket of an S3 service. The library builds and signs requests and parses answers;
+// this code decides what to retry, how often, and which answers to trust.
 type s3Bucket struct {
 	place
 	opts   Options
 	limit  *limiter
 	client *minio.Core
 
-	swept sync.Once // whether this process has ended the uploads that crashes left
+	swept sync.Once // ends the uploads that crashes left, once per process
 
 	mu          sync.Mutex
-	createWorks bool // the service is known to refuse to replace an object when asked to
+	createWorks bool // the service is known to honor If-None-Match
 }
 
 func openS3(p place, o Options) (*s3Bucket, error) {
@@ -39,7 +39,7 @@ func openS3(p place, o Options) (*s3Bucket, error) {
 	if err != nil {
 		return nil, failed(b, "open", "", err)
 	}
-	base.ResponseHeaderTimeout = 0 // an attempt has its own
+	base.ResponseHeaderTimeout = 0 // an attempt has its own timeout
 	b.client, err = minio.NewCore(s.host, &minio.Options{
 		Creds:      s.credentials,
 		Secure:     s.secure,
@@ -54,7 +54,7 @@ func openS3(p place, o Options) (*s3Bucket, error) {
 	return b, nil
 }
 
-// do retries fn, one request about an object, and says of its error what was asked.
+// do retries fn, one request about an object, and adds to its error what was asked.
 func (b *s3Bucket) do(ctx context.Context, op, key string, fn func(a *attempt, name string) error) error {
 	err := checkKey(key)
 	if err == nil {
@@ -75,7 +75,7 @@ func (b *s3Bucket) Get(ctx context.Context, key string, offset, length int64) (r
 		return b.getNothing(ctx, key, offset)
 	}
 	err = b.do(ctx, "get", key, func(a *attempt, name string) error {
-		a.pause() // the request has its own
+		a.pause() // get makes its own attempt
 		r, err = b.get(ctx, a.retryAfter.Store, name, key, offset, length)
 		return err
 	})
@@ -91,7 +91,7 @@ func (b *s3Bucket) Get(ctx context.Context, key string, offset, length int64) (r
 	return r, nil
 }
 
-// getNothing is Get of no bytes: there is no range for that.
+// getNothing is Get of no bytes, for which there is no Range header.
 func (b *s3Bucket) getNothing(ctx context.Context, key string, offset int64) (io.ReadCloser, error) {
 	o, err := b.Stat(ctx, key)
 	if err != nil {
@@ -103,7 +103,7 @@ func (b *s3Bucket) getNothing(ctx context.Context, key string, offset int64) (io
 	return io.NopCloser(strings.NewReader("")), nil
 }
 
-// get makes one request. The reader it returns has an attempt of its own, which lasts until it is closed.
+// get makes one request. The reader it returns has its own attempt, which lasts until it is closed.
 func (b *s3Bucket) get(ctx context.Context, retryAfter func(int64), name, key string, offset, length int64) (io.ReadCloser, error) {
 	a := newAttempt(ctx, b.opts.Stall)
 	body, left, err := b.request(a, name, offset, length)
@@ -117,7 +117,7 @@ func (b *s3Bucket) get(ctx context.Context, retryAfter func(int64), name, key st
 	return &s3Reader{body: body, a: a, b: b, key: key, left: left}, nil
 }
 
-// request asks for the range, and returns the body and the length that it has to have.
+// request requests the range, and returns the body and the length that it must have.
 func (b *s3Bucket) request(a *attempt, name string, offset, length int64) (io.ReadCloser, int64, error) {
 	var o minio.GetObjectOptions
 	ranged := offset > 0 || length > 0
@@ -146,9 +146,8 @@ func (b *s3Bucket) request(a *attempt, name string, offset, length int64) (io.Re
 	return body, got, nil
 }
 
-// checkRange returns how many bytes a range has, or an error if it is not the one that was
-// asked for. A service may end it where the object ends, and may ignore that it was asked for
-// a range.
+// checkRange returns the length of the range in an answer, or an error if it is not the requested
+// range. A service may cut a range at the end of the object, or ignore the Range header.
 func checkRange(header http.Header, offset, length int64) (int64, error) {
 	said := header.Get("Content-Range")
 	var first, last, size int64
@@ -171,7 +170,7 @@ func checkRange(header http.Header, offset, length int64) (int64, error) {
 	return got, nil
 }
 
-// s3Reader reads the body of an answer, and counts.
+// s3Reader reads the body of an answer, and counts its bytes.
 type s3Reader struct {
 	body io.ReadCloser
 	a    *attempt
@@ -184,7 +183,7 @@ func (r *s3Reader) Read(p []byte) (int, error) {
 	if r.left == 0 {
 		return 0, io.EOF
 	}
-	r.a.touch() // and it goes on only while somebody reads
+	r.a.touch() // the clock runs only during a Read
 	n, err := r.body.Read(p[:min(int64(len(p)), r.left)])
 	r.a.pause()
 	r.left -= int64(n)
@@ -214,7 +213,7 @@ func (b *s3Bucket) stat(ctx context.Context, key string) (info minio.ObjectInfo,
 		if err = s3ErrorOrNil(err); !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		// The answer to HEAD has no body to say whether the object or its bucket is missing.
+		// The answer to HEAD has no body that says whether the object or its bucket is missing.
 		if there, bucketErr := b.client.BucketExists(a.ctx, b.bucket); bucketErr == nil && !there {
 			return permanent{fmt.Errorf("%w: 404", ErrNoBucket)}
 		}
@@ -243,7 +242,7 @@ func (b *s3Bucket) Delete(ctx context.Context, key string) error {
 
 // List implements Bucket.
 func (b *s3Bucket) List(ctx context.Context, prefix, after string, fn func(Object) error) error {
-	var stopped error // what fn returned
+	var stopped error // by this error of fn
 	err := retry(ctx, b.opts, func(a *attempt) error {
 		o := minio.ListObjectsOptions{Prefix: b.prefix + prefix, Recursive: true}
 		if after != "" {
@@ -257,7 +256,7 @@ func (b *s3Bucket) List(ctx context.Context, prefix, after string, fn func(Objec
 			if !ok || !strings.HasPrefix(key, prefix) || key <= after {
 				return fmt.Errorf("the listing of %s after %s has %q", b.prefix+prefix, b.prefix+after, info.Key)
 			}
-			after = key // the next attempt goes on from here
+			after = key // the next attempt continues from here
 			a.progressed = true
 			if checkKey(key) != nil {
 				continue // not ours

@@ -12,19 +12,19 @@ import (
 )
 
 var (
-	// errPrecondition: the object that was to be new is there.
+	// errPrecondition: the object had to be new, but exists.
 	errPrecondition = errors.New("the condition of the request does not hold")
-	// errNoUpload: the upload in parts was completed, or somebody ended it.
+	// errNoUpload: the upload in parts was completed or aborted.
 	errNoUpload = errors.New("no such upload")
 	errRange    = errors.New("the range is not in the object")
 )
 
-// s3Error makes of an error of the library one that wraps this package's, says what the
-// service answered, and is permanent if another attempt would fail too.
+// s3Error turns an error of the library into one that wraps this package's errors, says what the
+// service answered, and is permanent if a retry would fail too.
 func s3Error(err error) error {
 	var answer minio.ErrorResponse
 	if !errors.As(err, &answer) {
-		// The request was not answered, or not in the service's language.
+		// There was no answer, or not one of an S3 service.
 		var unknownCA x509.UnknownAuthorityError
 		var invalid *tls.CertificateVerificationError
 		if errors.As(err, &unknownCA) || errors.As(err, &invalid) {
@@ -45,7 +45,7 @@ func s3Error(err error) error {
 		return permanent{fmt.Errorf("%w: %w", errNoUpload, said)}
 	case "BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody", "InvalidDigest",
 		"RequestTimeout", "SlowDown", "ConditionalRequestConflict", "OperationAborted", "Conflict", "ExpiredToken", "RequestTimeTooSkewed":
-		return said // the body was damaged on the way, or the reason passes
+		return said // the body was damaged in transit, or the problem is temporary
 	}
 	switch status := answer.StatusCode; {
 	case status == http.StatusPreconditionFailed:

@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	// putID is a field of an object's metadata: which Put made it. So a Put whose answer was
-	// lost knows its own object from another's.
+	// putID is the metadata field that says which Put made an object. With it, a Put whose answer
+	// was lost recognizes its own object.
 	putID    = "Put-Id"
 	maxParts = 10_000
 )
 
-// Put implements Bucket. The service is sent the SHA-256 and the MD5 of each body and refuses
-// one that does not have them.
+// Put implements Bucket. Each body is sent with its SHA-256 and MD5, and the service refuses one
+// that does not match.
 func (b *s3Bucket) Put(ctx context.Context, key string, content io.ReaderAt, size int64, create bool) error {
 	p := &s3Put{s3Bucket: b, key: key, content: content, size: size, create: create, id: rand.Text()}
 	if err := checkKey(key); err != nil {
@@ -50,7 +50,7 @@ func (p *s3Put) options() minio.PutObjectOptions {
 	o := minio.PutObjectOptions{
 		ContentType:          "application/octet-stream",
 		UserMetadata:         map[string]string{putID: p.id},
-		DisableContentSha256: true, // not in chunks: the hash of the whole body is given
+		DisableContentSha256: true, // not in chunks: the whole body's hash is sent
 	}
 	if p.create {
 		o.SetMatchETagExcept("*")
@@ -70,7 +70,7 @@ func (p *s3Put) send(ctx context.Context) error {
 	})
 }
 
-// whole sends the object in one request.
+// whole puts the object in one request.
 func (p *s3Put) whole(ctx context.Context) error {
 	err := p.send(ctx)
 	if p.create && errors.Is(err, errPrecondition) {
@@ -82,7 +82,7 @@ func (p *s3Put) whole(ctx context.Context) error {
 	return err
 }
 
-// mine returns nil if the object is this Put's, and otherwise that it exists.
+// mine returns nil if the object is this Put's, otherwise that it exists.
 func (p *s3Put) mine(ctx context.Context, why error) error {
 	info, err := p.stat(ctx, p.key)
 	switch {
@@ -94,8 +94,8 @@ func (p *s3Put) mine(ctx context.Context, why error) error {
 	return nil
 }
 
-// checkCreate puts the same object once more, the first time: a service that does so does not
-// know the condition, and would let two servers write one log.
+// checkCreate puts the object again, once per bucket: a service that replaces it ignores the
+// condition, and would let two servers write one log.
 func (p *s3Put) checkCreate(ctx context.Context) error {
 	p.mu.Lock()
 	known := p.createWorks
@@ -116,7 +116,7 @@ func (p *s3Put) checkCreate(ctx context.Context) error {
 	return nil
 }
 
-// inParts sends the object as an upload in parts, one after another.
+// inParts sends the object as an upload in parts, one after the other.
 func (p *s3Put) inParts(ctx context.Context) error {
 	p.swept.Do(func() { p.sweep(ctx) })
 	var upload string
@@ -130,7 +130,7 @@ func (p *s3Put) inParts(ctx context.Context) error {
 	}
 	done := false
 	defer func() {
-		if !done { // the parts cost money until somebody ends it
+		if !done { // the parts cost money until the upload ends
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.opts.Stall)
 			defer cancel()
 			_ = p.client.AbortMultipartUpload(ctx, p.bucket, p.prefix+p.key, upload)
@@ -155,7 +155,7 @@ func (p *s3Put) inParts(ctx context.Context) error {
 	case errors.Is(err, errPrecondition):
 		return p.mine(ctx, err)
 	case errors.Is(err, errNoUpload):
-		// An attempt may have completed it, and its answer been lost.
+		// An earlier attempt may have completed the upload with its answer lost.
 		if done = p.mine(ctx, err) == nil; done {
 			return nil
 		}
@@ -189,21 +189,21 @@ func (p *s3Put) parts(ctx context.Context, upload string) ([]minio.CompletePart,
 	return parts, nil
 }
 
-// verify compares what the service made of the parts with what was sent. An object of another
-// length is removed: it is not one that somebody put.
+// verify compares the size of the object that the service made of the parts with what was sent. It
+// removes an object of another size: that was not put by anyone.
 func (p *s3Put) verify(ctx context.Context) error {
 	info, err := p.stat(ctx, p.key)
 	if err != nil {
 		return err
 	}
-	if info.Size == p.size || info.UserMetadata[putID] != p.id { // another has replaced it
+	if info.Size == p.size || info.UserMetadata[putID] != p.id { // another Put has replaced it
 		return nil
 	}
 	err = failed(p, "put", p.key, fmt.Errorf("the service made an object of %d bytes from parts of %d", info.Size, p.size))
 	return errors.Join(err, p.Delete(ctx, p.key))
 }
 
-// sweep ends the uploads in parts that crashes left. What fails is left for another time.
+// sweep aborts the uploads in parts that crashes left. Errors are left for the next sweep.
 func (p *s3Put) sweep(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, p.opts.Stall)
 	defer cancel()
@@ -218,10 +218,10 @@ func (p *s3Put) sweep(ctx context.Context) {
 	}
 }
 
-// body is a range of the content on its way: it keeps to the rate, and knows whether the
-// content could be read.
+// body is a range of the content that is being sent: it keeps to the rate limit, and records an
+// error of reading the content.
 type body struct {
-	md5, sha256 string // base64 and hexadecimal, as the service wants them
+	md5, sha256 string // base64 and hexadecimal, as the service expects them
 
 	a       *attempt
 	limit   *limiter
@@ -229,7 +229,7 @@ type body struct {
 	err     error
 }
 
-// body hashes a range of the content, and returns it to be sent.
+// body hashes a range of the content, and returns it ready to be sent.
 func (p *s3Put) body(a *attempt, offset, length int64) (*body, error) {
 	a.pause()
 	defer a.touch()

@@ -13,11 +13,11 @@ import (
 	"gopkg.in/ini.v1"
 )
 
-// settings say which S3 service to ask, and as whom.
+// settings say which S3 service to use, and with which credentials.
 type settings struct {
 	host        string
 	secure      bool   // over TLS
-	region      string // "" to ask the service, AWS's
+	region      string // "" to ask the service, if it is AWS
 	credentials *credentials.Credentials
 }
 
@@ -48,13 +48,13 @@ func readSettings() (settings, error) {
 	aws := s3utils.IsAmazonEndpoint(*u)
 	s.region = cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), file["region"])
 	if s.region == "" && !aws {
-		s.region = "us-east-1" // what services take that have none
+		s.region = "us-east-1" // accepted by services without regions
 	}
 	s.credentials, err = findCredentials(profile, file, aws)
 	return s, err
 }
 
-// findCredentials looks where AWS's tools look, and in that order.
+// findCredentials looks in the same places as AWS's tools, in the same order.
 func findCredentials(profile string, file map[string]string, aws bool) (*credentials.Credentials, error) {
 	id, secret := os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")
 	switch {
@@ -77,8 +77,8 @@ func findCredentials(profile string, file map[string]string, aws bool) (*credent
 	return nil, fmt.Errorf("%w: there are no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in ~/.aws/credentials", ErrDenied)
 }
 
-// readProfile returns what the files of AWS's tools say of the profile. Only a profile that was
-// asked for has to be there.
+// readProfile returns the settings of the profile in the files of AWS's tools. Only a profile that
+// was asked for must exist.
 func readProfile(profile string) (map[string]string, error) {
 	home, _ := os.UserHomeDir()
 	config := cmp.Or(os.Getenv("AWS_CONFIG_FILE"), filepath.Join(home, ".aws", "config"))
@@ -86,7 +86,7 @@ func readProfile(profile string) (map[string]string, error) {
 	values, found := make(map[string]string), profile == "default"
 	for _, place := range []struct{ file, section string }{{config, "profile " + profile}, {config, profile}, {creds, profile}} {
 		if place.file == config && place.section == profile && profile != "default" {
-			continue // only the default profile goes without the word in that file
+			continue // in that file, only the default profile omits the word
 		}
 		f, err := ini.LooseLoad(place.file)
 		if err != nil {

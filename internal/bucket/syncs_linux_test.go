@@ -14,7 +14,7 @@ import (
 
 const fileSyncsDir = "BUCKET_FILE_SYNCS_DIR"
 
-// fileSyncsChild puts a new object, replaces it, and finds it there; each is followed by a mark.
+// fileSyncsChild puts a new object, replaces it, and finds it; a mark follows each step.
 func fileSyncsChild(t *testing.T, dir string) {
 	content := string(buckettest.Content(1, 300<<10))
 	for _, mark := range []string{"new", "replaced", "found"} {
@@ -33,8 +33,8 @@ func fileSyncsChild(t *testing.T, dir string) {
 	}
 }
 
-// TestFileSyncs: an object is on disk before it has its name, and its name before Put returns, also
-// if Put says that there is one.
+// TestFileSyncs: an object is on disk before it has its name, and its name before Put returns, even
+// if Put returns that it exists.
 func TestFileSyncs(t *testing.T) {
 	if dir := os.Getenv(fileSyncsDir); dir != "" {
 		fileSyncsChild(t, dir)
@@ -51,7 +51,7 @@ func TestFileSyncs(t *testing.T) {
 	}
 }
 
-// checkFileSyncs returns what is wrong with a trace of fileSyncsChild.
+// checkFileSyncs returns the problems in a trace of fileSyncsChild.
 func checkFileSyncs(b []byte, dir string) []string {
 	tr := &systrace.Trace{Calls: systrace.Parse(b)}
 	root := filepath.Join(dir, "bucket")

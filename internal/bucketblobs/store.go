@@ -1,6 +1,6 @@
-// Package bucketblobs keeps the blobs of a log in a bucket: an object each, whose key is the
-// path that the blob would have in a directory, such as `3f/9ac1…`, and one object whose
-// name is the mark of the log, `store-` and its id.
+// Package bucketblobs keeps the blobs of a log in a bucket. Each is an object whose key is the path
+// of the blob in a directory, such as `3f/9ac1…`. One more object is the mark of the log: its name
+// is `store-` and the log's ID.
 package bucketblobs
 
 import (
@@ -18,15 +18,15 @@ import (
 	"tcp-log-server/segment"
 )
 
-// markPrefix begins the key of the mark, as it does the name of the one of a directory.
+// markPrefix begins the key of the mark, as in a directory.
 const (
 	markPrefix = "store-"
 	markText   = "The objects beside this one are blobs of the log that it is named after. See docs/FORMAT.md.\n"
 )
 
-// Store is a segment.BlobStore in a bucket, and a segment.BlobMarker. Each Put is durable by
-// itself. Several processes may use one store: an object is put under the hash of its bytes,
-// only if there is none, and never deleted.
+// Store is a segment.BlobStore and a segment.BlobMarker in a bucket. Each Put is durable by itself.
+// Several processes may use one store: an object is put under the hash of its bytes, only if there
+// is none, and is never deleted.
 type Store struct {
 	url  string
 	opts bucket.Options
@@ -35,14 +35,14 @@ type Store struct {
 	b  bucket.Bucket // nil until it can be opened
 }
 
-// IsURL reports whether s, where a directory may be named too, is the URL of a bucket.
+// IsURL reports whether s, which may also be a directory, is the URL of a bucket.
 func IsURL(s string) bool { return bucket.IsURL(s) }
 
-// Open returns the store at the URL of a bucket, s3://… or file:///…. A bucket that does not
-// exist, or is not mounted, is looked for again by each call; until then each fails. Other
-// errors, such as of a URL that cannot be one, are Open's.
+// Open returns the store at the URL of a bucket, s3://… or file:///…. If the bucket does not exist
+// or is not mounted, each later call looks for it again, and fails until it is there. Open returns
+// other errors, such as an invalid URL.
 func Open(ctx context.Context, url string) (*Store, error) {
-	// The caller tries again itself, after longer and longer, and says so.
+	// The caller retries too, with growing waits, and logs that.
 	s := &Store{url: url, opts: bucket.Options{Attempts: 4, Stall: 10 * time.Second}}
 	if _, err := s.open(ctx); err != nil && !errors.Is(err, bucket.ErrNoBucket) {
 		return nil, err
@@ -67,10 +67,11 @@ func (s *Store) open(ctx context.Context) (bucket.Bucket, error) {
 	return s.b, nil
 }
 
-// String is the URL.
+// String returns the URL.
 func (s *Store) String() string { return strings.TrimSuffix(s.url, "/") }
 
-// Put puts an object if there is none. If there is one, it is read and compared.
+// Put puts an object if there is none. If there is one, Put compares it, and replaces it if it
+// differs.
 func (s *Store) Put(ctx context.Context, hash segment.Hash, blob []byte) (created bool, err error) {
 	b, err := s.open(ctx)
 	if err != nil {
@@ -94,7 +95,7 @@ func (s *Store) Put(ctx context.Context, hash segment.Hash, blob []byte) (create
 // Sync has nothing to do.
 func (s *Store) Sync(context.Context) error { return nil }
 
-// Get reads an object, and no more than limit bytes of it.
+// Get reads at most limit bytes of an object.
 func (s *Store) Get(ctx context.Context, hash segment.Hash, limit int64) ([]byte, error) {
 	b, err := s.open(ctx)
 	if err != nil {
@@ -105,7 +106,7 @@ func (s *Store) Get(ctx context.Context, hash segment.Hash, limit int64) ([]byte
 		return nil, notFound(err)
 	}
 	blob, err := io.ReadAll(io.LimitReader(r, limit))
-	r.Close() // what it did not read is of no interest
+	r.Close() // the rest is not needed
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +126,7 @@ func (s *Store) Has(ctx context.Context, hash segment.Hash) (bool, error) {
 	return err == nil, err
 }
 
-// List lists the objects that have the key of a blob.
+// List lists the objects whose key is that of a blob.
 func (s *Store) List(ctx context.Context, prefix string, fn func(segment.BlobInfo) error) error {
 	b, err := s.open(ctx)
 	if err != nil {
@@ -144,7 +145,7 @@ func (s *Store) List(ctx context.Context, prefix string, fn func(segment.BlobInf
 	})
 }
 
-// FindMark finds the object that names the log. Two are an error that wraps
+// FindMark finds the object that names the log. If there are two, the error wraps
 // segment.ErrDamaged.
 func (s *Store) FindMark(ctx context.Context) (id segment.StoreID, ok bool, err error) {
 	b, err := s.open(ctx)
@@ -179,7 +180,7 @@ func (s *Store) Mark(ctx context.Context, id segment.StoreID) error {
 	return err
 }
 
-// notFound makes an error of the bucket one of a store of blobs.
+// notFound turns an error of the bucket into one of a blob store.
 func notFound(err error) error {
 	if errors.Is(err, bucket.ErrNotFound) {
 		return fmt.Errorf("%w: %w", segment.ErrNotFound, err)

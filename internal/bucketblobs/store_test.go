@@ -27,7 +27,8 @@ func TestConformance(t *testing.T) {
 	enginetest.BlobStore(t, func(t *testing.T) engine.BlobStore { return open(t, t.TempDir()) })
 }
 
-// TestDamaged: a Put replaces other bytes under the name of a blob, and reports that there was one.
+// TestDamaged: Put replaces wrong bytes under the name of a blob, and reports that the blob
+// existed.
 func TestDamaged(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -50,7 +51,7 @@ func TestDamaged(t *testing.T) {
 	}
 }
 
-// TestAbsent: a bucket that is not there when the store is opened is used once it is.
+// TestAbsent: a bucket that does not exist when the store is opened is used once it does.
 func TestAbsent(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "share")
 	s := open(t, dir)
@@ -69,7 +70,7 @@ func TestAbsent(t *testing.T) {
 	}
 }
 
-// TestTwoMarks: a store that two logs have marked at the same moment is neither's.
+// TestTwoMarks: a store that two logs have marked at the same time belongs to neither.
 func TestTwoMarks(t *testing.T) {
 	s := open(t, t.TempDir())
 	for i := range 2 {

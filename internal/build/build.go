@@ -1,4 +1,4 @@
-// Package build tells what this binary was built from.
+// Package build says what this binary was built from.
 package build
 
 import (
@@ -8,20 +8,21 @@ import (
 	"strings"
 )
 
-// version is that of a release, given to its build by -ldflags "-X tcp-log-server/internal/build.version=…".
+// version is the version of a release, set by its build with -ldflags "-X
+// tcp-log-server/internal/build.version=…".
 var version string
 
-// Info is what a binary knows about how it was made.
+// Info is what a binary knows about its build.
 type Info struct {
-	Version  string `json:"version"`            // of the release, or "devel"
-	Revision string `json:"revision,omitempty"` // of the sources, where the build knew it
+	Version  string `json:"version"`            // of a release, or "devel"
+	Revision string `json:"revision,omitempty"` // of the sources, if known
 	Time     string `json:"time,omitempty"`     // of that revision
-	Modified bool   `json:"modified,omitempty"` // the sources were not those of the revision
+	Modified bool   `json:"modified,omitempty"` // the sources differed from the revision
 	Go       string `json:"go"`
 	System   string `json:"system"`
 }
 
-// This reads what the linker has left in the binary.
+// This returns the Info that the linker has put into the binary.
 func This() Info {
 	b := Info{Version: version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
@@ -36,8 +37,8 @@ func This() Info {
 				b.Modified = s.Value == "true"
 			}
 		}
-		// What `go install module@version` leaves; a plain build has "(devel)", or a
-		// version made up of the revision, which is told anyway.
+		// The version is from `go install module@version`. A plain build has "(devel)", or a
+		// version made from the revision, which is shown anyway.
 		if v := info.Main.Version; b.Version == "" && b.Revision == "" && strings.HasPrefix(v, "v") {
 			b.Version = v
 		}
@@ -48,7 +49,7 @@ func This() Info {
 	return b
 }
 
-// String is the build in one line.
+// String returns the build in one line.
 func (b Info) String() string {
 	var parts []string
 	if b.Revision != "" {

@@ -19,7 +19,7 @@ import (
 	"github.com/syndtr/goleveldb/leveldb/opt"
 )
 
-// Default names of the original's directories.
+// Default names of the original server's directories.
 const (
 	LevelDBName = ".tcp-log-server.leveldb"
 	BlobsName   = ".tcp-log-server.blobs"
@@ -28,7 +28,7 @@ const (
 // Directory is the log of a stopped original server of version 6, 9 or 10.
 type Directory struct {
 	db      *leveldb.DB
-	copy    string // the directory that db is in
+	copy    string // the directory of db
 	blobs   string
 	version Generation
 	last    uint64
@@ -86,7 +86,7 @@ func copyLevelDB(from, to string) error {
 			}
 		case e.Name() == "CURRENT" || ext == ".log" || strings.HasPrefix(e.Name(), "MANIFEST-"):
 		default:
-			continue // the lock and LevelDB's own log
+			continue // not the lock and LevelDB's log
 		}
 		if err := copyFile(source, target); err != nil {
 			return err
@@ -109,7 +109,7 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// streamPrefix starts every key of version 6.
+// streamPrefix begins every key of version 6.
 var streamPrefix = []byte("log!")
 
 // findLast finds the last index and the version.

@@ -1,10 +1,9 @@
-// Package legacy reads logs of the original tcp-log-server, the npm package, for
-// import: from a running server of any version of its protocol (server.go), or
-// from the directories of a stopped one (directory.go). It changes nothing in
-// either.
+// Package legacy reads logs of the original tcp-log-server, the npm package, for import: from a
+// running server of any protocol version (server.go), or from the directories of a stopped one
+// (directory.go). It changes neither.
 //
-// The original stores each entry as a file of the JSON text that it serialized,
-// named by the SHA-256 of that text, and a list of these hashes in LevelDB.
+// The original stores each entry as a file of JSON text, exactly as it serialized it, named by the
+// SHA-256 of that text, and a list of these hashes in LevelDB.
 package legacy
 
 import (
@@ -22,9 +21,9 @@ import (
 var (
 	// ErrSource: the running server failed or gave an unexpected answer.
 	ErrSource = errors.New("the original server")
-	// ErrMissing: the source has later entries, but none of this index.
+	// ErrMissing: the source has later entries, but none at this index.
 	ErrMissing = errors.New("the original has no entry of this index")
-	// ErrDamaged: the entry in the source is not the one that was stored.
+	// ErrDamaged: the entry in the source is not what was stored.
 	ErrDamaged = errors.New("damaged in the original")
 	// ErrFormat: the directories do not belong to an original server.
 	ErrFormat = errors.New("not the directory of an original server")
@@ -35,8 +34,7 @@ var (
 // Entry is one entry of the original, or the error of reading it.
 type Entry struct {
 	Index uint64
-	// Text is the JSON text in the original. It is valid until the next entry is
-	// read.
+	// Text is the JSON text in the original. It is valid until the next entry is read.
 	Text []byte
 	// Err wraps ErrMissing or ErrDamaged if there is no reliable Text.
 	Err error
@@ -44,9 +42,9 @@ type Entry struct {
 	Hash string
 }
 
-// Canonical appends the entry to dst in the form in which this log stores it. The
-// error is e.Err, one of package canonical, or says that the text is more than one
-// value, or a value that is no entry.
+// Canonical appends the entry to dst in the form in which this log stores it. The error is e.Err or
+// one of package canonical, or says that the text is more than one value, or a value that cannot be
+// an entry.
 func (e Entry) Canonical(dst []byte) ([]byte, error) {
 	if e.Err != nil {
 		return dst, e.Err
@@ -64,7 +62,7 @@ func (e Entry) Canonical(dst []byte) ([]byte, error) {
 	return form, nil
 }
 
-// placeholder takes the place of an entry that this log refuses.
+// placeholder replaces an entry that this log refuses.
 type placeholder struct {
 	Refused *refused `json:"refused"`
 }
@@ -80,9 +78,8 @@ type refused struct {
 // maxKept is the length in bytes up to which a placeholder includes the text.
 const maxKept = 1 << 20
 
-// Placeholder returns an entry, in canonical form, that takes the place of this
-// one, which was refused because of why. It includes the text as a string if that
-// is at most 1 MiB long.
+// Placeholder returns an entry, in canonical form, that replaces this one, which was refused with
+// the error why. It includes the text if that is at most 1 MiB long, in base64 if it is not UTF-8.
 func (e Entry) Placeholder(why error) ([]byte, error) {
 	r := &refused{Index: e.Index, Error: why.Error(), SHA256: e.SHA256()}
 	if e.Err == nil && len(e.Text) <= maxKept {

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// unpackIndex decodes an index, up to 2^32+250, that the npm package
-// lexicographic-integer wrote in hex. A number below 251 is one byte. For others,
-// a first byte tells the length of the number minus 251, which follows.
+// unpackIndex decodes an index, up to 2^32+250, that the npm package lexicographic-integer wrote in
+// hex. A number below 251 is one byte. For others, the first byte gives the length of the number
+// minus 251, which follows.
 func unpackIndex(s []byte) (uint64, error) {
 	b, err := hex.DecodeString(string(s))
 	switch {

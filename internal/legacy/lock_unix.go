@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// locked reports whether another process holds LevelDB's lock. It does not take it.
+// locked reports whether another process holds LevelDB's lock, without taking it.
 func locked(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {

@@ -18,12 +18,11 @@ import (
 // Generation is a version of the original's protocol.
 type Generation int
 
-// The generations. They differ in how a read is requested and how it ends.
+// The generations differ in how a read is requested and how it ends.
 const (
 	// Streaming is version 6: {"from":N} requests all entries.
 	Streaming Generation = 6
-	// Pulling is versions 9 and 10: {"from":N,"read":M}. This project's own server
-	// speaks it too.
+	// Pulling is versions 9 and 10: {"from":N,"read":M}. This project's server speaks it too.
 	Pulling Generation = 9
 )
 
@@ -45,9 +44,9 @@ const (
 // Server is a running original server. It allows one Read at a time.
 type Server struct {
 	Addr string
-	// Quiet is how long a server of version 6 must send nothing before Read takes
-	// it to have sent everything: it reports that it is current before it sends the
-	// last entries. Read waits for two such pauses.
+	// Quiet is how long a server of version 6 must be silent before Read assumes that it has sent
+	// everything: it reports that it is current before it sends the last entries. Read waits for
+	// two such pauses.
 	Quiet time.Duration
 	// Timeout is how long Read waits for the server's next line.
 	Timeout time.Duration
@@ -55,8 +54,8 @@ type Server struct {
 	generation Generation
 }
 
-// NewServer connects to the server at addr and finds out its generation. The error
-// is that of ctx or of the network, or wraps ErrSource.
+// NewServer connects to the server at addr and detects its generation. The error is that of ctx or
+// the network, or wraps ErrSource.
 func NewServer(ctx context.Context, addr string) (*Server, error) {
 	s := &Server{Addr: addr, Quiet: time.Second, Timeout: time.Minute}
 	c, err := s.dial(ctx)
@@ -70,9 +69,9 @@ func NewServer(ctx context.Context, addr string) (*Server, error) {
 	}
 	s.generation = Pulling
 	if !m.Current {
-		return s, nil // it requires a "read" too
+		return s, nil // it needs a "read" first
 	}
-	// Version 6 ignores "read", and is reading already.
+	// Version 6 ignores "read" and is already reading.
 	m, err = c.ask(`{"from":1,"read":0}`)
 	if err == nil && m.Error == "already reading" {
 		s.generation = Streaming
@@ -83,10 +82,9 @@ func NewServer(ctx context.Context, addr string) (*Server, error) {
 // Generation returns the server's generation.
 func (s *Server) Generation() Generation { return s.generation }
 
-// Read yields the server's entries from index from on, in order. It yields an entry
-// with ErrMissing for an index that the server leaves out, and one with ErrDamaged
-// if the server reports an error. An error ends the read: that of ctx or of the
-// network, or one that wraps ErrSource.
+// Read yields the server's entries from index from on, in order. It yields an entry with ErrMissing
+// for an index that the server leaves out, and one with ErrDamaged if the server reports an error.
+// An error ends the read: that of ctx or the network, or one that wraps ErrSource.
 func (s *Server) Read(ctx context.Context, from uint64) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		r := &serverRead{s: s, next: max(from, 1), yield: yield}
@@ -109,7 +107,7 @@ func (s *Server) Read(ctx context.Context, from uint64) iter.Seq2[Entry, error] 
 				return
 			}
 			if s.generation == Streaming {
-				r.ended = r.next == before // the second round found nothing more
+				r.ended = r.next == before // this round found nothing new
 			}
 		}
 	}
@@ -171,8 +169,8 @@ func (r *serverRead) round(ctx context.Context) error {
 		case m.Current && r.s.generation == Streaming:
 			current = true
 		case m.Current:
-			// Version 10 does not count the entries that it sends without an index, so
-			// its read never ends, and the connection cannot start another one.
+			// Version 10 does not count the entries that it sends without an index, so its read never
+			// ends, and the connection cannot start another.
 			disconnect()
 			r.ended = got < pull
 			return nil
@@ -183,7 +181,7 @@ func (r *serverRead) round(ctx context.Context) error {
 	}
 }
 
-// give yields the entry of a message, and before it those that are missing.
+// give yields the missing entries before a message's, and then its entry.
 func (r *serverRead) give(m message) bool {
 	if m.Index == 0 {
 		m.Index = r.next // version 10 omits it for stored entries
@@ -280,8 +278,8 @@ func (c *conn) receive(timeout time.Duration) (message, error) {
 	return parseLine(bytes.TrimSpace(line))
 }
 
-// parseLine parses a line. The line of an entry always has the same form, so it is
-// cut at fixed places: a JSON parser would limit its depth.
+// parseLine parses a line. The line of an entry always has the same form, so it is cut at fixed
+// places: a JSON parser would limit the nesting depth.
 func parseLine(line []byte) (message, error) {
 	var m message
 	rest, ok := bytes.CutPrefix(line, []byte("{"))

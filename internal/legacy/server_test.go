@@ -14,8 +14,8 @@ import (
 	"tcp-log-server/internal/legacy"
 )
 
-// scripted starts a server that answers each line with what script returns, and
-// closes the connection if that ends in "!".
+// scripted starts a server that answers each line with the result of script, and closes the
+// connection if that ends with "!".
 func scripted(t *testing.T, script func(connection int, line string) string) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -8,8 +8,8 @@ import (
 	"tcp-log-server/server"
 )
 
-// BenchmarkBatch and BenchmarkAck measure what metrics cost a batch, and a
-// group of writes that arrived together, without the clock.
+// BenchmarkBatch and BenchmarkAck measure the cost of metrics for a batch, and for a group of
+// writes that arrived together, without the clock.
 func BenchmarkBatch(b *testing.B) {
 	e := New(Build{})
 	b.ReportAllocs()

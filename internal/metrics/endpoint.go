@@ -15,31 +15,30 @@ import (
 )
 
 const (
-	// requestTime is how long a request may take to arrive, and its answer to be
-	// read: monitoring asks every few seconds.
+	// requestTime limits how long a request may take to arrive, and its answer to be read:
+	// monitoring asks every few seconds.
 	requestTime = 10 * time.Second
-	// idleTime is how long a connection may send nothing, before its first request or
-	// between two, so that idle ones cannot take all places for long.
+	// idleTime is how long a connection may be silent before its first request or between two, so
+	// that idle connections do not keep others out for long.
 	idleTime = 5 * time.Second
-	// headerBytes bounds a request: none of them has a body.
+	// headerBytes limits a request: requests have no body.
 	headerBytes = 16 << 10
-	// maxWatchers is how many connections are served at once.
+	// maxWatchers is the maximum number of connections at once.
 	maxWatchers = 64
 )
 
-// Endpoint serves what an exporter shows over HTTP: /metrics, /healthz, /readyz
-// and, if configured, /debug/pprof. It shares nothing with the log's own
-// connections, and a client that does not read its answer delays no other.
+// Endpoint serves an exporter over HTTP: /metrics, /healthz, /readyz and, if configured,
+// /debug/pprof. It shares nothing with the log's own connections, and a client that does not read
+// its answer delays no other client.
 type Endpoint struct {
 	server  http.Server
 	addr    net.Addr
 	serving sync.WaitGroup
-	failed  error // why serving ended, once it has
+	failed  error // why serving ended
 }
 
-// Listen listens on addr, host:port, and serves what exporter shows until Close.
-// Until the exporter is given sources, /readyz says that the log is being
-// recovered. profiles adds /debug/pprof.
+// Listen listens on addr, host:port, and serves the exporter until Close. Before the exporter has
+// sources, /readyz says that the log is being recovered. profiles adds /debug/pprof.
 func Listen(addr string, exporter *Exporter, profiles bool) (*Endpoint, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -50,7 +49,7 @@ func Listen(addr string, exporter *Exporter, profiles bool) (*Endpoint, error) {
 		Handler:           exporter.Handler(profiles),
 		ReadHeaderTimeout: idleTime,
 		ReadTimeout:       requestTime,
-		WriteTimeout:      requestTime, // pprof adds what it was asked to record for
+		WriteTimeout:      requestTime, // pprof adds its recording time
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    headerBytes,
 		ErrorLog:          log.New(io.Discard, "", 0),
@@ -63,22 +62,22 @@ func Listen(addr string, exporter *Exporter, profiles bool) (*Endpoint, error) {
 	return e, nil
 }
 
-// Addr is where the endpoint listens.
+// Addr returns the address of the endpoint.
 func (e *Endpoint) Addr() net.Addr { return e.addr }
 
-// Close ends the endpoint at once, with the requests that are being answered. It
-// returns why it had ended before, if it had.
+// Close closes the endpoint at once, including requests in progress. If serving had already failed,
+// it returns that error.
 func (e *Endpoint) Close() error {
 	err := e.server.Close()
 	e.serving.Wait()
 	return errors.Join(e.failed, err)
 }
 
-// Handler answers the requests of an Endpoint.
+// Handler returns the handler of an Endpoint.
 func (e *Exporter) Handler(profiles bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
-		// All of it is gathered before any is sent, so that nothing waits for the peer.
+		// Build the whole page before sending any of it, so that nothing waits for the peer.
 		page := e.page(e.Refusing() == nil)
 		w.Header().Set("Content-Type", contentType)
 		w.Header().Set("Content-Length", fmt.Sprint(len(page)))
@@ -115,16 +114,16 @@ var (
 	errStopping = errors.New("stopping")
 )
 
-// Stopping makes /readyz say so: no more connections are taken.
+// Stopping makes /readyz report that the server is stopping.
 func (e *Exporter) Stopping() { e.stopping.Store(true) }
 
-// Waiting makes /readyz say what the start waits for, until there are sources.
+// Waiting makes /readyz say what the start waits for, until the exporter has sources.
 func (e *Exporter) Waiting(text string) { e.waiting.Store(&text) }
 
-// behindSome is how many seconds behind its source a replica is when /readyz says so.
+// behindSome is how many seconds a replica must be behind its source before /readyz mentions it.
 const behindSome = 10
 
-// notice is what a client may want to know of a server that is ready: that what it serves is old.
+// notice returns a hint for clients of a ready server that its data is old.
 func (e *Exporter) notice() string {
 	s := e.sources.Load()
 	if s == nil || s.Replica == nil {
@@ -137,7 +136,7 @@ func (e *Exporter) notice() string {
 	return fmt.Sprintf(", %.0f s behind %s", status.BehindSeconds, status.Source)
 }
 
-// Refusing is why the server is not ready, nil when it is.
+// Refusing returns why the server is not ready, nil if it is.
 func (e *Exporter) Refusing() error {
 	if e.stopping.Load() {
 		return errStopping

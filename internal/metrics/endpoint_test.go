@@ -14,7 +14,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// patience is how long a test waits for something that is bound to happen.
+// patience is how long a test waits for something that must happen.
 const patience = 20 * time.Second
 
 // listen opens an endpoint until the end of the test.
@@ -28,7 +28,7 @@ func listen(t *testing.T, e *Exporter, profiles bool) *Endpoint {
 	return endpoint
 }
 
-// ask asks the endpoint for a path.
+// ask requests a path from the endpoint.
 func ask(t *testing.T, e *Endpoint, method, path string) (status int, header http.Header, body string) {
 	t.Helper()
 	req, err := http.NewRequest(method, "http://"+e.Addr().String()+path, nil)
@@ -48,8 +48,8 @@ func ask(t *testing.T, e *Endpoint, method, path string) (status int, header htt
 	return resp.StatusCode, resp.Header, string(b)
 }
 
-// TestStates goes through a server's life: it is always alive, and ready once the
-// log is recovered, as long as appends are accepted and it is not ending.
+// TestStates goes through the life of a server: it is always alive, and it is ready once the log is
+// recovered, while appends are accepted and it is not stopping.
 func TestStates(t *testing.T) {
 	e := New(Build{})
 	endpoint := listen(t, e, false)
@@ -129,8 +129,8 @@ func TestListenRefused(t *testing.T) {
 	}
 }
 
-// TestStalledWatchers: clients that send half a request, or do not read the answer,
-// delay neither others nor the end.
+// TestStalledWatchers: clients that send half a request, or do not read the answer, delay neither
+// other clients nor Close.
 func TestStalledWatchers(t *testing.T) {
 	e := New(Build{})
 	e.Show(fixed(engine.Stats{}, server.Stats{}))
@@ -166,8 +166,8 @@ func TestStalledWatchers(t *testing.T) {
 	}
 }
 
-// TestWatcherLimit: the number of connections served at once is limited, and the next one is served as soon as
-// one of them has gone.
+// TestWatcherLimit: the number of connections served at once is limited, and the next one is served
+// once one of them has gone.
 func TestWatcherLimit(t *testing.T) {
 	e, err := Listen("127.0.0.1:0", New(Build{}), false)
 	if err != nil {
@@ -212,8 +212,8 @@ func TestWatcherLimit(t *testing.T) {
 	}
 }
 
-// TestIdleWatchers: connections that are idle, whether they have asked before or not, keep
-// all places for idleTime at most.
+// TestIdleWatchers: idle connections, whether they have sent a request or not, keep all places for
+// at most idleTime.
 func TestIdleWatchers(t *testing.T) {
 	for name, asked := range map[string]string{
 		"after a request": "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",

@@ -1,7 +1,6 @@
-// Package metrics shows a running server to monitoring: its counters as Prometheus
-// metrics, whether it is alive, and whether it is ready. It takes everything from
-// snapshots that the log and the server give, and from a few histograms that their
-// hooks feed.
+// Package metrics shows a running server to monitoring: its counters as Prometheus metrics, whether
+// it is alive, and whether it is ready. The data comes from snapshots by the log and the server,
+// and from a few histograms that their hooks feed.
 package metrics
 
 import (
@@ -18,44 +17,43 @@ import (
 	"tcp-log-server/server"
 )
 
-// Exporter collects the metrics. All methods may be called from any
-// goroutine.
+// Exporter collects the metrics. All methods may be called from any goroutine.
 type Exporter struct {
 	build   Build
 	started time.Time
 
 	batchEntries, batchBytes, sync, ack *histogram
 
-	sources  atomic.Pointer[Sources] // nil until there is a log
-	waiting  atomic.Pointer[string]  // what the start waits for, nil for the log itself
+	sources  atomic.Pointer[Sources] // nil until Show
+	waiting  atomic.Pointer[string]  // what the start waits for, nil for log recovery
 	stopping atomic.Bool
 }
 
-// Build says which program is running.
+// Build identifies the running program.
 type Build struct{ Version, Revision string }
 
-// Sources are what the metrics are taken from.
+// Sources are the sources of the metrics.
 type Sources struct {
-	// Log and Server give the counts of this moment.
+	// Log and Server return the current counts.
 	Log    func() engine.Stats
 	Server func() server.Stats
-	// Archive says how far the archive is; nil without one.
+	// Archive returns the state of the archive; nil if there is none.
 	Archive func() archive.Stats
-	// Sync gives the counts of appends that wait for replicas; nil if none do.
+	// Sync returns the counts of appends that wait for replicas; nil if none do.
 	Sync func() syncreplicas.Stats
-	// Fenced says whether the log takes no more appends because a replica of it was promoted.
+	// Fenced reports whether the log refuses appends because a replica of it was promoted.
 	Fenced func() bool
-	// Cluster says how the cluster is doing; nil for a log in a directory.
+	// Cluster returns the state of the cluster; nil for a log in a directory.
 	Cluster func() replicated.Stats
-	// Archived counts what is read from it; nil if all segments are here.
+	// Archived counts the reads from the archive; nil if all segments are local.
 	Archived func() archived.Stats
-	// Refusing is why the server is not ready, nil while it is.
+	// Refusing returns why the server is not ready, nil if it is.
 	Refusing func() error
-	// Replica says how a replica is doing; it is nil for a server that is none.
+	// Replica returns the state of a replica; nil if the server is not one.
 	Replica func() replica.Status
 }
 
-// New returns an exporter that shows only the process yet.
+// New returns an exporter that shows only the process until Show is called.
 func New(build Build) *Exporter {
 	return &Exporter{
 		build:        build,
@@ -67,21 +65,20 @@ func New(build Build) *Exporter {
 	}
 }
 
-// Batch notes a batch that was stored: engine.Config.OnBatch.
+// Batch records that a batch was stored: engine.Config.OnBatch.
 func (e *Exporter) Batch(entries, bytes int, took time.Duration) {
 	e.batchEntries.observe(uint64(entries))
 	e.batchBytes.observe(uint64(bytes))
 	e.sync.observeTime(took)
 }
 
-// Ack notes that writes were acknowledged: server.Config.OnAck.
+// Ack records that writes were acknowledged: server.Config.OnAck.
 func (e *Exporter) Ack(took time.Duration) { e.ack.observeTime(took) }
 
-// Show shows these sources from now on.
+// Show sets the sources of the metrics.
 func (e *Exporter) Show(s Sources) { e.sources.Store(&s) }
 
-// page is every metric, in Prometheus's text format. ready is what
-// the endpoint says of that.
+// page returns all metrics in Prometheus's text format. ready is the answer of /readyz.
 func (e *Exporter) page(ready bool) []byte {
 	p := &page{b: make([]byte, 0, 16<<10)}
 	p.family("tcp_log_server_build_info", "gauge", "Which program is running; always 1.")

@@ -17,7 +17,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// fixed are sources that always say the same.
+// fixed returns sources that never change.
 func fixed(log engine.Stats, srv server.Stats) Sources {
 	return Sources{
 		Log:      func() engine.Stats { return log },
@@ -28,7 +28,7 @@ func fixed(log engine.Stats, srv server.Stats) Sources {
 	}
 }
 
-// scrape is what the exporter shows of these.
+// scrape returns the exporter's page for these counts.
 func scrape(t *testing.T, log engine.Stats, srv server.Stats) metricstest.Scrape {
 	t.Helper()
 	e := New(Build{Version: "v1.2.3", Revision: "abc"})
@@ -90,16 +90,15 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestNothingLeftOut: every counter of the log and of the server is shown, except
-// those named here.
+// TestNothingLeftOut: every counter of the log and the server is shown, except those named here.
 func TestNothingLeftOut(t *testing.T) {
 	hidden := []string{
-		"First",               // where the segments begin says little: store_bytes says how much there is
+		"First",               // the beginning of the segments says little: store_bytes has their size
 		"Batches",             // the count of the histogram of batches
 		"Rate",                // rate(appended_entries_total)
 		"Syncing",             // the sum of the histogram of syncs
 		"Archived", "Evicted", // shown with an archive: TestArchived
-		"DiskUsed", "DiskFree", // what watches the machine has them
+		"DiskUsed", "DiskFree", // machine monitoring has them
 	}
 	before := scrape(t, engine.Stats{}, server.Stats{}).Samples
 	shown := func(name string, log engine.Stats, srv server.Stats) {
@@ -143,7 +142,7 @@ func TestNothingLeftOut(t *testing.T) {
 	each(reflect.ValueOf(&srv.Errors).Elem(), func(name string) { shown(name, log, srv) })
 }
 
-// TestHistograms: an observation is in the bucket of its size, bounds included.
+// TestHistograms: an observation is in the bucket of its size, including the bounds.
 func TestHistograms(t *testing.T) {
 	e := New(Build{})
 	e.Show(fixed(engine.Stats{}, server.Stats{}))
@@ -151,7 +150,7 @@ func TestHistograms(t *testing.T) {
 	e.Batch(2, 257, 50*time.Microsecond+1)
 	e.Batch(10_001, 1<<30, time.Minute)
 	e.Ack(200 * time.Microsecond)
-	e.Ack(-time.Second) // the clock went back
+	e.Ack(-time.Second) // the clock was set back
 	got := parse(t, string(e.page(true))).Samples
 	for name, want := range map[string]float64{
 		`batch_entries_bucket{le="1"}`: 1, `batch_entries_bucket{le="2"}`: 2, `batch_entries_bucket{le="10000"}`: 2,
@@ -168,8 +167,8 @@ func TestHistograms(t *testing.T) {
 	}
 }
 
-// TestObserving: nothing is lost when many observe at once, every page that is
-// made meanwhile is whole, and observing allocates nothing.
+// TestObserving: concurrent observations are not lost, every page made in the meantime is complete,
+// and observing does not allocate.
 func TestObserving(t *testing.T) {
 	e := New(Build{})
 	e.Show(fixed(engine.Stats{}, server.Stats{}))
@@ -194,7 +193,7 @@ func TestObserving(t *testing.T) {
 	}
 }
 
-// TestText: what is in a label may be anything.
+// TestText: a label can have any content.
 func TestText(t *testing.T) {
 	p := &page{}
 	p.family("g", "gauge", "A \\ and\nmore.")
@@ -210,7 +209,7 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestProcess: what is shown of the process and of the runtime is there and likely.
+// TestProcess: the metrics of the process and the runtime exist and are plausible.
 func TestProcess(t *testing.T) {
 	got := scrape(t, engine.Stats{}, server.Stats{})
 	for _, name := range []string{"go_goroutines", "go_sched_gomaxprocs_threads", "go_memstats_heap_alloc_bytes", "go_memstats_alloc_bytes_total", "go_memstats_sys_bytes", "go_gc_gogc_percent"} {
@@ -228,7 +227,7 @@ func TestProcess(t *testing.T) {
 	}
 }
 
-// TestArchived: what is read from an archive is shown if there is one.
+// TestArchived: reads from an archive are shown if there is one.
 func TestArchived(t *testing.T) {
 	e := New(Build{})
 	sources := fixed(engine.Stats{Archived: 1, Evicted: 2}, server.Stats{})

@@ -10,7 +10,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// writeLog adds what the log counts.
+// writeLog adds the counts of the log.
 func (e *Exporter) writeLog(p *page, s engine.Stats) {
 	p.gauge("tcp_log_server_head", "Index of the last durable entry.", float64(s.Head))
 	p.counter("tcp_log_server_appended_entries_total", "Entries made durable since the start.", s.Entries)
@@ -31,7 +31,7 @@ func (e *Exporter) writeLog(p *page, s engine.Stats) {
 	p.gauge("tcp_log_server_failed", "Whether a sync has failed, so that no appends are taken until a restart: 1 or 0.", truth(s.Failed))
 }
 
-// writeServer adds what the server counts.
+// writeServer adds the counts of the server.
 func (e *Exporter) writeServer(p *page, s server.Stats) {
 	p.gauge("tcp_log_server_connections", "Open connections.", float64(s.Connections))
 	p.gauge("tcp_log_server_max_connections", "How many connections may be open at once.", float64(s.MaxConnections))
@@ -48,7 +48,7 @@ func (e *Exporter) writeServer(p *page, s server.Stats) {
 	p.counter("tcp_log_server_sent_bytes_total", "Bytes sent to clients.", s.Sent)
 }
 
-// writeReplicas adds how far the replicas are, and what waits for them.
+// writeReplicas adds the progress of the replicas, and the appends that wait for them.
 func (e *Exporter) writeReplicas(p *page, s server.Stats, sources *Sources) {
 	p.gauge("tcp_log_server_fenced", "Whether the log takes no more appends because a replica of it was promoted: 1 or 0.", truth(sources.Fenced()))
 	p.gauge("tcp_log_server_replicas", "Replicas that are connected.", float64(s.Replicas))
@@ -63,7 +63,7 @@ func (e *Exporter) writeReplicas(p *page, s server.Stats, sources *Sources) {
 	p.counter("tcp_log_server_sync_replicas_unknown_total", "Appends that waited too long for replicas, so that their outcome was unknown.", sync.Unknown)
 }
 
-// writeArchived adds which entries are in the archive only, and how they are read.
+// writeArchived adds which entries are only in the archive, and the reads of them.
 func writeArchived(p *page, log engine.Stats, s archived.Stats) {
 	p.gauge("tcp_log_server_archived_through", "Index of the last entry whose segment was removed here since the archive has it.", float64(log.Archived))
 	p.counter("tcp_log_server_archived_segments_total", "Segments removed here since the start.", log.Evicted)
@@ -73,7 +73,7 @@ func writeArchived(p *page, log engine.Stats, s archived.Stats) {
 	p.gauge("tcp_log_server_archived_cached_bytes", "Bytes of them in the cache.", float64(s.Cached))
 }
 
-// writeReplica adds how a replica is doing.
+// writeReplica adds the state of a replica.
 func writeReplica(p *page, s replica.Status) {
 	p.gauge("tcp_log_server_replica_connected", "Whether the replica follows its source: 1 or 0.", truth(s.Connected))
 	p.gauge("tcp_log_server_replica_stopped", "Whether replication has stopped until an operator does something: 1 or 0.", truth(s.Stopped != ""))
@@ -82,7 +82,7 @@ func writeReplica(p *page, s replica.Status) {
 	p.gauge("tcp_log_server_replica_verified", "Index through which the log has been compared with the source's since the start.", float64(s.Verified))
 }
 
-// writeCluster adds how the cluster is doing, as this server knows it.
+// writeCluster adds the state of the cluster, as this server knows it.
 func writeCluster(p *page, s replicated.Stats) {
 	p.gauge("tcp_log_server_cluster_leader", "Whether the stream has a leader, as of the last answer: 1 or 0.", truth(s.Leader != ""))
 	p.gauge("tcp_log_server_cluster_unavailable", "Whether no majority of the nodes answers, or appends are refused for another reason: 1 or 0.", truth(s.Refusing != nil))
@@ -102,8 +102,8 @@ func writeCluster(p *page, s replicated.Stats) {
 	p.counter("tcp_log_server_cluster_damaged_total", "Messages that came damaged from a node, which another was asked for.", s.Damaged)
 }
 
-// writeErrors adds what went wrong, by kind: every kind is there from the
-// beginning, so that a first error shows as an increase.
+// writeErrors adds the errors by kind. Every kind is there from the beginning, so that its first
+// error shows as an increase.
 func writeErrors(p *page, log engine.Stats, s server.Errors) {
 	const name = "tcp_log_server_errors_total"
 	p.family(name, "counter", "What went wrong, by kind.")
@@ -125,7 +125,7 @@ func writeErrors(p *page, log engine.Stats, s server.Errors) {
 	}
 }
 
-// writeArchive adds how far the archive is.
+// writeArchive adds the progress of the archive.
 func writeArchive(p *page, s archive.Stats) {
 	p.gauge("tcp_log_server_archive_through", "Index of the last entry in the archive.", float64(s.Through))
 	p.gauge("tcp_log_server_archive_behind_entries", "Entries that the archive does not have yet.", float64(s.Entries))

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// histogram counts observations by size, in buckets with fixed bounds. An
-// observation is two additions and no lock; any goroutine may observe.
+// histogram counts observations by size, in buckets with fixed bounds. An observation takes two
+// atomic additions and no lock. Any goroutine may observe.
 type histogram struct {
-	bounds []uint64 // the greatest value of each bucket but the last, ascending
-	unit   float64  // what a value is divided by when it is shown
+	bounds []uint64 // the greatest value of each bucket except the last, ascending
+	unit   float64  // divisor for shown values
 	counts []atomic.Uint64
 	sum    atomic.Uint64
 }
@@ -19,8 +19,8 @@ func newHistogram(unit float64, bounds ...uint64) *histogram {
 	return &histogram{bounds: bounds, unit: unit, counts: make([]atomic.Uint64, len(bounds)+1)}
 }
 
-// newDurations is a histogram of durations, from 50 µs, which is a good disk's
-// sync, to 10 s, by which every client has given up.
+// newDurations returns a histogram of durations from 50 µs, a sync of a good disk, to 10 s, when
+// every client has given up.
 func newDurations() *histogram {
 	var bounds []uint64
 	for _, d := range []time.Duration{
@@ -40,11 +40,11 @@ func (h *histogram) observe(value uint64) {
 	h.sum.Add(value)
 }
 
-// observeTime observes a duration; the clock may have gone back.
+// observeTime observes a duration. A negative one, after a clock change, counts as 0.
 func (h *histogram) observeTime(d time.Duration) { h.observe(uint64(max(d, 0))) }
 
-// write adds the histogram's family to the page. Observations that come meanwhile
-// may be in the sum and not yet in a bucket; buckets and count always agree.
+// write adds the histogram's family to the page. A concurrent observation may be in the sum and not
+// yet in a bucket. The buckets and the count always agree.
 func (h *histogram) write(p *page, name, help string) {
 	p.family(name, "histogram", help)
 	sum, count := h.sum.Load(), uint64(0)
@@ -60,6 +60,6 @@ func (h *histogram) write(p *page, name, help string) {
 	p.sample(name+"_count", float64(count))
 }
 
-// show is a value in the unit in which it is shown: a division by a whole number
-// gives 0.0002 where a multiplication gives 0.00019999999999999998.
+// show returns a value in the shown unit. It divides by a whole number, which gives 0.0002 where a
+// multiplication gives 0.00019999999999999998.
 func (h *histogram) show(value uint64) float64 { return float64(value) / h.unit }

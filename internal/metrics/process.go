@@ -2,7 +2,7 @@ package metrics
 
 import "time"
 
-// writeProcess adds what the system says of the process, as far as it does.
+// writeProcess adds what the system reports about the process.
 func writeProcess(p *page, started time.Time) {
 	u := processUsage()
 	for _, f := range []struct {
@@ -24,7 +24,7 @@ func writeProcess(p *page, started time.Time) {
 	p.gauge("process_start_time_seconds", "When the process started, in seconds since 1970 UTC.", float64(started.UnixMilli())/1e3)
 }
 
-// usage is what a process uses of its machine; what is not known is negative.
+// usage is what a process uses of its machine; unknown values are negative.
 type usage struct {
 	cpu              float64 // seconds
 	resident, mapped float64 // bytes
@@ -32,5 +32,5 @@ type usage struct {
 	threads          float64
 }
 
-// unknown is the usage of a process of which nothing is known.
+// unknown returns a usage with all values unknown.
 func unknown() usage { return usage{-1, -1, -1, -1, -1, -1} }

@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// clockTicks is in how many parts Linux divides a second in /proc: 100 on every
-// system that Go runs on, whatever the kernel's own clock.
+// clockTicks is the number of ticks per second in /proc: 100 on every system that Go supports,
+// whatever the kernel's clock.
 const clockTicks = 100
 
-// processUsage reads what /proc says of this process.
+// processUsage reads /proc for this process.
 func processUsage() usage {
 	u := unknown()
 	if b, err := os.ReadFile("/proc/self/stat"); err == nil {
@@ -19,7 +19,7 @@ func processUsage() usage {
 	}
 	if dir, err := os.Open("/proc/self/fd"); err == nil {
 		if names, err := dir.Readdirnames(-1); err == nil {
-			u.files = float64(len(names) - 1) // without dir
+			u.files = float64(len(names) - 1) // except dir
 		}
 		dir.Close()
 	}
@@ -30,11 +30,11 @@ func processUsage() usage {
 	return u
 }
 
-// parseStat takes what it can from /proc/self/stat, see proc(5).
+// parseStat parses /proc/self/stat, see proc(5).
 func (u *usage) parseStat(b []byte) {
-	// The name of the program is in parentheses and may hold some of its own.
+	// The program's name is in parentheses and may contain parentheses.
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	field := func(n int) float64 { // numbered as in proc(5), where the state is 3
+	field := func(n int) float64 { // numbered as in proc(5): the state is 3
 		if n-3 >= len(fields) {
 			return -1
 		}

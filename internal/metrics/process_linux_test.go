@@ -6,7 +6,7 @@ import (
 )
 
 func TestParseStat(t *testing.T) {
-	// The fields are numbered as in proc(5); the program's name is the worst there is.
+	// The fields are numbered as in proc(5); the program's name is the worst possible.
 	stat := "2 (a ) b) S 4 5 6 7 8 9 10 11 12 13 1400 1500 16 17 18 19 20 21 22 23 24 25"
 	u := unknown()
 	u.parseStat([]byte(stat))
@@ -23,7 +23,7 @@ func TestParseStat(t *testing.T) {
 	}
 }
 
-// TestUsage: opening a file shows.
+// TestUsage: opening a file changes the count.
 func TestUsage(t *testing.T) {
 	before := processUsage()
 	f, err := os.Open(os.Args[0])

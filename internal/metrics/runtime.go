@@ -5,8 +5,8 @@ import (
 	runtimemetrics "runtime/metrics"
 )
 
-// goFamilies are what is shown of the Go runtime, under the names that dashboards
-// for Go programs know. Reading them stops nothing.
+// goFamilies are the metrics of the Go runtime, under the names that dashboards for Go programs
+// expect. Reading them stops nothing.
 var goFamilies = [...]struct{ sample, name, kind, help string }{
 	{"/sched/goroutines:goroutines", "go_goroutines", "gauge", "Goroutines that exist."},
 	{"/sched/gomaxprocs:threads", "go_sched_gomaxprocs_threads", "gauge", "Threads that may run Go code at once."},
@@ -26,7 +26,7 @@ var goFamilies = [...]struct{ sample, name, kind, help string }{
 	{"/sync/mutex/wait/total:seconds", "go_sync_mutex_wait_total_seconds_total", "counter", "Time that goroutines have waited for locks."},
 }
 
-// writeGo adds what the Go runtime says of itself.
+// writeGo adds the metrics of the Go runtime.
 func writeGo(p *page) {
 	p.family("go_info", "gauge", "The version of Go; always 1.")
 	p.sample("go_info", 1, "version", runtime.Version())
@@ -43,7 +43,7 @@ func writeGo(p *page) {
 		case runtimemetrics.KindFloat64:
 			value = v.Float64()
 		default:
-			continue // a later Go does not have it any more
+			continue // removed in a later version of Go
 		}
 		p.family(f.name, f.kind, f.help)
 		p.sample(f.name, value)

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// contentType is that of Prometheus's text format.
+// contentType is the type of Prometheus's text format.
 const contentType = "text/plain; version=0.0.4; charset=utf-8"
 
-// page is a scrape's answer in the making, in Prometheus's text format.
+// page is an answer to a scrape under construction, in Prometheus's text format.
 type page struct{ b []byte }
 
-// family begins the family of metrics called name: its samples follow. kind is
-// gauge, counter or histogram; help is one line.
+// family begins a family of metrics called name; its samples follow. kind is gauge, counter or
+// histogram; help is one line.
 func (p *page) family(name, kind, help string) {
 	p.b = append(p.b, "# HELP "...)
 	p.b = append(p.b, name...)
@@ -61,8 +61,8 @@ func (p *page) counter(name, help string, value uint64) {
 	p.sample(name, float64(value))
 }
 
-// number is a value as the format has it: a whole one in full, so that no digit
-// of an index or of a count is lost to an exponent.
+// number formats a value. Whole numbers are written in full, so that no digit of an index or a
+// count is lost to an exponent.
 func number(value float64) string {
 	switch {
 	case value == math.Trunc(value) && math.Abs(value) < 1<<53:

@@ -1,12 +1,11 @@
-// Package nowait reads and writes sockets that do not block, at the least cost.
+// Package nowait reads and writes non-blocking sockets at the lowest cost.
 //
-// The usual calls tell Go's scheduler of each system call, in case it takes long. The
-// first call after the program has been idle then wakes the runtime thread that watches
-// over such calls, and that thread comes back every 20 µs for a while. A program that
-// waits for a message, handles it, and waits again pays for that with each message. A
-// call that does not wait needs no watching.
+// The usual calls tell Go's scheduler about each system call, in case it takes long. After the
+// program has been idle, the first such call wakes the runtime thread that watches system calls,
+// and that thread then runs every 20 µs for a while. A program that waits for a message, handles
+// it, and waits again pays for that with each message. A call that does not wait needs no watching.
 //
-// Except on Linux, and under the race detector, the calls are the usual ones.
+// Outside Linux, and under the race detector, the calls are the usual ones.
 package nowait
 
 import (
@@ -21,15 +20,15 @@ import (
 // for any sockets.
 type Reader struct {
 	b    []byte
-	pool *sync.Pool // where b comes from, if not nil
-	from *[]byte    // what was taken from pool
+	pool *sync.Pool // source of b, unless nil
+	from *[]byte    // buffer taken from pool
 	n    int
 	err  error
-	// Bound once, since each binding is an allocation.
+	// Bound once, because each binding allocates.
 	wait, try func(fd uintptr) (done bool)
 }
 
-// NewReader returns a Reader. Where Possible is false there is nothing it can read.
+// NewReader returns a Reader. If Possible is false, it cannot read anything.
 func NewReader() *Reader {
 	r := new(Reader)
 	r.wait = func(fd uintptr) bool {
@@ -40,7 +39,7 @@ func NewReader() *Reader {
 		r.n, r.err = read(fd, r.b)
 		if r.pool != nil && r.n == 0 {
 			r.pool.Put(r.from)
-			r.b, r.from = nil, nil // or it could not be freed during the wait
+			r.b, r.from = nil, nil // so that it can be freed during the wait
 		}
 		return r.err != syscall.EAGAIN
 	}
@@ -51,21 +50,20 @@ func NewReader() *Reader {
 	return r
 }
 
-// Read waits until there is something to be read, like the Read of the connection that
-// raw belongs to. The error is io.EOF, or that of raw.Read (after a deadline or the
-// connection's Close), or an *os.SyscallError.
+// Read waits for input, like the Read of raw's connection. The error is io.EOF, or that of raw.Read
+// (after a deadline or the connection's Close), or an *os.SyscallError.
 func (r *Reader) Read(raw syscall.RawConn, b []byte) (n int, err error) {
 	return r.read(raw, b, r.wait)
 }
 
-// Try reads what is available without waiting: n is 0 and err nil if nothing is.
+// Try reads the available input without waiting: n is 0 and err nil if there is none.
 func (r *Reader) Try(raw syscall.RawConn, b []byte) (n int, err error) {
 	return r.read(raw, b, r.try)
 }
 
-// ReadPooled is Read into a buffer from pool, a pool of *[]byte, that it takes when there
-// is something to be read: while it waits it has none. The caller gives the buffer back;
-// it is nil if n is 0.
+// ReadPooled is Read into a buffer from pool, a pool of *[]byte. It takes the buffer when there is
+// input, and has none while it waits. The caller returns the buffer to the pool. b is nil if n is
+// 0.
 func (r *Reader) ReadPooled(raw syscall.RawConn, pool *sync.Pool) (b *[]byte, n int, err error) {
 	r.pool = pool
 	n, err = r.read(raw, nil, r.wait)
@@ -101,7 +99,7 @@ type Writer struct {
 	try func(fd uintptr) (done bool) // bound once
 }
 
-// NewWriter returns a Writer. Where Possible is false there is nothing it can write to.
+// NewWriter returns a Writer. If Possible is false, it cannot write anything.
 func NewWriter() *Writer {
 	w := new(Writer)
 	w.try = func(fd uintptr) bool {
@@ -111,9 +109,9 @@ func NewWriter() *Writer {
 	return w
 }
 
-// Try writes as much of b as the socket takes at the moment. Taking less is no error.
-// The error is that of raw.Write (after a deadline or the connection's Close; nothing has
-// been written then), or an *os.SyscallError.
+// Try writes as much of b as the socket accepts at the moment. A short write is not an error. The
+// error is that of raw.Write (after a deadline or the connection's Close, and then nothing has been
+// written), or an *os.SyscallError.
 func (w *Writer) Try(raw syscall.RawConn, b []byte) (n int, err error) {
 	w.b, w.n, w.err = b, 0, nil
 	err = raw.Write(w.try)
@@ -135,7 +133,7 @@ type Conn struct {
 	writer  *Writer
 }
 
-// NewConn returns nil if nc is not a plain TCP connection, or Possible is false.
+// NewConn returns a Conn for nc, or nil if nc is not a plain TCP connection or Possible is false.
 func NewConn(nc net.Conn) *Conn {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok || !Possible {

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// pair is two connected sockets that do not block.
+// pair returns two connected non-blocking sockets.
 func pair(t *testing.T) (near, far uintptr) {
 	t.Helper()
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
@@ -30,8 +30,7 @@ func pair(t *testing.T) (near, far uintptr) {
 	return uintptr(fds[0]), uintptr(fds[1])
 }
 
-// TestTransfer: everything arrives, in as many writes and reads as it takes, and none of them
-// waits.
+// TestTransfer: everything arrives, in any number of writes and reads, and none of them waits.
 func TestTransfer(t *testing.T) {
 	near, far := pair(t)
 	sent := make([]byte, 3<<20)
@@ -95,7 +94,7 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// connected is the two ends of a TCP connection.
+// connected returns the two ends of a TCP connection.
 func connected(t *testing.T) (near, far net.Conn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -122,7 +121,7 @@ func raw(t *testing.T, nc net.Conn) syscall.RawConn {
 	return raw
 }
 
-// TestReader: it waits, or does not, and says what a connection's own Read does.
+// TestReader: a Reader waits, or does not, and returns the same as the connection's own Read.
 func TestReader(t *testing.T) {
 	nc, peer := connected(t)
 	r, raw, b := NewReader(), raw(t, nc), make([]byte, 10)
@@ -165,8 +164,8 @@ func TestReader(t *testing.T) {
 	}
 }
 
-// TestReadPooled: it takes a buffer when something arrives, and keeps none while it waits
-// or at the end.
+// TestReadPooled: ReadPooled takes a buffer when input arrives, and keeps none while it waits or at
+// the end.
 func TestReadPooled(t *testing.T) {
 	nc, peer := connected(t)
 	pool := sync.Pool{New: func() any { b := make([]byte, 10); return &b }}
@@ -190,7 +189,7 @@ func TestReadPooled(t *testing.T) {
 	}
 }
 
-// TestResetConnection: the error names the call and what the system said.
+// TestResetConnection: the error names the system call and the system's error.
 func TestResetConnection(t *testing.T) {
 	nc, peer := connected(t)
 	peer.(*net.TCPConn).SetLinger(0)
@@ -206,8 +205,8 @@ func TestResetConnection(t *testing.T) {
 	}
 }
 
-// TestWriter: it writes what the socket takes, which becomes nothing if the peer does not
-// read.
+// TestWriter: a Writer writes as much as the socket accepts, which becomes nothing if the peer does
+// not read.
 func TestWriter(t *testing.T) {
 	nc, peer := connected(t)
 	w, raw, b := NewWriter(), raw(t, nc), make([]byte, 1<<20)
@@ -239,7 +238,7 @@ func TestWriter(t *testing.T) {
 	}
 }
 
-// TestNoAllocation: neither reading nor writing makes garbage.
+// TestNoAllocation: neither reading nor writing allocates.
 func TestNoAllocation(t *testing.T) {
 	nc, peer := connected(t)
 	r, w, b := NewReader(), NewWriter(), make([]byte, 100)

@@ -8,13 +8,12 @@ import "syscall"
 // them: on Unix systems.
 const Possible = true
 
-// quick is how many bytes a call may copy without the scheduler's knowledge: that takes
-// some tens of microseconds, during which no garbage collection can start.
+// quick is how many bytes a call may copy without telling the scheduler: that takes some tens of
+// microseconds, during which no garbage collection can start.
 const quick = 128 << 10
 
-// read reads at most quick bytes from fd, a socket in non-blocking mode. n is 0 at the
-// end of the input. The error, if any, is a syscall.Errno: syscall.EAGAIN if there is
-// nothing to be read at the moment.
+// read reads at most quick bytes from fd, a socket in non-blocking mode. n is 0 at the end of the
+// input. The error, if any, is a syscall.Errno: syscall.EAGAIN if there is no input at the moment.
 func read(fd uintptr, b []byte) (n int, err error) {
 	for {
 		n, err = sysRead(fd, b[:min(len(b), quick)])
@@ -24,9 +23,8 @@ func read(fd uintptr, b []byte) (n int, err error) {
 	}
 }
 
-// write writes to fd, a socket in non-blocking mode, and returns how many bytes of b it
-// took. The error, if any, is a syscall.Errno: syscall.EAGAIN if the socket has no room at
-// the moment.
+// write writes to fd, a socket in non-blocking mode, and returns how many bytes of b it accepted.
+// The error, if any, is a syscall.Errno: syscall.EAGAIN if the socket has no room at the moment.
 func write(fd uintptr, b []byte) (n int, err error) {
 	for {
 		if len(b) > quick {

@@ -1,13 +1,13 @@
-// Package pieces appends long texts a piece at a time. A copy of many megabytes is one step
-// that Go's scheduler cannot interrupt, and into memory that the kernel has yet to provide it
-// can take a hundred milliseconds. A garbage collection that begins meanwhile waits for it,
-// and other goroutines wait for the collection.
+// Package pieces appends long texts in pieces. Go's scheduler cannot interrupt a copy, and a copy
+// of many megabytes into memory that the kernel has yet to provide can take a hundred milliseconds.
+// A garbage collection that begins in the meantime waits for it, and other goroutines wait for the
+// collection.
 package pieces
 
 // size is the length of a piece in bytes.
 const size = 64 << 10
 
-// Append is append(dst, text...). It allocates no more than a quarter in excess.
+// Append is append(dst, text...). When it allocates, at most about a quarter is in excess.
 func Append(dst, text []byte) []byte {
 	n := len(dst) + len(text)
 	if len(text) <= size && n <= cap(dst) || n <= size {

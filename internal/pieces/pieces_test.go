@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestAppend: the result is that of append, and what dst had room for is not moved.
+// TestAppend: the result is that of append, and dst is not moved if it has room.
 func TestAppend(t *testing.T) {
 	text := bytes.Repeat([]byte("0123456789abcde"), 3*size/15+7)
 	for _, before := range []int{0, 1, size - 1, size, 2*size + 1} {

@@ -6,12 +6,12 @@ import (
 	"syscall"
 )
 
-// Hold returns a TCP port of 127.0.0.1, with that, which is the caller's until it calls release:
-// whatever lets the system choose a port gets another one. Nothing listens on it. Programs that set
-// SO_REUSEADDR can, one at a time: those in Go do, and most others.
+// Hold returns a TCP port of 127.0.0.1, with that host. It belongs to the caller until release: the
+// system does not choose it for anyone else. Nothing listens on it. Programs that set SO_REUSEADDR
+// can, one at a time: Go programs do, and most others.
 //
-// It binds a socket that never listens. Linux gives its port to nobody who asks for any, and, since
-// SO_REUSEADDR is set on both, lets a listener have it.
+// Hold binds a socket that never listens. Linux does not choose its port for others, and lets a
+// listener have it, because SO_REUSEADDR is set on both.
 func Hold() (addr string, release func(), err error) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -25,7 +25,7 @@ func Hold() (addr string, release func(), err error) {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), func() { syscall.Close(fd) }, nil
 }
 
-// bind binds a socket to a port that the system chooses.
+// bind binds a socket to a port chosen by the system.
 func bind(fd int) (port int, err error) {
 	if err := syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1); err != nil {
 		return 0, err

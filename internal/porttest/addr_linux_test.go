@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestAddr: a port is held for one who names it, also after it was used, and for nobody else.
+// TestAddr: a port is held for a program that names it, even after it was used, and for no other.
 func TestAddr(t *testing.T) {
 	addr := Addr(t)
 	stranger := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) (err error) {

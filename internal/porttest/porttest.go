@@ -1,6 +1,6 @@
-// Package porttest gives tests and benches ports that must be known before anything listens on them,
-// or that are used again after a restart. A port that was free a moment ago is not enough: somebody
-// else may get it in between, if only as the near end of a connection.
+// Package porttest gives tests and benchmarks ports that must be known before anything listens on
+// them, or that are used again after a restart. A port that was free a moment ago is not enough:
+// another program may get it in between, if only as the local end of a connection.
 package porttest
 
 import (
@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// Addr returns a TCP port of 127.0.0.1, with that, which is the test's until it ends: see Hold.
+// Addr returns a TCP port of 127.0.0.1, with that host. It belongs to the test until its end: see
+// Hold.
 func Addr(t testing.TB) string {
 	t.Helper()
 	addr, release, err := Hold()

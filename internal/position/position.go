@@ -1,4 +1,4 @@
-// Package position keeps in a file how far a reader of a log has got.
+// Package position keeps a reader's position in a log in a file.
 package position
 
 import (
@@ -12,11 +12,11 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Position is a place in a log.
+// Position is a position in a log.
 type Position struct {
 	Store string `json:"store"` // the name of the log
-	Index uint64 `json:"index"` // of the last entry that has been read, 0 for none
-	// Head is that of the log if Index is beyond it: the reader waits for the entry after.
+	Index uint64 `json:"index"` // of the last entry read, 0 for none
+	// Head is the log's head if Index is beyond it: the reader waits for the entry after Index.
 	Head uint64 `json:"head,omitempty"`
 }
 
@@ -40,11 +40,11 @@ func Load(path string) (p Position, found bool, err error) {
 	return Position{*content.Store, *content.Index, content.Head}, true, nil
 }
 
-// Save replaces the file at path, durably and atomically: a reader, also after a crash, finds
-// the old position or the new.
+// Save replaces the file at path, durably and atomically: readers find the old position or the new,
+// even after a crash.
 func (p Position) Save(path string) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // the link stays
+		path = target // keep the link
 	}
 	text, err := json.Marshal(p)
 	if err != nil {

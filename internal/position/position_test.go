@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestPosition: what is saved is loaded, also through a link, and nothing else is left.
+// TestPosition: a saved position is loaded, even through a link, and no other file remains.
 func TestPosition(t *testing.T) {
 	dir := t.TempDir()
 	path, link := filepath.Join(dir, "state"), filepath.Join(dir, "link")
@@ -35,7 +35,7 @@ func TestPosition(t *testing.T) {
 	}
 }
 
-// TestLoadOther: a file that holds no position is an error, not a beginning.
+// TestLoadOther: a file without a position is an error, not a beginning.
 func TestLoadOther(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
 	for _, text := range []string{"", "57", "{}", `{"store":"3f"}`, `{"index":5}`, `{"store":"3f","index":-1}`, `{"store":"3f","index":5`} {

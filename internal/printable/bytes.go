@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// ParseBytes parses a number of bytes with or without a unit: 1048576, 512KiB, 10MiB, 1.5GiB,
-// 2TiB. K, M, G and T stand for the same units.
+// ParseBytes parses a number of bytes with or without a unit: 1048576, 512KiB, 10MiB, 1.5GiB, 2TiB.
+// K, M, G and T mean the same units.
 func ParseBytes(text string) (int64, error) {
 	number, unit := text, 1.0
 	for i, name := range []string{"K", "M", "G", "T"} {
@@ -25,7 +25,7 @@ func ParseBytes(text string) (int64, error) {
 	return int64(n * unit), nil
 }
 
-// Bytes is n bytes in the unit that suits it.
+// Bytes returns n bytes in a suitable unit.
 func Bytes(n int64) string {
 	unit, f := "B", float64(n)
 	for _, next := range []string{"KiB", "MiB", "GiB", "TiB"} {

@@ -1,7 +1,7 @@
-// Package printable makes text from outside, such as the name of a file or what a
-// client sent, safe to show on a terminal: escape sequences in it could move the cursor
-// or change the colours, a newline could forge a line, and characters without a width
-// could hide a part of it. It also writes numbers of bytes for people.
+// Package printable makes untrusted text, such as the name of a file or a client's message, safe to
+// show on a terminal: its escape sequences could move the cursor or change the colors, a newline
+// could forge a line, and characters without width could hide a part. It also formats numbers of
+// bytes for people.
 package printable
 
 import (
@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// Text is s with everything that is not printable escaped, as JSON does it: `\u001b`. So JSON
-// text stays JSON text with the same value. A byte that is no UTF-8 comes out as `\xff`.
+// Text returns s with everything unprintable escaped as in JSON: `\u001b`. So JSON text stays JSON
+// text with the same value. A byte that is not UTF-8 becomes `\xff`.
 func Text(s string) string {
 	if strings.IndexFunc(s, unprintable) < 0 {
 		return s
@@ -37,5 +37,5 @@ func Text(s string) string {
 	return string(b)
 }
 
-// unprintable counts the replacement character, which stands for bytes that are no UTF-8.
+// unprintable includes the replacement character, which stands for bytes that are not UTF-8.
 func unprintable(r rune) bool { return r == utf8.RuneError || !strconv.IsPrint(r) }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestText: printable text stays as it is, and everything else is escaped.
+// TestText: printable text stays unchanged, and everything else is escaped.
 func TestText(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                       "",

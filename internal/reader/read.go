@@ -10,18 +10,16 @@ import (
 	"tcp-log-server/segment"
 )
 
-// EntryFunc gets one entry: its canonical JSON, which is valid during the call
-// only, and when it was stored, in µs since 1970 UTC, 0 if that is not known; or why it
-// cannot be read. An error that it returns ends the read.
+// EntryFunc gets one entry: its canonical JSON, valid only during the call, and the time it was
+// stored in µs since 1970 UTC, 0 if unknown; or why it is unreadable. If it returns an error, the
+// read ends.
 type EntryFunc func(index uint64, entry []byte, time int64, err error) error
 
-// Read hands fn the entries from..through in order, as far as the head goes; a
-// from of 0 counts as 1. Each is verified first: by the checksum of its batch,
-// and by the hash that the index has of it. One that cannot be read is handed on
-// with an error, which wraps ErrDamaged or ErrLost, and the read continues.
+// Read hands fn the entries from..through in order, as far as the head; a from of 0 counts as 1. It
+// verifies each by the checksum of its batch and by its hash in the index. An unreadable entry is
+// handed on with an error that wraps ErrDamaged or ErrLost, and the read continues.
 //
-// Read returns fn's error, that of ctx, or nil. Any number of reads may run at
-// once.
+// Read returns fn's error, that of ctx, or nil. Any number of reads may run at once.
 func (l *Log) Read(ctx context.Context, from, through uint64, fn EntryFunc) error {
 	records := segment.NewRecords(l.Dirs.WAL, l.Records)
 	defer records.Close()
@@ -62,7 +60,7 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn EntryFunc) erro
 			last = min(last, after-1)
 		}
 		if why == errNoSegment && next <= last {
-			// A daemon may have removed the segment since.
+			// A server may have removed the segment in the meantime.
 			note, err := segment.ReadArchived(l.Dirs.Data)
 			if err != nil {
 				return err
@@ -73,8 +71,8 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn EntryFunc) erro
 			}
 		}
 		if why == errNoSegment {
-			// A daemon may have removed the segment: its entries are in blobs, and their
-			// records are there by now.
+			// A server may have removed the segment: then its entries are in blobs, and their records
+			// exist now.
 			records.Extend(segment.FindLastRecord(l.Dirs.WAL))
 		}
 		if next <= last {

@@ -1,10 +1,9 @@
-// Package reader reads the directories of a log without opening it: it takes no
-// lock and changes no byte, so it reads a stopped log, a backup, a copy on
-// read-only media, or a log beside the daemon that writes it.
+// Package reader reads the directories of a log without opening it. It takes no lock and changes no
+// byte, so it reads a stopped log, a backup, a copy on read-only media, or a log that a server is
+// writing.
 //
-// It reads whatever can be proved. Index records and blobs make up for a segment
-// that is missing or damaged, and an entry that nothing holds whole any more is
-// reported in its place.
+// It reads everything that can be verified. Index records and blobs replace a missing or damaged
+// segment, and an entry that is intact nowhere is reported in its place.
 package reader
 
 import (
@@ -16,39 +15,38 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Memory in place of a directory means that the log keeps that part in memory, so
-// it cannot be read.
+// Memory in place of a directory means that the log keeps that part in memory, so it is unreadable
+// here.
 const Memory = segment.Memory
 
 var (
 	// ErrNoLog: the directory holds no log.
 	ErrNoLog = errors.New("there is no log")
-	// ErrDamaged: the disk does not hold what was acknowledged.
+	// ErrDamaged: the disk no longer has what was acknowledged.
 	ErrDamaged = segment.ErrDamaged
-	// ErrArchived: the entries are in the archive of the log, and nowhere else.
+	// ErrArchived: the entries are only in the log's archive.
 	ErrArchived = errors.New("are in the log's archive only,")
-	// ErrLost: fsck has recorded that the entry is lost for good.
+	// ErrLost: fsck has recorded that the entry is permanently lost.
 	ErrLost = segment.ErrLost
 )
 
-// Config names the directories of a log. WAL and Blobs default to wal and blobs in
-// Data; BlobStore takes the place of Blobs.
+// Config names the directories of a log. WAL and Blobs default to wal and blobs in Data; BlobStore
+// replaces Blobs.
 type Config = segment.Dirs
 
-// Log is a log as it was when it was opened, through its head of that moment.
-// It is for concurrent use.
+// Log is a log as it was when it was opened, through its head at that time. It is safe for
+// concurrent use.
 type Log struct {
 	*segment.Store
 	id    segment.StoreID
-	known bool // id is
+	known bool // whether id is known
 }
 
-// ID returns the id of the log's store, if it is known.
+// ID returns the ID of the log's store, if it is known.
 func (l *Log) ID() (id segment.StoreID, known bool) { return l.id, l.known }
 
-// Open looks at the directories. ErrNoLog says that there is no log in
-// config.Data; damage is no error here, but one of the entries concerned.
-// Nothing stays open.
+// Open captures the state of the directories. ErrNoLog says that there is no log in config.Data.
+// Damage is not an error of Open, but of the damaged entries. Nothing stays open.
 func Open(config Config) (*Log, error) {
 	if fi, err := os.Stat(config.Data); errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w in %s", ErrNoLog, config.Data)

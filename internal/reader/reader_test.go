@@ -31,9 +31,9 @@ func TestWhole(t *testing.T) {
 	}
 }
 
-// TestDamage: what is damaged, and which entries that costs. All others are read.
+// TestDamage: each kind of damage, and the entries that it costs. All others are read.
 func TestDamage(t *testing.T) {
-	const one = `{"n":20,` // an entry in the midst of a batch of several
+	const one = `{"n":20,` // an entry in the middle of a batch
 	for _, tt := range []struct {
 		name   string
 		loose  int
@@ -104,8 +104,8 @@ func TestDamage(t *testing.T) {
 				}
 			}
 			if tt.name == "the only batch of a segment that is not sealed" {
-				// Its first entry is altered, the others of the batch are found, and the
-				// rest of the segment has been cut off.
+				// The first entry is altered, the others of the batch are found, and the rest of the
+				// segment has been cut off.
 				firsts, err := segment.List(filepath.Join(dir, "segments"))
 				must(t, err)
 				tt.bad = append(tt.bad, firsts[1])
@@ -125,20 +125,19 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestForeignEntry: a whole batch in the place of another's, which only the index
-// can tell.
+// TestForeignEntry: an intact batch in the place of another, which only the index reveals.
 func TestForeignEntry(t *testing.T) {
 	a, b := build(t, 0, false), build(t, 0, false)
 	to := files(t, a)
 	from := files(t, b)
 	edit(t, to[1], func([]byte) []byte { x, err := os.ReadFile(from[1]); must(t, err); return x })
-	// The segment says itself that it is another store's.
+	// The segment itself says that it is another store's.
 	if _, bad := contents(t, reader.Config{Data: a}, 1, 1<<62); len(bad) == 0 {
 		t.Error("a segment of another store is read as this one's")
 	}
 }
 
-// TestDisagreement: a batch that checks out, and a record that has another hash.
+// TestDisagreement: a batch with a valid checksum, and a record with a different hash.
 func TestDisagreement(t *testing.T) {
 	dir := build(t, 0, false)
 	recs, err := segment.ReadRecords(filepath.Join(dir, "wal"), 1, entries)
@@ -171,7 +170,7 @@ func TestMemoryParts(t *testing.T) {
 	}
 }
 
-// TestLive reads beside a log that appends, settles and removes segments.
+// TestLive reads while a log appends, settles and removes segments.
 func TestLive(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	c := engine.NewConfig(dir)

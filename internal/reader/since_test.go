@@ -10,8 +10,8 @@ import (
 	"tcp-log-server/internal/reader"
 )
 
-// TestSince: the first entry of each time is found by the index, by the segments where there is no
-// index, and by both where some entries are not settled.
+// TestSince: the first entry of each time is found through the index, through the segments if there
+// is no index, and through both if some entries are not settled.
 func TestSince(t *testing.T) {
 	for name, prepare := range map[string]func(dir string) reader.Config{
 		"settled": func(dir string) reader.Config { return reader.Config{Data: dir} },

@@ -13,36 +13,36 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Stat says what the directories hold, by names, sizes and the index: contents
-// are not read.
+// Stat says what the directories hold according to names, sizes and the index, without the
+// contents.
 type Stat struct {
-	Store    string // the random name of the log, in hex; "" if nothing says
+	Store    string // the random name of the log, in hex; "" if unknown
 	Head     uint64 // index of the last entry
-	First    uint64 // first index that is in a segment; Head+1 if none is
+	First    uint64 // first index in a segment; Head+1 if there is none
 	Settled  uint64 // index of the last entry with an index record
-	Digest   string // fsck's, of entries 1 to Settled by the index alone; "" if a record of them cannot be read
+	Digest   string // fsck's digest of entries 1 to Settled, by the index alone; "" if a record is unreadable
 	Segments int    // segment files
-	Loose    uint64 // entries that have a blob file
-	Packed   uint64 // entries in segments that stay, because an entry of theirs has no blob
-	Blobs    int    // blob files; entries that are the same share one
-	Damaged  int    // segments that cannot be read at all
+	Loose    uint64 // entries with a blob file
+	Packed   uint64 // entries in segments that stay because one of their entries has no blob
+	Blobs    int    // blob files; equal entries share one
+	Damaged  int    // segments that are completely unreadable
 
 	SegmentBytes, IndexBytes, BlobBytes int64     // of the files
-	Last                                time.Time // when the last settled entry was committed; zero if none is
+	Last                                time.Time // when the last settled entry was committed; zero if there is none
 
 	Marks
 }
 
-// Marks is what the files in the log's directory say of its copies.
+// Marks is what the files in a log's directory say about its copies.
 type Marks struct {
-	Epoch     uint64         // the one that the log is in
-	ReplicaOf string         // the source of a replica; "" if it is none
-	Fenced    segment.Fenced // zero if it is not
-	Archive   string         // URL of its archive; "" if it has none
-	Archived  uint64         // the last entry whose segment was removed because that has it; 0 if none was
+	Epoch     uint64         // the log's current epoch
+	ReplicaOf string         // the source of a replica; "" if the log is not one
+	Fenced    segment.Fenced // zero if the log is not fenced
+	Archive   string         // URL of the archive; "" if there is none
+	Archived  uint64         // last entry whose segment was removed because the archive has it; 0 if none
 }
 
-// marks reads what the files in the directory data say.
+// marks reads the marks in the directory data.
 func marks(data string) (Marks, error) {
 	epochs, err1 := segment.ReadEpochs(data)
 	replica, err2 := segment.ReadReplica(data)
@@ -54,9 +54,9 @@ func marks(data string) (Marks, error) {
 	return Marks{epochs.Current().Number, replica.Source, fenced, archived.URL, archived.Through}, nil
 }
 
-// Stat counts what the log holds. It reads the index through, and the names and
-// sizes of the blobs: some seconds for a log of tens of millions of entries.
-// Errors are those of the system, ctx's, or wrap segment.ErrUnavailable.
+// Stat counts what the log holds. It reads the whole index, and the names and sizes of the blobs:
+// some seconds for a log of tens of millions of entries. The error is that of the system or ctx, or
+// wraps segment.ErrUnavailable.
 func (l *Log) Stat(ctx context.Context) (Stat, error) {
 	s := Stat{Head: l.Head(), First: l.First(), Settled: l.Records, Segments: len(l.Files)}
 	var err error
@@ -82,8 +82,8 @@ func (l *Log) Stat(ctx context.Context) (Stat, error) {
 	return s, err
 }
 
-// countBlobs counts the blob files and returns the beginnings of their hashes.
-// Those of two blobs of one log are the same by less than one chance in a million.
+// countBlobs counts the blob files and returns the beginnings of their hashes. The chance that two
+// blobs of one log have the same is less than one in a million.
 func (l *Log) countBlobs(ctx context.Context, s *Stat) (map[uint64]struct{}, error) {
 	blobs := make(map[uint64]struct{})
 	store := l.Dirs.Store()
@@ -102,7 +102,7 @@ func (l *Log) countBlobs(ctx context.Context, s *Stat) (map[uint64]struct{}, err
 	return blobs, nil
 }
 
-// countRecords counts the entries that have a blob, and those in segments that stay, and takes
+// countRecords counts the entries that have a blob, and those in segments that stay, and computes
 // the digest.
 func (l *Log) countRecords(s *Stat, blobs map[uint64]struct{}) error {
 	if l.Dirs.WAL == Memory {
@@ -119,12 +119,12 @@ func (l *Log) countRecords(s *Stat, blobs map[uint64]struct{}) error {
 	records := segment.NewRecords(l.Dirs.WAL, l.Records)
 	defer records.Close()
 	digest := blake3.New()
-	packed := l.Head() + 1 // the first entry of a segment that has no blob
+	packed := l.Head() + 1 // the first entry in a segment that has no blob
 	for index := uint64(1); index <= l.Records; index++ {
 		rec, err := records.At(index)
 		if err != nil {
 			digest = nil
-			continue // fsck says what is wrong with it
+			continue // fsck reports the damage
 		}
 		hash := rec.Hash
 		if rec.Lost() {
@@ -145,7 +145,7 @@ func (l *Log) countRecords(s *Stat, blobs map[uint64]struct{}) error {
 	if digest != nil && l.Records > 0 {
 		s.Digest = hex.EncodeToString(digest.Sum(nil))
 	}
-	for _, f := range l.Files { // those before it go when they are settled
+	for _, f := range l.Files { // earlier segments go once they are settled
 		if f.First <= packed && packed <= f.Last {
 			s.Packed = l.Head() + 1 - f.First
 		}

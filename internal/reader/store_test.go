@@ -41,8 +41,8 @@ func appendEntries(t testing.TB, l *engine.Log, from, through uint64) {
 	}
 }
 
-// build makes a settled store with segments of 1 KiB. With few blobs wanted its
-// segments stay; otherwise they go as soon as they may, if remove says so.
+// build makes a settled store with segments of 1 KiB. If looseMax allows few blobs its segments
+// stay; otherwise they are removed as soon as possible, if remove is set.
 func build(t testing.TB, looseMax int, remove bool) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "data")
@@ -70,7 +70,7 @@ func build(t testing.TB, looseMax int, remove bool) (dir string) {
 	return dir
 }
 
-// treeSum hashes every name, mode, time of change and byte below dir.
+// treeSum hashes every name, mode, modification time and byte under dir.
 func treeSum(t testing.TB, dir string) string {
 	t.Helper()
 	h := sha256.New()
@@ -98,8 +98,8 @@ func treeSum(t testing.TB, dir string) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// contents reads the log in dir and returns the indices that came with an error.
-// All others must have come in order and be what was appended.
+// contents reads the log in dir and returns the indices that came with an error. All other entries
+// must come in order and be as appended.
 func contents(t testing.TB, c reader.Config, from, through uint64) (head uint64, bad []uint64) {
 	t.Helper()
 	before := treeSum(t, c.Data)

@@ -10,11 +10,11 @@ import (
 	"tcp-log-server/segment"
 )
 
-// errDiffer ends a conversation because an entry was found to differ.
+// errDiffer ends a conversation because an entry differs.
 var errDiffer = errors.New("the logs differ")
 
 // mayFollow checks that this log, which ends with head, is the beginning of the source's, as far as
-// can be told without reading all of it. Its error is a *stopError if it is not.
+// possible without reading all of it. If it is not, the error is a *stopError.
 func (r *Replica) mayFollow(ctx context.Context, answer *replicating, head uint64) error {
 	source := r.config.Source
 	if own := r.config.Log.Store(); answer.Store != own {
@@ -41,7 +41,7 @@ func (r *Replica) mayFollow(ctx context.Context, answer *replicating, head uint6
 	defer q.hangUp()
 	index, err := r.difference(ctx, q, head, head)
 	if index > 0 {
-		// It may be the first of many that differ. Nothing is stored while that is found out.
+		// It may not be the first that differs. Nothing is stored during the search.
 		index, err = r.firstDifference(ctx, q, head)
 	}
 	if err == nil && index > 0 {
@@ -50,8 +50,8 @@ func (r *Replica) mayFollow(ctx context.Context, answer *replicating, head uint6
 	return err
 }
 
-// checkEpochs checks that the epochs own, of a log that ends with head, are those that the source's
-// begin with.
+// checkEpochs checks that the epochs own, of a log that ends with head, are the first epochs of the
+// source.
 func checkEpochs(source string, own, theirs []appends.Epoch, head uint64) error {
 	for i, e := range own {
 		switch {
@@ -70,7 +70,8 @@ func checkEpochs(source string, own, theirs []appends.Epoch, head uint64) error 
 	return nil
 }
 
-// differ notes that the entry is not the source's, which ends replication, and returns why.
+// differ notes that an entry differs from the source's, which ends replication, and returns the
+// error.
 func (r *Replica) differ(index uint64) error {
 	r.state.mu.Lock()
 	r.state.differ = index
@@ -86,8 +87,8 @@ func (r *Replica) differError(index uint64) error {
 	return stopf("entry %d here is not the entry %d of %s: the logs are the same before it, and one of them was altered, or each has gone on without the other", index, index, r.config.Source)
 }
 
-// differs returns an error if an entry was found to differ, and still does: nothing is stored
-// until somebody has mended that.
+// differs returns an error if an entry was found to differ and still does: nothing is stored until
+// that is repaired.
 func (r *Replica) differs(ctx context.Context) error {
 	r.state.mu.Lock()
 	index := r.state.differ
@@ -109,14 +110,14 @@ func (r *Replica) differs(ctx context.Context) error {
 	return nil
 }
 
-// question is a connection on which the source is asked for digests, one at a time.
+// question is a connection on which to ask the source for digests, one at a time.
 type question struct {
 	in     *stream
 	write  func(b []byte) error
 	hangUp func()
 }
 
-// question opens one. It ends when ctx does.
+// question opens a question. It ends with ctx.
 func (c *Config) question(ctx context.Context) (*question, error) {
 	nc, hangUp, err := c.dial(ctx)
 	if err != nil {
@@ -135,7 +136,7 @@ func (c *Config) question(ctx context.Context) (*question, error) {
 // digest is the source's digests of from..through, in hexadecimal.
 type digest struct{ entries, times string }
 
-// digest asks for it.
+// digest asks for the source's digests of from..through.
 func (q *question) digest(from, through uint64) (d digest, err error) {
 	if err := q.write(fmt.Appendf(nil, `{"digest":{"from":%d,"through":%d}}`+"\n", from, through)); err != nil {
 		return d, err

@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/engine"
 )
 
-// TestRefused: replication stops, says why once, and stores nothing; when the reason is gone, it
-// goes on by itself.
+// TestRefused: replication stops, reports why once, and stores nothing. Once the reason is gone, it
+// continues by itself.
 func TestRefused(t *testing.T) {
 	for name, tt := range map[string]struct {
 		set  func(*fakeSource, *fakeLog)
@@ -116,8 +116,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestEpochs: an epoch is recorded when everything before it is durable, and before its first
-// entry is.
+// TestEpochs: an epoch is recorded once everything before it is durable, and before its first entry
+// is.
 func TestEpochs(t *testing.T) {
 	source := serve(t, newFakeLog(20))
 	source.epochs = append(source.epochs, appends.Epoch{Number: 2, First: 6}, appends.Epoch{Number: 3, First: 6}, appends.Epoch{Number: 7, First: 21})
@@ -137,8 +137,7 @@ func TestEpochs(t *testing.T) {
 	}
 }
 
-// TestFenced: a log that is fenced takes entries again once the source is known to be in the epoch
-// that it was fenced for.
+// TestFenced: a fenced log accepts entries again once the source is in the epoch that fenced it.
 func TestFenced(t *testing.T) {
 	source := serve(t, newFakeLog(20))
 	source.epochs = append(source.epochs, appends.Epoch{Number: 2, First: 15})

@@ -11,10 +11,10 @@ import (
 	"tcp-log-server/segment"
 )
 
-// compare compares this log with the source's from the first entry on, a file of the index at a
-// time, for a part of the time only, and then what comes. It returns when ctx ends.
+// compare compares this log with the source's from the first entry on, one index file at a time and
+// only part of the time, and then compares new entries. It returns when ctx ends.
 func (r *Replica) compare(ctx context.Context) {
-	var q *question // kept while it works
+	var q *question // kept until an error
 	var warned string
 	for ctx.Err() == nil {
 		began := time.Now()
@@ -46,19 +46,19 @@ func (r *Replica) compare(ctx context.Context) {
 	}
 }
 
-// comparable reports whether there is something to compare, and a source to ask.
+// comparable reports whether there are entries to compare and a source to ask.
 func (r *Replica) comparable() bool {
 	r.state.mu.Lock()
 	defer r.state.mu.Unlock()
 	return r.state.connected && r.state.verified < r.state.durable
 }
 
-// compareNext compares the next entries, and reports whether there are more already.
+// compareNext compares the next entries, and reports whether there are more.
 func (r *Replica) compareNext(ctx context.Context, q *question) (more bool, err error) {
 	r.state.mu.Lock()
 	from, head := r.state.verified+1, r.state.durable
 	r.state.mu.Unlock()
-	// The end of a file of the index, so that most digests are of whole files.
+	// Up to the end of an index file, so that most digests are of whole files.
 	through := min((from-1)/segment.RecordsPerFile*segment.RecordsPerFile+segment.RecordsPerFile, head)
 	switch index, err := r.difference(ctx, q, from, through); {
 	case err != nil:
@@ -72,9 +72,9 @@ func (r *Replica) compareNext(ctx context.Context, q *question) (more bool, err 
 	return through < head, nil
 }
 
-// difference returns the first entry among from..through that differs here and at the source, 0 if
-// they are the same. One that either of them has recorded as lost is no difference: nothing can be
-// said of it.
+// difference returns the first entry in from..through that differs between here and the source, or
+// 0 if there is none. An entry that either side has recorded as lost counts as equal: it cannot be
+// compared.
 func (r *Replica) difference(ctx context.Context, q *question, from, through uint64) (uint64, error) {
 	theirs, err := q.digest(from, through)
 	if err != nil {
@@ -98,10 +98,10 @@ func (r *Replica) difference(ctx context.Context, q *question, from, through uin
 	return r.difference(ctx, q, middle+1, through)
 }
 
-// questionMax is how many entries one question is about at most: a digest takes time.
+// questionMax is the maximum number of entries in one question: a digest takes time.
 const questionMax = 1 << 20
 
-// firstDifference is difference for any number of entries.
+// firstDifference returns the first entry in 1..through that differs, or 0.
 func (r *Replica) firstDifference(ctx context.Context, q *question, through uint64) (index uint64, err error) {
 	for from := uint64(1); from <= through && index == 0 && err == nil; from += questionMax {
 		index, err = r.difference(ctx, q, from, min(from+questionMax-1, through))
@@ -109,5 +109,5 @@ func (r *Replica) firstDifference(ctx context.Context, q *question, through uint
 	return index, err
 }
 
-// lostEntry is the digest of an entry that is recorded as lost.
+// lostEntry is the digest of a single lost entry.
 var lostEntry = blake3.Sum256(make([]byte, 32))

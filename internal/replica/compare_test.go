@@ -10,8 +10,8 @@ import (
 	"tcp-log-server/client"
 )
 
-// TestLost: entries that the source has lost are recorded as lost; where one of the two has lost
-// an entry, that is no difference.
+// TestLost: entries that the source has lost are recorded as lost; an entry that only one of the
+// two has lost is not a difference.
 func TestLost(t *testing.T) {
 	source := serve(t, newFakeLog(40))
 	copied := newFakeLog(20)
@@ -25,8 +25,8 @@ func TestLost(t *testing.T) {
 	}
 }
 
-// TestDifference: the comparison in the background finds an entry that differs, of many, ends
-// replication, and lets it go on once the entry is as it should be.
+// TestDifference: the background comparison finds one differing entry among many, ends replication,
+// and lets it continue once the entry is repaired.
 func TestDifference(t *testing.T) {
 	source := serve(t, newFakeLog(100_000))
 	copied := newFakeLog(100_000)
@@ -50,7 +50,7 @@ func TestDifference(t *testing.T) {
 	awaitCopy(t, r, source.fakeLog, copied)
 }
 
-// TestDifferenceMended: an entry that differed, and does no more when it is looked at again, is no
+// TestDifferenceMended: an entry that differed, and no longer does when it is checked again, is no
 // reason to stop.
 func TestDifferenceMended(t *testing.T) {
 	source := serve(t, newFakeLog(20))

@@ -22,7 +22,7 @@ import (
 	"tcp-log-server/engine"
 )
 
-// entry is one of a fakeLog's.
+// entry is an entry of a fakeLog.
 type entry struct {
 	text string
 	time int64
@@ -35,10 +35,10 @@ type fakeLog struct {
 	store   string
 	entries []entry
 	epochs  []appends.Epoch
-	heard   uint64 // the epoch that the source is in
+	heard   uint64 // the epoch of the source
 	fence   uint64
-	fails   error         // what Replicate returns instead of storing
-	slow    chan struct{} // if not nil, Replicate takes one for each call
+	fails   error         // error that Replicate returns instead of storing
+	slow    chan struct{} // unless nil, Replicate receives one value for each call
 	calls   int
 	largest int // bytes in one call
 }
@@ -52,7 +52,7 @@ func newFakeLog(n int) *fakeLog {
 	return l
 }
 
-// add appends n entries, two of a time.
+// add appends n entries, two for each time.
 func (l *fakeLog) add(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -161,21 +161,21 @@ func (l *fakeLog) Fenced() (uint64, string) {
 	return l.fence, ""
 }
 
-// text is the whole log.
+// text returns the whole log.
 func (l *fakeLog) text() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return fmt.Sprint(l.entries)
 }
 
-// fakeSource speaks the source's end of the conversation over a fakeLog.
+// fakeSource speaks the source's side of the protocol for a fakeLog.
 type fakeSource struct {
 	*fakeLog
 	addr    string
 	batch   int                      // entries in a batch
-	spoil   func(line []byte) []byte // changes what is sent
-	say     string                   // if not empty, the answer to a replica
-	mute    bool                     // after the answer, nothing is sent any more
+	spoil   func(line []byte) []byte // changes each line before it is sent
+	say     string                   // the answer to a replica, unless empty
+	mute    bool                     // send nothing after the answer
 	mu2     sync.Mutex
 	asked   []request
 	durable []uint64
@@ -297,7 +297,7 @@ func (s *fakeSource) replicate(nc net.Conn, in *bufio.Reader, r request) {
 	}
 }
 
-// batchLine is a batch as a source sends it.
+// batchLine returns a batch as a source sends it.
 func batchLine(index uint64, run []entry) []byte {
 	var body []byte
 	for _, e := range run {
@@ -341,7 +341,7 @@ func await(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// awaitCopy waits until the replica has what the source has, and has compared it.
+// awaitCopy waits until the replica has everything that the source has, and has compared it.
 func awaitCopy(t *testing.T, r *Replica, source, copied *fakeLog) {
 	t.Helper()
 	head, _ := source.Head(t.Context())

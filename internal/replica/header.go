@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// header is what begins a batch.
+// header is the head of a batch.
 type header struct {
 	Index uint64    `json:"index"`
 	Count int       `json:"count"`
@@ -18,7 +18,7 @@ type header struct {
 	Lost  bool      `json:"lost"`
 }
 
-// sum is a checksum, eight hexadecimal digits.
+// sum is a checksum: eight hexadecimal digits.
 type sum uint32
 
 func (s *sum) UnmarshalText(text []byte) error {
@@ -35,10 +35,10 @@ func (s *sum) UnmarshalText(text []byte) error {
 
 func (s sum) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%08x", uint32(s)), nil }
 
-// parseHeader parses the line that announces a batch, in the form in which our server writes it. It
-// is there for logs whose entries came one at a time: encoding/json, which reads every other line,
-// takes longer for a header than all the rest does for its entry. ok is false if the line is not of
-// that form, whatever else it may be.
+// parseHeader parses the line that announces a batch, in the exact form that the server writes. It
+// exists for logs whose entries came one at a time: encoding/json, which parses all other lines,
+// needs more time for a header than everything else needs for its entry. ok is false if the line
+// has any other form.
 func parseHeader(line []byte) (h header, ok bool) {
 	p := headerParser{line}
 	var index, count, size uint64
@@ -56,7 +56,7 @@ func parseHeader(line []byte) (h header, ok bool) {
 	return h, true
 }
 
-// headerParser reads what is left of a line. Its methods report whether it was what they read.
+// headerParser holds the rest of a line. Its methods report whether they could read their part.
 type headerParser struct{ rest []byte }
 
 func (p *headerParser) text(s string) (ok bool) {
@@ -64,7 +64,7 @@ func (p *headerParser) text(s string) (ok bool) {
 	return ok
 }
 
-// number reads a number as JSON has it, of at most 18 digits: it fits into an int.
+// number reads a JSON number of at most 18 digits, which fits into an int.
 func (p *headerParser) number(n *uint64) bool {
 	i := 0
 	for i < len(p.rest) && '0' <= p.rest[i] && p.rest[i] <= '9' {
@@ -78,7 +78,7 @@ func (p *headerParser) number(n *uint64) bool {
 	return true
 }
 
-// quoted reads a string that has no escapes.
+// quoted reads a string without escapes.
 func (p *headerParser) quoted(s *[]byte) bool {
 	if len(p.rest) == 0 || p.rest[0] != '"' {
 		return false
@@ -91,7 +91,8 @@ func (p *headerParser) quoted(s *[]byte) bool {
 	return true
 }
 
-// appendDurable appends the line that tells the source how far the replica's log is durable.
+// appendDurable appends the line that tells the source through which entry the replica's log is
+// durable.
 func appendDurable(b []byte, through uint64) []byte {
 	return append(strconv.AppendUint(append(b, `{"durable":`...), through, 10), "}\n"...)
 }

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// line is what our server writes for a batch: see appendBatch in the package server.
+// line is a batch header as the server writes it: see appendBatch in package server.
 const line = `{"batch":{"index":41,"count":2,"time":"2026-01-02T03:04:05.000006Z","size":57,"sum":"00c0ffee"}}` + "\n"
 
-// TestParseHeader: the form that our server writes is read without encoding/json.
+// TestParseHeader: the form that the server writes is parsed without encoding/json.
 func TestParseHeader(t *testing.T) {
 	got, ok := parseHeader([]byte(line))
 	want := header{Index: 41, Count: 2, Time: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), Size: 57, Sum: 0xc0ffee}
@@ -45,7 +45,7 @@ func TestParseHeader(t *testing.T) {
 	}
 }
 
-// FuzzParseHeader: what is read without encoding/json is read the same with it.
+// FuzzParseHeader: everything parsed without encoding/json is parsed the same with it.
 func FuzzParseHeader(f *testing.F) {
 	f.Add(line)
 	f.Add(`{"batch":{"index":1,"count":1,"time":"2026-01-02T03:04:05Z","size":3,"sum":"ABCDEF01"}}` + "\n")

@@ -1,10 +1,10 @@
 // Package replica keeps a copy of another server's log: it follows that server, the source, and
-// stores each entry at the same index, with the same time and the same bytes. docs/PROTOCOL.md has
-// the conversation, docs/COPIES.md what an operator does with it.
+// stores each entry at the same index, with the same time and the same bytes. docs/PROTOCOL.md
+// describes the protocol, docs/COPIES.md how to operate it.
 //
 // A Replica never changes what it holds: before it stores anything, it checks that its log is the
 // beginning of the source's, and in the background it compares all of it, by digests. If the logs
-// differ it stops, and says at which index.
+// differ, it stops and reports the index.
 package replica
 
 import (
@@ -22,45 +22,46 @@ import (
 	"tcp-log-server/client"
 )
 
-// Three goroutines work for a replica. One holds the conversation with the source (session.go): it
-// receives batches and checks them (stream.go). Another stores them (storer.go), as many at once as
-// have arrived while it stored the last ones, and tells the source. The third compares (compare.go).
+// A replica has three goroutines. One talks to the source (session.go): it receives batches and
+// checks them (stream.go). Another stores them (storer.go), always all that arrived while it stored
+// the previous ones, and tells the source. The third compares the logs (compare.go).
 
 // Config says what to follow and where to store it.
 type Config struct {
-	// Source is the address of the source, host:port, or several of them with commas between: the
-	// nodes of a cluster, which have one log. One of them is followed, and another if that is lost.
+	// Source is the address of the source, host:port, or several separated by commas: the nodes of
+	// a cluster, which have one log. The replica follows one of them, and another if that is lost.
 	Source string
 	// Connect says how to connect: TLS, token, DialTimeout, DialContext, and MinBackoff and
-	// MaxBackoff, between which a lost connection is tried again.
+	// MaxBackoff, the bounds of the wait before a reconnect.
 	Connect client.Options
-	// Name is what the source calls this replica. Replicas of one source need different names.
+	// Name identifies this replica to the source. Replicas of one source need different names.
 	Name string
-	// Self is where this replica is served, nil if nowhere: it does not follow itself.
+	// Self is the address at which this replica is served, nil if none. It refuses to follow
+	// itself.
 	Self net.Addr
-	// Log is where the entries go. Nothing else may append to it.
+	// Log stores the entries. Nothing else may append to it.
 	Log Log
 	// Logger gets the events; the zero Logger drops them.
 	Logger zerolog.Logger
 
 	pace pace           // the defaults, except in tests
-	turn *atomic.Uint32 // which address of the source is tried first
+	turn *atomic.Uint32 // which address of the source to try first
 }
 
-// begin has the first address of the source be the first that is tried.
+// begin sets the first address of the source as the first to try.
 func (c *Config) begin() {
 	if c.turn == nil {
 		c.turn = new(atomic.Uint32)
 	}
 }
 
-// pace is how often and how long things are done.
+// pace has the intervals and time limits.
 type pace struct {
-	refused time.Duration // between two tries after the source has refused, or the logs differ
-	silence time.Duration // after which a source that says nothing is gone; it says something every second
-	durable time.Duration // at least this often the source is told what is durable
-	compare time.Duration // between two looks at whether there is more to compare
-	load    int           // compare for one part of the time in so many
+	refused time.Duration // before a retry when the source has refused, or the logs differ
+	silence time.Duration // after which a silent source counts as lost; it sends something every second
+	durable time.Duration // longest time between two reports of what is durable
+	compare time.Duration // between two checks for more to compare
+	load    int           // compare during 1/load of the time
 }
 
 func (p pace) withDefaults() pace {
@@ -84,10 +85,10 @@ type Replica struct {
 	config Config
 	pace   pace
 	state  state
-	logged string // the refusal that was logged last; Run's
+	logged string // the refusal that was logged last; used by Run only
 }
 
-// New returns a replica that does nothing until Run.
+// New returns a replica that does nothing before Run.
 func New(config Config) *Replica {
 	config.Connect.MinBackoff, config.Connect.MaxBackoff = backoffs(config.Connect)
 	config.begin()
@@ -96,7 +97,7 @@ func New(config Config) *Replica {
 	return r
 }
 
-// backoffs are the shortest and the longest wait before a lost connection is tried again.
+// backoffs returns the shortest and the longest wait before a reconnect.
 func backoffs(o client.Options) (shortest, longest time.Duration) {
 	if shortest = o.MinBackoff; shortest == 0 {
 		shortest = 100 * time.Millisecond
@@ -107,20 +108,20 @@ func backoffs(o client.Options) (shortest, longest time.Duration) {
 	return shortest, max(shortest, longest)
 }
 
-// stopError: replication has stopped until an operator does something, here or at the source.
+// stopError: replication has stopped until an operator acts, here or at the source.
 type stopError struct{ text string }
 
 func (e *stopError) Error() string { return e.text }
 
 func stopf(format string, values ...any) error { return &stopError{fmt.Sprintf(format, values...)} }
 
-// Run follows the source until ctx ends, over restarts and lost connections of either side. What
-// goes wrong is logged and shown by Status; Run returns once all that it has started has ended.
+// Run follows the source until ctx ends, across restarts and lost connections of either side. It
+// logs errors, and Status shows them. It returns once everything it started has ended.
 func (r *Replica) Run(ctx context.Context) {
 	var comparing sync.WaitGroup
 	defer comparing.Wait()
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel() // before the wait, so that a panic ends the process rather than waits for ever
+	defer cancel() // runs before Wait, so that a panic ends the process instead of waiting forever
 	comparing.Go(func() { r.compare(ctx) })
 	var tries retry
 	tries.between(r.config.Connect)
@@ -145,7 +146,7 @@ func (r *Replica) Run(ctx context.Context) {
 	}
 }
 
-// refused notes that replication has stopped. The same reason is logged once.
+// refused notes that replication has stopped. It logs the same reason once.
 func (r *Replica) refused(err *stopError) {
 	if r.logged != err.text {
 		r.logged = err.text
@@ -155,7 +156,7 @@ func (r *Replica) refused(err *stopError) {
 	r.state.stop(err.text)
 }
 
-// lost notes that the connection is lost. Only the first failure of several is a warning.
+// lost notes that the connection is lost. Only the first of several failures is a warning.
 func (r *Replica) lost(err error, wait time.Duration) {
 	level := zerolog.DebugLevel
 	if r.state.disconnect(err.Error()) {
@@ -165,7 +166,7 @@ func (r *Replica) lost(err error, wait time.Duration) {
 		Stringer("again", wait.Round(time.Millisecond)).Msg("not following the source; trying again until it is back")
 }
 
-// retry is how long to wait before the next try.
+// retry is the wait before the next try.
 type retry struct{ shortest, longest, wait time.Duration }
 
 func (t *retry) between(o client.Options) {
@@ -173,18 +174,18 @@ func (t *retry) between(o client.Options) {
 	t.again()
 }
 
-// again begins with the shortest wait again.
+// again resets the wait to the shortest.
 func (t *retry) again() { t.wait = t.shortest }
 
-// next returns the wait for this time, and doubles that of the next.
+// next returns the wait before this try, and doubles it for the next.
 func (t *retry) next() time.Duration {
 	wait := t.wait
 	t.wait = min(2*t.wait, t.longest)
 	return wait
 }
 
-// jitter takes a random part of up to a half from d, so that several replicas do not all come back
-// at once.
+// jitter shortens d by a random part of up to a half, so that several replicas do not all return at
+// once.
 func jitter(d time.Duration) time.Duration { return d - rand.N(d/2+1) }
 
 // sleep waits for d, or until ctx ends.

@@ -40,7 +40,7 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestStays: a source with nothing new is told now and then that the replica is there.
+// TestStays: a replica tells a source with nothing new from time to time that it is there.
 func TestStays(t *testing.T) {
 	source := serve(t, newFakeLog(3))
 	follow(t, source.addr, newFakeLog(3), nil)
@@ -51,7 +51,7 @@ func TestStays(t *testing.T) {
 	})
 }
 
-// logged is a log that tests look into.
+// logged is log output that tests can inspect.
 type logged struct {
 	mu sync.Mutex
 	bytes.Buffer
@@ -91,8 +91,8 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// TestFull: a replica without room on its disk goes on when there is some. Until then it does not say
-// that anything is durable.
+// TestFull: a replica without room on its disk continues when there is some. Until then it reports
+// nothing as durable.
 func TestFull(t *testing.T) {
 	source := serve(t, newFakeLog(20))
 	copied := newFakeLog(0)
@@ -102,7 +102,7 @@ func TestFull(t *testing.T) {
 		c.Logger, c.Connect.MaxBackoff = zerolog.New(&log), time.Second
 	})
 	await(t, "the error", func() bool { return strings.Contains(r.Status().Error, errTest.Error()) })
-	// The source is asked less and less often: it sends everything each time.
+	// The source is asked less and less often, because it sends everything each time.
 	await(t, "a longer wait", func() bool { return strings.Contains(log.String(), `"again":"16ms",`) })
 	source.mu2.Lock()
 	if told := slices.Max(source.durable); told > 0 {
@@ -115,7 +115,7 @@ func TestFull(t *testing.T) {
 	awaitCopy(t, r, source.fakeLog, copied)
 }
 
-// TestSilence: a source that says nothing is given up, and so is one that does not answer.
+// TestSilence: a silent source is given up, and so is one that does not answer.
 func TestSilence(t *testing.T) {
 	source := serve(t, newFakeLog(20))
 	source.mute = true
@@ -128,7 +128,8 @@ func TestSilence(t *testing.T) {
 	awaitCopy(t, r, source.fakeLog, copied)
 }
 
-// TestBounded: while the disk is slow, only so much is received, and then it is stored together.
+// TestBounded: while the disk is slow, only a limited amount is received, and then it is stored
+// together.
 func TestBounded(t *testing.T) {
 	log := newFakeLog(0)
 	text := `{"x":"` + strings.Repeat("x", 100_000) + `"}`
@@ -142,7 +143,7 @@ func TestBounded(t *testing.T) {
 	for r.Status().Behind > 0 || !r.Status().Connected {
 		select {
 		case copied.slow <- struct{}{}:
-			time.Sleep(5 * time.Millisecond) // more arrives meanwhile
+			time.Sleep(5 * time.Millisecond) // more arrives in the meantime
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -156,7 +157,7 @@ func TestBounded(t *testing.T) {
 	close(copied.slow)
 }
 
-// TestBehind: the status says for how long the replica has not had all that the source has.
+// TestBehind: the status says how long the replica has lacked entries of the source.
 func TestBehind(t *testing.T) {
 	var s state
 	s.init()
@@ -166,7 +167,7 @@ func TestBehind(t *testing.T) {
 		t.Errorf("at first the status is %+v", got)
 	}
 	s.heard(12)
-	s.stored(11) // all that the source had when the conversation began
+	s.stored(11) // everything the source had when the conversation began
 	if got := s.status(time.Now()); got.Behind != 1 || got.BehindSeconds > 60 {
 		t.Errorf("after the first ten entries the status is %+v", got)
 	}
@@ -182,7 +183,7 @@ func TestBehind(t *testing.T) {
 	}
 }
 
-// TestStoreOf: a replica without a log asks which one it is to be a copy of, until it is told.
+// TestStoreOf: a replica without a log asks which log it must copy, until it gets an answer.
 func TestStoreOf(t *testing.T) {
 	config := Config{Source: porttest.Addr(t), pace: quick}
 	if _, err := StoreOf(t.Context(), config); err == nil {

@@ -14,8 +14,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// dial connects to the source, at the first of its addresses that takes a connection, from that on
-// whose turn it is. The connection closes when ctx ends.
+// dial connects to the first of the source's addresses that accepts a connection, starting with the
+// one whose turn it is. The connection closes when ctx ends.
 func (c *Config) dial(ctx context.Context) (nc net.Conn, hangUp func(), err error) {
 	c.begin()
 	addrs := strings.Split(c.Source, ",")
@@ -38,8 +38,8 @@ func (c *Config) dial(ctx context.Context) (nc net.Conn, hangUp func(), err erro
 	return nc, func() { stop(); nc.Close() }, nil
 }
 
-// toItself reports whether nc leads to self, where the replica is served. Such a replica would have
-// everything that its source has, for ever: a name or an address that moved with the machine does that.
+// toItself reports whether nc leads to self, where the replica is served. Such a replica would
+// always look up to date. This happens when a name or an address moves with the machine.
 func toItself(nc net.Conn, self net.Addr) bool {
 	own, ok1 := self.(*net.TCPAddr)
 	local, ok2 := nc.LocalAddr().(*net.TCPAddr)
@@ -58,12 +58,12 @@ type request struct {
 	Name  string `json:"name,omitempty"`
 }
 
-// passes reports whether a refusal of a source passes by itself.
+// passes reports whether a refusal by the source is temporary.
 func passes(refusal string) bool {
 	return refusal == "too many connections" || refusal == "the server is shutting down" || strings.HasPrefix(refusal, "not available now: ")
 }
 
-// ask asks the source on nc for what r says, and returns its answer.
+// ask sends r to the source on nc, and returns its answer.
 func (r request) ask(nc net.Conn, s *stream) (*replicating, error) {
 	message, err := json.Marshal(map[string]request{"replicate": r})
 	if err != nil {
@@ -85,7 +85,7 @@ func (r request) ask(nc net.Conn, s *stream) (*replicating, error) {
 	return nil, fmt.Errorf("%w: no answer to a replica", errProtocol)
 }
 
-// StoreOf asks the source which store its log is, for a replica that begins empty.
+// StoreOf asks the source for the store ID of its log, for a replica that begins empty.
 func StoreOf(ctx context.Context, config Config) (store string, err error) {
 	config.begin()
 	pace := config.pace.withDefaults()
@@ -101,8 +101,8 @@ func StoreOf(ctx context.Context, config Config) (store string, err error) {
 	return answer.Store, nil
 }
 
-// AwaitStore is StoreOf, again and again until the source answers or ctx ends. onRetry is told why
-// it has not.
+// AwaitStore repeats StoreOf until the source answers or ctx ends. It calls onRetry with each
+// error.
 func AwaitStore(ctx context.Context, config Config, onRetry func(error)) (store string, err error) {
 	config.begin()
 	var tries retry
@@ -119,8 +119,8 @@ func AwaitStore(ctx context.Context, config Config, onRetry func(error)) (store 
 	}
 }
 
-// follow holds one conversation with the source, and returns why it has ended: a *stopError if
-// replication is to stop.
+// follow holds one conversation with the source, and returns why it ended: a *stopError if
+// replication must stop.
 func (r *Replica) follow(ctx context.Context) error {
 	err := r.converse(ctx)
 	if errors.Is(err, errDiffer) {
@@ -128,10 +128,10 @@ func (r *Replica) follow(ctx context.Context) error {
 			return stop
 		}
 	}
-	return err // the entry may have been mended since
+	return err // the entry may have been repaired since
 }
 
-// converse is follow, except that it returns errDiffer if the comparison has ended the conversation.
+// converse is follow, except that it returns errDiffer if the comparison ended the conversation.
 func (r *Replica) converse(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -161,7 +161,7 @@ func (r *Replica) converse(ctx context.Context) error {
 	r.state.connect(answer.Head, head, func() { cancel(errDiffer) })
 	r.config.Logger.Info().Str("event", "replication").Str("source", r.config.Source).Stringer("address", nc.RemoteAddr()).
 		Uint64("head", head).Uint64("behind", answer.Head-head).Msg("following the source")
-	// Whichever ends first says why, and ends the other: the connection closes with ctx.
+	// The one that ends first gives the error and ends the other: the connection closes with ctx.
 	out := newStorer(r, nc, answer.epochs(), head)
 	var storing sync.WaitGroup
 	storing.Go(func() { cancel(out.run(ctx)) })
@@ -170,7 +170,7 @@ func (r *Replica) converse(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// receive gives what arrives to out, until the connection or out ends.
+// receive passes batches to out, until the connection or out ends.
 func (r *Replica) receive(ctx context.Context, in *stream, out *storer) error {
 	for {
 		b, head, err := in.batch()

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestToItself: a replica does not follow the address at which it is served itself.
+// TestToItself: a replica does not follow the address at which it is served.
 func TestToItself(t *testing.T) {
 	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

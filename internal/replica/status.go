@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// Status says how a replica is doing.
+// Status is the state of a replica.
 type Status struct {
 	Source    string `json:"source"`
-	Connected bool   `json:"connected"` // it follows the source
-	// Behind is how many entries the source had, when it last said, that are not durable here.
+	Connected bool   `json:"connected"` // whether it follows the source
+	// Behind is how many entries that the source last reported are not durable here.
 	Behind uint64 `json:"behind"`
-	// BehindSeconds is for how long the replica has not had all that the source has, as far as is
-	// known: 0 while it has.
+	// BehindSeconds is how long the replica has been without some entry of the source, as far as is
+	// known; 0 if it has all of them.
 	BehindSeconds float64 `json:"behind_seconds"`
 	// Verified is the index through which this process has compared the log with the source's.
 	Verified uint64 `json:"verified"`
-	// Stopped is why replication has stopped until an operator does something, and Error why
-	// the source is not followed just now. At most one of them is not empty.
+	// Stopped is why replication has stopped until an operator acts; Error is why the source is not
+	// followed at the moment. At most one of them is set.
 	Stopped string `json:"stopped,omitempty"`
 	Error   string `json:"error,omitempty"`
 }
 
-// Status returns how the replica is doing.
+// Status returns the current state of the replica.
 func (r *Replica) Status() Status {
 	s := r.state.status(time.Now())
 	s.Source = r.config.Source
 	return s
 }
 
-// state is what Status shows, and what the goroutines tell each other.
+// state is what Status shows, and what the goroutines share.
 type state struct {
 	mu        sync.Mutex
 	connected bool
@@ -38,16 +38,16 @@ type state struct {
 	from      uint64    // the head here at that time
 	stopped   string
 	problem   string
-	source    uint64 // the head of the source, as it last said
+	source    uint64 // the head that the source last reported
 	durable   uint64 // the head here
 	verified  uint64
-	complete  time.Time // a moment at which everything that the source had is durable here
-	mark      mark      // the next such moment
-	differ    uint64    // the entry that was found to differ from the source's, 0 for none
-	hangUp    func()    // ends the conversation under way
+	complete  time.Time // a time such that everything the source had by then is durable here
+	mark      mark      // the next such time, pending
+	differ    uint64    // an entry that differs from the source's, 0 for none
+	hangUp    func()    // ends the current conversation
 }
 
-// mark is that the source had the head at a time.
+// mark says that the source had the head at the time at.
 type mark struct {
 	head uint64
 	at   time.Time
@@ -55,7 +55,7 @@ type mark struct {
 
 func (s *state) init() { s.complete = time.Now() }
 
-// connect notes that the source, which has the head source, is followed from durable on.
+// connect notes that the source, whose head is source, is followed from durable on.
 func (s *state) connect(source, durable uint64, hangUp func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +64,7 @@ func (s *state) connect(source, durable uint64, hangUp func()) {
 	s.note(source)
 }
 
-// disconnect notes that the source is not followed, and why. It reports whether that is news.
+// disconnect notes that the source is not followed, and why. It reports whether that is new.
 func (s *state) disconnect(problem string) (news bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,16 +80,16 @@ func (s *state) stop(why string) {
 	s.connected, s.problem, s.stopped, s.hangUp = false, "", why, nil
 }
 
-// gotOn reports whether a connection after began was of use: something was stored, or it held
-// for the time long. One that ends at once because the disk is full is not: the source would send
-// the same again and again.
+// gotOn reports whether a connection made after began was useful: something was stored, or it
+// lasted at least the time long. One that ends at once because the disk is full is not: the source
+// would send the same again and again.
 func (s *state) gotOn(began time.Time, long time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.since.After(began) && (s.durable > s.from || time.Since(s.since) >= long)
 }
 
-// heard notes that the source has at least this head now.
+// heard notes that the source now has at least this head.
 func (s *state) heard(head uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,7 +97,7 @@ func (s *state) heard(head uint64) {
 	s.note(s.source)
 }
 
-// note is for a caller that holds mu and has just learnt the head of the source.
+// note records a new head of the source. The caller holds mu.
 func (s *state) note(head uint64) {
 	if s.mark.at.IsZero() {
 		s.mark = mark{head, time.Now()}
@@ -113,7 +113,7 @@ func (s *state) stored(through uint64) {
 	s.pass()
 }
 
-// pass takes the mark, if it is reached.
+// pass completes the mark, if it is reached.
 func (s *state) pass() {
 	if !s.mark.at.IsZero() && s.durable >= s.mark.head {
 		s.complete, s.mark = s.mark.at, mark{}

@@ -13,39 +13,40 @@ import (
 	"tcp-log-server/engine"
 )
 
-// roomMax is how many bytes of batches may wait for the disk. While so many wait, nothing is read
-// from the source, and twice as many are in memory: those that wait and those that are being stored.
+// roomMax is how many bytes of batches may wait for the disk. When that many wait, nothing is read
+// from the source, and up to twice as many are in memory: those that wait and those being stored.
 const roomMax = 4 << 20
 
-// batchesMax bounds how many batches wait: a log of tiny batches would fill roomMax with them.
+// batchesMax bounds how many batches wait: without it, a log of tiny batches would fill roomMax
+// with them.
 const batchesMax = 64 << 10
 
-// storer makes durable what has been received: while it stores, the next batches gather, so one
-// sync is for many when the source is far ahead.
+// storer makes received batches durable. While it stores, the next batches gather, so one sync
+// serves many when the source is far ahead.
 type storer struct {
 	replica *Replica
 	nc      net.Conn
 	epochs  []appends.Epoch // of the source
-	head    uint64          // the last entry that is durable; run's, and next too
-	next    uint64          // where the first epoch begins that is not recorded
+	head    uint64          // the last durable entry; like next, used by run only
+	next    uint64          // first entry of the first epoch that is not recorded
 
-	wake chan struct{} // holds a token when something waits
+	wake chan struct{} // holds a token when a batch waits
 	room chan struct{} // holds a token when there may be room again
 
 	mu      sync.Mutex
 	waiting gathered
 }
 
-// gathered are batches, their entries one after the other.
+// gathered holds batches, with their entries one after the other.
 type gathered struct {
 	entries []byte
 	batches []engine.ReplicaBatch // without their entries
-	ends    []int                 // where in entries each ends
+	ends    []int                 // the end of each in entries
 }
 
 func (g *gathered) full() bool { return len(g.entries) >= roomMax || len(g.batches) >= batchesMax }
 
-// all returns the batches with their entries, and empties g, which keeps its memory.
+// all returns the batches with their entries, which share g's memory.
 func (g *gathered) all() []engine.ReplicaBatch {
 	begin := 0
 	for i, end := range g.ends {
@@ -55,7 +56,7 @@ func (g *gathered) all() []engine.ReplicaBatch {
 	return g.batches
 }
 
-// reset empties g. Memory for a batch of unusual size is not kept.
+// reset empties g. It keeps the memory, unless that is unusually large.
 func (g *gathered) reset() {
 	if cap(g.entries) > 4*roomMax {
 		g.entries = nil
@@ -67,7 +68,7 @@ func newStorer(r *Replica, nc net.Conn, epochs []appends.Epoch, head uint64) *st
 	return &storer{replica: r, nc: nc, epochs: epochs, head: head, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
-// put adds a batch, whose entries are copied, to those that wait. It waits for room.
+// put adds a batch to those that wait, with a copy of its entries. It waits for room.
 func (s *storer) put(ctx context.Context, b engine.ReplicaBatch) error {
 	for {
 		s.mu.Lock()
@@ -96,7 +97,7 @@ func signal(c chan struct{}) {
 	}
 }
 
-// take exchanges what waits for taken, which is empty.
+// take returns the waiting batches and puts taken, which is empty, in their place.
 func (s *storer) take(taken gathered) gathered {
 	s.mu.Lock()
 	taken, s.waiting = s.waiting, taken
@@ -105,9 +106,8 @@ func (s *storer) take(taken gathered) gathered {
 	return taken
 }
 
-// run stores what is put until ctx ends, what was received before that too, and tells the source how
-// far it is durable: at once, after each time it has stored something, and now and then so that the
-// source knows that it is there.
+// run stores the batches of put until ctx ends, including those received just before. It tells the
+// source what is durable: at once, after each store, and from time to time as a sign of life.
 func (s *storer) run(ctx context.Context) error {
 	alive := time.NewTicker(s.replica.pace.durable)
 	defer alive.Stop()
@@ -115,7 +115,7 @@ func (s *storer) run(ctx context.Context) error {
 		return err
 	}
 	var taken gathered
-	var gone error // why the source cannot be told anything: what it has sent can still be read
+	var gone error // why the source cannot be told; its input is still readable
 	for {
 		if gone == nil {
 			gone = s.tell()
@@ -138,8 +138,8 @@ func (s *storer) run(ctx context.Context) error {
 	}
 }
 
-// last stores what has arrived when the conversation has ended, and returns why that was: the source
-// may not come back, and it is all that is left of it. But nothing is stored after a difference.
+// last stores what arrived before the conversation ended, and returns why it ended: the source may
+// not come back, and this may be all that is left of it. After a difference it stores nothing.
 func (s *storer) last(ctx context.Context) error {
 	why := context.Cause(ctx)
 	if !errors.Is(why, errDiffer) {
@@ -151,7 +151,7 @@ func (s *storer) last(ctx context.Context) error {
 	return why
 }
 
-// tell tells the source how far the log is durable.
+// tell tells the source through which entry the log is durable.
 func (s *storer) tell() error {
 	var room [32]byte
 	if err := s.nc.SetWriteDeadline(time.Now().Add(s.replica.pace.silence)); err != nil {
@@ -161,8 +161,8 @@ func (s *storer) tell() error {
 	return err
 }
 
-// store makes the batches durable. An epoch of the source's that begins among them is recorded
-// when everything before it is durable, and before its first entry is stored.
+// store makes the batches durable. If an epoch of the source begins within them, it is recorded
+// once everything before it is durable, and before its first entry is stored.
 func (s *storer) store(batches []engine.ReplicaBatch) error {
 	for len(batches) > 0 {
 		if s.head+1 >= s.next {
@@ -185,8 +185,8 @@ func (s *storer) store(batches []engine.ReplicaBatch) error {
 	return nil
 }
 
-// setEpochs records the epochs of the source that have begun with the entry after the head. Later
-// ones are not recorded before the log gets there: until then it can be promoted itself.
+// setEpochs records the source's epochs that begin no later than the entry after the head. Later
+// ones are recorded when the log reaches them: until then this replica itself can be promoted.
 func (s *storer) setEpochs() error {
 	log := s.replica.config.Log
 	n := 0
@@ -198,7 +198,7 @@ func (s *storer) setEpochs() error {
 	}
 	fence, _ := log.Fenced()
 	if fence > 0 {
-		n = len(s.epochs) // nothing is stored in a log that is fenced, unless the source knows why it is
+		n = len(s.epochs) // a fenced log stores nothing unless the source has the epoch that fenced it
 	}
 	if n <= len(log.Epochs()) && fence == 0 {
 		return nil
@@ -211,8 +211,8 @@ func (s *storer) setEpochs() error {
 	return nil
 }
 
-// storeError is the error of a conversation that ends because the log has not stored something:
-// after a while there may be room on the disk, but a log that has failed must be opened again.
+// storeError returns the error of a conversation that ends because the log failed to store: a full
+// disk may have room again later, but a failed log must be reopened.
 func storeError(err error) error {
 	if errors.Is(err, engine.ErrFailed) || errors.Is(err, engine.ErrUnknown) {
 		return stopf("the replica's own log: %v", err)

@@ -15,16 +15,16 @@ import (
 	"tcp-log-server/segment"
 )
 
-// lineMax bounds a line of the source, and is how much is read at once.
+// lineMax is the maximum length of a line from the source, and the size of the read buffer.
 const lineMax = 256 << 10
 
-// errProtocol: the source has sent what no source sends.
+// errProtocol: the source has sent something that no source sends.
 var errProtocol = errors.New("not what a source sends")
 
-// stream is the input of a conversation with the source. It belongs to one goroutine.
+// stream is the input of a conversation with the source. One goroutine uses it.
 type stream struct {
 	in   *bufio.Reader
-	next uint64 // the index that the next batch begins with
+	next uint64 // first index of the next batch
 	body []byte
 }
 
@@ -32,7 +32,7 @@ func newStream(nc net.Conn, silence time.Duration, next uint64) *stream {
 	return &stream{in: bufio.NewReaderSize(watched{nc, silence}, lineMax), next: next}
 }
 
-// watched is a connection that is lost if nothing arrives for the time silence.
+// watched is a connection that counts as lost if nothing arrives for the time silence.
 type watched struct {
 	net.Conn
 	silence time.Duration
@@ -59,7 +59,7 @@ func (s *stream) line() ([]byte, error) {
 	return line, err
 }
 
-// said is a line of the source.
+// said is a line from the source.
 type said struct {
 	Batch       *header      `json:"batch"`
 	Head        *uint64      `json:"head"`
@@ -100,8 +100,8 @@ func (s *stream) message() (m said, err error) {
 	return m, nil
 }
 
-// batch returns the next batch, or a head that the source has told, which is 0 otherwise. The
-// bytes of a batch are valid until the next call. s.next is then the index after it.
+// batch returns the next batch, or a head that the source has reported, otherwise 0. The bytes of a
+// batch are valid until the next call. s.next is then the index after it.
 func (s *stream) batch() (b engine.ReplicaBatch, head uint64, err error) {
 	m, err := s.message()
 	switch {
@@ -114,13 +114,13 @@ func (s *stream) batch() (b engine.ReplicaBatch, head uint64, err error) {
 		return b, *m.Head, nil
 	case m.Error != nil && m.Index > 0:
 		return b, 0, stopf("the source cannot read its entry %d: %s", m.Index, *m.Error)
-	case m.Error != nil: // if it is no small matter, the source says it again when it is asked again
+	case m.Error != nil: // if the problem lasts, the source reports it again on the next request
 		return b, 0, fmt.Errorf("the source says: %s", *m.Error)
 	}
 	return b, 0, fmt.Errorf("%w: neither a batch nor a head", errProtocol)
 }
 
-// verified receives the body that h announces, and checks all of it.
+// verified reads and checks the body that h announces.
 func (s *stream) verified(h *header) (b engine.ReplicaBatch, err error) {
 	switch {
 	case h.Index != s.next:
@@ -140,8 +140,8 @@ func (s *stream) verified(h *header) (b engine.ReplicaBatch, err error) {
 	return engine.ReplicaBatch{Entries: s.body, Count: h.Count, Time: h.Time.UnixMicro(), Lost: h.Lost}, nil
 }
 
-// readBody reads size bytes into s.body. It takes memory for no more than twice what has arrived,
-// whatever size says.
+// readBody reads size bytes into s.body. Whatever size says, it allocates at most about twice what
+// has arrived.
 func (s *stream) readBody(size int) error {
 	s.body = s.body[:0]
 	for have := 0; have < size; have = len(s.body) {

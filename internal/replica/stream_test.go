@@ -18,7 +18,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestCut: a connection that is cut after any number of bytes costs nothing.
+// TestCut: a connection that breaks after any number of bytes loses nothing.
 func TestCut(t *testing.T) {
 	source := serve(t, newFakeLog(8))
 	for n, after := 0, 0; after < 30; n++ {
@@ -49,7 +49,7 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// cutConn ends after so many bytes have been received.
+// cutConn ends after a number of bytes have been received.
 type cutConn struct {
 	net.Conn
 	left int
@@ -64,7 +64,7 @@ func (c *cutConn) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
-// TestSpoiled: what arrives wrong is not stored, and is fetched again.
+// TestSpoiled: corrupted data is not stored, and is fetched again.
 func TestSpoiled(t *testing.T) {
 	for name, spoil := range map[string]struct {
 		old, new, says string
@@ -103,7 +103,8 @@ func TestSpoiled(t *testing.T) {
 	}
 }
 
-// TestClaimedSize: a source that announces the largest batch and sends little of it costs little.
+// TestClaimedSize: a source that announces the largest batch and sends little of it costs little
+// memory.
 func TestClaimedSize(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
@@ -120,7 +121,8 @@ func TestClaimedSize(t *testing.T) {
 	}
 }
 
-// TestSourceGone: what has arrived when the source is lost is stored, though it waited for the disk.
+// TestSourceGone: if the source is lost, everything that has arrived is stored, even if it waited
+// for the disk.
 func TestSourceGone(t *testing.T) {
 	for range 8 {
 		source := serve(t, newFakeLog(20))
@@ -147,7 +149,7 @@ func TestSourceGone(t *testing.T) {
 	}
 }
 
-// endingConn tells when it is closed.
+// endingConn reports when it is closed.
 type endingConn struct {
 	net.Conn
 	ends func()

@@ -9,7 +9,8 @@ import (
 	"tcp-log-server/server/logtest"
 )
 
-// TestLog: a log that waits for replicas keeps the contract of package server, as the one below does.
+// TestLog: a log that waits for replicas keeps the contract of package server, as does the log
+// below.
 func TestLog(t *testing.T) {
 	logtest.Run(t, func(t *testing.T) logtest.Harness {
 		below, err := engine.Open(engine.NewConfig(engine.Memory))
@@ -41,7 +42,7 @@ func TestLog(t *testing.T) {
 	})
 }
 
-// follow is a replica that has everything at once.
+// follow acts as a replica that has everything at once.
 func follow(ctx context.Context, l *Log, name string) {
 	durable, leave := l.Join(name)
 	defer leave()

@@ -2,22 +2,22 @@ package syncreplicas
 
 import "fmt"
 
-// Stats says how the log stands with its replicas.
+// Stats is the state of a log and its replicas.
 type Stats struct {
 	Need      int    // replicas that each append waits for
-	Connected int    // replicas that have said how far they are, each name once
-	Waiting   int    // appends that wait
-	Unknown   uint64 // appends whose outcome was unknown since the log was made
+	Connected int    // replicas that have reported their progress, each name once
+	Waiting   int    // waiting appends
+	Unknown   uint64 // appends with an unknown outcome since New
 }
 
-// Stats returns the counts as of now.
+// Stats returns the current counts.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return Stats{Need: l.need, Connected: l.connected(), Waiting: l.queue.len(), Unknown: l.unknown}
 }
 
-// connected is how many replicas have said how far they are. The caller holds mu.
+// connected returns how many replicas have reported their progress. The caller holds mu.
 func (l *Log) connected() (n int) {
 	for _, r := range l.replicas {
 		if r.spoken {
@@ -27,7 +27,7 @@ func (l *Log) connected() (n int) {
 	return n
 }
 
-// Missing is why appends cannot be acknowledged now, nil if they can.
+// Missing says why appends cannot be acknowledged now; nil if they can.
 func (l *Log) Missing() error {
 	if s := l.Stats(); s.Connected < s.Need {
 		connected := "0 replicas are connected"

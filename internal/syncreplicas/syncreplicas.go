@@ -1,16 +1,16 @@
 // Package syncreplicas makes a log whose appends are acknowledged only once replicas have them on
-// disk too: the setting SYNC_REPLICAS. It lies between a server and a log, and only where that
-// setting asks for it.
+// disk too: the setting SYNC_REPLICAS. It sits between a server and a log, and only if that setting is
+// used.
 //
-// The log below takes an append, as it always does: that settles its place, and replicas are sent
-// it. Its completion then waits here, in the order of the appends, until as many replicas as are
-// needed have said that they have everything through it. After a timeout its outcome is unknown:
-// it is on this machine's disk, but if this machine is lost a replica without it may be promoted.
-// It is never "not stored".
+// The log below takes an append as always: that settles its index, and replicas receive it. Its
+// completion then waits here, in the order of the appends, until the required number of replicas
+// have reported that they have everything through it. After a timeout its outcome is unknown: it is
+// on this machine's disk, but if this machine is lost, a replica without it may be promoted. It is
+// never "not stored".
 //
-// Head and Acked do not show an entry before its completion runs, so nobody reads what a replica
-// that is promoted may not have, except for entries of which the outcome was told as unknown. Only
-// replicas see more, by Local.
+// Head and Acked do not show an entry before its completion runs. So nobody reads an entry that a
+// promoted replica may lack, except one whose outcome was reported as unknown. Only replicas see
+// more, through Local.
 package syncreplicas
 
 import (
@@ -24,11 +24,11 @@ import (
 	"tcp-log-server/appends"
 )
 
-// Timeout is how long an append waits for replicas, unless New is told otherwise.
+// Timeout is how long an append waits for replicas by default.
 const Timeout = 10 * time.Second
 
-// Source is the log below. Its methods are those that package server describes for a Log and for
-// one that can have replicas; engine.Log is one.
+// Source is the log below. Package server describes its methods for a Log and for a log that can
+// have replicas; engine.Log is one.
 type Source interface {
 	Append(entries []byte, count int, on appends.Condition, done func(stored appends.Result, err error))
 	Submit(entries []byte, count int, on appends.Condition, done func(stored appends.Result, err error))
@@ -52,33 +52,32 @@ type Log struct {
 	need    int
 	timeout time.Duration
 
-	head  atomic.Uint64        // an entry whose completion has run is not beyond it
-	acked atomic.Pointer[mark] // the completions of everything through it have run
+	head  atomic.Uint64        // at or after every entry whose completion has run
+	acked atomic.Pointer[mark] // all completions through it have run
 
-	wake    chan struct{} // holds a token when there is something to look at
+	wake    chan struct{} // holds a token when run has something to do
 	refuses chan struct{} // closed by Refuse
 	refuse  sync.Once
 	running sync.WaitGroup
 
 	mu       sync.Mutex
 	queue    queue
-	replicas map[string]*replica // those that are connected, by name
-	durable  uint64              // as many replicas as are needed have everything through it
+	replicas map[string]*replica // connected replicas, by name
+	durable  uint64              // need replicas have everything through it
 	scratch  []uint64
 	unknown  uint64 // appends that timed out
 	closed   bool
 	ended    bool // run has ended
 }
 
-// mark is a head and a channel that is closed once the head has moved on.
+// mark is a head and a channel that is closed once the head has moved.
 type mark struct {
 	head  uint64
 	moved chan struct{}
 }
 
-// New returns a log over source that acknowledges an append once need replicas, 1 or more, have
-// it. Nothing may be appended to source except through the new log, which must be closed after
-// source.
+// New returns a log over source that acknowledges an append once need replicas, at least 1, have
+// it. All appends to source must go through the new log, which must be closed after source.
 func New(source Source, need int, timeout time.Duration) *Log {
 	l := &Log{
 		Source: source, need: need, timeout: timeout,
@@ -91,37 +90,37 @@ func New(source Source, need int, timeout time.Duration) *Log {
 	return l
 }
 
-// Append is that of the log below. done runs once replicas have the entries, on a goroutine of
-// this log's own.
+// Append appends to the log below. done runs once replicas have the entries, on a goroutine of this
+// log.
 func (l *Log) Append(entries []byte, count int, on appends.Condition, done func(appends.Result, error)) {
 	l.Source.Append(entries, count, on, l.hold(count, done))
 }
 
-// Submit is that of the log below. done runs as that of Append does.
+// Submit submits to the log below. done runs as for Append.
 func (l *Log) Submit(entries []byte, count int, on appends.Condition, done func(appends.Result, error)) {
 	l.Source.Submit(entries, count, on, l.hold(count, done))
 }
 
-// Head returns the index of the last entry that readers may see: it moves right before the
+// Head returns the index of the last entry that readers may see: it moves just before the
 // completion of that entry's append runs.
 func (l *Log) Head(context.Context) (uint64, error) { return l.head.Load(), nil }
 
-// Acked returns the index of the last entry of which the completion has run. moved is closed once
-// there is a later one.
+// Acked returns the index of the last entry whose completion has run. moved is closed once there is
+// a later one.
 func (l *Log) Acked() (head uint64, moved <-chan struct{}) {
 	m := l.acked.Load()
 	return m.head, m.moved
 }
 
-// Local is Acked of the log below: what replicas see.
+// Local is Acked of the log below, which replicas see.
 func (l *Log) Local() (head uint64, moved <-chan struct{}) { return l.Source.Acked() }
 
-// hold returns the completion for the log below: it puts the append into the queue.
+// hold returns the completion for the log below, which queues the append.
 func (l *Log) hold(count int, done func(appends.Result, error)) func(appends.Result, error) {
 	return func(stored appends.Result, err error) {
 		h := held{stored: stored, err: err, done: done, due: time.Now().Add(l.timeout)}
 		switch {
-		case len(stored.Once) > 0: // whatever err is, an entry with an index has it
+		case len(stored.Once) > 0: // an entry with an index has it whatever err is
 			for _, p := range stored.Once {
 				h.last = max(h.last, p.Index)
 			}
@@ -134,7 +133,7 @@ func (l *Log) hold(count int, done func(appends.Result, error)) func(appends.Res
 			l.queue.push(h)
 		}
 		l.mu.Unlock()
-		if ended { // so the log below has refused it
+		if ended { // then the log below has refused it
 			h.done(h.stored, h.err)
 			return
 		}
@@ -184,8 +183,8 @@ func (l *Log) run() {
 	}
 }
 
-// take takes from the front of the queue what can be told at the time now: what replicas have,
-// or what it makes no sense to wait for any longer. The caller holds mu.
+// take removes from the front of the queue every append whose outcome is settled at the time now:
+// replicas have it, or it must not wait any longer. The caller holds mu.
 func (l *Log) take(ready []held, now time.Time, refusing bool) []held {
 	for l.queue.len() > 0 {
 		h := *l.queue.first()
@@ -208,7 +207,7 @@ func (l *Log) take(ready []held, now time.Time, refusing bool) []held {
 	return ready
 }
 
-// complete runs completions, and then shows the entries to followers.
+// complete runs completions, and then shows their entries to followers.
 func (l *Log) complete(ready []held) {
 	last := l.head.Load()
 	for _, h := range ready {
@@ -222,24 +221,24 @@ func (l *Log) complete(ready []held) {
 	}
 }
 
-// UnknownError: an append is on this machine's disk, but fewer replicas than are needed have said
-// that it is on theirs.
+// UnknownError: an append is on this machine's disk, but too few replicas have reported it on
+// theirs.
 type UnknownError struct {
-	Last       uint64 // the index of the last entry
-	Need, Have int    // how many replicas
-	Why        string // why it waits no longer
+	Last       uint64 // index of the last entry
+	Need, Have int    // number of replicas
+	Why        string // why the wait ended
 }
 
 func (e *UnknownError) Error() string {
 	return fmt.Sprintf("outcome unknown: it is on this server's disk, through index %d, but %d of %d replicas had it %s", e.Last, e.Have, e.Need, e.Why)
 }
 
-// Refuse is for a server that has to end in time: from now on no append waits for replicas. Those
-// that do are unknown.
+// Refuse is for a server that must end in time: from now on no append waits for replicas. The
+// outcome of those that are waiting is unknown.
 func (l *Log) Refuse() { l.refuse.Do(func() { close(l.refuses) }) }
 
-// Close waits until all completions have run, and ends the log. The log below must have been
-// closed, and Refuse bounds the time.
+// Close waits until all completions have run, and ends the log. The log below must be closed first.
+// Refuse bounds the wait.
 func (l *Log) Close() {
 	l.mu.Lock()
 	l.closed = true
@@ -248,15 +247,15 @@ func (l *Log) Close() {
 	l.running.Wait()
 }
 
-// replica is what the connections of one name say.
+// replica is the state that the connections of one name report.
 type replica struct {
-	conns   map[*uint64]struct{} // what each has on disk
-	durable uint64               // the greatest of these
-	spoken  bool                 // it has said so
+	conns   map[*uint64]struct{} // last index on disk, by connection
+	durable uint64               // the greatest index in conns
+	spoken  bool                 // has reported durable
 }
 
-// Join adds a replica. durable notes that it has everything through index on disk, and leave that
-// it is gone. None of them blocks. Connections with the same name count as one replica.
+// Join adds a replica. durable reports that it has everything through index on disk, leave that it
+// has disconnected. Neither blocks. Connections with the same name count as one replica.
 func (l *Log) Join(name string) (durable func(index uint64), leave func()) {
 	conn := new(uint64)
 	l.mu.Lock()
@@ -284,7 +283,7 @@ func (l *Log) Join(name string) (durable func(index uint64), leave func()) {
 	return durable, leave
 }
 
-// count counts again after a change of r. The caller holds mu.
+// count recomputes the counts after a change of r. The caller holds mu.
 func (l *Log) count(r *replica) {
 	r.durable = 0
 	for conn := range r.conns {
@@ -305,7 +304,7 @@ func (l *Log) count(r *replica) {
 	}
 }
 
-// having is how many replicas have everything through index. The caller holds mu.
+// having returns how many replicas have everything through index. The caller holds mu.
 func (l *Log) having(index uint64) (n int) {
 	for _, r := range l.replicas {
 		if r.durable >= index {

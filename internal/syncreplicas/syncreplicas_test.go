@@ -14,10 +14,10 @@ import (
 	"tcp-log-server/appends"
 )
 
-// source is a log below in memory: it has numbers of entries only, and an append is done when the
-// test says so.
+// source is a log below, in memory: it keeps only counts of entries, and completes an append when
+// the test says so.
 type source struct {
-	Source // what is not called
+	Source // methods that are not called
 
 	mu      sync.Mutex
 	head    uint64
@@ -39,7 +39,7 @@ func (s *source) Append(_ []byte, count int, on appends.Condition, done func(app
 			return
 		}
 		stored := appends.Result{First: s.head + 1, Time: 1}
-		if on.Kind == appends.Once { // the first is new, and the others are seen
+		if on.Kind == appends.Once { // the first is new, and the others were seen
 			for i := range count {
 				stored.Once = append(stored.Once, appends.Place{Index: s.head + 1 - min(s.head, uint64(i)), Seen: i > 0})
 			}
@@ -67,7 +67,7 @@ func (s *source) Acked() (uint64, <-chan struct{}) {
 	return s.head, s.moved
 }
 
-// finish finishes up to n appends that wait.
+// finish completes up to n waiting appends.
 func (s *source) finish(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,24 +78,24 @@ func (s *source) finish(n int) {
 	s.waiting = s.waiting[n:]
 }
 
-// told is what a completion was told.
+// told is what a completion received.
 type told struct {
 	number int
 	last   uint64
 	err    string
 }
 
-// modelled is an append of which the log below is done.
+// modelled is an append that the log below has finished.
 type modelled struct {
 	told
 	due time.Time
 }
 
-// model says what a Log does, in the simplest way.
+// model models a Log in the simplest way.
 type model struct {
 	need  int
 	queue []modelled
-	said  map[string][]*uint64 // by name, what its connections have said
+	said  map[string][]*uint64 // what the connections have reported, by name
 	head  uint64
 	told  []told
 }
@@ -109,7 +109,7 @@ func (m *model) has(index uint64) (n int) {
 	return n
 }
 
-// settle tells what can be told.
+// settle completes the appends whose outcome is settled.
 func (m *model) settle() {
 	for len(m.queue) > 0 {
 		h := m.queue[0]
@@ -126,8 +126,8 @@ func (m *model) settle() {
 }
 
 // TestModel: whatever happens in whatever order, completions run in the order of the appends, each
-// once as many replicas as are needed have its entries or its time is over, and readers see
-// entries then and no sooner.
+// once enough replicas have its entries or its time is over, and readers see entries then and no
+// sooner.
 func TestModel(t *testing.T) {
 	for seed := range uint64(300) {
 		synctest.Test(t, func(t *testing.T) { testModel(t, rand.New(rand.NewPCG(seed, 1))) })
@@ -196,7 +196,7 @@ func testModel(t *testing.T, random *rand.Rand) {
 			c.durable, c.leave = l.Join(c.name)
 			conns = append(conns, c)
 			m.said[c.name] = append(m.said[c.name], c.said)
-		case 5, 6: // its word
+		case 5, 6: // its report
 			if len(conns) > 0 {
 				c := conns[random.IntN(len(conns))]
 				if head, _ := s.Acked(); head > *c.said {
@@ -245,8 +245,8 @@ func testModel(t *testing.T, random *rand.Rand) {
 	}
 }
 
-// TestTogether: appends, replicas and readers on goroutines of their own. Nobody sees an entry
-// before its completion, and every completion comes in order.
+// TestTogether runs appends, replicas and readers on separate goroutines. Nobody sees an entry
+// before its completion, and completions come in order.
 func TestTogether(t *testing.T) {
 	s := newSource()
 	s.held = false
@@ -300,7 +300,8 @@ func TestTogether(t *testing.T) {
 	l.Close()
 }
 
-// TestRefuse: a server that stops does not wait for replicas, and says what it does not know.
+// TestRefuse: a server that stops does not wait for replicas, and says which outcomes it does not
+// know.
 func TestRefuse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSource()
@@ -329,7 +330,7 @@ func TestRefuse(t *testing.T) {
 	})
 }
 
-// TestMissing: a replica counts once it has said how far it is, by its name.
+// TestMissing: a replica counts, by its name, once it has reported its progress.
 func TestMissing(t *testing.T) {
 	l := New(newSource(), 2, Timeout)
 	defer l.Close()
@@ -358,7 +359,7 @@ func TestMissing(t *testing.T) {
 	}
 }
 
-// TestQueue: what leaves comes in order, and nothing is kept.
+// TestQueue: appends leave in order, and the queue keeps nothing.
 func TestQueue(t *testing.T) {
 	var q queue
 	random := rand.New(rand.NewPCG(1, 2))

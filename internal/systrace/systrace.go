@@ -1,5 +1,6 @@
-// Package systrace lets tests look at the system calls of a run: what is synced, and before what. A
-// kill cannot show a sync that is missing, since the page cache stays; a trace does.
+// Package systrace lets tests check the system calls of a run: what is synced, and before what.
+// Killing a process cannot show that a sync is missing, because the page cache survives; a trace
+// does.
 package systrace
 
 import (
@@ -14,16 +15,16 @@ import (
 )
 
 // Call is one system call of a trace. Calls of several threads overlap: a call is known to come
-// after another if it begins after that one's end.
+// after another only if it begins after the end of the other.
 type Call struct {
 	Name       string
-	Path       string // the last one that it names, or that of its descriptor
+	Path       string // the last path among the arguments, or that of the descriptor
 	Args       string
 	Begin, End int // lines of the trace
 }
 
-// Of runs the test of that name of the running binary again, with the variables env, and returns
-// what strace has written of it. Without strace the test is skipped.
+// Of runs the named test of the running binary again under strace, with the variables env, and
+// returns the trace. Without strace it skips the test.
 func Of(t *testing.T, test string, env ...string) []byte {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
@@ -56,9 +57,9 @@ var (
 	quotedString = regexp.MustCompile(`"([^"]*)"`)
 )
 
-// Parse reads what `strace -f -y` has written. Calls that failed are left out.
+// Parse parses the output of `strace -f -y`. It leaves out calls that failed.
 func Parse(b []byte) (calls []Call) {
-	open := make(map[string]int) // by thread: the place in calls
+	open := make(map[string]int) // index in calls of the unfinished call, by thread
 	for i, text := range strings.Split(string(b), "\n") {
 		failed := strings.Contains(text, ") = -1 ")
 		if m := resumedLine.FindStringSubmatch(text); m != nil {
@@ -78,7 +79,7 @@ func Parse(b []byte) (calls []Call) {
 		named, quoted := name.FindAllStringSubmatch(m[3], -1), quotedString.FindAllStringSubmatch(m[3], -1)
 		switch d := descriptor.FindStringSubmatch(m[3]); {
 		case named != nil && c.Name != "write" && c.Name != "pwrite64":
-			last := named[len(named)-1] // in a directory that is open, or an absolute path
+			last := named[len(named)-1] // in an open directory, or an absolute path
 			if c.Path = last[2]; !filepath.IsAbs(c.Path) {
 				c.Path = filepath.Join(last[1], c.Path)
 			}
@@ -96,26 +97,27 @@ func Parse(b []byte) (calls []Call) {
 	return slices.DeleteFunc(calls, func(c Call) bool { return c.Name == "" })
 }
 
-// Trace is a trace and what is wrong with it.
+// Trace is a trace and the problems found in it.
 type Trace struct {
 	Calls  []Call
 	Wrongs []string
 }
 
-// Wrong notes that something is wrong.
+// Wrong records a problem.
 func (tr *Trace) Wrong(format string, args ...any) {
 	tr.Wrongs = append(tr.Wrongs, fmt.Sprintf(format, args...))
 }
 
-// Between finds a call of that name on path that begins after from and has ended before to begins.
+// Between reports whether there is a call of that name on path that begins after from and ends
+// before to.
 func (tr *Trace) Between(name, path string, from, to int) bool {
 	return slices.ContainsFunc(tr.Calls, func(c Call) bool {
 		return c.Name == name && c.Path == path && c.Begin > from && c.End < to
 	})
 }
 
-// Each calls fn for the calls of one of the names; that there are none is wrong: then nothing would
-// have been looked at.
+// Each calls fn for the calls that have one of the names and satisfy is. If there are none, that is
+// a problem, because nothing would have been checked.
 func (tr *Trace) Each(what string, names []string, is func(c Call) bool, fn func(c Call)) {
 	n := 0
 	for _, c := range tr.Calls {
@@ -129,7 +131,7 @@ func (tr *Trace) Each(what string, names []string, is func(c Call) bool, fn func
 	}
 }
 
-// Next is the line at which the next of the calls that is satisfies begins after line.
+// Next returns the line of the next call after line that satisfies is.
 func (tr *Trace) Next(line int, is func(c Call) bool) int {
 	for _, c := range tr.Calls {
 		if c.Begin > line && is(c) {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// benchRun returns a run of entries of about 200 bytes, one in 1000 of which is by ann.
+// benchRun returns a run of entries of about 200 bytes, one in 1000 of them by ann.
 func benchRun(b *testing.B, entries int) []byte {
 	var run bytes.Buffer
 	for i := range entries {
@@ -23,7 +23,7 @@ func benchRun(b *testing.B, entries int) []byte {
 	return run.Bytes()
 }
 
-// BenchmarkNext reports the entries that it looks at in a second.
+// BenchmarkNext reports the entries searched per second.
 func BenchmarkNext(b *testing.B) {
 	const entries = 10_000
 	run := benchRun(b, entries)

@@ -9,8 +9,8 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// FuzzMatch compares Compile, Match and Next with encoding/json. Bytes that are not an
-// entry must not make Match or Next panic.
+// FuzzMatch compares Compile, Match and Next with encoding/json. Bytes that are not an entry must
+// not make Match or Next panic.
 func FuzzMatch(f *testing.F) {
 	for _, tt := range matches {
 		f.Add([]byte(tt.filter), []byte(tt.entry))
@@ -61,8 +61,7 @@ func FuzzMatch(f *testing.F) {
 	})
 }
 
-// FuzzParse checks that what Parse makes of the lines of a text is what each of them asks
-// for.
+// FuzzParse checks that the result of Parse for the lines of a text matches each of them.
 func FuzzParse(f *testing.F) {
 	for _, tt := range notations {
 		f.Add(strings.Join(tt.args, "\n"))
@@ -90,7 +89,7 @@ func FuzzParse(f *testing.F) {
 			if !compile(t, string(one)).Match(object) {
 				t.Fatalf("%q: %s does not contain %s", args, object, one)
 			}
-			// A notation with a value that is a string: what is written is what is asked for.
+			// For a notation with a string value, the object has exactly that value.
 			name, value, _ := strings.Cut(arg, "=")
 			if strings.HasPrefix(strings.TrimLeft(arg, " \t\r"), "{") || strings.Contains(name, ".") || json.Valid([]byte(value)) {
 				continue

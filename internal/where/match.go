@@ -8,17 +8,17 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// Match reports whether an entry, in canonical form and without a newline, contains the
-// object of the filter.
+// Match reports whether an entry, in canonical form and without a newline, contains the object of
+// the filter.
 //
-// For bytes that are not canonical JSON the result is undefined, but takes no longer.
+// If the bytes are not canonical JSON, the result is undefined, but takes no longer.
 func (f *Filter) Match(entry []byte) bool {
 	if len(entry) == 0 || entry[0] != '{' {
 		return false
 	}
 	form := f.form
-	// form[:i] is contained in entry[:j]. Both positions are in objects that correspond,
-	// after the opening brace or after a value.
+	// form[:i] is contained in entry[:j]. Both positions are in corresponding objects, after the
+	// opening brace or after a value.
 	i, j := 1, 1
 	for {
 		ended := 0 // objects that end at i
@@ -38,8 +38,8 @@ func (f *Filter) Match(entry []byte) bool {
 			i, j = i+1, j+1
 		}
 
-		// Find the member at form[i]. Both objects are sorted alike, so it is at j or
-		// later, and so is the one after it.
+		// Find the member at form[i]. Both objects are sorted alike, so it is at or after j, and so
+		// is the one after it.
 		for {
 			if !at(entry, j, '"') {
 				return false
@@ -77,8 +77,8 @@ func (f *Filter) Match(entry []byte) bool {
 	}
 }
 
-// equal returns the length of the value at form[i], which is not an object, if the given
-// one is equal to it, and otherwise 0.
+// equal returns the length of the value at form[i], which is not an object, if it equals value,
+// otherwise 0.
 func (f *Filter) equal(i int, value []byte) int {
 	if n := f.same(i, value); n > 0 || !f.loose || len(value) == 0 || isPlain(value) {
 		return n
@@ -93,7 +93,8 @@ func (f *Filter) equal(i int, value []byte) int {
 	return f.same(i, value)
 }
 
-// same is equal for a value in canonical form. What follows it in form tells 1 from 12.
+// same is equal for a value in canonical form. The byte after the value in form distinguishes 1
+// from 12.
 func (f *Filter) same(i int, value []byte) int {
 	end := i + len(value)
 	if bytes.HasPrefix(f.form[i:], value) && (at(f.form, end, ',') || at(f.form, end, '}')) {
@@ -104,7 +105,7 @@ func (f *Filter) same(i int, value []byte) int {
 
 // isPlain reports whether value is a whole number of digits only, in canonical form.
 func isPlain(value []byte) bool {
-	const maxPlain = 21 // a number of more digits has an exponent
+	const maxPlain = 21 // a number with more digits has an exponent
 	if len(value) > maxPlain || value[0] == '0' {
 		return false
 	}
@@ -119,8 +120,7 @@ func isPlain(value []byte) bool {
 // at reports whether text has c at pos.
 func at(text []byte, pos int, c byte) bool { return pos < len(text) && text[pos] == c }
 
-// The functions below return the position after what they skip, or len(text) if text
-// ends before.
+// The functions below return the position after the skipped part, or len(text) if text ends before.
 
 // valueEnd skips the value at pos.
 func valueEnd(text []byte, pos int) int {
@@ -141,8 +141,8 @@ func valueEnd(text []byte, pos int) int {
 	return pos
 }
 
-// leave skips to the end of the depth-th of the arrays and objects around pos, the
-// innermost of which is the first. pos is not in a string.
+// leave skips to the end of the depth-th array or object around pos, counted from the innermost.
+// pos is not in a string.
 func leave(text []byte, pos, depth int) int {
 	for pos < len(text) {
 		switch text[pos] {
@@ -161,7 +161,7 @@ func leave(text []byte, pos, depth int) int {
 	return len(text)
 }
 
-// stringEnd skips a string whose opening quote is before pos.
+// stringEnd skips a string; pos is after its opening quote.
 func stringEnd(text []byte, pos int) int {
 	for {
 		// Test eight bytes at once: a byte equals c if its XOR with c is less than 1. A

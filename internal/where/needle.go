@@ -6,17 +6,17 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// maxNeedle is the length of the longest needle. It bounds the time that bytes.Index
-// takes for a text made to be slow, and up to here the search uses vector instructions.
+// maxNeedle is the maximum length of a needle. It bounds the time of bytes.Index on adversarial
+// text, and up to this length the search uses vector instructions.
 const maxNeedle = 63
 
 // choose sets the needle and loose.
 //
-// The needle is the member with the longest value, as short values are the most common;
-// true, false and null count as one byte. Of a long member it is the end, as
-// beginnings are alike more often.
+// The needle is the member with the longest value, since short values are the most common; true,
+// false and null count as one byte. Of a long member it is the end, since members more often have
+// the same beginning.
 func (f *Filter) choose() {
-	best, bestLen := -1, 0 // the score and the length of the member that the needle is from
+	best, bestLen := -1, 0 // score and length of the needle's member
 	for pos := 1; pos < len(f.form); {
 		if f.form[pos] != '"' { // a brace or a comma
 			pos++
@@ -26,7 +26,7 @@ func (f *Filter) choose() {
 		value := stringEnd(f.form, pos+1) + len(":")
 		end, score := value+1, 0
 		if f.form[value] == '{' {
-			pos = end // and go on with its members
+			pos = end // continue with its members
 		} else {
 			pos = valueEnd(f.form, value)
 			switch text := f.form[value:pos]; {
@@ -46,8 +46,8 @@ func (f *Filter) choose() {
 	}
 }
 
-// hasLooseNumber reports whether value, in canonical form, is or contains a number that
-// earlier versions stored as it was written.
+// hasLooseNumber reports whether value, in canonical form, is or contains a number that earlier
+// versions stored as it was written.
 func hasLooseNumber(value []byte) bool {
 	for pos := 0; pos < len(value); {
 		switch c := value[pos]; {
@@ -66,10 +66,10 @@ func hasLooseNumber(value []byte) bool {
 	return false
 }
 
-// isLoose reports whether earlier versions stored a number, here in canonical form, as it
-// was written. They did so if they stored another notation of it.
+// isLoose reports whether earlier versions stored a number as it was written. number is in
+// canonical form: they did if they stored another notation of it.
 func isLoose(number []byte) bool {
-	const safe = 15 // digits, which a double always holds
+	const safe = 15 // digits that a double always holds
 	e := bytes.IndexByte(number, 'e')
 	if len(number) <= safe && e < 0 {
 		return false

@@ -12,8 +12,7 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// decode returns a JSON value as encoding/json understands it, with numbers in canonical
-// form.
+// decode returns a JSON value as encoding/json decodes it, with numbers in canonical form.
 func decode(t testing.TB, text []byte) any {
 	t.Helper()
 	dec := json.NewDecoder(bytes.NewReader(text))
@@ -71,7 +70,7 @@ func equal(t testing.TB, a, b any) bool {
 	return a == b
 }
 
-// A source makes random JSON values of few names, so that one often contains another.
+// A source makes random JSON values with few names, so that one often contains another.
 type source struct{ *rand.Rand }
 
 var (
@@ -158,10 +157,10 @@ func text(v any, scalar func(group int) string) string {
 	return b.String()
 }
 
-// entry returns v as a log holds it: in canonical form, but with numbers that a double
-// does not hold in any notation.
+// entry returns v as a log holds it: in canonical form, except for numbers that a double does not
+// hold, which may be in any notation.
 func (s source) entry(t *testing.T, v any) []byte {
-	// The scalars are put in after the members have been sorted.
+	// The scalars are inserted after the members have been sorted.
 	marked := text(v, func(group int) string { return fmt.Sprintf(`"#%d#"`, group) })
 	out := form(t, marked)
 	for group, notations := range scalars {
@@ -207,8 +206,8 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// checkRun compares what f finds in entries, and in the run of them, with the
-// definition. It returns how many match.
+// checkRun compares the matches of f in entries, and in the run of them, with the definition. It
+// returns the number of matches.
 func checkRun(t *testing.T, f *Filter, object []byte, entries [][]byte, run []byte) (matched int) {
 	t.Helper()
 	filter := decode(t, object)

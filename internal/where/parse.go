@@ -13,20 +13,18 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// Parse returns the object that contains what each argument of --where asks for, so that
-// an entry matches it if it matches them all. An argument is one of
+// Parse returns the object that combines all arguments of --where: an entry matches it if it
+// matches each of them. An argument is one of
 //
 //	name=value          {"name":value}
 //	a.b.name=value      {"a":{"b":{"name":value}}}
 //	{…}                 the object as it is
 //
-// The first = ends the name, and what follows is taken as JSON if it is JSON, and
-// otherwise as a string: n=5 is the number 5, n='"5"' and n=five are strings. A dot in
-// the name always goes one level down. A member whose name has a dot or an = in it, or
-// is empty, or begins with {, is named by an object only: {"a.b":5}.
+// The first = ends the name. The rest is JSON if it is valid JSON, otherwise a string: n=5 is the
+// number 5, n='"5"' and n=five are strings. A dot in the name always descends one level. A member
+// whose name contains a dot or an =, is empty, or begins with {, needs the object form: {"a.b":5}.
 //
-// Arguments that no entry can match together are an error. Without arguments the object
-// is nil.
+// Arguments that no entry can match together are an error. Without arguments the object is nil.
 func Parse(args []string) (object []byte, err error) {
 	if len(args) == 0 {
 		return nil, nil
@@ -48,7 +46,7 @@ func Parse(args []string) (object []byte, err error) {
 	return canonicalObject(text)
 }
 
-// parse returns the object that one argument stands for, in canonical form.
+// parse returns the object of one argument, in canonical form.
 func parse(arg string) ([]byte, error) {
 	text := []byte(arg)
 	if !strings.HasPrefix(strings.TrimLeft(arg, " \t\r\n"), "{") {
@@ -89,7 +87,7 @@ func nest(path, value string) ([]byte, error) {
 	return append(text, strings.Repeat("}", len(names))...), nil
 }
 
-// parseValue returns value in canonical form if it is JSON, and otherwise as a string.
+// parseValue returns value in canonical form if it is JSON, otherwise as a string.
 func parseValue(value string) ([]byte, error) {
 	text := bytes.Trim([]byte(value), " \t\r\n")
 	form, n, err := canonical.Append(nil, text)
@@ -109,8 +107,8 @@ func quote(s string) []byte {
 	return text
 }
 
-// join adds the members of object, which is in canonical form, to those of into: objects
-// as a map[string]any, other values as json.RawMessage. path leads to both.
+// join adds the members of object, which is in canonical form, to into: objects as a
+// map[string]any, other values as json.RawMessage. path leads to both.
 func join(into map[string]any, object []byte, path []string) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(object, &members); err != nil {
@@ -141,7 +139,7 @@ func join(into map[string]any, object []byte, path []string) error {
 	return nil
 }
 
-// conflict is the error that two arguments want different values at path.
+// conflict returns the error that two arguments want different values at path.
 func conflict(path []string, a any, b json.RawMessage) error {
 	return fmt.Errorf("--where asks for two values of %q: %s and %s; no entry has both", strings.Join(path, "."), show(a), show(b))
 }

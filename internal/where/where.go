@@ -1,32 +1,30 @@
-// Package where finds the entries of a log that contain a given JSON object, its filter.
+// Package where finds the entries of a log that contain a given JSON object, the filter.
 //
-// An entry contains the filter if it is an object, each member of the filter is in it,
-// and a member of the filter that is an object is an object there too that contains it in
-// the same sense. Arrays, strings, numbers and literals must be equal in canonical form
-// (package canonical): 1.0 equals 1, and "\u0041" equals "A". So {} is contained in every
-// object, {"a":{}} in every entry whose a is an object, and no filter in an entry that is
-// an array or null.
+// An entry contains the filter if it is an object that has each member of the filter. If a member
+// of the filter is an object, the member of the entry must be an object that contains it in the
+// same sense. Arrays, strings, numbers and literals must be equal in canonical form (package
+// canonical): 1.0 equals 1, and "\u0041" equals "A". So every object contains {}, every entry whose
+// a is an object contains {"a":{}}, and an entry that is an array or null contains no filter.
 //
 // # How it works
 //
 // Both the filter and the entries are canonical, which allows two shortcuts.
 //
-// A member whose value is not an object is the same bytes in the filter and in each
-// entry that contains it: "user":"ann". [Filter.Next] searches whole runs of entries for
-// one such needle and looks closely only at the lines that hold it.
+// A member whose value is not an object has the same bytes in the filter and in each entry that
+// contains it: "user":"ann". [Filter.Next] searches whole runs of entries for one such needle, and
+// checks only the lines that have it.
 //
-// Members are sorted, so a filter that an entry contains is found in one pass over both
-// texts, which skips what only the entry has. [Filter.Match] parses neither and
-// remembers nothing but a position in each. Its time is linear in the length of the entry,
-// whatever the filter.
+// Members are sorted, so one pass over both texts decides whether an entry contains the filter,
+// skipping members that only the entry has. [Filter.Match] parses neither text and remembers only a
+// position in each. Its time is linear in the length of the entry, whatever the filter.
 //
 // # Numbers that a double does not hold
 //
-// Numbers are compared by value. Earlier versions of the log stored a number that a double
-// does not hold (1E400, 9007199254740993.0) as it was written, so in their entries the
-// bytes of equal numbers may differ. A filter with such a number, or with an array that
-// has one in it, does not use that member as its needle, and brings what it finds there
-// to canonical form if the bytes differ. It is slower, and may allocate.
+// Numbers are compared by value. Earlier versions of the log stored a number that a double does not
+// hold (1E400, 9007199254740993.0) as it was written, so in their entries the bytes of equal
+// numbers may differ. A filter with such a number, even inside an array, does not use that member
+// as its needle, and converts the entry's value to canonical form if the bytes differ. It is
+// slower, and may allocate.
 package where
 
 import (
@@ -37,15 +35,15 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// A Filter is a compiled object. It may be used concurrently.
+// A Filter is a compiled filter object. It may be used concurrently.
 type Filter struct {
 	form   []byte // the object in canonical form
-	needle []byte // is in every entry that contains the object; empty if that is {}
+	needle []byte // is in every entry that contains the object; empty for {}
 	loose  bool   // form has numbers that earlier versions may have stored in other notations
 }
 
-// Compile returns the filter for a JSON object, with white space around it or not. The
-// errors are worded for the member "where" of a message.
+// Compile returns the filter for a JSON object, which may have white space around it. Its errors
+// are worded for the member "where" of a message.
 func Compile(object []byte) (*Filter, error) {
 	form, err := canonicalObject(object)
 	if err != nil {
@@ -56,8 +54,8 @@ func Compile(object []byte) (*Filter, error) {
 	return f, nil
 }
 
-// canonicalObject returns the canonical form of the one JSON object in text. Its errors
-// want a subject in front: "is an array, want an object".
+// canonicalObject returns the canonical form of the one JSON object in text. Its errors need a
+// subject in front: "is an array, want an object".
 func canonicalObject(text []byte) ([]byte, error) {
 	start := len(text) - len(bytes.TrimLeft(text, " \t\r\n"))
 	form, n, err := canonical.Append(nil, text[start:])
@@ -100,18 +98,18 @@ func kind(first byte) string {
 	return "a number"
 }
 
-// Size returns about how many bytes of memory the filter takes.
+// Size returns the approximate memory of the filter in bytes.
 func (f *Filter) Size() int { return len(f.form) }
 
-// Next returns the first line of run that matches, without its newline, and what follows
-// that newline. passed is the number of lines before the one that matches. If there is
-// none, passed is the number of all lines, and line and rest are nil.
+// Next returns the first line of run that matches, without its newline, and the rest after that
+// newline. passed is the number of lines before the match. If no line matches, passed is the number
+// of all lines, and line and rest are nil.
 //
-// A run is any number of lines, each an entry in canonical form and a newline, which the
-// last may lack. To find all matches, go on with rest until line is nil.
+// A run is any number of lines, each an entry in canonical form and a newline, which the last may
+// lack. To find all matches, continue with rest until line is nil.
 //
-// Next takes linear time and, apart from what the package comment says of numbers, does
-// not allocate.
+// Next takes linear time and does not allocate, except for the numbers described in the package
+// comment.
 func (f *Filter) Next(run []byte) (passed int, line, rest []byte) {
 	for pos := 0; pos < len(run); {
 		hit := bytes.Index(run[pos:], f.needle)

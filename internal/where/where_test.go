@@ -119,7 +119,7 @@ func TestMatch(t *testing.T) {
 		if !bytes.HasPrefix(entry, []byte("{")) {
 			continue
 		}
-		// the same further down, with other members around it
+		// the same deeper down, with other members around it
 		f = compile(t, `{"m":`+tt.filter+`,"t":2}`)
 		entry = form(t, `{"b":{"m":1,"t":2},"m":`+tt.entry+`,"t":2,"z":[]}`)
 		if got := f.Match(entry); got != tt.want {
@@ -128,8 +128,8 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestStoredNumbers matches entries as earlier versions stored them: a number that a
-// double does not hold in the notation of the writer.
+// TestStoredNumbers matches entries as earlier versions stored them: a number that a double does
+// not hold is in the writer's notation.
 func TestStoredNumbers(t *testing.T) {
 	for _, tt := range []struct {
 		filter, entry string
@@ -210,7 +210,7 @@ func TestNext(t *testing.T) {
 		{user, "{}\n[]", []found{{2, ""}}},
 		{user, user + "\n", []found{{0, user}, {0, ""}}},
 		{user, "{}\n" + user, []found{{1, user}, {0, ""}}},
-		// a line with the needle where it does not count
+		// a line with the needle in a place that does not count
 		{user, "{\"a\":" + user + "}\n{}\n" + user + "\n{}\n{}\n", []found{{2, user}, {2, ""}}},
 		{user, "[" + user + "]\n[" + user + "]\n", []found{{2, ""}}},
 		{`{"n":1}`, "{\"n\":12}\n{\"n\":1}\n{\"n\":1}\n", []found{{1, `{"n":1}`}, {0, `{"n":1}`}, {0, ""}}},
@@ -270,8 +270,8 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// TestHostile matches filters and entries that are made to be slow. With quadratic time
-// it would not end.
+// TestHostile matches filters and entries that are made to be slow. With quadratic time it would
+// not end.
 func TestHostile(t *testing.T) {
 	members := func(count int) string {
 		var b strings.Builder

@@ -45,8 +45,8 @@ func NewAuthority(t testing.TB) *Authority {
 	return a
 }
 
-// Issue makes a certificate for name, for servers at localhost and for clients,
-// that ends at end, and returns the PEM files of it and of its key.
+// Issue makes a certificate for name that is valid until end, for clients and for servers at
+// localhost, and returns the PEM files of the certificate and of its key.
 func (a *Authority) Issue(t testing.TB, name string, end time.Time) (cert, key string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -55,7 +55,7 @@ func (a *Authority) Issue(t testing.TB, name string, end time.Time) (cert, key s
 	return cert, key
 }
 
-// IssueTo is Issue into the files named.
+// IssueTo is Issue with the names of the files to write.
 func (a *Authority) IssueTo(t testing.TB, name string, end time.Time, cert, key string) {
 	t.Helper()
 	k := newKey(t)
@@ -82,8 +82,8 @@ func (a *Authority) IssueTo(t testing.TB, name string, end time.Time, cert, key 
 	write(t, key, "PRIVATE KEY", text)
 }
 
-// Client is the configuration of a client that trusts the authority and shows the
-// certificate in the files named, or none if cert is "".
+// Client returns the configuration of a client that trusts the authority and shows the certificate
+// in the files cert and key, or none if cert is "".
 func (a *Authority) Client(t testing.TB, cert, key string) *tls.Config {
 	t.Helper()
 	config := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}

@@ -1,4 +1,4 @@
-// Package buckettest tests implementations of bucket.Bucket, and makes services fail.
+// Package buckettest tests implementations of bucket.Bucket, and simulates failing services.
 package buckettest
 
 import (
@@ -17,8 +17,8 @@ import (
 	"tcp-log-server/internal/bucket"
 )
 
-// Run tests that the buckets that open returns, each of them empty, keep the contract of
-// bucket.Bucket. large is the size of an object that takes several requests, or any other.
+// Run tests that buckets keep the contract of bucket.Bucket. open returns an empty one. large is
+// the size of an object that takes several requests, if the bucket splits objects at all.
 func Run(t *testing.T, large int, open func(t *testing.T) bucket.Bucket) {
 	for _, test := range []struct {
 		name string
@@ -43,7 +43,7 @@ func Run(t *testing.T, large int, open func(t *testing.T) bucket.Bucket) {
 	}
 }
 
-// Put puts content and fails the test on an error.
+// Put stores content under key, and fails the test on an error.
 func Put(t testing.TB, b bucket.Bucket, key string, content []byte) {
 	t.Helper()
 	if err := b.Put(t.Context(), key, bytes.NewReader(content), int64(len(content)), false); err != nil {
@@ -75,7 +75,7 @@ func List(t testing.TB, b bucket.Bucket, prefix, after string) []string {
 	return keys
 }
 
-// Content returns size bytes that look random and depend on seed.
+// Content returns size pseudo-random bytes that depend on seed.
 func Content(seed uint64, size int) []byte {
 	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)})
 	content := make([]byte, size)
@@ -92,7 +92,7 @@ func read(ctx context.Context, b bucket.Bucket, key string, offset, length int64
 	return content, errors.Join(err, r.Close())
 }
 
-// same fails the test if got is not want, without printing either.
+// same fails the test if got differs from want. It prints neither.
 func same(t *testing.T, got, want []byte) {
 	t.Helper()
 	if !bytes.Equal(got, want) {
@@ -177,7 +177,7 @@ func testCreate(t *testing.T, b bucket.Bucket) {
 		t.Fatal(err)
 	}
 	wantError(t, put("second"), bucket.ErrExists)
-	wantError(t, put("first"), bucket.ErrExists) // the same content is another's all the same
+	wantError(t, put("first"), bucket.ErrExists) // even with the same content, the object is another's
 	same(t, Get(t, b, "owner/1"), []byte("first"))
 	if err := b.Delete(t.Context(), "owner/1"); err != nil {
 		t.Fatal(err)
@@ -278,7 +278,7 @@ func testList(t *testing.T, b bucket.Bucket) {
 }
 
 func testListMany(t *testing.T, b bucket.Bucket) {
-	const n = 2100 // more than one answer of an S3 service has
+	const n = 2100 // more than an S3 service puts into one answer
 	var want []string
 	var wg sync.WaitGroup
 	for i := range n {

@@ -10,15 +10,15 @@ import (
 	"testing"
 )
 
-// A Fault is what a Proxy does to one request. The zero value forwards it as it is.
+// A Fault is what a Proxy does to one request. The zero value forwards it unchanged.
 type Fault struct {
 	Kind Kind
-	// At is how many bytes of the body pass before it is cut, spoilt or held.
+	// At is how many bytes of the body pass before it is cut, corrupted or held.
 	At int64
-	// Status and Code are those of an Answer; Code may be empty.
+	// Status and Code are for Answer; Code may be empty.
 	Status int
 	Code   string
-	// RetryAfter is the value of that header of an Answer, if it is not empty.
+	// RetryAfter, unless empty, is the value of that header for Answer.
 	RetryAfter string
 }
 
@@ -29,13 +29,13 @@ const (
 	None          Kind = iota
 	Answer             // answer with Status and Code, and do not forward
 	Reset              // break the connection at once
-	Hang               // do not forward, and do not answer either
+	Hang               // neither forward nor answer
 	LoseAnswer         // forward, and break the connection when the answer comes
-	CutRequest         // break both connections within the request's body
-	SpoilRequest       // change a byte of the request's body
-	CutResponse        // break the connection within the answer's body
-	SpoilResponse      // change a byte of the answer's body
-	HoldResponse       // stop within the answer's body
+	CutRequest         // break both connections within the request body
+	SpoilRequest       // change a byte of the request body
+	CutResponse        // break the connection within the response body
+	SpoilResponse      // change a byte of the response body
+	HoldResponse       // stop within the response body
 )
 
 // Faults for S3 services.
@@ -46,7 +46,7 @@ var (
 	NoBucket      = Fault{Kind: Answer, Status: 404, Code: "NoSuchBucket"}
 )
 
-// Proxy is between a client and an HTTP service, and makes requests fail.
+// Proxy sits between a client and an HTTP service, and makes requests fail.
 type Proxy struct {
 	URL string // http://127.0.0.1:port, for the client
 
@@ -57,7 +57,7 @@ type Proxy struct {
 	seen   atomic.Int64
 }
 
-// NewProxy starts a proxy before the service at target, http://host:port. It lasts until the
+// NewProxy starts a proxy in front of the service at target, http://host:port. It runs until the
 // test ends.
 func NewProxy(t testing.TB, target string) *Proxy {
 	u, err := url.Parse(target)
@@ -65,22 +65,22 @@ func NewProxy(t testing.TB, target string) *Proxy {
 		t.Fatal(err)
 	}
 	p := &Proxy{target: u, closed: make(chan struct{})}
-	// A service may answer after its request was cut; no other request gets that.
+	// A service may answer after its request was cut; no other request must get that answer.
 	p.client.Transport = &http.Transport{DisableCompression: true, DisableKeepAlives: true}
 	p.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	p.Choose(nil)
 	server := httptest.NewServer(p)
 	p.URL = server.URL
 	t.Cleanup(func() {
-		close(p.closed) // lets go of the requests that hang
+		close(p.closed) // releases the hanging requests
 		server.CloseClientConnections()
 		server.Close()
 	})
 	return p
 }
 
-// Choose has fn choose the fault of each request from now on; nil forwards all. It may be
-// called from several goroutines at once.
+// Choose makes fn choose the fault of each request from now on; nil forwards all. fn may be called
+// from several goroutines at once.
 func (p *Proxy) Choose(fn func(r *http.Request) Fault) {
 	if fn == nil {
 		fn = func(*http.Request) Fault { return Fault{} }
@@ -88,7 +88,7 @@ func (p *Proxy) Choose(fn func(r *http.Request) Fault) {
 	p.choose.Store(&fn)
 }
 
-// First makes the first n requests for which match returns true fail so, and no others.
+// First applies f to the first n requests for which match returns true, and to no others.
 func (p *Proxy) First(n int, f Fault, match func(r *http.Request) bool) {
 	var done atomic.Int64
 	p.Choose(func(r *http.Request) Fault {
@@ -99,7 +99,7 @@ func (p *Proxy) First(n int, f Fault, match func(r *http.Request) bool) {
 	})
 }
 
-// Requests returns how many requests have come.
+// Requests returns the number of requests so far.
 func (p *Proxy) Requests() int64 { return p.seen.Load() }
 
 // ServeHTTP implements http.Handler.
@@ -146,7 +146,7 @@ func (p *Proxy) answer(w http.ResponseWriter, r *http.Request, f Fault) {
 
 // hang waits until the client gives up.
 func (p *Proxy) hang(r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body) // so that the server sees the client go
+	_, _ = io.Copy(io.Discard, r.Body) // so that the server notices when the client disconnects
 	select {
 	case <-r.Context().Done():
 	case <-p.closed:
@@ -154,14 +154,14 @@ func (p *Proxy) hang(r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-// forward sends the request on.
+// forward sends the request to the target.
 func (p *Proxy) forward(r *http.Request, f Fault) (*http.Response, error) {
 	out, err := http.NewRequestWithContext(r.Context(), r.Method, p.target.String(), r.Body)
 	if err != nil {
 		return nil, err
 	}
 	out.URL.Path, out.URL.RawPath, out.URL.RawQuery = r.URL.Path, r.URL.RawPath, r.URL.RawQuery
-	out.Header, out.Host, out.ContentLength = r.Header.Clone(), r.Host, r.ContentLength // which are signed
+	out.Header, out.Host, out.ContentLength = r.Header.Clone(), r.Host, r.ContentLength // all signed
 	if r.ContentLength == 0 {
 		out.Body = http.NoBody
 	}
@@ -174,7 +174,7 @@ func (p *Proxy) forward(r *http.Request, f Fault) (*http.Response, error) {
 	return p.client.Do(out)
 }
 
-// pass sends the answer's body to the client.
+// pass sends the response body to the client.
 func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, body io.Reader, f Fault) error {
 	switch f.Kind {
 	case CutResponse:
@@ -193,12 +193,12 @@ func (p *Proxy) pass(w http.ResponseWriter, r *http.Request, body io.Reader, f F
 	}
 	_, err := io.Copy(w, body)
 	if err != nil {
-		_ = http.NewResponseController(w).Flush() // what came before the cut
+		_ = http.NewResponseController(w).Flush() // send the bytes before the cut
 	}
 	return err
 }
 
-// damaged is a body that is cut after at bytes, or whose byte there is another.
+// damaged is a body that is cut after at bytes, or has a wrong byte there.
 type damaged struct {
 	r   io.Reader
 	at  int64

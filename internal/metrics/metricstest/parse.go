@@ -1,5 +1,5 @@
-// Package metricstest reads Prometheus's text format for tests, and refuses what
-// a server that is kept to good habits would not send, although Prometheus takes it.
+// Package metricstest parses Prometheus's text format for tests. It also refuses bad habits that
+// Prometheus accepts.
 package metricstest
 
 import (
@@ -10,12 +10,11 @@ import (
 	"strings"
 )
 
-// Scrape is what one page says.
+// Scrape is the content of one page.
 type Scrape struct {
-	// Samples are the values, by name and labels as they are written:
-	// `errors_total{kind="accept"}`.
+	// Samples are the values by name and labels, as written: `errors_total{kind="accept"}`.
 	Samples map[string]float64
-	// Types are gauge, counter or histogram, by the name of the family.
+	// Types are gauge, counter or histogram, by family name.
 	Types map[string]string
 }
 
@@ -25,9 +24,9 @@ var (
 	leLabel    = regexp.MustCompile(`^\{le="([^"]+)"\}$`)
 )
 
-// Parse reads a page. Each family must have its help, its type and then its
-// samples, all in one place and none twice; counters end in _total; the buckets of
-// a histogram ascend, are cumulative and agree with its count.
+// Parse reads a page. Each family must have its help, its type and then its samples, all together
+// and only once. Counters must end in _total. The buckets of a histogram must be ascending and
+// cumulative, and agree with its count.
 func Parse(text string) (Scrape, error) {
 	p := parser{Scrape: Scrape{Samples: make(map[string]float64), Types: make(map[string]string)}}
 	if !strings.HasSuffix(text, "\n") {
@@ -41,14 +40,14 @@ func Parse(text string) (Scrape, error) {
 	return p.Scrape, p.end()
 }
 
-// parser is in the middle of a page.
+// parser is the state of parsing a page.
 type parser struct {
 	Scrape
 	family, kind string
 	samples      int
-	helped       string // the family whose help came last
+	helped       string // family of the last help line
 
-	// Of a histogram.
+	// For a histogram.
 	bound, below, count float64
 	sums, counts        int
 }
@@ -83,7 +82,7 @@ func (p *parser) line(line string) error {
 	return p.sample(m[1], m[2], value)
 }
 
-// begin begins a family.
+// begin starts a family.
 func (p *parser) begin(name, kind string) error {
 	if _, twice := p.Types[name]; twice {
 		return fmt.Errorf("a family twice")
@@ -100,7 +99,7 @@ func (p *parser) begin(name, kind string) error {
 	return nil
 }
 
-// sample looks at a sample's place in its family.
+// sample checks the place of a sample in its family.
 func (p *parser) sample(name, labels string, value float64) error {
 	if p.kind == "counter" && value < 0 {
 		return fmt.Errorf("a counter below 0")
