@@ -117,9 +117,9 @@ func (k *Keeper) begin(ctx context.Context, l *listing) error {
 		return err
 	}
 	if n := len(l.segments) + len(l.increments) + len(l.owners); n > 0 && k.written {
-		return fmt.Errorf("%w: %s is missing, and other objects of the archive are there: put it there again, with the content %s", ErrDamaged, objectPath(k.Bucket, logKey), text)
+		return fmt.Errorf("%w: %s is missing, but other objects of the archive exist: create it again with the content %s", ErrDamaged, objectPath(k.Bucket, logKey), text)
 	} else if n > 0 {
-		return fmt.Errorf("%s %w: it has %d objects of an archive and no %s that says of which log; name another prefix", k.Bucket, ErrOther, n, logKey)
+		return fmt.Errorf("%s %w: it has %d objects of an archive, but no %s to say which log; use another prefix", k.Bucket, ErrOther, n, logKey)
 	}
 	note, err := segment.ReadArchived(k.Dirs.Data)
 	if err != nil {
@@ -130,7 +130,7 @@ func (k *Keeper) begin(ctx context.Context, l *listing) error {
 	}
 	if k.written {
 		// Most likely the share is not mounted, or this is the wrong service.
-		return fmt.Errorf("%w in %s, and there has been one: if it is gone for good, stop the server, remove %s and start it to begin another",
+		return fmt.Errorf("%w in %s, but there was one before: if it is lost for good, stop the server, remove %s, and start again to begin a new archive",
 			ErrNoArchive, k.Bucket, filepath.Join(k.Dirs.Data, segment.ArchiveName))
 	}
 	if err := k.put(ctx, logKey, append(text, '\n'), true); !errors.Is(err, bucket.ErrExists) {

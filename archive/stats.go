@@ -124,7 +124,7 @@ func (k *Keeper) failing(err error) (first bool) {
 	if first = k.state.err == nil; first {
 		k.state.since = time.Now()
 		k.Logger.Error().Err(err).Str("event", "archive").Str("archive", k.Bucket.String()).
-			Msg("the archive is behind: entries are safe here, and go there once this is mended")
+			Msg("archiving fails: entries are safe on this machine, and are uploaded once the problem is fixed")
 	}
 	k.state.err = err
 	return first
@@ -151,7 +151,7 @@ func (k *Keeper) note(err error) error {
 		}
 		k.mu.Unlock()
 		k.Logger.Error().Err(err).Str("event", "archive").Str("archive", k.Bucket.String()).
-			Msg("NOTHING IS ARCHIVED ANY MORE, until the next start of the server")
+			Msg("ARCHIVING HAS STOPPED until the server is restarted")
 	default:
 		k.failing(err)
 	}

@@ -140,7 +140,7 @@ func (d *dest) checkOwn(id segment.StoreID) error {
 }
 
 func (d *dest) damaged(err error) error {
-	return fmt.Errorf("the earlier backup cannot be built upon: %w; run `tcp-log-server fsck %s`, or name a new directory", err, d.dir)
+	return fmt.Errorf("the earlier backup is unusable: %w; run `tcp-log-server fsck %s`, or name a new directory", err, d.dir)
 }
 
 // load reads the state of the earlier backup and compares it with the source.
@@ -201,7 +201,7 @@ func (d *dest) compare(src *source) error {
 }
 
 func (d *dest) parted(index uint64) error {
-	return fmt.Errorf("%w: entry %d in %s is not that of the log, which has gone another way since: name a new directory", ErrOther, index, d.dir)
+	return fmt.Errorf("%w: entry %d in %s differs from the log's: the logs have diverged; name a new directory", ErrOther, index, d.dir)
 }
 
 // compareSegment compares a segment of the destination, up to its end, with the source's segment

@@ -34,7 +34,7 @@ func openArchive(ctx context.Context, cmd *cli.Command, url string) (*archive.Ar
 
 // unfinished says what an interrupted restore has left in dir.
 func unfinished(dir string) string {
-	return dir + " is of a restore that was not finished: run `tcp-log-server restore` again"
+	return dir + " holds an unfinished restore: run `tcp-log-server restore` again"
 }
 
 // archiveIn is the URL of the archive in a directory, "" if there is none.

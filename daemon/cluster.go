@@ -331,7 +331,7 @@ type natsLog struct{ *replicated.Log }
 
 // VerifyReplicas returns an error that says what to do instead.
 func (l *natsLog) VerifyReplicas(context.Context) (any, error) {
-	return nil, errors.New("the replicas of this log are on NATS servers, which this server cannot have read them: " +
+	return nil, errors.New("the replicas of this log are on NATS servers, and this server cannot make those verify them: " +
 		"copy the log with `tcp-log-server replica`, which checks every message, and run `tcp-log-server fsck` on the copy")
 }
 

@@ -97,7 +97,7 @@ func TestReplicaOfClusterPromoted(t *testing.T) {
 	copied = run(t, copying) // as a replica again, which it no longer is
 	eventually(t, "the replica to stop", func() bool { return statAt(t, copied.addr, client.Options{}).Replica.Stopped != "" })
 	stopped := statAt(t, copied.addr, client.Options{}).Replica.Stopped
-	if want := "which cannot be fenced, and goes on in epoch 1"; !strings.Contains(stopped, want) {
+	if want := "which cannot be fenced, and continues in epoch 1"; !strings.Contains(stopped, want) {
 		t.Errorf("the replica has stopped: %s; want %q in it", stopped, want)
 	}
 	fillSome(t, dialed(t, k.addr(1), client.Options{}), 1)

@@ -143,7 +143,7 @@ func TestMessageThatIsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	named := func(addr string) bool {
-		return strings.Contains(statAt(t, addr, client.Options{}).Failed, `see docs/CLUSTER.md, "A message that is none"`)
+		return strings.Contains(statAt(t, addr, client.Options{}).Failed, `see docs/CLUSTER.md, "A foreign message"`)
 	}
 	eventually(t, "the server names it", func() bool { return named(first.addr) })
 	if err := first.stop(); err != nil {

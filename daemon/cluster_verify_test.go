@@ -139,7 +139,7 @@ func TestOtherKind(t *testing.T) {
 	refused(plain, "belongs to node a of a cluster: start it with cluster-nodes")
 	node := one
 	node.Data = config.Data
-	refused(node, "has the log of a server by itself")
+	refused(node, "has the log of a single server")
 	node.Data, node.Cluster.Seed = t.TempDir(), one.Data
 	refused(node, "belongs to node a of a cluster: seed with a replica of that")
 	if err := run(t, one).stop(); err != nil {

@@ -222,7 +222,7 @@ func (d *daemon) open(ctx context.Context) (err error) {
 		}
 	}
 	if archive.Incomplete(d.config.Data) {
-		return fmt.Errorf("%s is of a restore that was not finished: run `tcp-log-server restore` again", d.config.Data)
+		return fmt.Errorf("%s holds an unfinished restore: run `tcp-log-server restore` again", d.config.Data)
 	}
 	if d.config.Archive != "" {
 		if err := d.newKeeper(ctx, config.BlobStore); err != nil {

@@ -47,7 +47,7 @@ func (c *Config) checkKind() error {
 		return fmt.Errorf("data: %s belongs to node %s of a cluster: start it with cluster-nodes and cluster-node, or name another directory; "+
 			"to have the log on one machine, make a replica of the cluster and promote it", c.Data, node)
 	case node == "" && c.Cluster.Nodes != "" && c.hasLog():
-		return fmt.Errorf("data: %s has the log of a server by itself: name another directory for the node; "+
+		return fmt.Errorf("data: %s has the log of a single server: name another directory for the node; "+
 			"a new cluster begins with that log if the first of its nodes is started with cluster-seed %[1]s", c.Data)
 	}
 	return nil

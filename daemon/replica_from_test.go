@@ -72,7 +72,7 @@ func TestReplicaFromArchive(t *testing.T) {
 	t.Run("interrupted, and not gone on with", func(t *testing.T) {
 		copying := copyConfig(t, source.addr)
 		interruptRestore(t, url, copying.Data)
-		if err := Run(t.Context(), copying); err == nil || !strings.Contains(err.Error(), copying.Data+" is of a restore that was not finished") {
+		if err := Run(t.Context(), copying); err == nil || !strings.Contains(err.Error(), copying.Data+" holds an unfinished restore") {
 			t.Errorf("a start on what the restore has left: %v", err)
 		}
 	})

@@ -119,7 +119,7 @@ func TestSyncReplicas(t *testing.T) {
 	}
 	writer := dialPeer(t, d.addr)
 	writer.send(`{"id":"1","entry":[1]}`)
-	writer.want(`{"id":"1","error":"outcome unknown: it is on this server's disk, through index 1, but 0 of 1 replicas had it after 2s"}`)
+	writer.want(`{"id":"1","error":"outcome unknown: entries through index 1 are on this server's disk, but only 0 of 1 replicas had them after 2s"}`)
 	if s := statOf(t, d); s.SyncReplicas == nil || *s.SyncReplicas != (SyncReplicas{Need: 1, Unknown: 1, Missing: missing}) || len(s.Replicas) != 0 || s.Head != 1 || s.Failed != "" || s.Epoch != 1 {
 		t.Errorf("the status is %+v, %+v", s, s.SyncReplicas)
 	}
@@ -193,7 +193,7 @@ func TestSyncReplicasAtTheEnd(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	go func() { ended <- d.stop() }()
-	writer.want(`{"id":"2","error":"outcome unknown: it is on this server's disk, through index 2, but 0 of 2 replicas had it when the server was stopped"}`)
+	writer.want(`{"id":"2","error":"outcome unknown: entries through index 2 are on this server's disk, but only 0 of 2 replicas had them when the server was stopped"}`)
 	writer.nc.Close()
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -50,7 +50,7 @@ func (d *daemon) seed(ctx context.Context, config replicated.Config) error {
 	})
 	if err == nil && log != nil {
 		d.logger.Info().Str("event", "cluster").Str("seed", dir).Uint64("head", log.Head()).Stringer("took", time.Since(began).Round(time.Millisecond)).
-			Msg("the cluster has the log that it was to begin with: do not start a server in that directory again")
+			Msg("the cluster is seeded: do not start a server in that directory again")
 	}
 	return err
 }
@@ -58,7 +58,7 @@ func (d *daemon) seed(ctx context.Context, config replicated.Config) error {
 // openSeed opens the log in a directory for seeding a cluster.
 func openSeed(dir string) (seed replicated.Seed, log *reader.Log, err error) {
 	if archive.Incomplete(dir) {
-		return seed, nil, fmt.Errorf("%s is of a restore that was not finished: run `tcp-log-server restore` again", dir)
+		return seed, nil, fmt.Errorf("%s holds an unfinished restore: run `tcp-log-server restore` again", dir)
 	}
 	if node := cluster.NodeOf(filepath.Join(dir, "cluster")); node != "" {
 		return seed, nil, fmt.Errorf("%s belongs to node %s of a cluster: seed with a replica of that", dir, node)

@@ -145,7 +145,7 @@ func (h *hashes) run() {
 	}
 	if h.ctx.Err() == nil {
 		h.log.hashing.note(err)
-		h.log.log.Error().Err(err).Str("event", "lookup").Msg("the log does not know any more which entries it holds; it finds out again when that is asked")
+		h.log.log.Error().Err(err).Str("event", "lookup").Msg("the log no longer knows which entries it holds; it reads them again when needed")
 	}
 	h.stop(err)
 	if h.tables != nil {

@@ -101,7 +101,7 @@ func (h *Handler) refuses(w http.ResponseWriter, r *http.Request) bool {
 	}
 	if err := h.guard.sites.Check(r); err != nil {
 		(&fault{http.StatusForbidden, fmt.Sprintf(
-			"the request comes from a page of another site, %q: add its origin to HTTP_ORIGINS if it may", shorten(origin))}).answer(w)
+			"the request comes from a page of another site, %q: to allow it, add its origin to HTTP_ORIGINS", shorten(origin))}).answer(w)
 		return true
 	}
 	return false

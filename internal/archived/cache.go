@@ -161,7 +161,7 @@ func (c *cache) fail(err error) {
 	if !c.failed {
 		c.failed = true
 		c.log.Error().Err(err).Str("event", "cache").Str("file", c.path).
-			Msg("what is read from the archive cannot be kept, and so is read from there each time")
+			Msg("blocks of the archive cannot be cached, so every read downloads them again")
 	}
 }
 

@@ -46,7 +46,7 @@ func (o Options) withDefaults() (Options, error) {
 	case o.Rate < 0 || o.Stall < 0 || o.Attempts < 0 || o.Wait < 0:
 		return o, fmt.Errorf("a bucket's rate, stall, attempts and wait are not negative")
 	case o.PartSize != 0 && o.PartSize < minPart:
-		return o, fmt.Errorf("a part of %d bytes, the least is %d", o.PartSize, minPart)
+		return o, fmt.Errorf("the part size is %d bytes, want at least %d", o.PartSize, minPart)
 	}
 	if o.PartSize == 0 {
 		o.PartSize = defaultPart

@@ -106,7 +106,7 @@ func (p *s3Put) checkCreate(ctx context.Context) error {
 	err := p.send(ctx)
 	switch {
 	case err == nil:
-		return failed(p, "put", p.key, errors.New("the service replaces an object that was to be new: it ignores If-None-Match"))
+		return failed(p, "put", p.key, errors.New("the service replaced an existing object: it ignores If-None-Match"))
 	case !errors.Is(err, errPrecondition):
 		return err
 	}

@@ -73,7 +73,7 @@ func (n *Node) awaitRoom() {
 	for told := false; ; told = true {
 		err := n.probe()
 		if err == nil {
-			n.fail(reason + ": now the disk can be written again, and a restart of the node brings it back")
+			n.fail(reason + ": the disk is writable again; restart the node")
 			return
 		}
 		if !told {

@@ -91,7 +91,7 @@ func (s *Stopped) Read(ctx context.Context, stored func(seq uint64, message []by
 		return errors.Join(err, fmt.Errorf("there is no file %s, which says how many messages the replica had", r.countPath()))
 	}
 	if had.State == moving {
-		return fmt.Errorf("the replica was being put aside when the node stopped: what is whole of it is in %s and in %s",
+		return fmt.Errorf("the node stopped while it was putting its replica aside: the parts are in %s and in %s",
 			r.root(), filepath.Join(r.dir, asideDir))
 	}
 	scan := r.scanner()

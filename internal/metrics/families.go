@@ -77,8 +77,8 @@ func writeArchived(p *page, log engine.Stats, s archived.Stats) {
 func writeReplica(p *page, s replica.Status) {
 	p.gauge("tcp_log_server_replica_connected", "Whether the replica follows its source: 1 or 0.", truth(s.Connected))
 	p.gauge("tcp_log_server_replica_stopped", "Whether replication has stopped until an operator does something: 1 or 0.", truth(s.Stopped != ""))
-	p.gauge("tcp_log_server_replica_behind_entries", "Entries that the source had, when it last said, and the replica has not.", float64(s.Behind))
-	p.gauge("tcp_log_server_replica_behind_seconds", "For how long the replica has not had all that the source has.", s.BehindSeconds)
+	p.gauge("tcp_log_server_replica_behind_entries", "Entries that the source last reported and the replica lacks.", float64(s.Behind))
+	p.gauge("tcp_log_server_replica_behind_seconds", "How long the replica has lacked entries of the source.", s.BehindSeconds)
 	p.gauge("tcp_log_server_replica_verified", "Index through which the log has been compared with the source's since the start.", float64(s.Verified))
 }
 
@@ -94,12 +94,12 @@ func writeCluster(p *page, s replicated.Stats) {
 		lag = max(lag, r.Lag)
 	}
 	p.gauge("tcp_log_server_cluster_replicas", "Replicas of the stream.", float64(len(s.Replicas)))
-	p.gauge("tcp_log_server_cluster_replicas_current", "Those that have everything but what is on its way to them.", float64(current))
+	p.gauge("tcp_log_server_cluster_replicas_current", "Replicas that have everything except messages in transit.", float64(current))
 	p.gauge("tcp_log_server_cluster_lag_max_messages", "Messages that the replica furthest behind does not have.", float64(lag))
 	p.gauge("tcp_log_server_cluster_behind_messages", "Messages of the stream that this server knows of and has not counted.", float64(s.Last-s.Messages))
 	p.gauge("tcp_log_server_cluster_waiting", "Appends that wait for a majority.", float64(s.Waiting))
-	p.gauge("tcp_log_server_cluster_longest_stall_seconds", "How long the append that waited longest since the start had to.", s.Stalled.Seconds())
-	p.counter("tcp_log_server_cluster_damaged_total", "Messages that came damaged from a node, which another was asked for.", s.Damaged)
+	p.gauge("tcp_log_server_cluster_longest_stall_seconds", "Longest time that sending and storing a message has taken since the start.", s.Stalled.Seconds())
+	p.counter("tcp_log_server_cluster_damaged_total", "Messages that came damaged from a node, and were read from another.", s.Damaged)
 }
 
 // writeErrors adds the errors by kind. Every kind is there from the beginning, so that its first

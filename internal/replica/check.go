@@ -84,7 +84,7 @@ func (r *Replica) differ(index uint64) error {
 }
 
 func (r *Replica) differError(index uint64) error {
-	return stopf("entry %d here is not the entry %d of %s: the logs are the same before it, and one of them was altered, or each has gone on without the other", index, index, r.config.Source)
+	return stopf("entry %d here is not the entry %d of %s: the logs are equal before it; one was altered, or each continued without the other", index, index, r.config.Source)
 }
 
 // differs returns an error if an entry was found to differ and still does: nothing is stored until

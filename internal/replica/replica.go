@@ -151,7 +151,7 @@ func (r *Replica) refused(err *stopError) {
 	if r.logged != err.text {
 		r.logged = err.text
 		r.config.Logger.Error().Str("event", "replication").Str("source", r.config.Source).
-			Msgf("replication has stopped: %s; reads go on, and it is tried again by itself", err.text)
+			Msgf("replication has stopped: %s; reads continue, and the replica retries by itself", err.text)
 	}
 	r.state.stop(err.text)
 }

@@ -209,7 +209,7 @@ func (a *appended) placeEach(known *once, v *verdict, next uint64, number int) (
 
 // replaced fails a batch that was acknowledged but whose message is not in the stream.
 func (n *lane) replaced(b *batch) {
-	n.refuse(b, errors.New("outcome unknown: the cluster acknowledged it, and has another message in its place"))
+	n.refuse(b, errors.New("outcome unknown: the cluster acknowledged it, but now has another message in its place"))
 }
 
 // refuse fails the rest of a batch that nobody needs to wait for any more.
@@ -257,5 +257,5 @@ func (a *appended) hash() {
 
 // errTooLong returns the error for an append whose entries do not fit into a message.
 func errTooLong(size, most int) error {
-	return fmt.Errorf("not stored: it has %d bytes, over the limit of %d of a message in the cluster", size, most)
+	return fmt.Errorf("not stored: it has %d bytes; a message of the cluster holds at most %d", size, most)
 }

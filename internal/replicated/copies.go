@@ -18,7 +18,7 @@ func (l *Log) Epochs() []appends.Epoch { return l.epochs }
 // Fence refuses: a log in a cluster continues whatever its copies do. The error tells the copy so.
 func (l *Log) Fence(epoch uint64, by string) error {
 	epochs := l.Epochs()
-	return fmt.Errorf("%s is in epoch %d of this log, so it was promoted, and is a log of its own; this one is in a cluster, which cannot be fenced, and goes on in epoch %d: "+
+	return fmt.Errorf("%s is in epoch %d of this log, so it was promoted, and is now a separate log; this one is in a cluster, which cannot be fenced, and continues in epoch %d: "+
 		"stop all of the cluster's servers, or make a new replica of it in an empty directory", by, epoch, epochs[len(epochs)-1].Number)
 }
 

@@ -128,7 +128,7 @@ func (l *Log) passNext(m *message) error {
 		l.lane.passed(b, &v)
 	} else if acknowledged {
 		l.lane.replaced(b)
-		l.log.Error().Str("event", "cluster").Uint64("message", v.seq).Msg("the cluster has lost what it had acknowledged to this server: the stream has another message there")
+		l.log.Error().Str("event", "cluster").Uint64("message", v.seq).Msg("the cluster has lost a message that it acknowledged to this server: the stream has another in its place")
 	}
 	if a := c.acked.Load(); at.index > a.head {
 		c.acked.Store(&mark{at.index, make(chan struct{})})

@@ -226,7 +226,7 @@ func (n *lane) settle(ctx context.Context, most int) {
 func (n *lane) uncounted() {
 	why := n.log.stuckBy()
 	if why == nil {
-		why = errors.New("what came before it in the cluster has not come yet")
+		why = errors.New("messages before it in the cluster have not arrived yet")
 	}
 	n.mu.Lock()
 	for _, b := range n.waiting {

@@ -172,7 +172,7 @@ func unpack(b []byte) (body []byte, err error) {
 		return body, nil
 	case packed:
 	default:
-		return nil, fmt.Errorf("it is stored in the way %d, want at most %d: a later version may know it", how, packed)
+		return nil, fmt.Errorf("its coding is %d, want at most %d: a later version may know it", how, packed)
 	}
 	switch n, err := s2.DecodedLen(body); {
 	case err != nil:

@@ -113,7 +113,7 @@ func (o *once) start() (*keeping, error) {
 			k.tables.Close()
 		}
 		if o.log.ctx.Err() == nil {
-			o.log.log.Error().Err(k.err).Str("event", "lookup").Msg("this server does not know any more which entries the log holds; it finds out again when that is asked")
+			o.log.log.Error().Err(k.err).Str("event", "lookup").Msg("this server no longer knows which entries the log holds; it reads the log again when needed")
 		}
 	}) {
 		return nil, fmt.Errorf("not stored: %w", errClosed)

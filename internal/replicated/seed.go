@@ -177,7 +177,7 @@ func (l *Log) checkSeed(ctx context.Context, seed *Seed) error {
 		case time <= 0:
 			return fmt.Errorf("%s: the time of entry %d is not known: run `tcp-log-server fsck --repair %[1]s`", seed.Name, index)
 		case time < last:
-			return fmt.Errorf("%s: entry %d was stored before the entry that it follows, by its time, which a cluster cannot hold", seed.Name, index)
+			return fmt.Errorf("%s: the time of entry %d is earlier than that of the entry before it, which a cluster cannot hold", seed.Name, index)
 		}
 		last = time
 		return nil

@@ -255,7 +255,7 @@ func TestSeedRefused(t *testing.T) {
 		}, "the time of entry 2 is not known", false},
 		"back in time": {func(_ *testing.T, _ Config, s *seeding) {
 			s.time = func(index uint64) int64 { return int64(5000 - index) }
-		}, "entry 2 was stored before the entry that it follows", false},
+		}, "the time of entry 2 is earlier than that of the entry before it", false},
 		"unreadable": {func(_ *testing.T, _ Config, s *seeding) {
 			s.each = func(index uint64) error {
 				if index == 700 {

@@ -72,7 +72,7 @@ func (n *lane) send(ctx context.Context, b *batch) {
 }
 
 // errAhead: this gateway has counted messages that the stream no longer has.
-var errAhead = errors.New("this server has counted messages that the cluster has lost since, as if it had been put back to an earlier state")
+var errAhead = errors.New("the cluster has lost messages that this server has counted, as if it had been restored to an earlier state")
 
 // known is a message that this gateway has counted, and its sum.
 type known struct {
@@ -152,7 +152,7 @@ func (n *lane) ack(answer []byte) (seq uint64, err error) {
 	}
 	switch err := json.Unmarshal(answer, &ack); {
 	case err != nil:
-		return 0, fmt.Errorf("an acknowledgement that is none: %w", err)
+		return 0, fmt.Errorf("malformed acknowledgement: %w", err)
 	case ack.Error != nil:
 		return 0, ack.Error
 	case ack.Stream != n.log.config.Stream || ack.Seq <= n.last:

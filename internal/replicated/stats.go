@@ -253,7 +253,7 @@ func (d *doubt) check(ctx context.Context, l *Log, seq uint64, sum hash, last ui
 	case d.lost != nil || !d.any || err != nil:
 	case last < d.seq:
 		if d.behind++; time.Duration(d.behind)*watchEvery > 2*stale { // too long for a leader that has been cut off
-			return fmt.Errorf("%w: stream %s ends with message %d, and had %d: what leads it has lost some", ErrStream, l.config.Stream, last, d.seq)
+			return fmt.Errorf("%w: stream %s ends with message %d, but had %d: its leader has lost messages", ErrStream, l.config.Stream, last, d.seq)
 		}
 	case d.sum == hash{}:
 		*d = doubt{}
@@ -263,7 +263,7 @@ func (d *doubt) check(ctx context.Context, l *Log, seq uint64, sum hash, last ui
 		if err == nil && m.sum == d.sum {
 			*d = doubt{}
 		} else if err == nil {
-			d.lost = fmt.Errorf("%w: message %d of stream %s is another one than this server had from it: the stream has lost some; restart this server", ErrStream, d.seq, l.config.Stream)
+			d.lost = fmt.Errorf("%w: message %d of stream %s has changed since this server counted it: the stream has lost messages; restart this server", ErrStream, d.seq, l.config.Stream)
 		}
 	}
 	return d.lost
@@ -303,7 +303,7 @@ func (l *Log) damaged(seq uint64, err error) {
 	l.stats.damaged++
 	l.stats.mu.Unlock()
 	if l.stats.mayLog() {
-		l.log.Error().Err(err).Str("event", "damaged").Uint64("message", seq).Msg("a node has a damaged copy of a message: it is asked of another; run `tcp-log-server cluster verify`")
+		l.log.Error().Err(err).Str("event", "damaged").Uint64("message", seq).Msg("a node has a damaged copy of a message; asking another node; run `tcp-log-server cluster verify`")
 	}
 }
 

@@ -111,7 +111,7 @@ func isForeign(err error) bool {
 // whole: another program sent it, or it is damaged everywhere. Nobody has acknowledged anything after it.
 func (l *Log) unreadable() error {
 	if err := l.stuckBy(); isForeign(err) {
-		return fmt.Errorf("%w any more, it ends before a message that is none: %w: see docs/CLUSTER.md, \"A message that is none\"", ErrStream, err)
+		return fmt.Errorf("%w any more: it ends before a message that is not part of one: %w: see docs/CLUSTER.md, \"A foreign message\"", ErrStream, err)
 	}
 	return nil
 }

@@ -230,7 +230,7 @@ type UnknownError struct {
 }
 
 func (e *UnknownError) Error() string {
-	return fmt.Sprintf("outcome unknown: it is on this server's disk, through index %d, but %d of %d replicas had it %s", e.Last, e.Have, e.Need, e.Why)
+	return fmt.Sprintf("outcome unknown: entries through index %d are on this server's disk, but only %d of %d replicas had them %s", e.Last, e.Have, e.Need, e.Why)
 }
 
 // Refuse is for a server that must end in time: from now on no append waits for replicas. The

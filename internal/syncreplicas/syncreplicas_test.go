@@ -117,7 +117,7 @@ func (m *model) settle() {
 			if time.Now().Before(h.due) {
 				return
 			}
-			h.err = fmt.Sprintf("outcome unknown: it is on this server's disk, through index %d, but %d of %d replicas had it after 10s", h.last, has, m.need)
+			h.err = fmt.Sprintf("outcome unknown: entries through index %d are on this server's disk, but only %d of %d replicas had them after 10s", h.last, has, m.need)
 		}
 		m.head = max(m.head, h.last)
 		m.told = append(m.told, h.told)

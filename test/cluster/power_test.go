@@ -53,7 +53,7 @@ func TestPowerCut(t *testing.T) {
 		case err == nil:
 			t.Error("nodes that sync by a timer have lost nothing: the cut is none")
 		case !strings.Contains(err.Error(), "acknowledged entries are missing") && !strings.Contains(err.Error(), "has lost some") &&
-			!strings.Contains(err.Error(), "what came before it in the cluster has not come"):
+			!strings.Contains(err.Error(), "messages before it in the cluster have not arrived"):
 			t.Fatal(err)
 		default:
 			t.Logf("%d entries were acknowledged; as it has to be without a sync: %v", stored, err)

@@ -106,7 +106,7 @@ const lastText = `{"w":"last"}`
 func (n *node) appendLast() (index uint64, err error) {
 	if !poll(patience, func() bool {
 		index, err = n.tryAppend(lastText)
-		return err == nil || strings.Contains(err.Error(), "cannot hold a log")
+		return err == nil || strings.Contains(err.Error(), "hold a log")
 	}) {
 		return 0, fmt.Errorf("not taken in %v: %w", patience, err)
 	}

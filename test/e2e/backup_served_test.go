@@ -74,7 +74,7 @@ func TestServeBackup(t *testing.T) {
 
 	appendTo(dest, true)
 	appendTo(data, false)
-	if r := backUp(cli.ExitFailure); !strings.Contains(r.err, "gone another way") {
+	if r := backUp(cli.ExitFailure); !strings.Contains(r.err, "have diverged") {
 		t.Errorf("backup onto one that was appended to: %+v", r)
 	}
 	if err := os.Remove(filepath.Join(dest, "BACKUP")); err != nil {
