@@ -35,8 +35,8 @@ type request struct {
 	scans bool   // when next is beyond through, enough entries have been examined
 
 	told   uint64    // the peer knows the outcome for every entry through this
-	seen   uint64    // the earlier value of told
-	toldAt time.Time // when it had that value
+	seen   uint64    // told when appendAt last looked
+	toldAt time.Time // when that value was first seen
 }
 
 // firstIndex returns the index at which a read begins, with head as its snapshot.
