@@ -150,8 +150,8 @@ func isIP(s string) bool {
 	return err == nil
 }
 
-// looksLikeEntry tells an entry from an address among the arguments. What cannot be an address,
-// a file or a number is an entry, right or wrong.
+// looksLikeEntry distinguishes an entry from an address among the arguments. Anything that cannot
+// be an address, a file or a number is an entry, valid or not.
 func looksLikeEntry(arg string) bool {
 	switch arg {
 	case "", "null", "true", "false":
@@ -261,13 +261,14 @@ func token(cmd *cli.Command, prefix string) (string, error) {
 	return t, nil
 }
 
-// failure is the error of a command that cannot use the server at addr: what happened, in one
+// failure returns the error of a command that cannot use the server at addr: what happened, in one
 // line, and what to do.
 func failure(cmd *cli.Command, addr string, err error) error {
 	return cli.Exit(fmt.Sprintf("%s: %s: %v%s", cmd.Name, addr, plainly(err), advice(cmd, err)), ExitFailure)
 }
 
-// plainly is the text of err without the names of sockets and system calls, which do not help users.
+// plainly returns the text of err without the names of sockets and system calls, which do not help
+// users.
 func plainly(err error) string {
 	text := err.Error()
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -285,7 +286,7 @@ func plainly(err error) string {
 	return text
 }
 
-// advice says after a semicolon what a user of cmd can do about err.
+// advice returns, after a semicolon, what a user of cmd can do about err.
 func advice(cmd *cli.Command, err error) string {
 	var record tls.RecordHeaderError
 	var authority x509.UnknownAuthorityError
@@ -345,7 +346,7 @@ func tooMany(err error) bool {
 	return errors.Is(err, client.ErrServer) && strings.HasSuffix(err.Error(), ": too many connections")
 }
 
-// lacksRight reports whether the server knows the token, but it lacks the right for this.
+// lacksRight reports whether the server knows the token, but the token lacks the necessary right.
 func lacksRight(err error) bool {
 	for _, says := range []error{client.ErrRefused, client.ErrServer} {
 		if errors.Is(err, says) && strings.HasPrefix(err.Error(), says.Error()+": unauthorized: ") {
@@ -360,8 +361,8 @@ func notAdmitted(err error) bool {
 	return errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrNeedsTLS) || tooMany(err) || lacksRight(err)
 }
 
-// retries reports on standard error that a connection is lost, once for each time. Its methods may
-// be called from any goroutine.
+// retries reports lost connections on standard error, each of them once. Its methods may be called
+// from any goroutine.
 type retries struct {
 	name  string
 	mu    sync.Mutex

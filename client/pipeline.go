@@ -58,7 +58,7 @@ type pipeline struct {
 	mu     sync.Mutex
 	out    []byte // the lines of calls[taken:], in order
 	spare  []byte // for out, once that is taken
-	calls  []call // in the order of their ids; the first ones, below those taken, may be answered
+	calls  []call // in the order of their ids; those below first have been answered
 	first  int
 	taken  int    // calls below it have been taken to be written
 	next   uint64 // id of the next call

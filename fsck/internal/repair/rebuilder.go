@@ -26,7 +26,7 @@ type rebuilder struct {
 	raw    *os.File
 	starts map[uint64]bool // first indices of batches, by the table
 	// lost counts the entries that are found nowhere, firstLost is the first of them.
-	// still counts those that were already recorded as lost. lostOnes are both.
+	// stillLost counts those that were already recorded as lost. lostOnes are both.
 	lost, stillLost uint64
 	firstLost       uint64
 	lostOnes        Ranges
