@@ -22,12 +22,12 @@ import (
 	"tcp-log-server/client"
 )
 
-// connectFlags are the flags of every command that connects to a server. TOKEN is only a
+// connectFlags returns the flags of every command that connects to a server. TOKEN is only a
 // variable, because everyone can see a command line.
 func connectFlags() []cli.Flag { return connectFlagsFor("", "the server", "ADDR") }
 
-// connectFlagsFor are the flags of a command that connects to a server called peer at the address
-// addr, with prefix before their names: source- makes them --source-tls and SOURCE_TLS.
+// connectFlagsFor returns the flags of a command that connects to a server called peer at the
+// address addr, with prefix before their names: source- makes them --source-tls and SOURCE_TLS.
 func connectFlagsFor(prefix, peer, addr string) []cli.Flag {
 	variables := strings.ToUpper(strings.ReplaceAll(prefix, "-", "_"))
 	to := ""
@@ -47,11 +47,10 @@ func connectFlagsFor(prefix, peer, addr string) []cli.Flag {
 // addressHelp explains ADDR in the help of such a command.
 const addressHelp = "ADDR is host:port, host or :port. Its other part is HOST or PORT, else localhost or 8089."
 
-// errAddress: what is named cannot be an address.
+// errAddress: the argument cannot be an address.
 var errAddress = errors.New("not an address, want host:port, host or :port")
 
-// isHost reports whether s may be the name or the IP address of a host. No name ends in a
-// number.
+// isHost reports whether s may be a host's name or IP address. No name ends in a number.
 func isHost(s string) bool {
 	for _, c := range []byte(s) {
 		name := c >= 0x80 || c == '.' || c == '-' || c == '_' || '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z'
@@ -63,7 +62,7 @@ func isHost(s string) bool {
 	return strings.Trim(last, "0123456789") != "" || isIP(s) || strings.HasSuffix(s, ".")
 }
 
-// What may be named in the place of an address.
+// Arguments that may be given by mistake in place of an address.
 var (
 	errFile      = errors.New("not an address") // a file, or standard input
 	errDirectory = errors.New("is a directory, not an address")

@@ -88,7 +88,7 @@ func (o Options) validate() (Options, error) {
 }
 
 // dirsExist refuses directories outside Data that are named and do not exist: with a
-// wrong name, a log could look whole.
+// wrong name, a log could look intact.
 func (o Options) dirsExist() error {
 	for _, dir := range []struct{ path, usual, what string }{{o.WAL, "wal", "index"}, {o.Blobs, "blobs", "blobs"}} {
 		if dir.path == "" || dir.path == segment.Memory || filepath.Clean(dir.path) == filepath.Join(o.Data, dir.usual) {
