@@ -92,7 +92,7 @@ func TestDamageWithoutSegment(t *testing.T) {
 	s.must(os.Remove(blob(3)))
 	s.flip(blob(7), 5)
 	s.must(os.Truncate(blob(8), 0))
-	s.flip(s.records(), 49*9+1) // of index 10: a start refuses it only if nothing follows
+	s.flip(s.records(), 49*9+1) // of index 10: a start refuses it, since no segment has the entry
 	l, err := Open(s.config)
 	if err == nil {
 		defer l.Close()
