@@ -106,9 +106,9 @@ func (p *pass) addMember() *member {
 	return &p.members[n]
 }
 
-// more returns for how many more members, at least need, to make room where there is room for
-// n. A text of many members is counted through once for that: to copy what there is again and
-// again would take more time, in steps that cannot be interrupted, see package pieces.
+// more returns for how many further members, at least need, to make room when there is room
+// for n. For a text of many members it counts them once: growing and copying repeatedly would
+// take more time, in steps that cannot be interrupted, see package pieces.
 func (p *pass) more(n, need int) int {
 	const few = 1024
 	if n < few {
@@ -120,7 +120,8 @@ func (p *pass) more(n, need int) int {
 // afterName comes after most names; after some comes white space.
 var afterName = []byte(`":`)
 
-// grown returns s with room for n more. slices.Grow would clear that, too, in one such step.
+// grown returns s with room for n more. slices.Grow would also clear that room, in one such
+// step.
 func grown[T member | span](s []T, n int) []T {
 	return append(make([]T, 0, len(s)+n), s...)
 }

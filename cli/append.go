@@ -60,10 +60,10 @@ func appendCommand() *cli.Command {
 	}
 }
 
-// entryHelp says what an entry is.
+// entryHelp describes an entry.
 const entryHelp = "an entry is an object, an array or null"
 
-// appendEntries appends the entries of the arguments or of standard input.
+// appendEntries appends entries from the arguments or from standard input.
 func appendEntries(ctx context.Context, cmd *cli.Command) error {
 	args := cmd.Args().Slice()
 	name := ""
@@ -89,7 +89,7 @@ func appendEntries(ctx context.Context, cmd *cli.Command) error {
 	defer signal.Stop(signals)
 	dial, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() { // until there is something to end in good order
+	go func() { // until there is something to end cleanly
 		select {
 		case s := <-signals:
 			signals <- s
@@ -97,7 +97,7 @@ func appendEntries(ctx context.Context, cmd *cli.Command) error {
 		case <-dial.Done():
 		}
 	}()
-	retries := &retries{name: "append: " + addr} // which only --once makes
+	retries := &retries{name: "append: " + addr} // made only with --once
 	c, err := dialServer(dial, cmd, addr, client.Options{OnRetry: retries.failed, OnResume: retries.resumed})
 	cancel()
 	if _, coded := errors.AsType[cli.ExitCoder](err); coded {
@@ -126,7 +126,7 @@ func appendEntries(ctx context.Context, cmd *cli.Command) error {
 	return err
 }
 
-// contradiction says which flags do not go together.
+// contradiction returns an error if flags contradict each other.
 func contradiction(cmd *cli.Command) error {
 	set := func(names ...string) bool {
 		return !slices.ContainsFunc(names, func(name string) bool { return !cmd.IsSet(name) || cmd.String(name) == "false" })
@@ -154,7 +154,7 @@ type valueSource interface {
 	next() (value []byte, place int, err error)
 }
 
-// argValues are the values among the arguments.
+// argValues reads values from the arguments.
 type argValues struct {
 	args []string
 	at   int
@@ -168,7 +168,7 @@ func (v *argValues) next() ([]byte, int, error) {
 	return []byte(v.args[v.at-1]), v.at, nil
 }
 
-// countingReader counts what is read through it.
+// countingReader counts the bytes that are read through it.
 type countingReader struct {
 	r io.Reader
 	n *atomic.Int64
@@ -180,17 +180,18 @@ func (c *countingReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// appender appends values until their end, or until there is a reason to stop.
+// appender appends values until there are no more, or until there is a reason to stop.
 type appender struct {
 	client   *client.Client
 	values   valueSource
-	write    client.Write // what each write asks for, with the head for the first
+	write    client.Write // the options of each write, with the head for the first
 	tally    *tally
 	taken    atomic.Int64    // bytes of standard input
 	progress *appendProgress // nil for arguments
 }
 
-// readInput takes the values from standard input. terminal says whether the output is one.
+// readInput reads the values from standard input. terminal says whether the output is a
+// terminal.
 func (a *appender) readInput(cmd *cli.Command, terminal bool) {
 	a.values = newValueReader(&countingReader{r: os.Stdin, n: &a.taken}, cmd.Bool("array"))
 	a.progress = newAppendProgress(terminal && !cmd.Bool("quiet"))
@@ -202,20 +203,20 @@ func (a *appender) readInput(cmd *cli.Command, terminal bool) {
 	}
 }
 
-// errGivenUp: a second signal has come.
+// errGivenUp: a second signal has arrived.
 var errGivenUp = errors.New("a second signal has come before the answer")
 
 // run appends and waits for the outcome of everything that was sent. The first signal stops it;
-// the second does not wait. outputGone is closed when the reader of the indices has gone away.
+// the second ends the wait. outputGone is closed when the reader of the indices has gone away.
 func (a *appender) run(ctx context.Context, signals <-chan os.Signal, outputGone <-chan struct{}) error {
 	retried, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	ctx, cancel := context.WithCancel(retried)
 	defer cancel()
 	if a.write.Once {
-		ctx = retried // which ends attempts, and those of what was begun go on after a stop
+		ctx = retried // ends attempts; those of writes already begun continue after a stop
 	}
-	// Nothing can interrupt a read of standard input, so pump is not waited for: once the tally
+	// Nothing can interrupt a read of standard input, so do not wait for pump: once the tally
 	// has stopped it sends nothing.
 	if a.tally.batch {
 		go a.pumpBatch(ctx)
@@ -252,13 +253,13 @@ func (a *appender) run(ctx context.Context, signals <-chan os.Signal, outputGone
 	}
 }
 
-// appendProgress shows how much of standard input has been appended, unless indices go to the
-// terminal.
+// appendProgress shows how much of standard input has been appended, unless indices are printed
+// to the terminal.
 type appendProgress struct {
 	bar   *progress
-	size  int64 // of standard input, -1 if it is no file
+	size  int64 // of standard input, -1 if it is not a file
 	began time.Time
-	done  string // what has become of the entries that are counted
+	done  string // the outcome of the counted entries
 }
 
 func newAppendProgress(indices bool) *appendProgress {

@@ -16,7 +16,7 @@ import (
 	"tcp-log-server/internal/printable"
 )
 
-// What commands do with an archive in a bucket, which its URL names in the place of a directory.
+// Operations on an archive in a bucket, given by its URL in place of a directory.
 
 // openArchive opens the archive at a URL.
 func openArchive(ctx context.Context, cmd *cli.Command, url string) (*archive.Archive, error) {
@@ -32,12 +32,12 @@ func openArchive(ctx context.Context, cmd *cli.Command, url string) (*archive.Ar
 	return archive.Open(ctx, b)
 }
 
-// unfinished says what an interrupted restore has left in dir.
+// unfinished describes what an interrupted restore has left in dir.
 func unfinished(dir string) string {
 	return dir + " holds an unfinished restore: run `tcp-log-server restore` again"
 }
 
-// archiveIn is the URL of the archive in a directory, "" if there is none.
+// archiveIn returns the URL of the archive in a directory, "" if there is none.
 func archiveIn(dir string) string {
 	path, err := filepath.Abs(dir)
 	if err != nil {
@@ -82,7 +82,7 @@ func fsckArchive(ctx context.Context, cmd *cli.Command, o fsck.RepairOptions, pr
 	return fsck.ExitClean, nil
 }
 
-// statArchive prints what an archive has.
+// statArchive prints the content of an archive.
 func statArchive(ctx context.Context, cmd *cli.Command, url string) error {
 	a, err := openArchive(ctx, cmd, url)
 	if err != nil {

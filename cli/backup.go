@@ -100,7 +100,7 @@ func checkParent(dir string) error {
 	return nil
 }
 
-// verifyBackup checks the backup as fsck does and prints what it finds.
+// verifyBackup checks the backup as fsck does and prints the findings.
 func verifyBackup(ctx context.Context, dir string) error {
 	sum, err := fsck.Check(ctx, fsck.Options{Data: dir, OnFinding: fsck.NewPrinter(os.Stdout, false).Finding})
 	if err != nil {

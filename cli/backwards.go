@@ -10,8 +10,8 @@ import (
 	"tcp-log-server/client"
 )
 
-// backwardsMax is how many bytes of entries backwards keeps, and backwardsCost what one takes
-// besides its own.
+// backwardsMax is how many bytes of entries backwards keeps, and backwardsCost the overhead of an
+// entry.
 const (
 	backwardsMax  = 8 << 20
 	backwardsCost = 128
@@ -20,13 +20,12 @@ const (
 // backwardsFirst is how many entries it looks at first.
 const backwardsFirst = 256
 
-// backwards yields the entries of an extent that is not followed, the last one first. It reads one
-// part after the other forwards, from the end on, and of each keeps as much as backwardsMax
-// allows; what lies before that comes with the next part. So its memory does not depend on
-// the length of the extent.
+// backwards yields the entries of an extent that is not followed, last one first. It reads parts
+// of the extent forwards, from the end on, and keeps as much of each as backwardsMax allows; the
+// rest comes with the next part. So its memory does not depend on the length of the extent.
 func backwards(ctx context.Context, from source, s extent) iter.Seq2[client.Entry, error] {
 	return func(yield func(client.Entry, error) bool) {
-		left := s.count // which never gets to 0 from 0
+		left := s.count // never reaches 0 from 0
 		for width := uint64(backwardsFirst); s.from <= s.through; {
 			part := s
 			part.count = 0

@@ -14,7 +14,7 @@ import (
 )
 
 // fakeSource has entries of the given sizes, from index 1 on; one of size 0 cannot be read. It
-// counts what is read of it.
+// counts the reads.
 type fakeSource struct {
 	sizes []int
 	reads *int
@@ -45,8 +45,8 @@ func (f fakeSource) read(_ context.Context, s extent) iter.Seq2[client.Entry, er
 	}
 }
 
-// TestBackwards: each entry comes once, the last one first, whatever their sizes, and none is
-// read often.
+// TestBackwards: each entry comes once, last one first, whatever their sizes, and none is read
+// often.
 func TestBackwards(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for name, size := range map[string]func(int) int{
@@ -86,7 +86,7 @@ func TestBackwards(t *testing.T) {
 	}
 }
 
-// TestBackwardsKeepsLittle: what is kept of a long read is bounded, and it is its end.
+// TestBackwardsKeepsLittle: the part kept of a long read is bounded, and it is its end.
 func TestBackwardsKeepsLittle(t *testing.T) {
 	f := fakeSource{reads: new(int)}
 	for range 300 {

@@ -1,4 +1,4 @@
-// Package cli is the command line of tcp-log-server: a command a file, and what they share.
+// Package cli is the command line of tcp-log-server: one file for each command, and what they share.
 package cli
 
 import (
@@ -17,7 +17,7 @@ import (
 	"tcp-log-server/internal/build"
 )
 
-// The exit codes. fsck has those of fsck(8), which package fsck names.
+// The exit codes. fsck uses those of fsck(8), which package fsck names.
 const (
 	ExitFailure   = 1
 	ExitDamaged   = 2 // cat, read and tail: some entries cannot be read
@@ -27,7 +27,7 @@ const (
 	ExitUsage     = 16
 )
 
-// Main runs the command that args name, which are os.Args, and returns the exit code of the process.
+// Main runs the command in args, which are os.Args, and returns the exit code of the process.
 func Main(args []string) int {
 	limitGarbage()
 	return run(args)
@@ -44,7 +44,7 @@ func run(args []string) int {
 		c.OnUsageError = wrongUsage
 	}
 	if len(args) > 1 && root.Command(args[1]) != nil && !slices.Contains([]string{"completion", "man"}, args[1]) {
-		root.Flags = nil // the daemon's settings, right or wrong, do not matter to a command
+		root.Flags = nil // the server's settings, right or wrong, do not matter to a command
 	}
 	if name, ok := misplaced(root, args); ok {
 		warn("the flags of `%s` go after it: tcp-log-server %s --flag …; see `tcp-log-server %s --help`", name, name, name)
@@ -65,7 +65,7 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
-	// An error that no action has returned is about the command line.
+	// An error that no action has returned concerns the command line.
 	code := ExitUsage
 	if coded, ok := errors.AsType[cli.ExitCoder](err); ok {
 		code = coded.ExitCode()
@@ -78,7 +78,7 @@ func run(args []string) int {
 	return code
 }
 
-// wrongUsage says what is wrong with the command line.
+// wrongUsage returns the error for a wrong command line.
 func wrongUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	text := worded(err)
 	for _, f := range cmd.Flags {
@@ -95,7 +95,7 @@ func wrongUsage(_ context.Context, cmd *cli.Command, err error, _ bool) error {
 	return usageError(cmd, text)
 }
 
-// usageError says what is wrong with the command line, and where to look.
+// usageError returns an error that says what is wrong with the command line, and where to look.
 func usageError(cmd *cli.Command, text string) error {
 	help := "tcp-log-server " + cmd.Name
 	if cmd.Root() == cmd {
@@ -118,13 +118,13 @@ func argument(cmd *cli.Command, what string) (string, error) {
 // longFlag finds a flag that package cli names with one hyphen and the help with two.
 var longFlag = regexp.MustCompile(`(for flag |not defined: )-([a-z0-9][^ :,=]+)`)
 
-// ofVariable finds what package cli says of a variable with a value that cannot be parsed.
+// ofVariable finds package cli's error about a variable with a value that cannot be parsed.
 var ofVariable = regexp.MustCompile(`could not parse ("(?:[^"\\]|\\.)*") as \S+ value from environment variable "([^"]*)" for flag [^ :]+:`)
 
 // parsing finds where Go's functions say why they cannot parse a value.
 var parsing = regexp.MustCompile(`: (parse error|time: .*|strconv\.(\w+): .*)$`)
 
-// worded is the text of an error of package cli, without the names of Go's functions.
+// worded returns the text of an error of package cli without the names of Go's functions.
 func worded(err error) string {
 	text := longFlag.ReplaceAllString(err.Error(), "$1--$2")
 	text = ofVariable.ReplaceAllString(text, "invalid value $1 for the variable $2:")
@@ -156,7 +156,7 @@ func commandNames(cmd *cli.Command) (names []string) {
 	return names
 }
 
-// action makes a command of fn: its context ends with a signal, and an error without an exit code is a
+// action makes a command of fn: a signal ends its context, and an error without an exit code is a
 // failure.
 func action(fn cli.ActionFunc) cli.ActionFunc {
 	return func(ctx context.Context, cmd *cli.Command) error {
@@ -170,7 +170,7 @@ func action(fn cli.ActionFunc) cli.ActionFunc {
 	}
 }
 
-// between checks that the value of a flag lies in lo..hi.
+// between checks that the value of a flag is in lo..hi.
 func between(name string, lo, hi int) func(int) error {
 	return func(n int) error {
 		if n < lo || n > hi {

@@ -55,7 +55,7 @@ func clusterCommand() *cli.Command {
 	}
 }
 
-// runCluster does what the first argument says.
+// runCluster runs the subcommand in the first argument.
 func runCluster(ctx context.Context, cmd *cli.Command) error {
 	switch verb := cmd.Args().First(); {
 	case verb == "status":
@@ -77,7 +77,7 @@ func runCluster(ctx context.Context, cmd *cli.Command) error {
 	}
 }
 
-// gateway is what a server of a cluster says.
+// gateway is the answer of a server of a cluster.
 type gateway struct {
 	Addr  string       `json:"addr"`
 	Error string       `json:"error,omitempty"`
@@ -133,7 +133,7 @@ func askStat(ctx context.Context, cmd *cli.Command, addr string) (*daemon.Stat, 
 	return s, json.Unmarshal(text, s)
 }
 
-// clusterStatus prints what the servers say of their cluster.
+// clusterStatus prints the status of a cluster as its servers report it.
 func clusterStatus(ctx context.Context, cmd *cli.Command) error {
 	all, err := askGateways(ctx, cmd, cmd.Args().Tail())
 	if err != nil {
@@ -158,7 +158,7 @@ func clusterStatus(ctx context.Context, cmd *cli.Command) error {
 	return nil
 }
 
-// printGateways prints a row for each node, and for each server that is none.
+// printGateways prints a row for each node, and for each server that is not a node.
 func printGateways(all []gateway) error {
 	t := newTable(os.Stdout)
 	fmt.Fprintln(t, "node\treplica\tserver\thead\twaiting\tlongest stall")
@@ -190,7 +190,7 @@ func gatewayCells(g gateway) string {
 	return fmt.Sprintf("%s\t%s\t%d\t%v", g.Addr, grouped(g.Stat.Head), k.Waiting, stall)
 }
 
-// bestView is the replicas as a server sees them that knows of a leader, by node.
+// bestView returns the replicas as seen by a server that knows of a leader, by node.
 func bestView(all []gateway) (replicas []daemon.NodeReplica) {
 	for _, g := range all {
 		if g.Stat != nil && (replicas == nil || g.Stat.Cluster.Leader != "" && g.Stat.Failed == "") {
@@ -201,11 +201,11 @@ func bestView(all []gateway) (replicas []daemon.NodeReplica) {
 	return replicas
 }
 
-// heardLately is for how many seconds it is taken for granted that a replica is as it was last: the leader
-// asks each once a second.
+// heardLately is for how many seconds a replica is assumed to be as it last was: the leader asks each once
+// a second.
 const heardLately = 1.5
 
-// replicaState says in words how a replica is.
+// replicaState describes the state of a replica.
 func replicaState(r daemon.NodeReplica) string {
 	switch {
 	case r.Offline:
@@ -224,7 +224,7 @@ func replicaState(r daemon.NodeReplica) string {
 	return "has everything"
 }
 
-// clusterProblems are what is wrong, as the servers say.
+// clusterProblems returns the problems that the servers report.
 func clusterProblems(all []gateway) (problems []string) {
 	note := func(format string, values ...any) {
 		if text := fmt.Sprintf(format, values...); !slices.Contains(problems, text) {
@@ -260,7 +260,7 @@ type verified struct {
 	Replicas []cluster.Verification `json:"replicas"`
 }
 
-// clusterVerify has all nodes verify their replicas.
+// clusterVerify makes all nodes verify their replicas.
 func clusterVerify(ctx context.Context, cmd *cli.Command) error {
 	all, err := askGateways(ctx, cmd, cmd.Args().Tail())
 	if err != nil {
@@ -299,7 +299,7 @@ func clusterVerify(ctx context.Context, cmd *cli.Command) error {
 	return nil
 }
 
-// askHead asks a server, which asks its cluster, how far the log goes.
+// askHead asks a server, which asks its cluster, for the head of the log.
 func askHead(ctx context.Context, cmd *cli.Command, addr string) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*statTime)
 	defer cancel()
@@ -311,8 +311,8 @@ func askHead(ctx context.Context, cmd *cli.Command, addr string) (uint64, error)
 	return c.Head(ctx)
 }
 
-// verifyProblems says which replicas were not found whole, and what to do. A node that did not answer
-// may have a whole replica, which nobody should throw away.
+// verifyProblems returns which replicas were not found intact, and what to do. A node that did not answer
+// may have an intact replica, which must not be thrown away.
 func verifyProblems(replicas []cluster.Verification) (problems []string) {
 	var silent, bad []string
 	for _, v := range replicas {
@@ -333,7 +333,7 @@ func verifyProblems(replicas []cluster.Verification) (problems []string) {
 	return problems
 }
 
-// verifyCluster asks a server to have its cluster verified, which takes as long as the nodes read.
+// verifyCluster asks a server to verify its cluster, which takes as long as the nodes need to read.
 func verifyCluster(ctx context.Context, cmd *cli.Command, addr string, head uint64) (found verified, err error) {
 	options := client.Options{}
 	if options.TLS, err = tlsConfig(cmd, ""); err != nil {
@@ -380,7 +380,7 @@ func printVerified(found verified) error {
 	return t.Flush()
 }
 
-// clusterRepair has a stopped node fetch its replica again.
+// clusterRepair makes a stopped node fetch its replica again.
 func clusterRepair(cmd *cli.Command) error {
 	dir := cmd.Args().Get(1)
 	node, err := cluster.FetchAgain(filepath.Join(dir, "cluster"))

@@ -8,8 +8,8 @@ import (
 	"tcp-log-server/internal/cluster"
 )
 
-// TestVerifyProblems: a node that does not answer is to be started; only a replica that was found
-// damaged is to be fetched again.
+// TestVerifyProblems: a node that does not answer should be started; only a replica that was
+// found damaged should be fetched again.
 func TestVerifyProblems(t *testing.T) {
 	const silent = "not verified: node a, node c: start what does not run, and verify again"
 	const bad = "not whole: node b: restart it, or stop it and run `tcp-log-server cluster repair` on its machine, and it fetches its replica again"
@@ -31,7 +31,7 @@ func TestVerifyProblems(t *testing.T) {
 	}
 }
 
-// TestReplicaState: each state of a replica in words.
+// TestReplicaState: the description of each state of a replica.
 func TestReplicaState(t *testing.T) {
 	for _, tt := range []struct {
 		replica daemon.NodeReplica

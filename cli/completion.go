@@ -15,7 +15,8 @@ import (
 )
 
 // urfave/cli can make completion scripts too, but they run this program through eval at each Tab and
-// complete no values of flags, which ours do; TestBashCompletion and the others say what is wanted.
+// do not complete values of flags, which ours do; TestBashCompletion and the others define what is
+// wanted.
 
 // completionCommand is `tcp-log-server completion`. The scripts are made from the commands and flags
 // and need nothing else at completion time: no other scripts, and no run of this program.
@@ -41,7 +42,7 @@ func completionCommand() *cli.Command {
 	}
 }
 
-// commandDoc is what the completion scripts and the manual page say about a command.
+// commandDoc is the description of a command in the completion scripts and the manual page.
 type commandDoc struct {
 	name        string // "" for the program itself
 	usage       string
@@ -50,7 +51,7 @@ type commandDoc struct {
 	flags       []flagDoc
 }
 
-// flagDoc is what they say about a flag.
+// flagDoc is their description of a flag.
 type flagDoc struct {
 	names []string // with their hyphens
 	usage string
@@ -104,7 +105,7 @@ func describe(c *cli.Command, name string) commandDoc {
 	return d
 }
 
-// values says what completes the value of a flag: a list of words, or directories, or files.
+// values returns the completions for the value of a flag: a list of words, or directories, or files.
 func (f flagDoc) values() (words []string, kind string) {
 	switch {
 	case f.value == "directory":
@@ -117,7 +118,7 @@ func (f flagDoc) values() (words []string, kind string) {
 	return choices(f.value), ""
 }
 
-// choices are the words of a|b|c.
+// choices returns the words of a|b|c.
 func choices(s string) []string {
 	if words := strings.Split(s, "|"); len(words) > 1 && strings.ToLower(s) == s {
 		return words
@@ -125,7 +126,7 @@ func choices(s string) []string {
 	return nil
 }
 
-// arguments says what completes the arguments of a command.
+// arguments returns the completions for the arguments of a command.
 func (d commandDoc) arguments() (words []string, kind string) {
 	if strings.Contains(d.args, "DIR") || strings.Contains(d.args, "DEST") {
 		return nil, "directories"

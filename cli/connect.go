@@ -22,12 +22,12 @@ import (
 	"tcp-log-server/client"
 )
 
-// connectFlags are the flags of every command that connects to a server. TOKEN is only a
+// connectFlags returns the flags of every command that connects to a server. TOKEN is only a
 // variable, because everyone can see a command line.
 func connectFlags() []cli.Flag { return connectFlagsFor("", "the server", "ADDR") }
 
-// connectFlagsFor are the flags of a command that connects to a server called peer at the address
-// addr, with prefix before their names: source- makes them --source-tls and SOURCE_TLS.
+// connectFlagsFor returns the flags of a command that connects to a server called peer at the
+// address addr, with prefix before their names: source- makes them --source-tls and SOURCE_TLS.
 func connectFlagsFor(prefix, peer, addr string) []cli.Flag {
 	variables := strings.ToUpper(strings.ReplaceAll(prefix, "-", "_"))
 	to := ""
@@ -47,11 +47,10 @@ func connectFlagsFor(prefix, peer, addr string) []cli.Flag {
 // addressHelp explains ADDR in the help of such a command.
 const addressHelp = "ADDR is host:port, host or :port. Its other part is HOST or PORT, else localhost or 8089."
 
-// errAddress: what is named cannot be an address.
+// errAddress: the argument cannot be an address.
 var errAddress = errors.New("not an address, want host:port, host or :port")
 
-// isHost reports whether s may be the name or the IP address of a host. No name ends in a
-// number.
+// isHost reports whether s may be a host's name or IP address. No name ends in a number.
 func isHost(s string) bool {
 	for _, c := range []byte(s) {
 		name := c >= 0x80 || c == '.' || c == '-' || c == '_' || '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'z'
@@ -63,7 +62,7 @@ func isHost(s string) bool {
 	return strings.Trim(last, "0123456789") != "" || isIP(s) || strings.HasSuffix(s, ".")
 }
 
-// What may be named in the place of an address.
+// Arguments that may be given by mistake in place of an address.
 var (
 	errFile      = errors.New("not an address") // a file, or standard input
 	errDirectory = errors.New("is a directory, not an address")
@@ -150,8 +149,8 @@ func isIP(s string) bool {
 	return err == nil
 }
 
-// looksLikeEntry tells an entry from an address among the arguments. What cannot be an address,
-// a file or a number is an entry, right or wrong.
+// looksLikeEntry distinguishes an entry from an address among the arguments. Anything that cannot
+// be an address, a file or a number is an entry, valid or not.
 func looksLikeEntry(arg string) bool {
 	switch arg {
 	case "", "null", "true", "false":
@@ -261,13 +260,14 @@ func token(cmd *cli.Command, prefix string) (string, error) {
 	return t, nil
 }
 
-// failure is the error of a command that cannot use the server at addr: what happened, in one
+// failure returns the error of a command that cannot use the server at addr: what happened, in one
 // line, and what to do.
 func failure(cmd *cli.Command, addr string, err error) error {
 	return cli.Exit(fmt.Sprintf("%s: %s: %v%s", cmd.Name, addr, plainly(err), advice(cmd, err)), ExitFailure)
 }
 
-// plainly is the text of err without the names of sockets and system calls, which do not help users.
+// plainly returns the text of err without the names of sockets and system calls, which do not help
+// users.
 func plainly(err error) string {
 	text := err.Error()
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -285,7 +285,7 @@ func plainly(err error) string {
 	return text
 }
 
-// advice says after a semicolon what a user of cmd can do about err.
+// advice returns, after a semicolon, what a user of cmd can do about err.
 func advice(cmd *cli.Command, err error) string {
 	var record tls.RecordHeaderError
 	var authority x509.UnknownAuthorityError
@@ -345,7 +345,7 @@ func tooMany(err error) bool {
 	return errors.Is(err, client.ErrServer) && strings.HasSuffix(err.Error(), ": too many connections")
 }
 
-// lacksRight reports whether the server knows the token, but it lacks the right for this.
+// lacksRight reports whether the server knows the token, but the token lacks the necessary right.
 func lacksRight(err error) bool {
 	for _, says := range []error{client.ErrRefused, client.ErrServer} {
 		if errors.Is(err, says) && strings.HasPrefix(err.Error(), says.Error()+": unauthorized: ") {
@@ -360,8 +360,8 @@ func notAdmitted(err error) bool {
 	return errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrNeedsTLS) || tooMany(err) || lacksRight(err)
 }
 
-// retries reports on standard error that a connection is lost, once for each time. Its methods may
-// be called from any goroutine.
+// retries reports lost connections on standard error, each of them once. Its methods may be called
+// from any goroutine.
 type retries struct {
 	name  string
 	mu    sync.Mutex

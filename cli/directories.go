@@ -15,14 +15,14 @@ import (
 	"tcp-log-server/internal/reader"
 )
 
-// defaultData is the directory of the log where none is named.
+// defaultData is the log's directory if none is given.
 const defaultData = "./tcp-log-server.data"
 
 // errNoName: the directory of the log is named by an empty text.
 var errNoName = errors.New("the name of the directory is empty: is a variable not set?")
 
-// directoryFlags are the flags that name the directories of the log that a command reads: data
-// says what it does with them, parent is what the help calls the log's directory.
+// directoryFlags returns the flags for the directories of the log that a command reads: data
+// says what the command does with them, parent is the help's name for the log's directory.
 func directoryFlags(data, parent string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "data", Sources: variable("DATA"), Value: defaultData, Usage: "`directory` of the log" + data},
@@ -31,8 +31,8 @@ func directoryFlags(data, parent string) []cli.Flag {
 	}
 }
 
-// blobStore is the store of blobs that --blobs names by its URL, and nil where it names a
-// directory, dir, or nothing.
+// blobStore returns the store of blobs whose URL --blobs gives, or nil and dir if it gives a
+// directory or nothing.
 func blobStore(ctx context.Context, cmd *cli.Command) (dir string, store engine.BlobStore, err error) {
 	dir = cmd.String("blobs")
 	if !bucketblobs.IsURL(dir) {
@@ -44,7 +44,7 @@ func blobStore(ctx context.Context, cmd *cli.Command) (dir string, store engine.
 	return "", store, nil
 }
 
-// isDirectory tells a directory from an address.
+// isDirectory distinguishes a directory from an address.
 func isDirectory(arg string) bool {
 	if link.MatchString(arg) {
 		return false
@@ -56,7 +56,8 @@ func isDirectory(arg string) bool {
 	return arg != "" && err == nil && fi.IsDir()
 }
 
-// openDirectories opens the log in dir for reading, or that of the flags if dir is empty.
+// openDirectories opens the log in dir for reading, or the one that the flags give if dir is
+// empty.
 func openDirectories(ctx context.Context, cmd *cli.Command, dir string) (*reader.Log, string, error) {
 	if dir == "" {
 		dir = cmd.String("data")

@@ -153,7 +153,7 @@ func report(ctx context.Context, cmd *cli.Command, o fsck.RepairOptions, printer
 	return res.ExitCode(), nil
 }
 
-// repeated are the arguments of a dry run that the real run repeats.
+// repeated returns the arguments of a dry run that the real run repeats.
 func repeated(o fsck.RepairOptions) (args []string) {
 	if o.From != "" {
 		args = append(args, "--from", o.From)
@@ -167,7 +167,7 @@ func repeated(o fsck.RepairOptions) (args []string) {
 	return append(args, o.Data)
 }
 
-// fsckOptions reads the flags and refuses those that do not go together.
+// fsckOptions reads the flags and refuses those that contradict each other.
 func fsckOptions(ctx context.Context, cmd *cli.Command) (o fsck.RepairOptions, err error) {
 	o.Data = cmd.String("data")
 	switch args := cmd.Args(); args.Len() {

@@ -12,8 +12,8 @@ import (
 	"tcp-log-server/server"
 )
 
-// TestGarbageLimit: what peers can make a server hold with the default settings leaves room
-// below the limit of the heap, or the collector would run without end.
+// TestGarbageLimit: the memory that peers can make a server hold with the default settings leaves
+// room below the limit of the heap, or the collector would run without end.
 func TestGarbageLimit(t *testing.T) {
 	c := server.NewConfig()
 	if bound := c.MemoryBound(0) + engine.HashMemory; bound+gcRoom > gcLimit {

@@ -8,7 +8,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// helpWidth is the width of the help, in columns. urfave/cli breaks no line of its table of flags.
+// helpWidth is the width of the help, in columns. urfave/cli does not wrap the lines of its table
+// of flags.
 const helpWidth = 80
 
 // printHelp prints the help of a command; it is a printer of package cli.
@@ -63,7 +64,7 @@ func printHelp(w io.Writer, _ string, data any) {
 	_, _ = io.WriteString(w, b.String())
 }
 
-// columns writes names and what they mean side by side.
+// columns writes names and their meanings side by side.
 func columns(b *strings.Builder, rows [][2]string) {
 	width := 0
 	for _, row := range rows {
@@ -96,7 +97,7 @@ func describeTo(b *strings.Builder, text string) {
 	end()
 }
 
-// hang writes text in lines of helpWidth: the first begins at the column at, the others at indent.
+// hang writes text in lines of helpWidth: the first begins at column at, the others at indent.
 func hang(b *strings.Builder, text string, at, indent int) {
 	for i, word := range strings.Fields(text) {
 		n := len([]rune(word))

@@ -115,7 +115,7 @@ func runImport(ctx context.Context, cmd *cli.Command) error {
 	return nil
 }
 
-// openSource opens what SOURCE names. total is its number of entries, 0 if that is not known.
+// openSource opens SOURCE. total is its number of entries, 0 if that is not known.
 func openSource(ctx context.Context, cmd *cli.Command, into string) (src legacyLog, name string, total uint64, err error) {
 	level, blobs := cmd.String("leveldb"), cmd.String("legacy-blobs")
 	arg := cmd.Args().First()

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// aloneFrom is the size in bytes from which an entry is sent alone: the server may refuse one
-	// for its size, and entries that were sent after it would be stored one index too low.
+	// aloneFrom is the size in bytes from which an entry is sent alone: the server may refuse one for
+	// its size, and entries that were sent after it would be stored one index too low.
 	aloneFrom = 64 << 10
 	// runLength is how many entries share one checksum until they have been read back.
 	runLength = 1024
@@ -28,20 +28,20 @@ const (
 // importer imports one log.
 type importer struct {
 	source       legacyLog
-	placeholders bool // stored for entries that are refused
+	placeholders bool // stored in place of refused entries
 	progress     *progress
 	total        int64     // entries in the source, -1 if that is not known
-	refusals     io.Writer // lists the entries that are refused
+	refusals     io.Writer // lists the refused entries
 
 	read         uint64 // entries that the source has
 	found        uint64 // entries that the target had
 	stored       uint64 // entries that the target has
 	refused      uint64
 	firstRefused uint64
-	kept         uint64 // placeholders among the entries that the target has
+	kept         uint64 // placeholders among the target's entries
 
-	sums  *checksums // of what was sent
-	limit int        // size in bytes from which an entry is sent alone
+	sums  *checksums // of the entries sent
+	limit int        // entries of at least that many bytes are sent alone
 
 	sent   sync.WaitGroup // appends that have not been answered
 	mu     sync.Mutex
@@ -49,7 +49,7 @@ type importer struct {
 	acked  uint64
 }
 
-// check reads the source and lists what would be refused.
+// check reads the source and lists the entries that would be refused.
 func (i *importer) check(ctx context.Context) error {
 	for e, err := range i.source.Read(ctx, 1) {
 		if err != nil {
@@ -71,7 +71,7 @@ func (i *importer) step(phase string, index uint64) {
 	i.progress.show(phase, int64(index), i.total, "entries")
 }
 
-// refuse lists an entry that is refused. kept says that a placeholder stands for it.
+// refuse lists a refused entry. kept says that a placeholder stands for it.
 func (i *importer) refuse(e legacy.Entry, why error, kept bool) error {
 	i.refused++
 	if i.firstRefused == 0 {
@@ -95,7 +95,7 @@ func (i *importer) run(ctx context.Context, c *client.Client) error {
 	if err != nil {
 		return err
 	}
-	// Otherwise the appends in flight would be waited for when ctx ends.
+	// Otherwise the import would wait for appends in flight when ctx ends.
 	defer context.AfterFunc(ctx, func() { c.Close() })()
 	i.found, i.stored, i.acked = head, head, head
 	i.limit = aloneFrom
@@ -146,7 +146,7 @@ func (i *importer) run(ctx context.Context, c *client.Client) error {
 	return i.settle(ctx, c, nil)
 }
 
-// compare checks an entry that the target has.
+// compare checks an entry that the target already has.
 func (i *importer) compare(e legacy.Entry, there func() (client.Entry, error, bool)) error {
 	got, err, ok := there()
 	if !ok {
@@ -203,8 +203,8 @@ func (i *importer) store(ctx context.Context, c *client.Client, e legacy.Entry) 
 	return true, errors.Join(err, why)
 }
 
-// storeAlone appends one entry after all earlier ones are stored. why is the reason if the server
-// refuses it.
+// storeAlone appends one entry after all earlier ones are stored. If the server refuses it, why is the
+// reason.
 func (i *importer) storeAlone(ctx context.Context, c *client.Client, index uint64, form []byte) (why, err error) {
 	if err := i.wait(ctx); err != nil {
 		return nil, err
@@ -235,7 +235,7 @@ func (i *importer) send(ctx context.Context, c *client.Client, index uint64, for
 	return err
 }
 
-// done notes the outcome of the entry of index.
+// done notes the outcome of the entry at index.
 func (i *importer) done(index, got uint64, err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -265,7 +265,8 @@ func (i *importer) wait(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// settle waits for the answers and, unless the import has failed with err, reads back what was stored.
+// settle waits for the answers and, unless the import has failed with err, reads back the stored
+// entries.
 func (i *importer) settle(ctx context.Context, c *client.Client, err error) error {
 	werr := i.wait(ctx)
 	i.mu.Lock()

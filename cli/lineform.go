@@ -15,7 +15,7 @@ import (
 	"tcp-log-server/client"
 )
 
-// lineFlags choose what is printed of an entry.
+// lineFlags returns the flags that choose what is printed of an entry.
 func lineFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "entry", Usage: "print only the entry"},
@@ -32,7 +32,7 @@ type lineForm struct {
 	time, hash bool   // members of that line
 	indent     bool
 	terminal   bool // for a terminal
-	color      bool // and it may be coloured
+	color      bool // and colour is allowed
 }
 
 func newLineForm(cmd *cli.Command) (lineForm, error) {
@@ -53,7 +53,7 @@ func newLineForm(cmd *cli.Command) (lineForm, error) {
 	return f, nil
 }
 
-// line appends the line of the entry e. If it could not be read, bad says why.
+// line appends the line for the entry e. If it could not be read, bad says why.
 func (f lineForm) line(b []byte, e client.Entry, bad *client.EntryError) []byte {
 	switch {
 	case f.only != "" && bad != nil:
@@ -72,7 +72,7 @@ func (f lineForm) line(b []byte, e client.Entry, bad *client.EntryError) []byte 
 	return append(b, '\n')
 }
 
-// object appends the JSON object with what is wanted of e.
+// object appends the JSON object with the chosen members of e.
 func (f lineForm) object(b []byte, e client.Entry) []byte {
 	b = append(b, `{"index":`...)
 	b = strconv.AppendUint(b, e.Index, 10)
@@ -97,10 +97,10 @@ func appendTime(b []byte, t time.Time) []byte {
 	return append(append(append(b, '"'), timeText(t)...), '"')
 }
 
-// timeText is a time as the server writes it: of RFC 3339, in UTC and microseconds.
+// timeText formats a time as the server writes it: RFC 3339, in UTC and microseconds.
 func timeText(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z") }
 
-// json appends JSON text, indented if that is wanted, and on a terminal in the form for it.
+// json appends JSON text, indented if requested, and on a terminal in the form for it.
 func (f lineForm) json(b, text []byte) []byte {
 	if f.indent {
 		var indented bytes.Buffer

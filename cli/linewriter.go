@@ -12,7 +12,7 @@ import (
 	"github.com/mattn/go-isatty"
 )
 
-// pendingMax is the size in bytes of the output that may wait.
+// pendingMax is the size in bytes of output that may wait.
 const pendingMax = 1 << 20
 
 // lineWriter writes lines to a file: few lines at once, many together in one write. Its methods
@@ -27,20 +27,20 @@ type lineWriter struct {
 	change sync.Cond
 	buf    []byte
 	spare  []byte
-	ends   []lineEnd // of the entries in buf, for those who ask for written
+	ends   []lineEnd // of the entries in buf, for callers of written
 	done   uint64    // the last entry that has been written
 	closed bool
 	err    error
 }
 
-// lineEnd says where in a buffer the lines of an entry end, and of all before it.
+// lineEnd is where in a buffer the lines of an entry, and all before it, end.
 type lineEnd struct {
 	offset int
 	index  uint64
 }
 
-// newLineWriter starts one. If the reader of the output goes away, no signal ends the process: the
-// next write fails, or the reader's end is seen before.
+// newLineWriter starts a lineWriter. If the reader of the output goes away, no signal ends the
+// process: the next write fails, or the writer notices it before that.
 func newLineWriter(f *os.File) *lineWriter {
 	signal.Ignore(syscall.SIGPIPE)
 	w := &lineWriter{f: f, terminal: isatty.IsTerminal(f.Fd()), ended: make(chan struct{}), failed: make(chan struct{})}
@@ -57,8 +57,8 @@ func newLineWriter(f *os.File) *lineWriter {
 // add calls fill to append a line, once there is room for it.
 func (w *lineWriter) add(fill func(b []byte) []byte) { w.addEntry(0, fill) }
 
-// addEntry is add for the lines of an entry, of which there may be none. Once they and all before
-// them are written, written returns its index, unless that is 0.
+// addEntry is add for the lines of an entry, of which there may be none. Once they and all lines
+// before them are written, written returns its index, unless that is 0.
 func (w *lineWriter) addEntry(index uint64, fill func(b []byte) []byte) {
 	w.mu.Lock()
 	for len(w.buf) > pendingMax && w.err == nil {
@@ -80,7 +80,8 @@ func (w *lineWriter) addEntry(index uint64, fill func(b []byte) []byte) {
 // idle reports whether nothing waits to be written. The caller holds mu.
 func (w *lineWriter) idle() bool { return len(w.buf) == 0 && len(w.ends) == 0 }
 
-// written is the index of the last entry all of whose lines, and all before them, are written.
+// written returns the index of the last entry all of whose lines, and all before them, are
+// written.
 func (w *lineWriter) written() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -131,7 +132,7 @@ func (w *lineWriter) fail(err error) {
 	}
 }
 
-// close writes what is pending and returns the first error. It is no error that the reader of the
+// close writes pending lines and returns the first error. It is not an error if the reader of the
 // output has gone away.
 func (w *lineWriter) close() error {
 	w.mu.Lock()
@@ -141,7 +142,7 @@ func (w *lineWriter) close() error {
 	select {
 	case <-w.ended:
 	case <-w.failed:
-		// Where the reader has gone away, the write under way ends, and tells how much it took.
+		// If the reader has gone away, the write under way ends, and tells how much was written.
 		select {
 		case <-w.ended:
 		case <-time.After(time.Second):

@@ -4,5 +4,5 @@ package cli
 
 import "os"
 
-// readerGone cannot tell here: the next write fails.
+// readerGone has no portable form: the next write fails.
 func readerGone(*os.File) bool { return false }

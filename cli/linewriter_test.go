@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestWritten: an entry counts once its lines are written, not before, and one without lines with
-// those before it.
+// TestWritten: an entry counts only once its lines are written, and one without lines with those
+// before it.
 func TestWritten(t *testing.T) {
 	out, in, err := os.Pipe()
 	if err != nil {
@@ -16,7 +16,7 @@ func TestWritten(t *testing.T) {
 	}
 	w := newLineWriter(in)
 	line := strings.Repeat("x", 999) + "\n"
-	const entries = 900 // of 1,000 bytes, so that all have room
+	const entries = 900 // of 1,000 bytes, so that all fit
 	for i := range uint64(entries) {
 		w.addEntry(2*i+1, func(b []byte) []byte { return append(b, line...) })
 		w.addEntry(2*i+2, func(b []byte) []byte { return b })

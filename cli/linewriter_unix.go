@@ -9,7 +9,7 @@ import (
 )
 
 // readerGone waits until the reader of the pipe f goes away and then returns true, so that a command
-// that follows an idle log ends with its reader. It returns false at once if f is no pipe.
+// that follows an idle log ends with its reader. It returns false at once if f is not a pipe.
 func readerGone(f *os.File) bool {
 	info, err := f.Stat()
 	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {

@@ -12,8 +12,8 @@ import (
 	"tcp-log-server/internal/build"
 )
 
-// urfave/cli-docs can make a manual page too, by Markdown and three more modules, but without the
-// examples, the exit codes and the names of values that --help has, and TestManPage wants.
+// urfave/cli-docs can make a manual page too, with Markdown and three more modules, but without
+// the examples, the exit codes and the names of values that --help has and TestManPage expects.
 
 // manCommand is `tcp-log-server man`: the manual page, from the same source as --help.
 func manCommand() *cli.Command {
@@ -120,7 +120,7 @@ func roff(s string) string {
 	return strings.NewReplacer(`\`, `\e`, `-`, `\-`, "\u2026", "...", "`", `\(ga`, "'", `\(aq`, `"`, `\(dq`, "^", `\(ha`, "~", `\(ti`).Replace(s)
 }
 
-// roffLine is a line of text that man(7) does not take for a macro.
+// roffLine returns a line of text that man(7) does not mistake for a macro.
 func roffLine(s string) string {
 	s = roff(strings.TrimRight(s, " "))
 	if strings.HasPrefix(strings.TrimLeft(s, " "), ".") {

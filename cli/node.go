@@ -18,8 +18,8 @@ var insteadOf = map[string]string{
 	"promote": "a node is neither promoted nor fenced; see `tcp-log-server cluster --help`",
 }
 
-// refuseNode returns an error if dir is the directory of a node of a cluster, which has no log in
-// files that the command reads. code is that of the process.
+// refuseNode returns an error if dir is the directory of a cluster node, which has no log in
+// files that the command can read. code is the exit code of the process.
 func refuseNode(cmd *cli.Command, dir string, code int) error {
 	for _, at := range []string{filepath.Join(dir, "cluster"), dir} {
 		if node := cluster.NodeOf(at); node != "" {

@@ -9,8 +9,8 @@ import (
 	"tcp-log-server/internal/printable"
 )
 
-// printLine prints a line. Names and the text of others in it may hold anything, so what
-// is not printable is escaped.
+// printLine prints a line. Names and foreign text in it may contain anything, so
+// unprintable characters are escaped.
 func printLine(w io.Writer, format string, args ...any) error {
 	_, err := io.WriteString(w, printable.Text(fmt.Sprintf(format, args...))+"\n")
 	return err
@@ -29,7 +29,7 @@ func (t table) row(name, format string, args ...any) {
 	fmt.Fprintf(t, "%s\t%s\n", name, printable.Text(fmt.Sprintf(format, args...)))
 }
 
-// counted is n of something, in the singular if it is one.
+// counted formats n of something, in the singular if it is one.
 func counted[N int | int64 | uint64](n N, one, many string) string {
 	if n == 1 {
 		many = one
@@ -37,7 +37,7 @@ func counted[N int | int64 | uint64](n N, one, many string) string {
 	return grouped(uint64(n)) + " " + many
 }
 
-// grouped is n with a comma before every three digits.
+// grouped formats n with a comma between groups of three digits.
 func grouped(n uint64) string {
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0; i -= 3 {

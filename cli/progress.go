@@ -8,8 +8,8 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// progress shows on standard error how far a command has come, a bar for each phase. Where that
-// is no terminal it shows nothing.
+// progress shows on standard error how far a command has got, with a bar for each phase. If that is
+// not a terminal it shows nothing.
 type progress struct {
 	terminal bool
 	phase    string
@@ -18,11 +18,11 @@ type progress struct {
 
 func newProgress() *progress { return &progress{terminal: isatty.IsTerminal(os.Stderr.Fd())} }
 
-// inBytes is the unit of what is counted in bytes.
+// inBytes is the unit of counts of bytes.
 const inBytes = "bytes"
 
-// show draws that done of total is done in a phase, in the plural of a unit. total is -1 if it is not
-// known. What cannot be drawn is not an error.
+// show shows that done of total, in the plural of a unit, is done in a phase. total is -1 if it is
+// not known. Failing to draw is not an error.
 func (p *progress) show(phase string, done, total int64, unit string) {
 	if !p.terminal {
 		return
@@ -45,7 +45,7 @@ func (p *progress) show(phase string, done, total int64, unit string) {
 	_ = p.bar.Set64(done)
 }
 
-// describe replaces the name of the phase, as it is shown, by text.
+// describe replaces the displayed name of the phase by text.
 func (p *progress) describe(text string) {
 	if p.bar != nil {
 		p.bar.Describe(text)

@@ -45,7 +45,8 @@ func promoteCommand() *cli.Command {
 	}
 }
 
-// promote makes a log of a replica, and says what it did and what comes next.
+// promote makes a log of its own from a replica, and says what it did and what comes
+// next.
 func promote(ctx context.Context, cmd *cli.Command) error {
 	if cmd.NArg() != 1 || cmd.Args().First() == "" {
 		return usageError(cmd, "want one argument: the directory of the replica")
@@ -69,7 +70,7 @@ func promote(ctx context.Context, cmd *cli.Command) error {
 	promoted := err == nil
 	switch {
 	case errors.Is(err, engine.ErrNotReplica) && source != "" && p.Epoch.Number > 1 && p.Store != "":
-		// It was promoted before, and the source is to be told again.
+		// It was promoted before, and the source must be told again.
 	case errors.Is(err, engine.ErrNotReplica) && p.Store == "" && config.Data != engine.Memory:
 		return cli.Exit(fmt.Sprintf("promote: there is no log in %s: is the name right?", config.Data), ExitFailure)
 	case errors.Is(err, engine.ErrNotReplica):
@@ -105,7 +106,7 @@ func promote(ctx context.Context, cmd *cli.Command) error {
 	return printLine(os.Stdout, "Next: %s. The old source can follow as a replica if it has no entry from %d on.", next, p.Epoch.First)
 }
 
-// printPromotion says what has become of the log in dir.
+// printPromotion describes the result for the log in dir.
 func printPromotion(dir string, p engine.Promotion) error {
 	was := "was fenced"
 	switch {
@@ -120,7 +121,7 @@ func printPromotion(dir string, p engine.Promotion) error {
 // fenceTimeout is how long telling a source may take.
 const fenceTimeout = 30 * time.Second
 
-// fencedAnswer is how the answer of a source begins that is fenced.
+// fencedAnswer is how the answer of a fenced source begins.
 const fencedAnswer = "this log is fenced"
 
 // fenceSource tells the server at addr of the epoch that p has begun, as a replica would.

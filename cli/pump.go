@@ -50,7 +50,7 @@ func (a *appender) pump(ctx context.Context) {
 // send begins the write of one value.
 func (a *appender) send(ctx context.Context, v value, text []byte) error {
 	write := a.write
-	if write.If == nil && !write.Once && !write.Receipt { // any server takes it
+	if write.If == nil && !write.Once && !write.Receipt { // any server accepts it
 		return a.client.AppendAsync(ctx, text, func(index uint64, err error) { a.tally.settle(v, receipt{index: index}, err) })
 	}
 	if write.If != nil {
@@ -61,7 +61,7 @@ func (a *appender) send(ctx context.Context, v value, text []byte) error {
 	return a.client.PutAsync(ctx, write, func(r client.Result, err error) { a.tally.settle(v, receiptOf(r, 0), err) })
 }
 
-// receiptOf is the receipt of the i-th entry of a write.
+// receiptOf returns the receipt of the i-th entry of a write.
 func receiptOf(r client.Result, i int) receipt {
 	one := receipt{index: r.Index + uint64(i), seen: r.Seen, time: r.Time}
 	if i < len(r.Hashes) {
@@ -70,7 +70,7 @@ func receiptOf(r client.Result, i int) receipt {
 	return one
 }
 
-// pumpBatch passes all values to the client as one write, after it has read them.
+// pumpBatch reads all values and passes them to the client as one write.
 func (a *appender) pumpBatch(ctx context.Context) {
 	var values []value
 	write, size, most := a.write, 0, 0
@@ -125,8 +125,8 @@ func (a *appender) pumpBatch(ctx context.Context) {
 	}
 }
 
-// batchEntry is a copy of an entry as the server counts it: in canonical form. The client or the
-// server say what is wrong with one that has none.
+// batchEntry returns a copy of an entry as the server counts it: in canonical form. If it has
+// none, the client or the server says what is wrong with it.
 func batchEntry(text []byte) []byte {
 	text = bytes.TrimSpace(text)
 	form, n, err := canonical.Append(nil, text)

@@ -72,7 +72,7 @@ func tailCommand() *cli.Command {
 // tailLast is how many entries `tail` begins with.
 const tailLast = 10
 
-// followFlags are those of the commands that can wait for entries, and go on later.
+// followFlags returns the flags of commands that can wait for entries, and resume later.
 func followFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "state", Usage: "`file` that keeps which entries have been printed: begin after them, and keep it up to date"},
@@ -153,7 +153,7 @@ func (s serverSource) read(ctx context.Context, of extent) iter.Seq2[client.Entr
 		}
 	}
 	if of.through < math.MaxUint64 {
-		if of.where == nil && !of.follow { // a count does, which older servers have too
+		if of.where == nil && !of.follow { // a count is enough, and older servers support it too
 			n := of.through - of.from + 1
 			of.count = min(cmp.Or(of.count, n), n)
 		} else {

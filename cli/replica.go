@@ -49,7 +49,7 @@ func replicaCommand() *cli.Command {
 	}
 }
 
-// runReplica runs the daemon as a replica until a signal ends it.
+// runReplica runs the server as a replica until a signal ends it.
 func runReplica(ctx context.Context, cmd *cli.Command) error {
 	if cmd.NArg() != 1 {
 		return usageError(cmd, fmt.Sprintf("want one argument, the address of the server to copy, got %d", cmd.NArg()))
@@ -67,7 +67,8 @@ func runReplica(ctx context.Context, cmd *cli.Command) error {
 	return runLogged(ctx, cmd, config, level, err)
 }
 
-// replicaSettings is what the flags say about the source. Its error is a daemon.ConfigError.
+// replicaSettings returns what the flags say about the source. Its error is a
+// daemon.ConfigError.
 func replicaSettings(cmd *cli.Command) (r *daemon.Source, err error) {
 	r = &daemon.Source{Name: cmd.String("name"), From: cmd.String("from")}
 	if r.Name == "" {

@@ -16,28 +16,28 @@ import (
 
 // source is where entries are read from: a server, or the directories of a log.
 type source interface {
-	// head is the index of the last entry, 0 if there is none.
+	// head returns the index of the last entry, 0 if there is none.
 	head(ctx context.Context) (uint64, error)
-	// since is the index of the first entry that was stored at t or later, and one after the
-	// head if there is none.
+	// since returns the index of the first entry that was stored at t or later, or, if there is none,
+	// the index after the head.
 	since(ctx context.Context, t time.Time) (uint64, error)
-	// read yields the entries of an extent in order. A *client.EntryError takes the place of one
-	// that cannot be read, and any other error ends the read. A value is valid until the next one.
+	// read yields the entries of an extent in order. A *client.EntryError takes the place of one that
+	// cannot be read, and any other error ends the read. A value is valid until the next one.
 	read(ctx context.Context, s extent) iter.Seq2[client.Entry, error]
 }
 
-// extent is the entries from..through, as far as there are any.
+// extent is the entries from..through, as far as they exist.
 type extent struct {
 	from, through uint64
-	count         uint64            // at most so many of them; 0 for all
-	where         []byte            // only those that contain this object; nil for all
+	count         uint64            // the most entries; 0 for all
+	where         []byte            // only entries that contain this object; nil for all
 	time          bool              // with their times
-	follow        bool              // also those that are stored later
-	passed        func(next uint64) // if not nil, may be told that none before next matches
+	follow        bool              // also entries that are stored later
+	passed        func(next uint64) // if not nil, may be told that no entry before next matches
 }
 
-// selection says which entries to print, and in which order: the flags of selectionFlags, as
-// docs/CLI.md explains them together.
+// selection says which entries to print, and in which order: the flags of selectionFlags, whose
+// combination docs/CLI.md explains.
 type selection struct {
 	from, through uint64
 	since, until  time.Time // zero for none
@@ -57,7 +57,7 @@ func (s selection) entries(ctx context.Context, from source, all extent) iter.Se
 	return from.read(ctx, all)
 }
 
-// selectionFlags are the flags that all reading commands have to choose entries.
+// selectionFlags returns the flags that all reading commands have to choose entries.
 func selectionFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "since", Usage: "begin at the first entry stored at that `time`: 2026-11-28T09:00:00Z, 2026-11-28, or 1h or 2d ago"},
@@ -107,14 +107,14 @@ func newSelection(cmd *cli.Command, now time.Time) (s selection, err error) {
 	return s, err
 }
 
-// resolve says what is to be read of a source. Unless after is nil, it begins with the entry after that
-// index, wherever the flags would have it begin.
+// resolve returns what to read from a source. Unless after is nil, it begins with the entry after that
+// index, wherever the flags would begin.
 func (s selection) resolve(ctx context.Context, from source, after *uint64) (extent, error) {
 	all := extent{from: s.from, through: s.through, count: s.count, where: s.where, time: s.time, follow: s.follow}
 	last := s.lastSet && after == nil
 	var head uint64
 	if last || s.reverse || !s.since.IsZero() {
-		// It comes first: what is stored meanwhile is then neither missed nor printed.
+		// This comes first: entries that are stored meanwhile are then neither missed nor printed.
 		var err error
 		if head, err = from.head(ctx); err != nil {
 			return all, err
@@ -170,7 +170,7 @@ func (s selection) first(ctx context.Context, from source, within extent) (uint6
 	return first, nil
 }
 
-// rangeFlags are those that `read` and `cat` have besides; `tail` chooses the last entries.
+// rangeFlags returns the additional flags of `read` and `cat`; `tail` chooses the last entries.
 func rangeFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.Uint64Flag{Name: "from", Value: 1, Usage: "`index` of the first entry", Validator: positive("from")},

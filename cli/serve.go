@@ -21,7 +21,7 @@ import (
 	"tcp-log-server/server"
 )
 
-// serveCommand is the program without the name of a command: the daemon.
+// serveCommand is the program without the name of a command: the server.
 func serveCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "tcp-log-server",
@@ -42,7 +42,7 @@ func serveCommand() *cli.Command {
 	}
 }
 
-// settings are the flags of the daemon. daemon.Config.Validate checks their values.
+// settings returns the flags of the server. daemon.Config.Validate checks their values.
 func settings() []cli.Flag {
 	defaults := daemon.NewConfig(defaultData)
 	flags := []cli.Flag{
@@ -87,7 +87,7 @@ func settings() []cli.Flag {
 		&cli.StringFlag{Name: "metrics", Sources: variable("METRICS"), Usage: "`host:port` on which to serve /metrics, /healthz and /readyz over HTTP (default: off)"},
 		&cli.BoolFlag{Name: "pprof", Sources: variable("PPROF"), Usage: "serve /debug/pprof on --metrics too"},
 	}
-	for _, f := range flags { // or every command would have it too
+	for _, f := range flags { // otherwise every command would have it too
 		switch f := f.(type) {
 		case *cli.StringFlag:
 			f.Local = true
@@ -102,7 +102,8 @@ func settings() []cli.Flag {
 	return flags
 }
 
-// daemonConfig is what the flags say, without the logger and what only a process has.
+// daemonConfig returns what the flags say, without the logger and other things that only a
+// process has.
 func daemonConfig(cmd *cli.Command) (config daemon.Config, level zerolog.Level, err error) {
 	config = daemon.NewConfig(cmd.String("data"))
 	config.Host, config.Port = cmd.String("host"), cmd.Int("port")
@@ -151,7 +152,7 @@ func daemonConfig(cmd *cli.Command) (config daemon.Config, level zerolog.Level, 
 	return config, level, config.Validate()
 }
 
-// listed are the parts of a list with commas.
+// listed returns the parts of a comma-separated list.
 func listed(list string) (parts []string) {
 	if list == "" {
 		return nil
@@ -162,7 +163,7 @@ func listed(list string) (parts []string) {
 	return parts
 }
 
-// serve runs the daemon until a signal ends it.
+// serve runs the server until a signal ends it.
 func serve(ctx context.Context, cmd *cli.Command) error {
 	if cmd.Args().Present() {
 		return unknownCommand(cmd, cmd.Args().First())
@@ -171,8 +172,8 @@ func serve(ctx context.Context, cmd *cli.Command) error {
 	return runLogged(ctx, cmd, config, level, err)
 }
 
-// runLogged runs the daemon with the logger of the command, unless err, which is why its settings
-// cannot be used, is not nil.
+// runLogged runs the server with the logger of the command, unless err, the reason why its
+// settings cannot be used, is not nil.
 func runLogged(ctx context.Context, cmd *cli.Command, config daemon.Config, level zerolog.Level, err error) error {
 	if err == nil {
 		signal.Ignore(syscall.SIGPIPE) // losing the reader of the log is no reason to end
@@ -209,13 +210,13 @@ func warnOfOldSettings(logger zerolog.Logger) {
 // passes signals on can both send the same one.
 const signalGap = 250 * time.Millisecond
 
-// stopMax is how long after the signal the process ends at the latest. What the disk has not
-// done by then has not been acknowledged.
+// stopMax is the longest time from the signal to the end of the process. Writes that the disk has
+// not finished by then have not been acknowledged.
 const stopMax = 9500 * time.Millisecond
 
-// runDaemon runs the daemon until a signal ends it; another signal ends the process at once,
-// and so does a disk that takes too long to end in good order.
-// SIGHUP reloads, except on a terminal, where it says that the terminal is gone.
+// runDaemon runs the server until a signal ends it. Another signal ends the process at once, and
+// so does a disk that takes too long for a clean end. SIGHUP reloads, except on a terminal, where
+// it says that the terminal is gone.
 func runDaemon(ctx context.Context, config daemon.Config, closeLog func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -225,7 +226,7 @@ func runDaemon(ctx context.Context, config daemon.Config, closeLog func()) error
 		signal.Stop(signals)
 		close(signals)
 	}()
-	config.OnReady = func(net.Addr) { // before that there is nothing to end in good order
+	config.OnReady = func(net.Addr) { // before that there is nothing to end cleanly
 		signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	}
 	go func() {
@@ -236,7 +237,7 @@ func runDaemon(ctx context.Context, config daemon.Config, closeLog func()) error
 			case sig == syscall.SIGHUP && !isatty.IsTerminal(os.Stdout.Fd()):
 				select {
 				case reload <- struct{}{}:
-				default: // one is due already
+				default: // one is already due
 				}
 			case began.IsZero():
 				began = time.Now()

@@ -12,7 +12,7 @@ import (
 
 var update = flag.Bool("update", false, "write what documents should say instead of checking it")
 
-// settingsTable is the table of the daemon's settings, as the documents have it.
+// settingsTable is the table of the server's settings, as in the documents.
 func settingsTable() string {
 	var b strings.Builder
 	b.WriteString("| variable | flag | default | |\n|---|---|---|---|\n")
@@ -31,7 +31,7 @@ func settingsTable() string {
 	return b.String()
 }
 
-// TestSettingsTable holds the tables in the documents to the flags.
+// TestSettingsTable compares the tables in the documents with the flags.
 func TestSettingsTable(t *testing.T) {
 	for _, name := range []string{"../docs/OPERATIONS.md"} {
 		const begin, end = "<!-- settings -->\n", "<!-- /settings -->"
@@ -58,7 +58,7 @@ func TestSettingsTable(t *testing.T) {
 	}
 }
 
-// TestDefaultsFile holds the file of settings that the package installs to the
+// TestDefaultsFile compares the file of settings that the package installs with the
 // flags.
 func TestDefaultsFile(t *testing.T) {
 	const name, begin = "../packaging/default", "# ---\n"

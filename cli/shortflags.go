@@ -8,8 +8,8 @@ import (
 )
 
 // splitShortFlags splits the one-letter flags of a command that are written as one word or
-// together with a value, as in `tail -fn2`: package cli does not. A word that is a flag itself, or
-// does not begin with one, stays whole.
+// together with a value, as in `tail -fn2`, which package cli does not. A word that is a flag
+// itself, or does not begin with one, stays whole.
 func splitShortFlags(root *cli.Command, args []string) []string {
 	if len(args) < 3 || root.Command(args[1]) == nil {
 		return args
@@ -58,8 +58,8 @@ func splitShortFlags(root *cli.Command, args []string) []string {
 	return out
 }
 
-// misplaced finds a command that has flags before it. They would be taken for the daemon's and
-// have no effect.
+// misplaced finds a command with flags before it. They would be mistaken for the server's and have
+// no effect.
 func misplaced(root *cli.Command, args []string) (name string, ok bool) {
 	if len(args) < 3 || !strings.HasPrefix(args[1], "-") {
 		return "", false

@@ -11,12 +11,12 @@ import (
 	"tcp-log-server/client"
 )
 
-// shownSource also says how its failures are reported.
+// shownSource is a source that also says how its failures are reported.
 type shownSource interface {
 	source
-	// failure is the error of a command that could not read on because of err.
+	// failure returns the error of a command that could not read on because of err.
 	failure(err error) error
-	// damage is the error of one that has read all but so many entries.
+	// damage returns the error of a command that has read everything except count entries.
 	damage(count int) error
 }
 
@@ -49,13 +49,13 @@ func show(ctx context.Context, cmd *cli.Command, from shownSource, chosen select
 		return from.failure(p.stateErr)
 	}
 	select {
-	case <-out.failed: // the reader of the output has enough
+	case <-out.failed: // the reader of the output has gone
 		return nil
 	default:
 	}
 	switch {
 	case errors.Is(err, context.Canceled) && chosen.follow:
-		return nil // the only end there is
+		return nil // this is the only way for it to end
 	case errors.Is(err, context.Canceled):
 		return cli.Exit(cmd.Name+": interrupted before the end", ExitFailure)
 	case err != nil:
@@ -76,10 +76,10 @@ type printer struct {
 	state  *stateFile
 
 	damaged            int   // entries that could not be read
-	writeErr, stateErr error // of standard output, and of the file of --state
+	writeErr, stateErr error // of standard output, and of --state's file
 }
 
-// run prints, and saves the position meanwhile and at the end, whatever that is. end ends ctx.
+// run prints, and saves the position meanwhile and at the end, however it ends. end ends ctx.
 func (p *printer) run(ctx context.Context, end func(), after *uint64) error {
 	all, err := p.chosen.resolve(ctx, p.from, after)
 	if err != nil {
@@ -91,13 +91,14 @@ func (p *printer) run(ctx context.Context, end func(), after *uint64) error {
 		p.writeErr = p.out.close()
 		return err
 	}
-	// Where the first run began is saved too: before it prints anything, the log may grow.
+	// The place where the first run began is saved too: before it prints anything, the log may
+	// grow.
 	if p.stateErr = p.state.save(all.from - 1); p.stateErr != nil {
 		p.writeErr = p.out.close()
 		return nil
 	}
 	all.passed = func(next uint64) {
-		if !p.state.resumed.Load() { // otherwise it has not been checked yet that it is the same log
+		if !p.state.resumed.Load() { // otherwise the log has not been checked yet to be the same
 			p.mark(next - 1)
 		}
 	}
@@ -105,7 +106,7 @@ func (p *printer) run(ctx context.Context, end func(), after *uint64) error {
 	saved, stop := context.WithCancel(context.Background())
 	go func() { saving <- p.state.follow(saved, p.out, end) }()
 	if err = p.print(ctx, all); err == nil && !p.chosen.follow && all.count == 0 {
-		p.mark(min(all.through, p.state.head)) // all through that has been looked at
+		p.mark(min(all.through, p.state.head)) // everything through it has been examined
 	}
 	p.writeErr = p.out.close()
 	stop()

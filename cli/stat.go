@@ -77,7 +77,7 @@ func tellStat(ctx context.Context, cmd *cli.Command) error {
 		return statDirectory(ctx, cmd, arg)
 	}
 	for _, name := range []string{"wal", "blobs"} {
-		// The variable may be set for the server; then this command ignores it.
+		// The variable may be set for the server; this command then ignores it.
 		if value := cmd.String(name); value != setting(strings.ToUpper(name)).value() {
 			return usageError(cmd, fmt.Sprintf("--%s needs the directory of a log as the argument; this would ask a server", name))
 		}
@@ -122,7 +122,7 @@ func statServer(ctx context.Context, cmd *cli.Command, arg string) error {
 	return err
 }
 
-// printServerStat prints for people.
+// printServerStat prints a server's status for people.
 func printServerStat(w io.Writer, addr string, s daemon.Stat) error {
 	t := newTable(w)
 	if s.Rights == "write" {
@@ -187,7 +187,7 @@ func printPlaces(t table, s daemon.Stat) {
 	}
 }
 
-// printCluster prints how the cluster is doing.
+// printCluster prints the status of the cluster.
 func printCluster(t table, s daemon.ClusterStat, bytes int64) {
 	where := "on NATS"
 	if s.Node != "" {
@@ -209,7 +209,7 @@ func printCluster(t table, s daemon.ClusterStat, bytes int64) {
 	}
 }
 
-// printArchive prints how far the archive is, and what is there only.
+// printArchive prints how far the archive is, and what is only there.
 func printArchive(t table, s daemon.Stat) {
 	if a := s.Archive; a != nil {
 		behind := "nothing behind"
@@ -249,7 +249,7 @@ func printReplicas(t table, s daemon.Stat) {
 	}
 }
 
-// replicaText says how a replica is doing.
+// replicaText describes the status of a replica.
 func replicaText(r daemon.ReplicaStatus) string {
 	text := "of " + r.Source
 	switch {
@@ -286,14 +286,14 @@ type directoryStat struct {
 		Blobs    int64 `json:"blobs"`
 	} `json:"bytes"`
 	Last      string         `json:"last,omitempty"`       // when the last settled entry was committed
-	Epoch     uint64         `json:"epoch"`                // the one that the log is in
+	Epoch     uint64         `json:"epoch"`                // the log's current epoch
 	ReplicaOf string         `json:"replica_of,omitempty"` // the source of a replica
 	Fenced    *daemon.Fenced `json:"fenced,omitempty"`
 	Archived  *archivedStat  `json:"archived,omitempty"`
 }
 
-// archivedStat says where the archive of the log is, and the last entry whose segment was removed
-// here because the archive has it, 0 if none was.
+// archivedStat says where the log's archive is, and gives the last entry whose segment was
+// removed here because the archive has it, 0 if none was.
 type archivedStat struct {
 	URL     string `json:"url"`
 	Through uint64 `json:"through"`

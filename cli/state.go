@@ -12,22 +12,22 @@ import (
 	"tcp-log-server/internal/position"
 )
 
-// stateEvery is how often at most a position is saved.
+// stateEvery is the shortest time between two saves of a position.
 const stateEvery = 100 * time.Millisecond
 
-// stateFile is the file of --state: it says which entries have been printed.
+// stateFile is the file of --state, which says which entries have been printed.
 type stateFile struct {
 	path   string
 	client *client.Client
 
-	at      position.Position // what the file holds
-	head    uint64            // of the log, when it was looked at first
+	at      position.Position // content of the file
+	head    uint64            // of the log, when it was first examined
 	saved   bool              // something has been saved
-	resumed atomic.Bool       // the connection is another one since the log was looked at
+	resumed atomic.Bool       // the connection has changed since the log was examined
 }
 
-// open looks at the file and at the log. after is the last entry that has been printed, nil if there
-// is no file yet.
+// open reads the file and examines the log. after is the last entry that has been printed, nil if
+// there is no file yet.
 func (s *stateFile) open(ctx context.Context) (after *uint64, err error) {
 	at, found, err := position.Load(s.path)
 	if err != nil {
@@ -69,7 +69,7 @@ func (s *stateFile) log(ctx context.Context) (store string, head uint64, err err
 	return stat.Store, stat.Head, nil
 }
 
-// check looks at the log again, once after each new connection.
+// check examines the log again, once after each new connection.
 func (s *stateFile) check(ctx context.Context) error {
 	if !s.resumed.CompareAndSwap(true, false) {
 		return nil
@@ -81,7 +81,7 @@ func (s *stateFile) check(ctx context.Context) error {
 	return err
 }
 
-// save puts an index into the file, unless it holds a later one.
+// save writes an index to the file, unless it holds a later one.
 func (s *stateFile) save(index uint64) error {
 	next := s.at
 	if index > next.Index {
@@ -98,7 +98,7 @@ func (s *stateFile) save(index uint64) error {
 	return nil
 }
 
-// follow saves what has been written, until ctx ends. If that fails, it calls failed.
+// follow saves the position of written entries, until ctx ends. If that fails, it calls failed.
 func (s *stateFile) follow(ctx context.Context, out *lineWriter, failed func()) error {
 	tick := time.NewTicker(stateEvery)
 	defer tick.Stop()

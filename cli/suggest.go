@@ -8,9 +8,9 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// urfave/cli suggests the nearest name however far off it is, and on lines of its own.
+// urfave/cli suggests the nearest name however different it is, and on lines of its own.
 
-// unknownCommand says that there is no command of that name, and which may be meant.
+// unknownCommand says that there is no command of that name, and suggests one.
 func unknownCommand(root *cli.Command, name string) error {
 	names := commandNames(root)
 	text := fmt.Sprintf("there is no command %q", name)
@@ -25,7 +25,7 @@ func unknownCommand(root *cli.Command, name string) error {
 	return usageError(root, text)
 }
 
-// unknownFlag says that cmd has no flag of that name, and which may be meant.
+// unknownFlag says that cmd has no flag of that name, and suggests one.
 func unknownFlag(cmd *cli.Command, name string) string {
 	text := "there is no flag " + name
 	var names []string
@@ -38,12 +38,12 @@ func unknownFlag(cmd *cli.Command, name string) string {
 	return text
 }
 
-// nearest returns the one of names that a typing error may have made into name, or "".
+// nearest returns the one of names that a typing error may have turned into name, or "".
 func nearest(name string, names []string) (near string) {
 	if len(name) < 2 {
 		return ""
 	}
-	least := (len(name)+2)/3 + 1 // more than it may differ by
+	least := (len(name)+2)/3 + 1 // too many differences
 	for _, n := range names {
 		if d := distance(name, n); d < least {
 			near, least = n, d
@@ -52,7 +52,7 @@ func nearest(name string, names []string) (near string) {
 	return near
 }
 
-// distance is how many bytes must be added, left out or replaced to make a into b.
+// distance returns how many bytes must be added, removed or replaced to turn a into b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

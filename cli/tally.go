@@ -16,15 +16,15 @@ import (
 	"tcp-log-server/client"
 )
 
-// outcome is what has become of a value that was to be appended.
+// outcome is the result of appending a value.
 type outcome int
 
 const (
 	stored   outcome = iota
-	refused          // by the server, or because it is no entry: it is not stored
+	refused          // by the server, or because it is not an entry: it is not stored
 	unsent           // it is not stored
 	unknown          // it may be stored
-	outcomes         // how many there are
+	outcomes         // their number
 )
 
 func (o outcome) String() string { return [...]string{"stored", "refused", "not sent", "unknown"}[o] }
@@ -34,7 +34,7 @@ func outcomeOf(err error) outcome {
 	switch {
 	case err == nil:
 		return stored
-	case turnedAway(err): // the server has looked at nothing that was sent over the connection
+	case turnedAway(err): // the server has examined nothing that was sent over the connection
 		return unsent
 	case errors.Is(err, client.ErrRefused), errors.Is(err, client.ErrInvalid):
 		return refused
@@ -61,12 +61,12 @@ type tally struct {
 	keepGoing bool // after a refused value
 	arguments int  // how many arguments are values; 0 if they come from standard input
 	stopped   chan struct{}
-	settled   chan struct{} // closed once it is stopped and nothing is in flight
+	settled   chan struct{} // closed once the tally is stopped and nothing is in flight
 
 	mu       sync.Mutex
 	inFlight int
 	begun    int // values
-	last     int // the place of the last one that was begun
+	last     int // the place of the last one begun
 	halted   bool
 	ended    bool  // all of the input has been begun
 	answered bool  // the server has answered a value
@@ -75,11 +75,11 @@ type tally struct {
 	counts   [outcomes]int
 	spans    [outcomes]spans
 	unmet    bool   // the condition of the first value that was refused did not hold
-	lowest   uint64 // the lowest index of those that are stored, and the highest
+	lowest   uint64 // of the stored values, and the highest
 	highest  uint64
 }
 
-// newTally returns the tally of so many arguments, or of standard input if there are none.
+// newTally returns the tally of that many arguments, or of standard input if there are none.
 func newTally(cmd *cli.Command, out *lineWriter, arguments int) *tally {
 	l := &tally{
 		cmd: cmd, out: out, noun: "line", quiet: cmd.Bool("quiet"), json: cmd.Bool("json"), keepGoing: cmd.String("on-error") == "continue",
@@ -95,8 +95,8 @@ func newTally(cmd *cli.Command, out *lineWriter, arguments int) *tally {
 	return l
 }
 
-// begin notes that the value at place is about to be sent. It returns false, and nothing may be
-// sent, once the tally has stopped.
+// begin notes that the value at place is about to be sent. Once the tally has stopped it returns
+// false, and nothing may be sent.
 func (l *tally) begin(place int) (v value, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,14 +117,14 @@ func (l *tally) end() {
 	l.halt(nil)
 }
 
-// stop keeps more values from being begun. The first reason counts.
+// stop prevents further values from being begun. Only the first reason counts.
 func (l *tally) stop(reason error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.halt(reason)
 }
 
-// fail notes why no value can be begun.
+// fail notes why no further value can be begun.
 func (l *tally) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -154,7 +154,7 @@ func (l *tally) settle(v value, r receipt, err error) {
 	l.counts[o]++
 	l.spans[o].add(v)
 	l.answered = l.answered || o == stored || o == refused && errors.Is(err, client.ErrRefused)
-	barred := lacksRight(err) // and so will the next ones be
+	barred := lacksRight(err) // then it applies to the next ones too
 	switch {
 	case o == stored:
 		if l.lowest == 0 || r.index < l.lowest {
@@ -176,7 +176,7 @@ func (l *tally) settle(v value, r receipt, err error) {
 // receipt is where a value is stored.
 type receipt struct {
 	index uint64
-	seen  bool // the log held it before
+	seen  bool // the log already held it
 	time  time.Time
 	hash  string
 }
@@ -187,7 +187,7 @@ func unmet(err error) bool {
 	return ok
 }
 
-// reportsOnce reports whether only the report tells of err, which concerns more than one value.
+// reportsOnce reports whether only the report mentions err, which concerns more than one value.
 func (l *tally) reportsOnce(err error) bool {
 	return lacksRight(err) || unmet(err) || l.batch
 }
@@ -233,8 +233,8 @@ func (l *tally) appendOutcome(b []byte, place int, r receipt, o outcome, err err
 	return append(b, '}')
 }
 
-// name is the name of an outcome. What is not known of a value with --once does not matter: it may
-// be sent again.
+// name returns the name of an outcome. An unknown outcome of a value with --once does not matter: it
+// may be sent again.
 func (l *tally) name(o outcome) string {
 	if l.once && o == unknown {
 		return "not answered"
@@ -242,7 +242,7 @@ func (l *tally) name(o outcome) string {
 	return o.String()
 }
 
-// bare is the text of err without what it says about the outcome.
+// bare returns the text of err without its statement of the outcome.
 func bare(err error) string {
 	text := plainly(err)
 	for _, outcome := range []error{client.ErrUnknown, client.ErrNotSent, client.ErrRefused} {
@@ -251,7 +251,7 @@ func bare(err error) string {
 	return text
 }
 
-// count is how many values have had the outcome.
+// count returns how many values have had the outcome.
 func (l *tally) count(o outcome) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -280,7 +280,7 @@ func (l *tally) report() error {
 		return nil
 	}
 	if l.ended && l.begun == 1 && l.counts[refused] == 1 && l.cause == nil && l.reason == nil {
-		return cli.Exit("", code) // its line says it all
+		return cli.Exit("", code) // its line says everything
 	}
 	var parts []string
 	if l.cause != nil {
@@ -326,8 +326,8 @@ func (l *tally) report() error {
 	return cli.Exit("append: "+strings.Join(parts, "; "), code)
 }
 
-// endArguments counts the arguments that were not begun as not sent. How many values there still are
-// on standard input is not known.
+// endArguments counts the arguments that were not begun as not sent. How many values remain on
+// standard input is not known.
 func (l *tally) endArguments() {
 	reason := cmp.Or(l.cause, l.reason, errors.New("an argument before it is refused"))
 	for l.last < l.arguments {
@@ -341,7 +341,7 @@ func (l *tally) endArguments() {
 }
 
 // spansMax is how many spans of values are kept. A report with more would be useless, and each
-// refused value has been reported already.
+// refused value has already been reported.
 const spansMax = 16
 
 // spans are values in order of their numbers, with consecutive ones as one span.
@@ -353,7 +353,7 @@ type spans struct {
 // span is from the place from to the place through.
 type span struct{ from, through, first, last int }
 
-// add adds a value. Outcomes that need no answer of the server come early, so the order is not
+// add adds a value. Outcomes that need no answer from the server come early, so the order is not
 // always that of the input.
 func (r *spans) add(v value) {
 	if n := len(r.list); n > 0 && r.list[n-1].last == v.number-1 {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// appendJSON appends an object with members in this order: names and values in turn.
+// appendJSON appends an object with members in this order: names and values alternate.
 func appendJSON(b []byte, members ...any) []byte {
 	b = append(b, '{')
 	for i := 0; i < len(members); i += 2 {
@@ -34,9 +34,9 @@ const (
 	colorEnd    = "\x1b[0m"
 )
 
-// appendForTerminal appends JSON text, with or without white space around its values, in a form that
-// is safe on a terminal: it escapes the control characters that JSON allows in strings, since they could move
-// the cursor or worse. Without color the result is JSON with the same value.
+// appendForTerminal appends JSON text, with or without white space around its values, in a form that is safe
+// on a terminal: it escapes the control characters that JSON allows in strings, since they could move the
+// cursor or worse. Without color the result is JSON with the same value.
 func appendForTerminal(b, text []byte, color bool) []byte {
 	paint := func(code string, part []byte) {
 		if color {

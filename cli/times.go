@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// ago matches a time in the past: a number and a unit, of which there may be several.
+// ago matches a time in the past: one or more pairs of a number and a unit.
 var ago = regexp.MustCompile(`^(?:(\d{1,6})w)?(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?$`)
 
 // agoUnits are the units that ago matches.
 var agoUnits = []time.Duration{7 * 24 * time.Hour, 24 * time.Hour, time.Hour, time.Minute, time.Second}
 
-// parseTime parses the value of --since or --until: a time of RFC 3339, a date, which means its
-// first moment in the time zone of now, or how long before now.
+// parseTime parses the value of --since or --until: an RFC 3339 time; a date, which means its
+// first moment in the time zone of now; or how long before now.
 func parseTime(text string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, text); err == nil {
 		return t, nil
@@ -25,7 +25,7 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 	if parts := ago.FindStringSubmatch(text); parts != nil && text != "" {
 		t := now
 		for i, unit := range agoUnits {
-			n, _ := strconv.Atoi(parts[1+i]) // 0 where there is none
+			n, _ := strconv.Atoi(parts[1+i]) // 0 if there is none
 			t = t.Add(-time.Duration(n) * unit)
 		}
 		return t, nil

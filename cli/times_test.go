@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// TestParseTime: the ways to write a time, and what is said of others.
+// TestParseTime: the ways to write a time, and the errors for others.
 func TestParseTime(t *testing.T) {
 	zone := time.FixedZone("", 3600)
 	now := time.Date(2026, 3, 10, 12, 0, 0, 0, zone)

@@ -38,7 +38,7 @@ func tokenCommand() *cli.Command {
 // tokensRead says when a change of the file takes effect.
 const tokensRead = "a running server reads it at SIGHUP (systemctl reload tcp-log-server)"
 
-// editTokens does what the first argument says.
+// editTokens runs the subcommand in the first argument.
 func editTokens(_ context.Context, cmd *cli.Command) error {
 	verb, name := cmd.Args().First(), cmd.Args().Get(1)
 	path, rights := cmd.String("tokens"), cmd.String("rights")

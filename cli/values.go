@@ -12,13 +12,13 @@ import (
 // valueMax is the largest value in the input, in bytes: more than any server accepts.
 const valueMax = 1 << 30
 
-// valueReader splits its input into JSON values: one a line, or a stream of values with or without
-// white space between them, or the elements of one array. It skips a byte order mark at the
-// start. It buffers at most 256 KiB, or twice the longest value.
+// valueReader splits its input into JSON values: one per line, a stream of values with or without white
+// space between them, or the elements of one array. It skips a byte order mark at the start. It buffers
+// at most 256 KiB, or twice the longest value.
 type valueReader struct {
 	in     io.Reader
 	state  arrayState
-	marked bool // the start has been looked at for a byte order mark
+	marked bool // the start has been checked for a byte order mark
 
 	buf    []byte
 	lo, hi int // read and not yet returned
@@ -110,8 +110,8 @@ func (v *valueReader) read() (value []byte, line int, err error) {
 	}
 }
 
-// skipMark skips the byte order mark of UTF-8, which some programs on Windows write first. Those
-// of other encodings are an error: no JSON begins like them.
+// skipMark skips the UTF-8 byte order mark, which some programs on Windows write first. Those of other
+// encodings are an error: no JSON begins like them.
 func (v *valueReader) skipMark() error {
 	for {
 		text := v.buf[v.lo:v.hi]
@@ -184,7 +184,7 @@ func (v *valueReader) fill() error {
 func (v *valueReader) value() ([]byte, int, error) {
 	line := v.line
 	var s scanner
-	checked := 0 // bytes that were parsed last
+	checked := 0 // length of the last attempt to parse
 	for {
 		text := v.buf[v.lo:v.hi]
 		if v.eof || len(text) >= 2*checked || s.complete(text) {
@@ -214,9 +214,9 @@ func (v *valueReader) value() ([]byte, int, error) {
 // endsItself reports whether a value that begins with first shows by its last byte that it is complete.
 func endsItself(first byte) bool { return first == '{' || first == '[' || first == '"' }
 
-// pass skips a value that is not valid. On a line of its own, or cut off at the end of its line, it
-// ends with the line. For others nothing says where they end, and values inside them must not be
-// taken for values of their own.
+// pass skips an invalid value. On a line of its own, or cut off at the end of its line, it ends with
+// the line. For others nothing says where they end, and values inside them must not be mistaken for
+// values of their own.
 func (v *valueReader) pass(syntax *canonical.SyntaxError) error {
 	text := v.buf[v.lo:v.hi]
 	end := bytes.IndexByte(text, '\n')
@@ -241,8 +241,8 @@ type scanner struct {
 	quoted, escape bool
 }
 
-// complete scans the bytes that text has gained since the last call, and reports whether the end is
-// there. If the first byte is not a bracket, that is at once.
+// complete scans the bytes that text has gained since the last call, and reports whether the end has
+// been reached. If the first byte is not a bracket, that is at once.
 func (s *scanner) complete(text []byte) bool {
 	for ; s.at < len(text); s.at++ {
 		switch c := text[s.at]; {

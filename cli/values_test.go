@@ -12,7 +12,7 @@ import (
 	"tcp-log-server/client"
 )
 
-// values reads all of the input and says what there is: place and value, or error.
+// values reads all of the input and returns place and value of each, or the error.
 func values(v *valueReader) (got []string) {
 	for range 10_000 {
 		value, place, err := v.next()
@@ -83,7 +83,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-// TestValuesPieces: values of all sizes come whole however the input comes.
+// TestValuesPieces: values of all sizes arrive intact however the input is split.
 func TestValuesPieces(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	var input strings.Builder
@@ -116,7 +116,7 @@ func TestValuesPieces(t *testing.T) {
 	}
 }
 
-// pieces reads so many bytes at a time at most.
+// pieces reads at most that many bytes at a time.
 type pieces struct {
 	r    io.Reader
 	rng  *rand.Rand
@@ -142,7 +142,7 @@ func (e *endless) Read(b []byte) (int, error) {
 }
 
 // TestByteOrderMark: that of UTF-8 is skipped at the start, and only there, however it arrives;
-// those of UTF-16 are named. A value is not kept waiting for more bytes.
+// those of UTF-16 are named. A value does not have to wait for more bytes.
 func TestByteOrderMark(t *testing.T) {
 	const mark = "\xef\xbb\xbf"
 	for input, want := range map[string]string{
@@ -179,7 +179,7 @@ func TestByteOrderMark(t *testing.T) {
 	}
 }
 
-// TestValuesMemory: what is no value is passed over without being kept.
+// TestValuesMemory: invalid values are skipped without being kept.
 func TestValuesMemory(t *testing.T) {
 	v := newValueReader(&endless{most: 100 << 20}, false)
 	if got := values(v); len(got) != 1 || got[0] != "1 bad" {

@@ -7,17 +7,17 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// variablePrefix may stand before the name of every setting in the environment, and then wins:
-// other programs set variables like HOST too.
+// variablePrefix may precede the name of every setting in the environment, and then takes
+// precedence: other programs set variables like HOST too.
 const variablePrefix = "TCP_LOG_"
 
 // A setting is a setting in the environment, by its name without the prefix.
 type setting string
 
-// variable is the source of a flag that the environment may set too.
+// variable returns the source of a flag that the environment may set too.
 func variable(name string) cli.ValueSourceChain { return cli.NewValueSourceChain(setting(name)) }
 
-// key is the name of the variable that has the value, with the prefix or without.
+// key returns the name of the variable that has the value, with or without the prefix.
 func (s setting) key() string {
 	if _, ok := os.LookupEnv(variablePrefix + string(s)); ok {
 		return variablePrefix + string(s)
@@ -25,7 +25,7 @@ func (s setting) key() string {
 	return string(s)
 }
 
-// value is the value, "" if there is none.
+// value returns the value, "" if there is none.
 func (s setting) value() string { return os.Getenv(s.key()) }
 
 // Lookup and the methods below make a setting a source of values of package cli.
@@ -42,8 +42,8 @@ const (
 	tokenSetting = setting("TOKEN")
 )
 
-// hostOrigin says after a semicolon which variable the name of a host is from, or "" if from
-// none, and what to do if the name is useless.
+// hostOrigin says after a semicolon which variable a host name is from, or "" if none, and
+// what to do if the name is useless.
 func hostOrigin(host string) string {
 	switch key := hostSetting.key(); {
 	case host == "" || host != hostSetting.value():
@@ -55,7 +55,7 @@ func hostOrigin(host string) string {
 	}
 }
 
-// hostAdvice says after a semicolon what to do about the name of a host that has no address.
+// hostAdvice says after a semicolon what to do about a host name that has no address.
 func hostAdvice(cmd *cli.Command, host string) string {
 	if origin := hostOrigin(host); origin != "" {
 		return origin

@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// TestVariables: each variable of each command may have the prefix, and then wins over the one
-// without; a flag wins over both.
+// TestVariables: each variable of each command may have the prefix, and then takes precedence
+// over the one without; a flag takes precedence over both.
 func TestVariables(t *testing.T) {
 	commands := func() []*cli.Command {
 		return []*cli.Command{serveCommand(), appendCommand(), readCommand(), tailCommand(), fsckCommand(), backupCommand(),
@@ -55,7 +55,7 @@ func TestVariables(t *testing.T) {
 	}
 }
 
-// TestHostOrigin: a useless host is named with the variable that it is from.
+// TestHostOrigin: an error about a useless host names the variable that it is from.
 func TestHostOrigin(t *testing.T) {
 	t.Setenv("HOST", "x86_64-conda-linux-gnu")
 	if got, want := hostOrigin("x86_64-conda-linux-gnu"), "; it is from the variable HOST, which other programs set too: set TCP_LOG_HOST, which wins"; got != want {

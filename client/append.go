@@ -8,7 +8,7 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// callCost is what an append counts in MaxInFlight in addition to its entry.
+// callCost is what an append adds to MaxInFlight besides its entry.
 const callCost = 256
 
 // waiter is where one Append waits.
@@ -33,10 +33,10 @@ func newWaiter() *waiter {
 // stored in no particular order; those of one goroutine are stored in the order of the
 // calls.
 //
-// The error tells what has become of the entry: ErrRefused and ErrNotSent mean that it is
-// not stored, ErrUnknown that it may be. If ctx ends while the entry waits to be sent, the
-// error is ErrNotSent; after that it is ErrUnknown. Append sends nothing twice; after a
-// lost connection the next Append connects again.
+// The error tells what became of the entry: ErrRefused and ErrNotSent mean that it is not
+// stored, ErrUnknown that it may be. If ctx ends while the entry waits to be sent, the error
+// is ErrNotSent; after that it is ErrUnknown. Append sends nothing twice; after a lost
+// connection the next Append reconnects.
 func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err error) {
 	w := c.waiters.Get().(*waiter)
 	index, answered, err := c.await(ctx, &line{value: entry}, nil, w)
@@ -46,8 +46,8 @@ func (c *Client) Append(ctx context.Context, entry []byte) (index uint64, err er
 	return index, err
 }
 
-// await sends a line with one entry or several and waits for the answer, which sets w, and
-// more where it has more than an index. answered is false if ctx has ended before, and the
+// await sends a line with one or more entries and waits for the answer, which sets w, and
+// more if it has more than an index. answered is false if ctx ended first, in which case the
 // answer may still come.
 func (c *Client) await(ctx context.Context, l *line, more *Result, w *waiter) (index uint64, answered bool, err error) {
 	p, id, err := c.send(ctx, l, call{done: w.done, waits: true, more: more}, w)
@@ -73,25 +73,25 @@ func (c *Client) await(ctx context.Context, l *line, more *Result, w *waiter) (i
 	return w.index, true, w.err
 }
 
-// AppendAsync is Append for a caller that sends more before it knows the outcome: it
-// returns once entry is queued, and done gets what Append would have returned. The entries
-// of one goroutine's calls are stored in the order of the calls. The caller may reuse entry
-// once AppendAsync has returned.
+// AppendAsync is Append for a caller that sends more before it knows the outcome: it returns
+// once entry is queued, and done receives what Append would have returned. The entries of one
+// goroutine's calls are stored in the order of the calls. The caller may reuse entry once
+// AppendAsync has returned.
 //
 // It waits while MaxInFlight bytes are under way, and for a connection, at most until ctx
 // ends. If it returns an error, which wraps ErrNotSent, done does not run. Otherwise done
 // runs once, in the order of the calls unless the connection is lost, on the goroutine that
-// reads the answers. So done must not wait for other appends, nor call AppendAsync, which
-// may wait for room that only further answers make, or for a connection that is not made
-// before done has returned. Use another goroutine for that.
+// reads the answers. So done must not wait for other appends, nor call AppendAsync: that may
+// wait for room that only further answers make, or for a connection that is not made before
+// done has returned. Use another goroutine for that.
 func (c *Client) AppendAsync(ctx context.Context, entry []byte, done func(index uint64, err error)) error {
 	_, _, err := c.send(ctx, &line{value: entry}, call{done: done}, nil)
 	return err
 }
 
-// send queues an append, once the server is known to have the features that it needs. With
-// w, which waits for it, the append may lead: then w has its answer when send returns, unless
-// ctx or the pipeline has ended.
+// send queues an append, once the server is known to have the features that it needs. If w,
+// which waits for the append, is not nil, the append may lead: then w has its answer when
+// send returns, unless ctx or the pipeline has ended.
 func (c *Client) send(ctx context.Context, l *line, call call, w *waiter) (*pipeline, uint64, error) {
 	if !l.checked {
 		value, err := check(l.value)
@@ -136,12 +136,12 @@ func (c *Client) send(ctx context.Context, l *line, call call, w *waiter) (*pipe
 	}
 }
 
-// cost is how much of MaxInFlight a line takes.
+// cost returns how much of MaxInFlight a line takes.
 func (c *Client) cost(l *line) int64 {
 	return min(int64(len(l.value))+callCost, c.opts.MaxInFlight)
 }
 
-// makeRoom waits until cost more bytes may be under way.
+// makeRoom waits until another cost bytes may be under way.
 func (c *Client) makeRoom(ctx context.Context, cost int64) error {
 	if c.room.TryAcquire(cost) {
 		return nil
@@ -155,9 +155,9 @@ func (c *Client) makeRoom(ctx context.Context, cost int64) error {
 	return nil
 }
 
-// check returns entry in the form in which it can be sent: on one line, without white space
-// around it. An entry that is not JSON would make the server close the connection, with the
-// other appends on it.
+// check returns entry in a form that can be sent: on one line, without white space around it.
+// An entry that is not JSON would make the server close the connection, and with it the other
+// appends.
 func check(entry []byte) ([]byte, error) {
 	if n := len(entry); n == 0 || entry[0] <= ' ' || entry[n-1] <= ' ' {
 		entry = bytes.Trim(entry, " \t\r\n")

@@ -16,8 +16,8 @@ import (
 	"tcp-log-server/client"
 )
 
-// TestTurnedAwayLater: once a server has answered an append, a refusal of the connection
-// leaves the outcome of the others unknown.
+// TestTurnedAwayLater: once a server has answered an append, if it then refuses the
+// connection, the outcome of the others is unknown.
 func TestTurnedAwayLater(t *testing.T) {
 	noLeaks(t)
 	addr := peer(t, func(p *conversation) {
@@ -98,7 +98,7 @@ func TestAppendNoServer(t *testing.T) {
 	for {
 		_, err := c.Append(patient(t), []byte("{}"))
 		if errors.Is(err, client.ErrLost) && time.Now().Before(deadline) {
-			continue // the end had not been seen
+			continue // the end had not been noticed
 		}
 		outcome(t, err, client.ErrNotSent)
 		if !errors.Is(err, syscall.ECONNREFUSED) {
@@ -113,7 +113,7 @@ func TestAppendNoServer(t *testing.T) {
 func stalled(t *testing.T) (addr string, take func() (lines []string)) {
 	begin, lines := make(chan struct{}), make(chan []string, 1)
 	addr = peer(t, func(p *conversation) {
-		p.nc.(*net.TCPConn).SetReadBuffer(64 << 10) // otherwise it grows to more than a test wants to send
+		p.nc.(*net.TCPConn).SetReadBuffer(64 << 10) // otherwise it grows beyond what a test wants to send
 		<-begin
 		b, _ := io.ReadAll(p.r)
 		lines <- strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
@@ -128,9 +128,9 @@ func stalled(t *testing.T) (addr string, take func() (lines []string)) {
 	return addr, func() []string { close(begin); return <-lines }
 }
 
-// TestAppendStalled: a server takes nothing. Appends whose context ends are not
-// sent where they waited in line, unknown where the socket has them; and the
-// server never gets one that was said not to be sent.
+// TestAppendStalled: a server takes nothing. Appends whose context ends are not sent if
+// they were still queued, unknown if the socket has them; and the server never gets one
+// that was reported as not sent.
 func TestAppendStalled(t *testing.T) {
 	const count = 250
 	for name, test := range map[string]struct {
@@ -238,9 +238,9 @@ func TestAppendUnsentAtLoss(t *testing.T) {
 	}
 }
 
-// TestAppendCut appends through connections that are cut at random bytes, both
-// ways, and then reads the log: every append that has an index is there, none that
-// was refused or not sent is, and none is there twice.
+// TestAppendCut appends through connections that are cut at random bytes, both ways, and
+// then reads the log: every append that has an index is there, none that was refused or
+// not sent is, and none is there twice.
 func TestAppendCut(t *testing.T) {
 	noLeaks(t)
 	h := serve(t)

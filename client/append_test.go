@@ -25,8 +25,8 @@ func (w writeCounter) Write(b []byte) (int, error) {
 	return w.Conn.Write(b)
 }
 
-// TestAppendMany: what many goroutines append is stored once each, at the index
-// that each was told, in far fewer writes than entries.
+// TestAppendMany: entries that many goroutines append are stored once each, at the index
+// reported to each, in far fewer writes than entries.
 func TestAppendMany(t *testing.T) {
 	noLeaks(t)
 	h := serve(t)
@@ -86,7 +86,7 @@ func TestAppendRefused(t *testing.T) {
 	}
 }
 
-// TestAppendInvalid: what would make the server end the connection is not sent.
+// TestAppendInvalid: an entry that would make the server end the connection is not sent.
 func TestAppendInvalid(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, serve(t).addr, client.Options{})
@@ -155,8 +155,8 @@ func TestAppendOutcomes(t *testing.T) {
 	}
 }
 
-// TestAppendContextEnded: a context that has ended sends nothing; one that ends
-// after sending leaves the outcome unknown.
+// TestAppendContextEnded: an append whose context has already ended sends nothing; if it
+// ends after sending, the outcome is unknown.
 func TestAppendContextEnded(t *testing.T) {
 	noLeaks(t)
 	arrived := make(chan struct{})
@@ -183,7 +183,7 @@ func TestAppendContextEnded(t *testing.T) {
 	}
 }
 
-// TestAppendBounded: no more is under way than MaxInFlight says.
+// TestAppendBounded: no more than MaxInFlight is under way.
 func TestAppendBounded(t *testing.T) {
 	noLeaks(t)
 	var received atomic.Int64
@@ -219,7 +219,7 @@ func TestAppendBounded(t *testing.T) {
 	}
 	answer <- struct{}{}
 	outcome(t, c.AppendAsync(patient(t), []byte("{}"), func(uint64, error) {}), nil)
-	// One that is larger than the bound goes alone.
+	// An entry larger than the bound goes alone.
 	for range bound {
 		answer <- struct{}{}
 	}
@@ -232,8 +232,8 @@ func TestAppendBounded(t *testing.T) {
 	}
 }
 
-// TestOrderOverConnections: a later append is sent over another connection only
-// when the outcomes of those before are known.
+// TestOrderOverConnections: a later append is sent over another connection only when the
+// outcomes of those before are known.
 func TestOrderOverConnections(t *testing.T) {
 	noLeaks(t)
 	var settled atomic.Bool
@@ -251,7 +251,7 @@ func TestOrderOverConnections(t *testing.T) {
 	err := c.AppendAsync(patient(t), []byte("[1]"), func(_ uint64, err error) {
 		outcome(t, err, client.ErrUnknown)
 		close(begun)
-		time.Sleep(50 * time.Millisecond) // in which the later one would be sent
+		time.Sleep(50 * time.Millisecond) // during this the later one would be sent
 		settled.Store(true)
 	})
 	outcome(t, err, nil)

@@ -10,8 +10,8 @@ import (
 	"tcp-log-server/client"
 )
 
-// BenchmarkAppend appends entries of 200 bytes over connections with so many
-// goroutines each.
+// BenchmarkAppend appends entries of 200 bytes over connections with several goroutines
+// each.
 func BenchmarkAppend(b *testing.B) {
 	for _, shape := range [][2]int{{1, 1}, {1, 16}, {16, 16}, {1, 256}} {
 		b.Run(fmt.Sprintf("%dx%d", shape[0], shape[1]), func(b *testing.B) {

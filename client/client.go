@@ -24,8 +24,8 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Options say how a Client connects and how much it keeps under way. The zero value means
-// plain TCP, no token, and the defaults named below.
+// Options configure how a Client connects and how much it keeps under way. The zero value means
+// plain TCP, no token, and the defaults given below.
 type Options struct {
 	// TLS, if not nil, is used on every connection. The name expected in the server's
 	// certificate is the host of the address unless ServerName says otherwise.
@@ -38,20 +38,20 @@ type Options struct {
 	// MaxInFlight is how many bytes of appends may be under way; 4 MiB by default. Further
 	// appends wait. Each counts as its length plus 256 bytes.
 	MaxInFlight int64
-	// MinBackoff and MaxBackoff bound how long a Follow waits before it reconnects, and writes
-	// with Once before they are sent again: MinBackoff the first time, twice as long each
-	// further time, less a random part of up to a half; 100 ms and 5 s by default.
+	// MinBackoff and MaxBackoff bound how long a Follow waits before it reconnects, and how
+	// long writes with Once wait before they are sent again: MinBackoff the first time, then
+	// twice as long each time, less a random part of up to half; 100 ms and 5 s by default.
 	MinBackoff, MaxBackoff time.Duration
-	// OnRetry is told why a Follow has lost its connection, or could not connect, and how
-	// long it waits now. It runs on the goroutine that follows. For writes with Once it is
-	// told the same, and why one was not stored, once for all that wait. That runs on a
-	// goroutine of the client.
+	// OnRetry is called with the reason why a Follow has lost its connection, or could not
+	// connect, and how long it will wait. It runs on the goroutine that follows. For writes
+	// with Once it is called in the same cases, and when one was not stored, once for all that
+	// wait. Then it runs on a goroutine of the client.
 	OnRetry func(err error, wait time.Duration)
 	// OnResume is called when the Follow has resumed, on its goroutine, and when a write with
-	// Once has been answered again, on one of the client.
+	// Once has been answered again, on a goroutine of the client.
 	OnResume func()
-	// DialContext replaces the default net.Dialer, which uses TCP keep-alive so that it
-	// notices within a minute that a server is gone.
+	// DialContext replaces the default net.Dialer, which uses TCP keep-alive to notice within a
+	// minute that a server is gone.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
@@ -98,23 +98,23 @@ type Client struct {
 	pipeline atomic.Pointer[pipeline]
 
 	mu      sync.Mutex
-	dialed  net.Conn // Dial's connection, until something uses it or dialedMax is over
-	dialing *dialing // a pipeline that is being connected
+	dialed  net.Conn // Dial's connection, until something uses it or dialedMax has passed
+	dialing *dialing // a pipeline that is connecting
 	closed  bool
 }
 
 // dialedMax is how long Dial's connection may stay unused: nothing watches it.
 const dialedMax = 10 * time.Second
 
-// dialing is the connecting of a pipeline; done is closed at its end.
+// dialing is a pipeline's attempt to connect; done is closed at its end.
 type dialing struct {
 	done     chan struct{}
 	pipeline *pipeline
 	err      error
 }
 
-// Dial connects to the server at addr, which is host:port, so that a wrong address shows at
-// once. A wrong token shows only when it is used.
+// Dial connects to the server at addr, which is host:port, so that a wrong address is detected
+// at once. A wrong token is detected only when it is used.
 func Dial(ctx context.Context, addr string, options Options) (*Client, error) {
 	options = options.withDefaults(addr)
 	c := &Client{addr: addr, opts: options, room: semaphore.NewWeighted(options.MaxInFlight)}
@@ -138,9 +138,9 @@ func Dial(ctx context.Context, addr string, options Options) (*Client, error) {
 // connect opens a connection on which the token has been sent.
 func (c *Client) connect(ctx context.Context) (net.Conn, error) { return c.opts.connect(ctx, c.addr) }
 
-// Connect opens one connection to the server at addr as a Client does: with TLS, and the token
-// sent, as the options say. It is for conversations that a Client does not hold, such as that of a
-// replica. The caller closes it.
+// Connect opens one connection to the server at addr as a Client does: with TLS and with the
+// token sent, as the options say. It is for conversations that a Client does not support, such
+// as that of a replica. The caller closes it.
 func Connect(ctx context.Context, addr string, options Options) (net.Conn, error) {
 	return options.withDefaults(addr).connect(ctx, addr)
 }
@@ -186,8 +186,8 @@ func (c *Client) takeDialed() net.Conn {
 	return nc
 }
 
-// connected returns the pipeline, and connects again if the last one has ended. Concurrent
-// calls share one dial, which does not end with the context of any of them.
+// connected returns the pipeline, and reconnects if the last one has ended. Concurrent calls
+// share one dial, which does not end with the context of any of them.
 func (c *Client) connected(ctx context.Context) (*pipeline, error) {
 	if p := c.pipeline.Load(); p != nil && !p.ended.Load() {
 		return p, nil
@@ -222,7 +222,7 @@ func (c *Client) connected(ctx context.Context) (*pipeline, error) {
 func (c *Client) dialPipeline(d *dialing) {
 	if p := c.pipeline.Load(); p != nil {
 		select {
-		case <-p.done: // what was appended before is completed before
+		case <-p.done: // earlier appends complete first
 		case <-c.ctx.Done():
 		}
 	}
@@ -248,8 +248,8 @@ func (c *Client) dialPipeline(d *dialing) {
 	close(d.done)
 }
 
-// Close closes every connection and returns once all goroutines of the client have ended.
-// It waits for no answer: appends under way end with ErrUnknown or ErrNotSent, reads with
+// Close closes every connection and returns once all goroutines of the client have ended. It
+// does not wait for answers: appends under way end with ErrUnknown or ErrNotSent, reads with
 // ErrClosed. Further calls of Close do nothing.
 func (c *Client) Close() error {
 	c.mu.Lock()

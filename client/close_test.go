@@ -7,8 +7,8 @@ import (
 	"tcp-log-server/client"
 )
 
-// TestClose: what is under way ends, what comes later is not sent, and nothing is
-// left running.
+// TestClose: calls under way end, later ones send nothing, and no goroutine is left
+// running.
 func TestClose(t *testing.T) {
 	noLeaks(t)
 	arrived := make(chan struct{})
@@ -50,8 +50,8 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// TestCloseWhileACallbackWaits: Close releases a callback that appends, and so waits
-// for an answer that comes only after it has returned.
+// TestCloseWhileACallbackWaits: Close releases a callback that appends and so waits for
+// an answer that comes only after it has returned.
 func TestCloseWhileACallbackWaits(t *testing.T) {
 	for name, test := range map[string]struct {
 		options client.Options

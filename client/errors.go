@@ -10,23 +10,23 @@ import (
 // The outcomes of a write. An error of Append, Put and the other methods that write wraps
 // exactly one of these three.
 var (
-	// ErrRefused: the server has answered that the entry is not stored, and why. It is not
-	// in the log and will not be.
+	// ErrRefused: the server has answered that the entry is not stored, and why. The entry
+	// is not in the log and will not be.
 	ErrRefused = errors.New("not stored")
-	// ErrNotSent: the entry has not been given to the network. It is not in the log and will
-	// not be, so it is safe to append it again. The error wraps the reason: the error of a
-	// dial, that of the context, ErrInvalid or ErrClosed.
+	// ErrNotSent: the entry has not been sent. It is not in the log and will not be, so it
+	// is safe to append it again. The error wraps the reason: the error of a dial, that of
+	// the context, ErrInvalid or ErrClosed.
 	ErrNotSent = errors.New("not sent")
-	// ErrUnknown: the entry was sent, or part of it, and there was no answer, or the server
-	// does not know the outcome itself. The entry may be in the log, now or later; appending
-	// it again may store it twice. Only reading the log tells.
+	// ErrUnknown: the entry was sent, at least in part, and there was no answer, or the
+	// server itself does not know the outcome. The entry may be in the log, now or later;
+	// appending it again may store it twice. Only reading the log will tell.
 	ErrUnknown = errors.New("outcome unknown")
 )
 
-// ConditionError refuses a write with If: the head was not the one that it asked for. It
-// wraps ErrRefused.
+// ConditionError refuses a write with If: the head was not the expected one. It wraps
+// ErrRefused.
 type ConditionError struct {
-	Head uint64 // the head when its turn came
+	Head uint64 // the head when the write's turn came
 	Want uint64
 }
 
@@ -36,14 +36,15 @@ func (e *ConditionError) Error() string {
 
 func (e *ConditionError) Unwrap() error { return ErrRefused }
 
-// Why something could not be done.
+// Reasons why an operation failed.
 var (
 	// ErrInvalid: the entry is not one JSON object, array or null.
 	ErrInvalid = errors.New("not a JSON object, array or null")
 	// ErrUnauthorized: the server wants another token or certificate, or the token lacks the
 	// right.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrNeedsTLS: the server speaks only TLS, and Options.TLS is nil. It has taken nothing.
+	// ErrNeedsTLS: the server speaks only TLS, and Options.TLS is nil. It has accepted
+	// nothing.
 	ErrNeedsTLS = errors.New("the server requires TLS")
 	// ErrClosed: the client has been closed.
 	ErrClosed = errors.New("client is closed")
@@ -51,12 +52,12 @@ var (
 	ErrLost = errors.New("connection lost")
 	// ErrServer: the server has answered a read with an error.
 	ErrServer = errors.New("the server says")
-	// ErrUnsupported: the server is too old for the write or the read, or does not tell
-	// whether it is. Nothing was stored or read.
+	// ErrUnsupported: the server is too old for the write or the read, or does not say
+	// whether it supports it. Nothing was stored or read.
 	ErrUnsupported = errors.New("not supported")
 	// ErrProtocol: the server does not follow the protocol.
 	ErrProtocol = errors.New("not the protocol of tcp-log-server")
-	// ErrDiverged: after a reconnect the server's log is not the one followed before: the
+	// ErrDiverged: after a reconnect the server's log is not the one that was followed: the
 	// last entry seen is missing or different.
 	ErrDiverged = errors.New("the log is not the one that was followed before")
 )
@@ -77,7 +78,7 @@ type EntryError struct {
 
 func (e *EntryError) Error() string { return fmt.Sprintf("entry %d: %s", e.Index, e.Text) }
 
-// errTooMany is the only fault of a server that passes by itself.
+// errTooMany is a server's only fault that passes by itself.
 var errTooMany = fmt.Errorf("%w: too many connections", ErrServer)
 
 // faultError is the error for a line {"error":text} that answers no write.
@@ -90,7 +91,7 @@ func faultError(text string) error {
 	case "too many connections":
 		return errTooMany
 	}
-	if strings.HasPrefix(text, "not available now: ") { // and the server hangs up: it may be soon
+	if strings.HasPrefix(text, "not available now: ") { // the server then hangs up; the entry may be available soon
 		return fmt.Errorf("%w: the server says: %s", ErrLost, text)
 	}
 	return fmt.Errorf("%w: %s", ErrServer, text)
@@ -102,14 +103,14 @@ func replyError(text string) error {
 		return fmt.Errorf("%w: %s", ErrRefused, rest)
 	}
 	rest, _ := strings.CutPrefix(text, ErrUnknown.Error()+": ")
-	return fmt.Errorf("%w: %s", ErrUnknown, rest) // whatever it says, it does not say "not stored"
+	return fmt.Errorf("%w: %s", ErrUnknown, rest) // the text does not begin with "not stored"
 }
 
-// answersTLS reports whether b, the beginning of a line that has come over a connection
-// without TLS, is an alert or handshake of TLS: no line begins like this.
+// answersTLS reports whether b, the beginning of a line received on a connection without
+// TLS, is a TLS alert or handshake: no line begins like this.
 func answersTLS(b []byte) bool { return len(b) > 1 && (b[0] == 0x15 || b[0] == 0x16) && b[1] == 3 }
 
-// turnedAway reports whether a server whose only answer is err has taken nothing from the
+// turnedAway reports whether a server whose only answer is err has accepted nothing on the
 // connection.
 func turnedAway(err error) bool {
 	return errors.Is(err, ErrUnauthorized) || errors.Is(err, ErrNeedsTLS) || errors.Is(err, errTooMany)
@@ -119,8 +120,8 @@ func notSent(err error) error { return fmt.Errorf("%w: %w", ErrNotSent, err) }
 
 func unknown(err error) error { return fmt.Errorf("%w: %w", ErrUnknown, err) }
 
-// lost is the error for a connection that ended with err. That the server rejects a
-// certificate shows only when the first answer is read.
+// lost returns the error for a connection that ended with err. That the server rejects a
+// certificate is known only when the first answer is read.
 func lost(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate") {

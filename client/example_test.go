@@ -131,7 +131,7 @@ func ExampleClient_AppendAsync() {
 	// the last is at 10000
 }
 
-// Append what may have been appended before: by an earlier run, or by an attempt without an
+// Append an entry that may have been appended before: by an earlier run, or by an attempt without an
 // answer.
 func ExampleClient_AppendOnce() {
 	addr, stop := startServer()
@@ -145,7 +145,7 @@ func ExampleClient_AppendOnce() {
 	// It is sent again for as long as this lasts.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	// The identifier makes this payment another one than any of the same amount.
+	// The identifier distinguishes this payment from any other of the same amount.
 	for range 2 {
 		index, seen, err := c.AppendOnce(ctx, []byte(`{"payment":"7f3a","amount":12}`))
 		if err != nil {
@@ -158,7 +158,7 @@ func ExampleClient_AppendOnce() {
 	// 1 true
 }
 
-// Append only if nothing has been appended since one looked: here, to give out seats.
+// Append only if nothing has been appended since the last look: here, to assign seats.
 func ExampleClient_AppendIf() {
 	addr, stop := startServer()
 	defer stop()
@@ -210,7 +210,7 @@ func ExampleClient_AppendAll() {
 	// stored from 1 on
 }
 
-// Ask for more than one thing at a time, and for a receipt.
+// Ask for several things at once, and for a receipt.
 func ExampleClient_Put() {
 	addr, stop := startServer()
 	defer stop()
@@ -236,7 +236,7 @@ func ExampleClient_Put() {
 	// the BLAKE3 hash of {"a":1,"b":2} is 8e80439b77ac62d4194499edd46684c479da3aa1ac80dd5511468efae049166e
 }
 
-// Follow a log for as long as the context lasts, whatever becomes of connections.
+// Follow a log for as long as the context lasts, whatever happens to connections.
 func ExampleClient_Follow() {
 	addr, stop := startServer()
 	defer stop()
@@ -274,7 +274,7 @@ func ExampleClient_Follow() {
 	// the end: context canceled
 }
 
-// Read what a time and a content have in common: the orders of today that are paid.
+// Read entries that match both a time and a content: today's orders that are paid.
 func ExampleClient_Read_options() {
 	addr, stop := startServer()
 	defer stop()

@@ -17,10 +17,10 @@ const (
 // MayLead reports whether the next append of the pipeline may lead.
 func (c *Client) MayLead() bool { return c.look().reads == byNone }
 
-// Written is how many appends have been written, or are being written.
+// Written returns how many appends have been written, or are being written.
 func (c *Client) Written() int { s := c.look(); return int(s.next) - s.unwritten }
 
-// InLine is how many appends wait to be written.
+// InLine returns how many appends wait to be written.
 func (c *Client) InLine() int { return c.look().unwritten }
 
 // Idle reports whether no goroutine writes.
@@ -43,10 +43,10 @@ func (c *Client) look() pipelineState {
 	return pipelineState{p.reads, p.next, len(p.calls) - p.taken, p.busy}
 }
 
-// Interrupt begins what Close does.
+// Interrupt begins to close, as Close does.
 func (c *Client) Interrupt() { c.pipeline.Load().interrupt() }
 
-// BeforeDirectWrite has hook run before each write that does not wait.
+// BeforeDirectWrite runs hook before each write that does not wait.
 func (c *Client) BeforeDirectWrite(hook func()) {
 	p, err := c.connected(context.Background())
 	if err != nil {
@@ -67,7 +67,7 @@ func (h hooked) Write(f func(fd uintptr) bool) error {
 	return h.RawConn.Write(f)
 }
 
-// ReadsUntil is until when the pipeline reads, zero if it has no deadline.
+// ReadsUntil returns the pipeline's read deadline, zero if it has none.
 func (c *Client) ReadsUntil() time.Time {
 	p := c.pipeline.Load()
 	p.mu.Lock()

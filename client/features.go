@@ -10,16 +10,16 @@ import (
 
 // A server ignores members of a message that it does not know. One without "if" would store
 // an entry without a condition, and one without "where" would send everything. So before
-// such a message goes out over a connection, the server at its other end has told over the
-// same connection what it knows: after a reconnect it may be another one.
+// such a message is sent, the server has said on the same connection what it supports: after
+// a reconnect it may be another server.
 
-// features are what a server has told of itself.
+// features is what a server has said about itself.
 type features struct {
 	version string
 	names   []string
-	head    *uint64 // of the log, if it was told
+	head    *uint64 // of the log, if the server said it
 	rights  string  // "write" if the peer may not read, else empty
-	err     error   // it could not be told
+	err     error   // it could not say
 }
 
 // parseFeatures parses the answer to {"stat":true}.
@@ -36,7 +36,8 @@ func parseFeatures(stat json.RawMessage) *features {
 	return &features{version: m.Version, names: m.Features, head: m.Head, rights: m.Rights}
 }
 
-// refusedFeatures is for a server that has answered {"stat":true} with an error.
+// refusedFeatures returns the features of a server that has answered {"stat":true} with an
+// error.
 func refusedFeatures(text string) *features {
 	if tooOldToTell(text) {
 		return &features{}
@@ -69,11 +70,11 @@ func (f *features) check(needs []string) error {
 	return nil
 }
 
-// askLine asks a server for its features. It does not end as the line of an append does: see
+// askLine asks a server for its features. It does not end like the line of an append: see
 // unwritten.
 const askLine = `{"stat":true} ` + "\n"
 
-// asked says how far the question for the features is on a pipeline.
+// asked is the progress of the question for the features on a pipeline.
 type asked int
 
 const (
@@ -103,7 +104,7 @@ func (p *pipeline) has(ctx context.Context, needs []string) error {
 	return f.check(needs)
 }
 
-// ask has the question written, unless it has been.
+// ask causes the question to be written, unless it has been.
 func (p *pipeline) ask() {
 	p.mu.Lock()
 	if p.asked != notAsked || p.cause != nil {
@@ -125,7 +126,7 @@ func (p *pipeline) ask() {
 	}
 }
 
-// tells takes the answer to the question, and reports whether r is that.
+// tells handles the answer to the question, and reports whether r is that answer.
 func (p *pipeline) tells(r *reply) bool {
 	if r.stat == nil && !answersAsk(r.fault) {
 		return false

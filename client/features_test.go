@@ -15,8 +15,8 @@ var single = [][]byte{[]byte("[1]")}
 // withReceipt is the simplest write that needs a feature.
 var withReceipt = client.Write{Entries: single, Receipt: true}
 
-// TestUnsupported: to a server that does not say that it knows what a write or a read asks for
-// only the question goes out, and the error says what is missing and where.
+// TestUnsupported: if a server does not say that it supports a write's or a read's features,
+// only the question is sent, and the error says what is missing and where.
 func TestUnsupported(t *testing.T) {
 	at := uint64(41)
 	writes := map[string]client.Write{
@@ -40,14 +40,14 @@ func TestUnsupported(t *testing.T) {
 						if p.want(asks) {
 							p.say(server.answer)
 						}
-						// The connection remains of use to others.
+						// The connection remains usable for others.
 						if p.want(`{"id":"0","entry":[0]}`) {
 							p.say(`{"id":"0","index":1}`)
 						}
 						p.rest()
 					})
 					c := dial(t, addr, client.Options{})
-					for range 2 { // of which one asks
+					for range 2 { // one of them asks
 						_, err := put(c, t, write, async)
 						outcome(t, err, client.ErrNotSent)
 						if !errors.Is(err, client.ErrUnsupported) && !errors.Is(err, client.ErrProtocol) || !strings.Contains(err.Error(), strings.ReplaceAll(server.text, "NAME", feature)) {
@@ -63,14 +63,15 @@ func TestUnsupported(t *testing.T) {
 	}
 }
 
-// TestFeaturesOfEachConnection: what a server has told holds for its connection only.
+// TestFeaturesOfEachConnection: a server's answer about its features applies only to its
+// connection.
 func TestFeaturesOfEachConnection(t *testing.T) {
 	noLeaks(t)
 	newer := func(p *conversation) {
 		if p.want(asks) {
 			p.say(knowing)
 		}
-		for _, id := range []string{"0", "1"} { // which are not asked for again
+		for _, id := range []string{"0", "1"} { // not asked for again
 			if p.want(`{"id":"` + id + `","entry":[1],"receipt":true}`) {
 				p.say(`{"id":"` + id + `","index":1}`)
 			}
@@ -146,7 +147,7 @@ func TestAskedMeanwhile(t *testing.T) {
 	wg.Wait()
 }
 
-// TestAskWhileLeading: a client whose appends lead asks too, whichever goroutine reads then.
+// TestAskWhileLeading: a client whose appends lead asks too, whichever goroutine then reads.
 func TestAskWhileLeading(t *testing.T) {
 	if !client.CanLead {
 		t.Skip("no append can lead here")
@@ -214,7 +215,7 @@ func TestAskEnds(t *testing.T) {
 	}
 }
 
-// TestPutInvalid: what cannot be a write is refused before anything is sent.
+// TestPutInvalid: an invalid write is refused before anything is sent.
 func TestPutInvalid(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, peer(t, func(p *conversation) {

@@ -12,7 +12,7 @@ import (
 	"tcp-log-server/client"
 )
 
-// TestFollow: history, then what is appended, until the context ends.
+// TestFollow: history, then new entries, until the context ends.
 func TestFollow(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, serve(t).addr, client.Options{})
@@ -43,8 +43,8 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestFollowCut follows through connections that are cut at random bytes, while
-// the server is also stopped and started: every entry comes, once, in order.
+// TestFollowCut follows through connections that are cut at random bytes, while the
+// server is also stopped and restarted: every entry arrives, once, in order.
 func TestFollowCut(t *testing.T) {
 	noLeaks(t)
 	h := serve(t)
@@ -91,7 +91,7 @@ func TestFollowCut(t *testing.T) {
 	}
 }
 
-// TestFollowResumes: what each connection is asked for, and that entries that came
+// TestFollowResumes: the request on each connection, and that entries that arrived
 // incomplete are requested again.
 func TestFollowResumes(t *testing.T) {
 	noLeaks(t)
@@ -163,7 +163,7 @@ func TestFollowDiverged(t *testing.T) {
 	}
 }
 
-// TestFollowLasting: errors that a reconnect would not mend end it.
+// TestFollowLasting: errors that a reconnect cannot fix end a Follow.
 func TestFollowLasting(t *testing.T) {
 	for says, want := range map[string]error{
 		`{"error":"unauthorized"}`:        client.ErrUnauthorized,

@@ -6,22 +6,22 @@ import (
 	"time"
 )
 
-// Many answers come in one read, and the goroutines and callbacks that get them often
-// append again at once. Their lines go out as one write, when the last of them has appended
-// or the reading goroutine has given them enough time.
+// One read brings many answers, and the goroutines and callbacks that receive them often append
+// again at once. Their lines go out as one write, when the last of them has appended or the
+// reading goroutine has given them enough time.
 
-// gatherMax is how long callbacks may run before what has gathered is written and the
-// gathering ends. Tests change it.
+// gatherMax is how long callbacks may run before the gathered lines are written and the gathering
+// ends. Tests change it.
 var gatherMax = 200 * time.Microsecond
 
 const (
 	// gatherCheck is the number of callbacks between two looks at the clock.
 	gatherCheck = 8
-	// dueRounds is how often the reading goroutine lets others run after the last append
-	// that came: some microseconds, if no other goroutine is ready.
+	// dueRounds is how often the reading goroutine yields to others after the last append: a few
+	// microseconds, if no other goroutine is ready.
 	dueRounds = 20
-	// writeRounds is how many writes a goroutine makes for others before it continues with its
-	// own work.
+	// writeRounds is how many writes a goroutine makes for others before it continues its own
+	// work.
 	writeRounds = 4
 )
 
@@ -30,24 +30,24 @@ const (
 type gather struct {
 	on      bool
 	calling bool         // callbacks are running; a goroutine that appends does not wait for them
-	due     atomic.Int32 // how many that were answered have not appended again; set under mu
+	due     atomic.Int32 // how many of the answered have not appended again; set under mu
 }
 
-// begin starts gathering what the calls that were answered append next.
+// begin starts gathering the next appends of the answered calls.
 func (g *gather) begin(answered int, calling bool) {
 	g.on, g.calling = true, calling
 	g.due.Store(int32(answered))
 }
 
-// ends notes an append and ends the gathering if it is the last one due. waits says whether
-// the append waits for its answer.
+// ends notes an append and ends the gathering if it is the last one due. waits says whether the
+// append waits for its answer.
 func (g *gather) ends(waits bool) bool {
 	g.on = g.due.Add(-1) > 0 && !(waits && g.calling)
 	return !g.on
 }
 
-// awaitDue lets the goroutines run that have just got their answers, for as long as they
-// append, and writes what has gathered unless the last of them did.
+// awaitDue lets the goroutines run that have just got their answers, for as long as they append,
+// and writes the gathered lines unless the last of them did.
 func (p *pipeline) awaitDue() {
 	if p.gather.calling {
 		p.mu.Lock()
@@ -68,7 +68,7 @@ func (p *pipeline) awaitDue() {
 	p.writeGathered()
 }
 
-// writeGathered writes what has gathered, if the pipeline still gathers.
+// writeGathered writes the gathered lines, if the pipeline still gathers.
 func (p *pipeline) writeGathered() {
 	p.mu.Lock()
 	gathers := p.gather.on
@@ -79,8 +79,8 @@ func (p *pipeline) writeGathered() {
 	}
 }
 
-// flush writes what has gathered, or has it written. The caller made the pipeline busy, or
-// ended its gathering.
+// flush writes the gathered lines, or wakes the writing goroutine to do so. The caller made the
+// pipeline busy, or ended its gathering.
 func (p *pipeline) flush() {
 	if p.direct == nil {
 		p.wake <- struct{}{} // never blocks: busy says that no other goroutine has sent
@@ -89,9 +89,9 @@ func (p *pipeline) flush() {
 	p.writeNow()
 }
 
-// writeNow writes what has gathered, as much as the connection takes without waiting, and
-// some of what comes meanwhile. It leaves the rest to the writing goroutine. The caller
-// made the pipeline busy.
+// writeNow writes as much of the gathered lines as the connection takes without waiting, and some
+// of those that arrive meanwhile. It leaves the rest to the writing goroutine. The caller made the
+// pipeline busy.
 func (p *pipeline) writeNow() {
 	for range writeRounds {
 		p.mu.Lock()

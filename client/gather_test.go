@@ -22,8 +22,8 @@ func (p *conversation) answer(from, count int) {
 	p.say(replies...)
 }
 
-// TestGatherCallbacks: what the callbacks of answers that came together append goes
-// out as one write, by the goroutine that runs them.
+// TestGatherCallbacks: the appends of callbacks of answers that arrived together go out
+// as one write, by the goroutine that runs them.
 func TestGatherCallbacks(t *testing.T) {
 	noLeaks(t)
 	if !client.CanLead {
@@ -71,8 +71,8 @@ func TestGatherCallbacks(t *testing.T) {
 	}
 }
 
-// TestGatherWaiters: of goroutines that were answered together some append again and
-// some do not, and those do not wait for these.
+// TestGatherWaiters: of several goroutines that were answered together some append again,
+// and do not wait for those that do not.
 func TestGatherWaiters(t *testing.T) {
 	noLeaks(t)
 	const k = 12
@@ -123,12 +123,12 @@ func TestGatherSlowCallback(t *testing.T) {
 				defer all.Done()
 				outcome(t, err, nil)
 				switch {
-				case n == 0 && waits: // another goroutine's append, while this one is at it
+				case n == 0 && waits: // another goroutine's append, while this one is running
 					all.Go(func() {
 						_, err := c.Append(patient(t), []byte("[1]"))
 						outcome(t, err, nil)
 					})
-				case n == 0: // one that does not wait, before one that takes its time
+				case n == 0: // one that does not wait, before a slow one
 					all.Add(1)
 					c.AppendAsync(context.Background(), []byte("[1]"), func(_ uint64, err error) { outcome(t, err, nil); all.Done() })
 					for begun := time.Now(); time.Since(begun) < 2*slow; {
@@ -153,7 +153,7 @@ func TestGatherSlowCallback(t *testing.T) {
 	}
 }
 
-// TestGatherMuch: what the connection does not take at once is still written, in
+// TestGatherMuch: bytes that the connection does not take at once are still written, in
 // order.
 func TestGatherMuch(t *testing.T) {
 	noLeaks(t)

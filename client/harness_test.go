@@ -21,15 +21,16 @@ import (
 	"tcp-log-server/server"
 )
 
-// patience is how long a test waits for something that is bound to happen: on a busy machine that is long, when
+// patience is how long a test waits for something that must happen: long, since on a busy machine connections
+// are cut and remade hundreds of times.
 // connections are cut and made again hundreds of times.
 const patience = time.Minute
 
 // running matches the stack of a goroutine of a client.
 var running = regexp.MustCompile(`tcp-log-server/client\.\(\*`)
 
-// stacks is what all goroutines do. It does not begin with a large buffer: the race
-// detector takes long to make one.
+// stacks returns the stacks of all goroutines. It does not begin with a large buffer, which the race detector
+// takes long to make.
 func stacks() string {
 	for buf := make([]byte, 64<<10); ; buf = make([]byte, 2*len(buf)) {
 		if n := runtime.Stack(buf, true); n < len(buf) {
@@ -61,7 +62,7 @@ func noLeaks(t *testing.T) {
 	})
 }
 
-// patient is a context that ends a test that hangs.
+// patient returns a context that ends a test that hangs.
 func patient(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
@@ -222,7 +223,7 @@ func (p *conversation) say(lines ...string) {
 // rest waits for the client to end the connection.
 func (p *conversation) rest() { io.Copy(io.Discard, p.r) }
 
-// reset ends the connection without the peer's buffers being sent.
+// reset ends the connection without sending the peer's buffers.
 func (p *conversation) reset() { p.nc.(*net.TCPConn).SetLinger(0) }
 
 // proxy passes connections on to addr and cuts each after a number of bytes that

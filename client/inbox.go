@@ -9,18 +9,17 @@ import (
 	"time"
 )
 
-// inbox is what has been received on a pipeline. It belongs to the goroutine that
-// reads (lead.go).
+// inbox is what has been received on a pipeline. The goroutine that reads owns it (lead.go).
 type inbox struct {
 	buf      []byte
 	hi       int     // how much of buf has been received and not handled
 	replies  []reply // those being handled
-	left     []reply // those that a leader has left: callbacks of others do not run on its goroutine
+	left     []reply // replies left by a leader: the callbacks of others do not run on its goroutine
 	answered bool    // an answer has come
 	err      error   // why nothing more will come
 }
 
-// replyBuffer is the least size of the buffer that answers are read into.
+// replyBuffer is the smallest size of the buffer that answers are read into.
 const replyBuffer = 32 << 10
 
 // receive reads once and completes the calls that are answered. The error says why the pipeline
@@ -84,14 +83,14 @@ func (p *pipeline) readEnd(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = errors.New("closed by the server")
 	}
-	// A write may have failed before the alert was read that says why.
+	// A write may have failed before the explaining alert was read.
 	if err = lost(err); p.cause != nil && !errors.Is(err, ErrUnauthorized) {
 		return p.cause
 	}
 	return err
 }
 
-// answer completes the calls that the replies belong to: the oldest ones.
+// answer completes the oldest calls, which the replies belong to.
 func (p *pipeline) answer(replies []reply) error {
 	if len(replies) == 0 {
 		return nil
@@ -126,9 +125,9 @@ func (p *pipeline) answer(replies []reply) error {
 		clear(p.calls[n:]) // releases done
 		p.calls, p.taken, p.first = p.calls[:n], p.taken-p.first, 0
 	}
-	// What the callers that now have their answers append next goes out as one write, by
-	// this goroutine or the last of them. Waking the writing goroutine would make the
-	// runtime wake a thread.
+	// The next appends of the callers that now have their answers go out as one write, by this
+	// goroutine or the last of them. Waking the writing goroutine would make the runtime wake a
+	// thread.
 	leads, calls := p.reads == byLeader, waiting < len(replies)
 	gathers := (calls || waiting > 1) && !p.busy && !leads
 	if gathers {

@@ -8,9 +8,9 @@ import (
 
 // Appends that come one at a time, each after the answer to the one before, do not need the
 // pipeline's goroutines: an append that finds nothing under way leads. It writes its line and
-// reads its answer on its own goroutine, which would wait anyway. Each goroutine that is
-// woken instead makes the runtime wake a thread, and takes a processor from the server if
-// both are on one machine.
+// reads its answer on its own goroutine, which would wait anyway. Waking another goroutine
+// instead makes the runtime wake a thread, which takes a processor from the server if both
+// are on one machine.
 //
 // So once a few answers have come one at a time, the reading goroutine lets
 // appends lead. It reclaims the reading when an append cannot lead, when the leader leaves
@@ -27,10 +27,11 @@ const (
 )
 
 const (
-	// leadAfter is the number of answers in a row that came one at a time after which
+	// leadAfter is the number of consecutive answers that came one at a time after which
 	// appends may lead.
 	leadAfter = 4
-	// idleMax is half of the longest time that no goroutine reads if nothing is appended.
+	// idleMax is half of the longest time without a reading goroutine while nothing is
+	// appended.
 	idleMax = 50 * time.Millisecond
 )
 
@@ -55,7 +56,7 @@ func (p *pipeline) tryLead() bool {
 	return false
 }
 
-// endLead lets the next append lead, or gives the reading back to the reading goroutine.
+// endLead lets the next append lead, or returns the reading to the reading goroutine.
 func (p *pipeline) endLead() {
 	p.mu.Lock()
 	again := p.lone > 0 && p.answeredAll() && p.in.hi == 0 && p.in.err == nil && p.cause == nil
@@ -69,9 +70,9 @@ func (p *pipeline) endLead() {
 	}
 }
 
-// lead reads until the answer for the caller has come, which done puts into w, or one for a
-// callback, or until ctx or the pipeline ends. tryLead has returned true; writes says
-// whether the caller has to write the queue.
+// lead reads until the caller's answer has come, which done puts into w, or one for a
+// callback, or until ctx or the pipeline ends. tryLead has returned true; writes says whether
+// the caller must write the queue.
 func (p *pipeline) lead(ctx context.Context, w *waiter, writes bool) {
 	if writes {
 		p.writeNow()
@@ -107,7 +108,7 @@ func (p *pipeline) lead(ctx context.Context, w *waiter, writes bool) {
 var errInterrupted = errors.New("interrupted")
 
 // handOff lets the next append lead if answers come one at a time, and reports whether it
-// does.
+// did.
 func (p *pipeline) handOff() bool {
 	if p.direct == nil {
 		return false

@@ -13,7 +13,7 @@ import (
 	"tcp-log-server/client"
 )
 
-// poll waits for what is bound to happen.
+// poll waits for something that must happen.
 func poll(t testing.TB, what string, happened func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !happened(); time.Sleep(50 * time.Microsecond) {
@@ -23,8 +23,8 @@ func poll(t testing.TB, what string, happened func() bool) {
 	}
 }
 
-// lone appends one at a time until an append may lead. The peer has to answer as
-// answerLone does, or be a server.
+// lone appends one at a time until an append may lead. The peer must answer as answerLone does,
+// or be a server.
 func lone(t testing.TB, c *client.Client) {
 	t.Helper()
 	if !client.CanLead {
@@ -45,8 +45,8 @@ func (p *conversation) answerLone() {
 	}
 }
 
-// TestLeadStays: appends that come one at a time keep leading; those of another kind
-// or from many goroutines bring the reading goroutine back, and so does an idle while.
+// TestLeadStays: appends that come one at a time keep leading; other kinds of appends, or
+// appends from many goroutines, bring the reading goroutine back, and so does an idle period.
 func TestLeadStays(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, serve(t).addr, client.Options{})
@@ -66,7 +66,7 @@ func TestLeadStays(t *testing.T) {
 			_, err := c.Append(ctx, []byte("[1]"))
 			outcome(t, err, nil)
 		}
-		if led < 500 { // all, unless the test itself was held up
+		if led < 500 { // all, unless the test itself was delayed
 			t.Errorf("of 1000 appends %d could lead", led)
 		}
 		var answered sync.WaitGroup
@@ -84,8 +84,8 @@ func TestLeadStays(t *testing.T) {
 	}
 }
 
-// TestLeadMixed: each append gets its own answer, however many goroutines append and
-// whether by Append or by AppendAsync.
+// TestLeadMixed: each append gets its own answer, however many goroutines append, by Append or
+// AppendAsync.
 func TestLeadMixed(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, serve(t).addr, client.Options{})
@@ -184,8 +184,8 @@ func TestLeadFault(t *testing.T) {
 	}
 }
 
-// TestLeadContextEnded: an append that leads waits no longer than its context, and what
-// it has begun continues without it.
+// TestLeadContextEnded: an append that leads waits no longer than its context, and what it has
+// begun continues without it.
 func TestLeadContextEnded(t *testing.T) {
 	noLeaks(t)
 	begun, read, answer, arrived := make(chan struct{}), make(chan struct{}), make(chan struct{}), make(chan struct{})
@@ -211,7 +211,7 @@ func TestLeadContextEnded(t *testing.T) {
 	lone(t, c)
 	ctx, cancel := context.WithCancel(patient(t))
 	go func() { <-begun; cancel() }()
-	_, err := c.Append(ctx, []byte(large)) // of which the connection takes only a part
+	_, err := c.Append(ctx, []byte(large)) // the connection takes only a part of it
 	outcome(t, err, client.ErrUnknown)
 	close(read)
 	answered := make(chan uint64)
@@ -227,7 +227,7 @@ func TestLeadContextEnded(t *testing.T) {
 	lone(t, c)
 	ctx, cancel = context.WithCancel(patient(t))
 	go func() { <-arrived; cancel() }()
-	_, err = c.Append(ctx, []byte("[2]")) // written whole, and never answered
+	_, err = c.Append(ctx, []byte("[2]")) // written completely, and never answered
 	outcome(t, err, client.ErrUnknown)
 }
 
@@ -257,8 +257,8 @@ func TestLeadClosed(t *testing.T) {
 	}
 }
 
-// TestLeadOthersDone: what another one wants done with its answer does not run on the
-// goroutine of an append that leads, though both answers come at once.
+// TestLeadOthersDone: another append's callback does not run on the goroutine of an append that
+// leads, even if both answers arrive at once.
 func TestLeadOthersDone(t *testing.T) {
 	noLeaks(t)
 	first := client.LeadAfter
@@ -301,8 +301,8 @@ func TestLeadOthersDone(t *testing.T) {
 	}
 }
 
-// TestLeadUnsentAtClose: an append that leads and has not written its line when the
-// client is closed is known not to be sent.
+// TestLeadUnsentAtClose: an append that leads and has not written its line when the client is
+// closed is known not to be sent.
 func TestLeadUnsentAtClose(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, serve(t).addr, client.Options{})
@@ -313,7 +313,7 @@ func TestLeadUnsentAtClose(t *testing.T) {
 	outcome(t, err, client.ErrNotSent)
 }
 
-// TestCloseStalled: Close waits for no answer, even while a goroutine is stuck in a write.
+// TestCloseStalled: Close does not wait for answers, even while a goroutine is stuck in a write.
 func TestCloseStalled(t *testing.T) {
 	large := []byte(`["` + strings.Repeat("x", 12<<20) + `"]`)
 	noLeaks(t)
@@ -340,11 +340,11 @@ func TestCloseStalled(t *testing.T) {
 			<-begun
 			began := time.Now()
 			c.Close()
-			outcome(t, <-ended, client.ErrNotSent) // of its line the newline is missing
+			outcome(t, <-ended, client.ErrNotSent) // its line lacks the newline
 			if took := time.Since(began); took > time.Second {
 				t.Errorf("Close took %v", took)
 			}
-			if until := c.ReadsUntil(); until.After(began) { // that nothing waited for it was chance
+			if until := c.ReadsUntil(); until.After(began) { // it is by chance that nothing waited for it
 				t.Errorf("after Close the connection is read until %v", until)
 			}
 			close(closed)

@@ -12,21 +12,21 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// once has the writes with Once that are under way, and sends them again until they are
-// answered. It keeps their order: when one has failed, none is sent over the pipeline any
-// more, and once all that were sent have their outcome, those that are left go out again over
-// one pipeline, the older ones first.
+// once holds the writes with Once that are under way, and sends them again until they are
+// answered. It keeps their order: when one has failed, no more are sent over the pipeline, and
+// once all that were sent have their outcome, the remaining ones go out again over one
+// pipeline, oldest first.
 type once struct {
 	client *Client
 
 	mu        sync.Mutex
 	writes    list.List // of *onceWrite, in the order of the calls
-	pipeline  *pipeline // takes writes as they come; nil while they have to wait for resend
+	pipeline  *pipeline // takes new writes; nil while they must wait for resend
 	underway  int       // how many have been sent and have no outcome yet
 	settled   sync.Cond // underway is 0
 	resending bool      // resend runs
 	attempts  int       // how often it has sent since the last answer
-	told      bool      // OnRetry has been, OnResume has not
+	told      bool      // OnRetry has been called, OnResume has not
 }
 
 // onceWrite is a write from its call until done runs.
@@ -34,11 +34,11 @@ type onceWrite struct {
 	line *line
 	cost int64 // of MaxInFlight
 	done func(Result, error)
-	stop func() bool // no longer waits for the end of the context
+	stop func() bool // stops watching the context
 
 	// Guarded by once.mu.
 	place   *list.Element // nil once it has its outcome
-	over    *pipeline     // has been sent over it as id, and has no answer yet
+	over    *pipeline     // it has been sent over this pipeline as id, and has no answer yet
 	id      uint64
 	more    *Result
 	err     error // of the last attempt
@@ -66,7 +66,7 @@ func (o *once) put(ctx context.Context, l *line) (Result, error) {
 	return a.result, a.err
 }
 
-// send makes a write whose entry is the caller's again when it returns.
+// send makes a write; when it returns, its entry belongs to the caller again.
 func (o *once) send(ctx context.Context, l *line, done func(Result, error)) error {
 	l.value = slices.Clone(l.value)
 	return o.begin(ctx, l, done)
@@ -110,7 +110,7 @@ func (o *once) begin(ctx context.Context, l *line, done func(Result, error)) err
 	return nil
 }
 
-// sendOver sends w over p. If sent is false, p has ended; if writes is true, the caller has to
+// sendOver sends w over p. If sent is false, p has ended; if writes is true, the caller must
 // flush it. The caller holds mu.
 func (o *once) sendOver(p *pipeline, w *onceWrite) (writes, sent bool) {
 	w.more = new(Result)
@@ -123,7 +123,7 @@ func (o *once) sendOver(p *pipeline, w *onceWrite) (writes, sent bool) {
 	return writes, sent
 }
 
-// answered takes the outcome of an attempt.
+// answered handles the outcome of an attempt.
 func (o *once) answered(w *onceWrite, index uint64, err error) {
 	o.mu.Lock()
 	o.endAttempt(w)
@@ -184,13 +184,13 @@ func (o *once) endAttempt(w *onceWrite) {
 	}
 }
 
-// remove takes w out of the list. The caller holds mu and calls finish after that.
+// remove removes w from the list. The caller holds mu and calls finish after that.
 func (o *once) remove(w *onceWrite) {
 	o.writes.Remove(w.place)
 	w.place = nil
 }
 
-// finish tells the outcome of a write that has been removed.
+// finish reports the outcome of a write that has been removed.
 func (o *once) finish(w *onceWrite, err error) {
 	if w.stop != nil {
 		w.stop()
@@ -205,7 +205,8 @@ func (o *once) finish(w *onceWrite, err error) {
 	w.done(*w.more, nil)
 }
 
-// startResend has all writes sent again, unless the client is closed. The caller holds mu.
+// startResend starts sending all writes again, unless the client is closed. The caller holds
+// mu.
 func (o *once) startResend() bool {
 	o.pipeline = nil
 	if o.resending {
@@ -249,7 +250,7 @@ func (o *once) resend() {
 	}
 }
 
-// pause waits before writes that have failed are sent again.
+// pause waits before failed writes are sent again.
 func (o *once) pause() {
 	o.mu.Lock()
 	var err error
@@ -267,7 +268,7 @@ func (o *once) pause() {
 	o.client.pause(context.Background(), err, wait)
 }
 
-// fail notes that nothing could be sent, and ends all writes if that will not change.
+// fail notes that nothing could be sent, and ends all writes if that is permanent.
 func (o *once) fail(err error) {
 	var ended []*onceWrite
 	o.mu.Lock()
@@ -313,33 +314,33 @@ func (o *once) sendAll(p *pipeline) bool {
 	return sent
 }
 
-// finishFailed tells the outcome of writes that have been removed after an attempt that failed.
+// finishFailed reports the outcome of writes that have been removed after a failed attempt.
 func (o *once) finishFailed(ended []*onceWrite) {
 	for _, w := range ended {
 		o.finish(w, w.failure(w.err))
 	}
 }
 
-// note notes how an attempt has failed.
+// note records how an attempt failed.
 func (w *onceWrite) note(err error) {
 	w.err = err
 	w.unknown = w.unknown || errors.Is(err, ErrUnknown)
 }
 
-// passes reports whether another attempt may end otherwise than with err.
+// passes reports whether another attempt may end with something other than err.
 func (w *onceWrite) passes(err error) bool {
 	return !lasting(err) && !(errors.Is(err, ErrRefused) && (w.faulty() || refusedForGood(err)))
 }
 
-// faulty reports whether no server accepts the entry.
+// faulty reports whether every server would refuse the entry.
 func (w *onceWrite) faulty() bool {
 	_, _, err := canonical.Append(nil, w.line.value)
 	return err != nil
 }
 
-// refusedForGood reports whether a server that refuses an entry with err will not accept it
-// later. All else that it may say is about its own state: that it is being stopped, that its
-// log has failed, that its disk is full.
+// refusedForGood reports whether a server that refuses an entry with err will never accept it.
+// Every other refusal is about the server's own state: it is stopping, its log has failed, its
+// disk is full.
 func refusedForGood(err error) bool {
 	text := strings.TrimPrefix(err.Error(), ErrRefused.Error()+": ")
 	for _, prefix := range []string{"unauthorized", "invalid message", "the entry is ", "the line is "} {
@@ -350,8 +351,8 @@ func refusedForGood(err error) bool {
 	return false
 }
 
-// failure returns the error of a write that is not sent again after an attempt that failed
-// with err.
+// failure returns the error of a write that is not sent again after an attempt that failed with
+// err.
 func (w *onceWrite) failure(err error) error {
 	if !w.unknown || errors.Is(err, ErrUnknown) || errors.Is(err, ErrRefused) && w.faulty() {
 		return err

@@ -13,7 +13,7 @@ import (
 	"tcp-log-server/client"
 )
 
-// onceLine is the line of a write with Once.
+// onceLine returns the line of a write with Once.
 func onceLine(id int, entry string) string {
 	return fmt.Sprintf(`{"id":"%d","entry":%s,"once":true}`, id, entry)
 }
@@ -27,8 +27,8 @@ func (p *conversation) told() bool {
 	return true
 }
 
-// TestOnceRepeats: a write with Once goes out again after each answer and each loss that
-// says nothing for good, over a new connection only after it was asked what its server knows.
+// TestOnceRepeats: a write with Once is sent again after each answer and each loss that is not
+// final, over a new connection only after asking what its server supports.
 func TestOnceRepeats(t *testing.T) {
 	noLeaks(t)
 	line := func(id int) string { return onceLine(id, "[1]") }
@@ -68,8 +68,8 @@ func TestOnceRepeats(t *testing.T) {
 	}
 }
 
-// TestOnceEnds: what no further attempt can help ends a write with Once. The error says what
-// is known of the entry.
+// TestOnceEnds: a write with Once ends if no further attempt can help. The error says what is
+// known about the entry.
 func TestOnceEnds(t *testing.T) {
 	lost := func(p *conversation) { _ = p.told() && p.want(onceLine(0, "[1]")) } // so that it may be stored
 	answer := func(text string) func(*conversation) {
@@ -112,8 +112,8 @@ func TestOnceEnds(t *testing.T) {
 	}
 }
 
-// TestOnceFaulty: an entry that no server accepts is not sent again, whatever the words of the
-// refusal are, and is not stored, though an attempt before was not answered.
+// TestOnceFaulty: an entry that no server accepts is not sent again, however the refusal is
+// worded, and is not stored, even though an earlier attempt was not answered.
 func TestOnceFaulty(t *testing.T) {
 	noLeaks(t)
 	entry := `{"a":1,"a":2}`
@@ -144,7 +144,7 @@ func TestOnceContextEnded(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		script  func(*conversation)
-		retries int // after which the context ends
+		retries int // after these the context ends
 		outcome error
 		text    string
 	}{
@@ -180,8 +180,8 @@ func TestOnceContextEnded(t *testing.T) {
 	}
 }
 
-// TestOnceWithdrawn: a write whose context ends before it is written is not sent, and those
-// around it are.
+// TestOnceWithdrawn: a write whose context ends before it is written is not sent, but its
+// neighbours are.
 func TestOnceWithdrawn(t *testing.T) {
 	noLeaks(t)
 	asked, go1 := make(chan struct{}), make(chan struct{})
@@ -227,14 +227,14 @@ func TestOnceWithdrawn(t *testing.T) {
 	outcome(t, errs[3], nil)
 }
 
-// TestOnceInOrder: writes with Once of one goroutine are stored in the order of the calls,
-// though connections are lost at any point and some are refused for a while, as far as
-// each is answered.
+// TestOnceInOrder: the writes with Once of one goroutine are stored in the order of the calls, as
+// far as each is answered, even if connections are lost at any point and some writes are refused
+// for a while.
 func TestOnceInOrder(t *testing.T) {
 	noLeaks(t)
 	const count = 300
 	var mu sync.Mutex
-	var stored []string // by the peers, one after the other
+	var stored []string // by all peers in order
 	peerOf := func(lines int) func(p *conversation) {
 		return func(p *conversation) {
 			if !p.told() {
@@ -258,7 +258,7 @@ func TestOnceInOrder(t *testing.T) {
 					at = len(stored) - 1
 				}
 				mu.Unlock()
-				if n < lines/2 { // else it is stored and not answered
+				if n < lines/2 { // otherwise it is stored and not answered
 					p.say(fmt.Sprintf(`{"id":%q,"index":%d}`, id, at+1))
 				}
 			}
@@ -282,7 +282,7 @@ func TestOnceInOrder(t *testing.T) {
 	wg.Wait()
 }
 
-// TestOnceClosed: Close ends writes with Once, those that wait for a connection too.
+// TestOnceClosed: Close ends writes with Once, including those that wait for a connection.
 func TestOnceClosed(t *testing.T) {
 	for name, script := range map[string]func(p *conversation, closes func()){
 		"sent":      func(p *conversation, closes func()) { _ = p.told() && p.want(onceLine(0, "[1]")); closes(); p.rest() },
@@ -320,8 +320,8 @@ func TestOnceClosed(t *testing.T) {
 	}
 }
 
-// TestOnceAwaitsOthers: what was refused for a while is sent again when the others that were sent
-// with it have their outcomes, so that none is sent twice at a time.
+// TestOnceAwaitsOthers: a write that was refused for a while is sent again when the others that
+// were sent with it have their outcomes, so that none is under way twice at a time.
 func TestOnceAwaitsOthers(t *testing.T) {
 	noLeaks(t)
 	again := make(chan struct{}, 1)

@@ -10,9 +10,9 @@ import (
 	"tcp-log-server/client"
 )
 
-// TestPartlyWritten: an append of which the connection takes only a part waits no longer
-// than its context; the rest of it is still written, as soon as possible, before what was
-// appended meanwhile.
+// TestPartlyWritten: if the connection takes only a part of an append, it waits no longer
+// than its context; the rest of it is still written, as soon as possible, before later
+// appends.
 func TestPartlyWritten(t *testing.T) {
 	noLeaks(t)
 	begun, read := make(chan struct{}), make(chan struct{})

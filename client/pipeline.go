@@ -20,7 +20,7 @@ type call struct {
 	cost  int64 // bytes of MaxInFlight that it holds
 	done  func(index uint64, err error)
 	waits bool    // done wakes a goroutine that waits for it
-	more  *Result // gets what the answer says beyond the index, before done runs
+	more  *Result // receives what the answer says beyond the index, before done runs
 }
 
 // line is what an append sends, except its id.
@@ -28,22 +28,21 @@ type line struct {
 	value   []byte // the entry, or the array of several
 	several bool
 	checked bool     // value can be sent as it is
-	rest    string   // its further members, each after a comma
+	rest    string   // its other members, each after a comma
 	needs   []string // the features that the server must have
-	count   int      // how many entries there are, where that matters
-	head    uint64   // what the head must be, if needs says so
+	count   int      // how many entries there are, if that matters
+	head    uint64   // the expected head, if needs has "if"
 }
 
-// pipeline is the connection that carries appends. One goroutine writes what has gathered, as
-// one write; another reads the answers, which come in the order of the writes. An append
-// only adds a line to out, with two exceptions: an append that is alone writes and reads by
-// itself (lead.go), and goroutines that have just been answered write for each other
-// (gather.go).
+// pipeline is the connection that carries appends. One goroutine writes the gathered lines in
+// one write; another reads the answers, which come in the order of the writes. An append only
+// adds a line to out, with two exceptions: an append that is alone writes and reads by itself
+// (lead.go), and goroutines that have just been answered write for each other (gather.go).
 type pipeline struct {
 	client *Client
 	nc     net.Conn
-	source io.Reader    // of nc; belongs to the goroutine that reads
-	direct *nowait.Conn // of nc, for calls that do not wait; nil where no append can lead. Used like source for reads, and while busy for writes
+	source io.Reader    // of nc; owned by the goroutine that reads
+	direct *nowait.Conn // of nc, for calls that do not wait; nil if no append can lead. Used like source for reads, and while busy for writes
 	ended  atomic.Bool  // takes no more appends; set with cause
 
 	wake    chan struct{} // wakes the writing goroutine
@@ -52,7 +51,7 @@ type pipeline struct {
 	done    chan struct{} // closed once every call has been completed, and nothing runs
 
 	features atomic.Pointer[features] // of the server, once it has told them
-	told     chan struct{}            // closed then
+	told     chan struct{}            // closed once features is set
 
 	in inbox
 
@@ -63,13 +62,13 @@ type pipeline struct {
 	first  int
 	taken  int    // calls below it have been taken to be written
 	next   uint64 // id of the next call
-	rest   []byte // what a write that did not wait has left to the writing goroutine
+	rest   []byte // the part of a write without waiting that is left to the writing goroutine
 	busy   bool   // the writing goroutine is awake, or another goroutine writes or will
 	gather gather
 	reads  reads // which goroutine reads
-	lone   int   // how many answers in a row have come one at a time, with nothing else under way
+	lone   int   // how many consecutive answers have come one at a time, with nothing else under way
 	cause  error // why the pipeline has ended
-	asked  asked // how far the question for the server's features is
+	asked  asked // progress of the question for the server's features
 
 	deadline    time.Time // of reading, except while a leader is being interrupted
 	interrupted bool      // the read deadline is set in order to interrupt a leader
@@ -100,7 +99,7 @@ func (c *Client) newPipeline(nc net.Conn) *pipeline {
 }
 
 // add queues an append; ok is false once the pipeline has ended. If writes is true, the caller
-// must have the queue written.
+// must cause the queue to be written.
 func (p *pipeline) add(l *line, c call, leads bool) (id uint64, writes, ok bool) {
 	p.mu.Lock()
 	if p.cause != nil {
@@ -139,7 +138,7 @@ func (p *pipeline) add(l *line, c call, leads bool) (id uint64, writes, ok bool)
 	return c.id, writes, true
 }
 
-// withdraw takes a call out of the queue, unless it has been taken to be written.
+// withdraw removes a call from the queue, unless it has been taken to be written.
 func (p *pipeline) withdraw(id uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,7 +156,7 @@ func (p *pipeline) withdraw(id uint64) bool {
 	return false
 }
 
-// take takes what has gathered, to be written. If there is nothing, the pipeline is no longer
+// take takes the gathered lines, to be written. If there are none, the pipeline is no longer
 // busy. The caller holds mu.
 func (p *pipeline) take() []byte {
 	if p.asked == toAsk {
@@ -173,7 +172,7 @@ func (p *pipeline) take() []byte {
 	return out
 }
 
-// keep keeps the memory of what has been written. The caller holds mu.
+// keep keeps the memory of written lines. The caller holds mu.
 func (p *pipeline) keep(out []byte) {
 	const most = 1 << 20
 	if cap(out) <= most {
@@ -213,7 +212,7 @@ func (p *pipeline) write() {
 			p.mu.Lock()
 			p.keep(out)
 			if err != nil {
-				if exact { // the count of others need not be what the peer may have
+				if exact { // otherwise the count need not match what the peer may have
 					p.taken -= unwritten(out, n)
 				}
 				if p.cause == nil { // answers that have arrived still count
@@ -228,7 +227,7 @@ func (p *pipeline) write() {
 	}
 }
 
-// writeAll writes b, and waits for the peer if it has to.
+// writeAll writes b, and waits for the peer if necessary.
 func (p *pipeline) writeAll(b []byte) (n int, err error) {
 	if p.direct != nil {
 		if n, _ = p.direct.TryWrite(b); n == len(b) {

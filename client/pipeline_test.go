@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestUnwritten: a line without its newline may have an effect, one that lacks
-// more cannot.
+// TestUnwritten: a line without its newline may have an effect; one that lacks more
+// cannot.
 func TestUnwritten(t *testing.T) {
 	const out = "a}\nb}\n" + askLine + "c}\n"
 	for n, want := range slices.Concat([]int{3, 3, 2, 2, 2}, slices.Repeat([]int{1}, 3+len(askLine)), []int{0, 0}) {

@@ -11,14 +11,14 @@ import (
 	"tcp-log-server/client"
 )
 
-// asks is how a client asks a server for its features, and knowing the answer of one that
+// asks is the client's question for a server's features, and knowing the answer of one that
 // has all of them.
 const (
 	asks    = `{"stat":true} `
 	knowing = `{"stat":{"version":"2.1.0","head":3,"features":["entries","hash","if","last","once","receipt","since","through","time","where"]}}`
 )
 
-// TestPutSends: what goes over the line for each kind of write, and what comes of its answer.
+// TestPutSends: the line sent for each kind of write, and the result of its answer.
 func TestPutSends(t *testing.T) {
 	at, zero := uint64(41), uint64(0)
 	one, three := [][]byte{[]byte(` {"n":1}`)}, [][]byte{[]byte("[1]"), []byte("[\n2]"), []byte("null")}

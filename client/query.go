@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// ReadOption says more about what a Read or a Follow yields. A server must have the feature
-// of its name for each that is used, except Last; else the read ends with ErrUnsupported, before
-// it has yielded anything.
+// ReadOption is an option for a Read or a Follow. For each option used except Last, the server
+// must have the feature of its name; else the read ends with ErrUnsupported before it has
+// yielded anything.
 type ReadOption func(*query)
 
-// Since begins at the first entry that was stored at t or later, by the server's clock. If
-// there is none yet, a Follow begins with the next entry that is appended, or, when it has had
-// to reconnect before that, again with the first at t or later.
+// Since begins at the first entry that was stored at t or later, by the server's clock. If there
+// is none yet, a Follow begins with the next entry that is appended, or, if it had to reconnect
+// before that, again with the first at t or later.
 func Since(t time.Time) ReadOption { return func(q *query) { q.since = &t } }
 
 // Last begins with the last n entries that the log has now, or all if it has fewer.
@@ -27,7 +27,7 @@ func Last(n uint64) ReadOption {
 }
 
 // Through ends after the entry with the given index. A Follow waits for it if the log has not
-// got that far; a Read ends at the head in any case.
+// reached it; a Read ends at the head in any case.
 func Through(index uint64) ReadOption {
 	return func(q *query) {
 		if q.through = index; index == 0 {
@@ -36,10 +36,9 @@ func Through(index uint64) ReadOption {
 	}
 }
 
-// Where yields only the entries that contain all that object does: an object contains another
-// one if it has each of its members, and a value for it that contains the other's; arrays and
-// everything else must be equal in canonical form. The count of a Read is then that of the
-// entries it yields.
+// Where yields only the entries that contain object. An object contains another one if it has
+// each of its members, with a value that contains the other's; arrays and everything else must
+// be equal in canonical form. The count of a Read is then that of the entries that it yields.
 func Where(object json.RawMessage) ReadOption {
 	return func(q *query) {
 		where, err := check(object)
@@ -54,15 +53,15 @@ func Where(object json.RawMessage) ReadOption {
 	}
 }
 
-// WithTime asks for the Time of entries. It is zero where the server does not know it.
+// WithTime asks for the Time of entries. It is zero if the server does not know it.
 func WithTime() ReadOption { return func(q *query) { q.time = true } }
 
 // WithHash asks for the Hash of entries.
 func WithHash() ReadOption { return func(q *query) { q.hash = true } }
 
-// WithProgress has f called from time to time while a read with Where finds nothing: all
-// entries before next have been looked at, so a later read may begin there. It runs on the
-// goroutine that reads.
+// WithProgress calls f from time to time while a read with Where finds nothing: all entries
+// before next have been examined, so a later read may begin there. f runs on the goroutine that
+// reads.
 func WithProgress(f func(next uint64)) ReadOption { return func(q *query) { q.progress = f } }
 
 // query is what a read asks for, except the index at which it begins.
@@ -76,7 +75,7 @@ type query struct {
 	progress   func(next uint64)
 
 	needs []string // the features that the server must have
-	err   error    // the first fault of an option
+	err   error    // the first error in an option
 }
 
 func (q *query) fault(err error) {
@@ -114,8 +113,8 @@ func newQuery(from, count uint64, options []ReadOption) (query, error) {
 // skips reports whether entries from next on may be missing in the answer.
 func (q *query) skips(next uint64) bool { return q.where != nil || next == 0 }
 
-// request returns the message for the query, which begins at from, or where since says if that
-// is 0.
+// request returns the message for the query, which begins at from, or, if that is 0, where since
+// says.
 func (q *query) request(from uint64) []byte {
 	b := []byte(`{"from":`)
 	if from > 0 {

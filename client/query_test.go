@@ -13,8 +13,8 @@ import (
 // clock is a time with a whole number of microseconds.
 var clock = time.Date(2026, 11, 28, 9, 0, 0, 123456000, time.UTC)
 
-// TestReadOptions: what goes over the line for each option, once the server has said that it
-// knows it, and what comes of the answers.
+// TestReadOptions: the line sent for each option, once the server has said that it supports
+// it, and the result of the answers.
 func TestReadOptions(t *testing.T) {
 	where := client.Where([]byte("{\"a\":\n1}"))
 	for _, c := range []struct {
@@ -86,7 +86,7 @@ func TestReadOptions(t *testing.T) {
 	}
 }
 
-// TestReadLast: the last entries are those before the head that the server has told.
+// TestReadLast: the last entries are those before the head that the server reported.
 func TestReadLast(t *testing.T) {
 	noLeaks(t)
 	for last, from := range map[uint64]uint64{1: 3, 2: 2, 3: 1, 4: 1, 1 << 63: 1} {
@@ -106,8 +106,8 @@ func TestReadLast(t *testing.T) {
 	expect(t, "a server that has no head", collect(cl.Follow(patient(t), 0, client.Last(1))), "not supported: the server does not tell its head, which Last needs")
 }
 
-// TestReadUnsupported: a read with options that the server does not know yields nothing but
-// an error that says which.
+// TestReadUnsupported: a read with options that the server does not support yields only an
+// error that says which.
 func TestReadUnsupported(t *testing.T) {
 	noLeaks(t)
 	for _, stat := range []string{`{"stat":{"version":"2.0.3"}}`, `{"error":"invalid message"}`} {
@@ -133,7 +133,7 @@ func TestReadUnsupported(t *testing.T) {
 	expect(t, "without the right", collect(cl.Follow(patient(t), 1, client.WithTime())), "the server says: unauthorized: this token may not read")
 }
 
-// TestReadOptionsInvalid: what cannot be read is refused before anything is sent.
+// TestReadOptionsInvalid: an invalid read is refused before anything is sent.
 func TestReadOptionsInvalid(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, peer(t, func(p *conversation) {
@@ -161,8 +161,8 @@ func TestReadOptionsInvalid(t *testing.T) {
 	}
 }
 
-// TestFollowResumesWithOptions: after a lost connection a Follow with options goes on where it
-// was, wherever it began.
+// TestFollowResumesWithOptions: after a lost connection a Follow with options continues where
+// it was, wherever it began.
 func TestFollowResumesWithOptions(t *testing.T) {
 	const tail = `,"through":9,"where":{"a":1}}`
 	where := []client.ReadOption{client.Where([]byte(`{"a":1}`)), client.Through(9)}
@@ -173,7 +173,7 @@ func TestFollowResumesWithOptions(t *testing.T) {
 		name    string
 		from    uint64
 		options []client.ReadOption
-		peers   [][]exchange // the lines of each, apart by |
+		peers   [][]exchange // the lines of each, separated by |
 		want    []string
 	}{
 		{"since, before the first entry", 0, since, [][]exchange{
@@ -239,7 +239,7 @@ func TestFollowResumesWithOptions(t *testing.T) {
 	}
 }
 
-// TestProgress: a read with Where that finds nothing tells how far it is.
+// TestProgress: a read with Where that finds nothing reports its progress.
 func TestProgress(t *testing.T) {
 	noLeaks(t)
 	cl := dial(t, peer(t, func(p *conversation) {

@@ -24,14 +24,14 @@ type Entry struct {
 }
 
 // Read yields the entries from index from on, at most count of them or, if count is 0, all
-// through the head. It does not wait for new entries: it ends at the head that the log has
-// when the server receives the request. With Since or Last, which say where it begins, from
-// is 0.
+// through the head. It does not wait for new entries: it ends at the head that the log has when
+// the server receives the request. With Since or Last, which say where it begins, from must be
+// 0.
 //
 // An *EntryError takes the place of an entry that the server cannot read, and the read
 // continues. Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrLost,
-// ErrUnauthorized, ErrNeedsTLS, ErrServer, ErrProtocol, ErrUnsupported, the error of a
-// dial, or one that says what is wrong with the options.
+// ErrUnauthorized, ErrNeedsTLS, ErrServer, ErrProtocol, ErrUnsupported, the error of a dial, or
+// one that says what is wrong with the options.
 func (c *Client) Read(ctx context.Context, from, count uint64, options ...ReadOption) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		q, err := newQuery(from, count, options)
@@ -49,18 +49,18 @@ func (c *Client) Read(ctx context.Context, from, count uint64, options ...ReadOp
 	}
 }
 
-// Follow yields the entries from index from on, and then each as it is appended, until ctx
-// ends, the client is closed, or one of the errors below occurs. With Since or Last, which say
-// where it begins, from is 0.
+// Follow yields the entries from index from on, and then each as it is appended, until ctx ends,
+// the client is closed, or one of the errors below occurs. With Since or Last, which say where
+// it begins, from must be 0.
 //
-// If the connection is lost, or the server stops, Follow reconnects, as often as it takes,
-// and continues with the entry after the last one it has yielded: none is missed and none
-// comes twice. Options.OnRetry is called then.
+// If the connection is lost, or the server stops, Follow reconnects, as often as it takes, and
+// continues with the entry after the last one it has yielded: none is missed and none comes
+// twice. Options.OnRetry is called then.
 //
-// An *EntryError takes the place of an entry that the server cannot read, and Follow
-// continues. Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrUnauthorized,
-// ErrNeedsTLS, ErrServer, ErrProtocol, ErrUnsupported, ErrDiverged,
-// or one that says what is wrong with the options.
+// An *EntryError takes the place of an entry that the server cannot read, and Follow continues.
+// Any other error is the last thing yielded: ctx's cause, ErrClosed, ErrUnauthorized,
+// ErrNeedsTLS, ErrServer, ErrProtocol, ErrUnsupported, ErrDiverged, or one that says what is
+// wrong with the options.
 func (c *Client) Follow(ctx context.Context, from uint64, options ...ReadOption) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		q, err := newQuery(from, 0, options)
@@ -95,7 +95,7 @@ func (c *Client) Follow(ctx context.Context, from uint64, options ...ReadOption)
 	}
 }
 
-// pause tells OnRetry of err, and waits, but not beyond the end of ctx or the client.
+// pause reports err to OnRetry, and waits, but not beyond the end of ctx or the client.
 func (c *Client) pause(ctx context.Context, err error, wait time.Duration) {
 	if c.opts.OnRetry != nil {
 		c.opts.OnRetry(err, wait)
@@ -142,12 +142,12 @@ type cursor struct {
 	next uint64
 
 	// The last entry that was yielded, if any: a read that continues over another connection
-	// looks at it first, which shows that the log is the same.
+	// requests it first, to verify that the log is the same.
 	last    json.RawMessage
 	lastAt  uint64 // its index, 0 if there is none
 	damaged bool   // it could not be read
 
-	lost bool // OnRetry has been told, OnResume not yet
+	lost bool // OnRetry has been called, OnResume not yet
 }
 
 // complete reports whether there is nothing left to read.
@@ -164,14 +164,14 @@ func (r *cursor) begin(ctx context.Context) (*stream, error) {
 	return s, err
 }
 
-// request sends over s what starts the read.
+// request sends over s the request that starts the read.
 func (r *cursor) request(ctx context.Context, s *stream) error {
 	from := r.next
 	switch {
 	case r.lastAt == 0:
 	case r.query.where == nil:
 		from = r.lastAt
-	default: // many may have been looked at since
+	default: // many may have been examined since
 		s.write(readRequest(r.lastAt, 1))
 		if err := r.compare(ctx, s); err != nil {
 			return err
@@ -183,7 +183,7 @@ func (r *cursor) request(ctx context.Context, s *stream) error {
 		}
 	}
 	// The server could find the last entries itself, but a read that loses its connection before
-	// the first entry must not begin elsewhere after that.
+	// the first entry must not begin elsewhere afterwards.
 	last := r.next == 0 && r.query.last > 0
 	if len(r.query.needs) == 0 && !last {
 		s.write(r.query.request(from))
@@ -212,8 +212,8 @@ func (r *cursor) request(ctx context.Context, s *stream) error {
 	return nil
 }
 
-// run yields what comes over s until the read ends. stopped means that yield wants no more
-// or the read is complete, which with toHead it is at the snapshot.
+// run yields the entries received over s until the read ends. stopped means that yield wants no
+// more or the read is complete; with toHead it is complete at the snapshot.
 func (r *cursor) run(ctx context.Context, s *stream, toHead bool, yield func(Entry, error) bool) (stopped bool, err error) {
 	defer s.close()
 	if r.lastAt > 0 {
@@ -266,7 +266,7 @@ func (r *cursor) run(ctx context.Context, s *stream, toHead bool, yield func(Ent
 	}
 }
 
-// resumed notes that a line has come.
+// resumed notes that a line has been received.
 func (r *cursor) resumed() {
 	if !r.lost {
 		return

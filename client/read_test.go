@@ -22,7 +22,7 @@ import (
 // quick makes reconnects quick.
 var quick = client.Options{MinBackoff: time.Millisecond, MaxBackoff: 5 * time.Millisecond}
 
-// collect reads all and returns what there was, as text, errors among it.
+// collect reads everything and returns it as text, including errors.
 func collect(entries iter.Seq2[client.Entry, error]) (got []string) {
 	for e, err := range entries {
 		if err != nil {
@@ -67,8 +67,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadMuch: entries of all sizes come whole, and stay as they were when later
-// ones have come.
+// TestReadMuch: entries of all sizes arrive intact, and do not change when later ones
+// arrive.
 func TestReadMuch(t *testing.T) {
 	noLeaks(t)
 	c := dial(t, serve(t).addr, client.Options{})
@@ -157,7 +157,7 @@ func TestReadDamaged(t *testing.T) {
 	}
 }
 
-// TestReadAnswers: what a server may send instead of what was requested.
+// TestReadAnswers: what a server may send instead of the requested lines.
 func TestReadAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -191,7 +191,7 @@ func TestReadAnswers(t *testing.T) {
 				p.nc.(*net.TCPConn).CloseWrite()
 				p.rest()
 			}
-			// Dial's connection might have ended long since, so there is a second.
+			// Dial's connection may have ended long ago, so there is a second.
 			c := dial(t, peer(t, script, script), client.Options{})
 			var got []string
 			var last error

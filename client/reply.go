@@ -13,8 +13,8 @@ type reply struct {
 	id    uint64
 	index uint64
 	err   error
-	more  *Result         // what it says beyond the index, if it does
-	stat  json.RawMessage // the answer to the question for features, if it is that
+	more  *Result         // anything beyond the index, if present
+	stat  json.RawMessage // the answer to the question for features, if it is one
 	fault string
 	done  func(index uint64, err error) // of its call
 	waits bool                          // of its call

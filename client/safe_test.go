@@ -13,7 +13,7 @@ import (
 	"tcp-log-server/client"
 )
 
-// cutting passes connections on to h, and cuts each at a random byte, either way.
+// cutting passes connections on to h, and cuts each at a random byte, in either direction.
 func cutting(t testing.TB, h *host, down, up int64) (addr string) {
 	var mu sync.Mutex
 	rng := rand.New(rand.NewPCG(3, uint64(time.Now().UnixNano())))
@@ -39,8 +39,8 @@ func (h *host) all() (entries []string) {
 }
 
 // TestOnceCut: over connections that are cut at random bytes, to a server that is stopped and
-// started meanwhile, what several goroutines append once is stored once each, though two append
-// each entry, and all are told where.
+// restarted meanwhile, entries that several goroutines append with Once are stored once each,
+// though two append each entry, and all are told where.
 func TestOnceCut(t *testing.T) {
 	noLeaks(t)
 	h := serve(t)
@@ -112,8 +112,8 @@ func TestOnceCutInOrder(t *testing.T) {
 	}
 }
 
-// TestAppendIfCounts: goroutines that count together, each with the head that it knows, also
-// after outcomes that are unknown, make no step twice and leave none out.
+// TestAppendIfCounts: goroutines that count together, each with the head that it knows, even
+// after unknown outcomes, neither repeat nor skip a step.
 func TestAppendIfCounts(t *testing.T) {
 	noLeaks(t)
 	h := serve(t)
@@ -164,8 +164,8 @@ func TestAppendIfCounts(t *testing.T) {
 	}
 }
 
-// TestAppendAll: the entries of one call are stored side by side, whatever else comes, and
-// with a receipt each has its hash.
+// TestAppendAll: the entries of one call are stored next to each other, whatever else arrives,
+// and with a receipt each has its hash.
 func TestAppendAll(t *testing.T) {
 	noLeaks(t)
 	h := serve(t)
@@ -213,7 +213,8 @@ func TestAppendAll(t *testing.T) {
 }
 
 // TestFollowOptionsCut: with options too, a Follow over connections that are cut at random
-// bytes, to a server that is stopped and started, yields what it should, each once, in order.
+// bytes, to a server that is stopped and restarted, yields the expected entries, each once, in
+// order.
 func TestFollowOptionsCut(t *testing.T) {
 	noLeaks(t)
 	h := serve(t)
@@ -276,7 +277,7 @@ func TestFollowOptionsCut(t *testing.T) {
 	wg.Wait()
 }
 
-// entryAt is what TestFollowOptionsCut appends at an index.
+// entryAt returns the entry that TestFollowOptionsCut appends at an index.
 func entryAt(n uint64) []byte {
 	if n > 500 && n%100 == 0 {
 		return fmt.Appendf(nil, `{"kind":"rare","n":%d}`, n)

@@ -29,7 +29,7 @@ func TestTokens(t *testing.T) {
 	h := serveWith(t, server.Config{Tokens: tokens})
 	for _, tt := range []struct {
 		token       string
-		append      error // what an append's outcome is
+		append      error // outcome of an append
 		appendCause error
 		read        error
 	}{
@@ -43,7 +43,7 @@ func TestTokens(t *testing.T) {
 			c := dial(t, h.addr, client.Options{Token: tt.token})
 			_, err := c.Append(patient(t), []byte("{}"))
 			if errors.Is(err, client.ErrNotSent) && tt.appendCause != nil {
-				outcome(t, err, client.ErrNotSent) // the answer to the token came before
+				outcome(t, err, client.ErrNotSent) // the answer to the token arrived before
 			} else {
 				outcome(t, err, tt.append)
 			}
@@ -55,7 +55,7 @@ func TestTokens(t *testing.T) {
 					t.Errorf("read: %v, want %v", err, tt.read)
 				}
 			}
-			if tt.read != nil { // which it does not try for ever
+			if tt.read != nil { // it does not try this forever
 				for _, err := range c.Follow(patient(t), 1) {
 					if !errors.Is(err, tt.read) {
 						t.Errorf("follow: %v, want %v", err, tt.read)
@@ -120,7 +120,7 @@ func TestTLS(t *testing.T) {
 	if _, err := client.Dial(patient(t), open.addr, client.Options{TLS: accesstest.NewAuthority(t).Client(t, "", "")}); err == nil || !strings.Contains(err.Error(), "unknown authority") {
 		t.Errorf("a server that is not trusted: %v", err)
 	}
-	// That a certificate is wanted shows when the first answer is read.
+	// That a certificate is required becomes known when the first answer is read.
 	c := dial(t, closed.addr, client.Options{TLS: authority.Client(t, "", "")})
 	_, err = c.Append(patient(t), []byte("{}"))
 	switch {
@@ -136,7 +136,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-// TestConnect: a connection of one's own is admitted as a Client's are.
+// TestConnect: a connection from Connect is admitted like a Client's.
 func TestConnect(t *testing.T) {
 	noLeaks(t)
 	h := serveWith(t, server.Config{Tokens: tokens})

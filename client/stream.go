@@ -14,21 +14,21 @@ import (
 	"tcp-log-server/internal/nowait"
 )
 
-// stream is the connection of a read. It belongs to one goroutine.
+// stream is the connection of a read. One goroutine owns it.
 type stream struct {
 	client *Client
 	nc     net.Conn
 	source io.Reader // of nc
 	closed []func() bool
 
-	// Lines that have been returned are never written over, however long they are kept.
+	// Returned lines are never overwritten, however long they are kept.
 	buf    []byte
 	lo, hi int  // received and not yet returned
 	known  bool // plainEntry has parsed an entry of this server correctly
-	odd    bool // or has not: all lines are parsed as JSON
+	odd    bool // or incorrectly: all lines are parsed as JSON
 }
 
-// The buffer of a read is streamMin bytes long if little comes, and grows to streamMax if a
+// The buffer of a read is streamMin bytes long while little arrives, and grows to streamMax if a
 // lot does. Only a longer line takes more.
 const (
 	streamMin = 4 << 10
@@ -56,7 +56,7 @@ func (c *Client) open(ctx context.Context) (*stream, error) {
 	return s, nil
 }
 
-// write sends a request. What is wrong with the connection shows when the answer is read.
+// write sends a request. Connection errors show up when the answer is read.
 func (s *stream) write(request []byte) { s.nc.Write(request) }
 
 // dialStream is connect, which Close ends too.
@@ -129,7 +129,7 @@ func (s *stream) makeRoom() int {
 	return s.hi
 }
 
-// kind is what a line says.
+// kind is the kind of a line.
 type kind int
 
 const (
@@ -144,7 +144,7 @@ const (
 // message is a line from the server that answers a read.
 type message struct {
 	kind  kind
-	index uint64 // of an entry, or the head, or how far a read is
+	index uint64 // of an entry, or the head, or how far a read has got
 	value []byte // an entry or a stat
 	text  string // of damage
 	time  time.Time
@@ -165,8 +165,8 @@ func (s *stream) next(ctx context.Context) (message, error) {
 			if s.known {
 				return m, nil
 			}
-			// If a server puts more members after the entry, they pass for a part of it.
-			// The first line shows whether it does.
+			// If a server puts more members after the entry, they look like a part of it. The
+			// first line shows whether it does.
 			n, err := canonical.Skip(m.value)
 			if s.known = err == nil && n == len(m.value); s.known {
 				return m, nil
@@ -177,8 +177,8 @@ func (s *stream) next(ctx context.Context) (message, error) {
 	return s.parse(line)
 }
 
-// plainEntry parses a line of the form in which the server writes entries. It takes
-// everything up to the last brace for the entry.
+// plainEntry parses a line in the form in which the server writes entries. It treats everything up
+// to the last brace as the entry.
 func plainEntry(line []byte) (m message, ok bool) {
 	const head, mid = `{"index":`, `,"entry":`
 	if len(line) < len(head)+len(mid)+2 || string(line[:len(head)]) != head {

@@ -8,44 +8,43 @@ import (
 	"tcp-log-server/segment"
 )
 
-// batchMax is how many bytes of entries go into one batch at most, unless one
-// append alone is larger. A reader that wants one entry reads and verifies the
-// whole batch that holds it.
+// batchMax is the largest batch, in bytes of entries, unless a single append is larger. A
+// reader that wants one entry reads and verifies the whole batch that holds it.
 const batchMax = 512 << 10
 
-// Append gives count entries to the log: in entries, which belongs to the log until
-// done runs, canonical JSON, each an object, an array or null and followed by a
-// newline. Entries of all calls take effect in the order of the calls, those of one
-// call side by side and in one batch, so either all of them or none.
+// Append gives count entries to the log: in entries, which the log owns until done runs,
+// canonical JSON, each an object, an array or null, followed by a newline. Entries of all
+// calls take effect in the order of the calls. Those of one call are adjacent and in one
+// batch, so either all of them are stored or none.
 //
 // on says whether the entries are stored; see Condition. With Once the entries that are
-// stored still lie side by side.
+// stored are still adjacent.
 //
-// done runs once, in the order of the calls. It must not block, since all others
-// wait for it. When err is nil the entries are durable, and Result says where; otherwise err
-// is a *ConditionError, or wraps ErrNotStored or ErrUnknown. An append of no entries is in
-// order: its done runs when its turn has come.
+// done runs once, in the order of the calls. It must not block, since all others wait for
+// it. When err is nil the entries are durable, and Result says where; otherwise err is a
+// *ConditionError, or wraps ErrNotStored or ErrUnknown. An append of no entries is valid:
+// its done runs in its turn.
 //
-// Append does not wait for others. But while nothing else is under way it
-// commits a small append itself, since a sync is quicker than waking another
-// goroutine for it and being woken: then done has run when it returns. Otherwise
-// done runs on a goroutine of the log's own.
+// Append does not wait for others. But while nothing else is under way it commits a small
+// append itself, since a sync is quicker than waking another goroutine and being woken by
+// it: then done has run when Append returns. Otherwise done runs on a goroutine of the
+// log.
 func (l *Log) Append(entries []byte, count int, on Condition, done func(Result, error)) {
 	s := newSubmission(entries, count, on, done)
 	l.prepareHashes(&s)
 	l.hand(s, true)
 }
 
-// Submit is Append for a caller that has other things to do than to wait for a
-// sync: done always runs on a goroutine of the log's own, unless the log has been
-// closed.
+// Submit is Append for a caller that has other things to do than wait for a sync: done
+// always runs on a goroutine of the log, unless the log has been closed.
 func (l *Log) Submit(entries []byte, count int, on Condition, done func(Result, error)) {
 	s := newSubmission(entries, count, on, done)
 	l.prepareHashes(&s)
 	l.hand(s, false)
 }
 
-// hand gives s to the committer, or commits it, if that is idle and the caller willing.
+// hand gives s to the committer, or commits it if the committer is idle and the caller
+// willing.
 func (l *Log) hand(s submission, willing bool) {
 	if l.submit(s, willing) {
 		l.inline[0] = s
@@ -60,8 +59,8 @@ func (l *Log) hand(s submission, willing bool) {
 	}
 }
 
-// newSubmission refuses, in its turn, what could not be read back: a batch in which a
-// reader finds another number of entries must not be acknowledged.
+// newSubmission marks for refusal, in its turn, what could not be read back: a batch in
+// which a reader finds another number of entries must not be acknowledged.
 func newSubmission(entries []byte, count int, on Condition, done func(Result, error)) submission {
 	s := submission{entries: entries, count: count, on: on, done: done}
 	switch size := len(entries); {
@@ -73,8 +72,8 @@ func newSubmission(entries []byte, count int, on Condition, done func(Result, er
 	return s
 }
 
-// submit puts s into the queue. If lead is true, the caller must commit s; that happens
-// only if it is willing.
+// submit adds s to the queue. If lead is true, which happens only if the caller is
+// willing, the caller must commit s.
 func (l *Log) submit(s submission, willing bool) (lead bool) {
 	lead, ok := l.queue.push(s, willing)
 	if !ok {
@@ -83,13 +82,12 @@ func (l *Log) submit(s submission, willing bool) (lead bool) {
 	return lead
 }
 
-// commit is the committer: it takes everything that waits, as few batches as
+// commit is the committer: it commits everything that waits, in as few batches as
 // possible, until the queue is closed and empty.
 //
-// The next batch waits for the completions of the last, which send the replies. That
-// takes time from the disk and gives more than it takes: those who are answered
-// first have their next entries in the next batch, and a sync costs as much of the
-// processor as ten replies.
+// The next batch waits for the completions of the last, which send the replies. The disk
+// idles meanwhile, but it is worth it: clients that are answered first have their next
+// entries in the next batch, and a sync costs as much processor time as ten replies.
 func (l *Log) commit() {
 	next := func() []submission { return l.queue.take(&l.hooks, l.await) }
 	for taken := next(); taken != nil; taken = next() {
@@ -110,7 +108,7 @@ func (l *Log) commit() {
 	l.hooks.beforeWait()
 }
 
-// fit is how many of the submissions go into the next batch: at least one.
+// fit returns how many of the submissions go into the next batch: at least one.
 func fit(waiting []submission) int {
 	size := 0
 	for i, s := range waiting {
@@ -132,11 +130,11 @@ type committed struct {
 }
 
 // commitGroup commits the group as one batch and moves the head. Only the leader calls it;
-// the results go to complete in order.
+// the results are passed to complete in order.
 func (l *Log) commitGroup(group []submission) committed {
 	c := committed{group: group, first: l.head.Load() + 1}
 	switch refused := group[0].err; {
-	case refused != nil: // it is a group by itself
+	case refused != nil: // it is alone in its group
 		if !errors.Is(refused, ErrClosed) {
 			l.counts.refused.Add(1)
 		}
@@ -167,8 +165,8 @@ func (l *Log) commitGroup(group []submission) committed {
 	return c
 }
 
-// complete runs the completions of a group and then shows the new head to
-// followers. One goroutine at a time calls it, in the order of the commits.
+// complete runs the completions of a group and then shows the new head to followers. One
+// goroutine at a time calls it, in the order of the commits.
 func (l *Log) complete(c committed) {
 	next := c.first
 	for i := range c.group {
@@ -181,9 +179,9 @@ func (l *Log) complete(c committed) {
 	}
 }
 
-// prepare has the store prepare for the commit after c, which has been completed;
-// waiting is called before it may wait for the disk. After a commit that
-// failed it does nothing: a disk without room is not asked for more.
+// prepare makes the store prepare for the commit after c, which has been completed;
+// waiting is called before it may wait for the disk. After a failed commit it does
+// nothing: a full disk is not asked for more.
 func (l *Log) prepare(c committed, waiting func()) {
 	if c.err != nil || !l.store.due() {
 		return
@@ -192,8 +190,8 @@ func (l *Log) prepare(c committed, waiting func()) {
 	l.store.prepare()
 }
 
-// commitBatch makes one batch durable, and returns when, in µs since 1970 UTC. Its errors
-// are what completions get.
+// commitBatch makes one batch durable and returns the time of the commit, in µs since 1970
+// UTC. Its errors are passed to completions.
 func (l *Log) commitBatch(batch []byte, count int) (at int64, err error) {
 	if count == 0 {
 		return 0, nil
@@ -215,7 +213,7 @@ func (l *Log) commitBatch(batch []byte, count int) (at int64, err error) {
 	return stamp.UnixMicro(), nil
 }
 
-// beginBatch notes that a batch is about to be written, and returns when.
+// beginBatch notes that a batch is about to be written, and returns the time.
 func (l *Log) beginBatch() time.Time {
 	now := time.Now()
 	since := now.Sub(l.opened)
@@ -224,7 +222,7 @@ func (l *Log) beginBatch() time.Time {
 	return now
 }
 
-// batchStored counts entries that one write and one sync have made durable.
+// batchStored counts entries made durable by one write and one sync.
 func (l *Log) batchStored(count, size int, took time.Duration) {
 	l.counts.stored(size, took)
 	if l.onBatch != nil {
@@ -232,8 +230,8 @@ func (l *Log) batchStored(count, size int, took time.Duration) {
 	}
 }
 
-// refuseBatch is what completions get for a batch that was begun at now and could not be
-// stored because of err.
+// refuseBatch returns the error for the completions of a batch that was begun at now and
+// could not be stored because of err.
 func (l *Log) refuseBatch(err error, now time.Time, count int) error {
 	l.counts.refuse(err, now)
 	switch {
@@ -244,7 +242,7 @@ func (l *Log) refuseBatch(err error, now time.Time, count int) error {
 		l.fail(err)
 		return fmt.Errorf("%w: %w: %w", ErrNotStored, ErrFailed, err)
 	}
-	// Once a second is enough to know of a full disk.
+	// Logging a full disk once a second is enough.
 	if now.Sub(l.refused) > time.Second {
 		l.refused = now
 		l.log.Error().Err(err).Str("event", "refused").Int("entries", count).Msg("a batch was refused; appends are accepted again once it can be written")

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// stores are the configurations that what does not concern the disk must hold for.
+// stores runs a test with each configuration; the test must not depend on the disk.
 func stores(t *testing.T, test func(t *testing.T, config Config)) {
 	for name, change := range map[string]func(c *Config){
 		"disk":         func(*Config) {},
@@ -81,8 +81,8 @@ func TestReadStops(t *testing.T) {
 	})
 }
 
-// TestSubmissions: those of one submission lie side by side in one batch, and
-// submissions take effect in the order of the calls.
+// TestSubmissions: entries of one submission are adjacent in one batch, and submissions
+// take effect in the order of the calls.
 func TestSubmissions(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, config Config) {
@@ -105,8 +105,8 @@ func TestSubmissions(t *testing.T) {
 	})
 }
 
-// TestLargeSubmissionIsOneBatch: it may be larger than a batch, and a segment,
-// otherwise is.
+// TestLargeSubmissionIsOneBatch: a submission may be larger than a batch, and than a
+// segment otherwise is.
 func TestLargeSubmissionIsOneBatch(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -130,8 +130,8 @@ func TestLargeSubmissionIsOneBatch(t *testing.T) {
 	}
 }
 
-// TestNoEntryIsTooShort: a batch that recovery would take for torn is refused, and
-// the log goes on.
+// TestNoEntryIsTooShort: a batch that recovery would mistake for torn is refused, and the
+// log continues.
 func TestNoEntryIsTooShort(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, config Config) {
@@ -147,8 +147,8 @@ func TestNoEntryIsTooShort(t *testing.T) {
 }
 
 // TestDoneRunsInOrder: completions run one at a time, in the order of the calls,
-// also those of empty appends; Head covers what done is told of; Acked shows it
-// only after done has returned.
+// including those of empty appends; Head covers the indices that done reports; Acked
+// shows them only after done has returned.
 func TestDoneRunsInOrder(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, config Config) {
@@ -206,7 +206,7 @@ func TestSubmit(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			<-may // would wait for ever if it ran before Submit returns
+			<-may // would wait forever if it ran before Submit returns
 			done <- stored.First
 		})
 		close(may)
@@ -261,8 +261,8 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestConcurrent has many appenders and readers at once: each appender's entries
-// keep their order, each is told its index, and every reader sees one log.
+// TestConcurrent runs many appenders and readers at once: each appender's entries keep
+// their order, each is told its index, and every reader sees the same log.
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, config Config) {

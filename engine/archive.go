@@ -13,11 +13,12 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Segments that are only in the archive: which these are, and reading them. evict.go removes them.
+// Segments that are only in the archive: which they are, and reading them. evict.go removes them
+// from the directory.
 
 // ErrUnavailable: the entry is in the log's archive, or in a store of blobs, that cannot be
-// reached now. It ends a read; the entry is not damaged as far as is known, and a later read
-// may get it.
+// reached now. It ends a read; the entry is not known to be damaged, and a later read may return
+// it.
 var ErrUnavailable = segment.ErrUnavailable
 
 // Archive gives a log the sealed segments that it has removed from its directory because the
@@ -25,10 +26,10 @@ var ErrUnavailable = segment.ErrUnavailable
 type Archive interface {
 	// String is the URL of the archive, as DATA/ARCHIVE has it.
 	String() string
-	// Open returns the archived segment that holds the entry of index, or should: what it holds
-	// is for the log to check. The error is a *segment.DamageError if the archive has no such
-	// segment, with the last index for which that is so; it wraps ErrUnavailable if that cannot
-	// be told now.
+	// Open returns the archived segment that holds the entry of index, or should: the log checks
+	// what it holds. The error is a *segment.DamageError if the archive has no such segment,
+	// with the last index for which that is so; it wraps ErrUnavailable if that cannot be
+	// determined now.
 	Open(ctx context.Context, index uint64) (ArchivedSegment, error)
 	// Same reads the archived copy of the segment that begins with index first, from the archive
 	// itself, and compares it with local, which has size bytes. The error is nil if they are the
@@ -49,32 +50,32 @@ type ArchivedSegment interface {
 	First() uint64
 	Through() uint64
 	Size() int64
-	// ReadAt is that of io.ReaderAt. Its errors wrap ErrUnavailable, or ErrDamaged if the
-	// archive does not have the segment any more, and are otherwise ctx's or io.EOF.
+	// ReadAt is like io.ReaderAt's. Its errors wrap ErrUnavailable, or ErrDamaged if the archive
+	// no longer has the segment, and are otherwise ctx's or io.EOF.
 	ReadAt(ctx context.Context, p []byte, off int64) (int, error)
-	// Forget drops what has been kept of the segment's bytes, which did not check out, so that
-	// they are read from the archive again.
+	// Forget drops cached bytes of the segment, which failed a check, so that they are read from
+	// the archive again.
 	Forget()
 }
 
-// archived is what a disk knows of the segments that are in the archive only.
+// archived is what a disk knows of the segments that are only in the archive.
 type archived struct {
 	archive Archive // nil if there is none
 	store   segment.StoreID
-	note    atomic.Pointer[segment.Archived] // what DATA/ARCHIVE says
+	note    atomic.Pointer[segment.Archived] // content of DATA/ARCHIVE
 	evicted atomic.Uint64                    // segments removed since the log was opened
 
 	mu   sync.Mutex
-	open []*archivedFile // the latest used last
+	open []*archivedFile // most recently used last
 }
 
 const (
 	// archivedOpen is how many archived segments are kept with their tables in memory, and
-	// archivedRows how many rows, of 16 bytes, these have together; one is kept in any case.
+	// archivedRows how many rows, of 16 bytes, they have together; one is kept in any case.
 	archivedOpen = 16
 	archivedRows = 1 << 20
-	// forgetEvery is the shortest time between two attempts to get a segment from the archive
-	// again because some of its bytes did not check out.
+	// forgetEvery is the shortest time between two attempts to fetch a segment from the archive
+	// again because some of its bytes failed a check.
 	forgetEvery = 10 * time.Second
 )
 
@@ -83,10 +84,10 @@ type archivedFile struct {
 	remote ArchivedSegment
 	file   *segment.File
 	seg    *segment.Segment
-	forgot time.Time // when what was kept of it was last dropped; archived.mu is held
+	forgot time.Time // when its cached bytes were last dropped; guarded by archived.mu
 }
 
-// bytesOf reads an archived segment for the read that has ctx.
+// bytesOf reads an archived segment on behalf of the read with ctx.
 type bytesOf struct {
 	ctx    context.Context
 	remote ArchivedSegment
@@ -109,19 +110,19 @@ func (b *bytesOf) ReadAt(p []byte, off int64) (int, error) {
 func (b *bytesOf) Close() error { return nil }
 
 // has reports whether the entry of index is in a segment that was removed because the archive
-// has it, and the last index, at most limit, for which the answer is the same.
+// has it, and returns the last index, at most limit, for which the answer is the same.
 func (a *archived) has(index, limit uint64) (ok bool, last uint64) {
 	return a.note.Load().Holds(index, limit)
 }
 
 // loose calls fn with each run of entries from first through last that the archive need not
-// have: before the first segment they are in blobs.
+// have: those before its first segment, which are in blobs.
 func (a *archived) loose(first, last uint64, fn func(first, last uint64) error) error {
 	return a.note.Load().Loose(first, last, fn)
 }
 
-// enter returns the archived segment that holds index, with the bytes for a read that has ctx.
-// Errors are those of Archive.Open, and of a segment that is not the one it should be.
+// enter returns the archived segment that holds index, and its bytes for a read with ctx. Errors
+// are those of Archive.Open, or say that the segment is not the right one.
 func (a *archived) enter(ctx context.Context, index, last uint64) (*archivedFile, *bytesOf, error) {
 	if f := a.kept(index); f != nil {
 		return f, &bytesOf{ctx: ctx, remote: f.remote}, nil
@@ -133,7 +134,7 @@ func (a *archived) enter(ctx context.Context, index, last uint64) (*archivedFile
 	src := &bytesOf{ctx: ctx, remote: remote}
 	f, err := a.capture(src, index, last)
 	if errors.Is(err, ErrDamaged) && src.failed == nil {
-		remote.Forget() // perhaps it was not the archive that altered it
+		remote.Forget() // perhaps the bytes were altered outside the archive
 		f, err = a.capture(src, index, last)
 	}
 	if err != nil {
@@ -177,7 +178,7 @@ func (a *archived) kept(index uint64) *archivedFile {
 	return nil
 }
 
-// keep keeps f, and no longer those that have not been used for longest.
+// keep keeps f, and drops the least recently used segments.
 func (a *archived) keep(f *archivedFile) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -193,9 +194,8 @@ func (a *archived) keep(f *archivedFile) {
 	}
 }
 
-// forget has the bytes of f read from the archive again, since some of them did not check out.
-// It returns false if that has been done of late: then the archive's own copy is what is
-// damaged.
+// forget makes the bytes of f be read from the archive again, since some of them failed a check.
+// It returns false if that was done recently: then the archive's own copy is damaged.
 func (a *archived) forget(f *archivedFile) bool {
 	a.mu.Lock()
 	if !f.forgot.IsZero() && time.Since(f.forgot) < forgetEvery {
@@ -225,14 +225,13 @@ func (a *archived) add(data string, first, last uint64) error {
 	return nil
 }
 
-// claimed reports whether the note is of the archive that the log has been given, by a server
-// that archives there: it is not written by anything else then.
+// claimed reports whether the note is of the archive given to the log, by a server that archives
+// there: nothing else writes it then.
 func (a *archived) claimed(note segment.Archived) bool {
 	return note.URL == a.archive.String() && note.Instance != ""
 }
 
-// load takes over what DATA/ARCHIVE says for a store whose entries 1 to need have no segment
-// here.
+// load takes over DATA/ARCHIVE for a store whose entries 1 to need have no segment here.
 func (a *archived) load(data string, archive Archive, id segment.StoreID, need uint64) error {
 	note, err := segment.ReadArchived(data)
 	if err != nil {

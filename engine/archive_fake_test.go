@@ -18,12 +18,12 @@ import (
 	"tcp-log-server/segment"
 )
 
-// fakeArchive is an archive in memory, in front of which lies a cache that can be spoilt.
+// fakeArchive is an archive in memory behind a cache that can be corrupted.
 type fakeArchive struct {
 	mu     sync.Mutex
 	keeps  bool              // it takes each segment that it is asked to compare
 	files  map[uint64][]byte // by first index
-	spoilt map[uint64][]byte // what the cache has instead, until it is told to forget
+	spoilt map[uint64][]byte // the cache's content instead, until it is told to forget
 	down   bool
 	reads  int
 	forgot int
@@ -153,7 +153,7 @@ func keepConfig(t testing.TB, a *fakeArchive) Config {
 	return c
 }
 
-// openKeep opens a log that may have segments in an archive only; the test closes it.
+// openKeep opens a log that may have segments only in an archive; the test closes it.
 func openKeep(t testing.TB, c Config) *Log {
 	t.Helper()
 	if note, err := segment.ReadArchived(c.Data); err == nil && note.URL == "" && c.Data != "" {
@@ -176,7 +176,7 @@ func closeLog(t testing.TB, l *Log) {
 	}
 }
 
-// padded returns n entries from index first on, of about 100 bytes.
+// padded returns n entries of roughly 100 bytes from index first on.
 func padded(first, n int) (entries []string) {
 	for i := range n {
 		entries = append(entries, fmt.Sprintf(`{"n":%d,"pad":"%s"}`, first+i, strings.Repeat("x", 60+(first+i)%50)))
@@ -184,7 +184,7 @@ func padded(first, n int) (entries []string) {
 	return entries
 }
 
-// keptDown waits until the log keeps no more than it is to keep.
+// keptDown waits until the log keeps no more than it should.
 func keptDown(t testing.TB, l *Log) {
 	t.Helper()
 	eventually(t, "the segments beyond KeepLocal removed", func() bool {

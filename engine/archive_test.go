@@ -15,7 +15,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// evicted is a log of 600 entries of which most are in the archive a only.
+// evicted returns a log of 600 entries, most of which are only in the archive a.
 func evicted(t *testing.T) (c Config, a *fakeArchive, l *Log, all []string) {
 	a = newFakeArchive()
 	c = keepConfig(t, a)
@@ -26,8 +26,8 @@ func evicted(t *testing.T) (c Config, a *fakeArchive, l *Log, all []string) {
 	return c, a, l, all
 }
 
-// TestArchiveDown: while the archive is down, the log opens, takes appends, and reads what is
-// here; a read of what is not ends with an error that says so. Nothing is damaged.
+// TestArchiveDown: while the archive is down, the log opens, takes appends, and reads local
+// entries; a read of others ends with an error that says so. Nothing is damaged.
 func TestArchiveDown(t *testing.T) {
 	c, a, l, all := evicted(t)
 	closeLog(t, l)
@@ -69,7 +69,7 @@ func TestArchiveDown(t *testing.T) {
 	}
 }
 
-// checkFar reads everything: each entry is as it was or an error that wraps ErrDamaged.
+// checkFar reads everything: each entry is as it was, or an error that wraps ErrDamaged.
 func checkFar(t *testing.T, l *Log, all []string) (bad []uint64) {
 	t.Helper()
 	next := uint64(1)
@@ -99,8 +99,8 @@ func checkFar(t *testing.T, l *Log, all []string) (bad []uint64) {
 	return bad
 }
 
-// TestArchiveWrongBytes: bytes that were altered on the way are read again; if the archive
-// itself has altered them, the entry concerned is an error, and no other.
+// TestArchiveWrongBytes: bytes that were altered in transit are read again; if the archive
+// itself has altered them, only the affected entry is an error.
 func TestArchiveWrongBytes(t *testing.T) {
 	_, a, l, all := evicted(t)
 	forget := func() { // as after a start
@@ -165,8 +165,8 @@ func TestArchiveOfAnotherLog(t *testing.T) {
 	}
 }
 
-// TestArchiveNeeded: a log with entries in an archive does not open without it, nor by a file
-// that is damaged, and nothing is changed.
+// TestArchiveNeeded: a log with entries in an archive does not open without it, or with a
+// damaged ARCHIVE file, and nothing is changed.
 func TestArchiveNeeded(t *testing.T) {
 	c, _, l, all := evicted(t)
 	closeLog(t, l)
@@ -200,8 +200,8 @@ func TestArchiveNeeded(t *testing.T) {
 	sameEntries(t, readAll(t, openKeep(t, c)), all)
 }
 
-// TestArchiveReadersAndEviction: reads, one of them slow, go on while segments are appended and
-// removed.
+// TestArchiveReadersAndEviction: reads, one of them slow, continue while segments are appended
+// and removed.
 func TestArchiveReadersAndEviction(t *testing.T) {
 	a := newFakeArchive()
 	c := keepConfig(t, a)

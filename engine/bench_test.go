@@ -12,7 +12,7 @@ func run200(count int) []byte {
 	return bytes.Repeat(entry, count)
 }
 
-// BenchmarkAppend appends to a log in memory: what the engine costs without a disk.
+// BenchmarkAppend appends to a log in memory: the cost of the engine without a disk.
 func BenchmarkAppend(b *testing.B) {
 	for _, count := range []int{1, 100} {
 		b.Run(fmt.Sprintf("%d", count), func(b *testing.B) {

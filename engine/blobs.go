@@ -12,19 +12,19 @@ import (
 	"tcp-log-server/segment"
 )
 
-// BlobStore keeps blobs, the canonical JSON of one entry each, under their hashes: the
-// directory Config.Blobs, or another store that Config.BlobStore has. Package enginetest
-// tests whether an implementation keeps to the contract.
+// BlobStore keeps blobs, the canonical JSON of one entry each, under their hashes: the directory
+// Config.Blobs, or another store in Config.BlobStore. Package enginetest tests implementations
+// against the contract.
 //
-// Blobs are put after their entries have been acknowledged, by the settler, and the records
-// of the index come after the blobs. So while the store is slow or away, appends go on, the
-// entries stay in their segments and are read from there, and Stats.Unsettled grows; the
-// settler tries again, after a second at first and after a minute at last. It keeps
-// nothing of them in memory meanwhile. No segment is removed before each of its blobs has
-// been read back from the store and hashed.
+// The settler puts blobs after their entries have been acknowledged, and writes the index records
+// after the blobs. So while the store is slow or unreachable, appends continue, the entries stay
+// in their segments and are read from there, and Stats.Unsettled grows; the settler retries,
+// after a second at first and eventually once a minute. Meanwhile it keeps none of them in
+// memory. No segment is removed before each of its blobs has been read back from the store and
+// hashed.
 type BlobStore = segment.BlobStore
 
-// What a BlobStore says of a blob, and the mark of a log in it.
+// A BlobStore's description of a blob, and its mark of a log.
 type (
 	Hash       = segment.Hash
 	BlobInfo   = segment.BlobInfo
@@ -36,48 +36,48 @@ type (
 var (
 	// ErrNotFound: the store has no such blob.
 	ErrNotFound = segment.ErrNotFound
-	// ErrObstructed: this one blob cannot be stored, whenever it is tried. Its entry stays
-	// packed in its segment.
+	// ErrObstructed: this particular blob can never be stored. Its entry stays packed in its
+	// segment.
 	ErrObstructed = segment.ErrObstructed
 )
 
 const (
-	// remoteMax is how many blobs are put into a store that is no directory at a time, or read
-	// from it for one reader: each call waits for an answer from far away.
+	// remoteMax is how many blobs are put at a time into a store that is not a directory, or read
+	// from it for one reader: each call waits for a distant answer.
 	remoteMax = 64
-	// remoteBytes is how many bytes of blobs are read at a time for one reader at least, unless
-	// one is larger by itself.
+	// remoteBytes is at least how many bytes of blobs are read at a time for one reader; a single
+	// blob may be larger.
 	remoteBytes = 1 << 20
-	// remoteTime is how long a call to such a store may take, and remoteRate how many bytes a second
-	// it must come to at least, so that one that hangs is told from one that is slow.
+	// remoteTime is how long a call to such a store may take, and remoteRate the fewest bytes a
+	// second that it must transfer, to distinguish a store that hangs from one that is slow.
 	remoteTime = 30 * time.Second
 	remoteRate = 1 << 20
-	// startTime bounds what a start waits for such a store.
+	// startTime bounds how long a start waits for such a store.
 	startTime = 5 * time.Second
-	// readBackRun is how many blobs are read back at a stretch before a segment is removed.
+	// readBackRun is how many blobs are read back in one go before a segment is removed.
 	readBackRun = 512
 )
 
-// remote reports whether the blobs are in a store that is no directory.
+// remote reports whether the blobs are in a store that is not a directory.
 func (d *disk) remote() bool { return d.cfg.BlobStore != nil }
 
-// remoteContext bounds a call that moves so many bytes.
+// remoteContext bounds a call that transfers size bytes.
 func remoteContext(ctx context.Context, size int64) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, remoteTime+time.Duration(size)*time.Second/remoteRate)
 }
 
-// putter puts the blobs of the settler into a store that is no directory, many at a time.
+// putter puts the settler's blobs into a store that is not a directory, many at a time.
 type putter struct {
 	store   BlobStore
 	group   *errgroup.Group
 	ctx     context.Context
 	flying  int          // since the last wait
-	created atomic.Int64 // of those
-	failed  error        // of any since the settler last started over: no record may follow
+	created atomic.Int64 // of those, new in the store
+	failed  error        // the first error since the settler last started over: no record may follow
 }
 
-// put begins to put a blob, once fewer than remoteMax are under way. obstructed is called, by any
-// goroutine, if this blob cannot be stored.
+// put begins to put a blob, once fewer than remoteMax are under way. obstructed is called, on any
+// goroutine, if this blob can never be stored.
 func (p *putter) put(ctx context.Context, hash Hash, entry []byte, obstructed func(error)) {
 	if p.group == nil {
 		p.group, p.ctx = errgroup.WithContext(ctx)
@@ -101,7 +101,7 @@ func (p *putter) put(ctx context.Context, hash Hash, entry []byte, obstructed fu
 	})
 }
 
-// wait waits for all that are under way, and returns how many of them the store did not have.
+// wait waits for all puts under way, and returns how many blobs were new to the store.
 func (p *putter) wait() (created int, err error) {
 	if p.group != nil {
 		if err := p.group.Wait(); p.failed == nil {
@@ -122,9 +122,9 @@ func (p *putter) sync(ctx context.Context) error {
 	return nil
 }
 
-// checkRemote checks at the start that a store that is no directory is this log's. One that
-// cannot be reached is left to the settler, which asks before it puts anything: what the
-// segments hold needs no other store.
+// checkRemote checks at the start that a store that is not a directory is this log's. If it
+// cannot be reached, the check is left to the settler, which makes it before it puts anything:
+// entries in the segments need no other store.
 func (d *disk) checkRemote() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTime)
 	defer cancel()
@@ -136,7 +136,7 @@ func (d *disk) checkRemote() error {
 	return err
 }
 
-// checkRemoteMark refuses a store that is marked as another log's, or has blobs and no mark
+// checkRemoteMark refuses a store that is marked as another log's, or that has blobs and no mark
 // where there are no segments. Other errors wrap ErrUnavailable.
 func (d *disk) checkRemoteMark(ctx context.Context) error {
 	marker, ok := d.blobs.(BlobMarker)
@@ -147,7 +147,7 @@ func (d *disk) checkRemoteMark(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return segment.Unavailable(d.blobs, err)
-	case marked && found == d.id: // perhaps by the log that this one is a replica of
+	case marked && found == d.id: // perhaps by the log that this one replicates
 	case marked && len(d.list()) == 0:
 		return &segment.DamageError{Path: d.dir, First: 1, Err: fmt.Errorf("%w: there are no segments, but %s belongs to store %s: is %s the directory of that log?", ErrDamaged, d.blobs, found, d.cfg.Data)}
 	case marked && found != d.id:
@@ -166,17 +166,17 @@ func (d *disk) checkRemoteMark(ctx context.Context) error {
 	return nil
 }
 
-// checkRemoteUnmarked checks a store without a mark, although the log has entries that are in
-// blobs alone: it has lost its mark if it has the blob of the last of them. Otherwise it
-// is another place than it was, such as the directory on which a share is not mounted, and
-// what went there would not be found later.
+// checkRemoteUnmarked checks a store without a mark when the log has entries only in blobs: if
+// the store has the blob of the last of them, it has lost its mark. Otherwise it is a different
+// place than before, such as a directory on which a share is not mounted, and anything put there
+// would not be found later.
 func (d *disk) checkRemoteUnmarked(ctx context.Context) error {
 	records := segment.NewRecords(d.cfg.WAL, d.firstIndex()-1)
 	defer records.Close()
 	return d.archived.loose(1, d.firstIndex()-1, func(_, last uint64) error {
 		rec, err := records.At(last)
 		if err != nil || rec.Lost() {
-			return nil // nothing says so
+			return nil // no evidence of that
 		}
 		there, err := d.blobs.Has(ctx, rec.Hash)
 		if err == nil && !there {
@@ -186,19 +186,19 @@ func (d *disk) checkRemoteUnmarked(ctx context.Context) error {
 	})
 }
 
-// claim makes sure, before the settler puts the first blob, that a store that is no directory
+// claim makes sure, before the settler puts the first blob, that a store that is not a directory
 // is this log's, marks it if it has no mark, and counts its blobs where that matters.
 //
-// The mark names the log and not the process. Two processes on one store, such as a server
-// and a copy of it that was started by mistake, or the settler of one that has been
-// killed and whose last call is still on its way, do each other no harm: a blob's name is
-// its hash, so they put the same bytes under one name, and neither removes any.
+// The mark names the log, not the process. Two processes on one store, such as a server and a
+// copy of it started by mistake, or a settler whose process was killed while its last call was
+// still on its way, do each other no harm: a blob's name is its hash, so they put the same bytes
+// under one name, and neither removes any.
 func (s *settler) claim(ctx context.Context) error {
 	d := s.d
 	if s.claimed || !d.remote() || d.cfg.LooseMax == 0 {
 		return nil
 	}
-	// Listing goes at a thousand a second at least.
+	// Listing returns at least a thousand blobs a second.
 	ctx, cancel := remoteContext(ctx, int64(max(d.cfg.LooseMax, 0))*remoteRate/1000)
 	defer cancel()
 	if err := d.checkRemoteMark(ctx); err != nil {
@@ -236,7 +236,7 @@ type looseEntry struct {
 }
 
 // readBlobs reads the blobs of the entries that have no error yet: one after another from a
-// directory, at once from another store.
+// directory, in parallel from another store.
 func (d *disk) readBlobs(ctx context.Context, entries []looseEntry) {
 	read := func(e *looseEntry) {
 		ctx := ctx
@@ -264,8 +264,8 @@ func (d *disk) readBlobs(ctx context.Context, entries []looseEntry) {
 	_ = group.Wait() // each has its own error
 }
 
-// ahead is how many entries through last, from index on, are read from their blobs at a time,
-// with their records.
+// ahead adds the entries from index on, at most through last, that are read from their blobs at a
+// time, with their records.
 func (d *disk) ahead(records *segment.Records, index, last uint64, entries []looseEntry) []looseEntry {
 	size := int64(0)
 	for ; index <= last && len(entries) < remoteMax && size < remoteBytes; index++ {
@@ -279,8 +279,8 @@ func (d *disk) ahead(records *segment.Records, index, last uint64, entries []loo
 	return entries
 }
 
-// remoteBlobs reads the blobs of the entries first to last from a store that is no directory, by
-// their records, and returns the last through which all are as they should be.
+// remoteBlobs reads the blobs of the entries first to last, by their records, from a store that
+// is not a directory, and returns the last entry through which all are intact.
 func (d *disk) remoteBlobs(ctx context.Context, first, last uint64) (through uint64, err error) {
 	records := segment.NewRecords(d.cfg.WAL, last)
 	defer records.Close()
@@ -298,9 +298,9 @@ func (d *disk) remoteBlobs(ctx context.Context, first, last uint64) (through uin
 	return through, nil
 }
 
-// readBack reads the blobs of seg's entries back from a store that is no directory, some in
-// each call, and reports whether that was the last of them. An error that wraps ErrUnavailable
-// says that the rest can be read later.
+// readBack reads the blobs of seg's entries back from a store that is not a directory, a part in
+// each call, and reports whether all have been read. An error that wraps ErrUnavailable says that
+// the rest can be read later.
 func (s *settler) readBack(seg *segment.Segment) (all bool, err error) {
 	first, last := seg.Header.First, seg.Last()
 	s.proven = max(s.proven, first-1)

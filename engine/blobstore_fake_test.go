@@ -15,7 +15,7 @@ import (
 	"tcp-log-server/fsck"
 )
 
-// store is a store of blobs in memory whose calls tests can hold up, fail and count.
+// store is a store of blobs in memory whose calls tests can delay, fail and count.
 type store struct {
 	enginetest.Blobs
 
@@ -103,10 +103,10 @@ func (s *store) String() string { return "test://blobs" }
 
 var errDown = errors.New("nobody answers")
 
-// down is a store that is away.
+// down is the behaviour of an unreachable store.
 func down(context.Context, int, string) error { return errDown }
 
-// hangs is a store that takes calls and does not answer.
+// hangs is the behaviour of a store that takes calls and does not answer.
 func hangs(ctx context.Context, _ int, _ string) error { <-ctx.Done(); return ctx.Err() }
 
 func storeConfig(t testing.TB, s engine.BlobStore) engine.Config {

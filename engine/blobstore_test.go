@@ -15,7 +15,7 @@ import (
 )
 
 // TestBlobStoreFails: whichever call fails, before or after it has done its work, everything is
-// settled in the end, and is in the log after another start.
+// eventually settled, and is in the log after another start.
 func TestBlobStoreFails(t *testing.T) {
 	const entries = 30
 	run := func(t *testing.T, s *store) (calls int) {
@@ -65,8 +65,8 @@ func TestBlobStoreFails(t *testing.T) {
 	}
 }
 
-// TestBlobStoreDown: a log starts, appends and reads what its segments hold while the store is
-// down or hangs, and says so; it closes in time; when the store comes back everything settles.
+// TestBlobStoreDown: a log starts, appends and reads from its segments while the store is down
+// or hangs, and says so; it closes in time; when the store comes back everything settles.
 func TestBlobStoreDown(t *testing.T) {
 	for name, away := range map[string]func(context.Context, int, string) error{"down": down, "hangs": hangs} {
 		t.Run(name, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestBlobStoreDown(t *testing.T) {
 					t.Errorf("when it is back: %+v", st)
 				}
 
-				// Now there are entries in blobs alone.
+				// Now some entries are only in blobs.
 				s.set(away)
 				first := l.Stats().First
 				for range 2 {
@@ -109,7 +109,7 @@ func TestBlobStoreDown(t *testing.T) {
 						t.Errorf("a read while the store is away: %v", err)
 					}
 					closeLog(t, l)
-					l = open(t, c) // a start needs the store no more than before
+					l = open(t, c) // this start needs the store no more than before
 				}
 				write(t, l, 101, 150)
 				whole(t, l, first, 150)
@@ -123,7 +123,7 @@ func TestBlobStoreDown(t *testing.T) {
 	}
 }
 
-// TestBlobStoreHangsInPut: appends and reads wait for no call to the store.
+// TestBlobStoreHangsInPut: appends and reads do not wait for calls to the store.
 func TestBlobStoreHangsInPut(t *testing.T) {
 	s := &store{before: func(ctx context.Context, _ int, op string) error {
 		if op == "put" {
@@ -141,8 +141,9 @@ func TestBlobStoreHangsInPut(t *testing.T) {
 	closeLog(t, l)
 }
 
-// TestBlobStoreWrongBytes: a segment stays while the store has other bytes for an entry of it,
-// which is read from the segment; bytes that are altered later are an error of that entry.
+// TestBlobStoreWrongBytes: a segment stays while the store has other bytes for one of its
+// entries, which is read from the segment; bytes that are altered later are an error of that
+// entry.
 func TestBlobStoreWrongBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &store{alter: func(_ engine.Hash, blob []byte) []byte {
@@ -217,8 +218,8 @@ func TestBlobStoreOfAnother(t *testing.T) {
 	})
 }
 
-// TestBlobStoreUnmarked: a store that has neither the mark nor the blobs of a log with entries
-// in blobs alone is another place than it was: nothing is put there, whenever it is found.
+// TestBlobStoreUnmarked: for a log with entries only in blobs, a store without the log's mark
+// and blobs is a different place: nothing is put there, whenever it is found.
 func TestBlobStoreUnmarked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := storeConfig(t, new(store))
@@ -247,7 +248,7 @@ func TestBlobStoreUnmarked(t *testing.T) {
 		if err := empty.List(t.Context(), "", func(engine.BlobInfo) error { return any }); err != nil || empty.mark != nil {
 			t.Errorf("something was put into another place: %v", err)
 		}
-		full.mark = nil // the mark alone is lost
+		full.mark = nil // only the mark is lost
 		c.BlobStore = full
 		l = open(t, c)
 		write(t, l, 106, 110)
@@ -259,7 +260,7 @@ func TestBlobStoreUnmarked(t *testing.T) {
 	})
 }
 
-// TestBlobStoreLooseMax: the limit counts what the store has, and equal entries once.
+// TestBlobStoreLooseMax: the limit counts the blobs in the store, and equal entries once.
 func TestBlobStoreLooseMax(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(store)

@@ -16,10 +16,9 @@ import (
 	"tcp-log-server/segment"
 )
 
-// checkStore checks the whole of a store that is closed: every segment scans
-// clean and continues the one before, every record has its entry's hash, size
-// and time, every blob is named by its hash and belongs to a record, every entry
-// lies in a segment or a blob, and nothing else lies about.
+// checkStore checks an entire closed store: every segment scans clean and continues the one before, every
+// record has its entry's hash, size and time, every blob is named by its hash and belongs to a record,
+// every entry is in a segment or a blob, and there is nothing else.
 func checkStore(t testing.TB, config Config) {
 	t.Helper()
 	config, err := config.validate()
@@ -258,7 +257,8 @@ func (c *storeCheck) strays(dir string, names ...string) {
 	}
 }
 
-// tree lists what a directory holds, with a hash of every file except for the texts in LOCK and in marks.
+// tree lists the content of a directory, with a hash of every file except for the texts in LOCK and in
+// marks.
 func tree(t testing.TB, dir string) string {
 	t.Helper()
 	var b strings.Builder

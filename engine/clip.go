@@ -2,8 +2,8 @@ package engine
 
 import "bytes"
 
-// clip cuts a run of count entries from index first to those that lie within
-// from..through. At least one of them does.
+// clip cuts a run of count entries from index first to those within from..through. At
+// least one of them is.
 func clip(first uint64, count int, entries []byte, from, through uint64) (uint64, int, []byte) {
 	for first < from {
 		entries = entries[lineEnd(entries):]
@@ -21,7 +21,7 @@ func clip(first uint64, count int, entries []byte, from, through uint64) (uint64
 	return first, count, entries
 }
 
-// lineEnd is the length of the first line of b, its newline included.
+// lineEnd returns the length of the first line of b, including its newline.
 func lineEnd(b []byte) int {
 	if i := bytes.IndexByte(b, '\n'); i >= 0 {
 		return i + 1

@@ -5,22 +5,22 @@ import (
 	"time"
 )
 
-// clock gives batches their times. None is before that of the batch before it, so that a
-// log is in the order of its times too: while the machine's clock is behind the last
-// batch, as after a jump back, the time of that batch is repeated. The leader owns it.
+// clock gives batches their times. No batch is earlier than the one before it, so a log
+// is sorted by time too: while the machine's clock is behind the last batch, as after a
+// jump back, that batch's time is repeated. The leader owns it.
 type clock struct {
 	now  func() time.Time // the machine's
 	last int64            // the time of the last batch, in µs since 1970 UTC
 }
 
-// stamp is the time of a batch that is committed now.
+// stamp returns the time for a batch that is committed now.
 func (c *clock) stamp() time.Time {
 	c.last = max(c.last, c.now().UnixMicro())
 	return time.UnixMicro(c.last)
 }
 
-// lastTime is the time of the last entry of a store that has just been recovered, in µs
-// since 1970 UTC; 0 in an empty log, and where it cannot be read.
+// lastTime returns the time of the last entry of a store that has just been recovered, in
+// µs since 1970 UTC; 0 in an empty log, and where it cannot be read.
 func (d *disk) lastTime() (at int64) {
 	last := d.open.Last()
 	if last == 0 {
@@ -28,6 +28,6 @@ func (d *disk) lastTime() (at int64) {
 	}
 	timeAt, done := d.times(context.Background())
 	defer done()
-	at, _ = timeAt(last) // what is wrong with the entry is for reads to say
+	at, _ = timeAt(last) // reads report what is wrong with the entry
 	return at
 }

@@ -25,7 +25,7 @@ func openAt(t *testing.T, config Config, now *time.Time) *Log {
 	return l
 }
 
-// batchTimes are the times of all batches in the segments, in order.
+// batchTimes returns the times of all batches in the segments, in order.
 func batchTimes(t *testing.T, config Config) (times []time.Time) {
 	t.Helper()
 	dir := filepath.Join(config.Data, "segments")
@@ -109,8 +109,8 @@ func TestClockJumpsBack(t *testing.T) {
 	checkStore(t, c)
 }
 
-// TestClockJumpsBackBeforeRecords: where no segment holds a batch, the last record tells
-// the last time.
+// TestClockJumpsBackBeforeRecords: if no segment holds a batch, the last record gives the
+// last time.
 func TestClockJumpsBackBeforeRecords(t *testing.T) {
 	t.Parallel()
 	c := testConfig(t)

@@ -46,8 +46,8 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// TestCloseWhileAppending: every append is answered, and what is answered with
-// an index is there after a restart.
+// TestCloseWhileAppending: every append is answered, and entries answered with an index
+// are there after a restart.
 func TestCloseWhileAppending(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -95,8 +95,8 @@ func (f *faultyStore) commit(batch []byte, count int, now time.Time) error {
 	return f.store.commit(batch, count, now)
 }
 
-// TestRefusedBatch: a batch that could not be written is answered as not stored,
-// nothing of it shows, and the log goes on.
+// TestRefusedBatch: a batch that could not be written is answered as not stored, none of
+// it is visible, and the log continues.
 func TestRefusedBatch(t *testing.T) {
 	t.Parallel()
 	l := openLog(t, testConfig(t))
@@ -123,8 +123,8 @@ func TestRefusedBatch(t *testing.T) {
 	sameEntries(t, readAll(t, l), []string{"[1]", "[4]"})
 }
 
-// TestFailedSync: the batch's outcome is unknown, later appends are refused as
-// not stored, reads go on, and Close says why.
+// TestFailedSync: the batch's outcome is unknown, later appends are refused as not
+// stored, reads continue, and Close says why.
 func TestFailedSync(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)

@@ -8,8 +8,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// TestIndexOfFork: the index of a copy of the log that went on by itself is refused, and
-// nothing is changed.
+// TestIndexOfFork: the index of a copy of the log that went its own way is refused, and nothing
+// is changed.
 func TestIndexOfFork(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -54,7 +54,7 @@ func TestIndexOfFork(t *testing.T) {
 	if after := tree(t, mixed.Data); after != before {
 		t.Errorf("the start changed the directory: %s, before %s", after, before)
 	}
-	// The last record alone is right: the settler finds the others, and every entry can be read.
+	// Only the last record is right: the settler finds the others, and every entry can be read.
 	stride := len(own) / 15
 	at := len(own) - stride
 	if err := os.WriteFile(filepath.Join(mixed.Data, records), append(forked[:at:at], own[at:]...), 0o600); err != nil {

@@ -7,8 +7,9 @@ import (
 	"tcp-log-server/internal/pieces"
 )
 
-// take decides whether a submission, whose turn has come, is stored, with the index next for
-// its first entry. It appends to batch what is, and returns it. Only the leader calls it.
+// take decides whether a submission, whose turn has come, is stored, with index next for its
+// first entry. It appends the entries that are stored to batch, and returns it. Only the
+// leader calls it.
 func (l *Log) take(s *submission, batch []byte, next uint64) []byte {
 	switch s.on.Kind {
 	case appends.Expect:
@@ -26,14 +27,14 @@ func (l *Log) take(s *submission, batch []byte, next uint64) []byte {
 	return pieces.Append(batch, s.entries)
 }
 
-// outcome is what done of the submission is given after its batch, in which its first entry
-// has the index first.
+// outcome returns the arguments for the submission's done after its batch, whose first entry
+// has index first.
 func (s *submission) outcome(c committed, first uint64) (Result, error) {
 	switch {
 	case s.on.Kind == appends.Once:
 		return s.onceOutcome(c, first)
 	case s.err != nil && c.err != nil && s.on.Kind == appends.Expect:
-		// The head that it was compared with is one that this batch was to make.
+		// The head that it was compared with would have been made by this batch.
 		return Result{}, fmt.Errorf("%w: an append before it in the same batch failed: %w", ErrNotStored, c.err)
 	case s.err != nil:
 		return Result{}, s.err

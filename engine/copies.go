@@ -11,27 +11,27 @@ import (
 	"tcp-log-server/segment"
 )
 
-// What a log is among its copies: a log of its own or a replica, in which epoch, and whether
-// another copy has begun a later one.
+// The state of a log among its copies: whether it is a log of its own or a replica, in which epoch, and
+// whether another copy has begun a later one.
 
-// ErrFenced: a replica of the log was promoted, so the entries that come next are that log's,
-// and this one takes none, also after a restart. Appends that get it also get ErrNotStored.
+// ErrFenced: a replica of the log was promoted, so further entries belong to that log, and this one
+// accepts none, also after a restart. Appends that get it also get ErrNotStored.
 var ErrFenced = errors.New("fenced")
 
-// standing is what the files EPOCH, REPLICA and FENCED say.
+// standing is the content of the files EPOCH, REPLICA and FENCED.
 type standing struct {
 	data string // the log's directory; "" in memory
 
 	mu      sync.Mutex // for changes
 	written bool       // the fence is in FENCED
 	epochs  atomic.Pointer[segment.Epochs]
-	fenced  atomic.Pointer[segment.Fenced] // nil if it is not
-	source  string                         // "" if the log is no replica
+	fenced  atomic.Pointer[segment.Fenced] // nil if not fenced
+	source  string                         // "" if the log is not a replica
 	heard   uint64                         // Epoch in REPLICA
 }
 
-// loadStanding reads what the log in config's directory is. It refuses a replica that is
-// opened as a log of its own.
+// loadStanding reads the state of the log in config's directory. It refuses to open a replica as a log
+// of its own.
 func loadStanding(config Config) (*standing, error) {
 	s := &standing{data: config.Data, source: config.ReplicaOf}
 	epochs := segment.FirstEpoch()
@@ -57,7 +57,7 @@ func loadStanding(config Config) (*standing, error) {
 	return s, nil
 }
 
-// mark writes down that the log is a replica, if it is one, before it stores anything.
+// mark records that the log is a replica, if it is one, before it stores anything.
 func (s *standing) mark() error {
 	if s.source == "" || s.data == "" {
 		return nil
@@ -68,7 +68,7 @@ func (s *standing) mark() error {
 	return segment.WriteReplica(s.data, segment.Replica{Source: s.source, Epoch: s.heard})
 }
 
-// refusesAppends is why the log takes no appends of its own, nil if it does.
+// refusesAppends returns why the log takes no appends of its own, nil if it does.
 func (s *standing) refusesAppends() error {
 	if err := s.fence(); err != nil {
 		return err
@@ -79,7 +79,7 @@ func (s *standing) refusesAppends() error {
 	return nil
 }
 
-// fence is why the log takes no entries at all, nil if it does.
+// fence returns why the log takes no entries at all, nil if it does.
 func (s *standing) fence() error {
 	f := s.fenced.Load()
 	if f == nil {
@@ -96,11 +96,11 @@ func (l *Log) logFenced(err error) {
 	l.log.Error().Err(err).Str("event", "fenced").Msg("the log takes no more appends: it is not the one that goes on")
 }
 
-// Epochs returns the epochs of the log, the oldest first: at least one.
+// Epochs returns the epochs of the log, oldest first; there is at least one.
 func (l *Log) Epochs() []appends.Epoch { return slices.Clone(*l.standing.epochs.Load()) }
 
-// Fenced returns the epoch because of which the log takes no more appends, and who told; 0 if
-// it takes them.
+// Fenced returns the epoch because of which the log takes no more appends, and who reported it; 0 if it
+// takes them.
 func (l *Log) Fenced() (epoch uint64, by string) {
 	if f := l.standing.fenced.Load(); f != nil {
 		return f.Epoch, f.By
@@ -111,14 +111,15 @@ func (l *Log) Fenced() (epoch uint64, by string) {
 // fenceAhead is how many epochs ahead of a log another copy of it can be.
 const fenceAhead = 1 << 32
 
-// Fence has the log refuse appends from now on, with ErrFenced, because somebody, of whom by
-// says who it is, knows of an epoch of this log that is later than its own. A batch that is
-// being committed is still stored. Reads go on, and Failed is not closed.
+// Fence makes the log refuse appends from now on, with ErrFenced, because a peer, described by by,
+// knows an epoch of this log that is later than its own. A batch that is being committed is still
+// stored. Reads continue, and Failed is not closed.
 //
-// An epoch that no log gets to is refused: nobody could follow this one once it is promoted after that.
+// An epoch too large for any log to reach is refused: after a promotion beyond it, nothing could follow
+// this log.
 //
-// When Fence returns nil it is on disk, and so holds after a restart too. After an error it
-// holds until then.
+// When Fence returns nil, the fence is on disk and so survives a restart. After an error it holds until
+// then.
 func (l *Log) Fence(epoch uint64, by string) error {
 	s := l.standing
 	s.mu.Lock()
@@ -144,9 +145,9 @@ func (l *Log) Fence(epoch uint64, by string) error {
 	return nil
 }
 
-// SourceEpoch has a replica record durably that its source is in the epoch with that number, to
-// which the replica itself may get much later. Promoted before that, it begins a still later one,
-// for which its source can be fenced.
+// SourceEpoch makes a replica record durably that its source is in the epoch with that number, which
+// the replica itself may reach much later. If promoted before that, it begins an even later epoch, for
+// which its source can be fenced.
 func (l *Log) SourceEpoch(number uint64) error {
 	s := l.standing
 	s.mu.Lock()
@@ -166,10 +167,10 @@ func (l *Log) SourceEpoch(number uint64) error {
 	return nil
 }
 
-// SetEpochs has a replica take over the epochs of its source, durably, before it takes over
-// entries of a new one. A fence ends if they include the epoch that it was for. It refuses
-// epochs that do not begin with the log's own, and those that began before the log's head:
-// then the log has entries that its source has not.
+// SetEpochs makes a replica take over its source's epochs, durably, before it stores entries of a new
+// one. A fence ends if they include its epoch. SetEpochs refuses epochs that do not begin with the
+// log's own, and new ones that began before the log's head: then the log has entries that its source
+// does not.
 func (l *Log) SetEpochs(source []appends.Epoch) error {
 	s := l.standing
 	s.mu.Lock()

@@ -42,8 +42,8 @@ func wantEpochs(t testing.TB, l *Log, pairs ...uint64) {
 
 var oneBatch = []ReplicaBatch{{Entries: []byte("[1]\n[2]\n"), Count: 2, Time: 1}}
 
-// TestReplicaStaysOne: what was opened as a replica is none but by a promotion, after which it
-// goes on in the next epoch.
+// TestReplicaStaysOne: a log that was opened as a replica stays one until it is promoted; then it
+// continues in the next epoch.
 func TestReplicaStaysOne(t *testing.T) {
 	t.Parallel()
 	c := replicaConfig(t, someStore)
@@ -84,8 +84,8 @@ func TestReplicaStaysOne(t *testing.T) {
 	}
 }
 
-// TestFence: a fenced log is read, and takes no appends, also after a restart; its failure is
-// none of the disk.
+// TestFence: a fenced log can be read, and takes no appends, also after a restart; this does not
+// count as a disk failure.
 func TestFence(t *testing.T) {
 	t.Parallel()
 	c := testConfig(t)
@@ -143,7 +143,7 @@ func TestFence(t *testing.T) {
 		t.Fatal(err)
 	}
 	fenced(l, 4, "c")
-	// As a log of its own again it is in an epoch of which the others know nothing.
+	// As a log of its own again it is in an epoch that the others do not know.
 	l.Close()
 	mustPromote(t, &c)
 	l = openLog(t, c)
@@ -151,8 +151,8 @@ func TestFence(t *testing.T) {
 	mustAppend(t, l, "[3]")
 }
 
-// TestFenceUnwritten: a fence that cannot be written down holds until the next start, and is
-// written when it is told again.
+// TestFenceUnwritten: a fence that cannot be written holds until the next start, and is written
+// when it is reported again.
 func TestFenceUnwritten(t *testing.T) {
 	t.Parallel()
 	c := testConfig(t)
@@ -178,8 +178,8 @@ func TestFenceUnwritten(t *testing.T) {
 	}
 }
 
-// TestSetEpochs: a replica follows its source into a later epoch where it has nothing that the
-// source has not, and a fenced log so becomes a replica of the one that goes on.
+// TestSetEpochs: a replica follows its source into a later epoch if it has nothing that the source
+// lacks, so a fenced log can become a replica of the one that continues.
 func TestSetEpochs(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -246,8 +246,8 @@ func TestSetEpochs(t *testing.T) {
 	}
 }
 
-// TestSourceEpoch: a replica that is promoted before it has got to the epoch of its source begins a
-// later one, by whichever address it knows its source.
+// TestSourceEpoch: a replica that is promoted before it has reached its source's epoch begins a
+// later one, whatever its source's address.
 func TestSourceEpoch(t *testing.T) {
 	t.Parallel()
 	c := replicaConfig(t, someStore)
@@ -272,7 +272,7 @@ func TestSourceEpoch(t *testing.T) {
 	}
 }
 
-// TestMarkersDamaged: a log whose files do not say what it is among its copies is not opened.
+// TestMarkersDamaged: a log whose marker files are damaged is not opened.
 func TestMarkersDamaged(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{segment.EpochName, segment.ReplicaName, segment.FencedName} {

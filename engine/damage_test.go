@@ -10,8 +10,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestDamagedBatch: an entry of a damaged batch in a sealed segment is served if
-// the batch's bytes or a blob match its hash in the index. Only the others are errors.
+// TestDamagedBatch: an entry of a damaged batch in a sealed segment is served if the
+// batch's bytes or a blob match its hash in the index. Only the others are errors.
 func TestDamagedBatch(t *testing.T) {
 	t.Parallel()
 	whole := make(map[int]*storeFiles)
@@ -92,7 +92,7 @@ func TestDamageWithoutSegment(t *testing.T) {
 	s.must(os.Remove(blob(3)))
 	s.flip(blob(7), 5)
 	s.must(os.Truncate(blob(8), 0))
-	s.flip(s.records(), 49*9+1) // of index 10: in the way of a start only if nothing lies behind
+	s.flip(s.records(), 49*9+1) // of index 10: a start refuses it, since no segment has the entry
 	l, err := Open(s.config)
 	if err == nil {
 		defer l.Close()

@@ -10,14 +10,13 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Digest returns the digest of the entries from..through: of their hashes and of their times.
-// For an entry that is recorded as lost, zeros stand for its hash. From index 1 on
-// it is the digest of fsck.
+// Digest returns the digest of the hashes and times of the entries from..through. For an entry
+// that is recorded as lost, the hash is zeros. From index 1 on it is the digest of fsck.
 //
-// Hashes come from the index as far as that goes, which takes about a millisecond for 10,000
-// entries, so an entry that was altered since it was settled shows only when it is read; and
-// from the entries after that. One of these that cannot be read is an error, and so is an index
-// beyond the head.
+// Hashes come from the index as far as it goes, which takes about a millisecond for 10,000
+// entries, so an entry that was altered since it was settled is noticed only when it is read;
+// later hashes come from the entries. If one of these cannot be read, that is an error, and so
+// is an index beyond the head.
 func (l *Log) Digest(ctx context.Context, from, through uint64) (appends.Digest, error) {
 	if head := l.head.Load(); from < 1 || through < from || through > head {
 		return appends.Digest{}, fmt.Errorf("digest of %d to %d: the log has entries 1 to %d", from, through, head)
@@ -32,7 +31,7 @@ func (l *Log) Digest(ctx context.Context, from, through uint64) (appends.Digest,
 	return d.sums.Sum(), nil
 }
 
-// digester sums hashes and times, of entries in order.
+// digester sums the hashes and times of entries in order.
 type digester struct {
 	ctx     context.Context
 	log     *Log
@@ -78,13 +77,13 @@ func (d *digester) step(through uint64) error {
 		return nil // it was removed just now
 	}
 	if err != nil {
-		return d.read(through) // which says what is wrong, entry by entry
+		return d.read(through) // reads report the damage, entry by entry
 	}
 	for _, run := range lost {
 		if err := d.index(run[0]-1, false); err != nil {
 			return err
 		}
-		// The index may have what they were: they are lost unless they can be read.
+		// The index may have their former hashes: they are lost unless they can be read.
 		if err := d.read(run[1]); err != nil {
 			return err
 		}
@@ -92,14 +91,14 @@ func (d *digester) step(through uint64) error {
 	return d.index(through, false)
 }
 
-// index adds the entries from next through last as the index has them. loose says that no
-// segment has them, so that an entry is lost if its record says so.
+// index adds the entries from next through last by their index records. loose says that no
+// segment has them, so an entry is lost if its record says so.
 func (d *digester) index(last uint64, loose bool) error {
 	for d.next <= last {
 		rec, err := d.records.settledRecords().At(d.next)
 		if err == nil && (loose || !rec.Lost()) {
 			if rec.Lost() {
-				rec.Hash = segment.Hash{} // at best what it was
+				rec.Hash = segment.Hash{} // at best the former hash
 			}
 			d.add(rec.Hash, rec.Time)
 			if d.next%1024 == 0 && d.ctx.Err() != nil {
@@ -108,7 +107,7 @@ func (d *digester) index(last uint64, loose bool) error {
 			continue
 		}
 		through := d.next
-		for through < last && err == nil { // many that are lost are read at once
+		for through < last && err == nil { // many lost entries are read at once
 			if rec, err = d.records.settledRecords().At(through + 1); err != nil || !rec.Lost() {
 				break
 			}
@@ -121,7 +120,7 @@ func (d *digester) index(last uint64, loose bool) error {
 	return nil
 }
 
-// read adds the entries from next through last as they are read.
+// read adds the entries from next through last by reading them.
 func (d *digester) read(last uint64) error {
 	return d.log.store.read(d.ctx, d.next, last, func(first uint64, count int, entries []byte, time int64, err error) error {
 		switch {

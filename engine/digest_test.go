@@ -19,7 +19,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// digestOf is what Digest is defined as.
+// digestOf computes a digest straight from its definition.
 func digestOf(all []replicated) (d appends.Digest) {
 	entries, times := blake3.New(), blake3.New()
 	for _, e := range all {
@@ -74,7 +74,7 @@ func TestDigest(t *testing.T) {
 			t.Parallel()
 			rnd := rand.New(rand.NewPCG(7, 7))
 			batches := randomBatches(rnd, 200)
-			if name == "removed" { // which takes a blob of every entry
+			if name == "removed" { // needs a blob of every entry
 				batches = slices.DeleteFunc(batches, func(b ReplicaBatch) bool { return b.Lost })
 			}
 			all := entriesIn(batches)
@@ -117,7 +117,7 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// TestDigestErrors: what cannot be read, and what does not exist, has no digest.
+// TestDigestErrors: unreadable and non-existent entries have no digest.
 func TestDigestErrors(t *testing.T) {
 	t.Parallel()
 	c := testConfig(t)
@@ -153,7 +153,7 @@ func TestDigestErrors(t *testing.T) {
 	}
 }
 
-// TestDigestRecordDamaged: where a record cannot be used the entry tells.
+// TestDigestRecordDamaged: if a record cannot be used, the entry is.
 func TestDigestRecordDamaged(t *testing.T) {
 	t.Parallel()
 	c := testConfig(t)

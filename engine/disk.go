@@ -16,21 +16,21 @@ import (
 )
 
 // disk is the store in directories. The leader, see queue, owns open; the settler owns
-// index, blobs and what they count; segments is shared under mu.
+// index, blobs and their counts; segments is shared under mu.
 type disk struct {
 	cfg      Config
 	dir      string // of the segments
 	id       segment.StoreID
 	lock     *segment.Lock
 	standing *standing
-	// places are the directories of the segments as they were opened, see watch.
+	// places are the segments' directories as they were when opened, see watch.
 	places   []place
-	lockLost bool // LOCK is gone and cannot be made again, as has been logged
+	lockLost bool // LOCK is gone and cannot be recreated; this has been logged
 	log      zerolog.Logger
 
 	open *segment.Writer
-	// residue is a segment that could not be begun and whose name may still be
-	// there: nothing is stored until it is gone.
+	// residue is a segment whose creation failed and whose name may still exist: nothing is
+	// stored until it is gone.
 	residue *segment.ResidueError
 	// torn are bytes after the last batch: nothing is stored until they are cut off.
 	torn *torn
@@ -38,7 +38,7 @@ type disk struct {
 	mu       sync.RWMutex
 	segments []*segment.Segment // contiguous and ascending; the last one is open
 	leftover []*segment.Segment // during recovery: see leftover.go
-	gap      error              // and what is wrong after the first of them
+	gap      error              // and the error found after the first of them
 
 	archived archived
 	evictor  *evictor // nil if all segments are kept
@@ -58,7 +58,7 @@ type disk struct {
 	settled atomic.Uint64           // the last entry with a durable index record
 	space   atomic.Pointer[space]   // of the segments' file system, nil where it is not known
 	looseN  atomic.Int64            // loose, for stats
-	stalled atomic.Pointer[error]   // why the settler could not go on when it last tried, nil if it could
+	stalled atomic.Pointer[error]   // why the settler's last attempt failed, nil if it succeeded
 	stays   atomic.Uint64           // first index of a segment that is known to stay
 	stop    chan struct{}
 }
@@ -78,8 +78,8 @@ func (d *disk) start(l *Log) {
 	}
 }
 
-// commit appends the batch to the open segment, which it changes first when
-// the batch does not fit any more.
+// commit appends the batch to the open segment, after rotating it if the batch does not
+// fit.
 func (d *disk) commit(batch []byte, count int, now time.Time) error {
 	if err := d.ready(); err != nil {
 		return err
@@ -92,8 +92,8 @@ func (d *disk) commit(batch []byte, count int, now time.Time) error {
 	return d.open.Commit(batch, count, now)
 }
 
-// commitAll appends as many of the batches to the open segment as fit, and changes it first
-// when the first one does not.
+// commitAll appends as many of the batches as fit to the open segment, after rotating it if
+// the first one does not.
 func (d *disk) commitAll(batches []byte, specs []segment.BatchSpec) (n int, err error) {
 	if err := d.ready(); err != nil {
 		return 0, err
@@ -111,7 +111,7 @@ func (d *disk) commitAll(batches []byte, specs []segment.BatchSpec) (n int, err 
 	return n, d.open.CommitAll(batches[:size], specs[:n])
 }
 
-// ready removes from the end of the log what must not stay before a batch.
+// ready removes from the end of the log what must not stay before a new batch.
 func (d *disk) ready() error {
 	if d.residue != nil {
 		if err := d.residue.Remove(); err != nil {
@@ -125,7 +125,7 @@ func (d *disk) ready() error {
 	return nil
 }
 
-// due and prepare are about room in the open segment.
+// due and prepare concern the room in the open segment.
 func (d *disk) due() bool { return d.open.Due(d.cfg.SegmentSize) }
 
 func (d *disk) prepare() { d.open.Prepare(d.cfg.SegmentSize) }
@@ -150,13 +150,13 @@ func (d *disk) rotate(now time.Time) error {
 	return err
 }
 
-// seal is the sealer: off the way of appends it ends the segments that are full.
+// seal is the sealer: it seals full segments without delaying appends.
 func (d *disk) seal() {
 	for w := range d.full {
 		err := w.Seal()
 		d.reserve.fill() // its file is closed
 		if err != nil {
-			// Nothing is lost: it reads as it did, and the next start seals it.
+			// Nothing is lost: it still reads as before, and the next start seals it.
 			d.log.Error().Err(err).Str("event", "seal").Msg("a segment stays unsealed until the next start")
 			continue
 		}
@@ -165,8 +165,8 @@ func (d *disk) seal() {
 	}
 }
 
-// find returns the segment that holds index, or nil and the first index that
-// segments hold. The caller knows that the log holds index.
+// find returns the segment that holds index, or nil and the first index that segments hold.
+// The caller knows that the log holds index.
 func (d *disk) find(index uint64) (s *segment.Segment, first uint64) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -177,7 +177,7 @@ func (d *disk) find(index uint64) (s *segment.Segment, first uint64) {
 	return d.segments[i-1], d.segments[0].Header.First
 }
 
-// list are the segments that there are now, in order.
+// list returns the current segments, in order.
 func (d *disk) list() []*segment.Segment {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
@@ -230,7 +230,7 @@ func (d *disk) close() error {
 	return errors.Join(d.open.Close(), d.release())
 }
 
-// release closes what is not the open segment.
+// release closes everything except the open segment.
 func (d *disk) release() error {
 	var errs []error
 	if d.index != nil {
@@ -242,7 +242,7 @@ func (d *disk) release() error {
 	return errors.Join(append(errs, d.lock.Close())...)
 }
 
-// read goes on with a reader that ended where this read begins, if there is one.
+// read continues with a reader that ended where this read begins, if there is one.
 func (d *disk) read(ctx context.Context, from, through uint64, fn ReadFunc) error {
 	r := d.parked.take(from)
 	if r == nil {

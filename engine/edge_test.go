@@ -10,8 +10,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestOneEntryShort: a log that ends one entry before its index lacks an entry that
-// was acknowledged.
+// TestOneEntryShort: a log that ends one entry before its index lacks an acknowledged
+// entry.
 func TestOneEntryShort(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -38,8 +38,8 @@ func TestOneEntryShort(t *testing.T) {
 	refuse(t, config, ErrDamaged, "the index has records through 3, the segments end at 2")
 }
 
-// TestIndexFailure: while records cannot be written the mark stays where it is, and
-// nothing is taken for settled. Once they can be, they are those of the entries.
+// TestIndexFailure: while records cannot be written the mark does not move, and nothing
+// counts as settled. Later records match the entries.
 func TestIndexFailure(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)

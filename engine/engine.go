@@ -1,6 +1,6 @@
-// Package engine is an append-only log of canonical JSON entries in a directory, for
-// programs that embed it. Open recovers the log, Append makes entries durable, Read returns
-// them, and Acked tells when there are more. Close must be called.
+// Package engine is an append-only log of canonical JSON entries in a directory, for programs
+// that embed it. Open recovers the log, Append makes entries durable, Read returns them, and
+// Acked reports when there are more. Close must be called.
 package engine
 
 import (
@@ -18,19 +18,19 @@ import (
 	"tcp-log-server/segment"
 )
 
-// These goroutines work on an open log. The committer (append.go) takes what has been
-// appended, makes it durable in the open segment and acknowledges it, except that the caller
-// of Append commits when the log is idle. The sealer (disk.go) seals segments that are full.
-// The settler (settle.go) follows the head, writes index records and blobs, and removes
-// the segments that are then no longer needed. The watcher (watch.go) looks whether the
-// directories are still in their places. Once the log has been asked which entries it holds,
-// one keeps the tables of their hashes (hashes.go). Every byte on disk is left to package segment.
+// These goroutines work on an open log. The committer (append.go) makes appended entries durable
+// in the open segment and acknowledges them; when the log is idle, the caller of Append commits
+// instead. The sealer (disk.go) seals segments that are full. The settler (settle.go) follows
+// the head, writes index records and blobs, and removes the segments that are then no longer
+// needed. The watcher (watch.go) checks whether the directories are still in their places. Once
+// the log has been asked which entries it holds, another goroutine keeps the tables of their
+// hashes (hashes.go). Every byte on disk is left to package segment.
 
 // Memory, in place of a directory, keeps that part of the store in memory.
 const Memory = segment.Memory
 
-// DefaultLooseMax is the default of Config.LooseMax: at about 100 µs, 4 KiB and
-// an inode each, more files than this are a burden to every tool that walks them.
+// DefaultLooseMax is the default of Config.LooseMax: at about 100 µs, 4 KiB and one inode each,
+// more files would burden every tool that walks them.
 const DefaultLooseMax = 65536
 
 // Config says where a log lies and how it keeps its entries. NewConfig fills in
@@ -39,59 +39,56 @@ type Config struct {
 	// Data is the log's directory, created if it does not exist, or Memory for a
 	// log that ends with the process.
 	Data string
-	// WAL and Blobs are the directories of the index and of the blobs, by default
-	// Data/wal and Data/blobs. WAL as Memory keeps no index, and Blobs as Memory
-	// writes no blob files: the entries are then packed in segments for ever.
-	// Both as Memory is Data as Memory.
+	// WAL and Blobs are the directories of the index and of the blobs, by default Data/wal and
+	// Data/blobs. WAL as Memory keeps no index, and Blobs as Memory writes no blob files: the
+	// entries then stay packed in segments. Both as Memory is Data as Memory.
 	WAL, Blobs string
-	// BlobStore, unless it is nil, keeps the blobs in place of the directory Blobs, which is
-	// empty then. It is used until Close has returned, and not closed.
+	// BlobStore, unless nil, keeps the blobs in place of the directory Blobs, which must then be
+	// empty. It is used until Close has returned, and not closed.
 	BlobStore BlobStore
-	// LooseMax is how many blob files are written at most: once there are as many,
-	// further entries stay packed in segments. 0 writes none, -1 has no limit.
+	// LooseMax is the most blob files that are written: once there are that many, further
+	// entries stay packed in segments. 0 writes none, -1 sets no limit.
 	LooseMax int
 	// SegmentSize is the size in bytes at which a segment is sealed.
 	SegmentSize int64
-	// RemoveAfter is how long a segment is kept, at least, after all its entries
-	// are in the index and in blobs: the longest that copying the directories
-	// of a running log may take.
+	// RemoveAfter is the least time for which a segment is kept after all its entries are in the
+	// index and in blobs: the longest that copying the directories of a running log may take.
 	RemoveAfter time.Duration
-	// SettleEvery is the pause between two rounds of the settler, which settle all
-	// that there is while the log is quiet and a little of it under load.
+	// SettleEvery is the pause between two rounds of the settler. A round settles everything
+	// while the log is quiet and a little under load.
 	SettleEvery time.Duration
-	// Store is the id that an empty log takes, a random one if it is zero. Any other log must
-	// have this id already, unless it is zero.
+	// Store is the id that an empty log takes; if zero, a random one. Any other log must already
+	// have this id, unless it is zero.
 	Store segment.StoreID
-	// ReplicaOf opens the log as a copy of another, and is the address of that, without
-	// secrets: Replicate stores entries in it, and appends are refused with ErrReplica. That
-	// stays so, see segment.Replica: opening it without ReplicaOf is refused until it has been
-	// promoted.
+	// ReplicaOf opens the log as a copy of another, and is the address of that log, without
+	// secrets: Replicate stores entries in it, and appends are refused with ErrReplica. This is
+	// permanent, see segment.Replica: until the log has been promoted, it cannot be opened
+	// without ReplicaOf.
 	ReplicaOf string
-	// MayRemove, unless it is nil, is asked before a segment is removed because its entries
-	// are in blobs, by the settler: it reports whether all entries through last are elsewhere
-	// too. Until it does, the segment and those after it stay. One that goes because Archive has
-	// it is compared with the copy there instead.
+	// MayRemove, unless nil, is asked by the settler before a segment is removed because its
+	// entries are in blobs: it reports whether all entries through last are elsewhere too. Until
+	// they are, the segment and those after it stay. A segment that is removed because Archive
+	// has it is compared with the copy there instead.
 	MayRemove func(last uint64) bool
-	// Archive, unless it is nil, gives the log the segments that were removed from its directory
-	// because the archive has them, see KeepLocal. The directory says which those are, and
-	// without Archive it is not opened.
+	// Archive, unless nil, gives the log the segments that were removed from its directory
+	// because the archive has them, see KeepLocal. The directory says which they are; a log with
+	// such segments cannot be opened without Archive.
 	Archive Archive
-	// KeepLocal, unless it is 0, is how many bytes of sealed segments are kept in the directory,
-	// about: the oldest of more are removed once Archive has the same. That needs the index on
-	// disk.
+	// KeepLocal, unless 0, is roughly how many bytes of sealed segments are kept in the
+	// directory: beyond that the oldest are removed once Archive has the same. It needs the
+	// index on disk.
 	KeepLocal int64
-	// OnBatch, unless it is nil, is told of each batch that was stored: how many
-	// entries it has, their bytes, and how long its write and its sync took. It is
-	// called before the completions, by one goroutine at a time, and all appends
-	// wait for it.
+	// OnBatch, unless nil, is told of each batch that was stored: how many entries it has, their
+	// bytes, and how long its write and sync took. It is called before the completions, by one
+	// goroutine at a time, and all appends wait for it.
 	OnBatch func(entries, bytes int, took time.Duration)
-	// Logger gets the events of the log's own life; the zero Logger drops them.
+	// Logger receives the events of the log's own life; the zero Logger drops them.
 	Logger zerolog.Logger
 
 	tableRows int // the rows of a new table of hashes; 0 for the default
 }
 
-// NewConfig is a Config with the defaults for a log in the directory data.
+// NewConfig returns a Config with the defaults for a log in the directory data.
 func NewConfig(data string) Config {
 	return Config{
 		Data:        data,
@@ -102,7 +99,7 @@ func NewConfig(data string) Config {
 	}
 }
 
-// validate fills in what follows from other fields and refuses what cannot be.
+// validate fills in fields that follow from others and refuses invalid values.
 func (c Config) validate() (Config, error) {
 	if c.Data == "" {
 		return c, errors.New("config: Data is empty, want a directory or \"memory\"")
@@ -145,20 +142,20 @@ func (c Config) validate() (Config, error) {
 // for indices through the last commit that has returned.
 type store interface {
 	commit(batch []byte, count int, now time.Time) error
-	// commitAll commits several batches, each as commit takes it, with one sync: as many
-	// as it can, at least one, and returns how many.
+	// commitAll commits several batches, each as commit does, with one sync: as many as it can,
+	// at least one. It returns how many.
 	commitAll(batches []byte, specs []segment.BatchSpec) (n int, err error)
-	// due and prepare are called after a commit that succeeded, by the leader, once
-	// the batch's completions have run. due reports whether prepare has something to
-	// do, to make the next commit quicker; it may have to wait for the disk then.
+	// due and prepare are called after a commit that succeeded, by the leader, once the batch's
+	// completions have run. due reports whether prepare has something to do that speeds up the
+	// next commit; prepare may then have to wait for the disk.
 	due() bool
 	prepare()
-	// prove has the store say that its last batch is durable. It is called by the leader,
-	// while the log is idle. Errors are those of commit.
+	// prove makes the store record that its last batch is durable. The leader calls it while the
+	// log is idle. Errors are those of commit.
 	prove() error
 	read(ctx context.Context, from, through uint64, fn ReadFunc) error
-	// times returns a function for the time at which an entry was stored, in µs since 1970
-	// UTC, 0 if that is not known, and one that ends its use.
+	// times returns a function for the time at which an entry was stored, in µs since 1970 UTC,
+	// 0 if that is not known, and one to call when done with it.
 	times(ctx context.Context) (timeAt func(index uint64) (int64, error), done func())
 	stats(*Stats)
 	name() segment.StoreID
@@ -167,14 +164,13 @@ type store interface {
 	close() error
 }
 
-// ReadFunc gets a run of entries that were stored at time, in µs since 1970 UTC, 0 where
-// that is not known: count of them from index first on, each in canonical form and followed
-// by a newline in entries, which is valid only during the call. If err is not nil, those
-// count entries cannot be read; the read goes on after them unless the function returns an
-// error.
+// ReadFunc receives a run of entries that were stored at time, in µs since 1970 UTC, 0 where
+// that is not known: count of them from index first on, each in canonical form and followed by a
+// newline in entries, which is valid only during the call. If err is not nil, those count
+// entries cannot be read; the read continues after them unless the function returns an error.
 type ReadFunc = func(first uint64, count int, entries []byte, time int64, err error) error
 
-// What an append is given and gives back.
+// The arguments and results of an append.
 type (
 	Condition      = appends.Condition
 	Result         = appends.Result
@@ -186,12 +182,12 @@ type (
 // methods may be called from any goroutine.
 type Log struct {
 	store  store
-	disk   *disk // store as it was opened; nil in memory
+	disk   *disk // the store as opened; nil in memory
 	queue  queue
 	hooks  hookList
 	prover prover
-	// batch and inline are the memory of the batch that is being committed, and of
-	// a group of one: they belong to the leader, see queue.
+	// batch and inline are the memory of the batch that is being committed, and of a group of
+	// one: the leader owns them, see queue.
 	batch   []byte
 	inline  [1]submission
 	refused time.Time // when a refused batch was last logged
@@ -208,8 +204,8 @@ type Log struct {
 	lastStart atomic.Int64         // when the commit of the last batch began, in ns since opened
 	acked     atomic.Pointer[mark] // what followers may see
 
-	hashes  atomic.Pointer[hashes] // which entries the log holds; nil until that is asked
-	hashing hashing                // what keeps them
+	hashes  atomic.Pointer[hashes] // which entries the log holds; nil until first asked
+	hashing hashing                // maintains hashes
 
 	failure atomic.Pointer[error] // why appends are refused
 	failed  chan struct{}         // closed with it
@@ -227,9 +223,8 @@ type mark struct {
 	moved chan struct{}
 }
 
-// Open opens the log that config names and recovers it. It refuses with
-// ErrLocked while another process has it open, and with ErrDamaged where
-// acknowledged entries are missing or altered.
+// Open opens the log that config names and recovers it. It fails with ErrLocked while another
+// process has it open, and with ErrDamaged where acknowledged entries are missing or altered.
 func Open(config Config) (*Log, error) {
 	config, err := config.validate()
 	if err != nil {
@@ -268,8 +263,8 @@ func Open(config Config) (*Log, error) {
 	return l, nil
 }
 
-// Segments returns the segments of the log as they are now, in order; the last one is open. A
-// log in memory has none. A segment may be removed at any time.
+// Segments returns the current segments of the log, in order; the last one is open. A log in
+// memory has none. A segment may be removed at any time.
 func (l *Log) Segments() []*segment.Segment {
 	if l.disk == nil {
 		return nil
@@ -285,20 +280,20 @@ func (l *Log) publish(head uint64) {
 	}
 }
 
-// Head is the index of the last durable entry, 0 in an empty log.
+// Head returns the index of the last durable entry, 0 in an empty log.
 func (l *Log) Head(context.Context) (uint64, error) { return l.head.Load(), nil }
 
-// Acked is the head as followers see it: the completion of every append through it has run;
-// what Replicate stores is shown as soon as it is durable. moved is closed once there is a
-// later one. Head may be ahead of it for the moment in which completions run.
+// Acked returns the head as followers see it: the completion of every append through it has run;
+// entries stored by Replicate appear as soon as they are durable. moved is closed once there is
+// a later head. Head may be briefly ahead of it, while completions run.
 func (l *Log) Acked() (head uint64, moved <-chan struct{}) {
 	m := l.acked.Load()
 	return m.head, m.moved
 }
 
-// Read hands the entries from..through to fn in order, in runs of any length.
-// Indices beyond the head are not read, and index 0 does not exist. It returns
-// fn's error, ctx's, or nil: an entry that cannot be read is given to fn as such.
+// Read passes the entries from..through to fn in order, in runs of any length. Indices beyond
+// the head are not read, and index 0 does not exist. Read returns fn's error, ctx's, or nil: an
+// entry that cannot be read is passed to fn as such.
 func (l *Log) Read(ctx context.Context, from, through uint64, fn ReadFunc) error {
 	from, through = max(from, 1), min(through, l.head.Load())
 	if from > through {
@@ -308,12 +303,12 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn ReadFunc) error
 }
 
 // Near returns the first index from which on all entries are in the segments of the log's
-// directory. Before it a Read may wait for Config.Archive or Config.BlobStore. It is 1 where there
-// is neither.
+// directory. Before it a Read may wait for Config.Archive or Config.BlobStore. It is 1 where
+// there is neither.
 func (l *Log) Near() uint64 { return l.store.near() }
 
-// busy reports whether batches are being committed: one has been of late, or is just
-// now, however long it takes.
+// busy reports whether batches are being committed: one was recently, or is right now, however
+// long it takes.
 func (l *Log) busy() bool {
 	_, leading, _ := l.queue.state()
 	return leading || time.Since(l.opened)-time.Duration(l.lastStart.Load()) < quiet
@@ -331,7 +326,7 @@ func (l *Log) fail(err error) {
 // failed. Err then says why.
 func (l *Log) Failed() <-chan struct{} { return l.failed }
 
-// Err is why the log has failed, nil while it has not.
+// Err returns why the log has failed, nil while it has not.
 func (l *Log) Err() error {
 	if err := l.failure.Load(); err != nil {
 		return *err
@@ -339,10 +334,10 @@ func (l *Log) Err() error {
 	return nil
 }
 
-// Refuse is for a log that has to end in time: from now on, appends get ErrNotStored and
-// ErrClosed in their turn, those that wait already too. Only the batch that is being
-// committed is still made durable. Close then leaves to the next start what only saves
-// time there. Refuse does not wait, and may be called before or during Close, more than
+// Refuse is for a log that has to close quickly: from now on, appends get ErrNotStored and
+// ErrClosed in their turn, including those that already wait. Only the batch that is being
+// committed is still made durable. Close then leaves to the next start any work that merely
+// saves time there. Refuse does not wait, and may be called before or during Close, more than
 // once.
 func (l *Log) Refuse() { l.refusing.Do(func() { close(l.refuses) }) }
 
@@ -356,10 +351,10 @@ func (l *Log) isRefusing() bool {
 	}
 }
 
-// Close makes durable and acknowledges what has been appended, refuses later
-// appends, and closes the store. It returns why the log had failed, if it had.
-// Later calls return what the first returned. How long it takes depends on how much
-// has been appended and on the disk; Refuse bounds it.
+// Close makes appended entries durable and acknowledges them, refuses later appends, and closes
+// the store. It returns why the log had failed, if it had. Later calls return what the first
+// returned. How long it takes depends on how much has been appended and on the disk; Refuse
+// bounds it.
 func (l *Log) Close() error {
 	l.closing.Do(func() {
 		l.queue.close()

@@ -10,7 +10,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// A log that may outgrow its disk, see Config.KeepLocal. The oldest segment goes
+// A log that may outgrow its disk, see Config.KeepLocal. The oldest segment is removed
 //
 //  1. when it is sealed, and settled: the index keeps the hashes of its entries;
 //  2. after the archive's copy has been read back and compared byte for byte with it, by the
@@ -18,41 +18,43 @@ import (
 //  3. while nobody holds the segments, and after the index has been compared with it;
 //  4. after DATA/ARCHIVE says that its entries are in the archive, durably.
 //
-// It goes only while there are more than KeepLocal bytes of sealed segments, and the archive has been
-// claimed for this directory. It stays while it is about to be removed because of its blobs, once a
-// removal has failed, and if the comparison is older than evictWithin, which is then made again.
+// A segment is removed only while there are more than KeepLocal bytes of sealed segments and the
+// archive has been claimed for this directory. It stays while it is about to be removed because of
+// its blobs, once a removal has failed, and if the comparison is older than evictWithin; the
+// comparison is then repeated.
 //
-// A crash between two of these leaves the segment where it is; reads prefer it, and the next
-// start begins again with 1. Segments go in order, each durably before the next, so that those
-// that remain are one chain.
+// A crash between two of these steps leaves the segment in place; reads prefer it, and the next
+// start begins again with 1. Segments are removed in order, each durably before the next, so that
+// those that remain are one chain.
 
 const (
-	// evictRetryMin and evictRetryMax bound the wait before a segment that the archive does not
-	// have yet, or cannot give back, is compared again.
+	// evictRetryMin and evictRetryMax bound the wait before a segment that the archive does not have
+	// yet, or cannot return, is compared again.
 	evictRetryMin = time.Second
 	evictRetryMax = time.Minute
-	// evictWithin is how long after it was compared a segment may still go. Later, as after a long
-	// hold, the archive may have lost its copy.
+	// evictWithin is how long after its comparison a segment may still be removed. Later, as after a
+	// long hold, the archive may have lost its copy.
 	evictWithin = 10 * time.Minute
 )
 
 // evictor compares segments with their archived copies.
 type evictor struct {
 	d    *disk
-	asks chan *segment.Segment // from the settler: the one to compare
-	// same is the segment that the archive was last found to have. The settler is told by ready.
+	asks chan *segment.Segment // from the settler: the segment to compare
+	// same is the segment that the archive was last found to have; ready wakes the settler.
 	same   atomic.Pointer[sameAs]
 	ready  chan struct{}
 	within time.Duration // evictWithin, less in tests
-	asked  uint64        // the first index of what the settler has asked for
-	told   string        // why a segment stays, as the settler has last logged it
-	// looked is the first index of the segment whose last entry had a blob, or not, as inBlobs says.
+	asked  uint64        // the first index of the segment that the settler asked about
+	told   string        // why a segment stays, as the settler last logged it
+	// looked is the first index of the segment checked last, and inBlobs whether its last entry had
+	// a blob.
 	looked  uint64
 	inBlobs bool
 }
 
-// sameAs is the result of a comparison: the archive had the segment that begins with the index
-// first, at that time.
+// sameAs is the result of a comparison: at that time, the archive had the segment that begins with
+// index first.
 type sameAs struct {
 	first uint64
 	at    time.Time
@@ -87,8 +89,8 @@ func (e *evictor) run() {
 	}
 }
 
-// compare returns true once the archive has seg, and false if seg has been removed, or the
-// store closes.
+// compare returns true once the archive has seg, and false if seg has been removed or the store
+// closes.
 func (e *evictor) compare(ctx context.Context, seg *segment.Segment) bool {
 	told := ""
 	for retry := evictRetryMin; e.d.firstIndex() == seg.Header.First; retry = min(2*retry, evictRetryMax) {
@@ -124,8 +126,8 @@ func (e *evictor) once(ctx context.Context, seg *segment.Segment) error {
 	return e.d.cfg.Archive.Same(ctx, seg.Header.First, f, fi.Size())
 }
 
-// evictFirst removes the first segment, if there is more than is to be kept and the archive
-// has it. The settler calls it.
+// evictFirst removes the first segment, if the directory is over its limit and the archive has the
+// segment. The settler calls it.
 func (s *settler) evictFirst() (removed bool) {
 	e := s.d.evictor
 	if e == nil {
@@ -153,7 +155,7 @@ func (s *settler) evictFirst() (removed bool) {
 	}
 	defer end()
 	if s.d.index.Check() != nil {
-		return false // it is opened again before anything more is settled
+		return false // it is reopened before anything more is settled
 	}
 	if err := s.d.match(first, last, true); err != nil {
 		e.stays(seg, err, "a segment stays, as do those after it; stop the server and run `tcp-log-server fsck "+s.d.cfg.Data+"`")
@@ -177,8 +179,8 @@ func (s *settler) evictFirst() (removed bool) {
 	return true
 }
 
-// soonInBlobs reports whether the segment first..last is about to be removed because its entries are
-// in blobs, as it seems by the last of them. They can be read on from here then, and backed up.
+// soonInBlobs reports whether the segment first..last seems about to be removed because its entries
+// are in blobs, judging by the last of them. They can then still be read and backed up from here.
 func (s *settler) soonInBlobs(first, last uint64) bool {
 	e := s.d.evictor
 	if s.d.blobs == nil || s.d.stays.Load() == first {
@@ -193,7 +195,7 @@ func (s *settler) soonInBlobs(first, last uint64) bool {
 	return e.inBlobs
 }
 
-// ask has seg compared, unless it is already. The settler calls it.
+// ask requests a comparison of seg, unless one is pending. The settler calls it.
 func (e *evictor) ask(seg *segment.Segment) {
 	if e.asked == seg.Header.First {
 		return
@@ -201,7 +203,7 @@ func (e *evictor) ask(seg *segment.Segment) {
 	select {
 	case e.asks <- seg:
 		e.asked = seg.Header.First
-	default: // it is still at the one before
+	default: // it is still busy with the previous one
 	}
 }
 
@@ -213,7 +215,7 @@ func (e *evictor) stays(seg *segment.Segment, err error, msg string) {
 	}
 }
 
-// overfull reports whether the directory has more bytes of sealed segments than it is to keep.
+// overfull reports whether the directory has more bytes of sealed segments than it should keep.
 func (d *disk) overfull() bool {
 	n := int64(0)
 	for _, seg := range d.list() {

@@ -22,8 +22,8 @@ func Example() {
 	}
 	defer log.Close()
 
-	// The log takes canonical JSON, each entry followed by a newline. Those of one
-	// append are stored side by side, or none of them is.
+	// The log takes canonical JSON, each entry followed by a newline. Those of one append
+	// are stored next to each other, or none of them is.
 	var entries []byte
 	for _, entry := range []string{`{"b": 1, "a": 2}`, `["second", 2.0]`} {
 		entries, _, err = canonical.Append(entries, []byte(entry))

@@ -13,8 +13,8 @@ import (
 
 const formatDoc = "../docs/FORMAT.md"
 
-// fenced returns the blocks of the document that are fenced with kind and an
-// argument, in order: first the argument, then the lines.
+// fenced returns the document's code blocks of a kind that have an argument, in order: first the
+// argument, then the lines.
 func fenced(t *testing.T, kind string) [][2]string {
 	t.Helper()
 	doc, err := os.ReadFile(formatDoc)
@@ -33,8 +33,8 @@ func fenced(t *testing.T, kind string) [][2]string {
 	return blocks
 }
 
-// TestFormatHexdumps compares the hexdumps of the document with the golden
-// store: what they show, and that they show all of the segment and the blob.
+// TestFormatHexdumps compares the hexdumps in the document with the golden store: their content,
+// and that they show all of the segment and the blob.
 func TestFormatHexdumps(t *testing.T) {
 	t.Parallel()
 	dir := unpackGolden(t)
@@ -89,11 +89,11 @@ func latin1(b []byte) []rune {
 	return runes
 }
 
-// TestFormatReader runs the reader of the document on the golden store, as it is
-// and with what a crash may leave after its last batch.
+// TestFormatReader runs the reader in the document on the golden store, as it is and with what a
+// crash may leave after its last batch.
 func TestFormatReader(t *testing.T) {
-	// Not in parallel: until a process that is being started has become another program, it holds
-	// the locks of all logs that are open here, and a test that opens one again finds it locked.
+	// Not in parallel: until a newly started process has become another program, it holds the
+	// locks of all logs that are open here, and a test that reopens one finds it locked.
 	python, err := exec.LookPath("python3")
 	if err != nil {
 		t.Skip("there is no python3 to run the reader of docs/FORMAT.md with")

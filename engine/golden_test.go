@@ -19,23 +19,23 @@ import (
 	"tcp-log-server/segment"
 )
 
-// update rewrites the golden store. That of a released version is never
-// rewritten: a later format gets a store of its own.
+// update rewrites the golden store. That of a released version is never rewritten: a later
+// format gets its own store.
 var update = flag.Bool("update", false, "write testdata/golden/v1.tar.gz and v1.ndjson")
 
-// The golden store: DATA as an archive, since git has no place for the empty
-// directories that mark its parts, and what it holds, one line an entry.
+// The golden store: DATA as an archive, since git cannot keep the empty directories that mark
+// its parts, and its content, one entry per line.
 const (
 	goldenStore   = "../testdata/golden/v1.tar.gz"
 	goldenEntries = "../testdata/golden/v1.ndjson"
 )
 
-// goldenSegment is what one segment of the golden store holds: batches of
-// entries, a batch of empty strings being one of lost entries.
+// goldenSegment is the content of one segment of the golden store: batches of entries; a
+// batch of empty strings is one of lost entries.
 type goldenSegment [][]string
 
-// goldenContents has something of everything. The first segment has been
-// removed since its entries are all loose, the last one is open.
+// goldenContents covers everything. The first segment has been removed since its entries are
+// all loose; the last one is open.
 var goldenContents = []goldenSegment{
 	{{`{"a":2,"b":1}`}, {`[]`, `{"a":2,"b":1}`}},
 	{{`null`}, {`{"n":9007199254740993}`, `["é","\u0001"]`}},
@@ -48,8 +48,8 @@ const (
 	goldenSettled = 11 // entries through this one have records
 )
 
-// buildGolden writes the golden store below dir with package segment alone, so
-// that its id and its times are the same each time.
+// buildGolden writes the golden store below dir using only package segment, so that its id
+// and its times are the same each time.
 func buildGolden(t *testing.T, dir string) {
 	t.Helper()
 	id := segment.StoreID([]byte("golden-store-v1\x00"))
@@ -126,7 +126,7 @@ func goldenLines() string {
 	return b.String()
 }
 
-// pack archives a directory, with no times in it.
+// pack archives a directory, without times.
 func pack(t *testing.T, dir string) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -194,8 +194,7 @@ func unpackGolden(t *testing.T) string {
 	}
 }
 
-// TestGoldenStore opens the golden store, reads every entry, appends and opens
-// it again.
+// TestGoldenStore opens the golden store, reads every entry, appends and reopens it.
 func TestGoldenStore(t *testing.T) {
 	if *update {
 		dir := filepath.Join(t.TempDir(), "data")
@@ -242,7 +241,8 @@ func TestGoldenStore(t *testing.T) {
 	}
 }
 
-// TestGoldenBytes: what is written today is, to the byte, what was written then.
+// TestGoldenBytes: the store written today is identical, to the byte, to the one written
+// then.
 func TestGoldenBytes(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	buildGolden(t, dir)

@@ -15,37 +15,37 @@ import (
 	"tcp-log-server/segment/lookup"
 )
 
-// hashes tells which entries the log holds. One is kept until the log closes or something
+// hashes knows which entries the log holds. It is kept until the log closes or something
 // goes wrong with it; then the next AwaitOnce begins another.
 type hashes struct {
 	log    *Log
 	ctx    context.Context // done when the hashes were given up; its cause says why
 	cancel context.CancelCauseFunc
 	known  chan struct{} // closed when everything is known
-	ready  atomic.Bool   // it is closed
+	ready  atomic.Bool   // known is closed
 
-	// Set before known is closed. A log in memory has no tables, but one map of what it
-	// held when the hashes were begun.
+	// Set before known is closed. A log in memory has no tables, but a map of the entries
+	// that it held when the hashes were begun.
 	tables *lookup.Set
 	old    *hashMap
 
 	verifying sync.Mutex
-	verifier  hashSource // for candidates of the tables; under verifying
+	verifier  hashSource // for candidates of the tables; guarded by verifying
 
 	recent recentHashes
 	queue  tableQueue
 }
 
-// filterMemory bounds the memory for the filters of tables, in bytes: those of some
-// 20,000,000 entries. Others are read from their files.
+// filterMemory bounds the memory for the filters of tables, in bytes: enough for some
+// 20,000,000 entries. Further filters are read from their files.
 const filterMemory = 32 << 20
 
-// HashMemory is about how much memory a log on disk takes at most, in bytes, to know which
-// entries it holds, once it has been asked for that by AwaitOnce.
+// HashMemory is roughly how much memory a log on disk needs at most, in bytes, to know
+// which entries it holds, once AwaitOnce has asked for that.
 const HashMemory = filterMemory + hashMapsMax*hashMapMemory
 
-// startHashes returns the hashes of the log, which it begins to keep unless that has been
-// done. The error is ErrClosed, or why it failed a moment ago.
+// startHashes returns the hashes of the log, and starts them if necessary. The error is
+// ErrClosed, or why they failed a moment ago.
 func (l *Log) startHashes() (*hashes, error) {
 	l.hashing.mu.Lock()
 	defer l.hashing.mu.Unlock()
@@ -68,24 +68,24 @@ func (l *Log) startHashes() (*hashes, error) {
 	go func() {
 		defer close(ended)
 		if before != nil {
-			<-before // the tables belong to one at a time
+			<-before // only one may use the tables at a time
 		}
 		h.run()
 	}()
 	return h, nil
 }
 
-// hashing is what keeps the hashes of a log.
+// hashing maintains the hashes of a log.
 type hashing struct {
 	mu     sync.Mutex
 	closed bool
-	ended  chan struct{} // closed when what was begun last has ended; nil before that
-	failed time.Time     // when that last failed by itself, and why
+	ended  chan struct{} // closed when the latest hashes have ended; nil before the first
+	failed time.Time     // when they last failed on their own, and why
 	why    error
 }
 
-// hashesAgain is how long after a failure the hashes are not begun again, so that a disk
-// without room is not asked all the time.
+// hashesAgain is how long after a failure the hashes are not restarted, so that a full
+// disk is not tried constantly.
 const hashesAgain = time.Second
 
 // note notes that keeping the hashes has failed because of err.
@@ -95,7 +95,7 @@ func (k *hashing) note(err error) {
 	k.failed, k.why = time.Now(), err
 }
 
-// endHashes ends what startHashes began, for good.
+// endHashes ends for good what startHashes began.
 func (l *Log) endHashes() {
 	l.hashing.mu.Lock()
 	l.hashing.closed = true
@@ -109,7 +109,7 @@ func (l *Log) endHashes() {
 	}
 }
 
-// stop gives the hashes up because of err.
+// stop gives up the hashes because of err.
 func (h *hashes) stop(err error) {
 	h.log.hashes.CompareAndSwap(h, nil)
 	h.cancel(err)
@@ -175,7 +175,7 @@ func (h *hashes) open() error {
 	return nil
 }
 
-// catchUp adds what the log holds to the tables, up to where the leader goes on.
+// catchUp adds the log's entries to the tables, up to where the leader takes over.
 func (h *hashes) catchUp() error {
 	if h.tables != nil {
 		// Until little is left, which is then done while the leader collects.
@@ -213,7 +213,7 @@ func (h *hashes) fill(through uint64) error {
 	return nil
 }
 
-// collect has the leader begin to collect the hashes of what is stored after through.
+// collect makes the leader begin to collect the hashes of entries stored after through.
 func (h *hashes) collect() (through uint64, err error) {
 	rows := 0
 	if h.tables != nil {
@@ -230,8 +230,8 @@ func (h *hashes) collect() (through uint64, err error) {
 	return through, <-done
 }
 
-// find looks the entries with these hashes up in the tables, and sets the places of those
-// that are in one. The tables have told about all entries through an index.
+// find looks up the entries with these hashes in the tables, and sets the places of those
+// that it finds. The tables cover all entries through the returned index.
 func (h *hashes) find(hashes []segment.Hash, places []Place) (through uint64, err error) {
 	if h.tables == nil {
 		return 0, nil
@@ -245,7 +245,7 @@ func (h *hashes) find(hashes []segment.Hash, places []Place) (through uint64, er
 	return through, nil
 }
 
-// findOne looks one entry up in the tables. The error wraps ErrNotStored.
+// findOne looks up one entry in the tables. The error wraps ErrNotStored.
 func (h *hashes) findOne(hash segment.Hash) (place Place, err error) {
 	err = h.tables.Find(hash, func(index uint64) (stop bool, err error) {
 		got, time, ok, err := h.verify(index)
@@ -260,9 +260,9 @@ func (h *hashes) findOne(hash segment.Hash) (place Place, err error) {
 	return place, nil
 }
 
-// verify returns the hash and the time of an entry; ok is false if it is lost. The index may
-// still have the hash of one that fsck has recorded as lost in its segment: that is lost
-// unless it can be read.
+// verify returns the hash and the time of an entry; ok is false if it is lost. The index
+// may still have the hash of an entry that fsck has recorded as lost in its segment: that
+// entry is lost unless it can be read.
 func (h *hashes) verify(index uint64) (hash segment.Hash, time int64, ok bool, err error) {
 	lost := false
 	if seg, _ := h.log.disk.find(index); seg != nil {
@@ -282,8 +282,8 @@ func (h *hashes) verify(index uint64) (hash segment.Hash, time int64, ok bool, e
 	return h.verifier.at(index, index)
 }
 
-// damage gives the hashes up if err is damage to a table, which is removed, to be made
-// again. It returns err.
+// damage gives up the hashes if err is damage to a table, which is removed, to be rebuilt.
+// It returns err.
 func (h *hashes) damage(err error) error {
 	var damaged *lookup.TableError
 	if errors.As(err, &damaged) {
@@ -293,8 +293,8 @@ func (h *hashes) damage(err error) error {
 	return err
 }
 
-// resumeHashes begins to keep hashes in a log that has tables: so it has been asked before
-// which entries it holds.
+// resumeHashes starts the hashes of a log that has tables: it has been asked before which
+// entries it holds.
 func (l *Log) resumeHashes() error {
 	if l.disk == nil {
 		return nil
@@ -309,5 +309,5 @@ func (l *Log) resumeHashes() error {
 	return err
 }
 
-// lookupDir is the directory of the tables.
+// lookupDir returns the directory of the tables.
 func lookupDir(config Config) string { return segment.Dirs{Data: config.Data}.Lookup() }

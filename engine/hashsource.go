@@ -11,8 +11,8 @@ import (
 // hashAhead is how many entries a hashSource reads and hashes at once.
 const hashAhead = 4096
 
-// hashSource gives the hashes of entries: from the index as far as that goes, after that
-// from the entries themselves. Not for concurrent use.
+// hashSource gives the hashes of entries: from the index as far as it goes, then from the
+// entries themselves. Not for concurrent use.
 type hashSource struct {
 	log *Log
 	ctx context.Context
@@ -22,14 +22,14 @@ type hashSource struct {
 	first   uint64 // the index of ahead[0]
 }
 
-// hashed is the hash of an entry, which is known if ok, and when it was stored.
+// hashed is the hash of an entry, which is known if ok, and the time when it was stored.
 type hashed struct {
 	hash segment.Hash
 	time int64
 	ok   bool
 }
 
-// view is the log through an index for package lookup.
+// view returns the log through an index for package lookup.
 func (s *hashSource) view(store segment.StoreID, through uint64) lookup.Log {
 	return lookup.Log{Store: store, Head: through, Hash: func(index uint64) (segment.Hash, bool, error) {
 		hash, _, ok, err := s.at(index, through)
@@ -37,8 +37,9 @@ func (s *hashSource) view(store segment.StoreID, through uint64) lookup.Log {
 	}}
 }
 
-// at returns the hash and the time of the entry of an index; ok is false if the entry is
-// lost, or damaged so that its hash is not known. The caller may go on through an index.
+// at returns the hash and the time of the entry at index; ok is false if the entry is
+// lost, or damaged so that its hash is unknown. The caller may go on through index
+// through.
 func (s *hashSource) at(index, through uint64) (hash segment.Hash, time int64, ok bool, err error) {
 	if d := s.log.disk; d != nil && index <= d.settled.Load() {
 		if s.records == nil {
@@ -57,7 +58,7 @@ func (s *hashSource) at(index, through uint64) (hash segment.Hash, time int64, o
 	return h.hash, h.time, h.ok, nil
 }
 
-// errUnread: the log did not hand out an entry below its head.
+// errUnread: the log did not return an entry below its head.
 var errUnread = errors.New("the log read nothing below its head")
 
 // read reads and hashes entries.

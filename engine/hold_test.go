@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// holdConfig is a log that would remove every segment at once.
+// holdConfig configures a log that would remove every segment at once.
 func holdConfig(dir string) Config {
 	c := NewConfig(dir)
 	c.SegmentSize = 1 << 10
@@ -20,7 +20,7 @@ func holdConfig(dir string) Config {
 	return c
 }
 
-// appendHeld appends n entries, each a batch of its own.
+// appendHeld appends n entries, each in its own batch.
 func appendHeld(t *testing.T, l *Log, n int) {
 	t.Helper()
 	for range n {
@@ -45,8 +45,7 @@ func until(t *testing.T, l *Log, want func(Stats) bool) {
 
 func settledAll(s Stats) bool { return s.Settled == s.Head }
 
-// TestHold: while the segments are held none is removed, and once they are not,
-// they are.
+// TestHold: while the segments are held none is removed, and then they are.
 func TestHold(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "segments"), 0o700); err != nil {
@@ -74,8 +73,8 @@ func TestHold(t *testing.T) {
 	until(t, l, func(s Stats) bool { return s.Segments == 1 })
 }
 
-// TestLeftover: a segment before a gap that the index and blobs fill is dropped;
-// if they do not, or not with the right bytes, the log is refused.
+// TestLeftover: a segment before a gap that the index and blobs fill is dropped; if they
+// do not, or have the wrong bytes, the log is refused.
 func TestLeftover(t *testing.T) {
 	kept, dir := t.TempDir(), t.TempDir()
 	c := holdConfig(dir)

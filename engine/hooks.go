@@ -15,7 +15,7 @@ type hookList struct {
 	all atomic.Pointer[[]*hooks]
 }
 
-// SetHooks has the committer call, until remove is called:
+// SetHooks makes the committer call, until remove is called:
 //
 //   - beforeBatch before it takes everything that has been submitted into the next batch,
 //     including what is submitted during the call.
@@ -23,8 +23,8 @@ type hookList struct {
 //   - beforeReplies before it runs the completions of a batch. A beforeWait follows.
 //
 // The calls come from the committer's goroutine, one at a time, and must not block, since
-// all appends wait for them. An append that its caller commits, see Append, makes none. A
-// call that is under way when remove is called may go on.
+// all appends wait for them. An append that its caller commits, see Append, causes no
+// calls. A call that is under way when remove is called may go on.
 func (l *Log) SetHooks(beforeBatch, beforeWait, beforeReplies func()) (remove func()) {
 	h := &hooks{beforeBatch, beforeWait, beforeReplies}
 	l.hooks.change(func(all []*hooks) []*hooks { return append(all, h) })
@@ -35,7 +35,7 @@ func (l *Log) SetHooks(beforeBatch, beforeWait, beforeReplies func()) (remove fu
 	}
 }
 
-// change has fn change a copy of the list.
+// change lets fn change a copy of the list.
 func (l *hookList) change(fn func([]*hooks) []*hooks) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

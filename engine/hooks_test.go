@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestHooks: the committer says what it is about to do, what is submitted before a batch
-// is in that batch, and it waits in the end.
+// TestHooks: the committer announces what it is about to do, what is submitted before a
+// batch is in that batch, and finally it waits.
 func TestHooks(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -43,14 +43,14 @@ func TestHooks(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// What was said before the first batch depends on when the committer was woken.
+	// What was announced before the first batch depends on when the committer was woken.
 	from := slices.Index(said, "batch of 1") - 1
 	want := []string{
 		"before wait", "batch of 1", "before replies", "done",
 		"before batch", "before wait", "batch of 2", "before replies", "done",
 		"before batch", "before wait",
 	}
-	// It may find nothing, and be woken to no end, before it is told that this was all.
+	// It may find nothing, and be woken in vain, before it is told that this was all.
 	got := slices.CompactFunc(said[max(from, 0):], func(a, b string) bool { return a == b && a == "before wait" })
 	if !slices.Equal(got, want) {
 		t.Errorf("the committer said %q, want %q", got, want)

@@ -9,11 +9,11 @@ import (
 	"tcp-log-server/segment"
 )
 
-// The index as the log takes it over, at a start and after a failure: checked against the
-// segments first, then opened, and then what it lacks is settled from them.
+// Taking over the index, at a start and after a failure: it is first checked against the
+// segments, then opened, and then completed from them.
 
-// checkIndex checks what store says of the index, and the index itself, against the
-// segments. The entries 1 to need have no segment.
+// checkIndex checks the index, and what store says about it, against the segments. The
+// entries 1 to need have no segment.
 func (d *disk) checkIndex(need, head uint64, store *segment.Store) error {
 	if d.cfg.WAL == Memory {
 		if need > 0 {
@@ -49,9 +49,9 @@ func (d *disk) checkIndex(need, head uint64, store *segment.Store) error {
 	return d.checkTrim(need, store.Records)
 }
 
-// checkLastRecord refuses an index whose last record is not that of the entry in the
-// segments: the index of a copy of this log that went on by itself. It reads one batch.
-// A record or an entry that cannot be read is for fsck, and for reads, to say.
+// checkLastRecord refuses an index whose last record does not match the entry in the
+// segments: the index of a copy of this log that went its own way. It reads one batch. If
+// the record or the entry cannot be read, fsck and reads will report that.
 func (d *disk) checkLastRecord(last uint64) error {
 	if last == 0 || last < d.firstIndex() {
 		return nil
@@ -65,9 +65,9 @@ func (d *disk) checkLastRecord(last uint64) error {
 		Err: fmt.Errorf("%w: is it the index of another copy of this log?", err)}
 }
 
-// checkTrim refuses an index that would be trimmed at a record that does not check out
-// while records after it, through last, do: unless the entries of all these can be read
-// from the segments alone, those records are what the entries can be told by.
+// checkTrim refuses an index that would be trimmed at a record that fails its check while
+// records after it, through last, pass: unless the segments alone can supply all these
+// entries, those records are what identifies them.
 func (d *disk) checkTrim(need, last uint64) error {
 	if last <= need {
 		return nil // it is not trimmed there
@@ -99,8 +99,7 @@ func (d *disk) checkTrim(need, last uint64) error {
 	return nil
 }
 
-// openIndex opens the index, with what the disk has of it: the last check, and then what
-// it changes.
+// openIndex opens the index as it is on disk: the last check, and then the first change.
 func (d *disk) openIndex(need uint64) (err error) {
 	if d.cfg.WAL == Memory {
 		return nil
@@ -131,8 +130,8 @@ func (d *disk) openIndex(need uint64) (err error) {
 }
 
 // reopen opens the index again if an error has closed it. The disk may have less of it
-// than before: the rest is settled again, or, where the segments do not hold all of that
-// any more, the index stays closed and the segments stay.
+// than before: the rest is settled again, or, if the segments no longer hold all of that,
+// the index stays closed and the segments stay.
 func (s *settler) reopen() error {
 	if !s.d.index.Closed() {
 		return nil
@@ -150,7 +149,7 @@ func (s *settler) reopen() error {
 	if err != nil {
 		return err
 	}
-	s.seen, s.proven = nil, 0 // RemoveAfter begins again
+	s.seen, s.proven = nil, 0 // RemoveAfter starts over
 	s.compared = compared{next: 1, last: s.d.settled.Load()}
 	if now := s.d.settled.Load(); now < before {
 		s.d.log.Warn().Str("event", "reindex").Uint64("settled", now).Uint64("before", before).

@@ -12,8 +12,8 @@ import (
 )
 
 // TestIndexRemovedBeneath: files of the index that something removes, replaces or cuts while
-// the log is open are made again from the segments, in the same run; the next start finds
-// the index whole, as openLog checks.
+// the log is open are recreated from the segments, in the same run; the next start finds the
+// index intact, as openLog checks.
 func TestIndexRemovedBeneath(t *testing.T) {
 	t.Parallel()
 	records := func(wal string) string { return filepath.Join(wal, "00000000000000000001") }
@@ -60,9 +60,9 @@ func TestIndexRemovedBeneath(t *testing.T) {
 	}
 }
 
-// TestIndexRemovedWithoutSegments: where the segments do not hold what the index has lost,
-// that is said, entries stay in their segments, and no segment is removed; once the file is
-// back the log goes on with it.
+// TestIndexRemovedWithoutSegments: if the segments do not hold the entries that the index has
+// lost, this is reported, entries stay in their segments, and no segment is removed; once the
+// file is back the log continues with it.
 func TestIndexRemovedWithoutSegments(t *testing.T) {
 	t.Parallel()
 	config, log := testConfig(t), &events{}
@@ -93,8 +93,8 @@ func TestIndexRemovedWithoutSegments(t *testing.T) {
 	sameEntries(t, readAll(t, l), numbered(1, 300))
 }
 
-// TestIndexOfAnotherLogBeneath: an index of another log that comes into the place of this
-// log's is not written to.
+// TestIndexOfAnotherLogBeneath: another log's index that takes the place of this one's is not
+// written to.
 func TestIndexOfAnotherLogBeneath(t *testing.T) {
 	t.Parallel()
 	config, other, log := testConfig(t), testConfig(t), &events{}
@@ -124,8 +124,8 @@ func TestIndexOfAnotherLogBeneath(t *testing.T) {
 	settled(t, l)
 }
 
-// TestTrimNeedsEntries: the start cuts off an index at a record that does not check out, with
-// good records after it, only if all the entries can be read without them.
+// TestTrimNeedsEntries: the start cuts off an index at an invalid record that has valid
+// records after it only if all the entries can be read without them.
 func TestTrimNeedsEntries(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -158,7 +158,7 @@ func TestTrimNeedsEntries(t *testing.T) {
 	}
 	body := b.Offset + segment.BatchHeaderSize
 	flip(filepath.Join(config.Data, "wal", "00000000000000000001"), 20*(segment.RecordSize+1)+5) // of entry 21
-	flip(seg.Path, body+2)                                                                       // of entry 30, whose record is good
+	flip(seg.Path, body+2)                                                                       // of entry 30, whose record is valid
 	before := tree(t, config.Data)
 	refuse(t, config, ErrDamaged, "entry 30 cannot be read from its segment without the records after it")
 	if after := tree(t, config.Data); after != before {

@@ -15,8 +15,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestKeepLocal: a log many times what it keeps reads whole, from anywhere, by time and by
-// entry, also after restarts and while segments are removed.
+// TestKeepLocal: a log many times larger than what it keeps can be read completely, from anywhere,
+// by time and by entry, also after restarts and while segments are removed.
 func TestKeepLocal(t *testing.T) {
 	a := newFakeArchive()
 	c := keepConfig(t, a)
@@ -52,8 +52,7 @@ func TestKeepLocal(t *testing.T) {
 	}
 }
 
-// TestKeepLocalBesideBlobs: entries with blobs stay in these, others are read from the
-// archive.
+// TestKeepLocalBesideBlobs: entries with blobs stay there, others are read from the archive.
 func TestKeepLocalBesideBlobs(t *testing.T) {
 	a := newFakeArchive()
 	c := keepConfig(t, a)
@@ -77,8 +76,8 @@ func TestKeepLocalBesideBlobs(t *testing.T) {
 	sameEntries(t, readAll(t, l), all)
 }
 
-// TestKeepLocalLeavesBlobs: a segment whose entries are in blobs goes because of that, although the
-// archive has it too: its entries can be read on from here.
+// TestKeepLocalLeavesBlobs: a segment whose entries are in blobs is removed for that reason,
+// although the archive has it too: its entries can still be read from here.
 func TestKeepLocalLeavesBlobs(t *testing.T) {
 	c := keepConfig(t, newFakeArchive())
 	c.LooseMax, c.RemoveAfter, c.KeepLocal = 200, 300*time.Millisecond, 10<<10
@@ -91,8 +90,8 @@ func TestKeepLocalLeavesBlobs(t *testing.T) {
 	}
 }
 
-// TestKeepLocalCrash: however far the removal of a segment had come, the directory opens and
-// reads whole.
+// TestKeepLocalCrash: however far the removal of a segment had got, the directory opens and can be
+// read completely.
 func TestKeepLocalCrash(t *testing.T) {
 	a := newFakeArchive()
 	c := keepConfig(t, a)
@@ -111,7 +110,7 @@ func TestKeepLocalCrash(t *testing.T) {
 	}
 	var mu sync.Mutex
 	remove := l.disk.unlink
-	l.disk.unlink = func(path string) error { // the archive is down: nobody calls it yet
+	l.disk.unlink = func(path string) error { // the archive is down: no call to it yet
 		mu.Lock()
 		defer mu.Unlock()
 		if len(dirs) < 10 {
@@ -137,8 +136,8 @@ func TestKeepLocalCrash(t *testing.T) {
 	}
 }
 
-// TestKeepLocalStays: a segment stays, and all after it, while the archive does not have it or
-// has another or has not been claimed, while segments are held, and when it cannot be noted.
+// TestKeepLocalStays: a segment, and all after it, stay while the archive does not have it, has a
+// different one or has not been claimed, while segments are held, and if it cannot be noted.
 func TestKeepLocalStays(t *testing.T) {
 	all := padded(1, 300)
 	for _, tt := range []struct {
@@ -201,8 +200,8 @@ func TestKeepLocalStays(t *testing.T) {
 	}
 }
 
-// TestKeepLocalComparesAgain: a comparison counts for a while only. While segments are held for
-// longer, the archive may lose its copy of the one that is to go next.
+// TestKeepLocalComparesAgain: a comparison is valid only for a while. While segments are held for
+// longer, the archive may lose its copy of the next one to be removed.
 func TestKeepLocalComparesAgain(t *testing.T) {
 	a := newFakeArchive()
 	a.down = true
@@ -226,7 +225,7 @@ func TestKeepLocalComparesAgain(t *testing.T) {
 }
 
 // TestKeepLocalWrongRecord: a segment stays while the index has another entry in place of one of
-// its entries, since the index is what tells these entries by then.
+// its entries, since afterwards the index is what identifies them.
 func TestKeepLocalWrongRecord(t *testing.T) {
 	a := newFakeArchive()
 	c := keepConfig(t, a)
@@ -269,7 +268,8 @@ func TestKeepLocalWrongRecord(t *testing.T) {
 	sameEntries(t, readAll(t, l), all)
 }
 
-// TestKeepLocalSaysOnce: why a segment stays is logged once, however often its removal is tried.
+// TestKeepLocalSaysOnce: the reason why a segment stays is logged once, however often its removal
+// is tried.
 func TestKeepLocalSaysOnce(t *testing.T) {
 	a := newFakeArchive()
 	c := keepConfig(t, a)

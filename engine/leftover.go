@@ -8,14 +8,13 @@ import (
 	"tcp-log-server/segment"
 )
 
-// A copy of the directories of a running log can hold a segment that was removed
-// a moment later, and lack the one after it, which was removed before the copy
-// came to it. The log lost nothing by either, and nor does the copy: it has all
-// entries of both as records and blobs. Such segments, before a gap that records
-// and blobs fill, are leftovers.
+// A copy of the directories of a running log can hold a segment that was removed a moment
+// later, and lack the one after it, which was removed before the copy reached it. Neither the
+// log nor the copy lost anything: it has all entries of both as records and blobs. Such
+// segments, before a gap that records and blobs fill, are leftovers.
 
-// passOver takes the segments so far for leftovers because of the gap before f;
-// why says that f does not follow them. It returns why where there is no such gap.
+// passOver treats the segments so far as leftovers because of the gap before f; why says that f
+// does not follow them. It returns why if there is no such gap.
 func (d *disk) passOver(f *segment.File, why error) error {
 	n := len(d.segments)
 	if n == 0 || !f.Known() || f.Header.Store != d.id || f.First <= d.segments[n-1].Last()+1 {
@@ -28,8 +27,8 @@ func (d *disk) passOver(f *segment.File, why error) error {
 	return nil
 }
 
-// checkLeftover refuses leftovers unless every entry from their first on, through
-// need, is proved to be there: by its record, and a blob of that size and hash.
+// checkLeftover refuses leftovers unless every entry from their first on, through need, is
+// proved to exist: by its record, and a blob of that size and hash.
 func (d *disk) checkLeftover(need uint64, store *segment.Store) error {
 	if len(d.leftover) == 0 {
 		return nil
@@ -63,8 +62,8 @@ func (d *disk) removeLeftover() error {
 	return nil
 }
 
-// inBlobs reads the records, and from the disk the blobs, of all entries from first to last and
-// returns what is wrong with the first that is not as it should be.
+// inBlobs reads the records and blobs (from the disk) of all entries from first to last, and
+// returns the first error.
 func (d *disk) inBlobs(ctx context.Context, first, last uint64) error {
 	if d.remote() {
 		_, err := d.remoteBlobs(ctx, first, last)

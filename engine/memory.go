@@ -18,7 +18,7 @@ type memory struct {
 	last    uint64
 }
 
-// newMemory returns an empty log with this id, or else a random one.
+// newMemory returns an empty log with this id, or a random one if it is zero.
 func newMemory(id segment.StoreID) *memory {
 	if id == (segment.StoreID{}) {
 		_, _ = rand.Read(id[:]) // never fails
@@ -64,7 +64,7 @@ func (m *memory) read(ctx context.Context, from, through uint64, fn ReadFunc) er
 	m.mu.RLock()
 	batches := m.batches
 	m.mu.RUnlock()
-	// The batch that holds from is the last one that does not begin beyond it.
+	// The batch that holds from is the last one that does not begin after it.
 	at := sort.Search(len(batches), func(i int) bool { return batches[i].first > from }) - 1
 	for ; from <= through; at++ {
 		if err := ctx.Err(); err != nil {

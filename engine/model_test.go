@@ -14,16 +14,16 @@ import (
 	"tcp-log-server/segment"
 )
 
-// modelTime and modelSeed set how long the model test runs, as a duration, and
-// the seed with which it begins, as a number.
+// modelTime and modelSeed set how long the model test runs, as a duration, and its first
+// seed, as a number.
 const (
 	modelTime = "ENGINE_MODEL_TIME"
 	modelSeed = "ENGINE_MODEL_SEED"
 )
 
-// TestModel does at random what can happen to a store (appends, reads, restarts
-// with other settings, crashes) and compares it with a slice in memory. Each
-// round has a seed of its own, which is logged when the round fails.
+// TestModel does to a store, at random, everything that can happen to it (appends, reads,
+// restarts with other settings, crashes) and compares it with a slice in memory. Each
+// round has its own seed, which is logged when the round fails.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	limit := 5 * time.Second
@@ -56,8 +56,8 @@ type model struct {
 	rnd    *rand.Rand
 	config Config
 	log    *Log
-	// sent are all entries that were given to the log, in order; the first acked
-	// of them are acknowledged. pending are the completions not yet waited for.
+	// sent are all entries that were given to the log, in order; the first acked of them
+	// are acknowledged. pending are the completions not yet waited for.
 	sent    []string
 	acked   int
 	pending []pendingAppend
@@ -96,7 +96,7 @@ func runModel(t *testing.T, seed uint64) {
 	m.restart()
 }
 
-// open opens the log with settings at random, and checks all that is in it.
+// open opens the log with random settings, and checks its whole content.
 func (m *model) open() {
 	m.Helper()
 	pick := func(of ...int) int { return of[m.rnd.IntN(len(of))] }
@@ -111,7 +111,7 @@ func (m *model) open() {
 	if int(head) < m.acked || int(head) > len(m.sent) {
 		m.Fatalf("head is %d, %d entries were acknowledged, %d sent", head, m.acked, len(m.sent))
 	}
-	// What was in flight when the log crashed is there in order, or not at all.
+	// Entries that were in flight when the log crashed are there in order, or not at all.
 	m.sent, m.acked = m.sent[:head], int(head)
 	sameEntries(m, readAll(m, m.log), m.sent)
 }
@@ -127,7 +127,7 @@ func (m *model) append() {
 			}
 			n := len(m.sent)
 			if m.rnd.IntN(3) == 0 {
-				n = m.rnd.IntN(5) // an entry that there has been before
+				n = m.rnd.IntN(5) // an equal entry
 			}
 			entries = append(entries, fmt.Sprintf(`{"n":%d,"x":"%s"}`, n, strings.Repeat("x", size)))
 			m.sent = append(m.sent, entries[len(entries)-1])
@@ -136,7 +136,7 @@ func (m *model) append() {
 	}
 }
 
-// wait takes some or all of the completions that are due.
+// wait waits for some or all of the completions that are due.
 func (m *model) wait() {
 	m.Helper()
 	n := len(m.pending)
@@ -178,9 +178,9 @@ func (m *model) restart() {
 	m.open()
 }
 
-// crash goes on with a copy of the directory that was made while the log ran. The
-// index is copied first and the segments last, so the copy is one that a crash
-// may leave; a log that removes segments meanwhile cannot be copied like this.
+// crash continues with a copy of the directory that was made while the log ran. The index
+// is copied first and the segments last, so the copy is one that a crash may leave; a log
+// that removes segments meanwhile cannot be copied like this.
 func (m *model) crash() {
 	m.Helper()
 	if m.config.RemoveAfter < time.Minute {
@@ -209,7 +209,7 @@ func (m *model) crash() {
 	m.open()
 }
 
-// copyPart copies a directory that changes meanwhile: what goes away is left out.
+// copyPart copies a directory that changes meanwhile: removed files are left out.
 func (m *model) copyPart(to, from string) {
 	m.Helper()
 	err := filepath.WalkDir(from, func(path string, e os.DirEntry, err error) error {
@@ -233,9 +233,8 @@ func (m *model) copyPart(to, from string) {
 	}
 }
 
-// garble does to the last segment what a power cut can: of the last batch, if
-// it is not one that is known to be durable, any part may be missing, and
-// garbage may follow.
+// garble does to the last segment what a power cut can: any part of the last batch may be
+// missing, unless it is known to be durable, and garbage may follow.
 func (m *model) garble(durable uint64) {
 	m.Helper()
 	dir := filepath.Join(m.config.Data, "segments")
@@ -265,7 +264,7 @@ func (m *model) garble(durable uint64) {
 	case m.rnd.IntN(2) == 0:
 		b = b[:int(safe)+m.rnd.IntN(n)]
 	default:
-		// Of each batch that is not durable a sector is missing.
+		// A sector of each batch that is not durable is missing.
 		const sector = 512
 		for at := int(safe); at < int(end); at += sector - at%sector {
 			if m.rnd.IntN(2) == 0 || at == int(safe) {

@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 )
 
-// TestNear: what is before the first segment is far away only where the blobs are in another
+// TestNear: entries before the first segment are far away only if the blobs are in another
 // store.
 func TestNear(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

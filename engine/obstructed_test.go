@@ -12,9 +12,9 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestObstructed: what lies in the place of one blob, or of a shard directory, keeps only
-// the entries of that place in their segments: they are settled without blobs, their
-// segments are not removed, others are. A log starts on it, and says so.
+// TestObstructed: an obstacle in the place of one blob, or of a shard directory, keeps
+// only the entries of that place in their segments: they are settled without blobs and
+// their segments are not removed; others are. A log starts with it, and says so.
 func TestObstructed(t *testing.T) {
 	t.Parallel()
 	const n, in = 100, 68 // no entry before it is in its shard

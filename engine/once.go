@@ -9,21 +9,21 @@ import (
 	"tcp-log-server/segment"
 )
 
-// An append with appends.Once needs to know which entries the log holds. That is looked up
-// by their hashes, in two places: what the log held some time ago is in tables on disk
-// (package lookup), what has come since in maps in memory. The goroutine that appends
-// hashes the entries and looks into the tables; the leader, when their turn has come, looks
-// into the maps, adds to them what it stores, and takes that back if the batch fails. All
-// of this is begun by the first append with Once (hashes.go); until then appends only find
-// out that there is nothing to do.
+// An append with appends.Once needs to know which entries the log holds. They are looked up
+// by their hashes, in two places: tables on disk (package lookup) have what the log held
+// some time ago, and maps in memory what has been added since. The goroutine that appends
+// hashes the entries and searches the tables. The leader, when their turn has come, searches
+// the maps, adds what it stores, and takes that back if the batch fails. All of this starts
+// with the first append with Once (hashes.go); until then appends only see that there is
+// nothing to do.
 
-// errNotReady: appends with Once were not waited for, or what they need has failed since.
+// errNotReady: the caller did not wait for AwaitOnce, or the hashes have failed since.
 var errNotReady = fmt.Errorf("%w: the log does not know yet which entries it holds: send it again", ErrNotStored)
 
-// AwaitOnce waits until the log can tell of any entry whether it holds it, which takes a
+// AwaitOnce waits until the log can tell for any entry whether it holds it. This takes a
 // moment in a log that has never been asked, a second for some million entries. The error
-// wraps ErrNotStored, and ErrClosed or that of ctx where it is one of these; with a ctx that
-// is done it does not wait.
+// wraps ErrNotStored, and ErrClosed or ctx's error where it is one of these. If ctx is done,
+// AwaitOnce does not wait.
 func (l *Log) AwaitOnce(ctx context.Context) error {
 	if h := l.hashes.Load(); h != nil && h.ready.Load() {
 		return nil
@@ -38,15 +38,15 @@ func (l *Log) AwaitOnce(ctx context.Context) error {
 	return nil
 }
 
-// prepareHashes makes the hashes of the entries of s, if they are needed, and looks those
-// of an append with Once up in the tables.
+// prepareHashes computes the hashes of the entries of s, if they are needed, and looks up
+// those of an append with Once in the tables.
 func (l *Log) prepareHashes(s *submission) {
 	h := l.hashes.Load()
 	if s.err != nil || h == nil || s.count == 0 {
 		return
 	}
 	if s.on.Kind != appends.Once && len(s.entries) < len(segment.Hash{})*s.count {
-		return // the leader makes them one by one: they would take more memory than the entries
+		return // the leader hashes them one by one: the hashes would take more memory than the entries
 	}
 	s.hashes = hashEntries(make([]segment.Hash, 0, s.count), s.entries)
 	if s.on.Kind != appends.Once || !h.ready.Load() {
@@ -66,8 +66,8 @@ func hashEntries(dst []segment.Hash, run []byte) []segment.Hash {
 	return dst
 }
 
-// takeNew is take for an append with Once: the entries that the log does not hold go into
-// the batch.
+// takeNew is take for an append with Once: it adds to the batch the entries that the log
+// does not hold.
 func (l *Log) takeNew(s *submission, batch []byte, next uint64) []byte {
 	h := l.hashes.Load()
 	if h == nil || !h.ready.Load() || s.places == nil {
@@ -86,7 +86,7 @@ func (l *Log) takeNew(s *submission, batch []byte, next uint64) []byte {
 		}
 		place, err := h.recently(hash, s.through)
 		if err != nil {
-			// What is in the batch already stays there, and has its place.
+			// Entries already in the batch stay there, and have their places.
 			s.err = err
 			return batch
 		}
@@ -101,8 +101,8 @@ func (l *Log) takeNew(s *submission, batch []byte, next uint64) []byte {
 	return batch
 }
 
-// onceOutcome is outcome for an append with Once. A place that the log had before the batch
-// is known whatever has become of that.
+// onceOutcome is outcome for an append with Once. Places that the log had before the batch
+// are known whatever has become of the batch.
 func (s *submission) onceOutcome(c committed, first uint64) (Result, error) {
 	r := Result{First: first, Time: c.time, Once: s.places}
 	for i := range s.places {

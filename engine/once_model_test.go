@@ -15,8 +15,8 @@ import (
 	"tcp-log-server/segment/lookup"
 )
 
-// TestOnceModel does at random what may happen to a log, and compares what appends with a
-// condition are answered with a map in memory.
+// TestOnceModel does at random what may happen to a log, and compares the answers to
+// appends with a condition with a map in memory.
 func TestOnceModel(t *testing.T) {
 	t.Parallel()
 	seeds := uint64(12)
@@ -47,7 +47,7 @@ func runOnceModel(t *testing.T, rnd *rand.Rand) {
 	defer func() { l.Close() }()
 	first := map[string]uint64{}
 	var all []string
-	// store stores an entry, with again set even if there is an equal one.
+	// store stores an entry; with again, even if there is an equal one.
 	store := func(entry string, again bool) (index uint64, seen bool) {
 		at := first[entry]
 		if at > 0 && !again {
@@ -88,7 +88,7 @@ func runOnceModel(t *testing.T, rnd *rand.Rand) {
 			}
 			continue
 		}
-		// Several at once, of which some end up in one batch.
+		// Several at once, some of which share a batch.
 		var checks []func()
 		for range 1 + rnd.IntN(8) {
 			var entries, want []string

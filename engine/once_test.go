@@ -14,7 +14,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// outcome is what the completion of an append got.
+// outcome is the arguments of an append's completion.
 type outcome struct {
 	Result
 	err error
@@ -31,7 +31,7 @@ var once = Condition{Kind: appends.Once}
 
 func expect(head uint64) Condition { return Condition{Kind: appends.Expect, Head: head} }
 
-// places are the places of entries, without their times.
+// places returns the places of entries, without their times.
 func places(o outcome) (all []string) {
 	for _, p := range o.Once {
 		s := fmt.Sprint(p.Index)
@@ -43,7 +43,7 @@ func places(o outcome) (all []string) {
 	return all
 }
 
-// onceConfigs are logs that keep their entries, and what is looked up, in different places.
+// onceConfigs returns configurations that keep entries, and the lookup data, in different places.
 func onceConfigs(t *testing.T) map[string]Config {
 	memory := NewConfig(Memory)
 	noIndex, noBlobs, small := testConfig(t), testConfig(t), testConfig(t)
@@ -51,8 +51,8 @@ func onceConfigs(t *testing.T) map[string]Config {
 	return map[string]Config{"disk": testConfig(t), "memory": memory, "no index": noIndex, "no blobs": noBlobs, "small tables": small}
 }
 
-// TestOnce: an entry is stored once, whether the equal one was written with Once or without,
-// long before, just before, or by the same append; and each gets the place of the first.
+// TestOnce: an entry is stored once, whether the equal one was written with or without Once, long
+// before, just before, or by the same append; and each gets the place of the first.
 func TestOnce(t *testing.T) {
 	t.Parallel()
 	for name, config := range onceConfigs(t) {
@@ -96,8 +96,8 @@ func TestOnce(t *testing.T) {
 	}
 }
 
-// TestExpect: an append is stored only if the head is the one that it names when its turn
-// comes, after what was given before it.
+// TestExpect: an append is stored only if the head is the expected one when its turn comes, after
+// everything given before it.
 func TestExpect(t *testing.T) {
 	t.Parallel()
 	for name, config := range onceConfigs(t) {
@@ -118,7 +118,7 @@ func TestExpect(t *testing.T) {
 					t.Errorf("with head %d: %v, want it refused at head %d", step.head, o.err, step.now)
 				}
 			}
-			// Given together, in one batch or more: each finds the head that those before it make.
+			// Given together, in one batch or more: each finds the head made by those before it.
 			var all []<-chan outcome
 			for i := range uint64(50) {
 				all = append(all, give(l, expect(3+i), "[2]"), give(l, expect(3+i), "[3]"))
@@ -133,8 +133,8 @@ func TestExpect(t *testing.T) {
 	}
 }
 
-// TestConditionsOnFailure: in a batch that is not stored, what was in the log before is
-// still found, and nothing else is taken to be there.
+// TestConditionsOnFailure: in a batch that is not stored, entries that were in the log before are
+// still found, and nothing else is.
 func TestConditionsOnFailure(t *testing.T) {
 	t.Parallel()
 	l := openLog(t, testConfig(t))
@@ -163,8 +163,8 @@ func TestConditionsOnFailure(t *testing.T) {
 	}
 }
 
-// sendOnce appends an entry until it is not refused: while the log does not know which
-// entries it holds, because something was wrong with a table, it is.
+// sendOnce appends an entry until it is not refused, as it is while the log does not know which
+// entries it holds because of a fault in a table.
 func sendOnce(t *testing.T, l *Log, entry string) outcome {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -191,8 +191,8 @@ func findAll(t *testing.T, l *Log, first map[string]uint64) {
 	}
 }
 
-// TestLargeBatches: a batch that is larger than a map fills several maps, and a batch that is
-// not stored leaves no entry in any of them.
+// TestLargeBatches: a batch that is larger than a map fills several maps, and a batch that is not
+// stored leaves no entry in any of them.
 func TestLargeBatches(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -235,8 +235,8 @@ func TestLargeBatches(t *testing.T) {
 	checkTables(t, lookupDir(config), numbered(1, int(head)))
 }
 
-// TestLookupRemoved: without the directory of the tables, which something has removed, the
-// log still finds its entries, and makes the tables again.
+// TestLookupRemoved: if something has removed the directory of the tables, the log still finds its
+// entries, and rebuilds the tables.
 func TestLookupRemoved(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -266,8 +266,8 @@ func TestLookupRemoved(t *testing.T) {
 	}
 }
 
-// TestOnceAtTheSameMoment: of many that append the same entries at the same moment, while
-// others write plainly and the log is asked for the first time, one stores each.
+// TestOnceAtTheSameMoment: of many that append the same entries at the same moment, while others
+// write without Once and the log is asked for the first time, one stores each.
 func TestOnceAtTheSameMoment(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)

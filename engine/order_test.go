@@ -36,7 +36,7 @@ func TestBeforeTheSync(t *testing.T) {
 			acked.Store(1)
 			w := &watchedStore{store: l.store}
 			w.look = func() {
-				time.Sleep(time.Millisecond) // what comes too early comes meanwhile
+				time.Sleep(time.Millisecond) // anything premature happens meanwhile
 				head, _ := l.Head(t.Context())
 				shown, _ := l.Acked()
 				if want := acked.Load(); head != want || shown > want {
@@ -75,7 +75,7 @@ func TestNotBeforeItsCommit(t *testing.T) {
 	w := &watchedStore{store: l.store}
 	looks := 0
 	w.look = func() {
-		if looks++; looks%2 == 0 { // the second is behind the sync
+		if looks++; looks%2 == 0 { // the second is after the sync
 			committed.Add(1)
 		} else {
 			time.Sleep(time.Millisecond)
@@ -94,8 +94,8 @@ func TestNotBeforeItsCommit(t *testing.T) {
 	swapStore(l, w.store)
 }
 
-// TestDamagedRecordKeepsSegment: a segment goes only where the index has the
-// hashes of what is in it. A record can be whole and be wrong.
+// TestDamagedRecordKeepsSegment: a segment is removed only if the index has the hashes of
+// its entries. A record can be intact and still be wrong.
 func TestDamagedRecordKeepsSegment(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -115,7 +115,7 @@ func TestDamagedRecordKeepsSegment(t *testing.T) {
 	}
 	path, first, _ := segment.RecordPath(wal, 1)
 	right := recs[0]
-	recs[0] = recs[1] // of which there is a blob
+	recs[0] = recs[1] // this one has a blob
 	if err := segment.WriteRecords(path, first, recs); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestDamagedRecordKeepsSegment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 20 { // the settler has had its say once another entry is settled
+	for range 20 { // the settler has done its work once another entry is settled
 		mustAppend(t, again, "[]")
 		settled(t, again)
 		time.Sleep(config.RemoveAfter)
@@ -143,7 +143,7 @@ func TestDamagedRecordKeepsSegment(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	// For the check: the record as it was.
+	// For the check: the original record.
 	fixed := filepath.Join(t.TempDir(), "one")
 	if err := segment.WriteRecords(fixed, 1, []segment.Record{right}); err != nil {
 		t.Fatal(err)

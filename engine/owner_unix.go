@@ -7,10 +7,10 @@ import (
 	"syscall"
 )
 
-// ownerKnown: files have an owner and a mode that says what others may do.
+// ownerKnown: files have an owner, and a mode that says what others may do.
 const ownerKnown = true
 
-// owner is the number of the user that the file belongs to.
+// owner returns the user id of the file's owner.
 func owner(fi fs.FileInfo) (uid int, ok bool) {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {

@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// steps are what was called, in order.
+// steps are the calls made, in order.
 type steps struct {
 	mu    sync.Mutex
 	names []string
@@ -35,7 +35,7 @@ func (s *steps) forget() {
 	s.names = nil
 }
 
-// stepsStore notes what is called; each commit makes something due, and can fail.
+// stepsStore records calls; each commit makes something due, and can fail.
 type stepsStore struct {
 	store
 	*steps
@@ -104,8 +104,8 @@ func TestPreparedOnceAnswered(t *testing.T) {
 	}
 }
 
-// TestNotPreparedAfterFailure: a disk without room is not asked for room for batches
-// that it does not have.
+// TestNotPreparedAfterFailure: a full disk is not asked for room for batches that it does
+// not have.
 func TestNotPreparedAfterFailure(t *testing.T) {
 	t.Parallel()
 	l := openLog(t, testConfig(t))
@@ -138,8 +138,8 @@ func TestNotPreparedAfterFailure(t *testing.T) {
 	swapStore(l, s.store)
 }
 
-// TestRoomAhead: while batches are small there is room after them whatever was filled
-// when the segment was made, but none beyond its end.
+// TestRoomAhead: while batches are small there is room after them, whatever was filled when
+// the segment was made, but none beyond its end.
 func TestRoomAhead(t *testing.T) {
 	t.Parallel()
 	const batch, size = 10_000, 3 << 19

@@ -11,31 +11,31 @@ import (
 	"tcp-log-server/segment"
 )
 
-// ErrNotReplica: the log is neither a replica nor fenced, so it takes appends as it is.
+// ErrNotReplica: the log is neither a replica nor fenced, so it already takes appends.
 var ErrNotReplica = errors.New("neither a replica nor fenced")
 
-// Promotion says what Promote has made of a log.
+// Promotion describes what Promote did to a log.
 type Promotion struct {
 	Store  string // the id of the log, in hexadecimal
-	Source string // of the replica that it was, "" if it was none
+	Source string // of the former replica, "" if it was none
 	Fenced uint64 // the epoch for which it was fenced, 0 if it was not
 	Head   uint64
-	Epoch  appends.Epoch // which it has begun
+	Epoch  appends.Epoch // the epoch that it has begun
 }
 
-// Promote makes a log that is a replica, or fenced, one of its own, durably: the next epoch
-// begins after its head. The log must not be open, and is checked and recovered as Open does;
-// nothing is settled. Of config only the directories matter.
+// Promote turns a log that is a replica, or fenced, into a log of its own, durably: the next
+// epoch begins after its head. The log must not be open, and is checked and recovered as by Open;
+// nothing is settled. Only the directories in config matter.
 //
-// Errors are those of Open, or wrap ErrNotReplica: the result then says what there is, such as
-// the epoch that it has begun if it was promoted before. After an error, or a crash, the log is a
-// replica, or fenced, as before, in the old epoch or in a new one, and can be promoted again.
+// Errors are those of Open, or wrap ErrNotReplica: the result then describes the log as it is,
+// such as the epoch that it has begun if it was promoted before. After an error or a crash, the
+// log is still a replica, or fenced, in the old epoch or in a new one, and can be promoted again.
 func Promote(config Config) (p Promotion, err error) {
 	if config.Data == Memory {
 		return p, fmt.Errorf("a log in memory is %w", ErrNotReplica)
 	}
 	if _, err := os.Stat(config.Data); err != nil {
-		return p, err // rather than make an empty log
+		return p, err // do not create an empty log
 	}
 	replica, err1 := segment.ReadReplica(config.Data)
 	fenced, err2 := segment.ReadFenced(config.Data)
@@ -62,7 +62,7 @@ func Promote(config Config) (p Promotion, err error) {
 	return p, errors.Join(err, d.open.Close(), d.release())
 }
 
-// whatIsThere describes a log that is neither a replica nor fenced, as far as there is one.
+// whatIsThere describes a log that is neither a replica nor fenced, as far as one exists.
 func whatIsThere(config Config) (p Promotion, err error) {
 	epochs, err := segment.ReadEpochs(config.Data)
 	if err != nil {
@@ -79,8 +79,8 @@ func whatIsThere(config Config) (p Promotion, err error) {
 	return p, nil
 }
 
-// promote ends what keeps the log from taking appends of its own, once it is in an epoch that
-// no other copy has.
+// promote lifts what keeps the log from taking appends of its own, once it is in an epoch that no
+// other copy has.
 func (s *standing) promote(head uint64) (appends.Epoch, error) {
 	after := s.heard
 	if f := s.fenced.Load(); f != nil {
@@ -94,13 +94,13 @@ func (s *standing) promote(head uint64) (appends.Epoch, error) {
 		err = segment.RemoveFenced(s.data)
 	}
 	if err == nil {
-		// The last step: until here the log is opened as a replica, or not at all.
+		// The last step: until here the log can only be opened as a replica, or not at all.
 		err = segment.RemoveReplica(s.data)
 	}
 	return epochs.Current(), err
 }
 
-// noArchive is an archive for opening a log of which nothing is read.
+// noArchive is an archive for opening a log that is not read.
 type noArchive struct{}
 
 func (noArchive) Open(context.Context, uint64) (ArchivedSegment, error) {

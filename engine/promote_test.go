@@ -10,8 +10,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestPromote: what is promoted goes on after its head in an epoch of its own; what is no
-// replica, is open or damaged is refused and left as it is.
+// TestPromote: a promoted log continues after its head in a new epoch; a log that is not a
+// replica, is open or damaged is refused and left unchanged.
 func TestPromote(t *testing.T) {
 	t.Parallel()
 	replica := func(t *testing.T) Config {
@@ -129,8 +129,8 @@ func TestPromote(t *testing.T) {
 	}
 }
 
-// TestPromoteSteps: wherever a promotion is cut short, the directory is no log of its own in an
-// epoch that another copy may have, and can be promoted again.
+// TestPromoteSteps: wherever a promotion is interrupted, the directory is not a log of its own
+// in an epoch that another copy may have, and can be promoted again.
 func TestPromoteSteps(t *testing.T) {
 	t.Parallel()
 	c := replicaConfig(t, someStore)

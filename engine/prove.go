@@ -8,27 +8,27 @@ import (
 	"tcp-log-server/segment"
 )
 
-// proveAfter is how long the log must have been idle, at least, before its last batch is
-// proved: see segment.Writer.Prove. It may be twice as long.
+// proveAfter is the shortest time for which the log must have been idle before its last
+// batch is proved: see segment.Writer.Prove. It may take twice as long.
 const proveAfter = 250 * time.Millisecond
 
-// prover is when the committer proves the last batch. While appends come in all that it
-// takes of them is a look at pending.
+// prover decides when the committer proves the last batch. While appends come in, all
+// that it costs them is a look at pending.
 type prover struct {
-	pending atomic.Bool // there is a batch that is not proved
+	pending atomic.Bool // a batch has not been proved
 	// The committer owns the rest.
 	timer *time.Timer
 	armed bool
-	head  uint64 // when the timer last ran out
+	head  uint64 // when the timer last fired
 }
 
-// note records that there is a batch to prove. It reports whether the committer does not
-// know yet.
+// note records that there is a batch to prove. It reports whether the committer has yet
+// to learn of it.
 func (p *prover) note() bool { return !p.pending.Load() && !p.pending.Swap(true) }
 
 // await waits until the committer may have something to commit, and meanwhile proves the
-// last batch once the log has been idle. It leads then: an append that comes in waits
-// for that one sync, as for any.
+// last batch once the log has been idle. It leads while it does that: an append that
+// comes in waits for that one sync, as for any.
 func (l *Log) await() {
 	p := &l.prover
 	for {
@@ -60,7 +60,7 @@ func (l *Log) prove() {
 	if l.Err() != nil {
 		return
 	}
-	// Without room there is no proof, and no harm.
+	// A full disk prevents the proof, which does no harm.
 	if err := l.store.prove(); errors.Is(err, segment.ErrSync) {
 		l.fail(err)
 	}

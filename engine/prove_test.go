@@ -35,8 +35,8 @@ func proved(t testing.TB, config Config) bool {
 	return err == nil && scan.Proved
 }
 
-// TestProvedWhenIdle: the committer proves the last batch once the log is idle, after
-// whichever way it was committed, and not before; and the log goes on.
+// TestProvedWhenIdle: the committer proves the last batch once the log is idle, however
+// it was committed, and not before; and the log continues.
 func TestProvedWhenIdle(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -64,7 +64,7 @@ func TestProvedWhenIdle(t *testing.T) {
 	}
 }
 
-// slowProof is a store whose proof takes until it may end.
+// slowProof is a store whose proof does not end until the test allows it.
 type slowProof struct {
 	store
 	begun, end chan struct{}
@@ -77,8 +77,9 @@ func (s *slowProof) prove() error {
 	return s.err
 }
 
-// TestAppendDuringProof: an append that comes in while the last batch is being proved
-// waits for that and is stored, and a proof whose sync fails ends appends as any sync.
+// TestAppendDuringProof: an append that arrives while the last batch is being proved
+// waits for the proof and is stored, and a proof whose sync fails ends appends like any
+// sync.
 func TestAppendDuringProof(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]error{"fine": nil, "no room": segment.ErrNotWritten, "failed": segment.ErrSync} {
@@ -111,8 +112,8 @@ func TestAppendDuringProof(t *testing.T) {
 }
 
 // TestAlteredLastBatch: a bit of the last acknowledged batch is altered after a crash,
-// and the index does not have it yet: the start refuses, whether or not the log had
-// been idle. A last batch of which a sector is missing is cut off, and kept aside.
+// and the index does not have the batch yet: the start refuses, whether or not the log
+// had been idle. A last batch with a missing sector is cut off, and a copy kept.
 func TestAlteredLastBatch(t *testing.T) {
 	t.Parallel()
 	entry := `{"important":"` + strings.Repeat("payment ", 200) + `"}`

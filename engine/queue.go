@@ -9,48 +9,48 @@ import (
 	"tcp-log-server/segment"
 )
 
-// submission is what one call of Append gave.
+// submission is one call of Append.
 type submission struct {
 	entries []byte
 	count   int
 	on      Condition
 	done    func(Result, error)
 	err     error // why it is refused, in its turn; nil if it is not
-	stored  int   // how many of its entries are in the batch, once that has been made
+	stored  int   // how many of its entries are in the batch, once the batch has been made
 
 	replica *replication // instead of entries
 
-	// Once the log keeps hashes, see once.go: those of the entries; and with appends.Once
-	// where the entries lie, as far as the tables tell, which have been looked through up
-	// to an index.
+	// Once the log keeps hashes, see once.go: the hashes of the entries; and with
+	// appends.Once their places as far as the tables know, which cover all entries
+	// through an index.
 	hashes  []segment.Hash
 	places  []Place
 	through uint64
 }
 
-// alone reports whether the submission cannot be in a batch with others.
+// alone reports whether the submission cannot share a batch with others.
 func (s *submission) alone() bool { return s.err != nil || s.replica != nil }
 
-// inlineMax is how many bytes of entries a caller of Append may commit itself. A
-// caller with more has more to come, and better prepares that meanwhile.
+// inlineMax is how many bytes of entries a caller of Append may commit itself. A caller
+// with more is likely to append again, and should prepare that meanwhile.
 const inlineMax = 16 << 10
 
-// queue holds the submissions that wait, and knows the leader: one at a time, the
-// committer or a caller of Append. The leader may commit.
+// queue holds the waiting submissions and tracks the leader: one goroutine at a time, the
+// committer or a caller of Append, which may commit.
 type queue struct {
 	mu      sync.Mutex
 	waiting []submission
-	spare   []submission // for waiting, once that is taken
+	spare   []submission // memory for waiting, once that has been taken
 	leading bool         // there is a leader,
 	since   time.Time    // from this time on,
 	mine    bool         // and it is the committer
 	closed  bool
-	ended   bool          // and the committer is done with all that came before
+	ended   bool          // and the committer has finished everything that came before
 	wake    chan struct{} // holds a token when the committer may have something to do
 }
 
 // push adds a submission, unless the caller is willing to lead, there is no leader, and
-// nothing is under way: then lead is true, and the caller has to commit it and to
+// nothing is under way: then lead is true, and the caller must commit the submission and
 // call yield. ok is false if the queue is closed.
 func (q *queue) push(s submission, willing bool) (lead, ok bool) {
 	q.mu.Lock()
@@ -75,7 +75,7 @@ func (q *queue) push(s submission, willing bool) (lead, ok bool) {
 	return false, true
 }
 
-// yield ends what push began.
+// yield ends the lead that push granted.
 func (q *queue) yield() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -92,12 +92,12 @@ func (q *queue) poke() {
 	}
 }
 
-// take waits, by wait, until there is something that the committer should commit,
-// and returns it, in order. It returns nil once there never will be anything again.
+// take waits, by calling wait, until there is something for the committer to commit, and
+// returns it, in order. It returns nil once nothing more will ever come.
 func (q *queue) take(h *hookList, wait func()) []submission {
 	h.beforeBatch()
 	for {
-		// Those that are about to append may do so: one batch instead of two.
+		// Let goroutines that are about to append do so: one batch instead of two.
 		runtime.Gosched()
 		if taken, ok := q.tryTake(); ok {
 			return taken
@@ -108,7 +108,7 @@ func (q *queue) take(h *hookList, wait func()) []submission {
 }
 
 // lead makes the committer lead although it has nothing to commit, unless there is
-// another leader or something waits. Then it has to call rest.
+// another leader or something waits. Then the committer has to call rest.
 func (q *queue) lead() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -119,7 +119,7 @@ func (q *queue) lead() bool {
 	return true
 }
 
-// rest ends what lead began.
+// rest ends the lead that lead began.
 func (q *queue) rest() {
 	q.mu.Lock()
 	q.mine = false
@@ -146,7 +146,7 @@ func (q *queue) tryTake() (taken []submission, ok bool) {
 	return taken, true
 }
 
-// recycle takes back the memory of submissions that are done with.
+// recycle takes back the memory of finished submissions.
 func (q *queue) recycle(done []submission) {
 	clear(done)
 	q.mu.Lock()
@@ -163,7 +163,7 @@ func (q *queue) close() {
 	q.poke()
 }
 
-// state reports whether the queue is closed, and whether there is a leader, since when.
+// state reports whether the queue is closed, whether there is a leader, and since when.
 func (q *queue) state() (closed, leading bool, since time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

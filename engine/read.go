@@ -12,25 +12,25 @@ import (
 	"tcp-log-server/segment"
 )
 
-// looseRun is how many bytes of blobs are handed on as one run.
+// looseRun is how many bytes of blobs are passed on as one run.
 const looseRun = 256 << 10
 
-// reader is one read of a disk: a cursor that goes from segment to segment, in the archive
-// first, and through the blobs of the entries whose segments are gone. Between two reads
-// that follow each other it is parked with its file open and its batch verified.
+// reader is one read of a disk: a cursor that goes from segment to segment, first in the
+// archive, and through the blobs of entries whose segments are gone. Between two consecutive
+// reads it is parked with its file open and its batch verified.
 type reader struct {
 	*disk
 	ctx     context.Context
 	next    uint64 // the cursor
 	through uint64
 	fn      ReadFunc
-	time    int64 // when what fn is given was committed, in µs since 1970 UTC
+	time    int64 // when the entries that fn gets were committed, in µs since 1970 UTC
 
-	seg   *segment.Segment // that from reads; nil when there is none
+	seg   *segment.Segment // the segment that from reads; nil when there is none
 	from  *segment.Reader
-	batch segment.Batch // the last one from has read
+	batch segment.Batch // the last one that from read
 
-	far *archivedFile // what from reads, if that is in the archive
+	far *archivedFile // the file that from reads, if it is in the archive
 	src *bytesOf      // and its bytes
 	// mistrusted is where the cursor was when bytes were last read from the archive again.
 	mistrusted uint64
@@ -62,8 +62,8 @@ func (r *reader) run() error {
 	return nil
 }
 
-// enter opens the segment that holds the cursor, here or in the archive, or reads the
-// blobs before it.
+// enter opens the segment that holds the cursor, here or in the archive, or reads the blobs
+// before it.
 func (r *reader) enter() error {
 	r.leave()
 	seg, first := r.find(r.next)
@@ -112,8 +112,8 @@ func (r *reader) enterFar(last uint64) error {
 	return nil
 }
 
-// mistrust deals with a batch of an archived segment that goes through last and does not check
-// out because of why: it is read from the archive once more before that counts as damage.
+// mistrust handles a batch of an archived segment that goes through last and failed its check
+// because of why: it is read from the archive once more before that counts as damage.
 func (r *reader) mistrust(last uint64, why error) error {
 	if r.mistrusted != r.next && r.archived.forget(r.far) {
 		r.mistrusted = r.next
@@ -123,8 +123,8 @@ func (r *reader) mistrust(last uint64, why error) error {
 	return r.salvage(r.far.seg, last, why)
 }
 
-// removed deals with a segment whose file is not there because of err: unless it
-// was removed just now, in which case its entries are in blobs, they are damaged.
+// removed handles a segment whose file is missing because of err: unless it was removed just
+// now, when its entries are in blobs, they are damaged.
 func (r *reader) removed(seg *segment.Segment, err error) error {
 	if again, _ := r.find(r.next); again != seg {
 		return nil
@@ -132,14 +132,14 @@ func (r *reader) removed(seg *segment.Segment, err error) error {
 	return r.damaged(min(r.through, seg.Last()), err)
 }
 
-// lacksFiles reports whether err says that the process, or the machine, has no
-// more files to open. That is no fault of any entry: it ends the read.
+// lacksFiles reports whether err says that the process or the machine is out of file
+// descriptors. That is no fault of any entry: it ends the read.
 func lacksFiles(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// nextBatch reads the segment's next batch, to be handed on from r.batch, or deals
-// with one that holds nothing or cannot be trusted.
+// nextBatch reads the segment's next batch, to be passed on from r.batch, or handles one that
+// is empty or cannot be trusted.
 func (r *reader) nextBatch() error {
 	r.batch = segment.Batch{}
 	b, err := r.from.Next()
@@ -152,7 +152,7 @@ func (r *reader) nextBatch() error {
 	case errors.As(err, &damage):
 		return r.salvage(r.seg, damage.Last, err)
 	case errors.Is(err, io.EOF):
-		return r.enter() // past what it was opened for
+		return r.enter() // past the end that it was opened for
 	case err != nil:
 		return err
 	case b.Lost():
@@ -172,7 +172,7 @@ func (r *reader) leave() {
 	r.far, r.src = nil, nil
 }
 
-// emit hands on the run of count entries that begins at the cursor or before.
+// emit passes on the run of count entries that begins at or before the cursor.
 func (r *reader) emit(first uint64, count int, entries []byte) error {
 	first, count, entries = clip(first, count, entries, r.next, r.through)
 	if err := r.fn(first, count, entries, r.time, nil); err != nil {
@@ -182,7 +182,7 @@ func (r *reader) emit(first uint64, count int, entries []byte) error {
 	return nil
 }
 
-// damaged hands on that the entries from the cursor through last cannot be read.
+// damaged passes on that the entries from the cursor through last cannot be read.
 func (r *reader) damaged(last uint64, err error) error {
 	last = min(last, r.through)
 	if err := r.fn(r.next, int(last-r.next+1), nil, r.time, err); err != nil {
@@ -192,13 +192,13 @@ func (r *reader) damaged(last uint64, err error) error {
 	return nil
 }
 
-// salvage reads on from the cursor, where a batch of seg that goes through last
-// does not check out because of why: the rest of the segment, by all that proves its
-// entries. Where the file cannot be read that far, the entries of that batch are
-// left to the index and the blobs, and the read goes on at the next.
+// salvage reads on from the cursor, where a batch of seg that goes through last failed its
+// check because of why: the rest of the segment, by everything that proves its entries. If
+// the file cannot be read that far, the entries of that batch are left to the index and the
+// blobs, and the read continues with the next batch.
 func (r *reader) salvage(seg *segment.Segment, last uint64, why error) error {
 	src := r.src
-	r.leave() // it may have gone on further than the cursor
+	r.leave() // it may have gone past the cursor
 	var unread, err error
 	if src == nil {
 		_, unread, err = seg.File().Read(r.next, min(seg.Last(), r.through), r.witnesses(), r.proved)
@@ -218,8 +218,8 @@ func (r *reader) salvage(seg *segment.Segment, last uint64, why error) error {
 	return r.unbatched(last, 0, why)
 }
 
-// unbatched hands on the entries from the cursor through last, in whose place no
-// whole batch lies because of why, from their blobs.
+// unbatched passes on, from their blobs, the entries from the cursor through last, which are
+// not in an intact batch because of why.
 func (r *reader) unbatched(last uint64, time int64, why error) error {
 	return r.witnesses().Read(r.next, min(last, r.through), time, why, r.proved)
 }
@@ -228,7 +228,7 @@ func (r *reader) witnesses() segment.Witnesses {
 	return segment.Witnesses{Context: r.ctx, Records: r.settledRecords(), Blobs: r.blobs}
 }
 
-// proved hands on what the witnesses say of some entries.
+// proved passes on what the witnesses say about some entries.
 func (r *reader) proved(first uint64, count int, entries []byte, time int64, err error) error {
 	if lacksFiles(err) || errors.Is(err, ErrUnavailable) {
 		return err
@@ -243,8 +243,8 @@ func (r *reader) proved(first uint64, count int, entries []byte, time int64, err
 	return r.emit(first, count, entries)
 }
 
-// provedFar is proved for entries of an archived segment: what the archive does not give back
-// now is not damaged.
+// provedFar is proved for entries of an archived segment: what the archive cannot return now
+// is not damaged.
 func (r *reader) provedFar(src *bytesOf) segment.EntriesFunc {
 	return func(first uint64, count int, entries []byte, time int64, err error) error {
 		if err != nil && src.failed != nil {
@@ -254,7 +254,7 @@ func (r *reader) provedFar(src *bytesOf) segment.EntriesFunc {
 	}
 }
 
-// settledRecords is the cursor on the index, as far as that goes by now.
+// settledRecords returns the cursor on the index, as far as the index goes by now.
 func (r *reader) settledRecords() *segment.Records {
 	if r.records == nil {
 		r.records = segment.NewRecords(r.cfg.WAL, 0)
@@ -284,7 +284,7 @@ func (r *reader) readLoose(last uint64) error {
 		r.readBlobs(r.ctx, r.loose)
 		for _, e := range r.loose {
 			if err := r.ctx.Err(); err != nil {
-				return err // of this read, not of the entry
+				return err // an error of this read, not of the entry
 			}
 			if lacksFiles(e.err) || errors.Is(e.err, ErrUnavailable) {
 				return errors.Join(flush(), e.err)
@@ -319,16 +319,16 @@ func (r *reader) close() {
 	}
 }
 
-// parkMax is how many readers are kept for the read that goes on where theirs
-// has ended. Each holds a file and a buffer of up to a batch.
+// parkMax is how many readers are kept for reads that continue where they ended. Each holds a
+// file and a buffer of up to a batch.
 const parkMax = 16
 
-// parking keeps readers between reads: a client that pulls, or a follower, comes
-// back for the entry after the last it was given.
+// parking keeps readers between reads: a client that polls, or a follower, comes back for the
+// entry after the last one it was given.
 type parking struct {
 	mu      sync.Mutex
-	readers []*reader // the longest parked first
-	closed  bool      // none is kept any more
+	readers []*reader // parked longest first
+	closed  bool      // no more are kept
 }
 
 // take returns a reader whose cursor is at next, or nil.
@@ -344,7 +344,7 @@ func (p *parking) take(next uint64) *reader {
 	return nil
 }
 
-// put parks a reader that has come to its end.
+// put parks a reader that has finished.
 func (p *parking) put(r *reader) {
 	r.ctx, r.fn = nil, nil
 	p.mu.Lock()
@@ -360,7 +360,7 @@ func (p *parking) put(r *reader) {
 	p.readers = append(p.readers, r)
 }
 
-// close closes all that are parked, and those that come later.
+// close closes all parked readers, and those that come later.
 func (p *parking) close() {
 	p.mu.Lock()
 	p.closed = true
@@ -368,7 +368,7 @@ func (p *parking) close() {
 	p.clear()
 }
 
-// clear closes all that are parked.
+// clear closes all parked readers.
 func (p *parking) clear() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

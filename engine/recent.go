@@ -11,21 +11,21 @@ import (
 )
 
 const (
-	// hashMapsMax is how many maps there may be before appends wait for tables to be made
-	// of them.
+	// hashMapsMax is how many maps there may be before appends wait for maps to be turned
+	// into tables.
 	hashMapsMax = 4
-	// hashMapMemory is how much memory a map takes that is full, in bytes, as measured.
+	// hashMapMemory is how much memory a full map takes, in bytes, as measured.
 	hashMapMemory = 5 << 20
 )
 
-// hashMap has the first places of the entries of a range of indices.
+// hashMap has the first places of the entries in a range of indices.
 type hashMap struct {
 	first, last uint64                  // last grows
-	hash        segment.Hash            // of the entry that was added last
+	hash        segment.Hash            // of the entry added last
 	deltas      map[segment.Hash]uint32 // the index minus first
 	rows        []lookup.Row            // of all entries, for the table
 	times       []hashTime
-	tabled      atomic.Bool // there is a table of it
+	tabled      atomic.Bool // it has been written to a table
 }
 
 // hashTime is the time of the entries from an index on.
@@ -38,7 +38,7 @@ func newHashMap(first uint64) *hashMap {
 	return &hashMap{first: first, last: first - 1, deltas: make(map[segment.Hash]uint32)}
 }
 
-// add adds an entry, unless there is an equal one, and reports whether it has.
+// add adds an entry, unless there is an equal one, and reports whether it did.
 func (m *hashMap) add(hash segment.Hash, index uint64) bool {
 	m.hash = hash
 	if _, ok := m.deltas[hash]; ok {
@@ -56,7 +56,7 @@ func (m *hashMap) extend(first, last uint64, time int64) {
 	}
 }
 
-// find returns the place of an entry, the zero Place if it is not there.
+// find returns the place of an entry, or the zero Place if it is not there.
 func (m *hashMap) find(hash segment.Hash) Place {
 	delta, ok := m.deltas[hash]
 	if !ok {
@@ -69,13 +69,13 @@ func (m *hashMap) find(hash segment.Hash) Place {
 	return p
 }
 
-// recentHashes are the entries that are in no table yet, in maps, oldest first; the last
-// one takes what is added. They belong to the leader.
+// recentHashes holds the entries that are not in a table yet, in maps, oldest first; the
+// last one takes additions. The leader owns it.
 type recentHashes struct {
 	collecting bool // there is a map
-	rows       int  // what makes one full; 0 for a log in memory, which has one only
+	rows       int  // at which a map is full; 0 for a log in memory, which has only one map
 	maps       []*hashMap
-	filling    int            // which of them was the last when the batch under way began
+	filling    int            // which map was the last when the batch under way began
 	added      []segment.Hash // by that batch to that map
 }
 
@@ -102,7 +102,7 @@ func (r *recentHashes) add(hash segment.Hash, index uint64) {
 
 func (r *recentHashes) isFull(m *hashMap) bool { return r.rows > 0 && len(m.rows) >= r.rows }
 
-// addAll adds the entries of a submission, from the index first on, to the batch under way.
+// addAll adds the entries of a submission, from index first on, to the batch under way.
 func (r *recentHashes) addAll(s *submission, first uint64) {
 	for i, hash := range s.hashes {
 		r.add(hash, first+uint64(i))
@@ -117,7 +117,7 @@ func (r *recentHashes) addAll(s *submission, first uint64) {
 	}
 }
 
-// find returns the place of an entry, the zero Place if it is not there.
+// find returns the place of an entry, or the zero Place if it is not there.
 func (r *recentHashes) find(hash segment.Hash) Place {
 	for _, m := range r.maps {
 		if p := m.find(hash); p.Index != 0 {
@@ -127,7 +127,8 @@ func (r *recentHashes) find(hash segment.Hash) Place {
 	return Place{}
 }
 
-// recently looks an entry up that the tables do not have through an index.
+// recently looks up an entry that is not in the tables, which cover all entries through an
+// index.
 func (h *hashes) recently(hash segment.Hash, through uint64) (Place, error) {
 	switch {
 	case h.tables == nil:
@@ -142,8 +143,8 @@ func (h *hashes) recently(hash segment.Hash, through uint64) (Place, error) {
 	return h.recent.find(hash), nil
 }
 
-// committed ends a batch: what it has added stays if it was stored. It waits if tables are
-// not made as fast as appends come in.
+// committed ends a batch: its additions stay if it was stored. It waits if tables are not
+// made as fast as appends come in.
 func (h *hashes) committed(c committed) {
 	r := &h.recent
 	maps := r.maps[r.filling:]
@@ -188,7 +189,7 @@ func (r *recentHashes) dropTabled() {
 	}
 }
 
-// tableQueue is the maps that wait to become tables.
+// tableQueue holds the maps that wait to become tables.
 type tableQueue struct {
 	mu   sync.Mutex
 	full []*hashMap
@@ -207,7 +208,7 @@ func (q *tableQueue) push(m *hashMap) {
 	notify(q.more)
 }
 
-// pop returns nil if there is none.
+// pop returns the next map, nil if there is none.
 func (q *tableQueue) pop() (m *hashMap) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -235,8 +236,7 @@ func notify(ch chan<- struct{}) {
 	}
 }
 
-// makeTables makes tables of the maps that are full, until it fails or the hashes are given
-// up.
+// makeTables turns full maps into tables until it fails or the hashes are given up.
 func (h *hashes) makeTables() error {
 	for {
 		m := h.queue.pop()

@@ -12,9 +12,9 @@ import (
 	"tcp-log-server/segment"
 )
 
-// openDisk opens and recovers the store in config's directories and returns the
-// head. Every check comes before the first change: a store that is refused is
-// left as it was, except for the new and empty directories of a first start.
+// openDisk opens and recovers the store in config's directories and returns the head. Every
+// check comes before the first change: a store that is refused is left as it was, except for
+// new, empty directories of a first start.
 func openDisk(config Config) (d *disk, head uint64, err error) {
 	if err := segment.MakeDir(config.Data); err != nil {
 		return nil, 0, err
@@ -55,7 +55,7 @@ func openDisk(config Config) (d *disk, head uint64, err error) {
 	return d, d.open.Last(), nil
 }
 
-// explain adds to what is wrong with the store what to do about it.
+// explain adds advice to an error of the store.
 func (d *disk) explain(err error) error {
 	var path *fs.PathError
 	switch {
@@ -69,8 +69,8 @@ func (d *disk) explain(err error) error {
 	return err
 }
 
-// recover brings the store to where the last process left it: every batch that
-// can have been acknowledged, and no part of one that cannot.
+// recover brings the store to where the last process left it: every batch that can have been
+// acknowledged, and no part of one that cannot.
 func (d *disk) recover() error {
 	store, err := segment.CaptureLocked(segment.Dirs{Data: d.cfg.Data, WAL: d.cfg.WAL, Blobs: d.cfg.Blobs})
 	if err != nil {
@@ -79,7 +79,7 @@ func (d *disk) recover() error {
 	if err := d.loadSegments(store); err != nil {
 		return err
 	}
-	// The entries before the first segment exist as records and blobs alone.
+	// The entries before the first segment exist only as records and blobs.
 	need := uint64(0)
 	head := uint64(0)
 	if n := len(d.segments); n > 0 {
@@ -132,8 +132,8 @@ func (d *disk) recover() error {
 	return d.mark()
 }
 
-// mark marks the directories as this store's, once there is a segment that says
-// so too: a mark without one is another log's.
+// mark marks the directories as this store's, once there is a segment that says so too: a
+// mark without one is another log's.
 func (d *disk) mark() error {
 	var errs []error
 	for _, dir := range []string{d.cfg.WAL, d.cfg.Blobs} {
@@ -201,9 +201,9 @@ func (d *disk) checkBlobs(need uint64) error {
 	return d.checkMark(d.cfg.Blobs)
 }
 
-// probe looks for the blobs of some of the entries 1 to need, which have no
-// segment, apart from those that are in the archive. That one is missing is for reads to
-// say; that all are means that it is the segment that is missing.
+// probe looks for the blobs of some of the entries 1 to need, which have no segment, except
+// those in the archive. If one is missing, reads will report it; if all are, it is the
+// segment that is missing.
 func (d *disk) probe(need uint64) error {
 	return d.archived.loose(1, need, d.probeRun)
 }
@@ -223,7 +223,7 @@ func (d *disk) probeRun(first, last uint64) error {
 			return nil // opening the index tells more
 		}
 		if there, err := d.blobs.Has(ctx, rec.Hash); there || err != nil {
-			return nil // where it cannot be told, reads tell
+			return nil // inconclusive here; reads will tell
 		}
 	}
 	err := fmt.Errorf("%w: a segment is missing, and the entries have no blobs either", ErrDamaged)
@@ -236,8 +236,8 @@ func (d *disk) probeRun(first, last uint64) error {
 	return &segment.DamageError{Path: d.dir, First: first, Last: last, Err: err}
 }
 
-// openBlobs opens the directory of blobs and counts them where that matters. Those in another
-// store the settler counts.
+// openBlobs opens the directory of blobs and counts them where that matters. The settler
+// counts those in another store.
 func (d *disk) openBlobs() error {
 	if d.remote() {
 		d.looseN.Store(-1)

@@ -49,7 +49,7 @@ func makeStore(t *testing.T, loose int) *storeFiles {
 	if err != nil || len(firsts) < 6 {
 		t.Fatalf("segments are %v, %v", firsts, err)
 	}
-	// As a crash leaves it that came at once.
+	// As a crash immediately afterwards leaves it.
 	last, err := segment.CaptureFile(filepath.Join(config.Data, "segments", segment.Name(firsts[len(firsts)-1])))
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func makeStore(t *testing.T, loose int) *storeFiles {
 	return &storeFiles{t, config, firsts}
 }
 
-// copy is a copy of the store for one test to break.
+// copy returns a copy of the store for one test to break.
 func (s *storeFiles) copy(t *testing.T) *storeFiles {
 	t.Helper()
 	c := *s
@@ -86,7 +86,7 @@ func (s *storeFiles) must(err error) {
 	}
 }
 
-// seg is the path of a segment, from the last one on for a negative number.
+// seg returns the path of a segment; negative numbers count from the end.
 func (s *storeFiles) seg(i int) string {
 	if i < 0 {
 		i += len(s.firsts)
@@ -135,14 +135,14 @@ func (s *storeFiles) dropBatch() {
 	s.edit(s.seg(-1), func(b []byte) []byte { return b[:bytes.LastIndex(b, []byte("BTCH"))] })
 }
 
-// resumHeader gives the segment in b the checksum that its header has now.
+// resumHeader recomputes the header checksum of the segment in b.
 func resumHeader(b []byte) []byte {
 	binary.LittleEndian.PutUint32(b[60:], segment.Checksum(b[:60]))
 	return b
 }
 
-// TestRefused is the table of what a log is not opened on. Not a byte of it may
-// be changed.
+// TestRefused is the table of stores that are not opened. Not a byte of them may be
+// changed.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	whole := makeStore(t, 0)
@@ -216,7 +216,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestRefusedBlobsAlone: where blobs are left and nothing else, that is no new log.
+// TestRefusedBlobsAlone: a directory with only blobs is not a new log.
 func TestRefusedBlobsAlone(t *testing.T) {
 	t.Parallel()
 	s := makeStore(t, -1)
@@ -225,8 +225,7 @@ func TestRefusedBlobsAlone(t *testing.T) {
 	refuse(t, s.config, ErrDamaged, "120 blobs")
 }
 
-// TestRecovered is the table of what a start repairs, and of which entries are
-// there after it.
+// TestRecovered is the table of what a start repairs, and which entries exist after it.
 func TestRecovered(t *testing.T) {
 	t.Parallel()
 	whole := makeStore(t, 50)
@@ -322,7 +321,7 @@ func TestLocked(t *testing.T) {
 	if _, err := Open(config); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), config.Data) {
 		t.Errorf("error is %v, want ErrLocked and the directory", err)
 	}
-	mustAppend(t, l, "[]") // the first one is none the worse
+	mustAppend(t, l, "[]") // the first one is unharmed
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -348,8 +347,8 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestOtherDirectories: the index and the blobs may lie anywhere, and follow the
-// segments when they are named again, not those of another log.
+// TestOtherDirectories: the index and the blobs may be anywhere, and belong to the
+// segments with which they are used again, not to those of another log.
 func TestOtherDirectories(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)

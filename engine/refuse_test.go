@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// slowStore takes its time for each commit, by the clock of a synctest bubble.
+// slowStore takes a while for each commit, by the clock of a synctest bubble.
 type slowStore struct {
 	store
 	takes time.Duration
@@ -22,7 +22,7 @@ func (s *slowStore) commit(batch []byte, count int, now time.Time) error {
 
 // TestRefuse: once the log refuses, the batch under way is still acknowledged and nothing
 // after it is. Completions run in the order of the appends, and Close does not wait for
-// what is queued.
+// queued appends.
 func TestRefuse(t *testing.T) {
 	const (
 		takes   = time.Second
@@ -88,7 +88,7 @@ func TestRefuse(t *testing.T) {
 }
 
 // TestRefuseSettles: a log on disk that refused before it was closed loses nothing: the
-// next start settles what the settler left.
+// next start settles the rest.
 func TestRefuseSettles(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -108,8 +108,8 @@ func TestRefuseSettles(t *testing.T) {
 	sameEntries(t, readAll(t, openLog(t, config)), want)
 }
 
-// TestUnreadableAppend: an append whose count does not fit its bytes is refused in its
-// turn, however large those beside it are, and they are stored.
+// TestUnreadableAppend: an append whose count does not match its bytes is refused in its
+// turn, however large its neighbours are, and they are stored.
 func TestUnreadableAppend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, err := Open(NewConfig(Memory))
@@ -127,7 +127,7 @@ func TestUnreadableAppend(t *testing.T) {
 			count   int
 			first   uint64 // 0: it is refused
 		}{
-			{"[1]\n", 1, 1}, // the others gather while it is committed
+			{"[1]\n", 1, 1}, // the others gather while this one is committed
 			{"[\"a large neighbour\"]\n", 1, 2},
 			{"[]\n", 5, 0},
 			{"{\"n\":1}\n{\"n\":2}\n", 2, 3},

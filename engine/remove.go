@@ -14,13 +14,13 @@ import (
 	"tcp-log-server/segment"
 )
 
-// remove removes segments from the oldest on: those that are sealed and settled and all
-// of whose entries are in blobs, and those that the archive has, see evict.go. Segments go
-// in order only, so that those that remain are one unbroken chain to the head.
+// remove removes segments, oldest first: those that are sealed and settled and whose entries are
+// all in blobs, and those that the archive has, see evict.go. Segments are removed only in order,
+// so that those that remain are one unbroken chain to the head.
 //
-// One in blobs goes no sooner than RemoveAfter after it was first found settled, so
-// that a copy of the live directories finds each entry in one place or another;
-// and only after every one of its entries has been read back from its blob.
+// A segment whose entries are in blobs is kept for at least RemoveAfter after it was first found
+// settled, so that a copy of the live directories finds each entry in one place or another, and
+// until every one of its entries has been read back from its blob.
 //
 // While the segments are held, none is removed: see segment.Hold.
 func (s *settler) remove() {
@@ -44,10 +44,10 @@ func (s *settler) removeFirst() (removed bool) {
 		return false
 	}
 	if s.d.remote() {
-		// Reading them back takes long, during which no copy of the segments should have to wait.
+		// Reading them back takes long; no copy of the segments should have to wait for it.
 		switch all, err := s.readBack(seg); {
 		case err == nil && !all:
-			s.again = time.Millisecond // and entries that wait are settled in between
+			s.again = time.Millisecond // and settle waiting entries in between
 			return false
 		case errors.Is(err, ErrUnavailable):
 			s.again = settleRetryMax
@@ -66,7 +66,7 @@ func (s *settler) removeFirst() (removed bool) {
 	}
 	defer end()
 	if s.d.index.Check() != nil {
-		return false // it is opened again before anything more is settled
+		return false // it is reopened before anything more is settled
 	}
 	err = s.d.proved(first, seg.Last())
 	if err == nil && !s.d.remote() {
@@ -79,14 +79,14 @@ func (s *settler) removeFirst() (removed bool) {
 	return s.take(seg, "removed")
 }
 
-// take removes the first segment, seg, whose entries are somewhere else as well.
+// take removes the first segment, seg, whose entries are also elsewhere.
 func (s *settler) take(seg *segment.Segment, event string) (removed bool) {
 	first := seg.Header.First
 	s.d.mu.Lock()
 	s.d.segments = s.d.segments[1:]
 	s.d.mu.Unlock()
-	// The directory is synced before the next one goes: were a crash to bring
-	// back an earlier file and not a later one, the chain would be broken.
+	// The directory is synced before the next segment is removed: if a crash brought back an
+	// earlier file and not a later one, the chain would be broken.
 	if err := s.d.unlink(seg.Path); err != nil {
 		s.putBack(seg)
 		s.d.log.Error().Err(err).Str("event", "remove").Msg("a settled segment could not be removed; no more are until the next start")
@@ -99,22 +99,22 @@ func (s *settler) take(seg *segment.Segment, event string) (removed bool) {
 	return true
 }
 
-// keep notes that a segment stays, and all after it, because of err.
+// keep notes that a segment, and all after it, stay because of err.
 func (s *settler) keep(seg *segment.Segment, err error) {
 	s.d.stays.Store(seg.Header.First)
 	level := zerolog.DebugLevel
 	if s.d.remote() && errors.Is(err, ErrDamaged) {
-		level = zerolog.ErrorLevel // the segment has the entry: a repair puts its blob again
+		level = zerolog.ErrorLevel // the segment has the entry: a repair restores its blob
 	}
 	s.d.log.WithLevel(level).Err(err).Str("event", "packed").Str("segment", filepath.Base(seg.Path)).Msg("a segment stays")
 }
 
-// proved checks that the records of the entries first..last are those of what the segments
-// hold, so that what is in the blobs by them is the same. The error wraps errRecord where
-// one is not, and ErrLost where an entry is lost.
+// proved checks that the records of the entries first..last match the segments, so that the blobs
+// that they name hold the same entries. The error wraps errRecord where one does not match, and
+// ErrLost where an entry is lost.
 func (d *disk) proved(first, last uint64) error { return d.match(first, last, false) }
 
-// match is proved; with lost it passes over lost entries whose records say that they are.
+// match is proved; with lost it skips lost entries whose records say that they are lost.
 func (d *disk) match(first, last uint64, lost bool) error {
 	records := segment.NewRecords(d.cfg.WAL, last)
 	defer records.Close()
@@ -149,8 +149,8 @@ func (d *disk) match(first, last uint64, lost bool) error {
 	return r.run()
 }
 
-// lookAround notes the time for each segment that is settled by now: each waits
-// for itself, not for those before it.
+// lookAround notes the time for each segment that is settled by now: each has its own wait,
+// whatever the segments before it do.
 func (s *settler) lookAround() {
 	segments := s.d.list()
 	if s.seen == nil {
@@ -169,8 +169,8 @@ func (s *settler) lookAround() {
 	}
 }
 
-// putBack ends all removing after the removal of seg failed: were the segments
-// after it to go while it stays, or comes back, the chain would be broken.
+// putBack ends all removing after the removal of seg failed: if the segments after it were
+// removed while it stays, or comes back, the chain would be broken.
 func (s *settler) putBack(seg *segment.Segment) {
 	s.d.mu.Lock()
 	if _, err := os.Lstat(seg.Path); err == nil {
@@ -181,5 +181,5 @@ func (s *settler) putBack(seg *segment.Segment) {
 	s.d.mu.Unlock()
 }
 
-// firstIndex is the first index that segments hold.
+// firstIndex returns the first index that segments hold.
 func (d *disk) firstIndex() uint64 { return d.list()[0].Header.First }

@@ -11,14 +11,14 @@ import (
 	"tcp-log-server/segment"
 )
 
-// ErrReplica: the log was opened as a replica, see Config.ReplicaOf, so it takes its entries
-// from its source alone. Appends that get it also get ErrNotStored.
+// ErrReplica: the log was opened as a replica, see Config.ReplicaOf, so it takes entries only
+// from its source. Appends that get it also get ErrNotStored.
 var ErrReplica = errors.New("the log is a replica, which takes no appends of its own")
 
-// ReplicaBatch is entries that a log's source stored together.
+// ReplicaBatch is a batch of entries that a log's source stored together.
 type ReplicaBatch struct {
-	// Entries are Count entries in canonical form, each followed by a newline, and empty if
-	// they are Lost.
+	// Entries are Count entries in canonical form, each followed by a newline; empty if they
+	// are Lost.
 	Entries []byte
 	Count   int
 	// Time is when the source stored them, in µs since 1970 UTC.
@@ -30,25 +30,25 @@ type ReplicaBatch struct {
 // replicaMemory is how much memory a log keeps for the next call of Replicate, in bytes.
 const replicaMemory = 16 << 20
 
-// replication is what one call of Replicate gave.
+// replication is one call of Replicate.
 type replication struct {
 	first   uint64
 	batches []ReplicaBatch
-	size    int // of all batches with their headers
+	size    int // of all batches including their headers
 }
 
-// Replicate stores batches of the log's source, the first entry of which has the index first:
-// one more than the head. It returns once they are durable. Batches that fit into the open
-// segment take one write and one sync. The times are stored as they are, and so go back where
-// the source's do.
+// Replicate stores batches of the log's source. The first entry has index first, which must be
+// one more than the head. Replicate returns once the batches are durable. Batches that fit
+// into the open segment take one write and one sync. The times are stored as they are, and so
+// go back where the source's do.
 //
-// It checks that the entries are as many as Count says, and that each looks like canonical
+// It checks that there are as many entries as Count says, and that each looks like canonical
 // JSON, but not that it is: the source has checked that. The bytes of the batches are not
-// kept.
+// retained.
 //
-// Where there is an error, the head tells how many of the batches are stored nevertheless,
-// from the first on. The error wraps ErrNotStored: the others are not and can be given again;
-// or ErrUnknown: the log has failed, and the next start tells.
+// After an error, the head tells how many of the batches, from the first on, were stored
+// nevertheless. If the error wraps ErrNotStored, the others were not stored and can be given
+// again; if it wraps ErrUnknown, the log has failed, and the next start will tell.
 func (l *Log) Replicate(first uint64, batches []ReplicaBatch) error {
 	r := &replication{first: first, batches: batches}
 	done := make(chan error, 1)
@@ -65,7 +65,7 @@ func (l *Log) Replicate(first uint64, batches []ReplicaBatch) error {
 	return <-done
 }
 
-// check refuses what could not be read back.
+// check refuses a batch that could not be read back.
 func (b *ReplicaBatch) check() error {
 	switch size := len(b.Entries); {
 	case b.Count < 1 || b.Count > math.MaxUint32:
@@ -96,7 +96,7 @@ func (b *ReplicaBatch) check() error {
 	return nil
 }
 
-// looksCanonical reports whether an entry begins and ends as one does.
+// looksCanonical reports whether an entry begins and ends like a canonical one.
 func looksCanonical(entry []byte) bool {
 	if len(entry) < segment.MinLine-1 {
 		return false
@@ -152,7 +152,7 @@ func (l *Log) commitReplica(c committed, r *replication) committed {
 	return c
 }
 
-// writeReplica makes durable as many of the batches as one write takes, and returns how many.
+// writeReplica makes as many of the batches durable as one write takes, and returns how many.
 func (l *Log) writeReplica(batches []byte, specs []segment.BatchSpec) (n int, err error) {
 	if err := l.Err(); err != nil {
 		l.counts.refused.Add(1)
@@ -184,7 +184,8 @@ func (l *Log) replicated(batches []ReplicaBatch) {
 		switch {
 		case h == nil:
 		case b.Lost:
-			// They have no hashes, for which a map has no place: a table is made from the log.
+			// They have no hashes, so a map has no place for them: a table is made from the
+			// log.
 			h.stop(errReplicaLost)
 			h = nil
 		default:
@@ -197,5 +198,5 @@ func (l *Log) replicated(batches []ReplicaBatch) {
 	l.publish(next - 1)
 }
 
-// errReplicaLost: what the log knows of the entries that it holds is found out again.
+// errReplicaLost: the log has to determine again which entries it holds.
 var errReplicaLost = errors.New("the source has lost entries")

@@ -14,7 +14,7 @@ import (
 )
 
 // TestReplicaTorn: a crash in the middle of a write of several batches leaves some of them,
-// from the first on; the replica goes on after these.
+// from the first on; the replica continues after these.
 func TestReplicaTorn(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(25) {
@@ -41,7 +41,7 @@ func TestReplicaTorn(t *testing.T) {
 		}
 		l.Close()
 		from := segmentEnd(t, crashed, len(before))
-		// Some sectors of the write have not reached the disk.
+		// Some sectors of the write did not reach the disk.
 		for s := from / 512; s*512 < int64(len(crashed)); s++ {
 			if rnd.IntN(4) == 0 {
 				clear(crashed[max(from, s*512):min((s+1)*512, int64(len(crashed)))])
@@ -79,7 +79,7 @@ func TestReplicaTorn(t *testing.T) {
 	}
 }
 
-// segmentEnd is where the first n batches of a segment end.
+// segmentEnd returns where the first n batches of a segment end.
 func segmentEnd(t testing.TB, b []byte, n int) int64 {
 	t.Helper()
 	scan, err := segment.ScanBatches(bytes.NewReader(b), "x", int64(len(b)), nil)
@@ -92,8 +92,8 @@ func segmentEnd(t testing.TB, b []byte, n int) int64 {
 	return int64(scan.Rows[n].Offset)
 }
 
-// TestReplicaOnce: a replica that has been asked knows the entries that come from its source,
-// and so does the log that it becomes.
+// TestReplicaOnce: a replica that has been asked knows the entries from its source, and so
+// does the log that it becomes.
 func TestReplicaOnce(t *testing.T) {
 	t.Parallel()
 	for _, lost := range []bool{false, true} {

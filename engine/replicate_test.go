@@ -90,7 +90,7 @@ func holds(t testing.TB, l *Log, want []replicated) {
 	}
 }
 
-// replicateAll gives batches to the log in runs of some length.
+// replicateAll gives batches to the log in runs of varying length.
 func replicateAll(t testing.TB, l *Log, rnd *rand.Rand, batches []ReplicaBatch) {
 	t.Helper()
 	for len(batches) > 0 {
@@ -104,7 +104,7 @@ func replicateAll(t testing.TB, l *Log, rnd *rand.Rand, batches []ReplicaBatch) 
 }
 
 // TestReplicate: a replica has its source's entries, times and losses, also after a restart,
-// whatever the runs in which they came, and an undamaged store of the source's name.
+// whatever the runs in which they arrived, and an undamaged store with the source's id.
 func TestReplicate(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Config){
@@ -144,8 +144,8 @@ func TestReplicate(t *testing.T) {
 	}
 }
 
-// TestReplicateOneSync: batches that fit into the open segment take one write and are one
-// batch to those who count, and followers see them all.
+// TestReplicateOneSync: batches that fit into the open segment take one write and count as
+// one batch, and followers see them all.
 func TestReplicateOneSync(t *testing.T) {
 	t.Parallel()
 	var told []int
@@ -175,8 +175,8 @@ func TestReplicateOneSync(t *testing.T) {
 	}
 }
 
-// TestReplicateTimes: times are the source's, also where they go back; what the log appends
-// itself, once it is no replica, is from no earlier time than its last entry.
+// TestReplicateTimes: times are the source's, even if they go back; entries that the log
+// appends itself, once it is no longer a replica, are not earlier than its last entry.
 func TestReplicateTimes(t *testing.T) {
 	t.Parallel()
 	c := replicaConfig(t, someStore)
@@ -201,7 +201,8 @@ func TestReplicateTimes(t *testing.T) {
 	holds(t, l, entriesIn(append(batches, batch(later))))
 }
 
-// TestReplicateRefuses: what could not be read back is not stored, and nothing beside it.
+// TestReplicateRefuses: batches that could not be read back are not stored, nor are their
+// neighbours.
 func TestReplicateRefuses(t *testing.T) {
 	t.Parallel()
 	good := ReplicaBatch{Entries: []byte("[1]\n"), Count: 1, Time: 1}
@@ -246,7 +247,7 @@ func TestReplicateRefuses(t *testing.T) {
 	}
 }
 
-// TestReplicaTakesNoAppends, and a log that is no replica takes no entries of a source.
+// TestReplicaTakesNoAppends, and a log that is not a replica takes no entries of a source.
 func TestReplicaTakesNoAppends(t *testing.T) {
 	t.Parallel()
 	l := openLog(t, replicaConfig(t, someStore))
@@ -268,7 +269,7 @@ func TestReplicaTakesNoAppends(t *testing.T) {
 	}
 }
 
-// TestStore: an empty log takes the id that Config has, and no other log is taken for it.
+// TestStore: an empty log takes the id in Config, and no other log is accepted in its place.
 func TestStore(t *testing.T) {
 	t.Parallel()
 	c := testConfig(t)
@@ -292,7 +293,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// TestReplicateFails: of batches that need two segments the first ones are stored where the
+// TestReplicateFails: of batches that need two segments the first ones are stored if the
 // second segment cannot be begun, the head says so, and the others can be given again.
 func TestReplicateFails(t *testing.T) {
 	t.Parallel()

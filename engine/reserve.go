@@ -6,21 +6,21 @@ import (
 )
 
 const (
-	// reserveFiles is how many descriptors are kept for beginning a segment.
+	// reserveFiles is how many descriptors are reserved for beginning a segment.
 	reserveFiles = 6
-	// reserveStep is how many of them are given back at a time: for the segment and its
+	// reserveStep is how many of them are released at a time: for the segment and its
 	// directory.
 	reserveStep = 2
 )
 
-// reserve keeps descriptors, so that a process that can open no more files can still
-// begin a segment: appends on its connections go on.
+// reserve keeps descriptors, so that a process that can open no more files can still begin a
+// segment, and appends on its connections continue.
 type reserve struct {
 	mu    sync.Mutex
 	files []*os.File
 }
 
-// fill takes as many descriptors as are missing, or as there are.
+// fill opens the missing descriptors, as far as it can.
 func (r *reserve) fill() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -33,11 +33,11 @@ func (r *reserve) fill() {
 	}
 }
 
-// lend calls fn, which opens files. While fn fails because there are no descriptors left,
-// lend frees reserveStep of those in reserve and calls it again. A descriptor cannot be handed
-// to fn: another goroutine that opens a file or accepts a connection at that moment may take
-// it, hence several attempts. If all fail, lend returns fn's error: the append is not stored,
-// and the next one tries again.
+// lend calls fn, which opens files. While fn fails because there are no descriptors left, lend
+// frees reserveStep reserved ones and calls it again. A descriptor cannot be handed to fn:
+// another goroutine that opens a file or accepts a connection at that moment may take it,
+// hence several attempts. If all fail, lend returns fn's error: the append is not stored, and
+// the next one tries again.
 func (r *reserve) lend(fn func() error) error {
 	defer r.fill()
 	err := fn()
@@ -47,7 +47,7 @@ func (r *reserve) lend(fn func() error) error {
 	return err
 }
 
-// release frees n of them, or as many as there are. It reports whether there was one.
+// release frees n of them, or as many as there are. It reports whether there were any.
 func (r *reserve) release(n int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

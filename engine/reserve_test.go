@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// TestReserve: a call that opens files for the log gets the descriptors in reserve, some at a
+// TestReserve: a call that opens files for the log gets the reserved descriptors, some at a
 // time, while other goroutines take some of those that are freed, until none are left.
 func TestReserve(t *testing.T) {
 	t.Parallel()
 	other := errors.New("other")
 	for _, tt := range []struct {
 		lost  int   // how often others are quicker
-		then  error // what comes of the try after that
+		then  error // the result of the attempt after that
 		tries int
 		want  error
 	}{

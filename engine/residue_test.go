@@ -12,8 +12,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestResidueEndsAppends: while the name of a segment that could not be begun may
-// be there, not even a batch that fits into the one before is stored.
+// TestResidueEndsAppends: while the name of a segment that could not be begun may exist,
+// not even a batch that fits into the previous one is stored.
 func TestResidueEndsAppends(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -45,8 +45,8 @@ func TestResidueEndsAppends(t *testing.T) {
 	}
 }
 
-// TestStartOnResidue: an empty segment whose indices the one before holds is moved
-// aside, wherever in the chain it lies; anything else that overlaps is refused.
+// TestStartOnResidue: an empty segment whose indices the one before holds is moved aside,
+// wherever in the chain it is; anything else that overlaps is refused.
 func TestStartOnResidue(t *testing.T) {
 	t.Parallel()
 	made := makeStore(t, 0)

@@ -12,44 +12,44 @@ import (
 )
 
 const (
-	// settleChunk is how many entries are settled by one sync of the index: the
-	// records of a full file of it.
+	// settleChunk is how many entries are settled by one sync of the index: the records
+	// of one full index file.
 	settleChunk = segment.RecordsPerFile
-	// settleBytes is how many bytes of blobs are written before they are synced.
+	// settleBytes is how many bytes of blobs are written between syncs.
 	settleBytes = 16 << 20
-	// settleYield is how many entries are hashed at a stretch.
+	// settleYield is how many entries are hashed without yielding.
 	settleYield = 64
-	// As long as appends come in they go first. What waits is settled at the speed
-	// at which it would be done within so many times SettleEvery: bursts pass before
-	// it, and under steady load it evens out. A file costs as much of the machine as
-	// a hundred appends and more, a record less than half of one.
+	// While appends come in, they go first. The backlog is settled at the rate that would
+	// clear it within settleRounds times SettleEvery: bursts pass first, and under steady
+	// load the rate evens out. A blob file costs the machine as much as a hundred appends
+	// or more, a record less than half of one.
 	settleRounds = 1920
-	// settleBusy and settleBusyPacked are how many entries are settled in
-	// SettleEvery at least.
+	// settleBusy and settleBusyPacked are the fewest entries settled in SettleEvery.
 	settleBusy       = 16
 	settleBusyPacked = 4096
 	// settleStretch is how many are settled without a pause while appends come in, less
-	// than a millisecond's worth of hashing; with files it is settleBusy.
+	// than a millisecond of hashing; with files it is settleBusy.
 	settleStretch = 1024
-	// While it is quiet it is settleQuiet at a time, or settleChunk, and no pause.
+	// While it is quiet, settleQuiet or settleChunk entries are settled at a time,
+	// without a pause.
 	settleQuiet = 1024
-	// Each sync of the settler's holds up those of appends for as long as it takes.
-	// While they come in it syncs once in settleSync pauses.
+	// Each sync of the settler delays those of appends for as long as it takes. While
+	// appends come in the settler syncs once in settleSync pauses.
 	settleSync = 20
-	// quiet is how long no batch was committed when it is quiet.
+	// quiet is how long no batch must have been committed for the log to count as quiet.
 	quiet = 50 * time.Millisecond
 	// settleRetryMin and settleRetryMax bound the wait after a failure.
 	settleRetryMin = time.Second
 	settleRetryMax = time.Minute
-	// settleAtClose is how long Close lets the settler go on. What is left then,
-	// the next start settles.
+	// settleAtClose is how long Close lets the settler go on. The next start settles the
+	// rest.
 	settleAtClose = time.Second
 )
 
-// settler follows the head like any reader, and gives each entry its place
-// outside of the segments: its record in the index and, while there is room
-// among the loose ones, its blob. Blobs are synced before the records that name
-// them, and the records before the mark moves.
+// settler follows the head like any reader, and gives each entry its place outside the
+// segments: its record in the index and, while there is room for more loose ones, its
+// blob. Blobs are synced before the records that name them, and the records before the
+// mark moves.
 type settler struct {
 	d    *disk
 	l    *Log
@@ -58,20 +58,20 @@ type settler struct {
 	puts int              // blobs put since the last flush
 	size int              // and the bytes in them
 	last time.Time        // when that was
-	// doubt is the last entry whose blob may be there in the page cache alone: put
-	// by the process before this one, or before a sync failed.
+	// doubt is the last entry whose blob may exist only in the page cache: put by the
+	// previous process, or before a sync failed.
 	doubt uint64
 
 	notedMu sync.Mutex
-	noted   [256]bool // by shard: obstructed has said so
+	noted   [256]bool // by shard: obstructed has reported it
 
 	putter  putter
 	claimed bool          // a remote store is this log's, and its blobs are counted
 	proven  uint64        // the last entry whose blob has been read back from a remote store
-	again   time.Duration // after which remove has more to do, 0 for nothing to come soon
+	again   time.Duration // after which remove has more to do, 0 if nothing is due soon
 
 	seen  map[uint64]time.Time // by first index: when a segment was first found settled
-	stuck bool                 // a segment could not be removed: none is any more
+	stuck bool                 // a segment could not be removed: no more are
 
 	compared compared
 }
@@ -128,7 +128,7 @@ func (s *settler) run() {
 			err = s.flush()
 		}
 		if ctx.Err() != nil {
-			break // the log is closing, and the store does not answer in time
+			break // the log is closing, and the store did not answer in time
 		}
 		s.d.stalled.Store(&err)
 		if err != nil {
@@ -160,7 +160,7 @@ func (s *settler) run() {
 		return
 	}
 	if err == nil || ctx.Err() != nil {
-		err = s.flush() // as far as it has come
+		err = s.flush() // as far as it got
 	}
 	if err != nil {
 		s.d.log.Error().Err(err).Str("event", "settle").Msg("entries stay in their segments until the next start")
@@ -184,8 +184,8 @@ func (s *settler) bound(ctx context.Context, cancel context.CancelFunc) {
 	cancel()
 }
 
-// dose is how many entries to settle before looking around again, and for how long
-// to rest then as long as appends come in.
+// dose returns how many entries to settle before checking again, and for how long to rest
+// then while appends come in.
 func (s *settler) dose(busy bool, head uint64) (entries uint64, rest time.Duration) {
 	files, stretch := s.writesBlobs(), uint64(settleStretch)
 	rest = s.d.cfg.SettleEvery
@@ -210,7 +210,7 @@ func (s *settler) dose(busy bool, head uint64) (entries uint64, rest time.Durati
 	return entries, rest
 }
 
-// pause waits; true means that the store is closing. It ends early if the log refuses.
+// pause waits; closing means that the store is closing. It ends early if the log refuses.
 func (s *settler) pause(wait time.Duration) (closing bool) {
 	t := time.NewTimer(wait)
 	defer t.Stop()
@@ -224,18 +224,18 @@ func (s *settler) pause(wait time.Duration) (closing bool) {
 	}
 }
 
-// next is the index of the entry after those in recs.
+// next returns the index of the entry after those in recs.
 func (s *settler) next() uint64 { return s.d.settled.Load() + uint64(len(s.recs)) + 1 }
 
-// forget drops what is not in the index: the next settle begins again there.
+// forget drops whatever is not in the index: the next settle begins again there.
 func (s *settler) forget() {
 	_ = s.arrive()
 	s.putter.failed = nil
 	s.recs, s.puts, s.size = s.recs[:0], 0, 0
 }
 
-// settle takes the entries up to head into recs, and writes their blobs. What is
-// in recs is settled with the next flush.
+// settle adds the entries up to head to recs, and writes their blobs. The next flush
+// settles the entries in recs.
 func (s *settler) settle(ctx context.Context, head uint64) error {
 	from := s.next()
 	if from > head {
@@ -265,8 +265,8 @@ func (s *settler) settle(ctx context.Context, head uint64) error {
 	return r.run()
 }
 
-// lost settles entries that fsck has recorded as lost: their records have no
-// hash and no size.
+// lost settles entries that fsck has recorded as lost: their records have no hash and no
+// size.
 func (s *settler) lost(count int, at int64) error {
 	for range count {
 		s.recs = append(s.recs, segment.Record{Time: at})
@@ -286,8 +286,8 @@ func (s *settler) entry(entry []byte, at int64) error {
 	}
 	s.recs = append(s.recs, segment.Record{Hash: hash, Time: at, Size: uint32(len(entry))})
 	if len(s.recs)%settleYield == 0 {
-		// Whoever waits for a processor goes first: left to itself the scheduler
-		// would let them wait for 10 ms.
+		// Goroutines that wait for a processor go first: left to itself the scheduler
+		// would make them wait for 10 ms.
 		runtime.Gosched()
 	}
 	if len(s.recs) >= settleChunk || s.size >= settleBytes {
@@ -308,7 +308,7 @@ func (s *settler) flush() error {
 		return err
 	}
 	if s.d.cfg.LooseMax >= 0 {
-		s.d.looseN.Store(int64(s.d.loose)) // before the mark: who finds an entry settled finds it counted
+		s.d.looseN.Store(int64(s.d.loose)) // before the mark: an entry that is seen as settled has been counted
 	}
 	through := s.d.settled.Add(uint64(len(s.recs)))
 	s.d.log.Debug().Str("event", "settled").Uint64("through", through).

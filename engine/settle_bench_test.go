@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// BenchmarkSettle settles entries of 200 bytes, each with a blob of its own in a directory, that an
+// BenchmarkSettle settles entries of 200 bytes, each with its own blob in a directory, that an
 // earlier process has left in the segments. An operation is one entry.
 func BenchmarkSettle(b *testing.B) {
 	const entries = 8192
@@ -33,7 +33,7 @@ func BenchmarkSettle(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/entries, "ns/entry")
 }
 
-// prepareUnsettled makes a log with entries that are in segments alone.
+// prepareUnsettled makes a log with entries that are only in segments.
 func prepareUnsettled(b *testing.B, config Config, entries int) {
 	b.Helper()
 	config.SettleEvery = time.Hour

@@ -16,7 +16,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestCard: what the log promises to whoever looks into its directory.
+// TestCard: what the log promises about the content of its directory.
 func TestCard(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -61,7 +61,7 @@ func TestLooseMax(t *testing.T) {
 			t.Parallel()
 			config := testConfig(t)
 			config.LooseMax = tt.max
-			for round := range 2 { // the second finds what the first has left
+			for round := range 2 { // the second finds what the first left
 				l := openLog(t, config)
 				if round == 0 {
 					mustAppend(t, l, numbered(1, 100)...)
@@ -91,7 +91,7 @@ func countBlobs(t testing.TB, config Config) int {
 	return len(names)
 }
 
-// TestDistinctEntries: equal entries are one blob and count once.
+// TestDistinctEntries: equal entries share one blob and count once.
 func TestDistinctEntries(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -106,8 +106,8 @@ func TestDistinctEntries(t *testing.T) {
 	sameEntries(t, readAll(t, l), want)
 }
 
-// TestLooseMaxChanges: a log may be opened with another limit each time; what is
-// loose stays so.
+// TestLooseMaxChanges: a log may be opened with a different limit each time; loose
+// entries stay loose.
 func TestLooseMaxChanges(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -129,8 +129,8 @@ func TestLooseMaxChanges(t *testing.T) {
 	}
 }
 
-// TestRemoval removes settled segments while readers read all of the log all the
-// time: not one of them may ever miss an entry.
+// TestRemoval removes settled segments while readers read the whole log all the time:
+// none of them may ever miss an entry.
 func TestRemoval(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -150,7 +150,7 @@ func TestRemoval(t *testing.T) {
 			}
 		})
 	}
-	for range 2 { // and these just where segments go
+	for range 2 { // and these just where segments are removed
 		reading.Go(func() {
 			for !stop.Load() {
 				if first := l.Stats().First; first <= n {
@@ -186,8 +186,8 @@ func TestRemoval(t *testing.T) {
 	}
 }
 
-// refuse checks that a log is not opened, that the error is is (nil: any) and
-// says so, and that not a byte of the directory has changed.
+// refuse checks that a log is not opened, that the error is is (nil: any) and contains
+// says, and that not a byte of the directory has changed.
 func refuse(t *testing.T, config Config, is error, says string) {
 	t.Helper()
 	before := tree(t, config.Data)
@@ -204,7 +204,7 @@ func refuse(t *testing.T, config Config, is error, says string) {
 	}
 }
 
-// TestPackedSegmentStays: one whose entries have no blobs is not removed, nor is
+// TestPackedSegmentStays: a segment whose entries have no blobs is not removed, nor is
 // any after it.
 func TestPackedSegmentStays(t *testing.T) {
 	t.Parallel()
@@ -226,7 +226,7 @@ func TestPackedSegmentStays(t *testing.T) {
 	sameEntries(t, readAll(t, again), numbered(1, 200))
 }
 
-// TestDamagedBlobKeepsSegment: a segment goes only after each of its entries has
+// TestDamagedBlobKeepsSegment: a segment is removed only after each of its entries has
 // been read back from its blob.
 func TestDamagedBlobKeepsSegment(t *testing.T) {
 	t.Parallel()
@@ -250,7 +250,7 @@ func TestDamagedBlobKeepsSegment(t *testing.T) {
 		mustAppend(t, again, fmt.Sprintf("[%d]", i))
 	}
 	settled(t, again)
-	for range 20 { // the settler has had its say once another entry is settled
+	for range 20 { // the settler has done its work once another entry is settled
 		mustAppend(t, again, "[]")
 		settled(t, again)
 	}
@@ -265,7 +265,7 @@ func TestDamagedBlobKeepsSegment(t *testing.T) {
 	}
 }
 
-// events collects what a log logs.
+// events collects log events.
 type events struct {
 	mu  sync.Mutex
 	all strings.Builder
@@ -303,7 +303,7 @@ func TestRemovalThatFails(t *testing.T) {
 	config.RemoveAfter, config.Logger = 500*time.Millisecond, zerolog.New(seen)
 	l = openLog(t, config)
 	d := l.store.(*disk)
-	d.mu.Lock() // the settler looks at the segments, under mu, before it removes one
+	d.mu.Lock() // the settler examines the segments, under mu, before it removes one
 	d.unlink = func(path string) error { return &os.PathError{Op: "remove", Path: path, Err: os.ErrPermission} }
 	d.mu.Unlock()
 	eventually(t, "a removal that fails", func() bool { return seen.have(`"event":"remove"`) })
@@ -321,8 +321,8 @@ func TestRemovalThatFails(t *testing.T) {
 	sameEntries(t, readRange(t, openLog(t, config), 1, 100), numbered(1, 100))
 }
 
-// TestSettleFailure: while blobs cannot be written, entries stay in their
-// segments, appends and reads go on, and the next start settles.
+// TestSettleFailure: while blobs cannot be written, entries stay in their segments,
+// appends and reads continue, and the next start settles.
 func TestSettleFailure(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -351,8 +351,8 @@ func TestSettleFailure(t *testing.T) {
 	}
 }
 
-// TestDose: while appends come in, what waits is settled at a speed that grows with
-// it, in stretches that are short.
+// TestDose: while appends come in, the backlog is settled at a rate that grows with it,
+// in short stretches.
 func TestDose(t *testing.T) {
 	t.Parallel()
 	every := NewConfig("").SettleEvery

@@ -22,7 +22,7 @@ func (s *settler) putFile(hash segment.Hash, entry []byte) error {
 		if !doubt {
 			return nil
 		}
-		// A blob that a crash has damaged is written again even where there is no room for more.
+		// A blob that a crash has damaged is rewritten even if there is no room for more.
 		if there, err := s.d.files.Has(s.ctx, hash); !there || err != nil {
 			return nil
 		}
@@ -47,7 +47,7 @@ func (s *settler) putFile(hash segment.Hash, entry []byte) error {
 // putRemote sends the blob of the entry after those in recs to a remote store, if it gets one.
 func (s *settler) putRemote(hash segment.Hash, entry []byte) error {
 	if s.d.cfg.LooseMax >= 0 && s.putter.flying > 0 && s.d.loose+s.putter.flying >= s.d.cfg.LooseMax {
-		if err := s.arrive(); err != nil { // how many of them are new tells whether there is room
+		if err := s.arrive(); err != nil { // whether there is room depends on how many of them are new
 			return err
 		}
 	}
@@ -61,8 +61,8 @@ func (s *settler) putRemote(hash segment.Hash, entry []byte) error {
 	return nil
 }
 
-// obstructed notes, once for each shard, that the entry at index gets no blob because of err.
-// It is settled without: it stays packed, and its segment with it, see remove.
+// obstructed notes, once for each shard, that the entry at index gets no blob because of err. It
+// is settled without one: it stays packed, and its segment with it, see remove.
 func (s *settler) obstructed(index uint64, hash segment.Hash, err error) {
 	s.notedMu.Lock()
 	defer s.notedMu.Unlock()

@@ -7,18 +7,19 @@ import (
 )
 
 // Since returns the index of the first entry that was stored at time or later, in µs since
-// 1970 UTC, or that after the head if there is none. The times of a log never decrease,
-// except in one that an earlier version wrote while the clock was set back: there it is one
-// of those indices before which an earlier time lies. The time of an entry that is damaged,
-// in its segment and in the index, counts as that of the next.
+// 1970 UTC, or the index after the head if there is none. The times of a log never
+// decrease, except in a log that an earlier version wrote while the clock was set back:
+// there the result is one of the indices before which an earlier time lies. If the time of
+// an entry is damaged, in its segment and in the index, it counts as that of the next
+// entry.
 func (l *Log) Since(ctx context.Context, time int64) (index uint64, err error) {
 	timeAt, done := l.store.times(ctx)
 	defer done()
 	return segment.FirstSince(1, l.head.Load(), time, timeAt)
 }
 
-// times returns a function for the time of an entry, 0 if it is not known, and one that
-// ends its use.
+// times returns a function for the time of an entry, 0 if it is not known, and one to call
+// when done with it.
 func (d *disk) times(ctx context.Context) (timeAt func(index uint64) (int64, error), done func()) {
 	r := &reader{disk: d, ctx: ctx}
 	return func(index uint64) (int64, error) {
@@ -32,7 +33,7 @@ func (d *disk) times(ctx context.Context) (timeAt func(index uint64) (int64, err
 	}, r.close
 }
 
-// times is that of a log in memory.
+// times is times for a log in memory.
 func (m *memory) times(ctx context.Context) (timeAt func(index uint64) (int64, error), done func()) {
 	return func(index uint64) (int64, error) { return readTime(ctx, m, index) }, func() {}
 }

@@ -14,14 +14,14 @@ import (
 // sinceStep is the time between two batches of the logs of these tests.
 const sinceStep = time.Second
 
-// makeTimed makes a log of batches of recoverBatch entries each, with the times that at says.
+// makeTimed makes a log of batches of recoverBatch entries each, with the times that at returns.
 func makeTimed(t *testing.T, config Config, batches int, at func(batch int) time.Time) *Log {
 	t.Helper()
 	now := noon
 	l := openAt(t, config, &now)
 	for batch := range batches {
 		now = at(batch)
-		l.clock.last = 0 // as an earlier version, which wrote the times as they came
+		l.clock.last = 0 // as in an earlier version, which did not adjust times
 		if r := <-submit(l, recoverContents()[batch*recoverBatch:(batch+1)*recoverBatch]...); r.err != nil {
 			t.Fatal(r.err)
 		}
@@ -31,8 +31,8 @@ func makeTimed(t *testing.T, config Config, batches int, at func(batch int) time
 
 func steady(batch int) time.Time { return noon.Add(time.Duration(batch) * sinceStep) }
 
-// checkSince checks what Since says of each batch of a log of makeTimed whose times are steady, and
-// of times between and around them. known says of which entries the time is known, nil if of all.
+// checkSince checks Since for each batch of a log of makeTimed whose times are steady, and for
+// times between and around them. known says which entries' times are known, nil if all are.
 func checkSince(t *testing.T, l *Log, batches int, known func(index int) bool) {
 	t.Helper()
 	head := batches * recoverBatch
@@ -102,7 +102,7 @@ func TestSinceUnsettled(t *testing.T) {
 	checkSince(t, l, 20, nil)
 }
 
-// TestSinceRemovedSegments: the older entries lie in blobs only.
+// TestSinceRemovedSegments: the older entries are only in blobs.
 func TestSinceRemovedSegments(t *testing.T) {
 	t.Parallel()
 	config := testConfig(t)
@@ -113,7 +113,7 @@ func TestSinceRemovedSegments(t *testing.T) {
 	checkSince(t, l, 20, nil)
 }
 
-// TestSinceDamaged: the time of an entry comes from its batch or its record, whichever is whole.
+// TestSinceDamaged: the time of an entry comes from its batch or its record, whichever is intact.
 // Entries without either count as those after them.
 func TestSinceDamaged(t *testing.T) {
 	t.Parallel()
@@ -163,7 +163,7 @@ func TestSinceDamaged(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := whole.copy(t)
-			l, err := Open(s.config) // which would refuse what the test does now
+			l, err := Open(s.config) // this would refuse what the test does now
 			if err != nil {
 				t.Fatal(err)
 			}

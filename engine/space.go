@@ -1,7 +1,7 @@
 package engine
 
-// space is what a file system has, in bytes.
+// space is the space of a file system, in bytes.
 type space struct {
 	used int64
-	free int64 // for the server
+	free int64 // available to the server
 }

@@ -3,7 +3,7 @@ package engine
 import "syscall"
 
 // measure returns the space of the file system that the directory is on, nil if it cannot
-// be known.
+// be determined.
 func measure(dir string) *space {
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(dir, &fs); err != nil {

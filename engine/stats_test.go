@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestStatsCount: after known work the counts are exactly that work, whether the
-// log is in memory or on disk, and a log that is opened again begins at 0.
+// TestStatsCount: after known work the counts match exactly that work, whether the log is in
+// memory or on disk, and a reopened log begins at 0.
 func TestStatsCount(t *testing.T) {
 	t.Parallel()
 	stores(t, func(t *testing.T, config Config) {
@@ -62,7 +62,7 @@ func TestStatsCount(t *testing.T) {
 	})
 }
 
-// TestStatsPlaces: what is loose and what is packed, and how many bytes that is.
+// TestStatsPlaces: which entries are loose and packed, and how many bytes they take.
 func TestStatsPlaces(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -126,7 +126,7 @@ func TestRefusing(t *testing.T) {
 	}
 }
 
-// TestRefusingForGood: a failed sync, and the end of the log, do not pass.
+// TestRefusingForGood: a failed sync, and the end of the log, are permanent.
 func TestRefusingForGood(t *testing.T) {
 	t.Parallel()
 	l, err := Open(testConfig(t))
@@ -153,8 +153,8 @@ func TestRefusingForGood(t *testing.T) {
 	}
 }
 
-// TestPace: the rate is that of the last whole seconds, whatever happened in the
-// one that has begun, and seconds without a batch count.
+// TestPace: the rate is that of the last whole seconds, whatever happened in the current one,
+// and seconds without a batch count.
 func TestPace(t *testing.T) {
 	const s = time.Second
 	var p pace
@@ -194,7 +194,7 @@ func TestPace(t *testing.T) {
 	want(52*s, 120)
 }
 
-// hungStore takes its time over a commit.
+// hungStore takes long for a commit.
 type hungStore struct {
 	store
 	entered, leave chan struct{}
@@ -207,7 +207,7 @@ func (h *hungStore) commit(batch []byte, count int, now time.Time) error {
 }
 
 // TestStatsWhileTheDiskHangs: Stats does not wait for the disk, and reports that it hangs once
-// a commit has taken so long, however long the log was idle before.
+// a commit has taken long enough, however long the log was idle before.
 func TestStatsWhileTheDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, err := Open(NewConfig(Memory))

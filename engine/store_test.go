@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// testConfig is a config for a log with small segments in a directory of its own.
+// testConfig returns a config for a log with small segments in its own directory.
 func testConfig(t testing.TB) Config {
 	c := NewConfig(filepath.Join(t.TempDir(), "data"))
 	c.SegmentSize = 4096
@@ -45,7 +45,7 @@ func swapStore(l *Log, s store) {
 	<-done
 }
 
-// result is what a completion got.
+// result is the arguments of a completion.
 type result struct {
 	first uint64
 	err   error
@@ -62,7 +62,7 @@ func submit(l *Log, entries ...string) <-chan result {
 	return ch
 }
 
-// mustAppend appends each entry for itself and waits for all of them.
+// mustAppend appends each entry separately and waits for all of them.
 func mustAppend(t testing.TB, l *Log, entries ...string) {
 	t.Helper()
 	var results []<-chan result
@@ -76,7 +76,7 @@ func mustAppend(t testing.TB, l *Log, entries ...string) {
 	}
 }
 
-// numbered returns n entries that tell their indices, from first on.
+// numbered returns n entries that contain their indices, from first on.
 func numbered(first, n int) []string {
 	var entries []string
 	for i := range n {
@@ -85,7 +85,7 @@ func numbered(first, n int) []string {
 	return entries
 }
 
-// readRange reads from..through; an entry that cannot be read is "error: …".
+// readRange reads from..through; an unreadable entry becomes "error: …".
 func readRange(t testing.TB, l *Log, from, through uint64) []string {
 	t.Helper()
 	var got []string

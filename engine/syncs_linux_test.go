@@ -19,8 +19,8 @@ const (
 	syncsBefore = 33_000 // entries: more than a file of the index holds
 )
 
-// syncsChild is a short life of a log: segments are begun, sealed, settled and
-// removed, blobs and a second file of the index are written, and it starts again.
+// syncsChild is a short life of a log: segments are begun, sealed, settled and removed,
+// blobs and a second file of the index are written, and it is restarted.
 func syncsChild(t *testing.T, dir string) {
 	config := NewConfig(filepath.Join(dir, "deep", "data"))
 	config.SegmentSize, config.SettleEvery, config.RemoveAfter, config.LooseMax = 16<<10, time.Millisecond, time.Millisecond, 40
@@ -40,7 +40,7 @@ func syncsChild(t *testing.T, dir string) {
 			t.Fatal(r.err)
 		}
 	}
-	mustAppend(t, l, "[]") // into a segment that has room for more
+	mustAppend(t, l, "[]") // a segment that has room for more
 	settled(t, l)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
@@ -57,9 +57,9 @@ func syncsChild(t *testing.T, dir string) {
 	}
 }
 
-// TestSyncs follows the system calls of a log: everything that something else
-// depends on is synced before it. A kill cannot show a sync that is missing, since
-// the page cache stays; a trace does.
+// TestSyncs follows the system calls of a log: everything that something else depends on
+// is synced before it. A kill cannot reveal a missing sync, since the page cache stays; a
+// trace can.
 func TestSyncs(t *testing.T) {
 	if dir := os.Getenv(syncsDir); dir != "" {
 		syncsChild(t, dir)
@@ -74,7 +74,8 @@ func TestSyncs(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	// And the checks find what they are for: without its syncs a trace does not pass.
+	// And the checks find the faults that they are for: without its syncs a trace does
+	// not pass.
 	for _, name := range []string{"fdatasync", "fsync", "syncfs", "fadvise64"} {
 		doctored := regexp.MustCompile(`(?m)^\d+ +(<\.\.\. )?`+name+`\b.*$`).ReplaceAll(b, nil)
 		if bytes.Equal(doctored, b) {
@@ -99,7 +100,7 @@ func checkSyncs(calls []systrace.Call, data string) []string {
 		if !tr.Between("fdatasync", next, last, c.Begin) {
 			tr.Wrong("%s gets its name before its bytes are synced", c.Path)
 		}
-		// After the renaming a descriptor's path is the new one.
+		// After the rename a descriptor's path is the new one.
 		first := tr.Next(c.End, func(w systrace.Call) bool { return w.Name == "pwrite64" && w.Path == c.Path })
 		if !tr.Between("fsync", segments, c.End, first) {
 			tr.Wrong("%s is written to before its name is synced", c.Path)
@@ -112,7 +113,7 @@ func checkSyncs(calls []systrace.Call, data string) []string {
 			tr.Wrong("the removal of %s is not synced before the next", c.Path)
 		}
 	})
-	// The blob of the first entry is what the removal of the first segment rests on.
+	// The removal of the first segment depends on the blob of the first entry.
 	for _, c := range tr.Calls {
 		if slices.Contains(renames, c.Name) && filepath.Dir(filepath.Dir(c.Path)) == blobs {
 			gone := tr.Next(c.End, func(u systrace.Call) bool { return strings.HasPrefix(u.Name, "unlink") && isSegment(u) })
@@ -161,7 +162,7 @@ func checkSyncs(calls []systrace.Call, data string) []string {
 		}
 	})
 
-	// The second start: what is there is read from the disk, and then made durable.
+	// The second start: the content is read from the disk, and then made durable.
 	var tail string
 	for _, c := range tr.Calls {
 		if c.Name == "pwrite64" && isSegment(c) && c.Begin > again {
@@ -183,7 +184,7 @@ func checkSyncs(calls []systrace.Call, data string) []string {
 	return tr.Wrongs
 }
 
-// lastIn is the last file in dir that was written to.
+// lastIn returns the last file in dir that was written to.
 func lastIn(tr *systrace.Trace, dir string) (path string) {
 	for _, c := range tr.Calls {
 		if c.Name == "write" && filepath.Dir(c.Path) == dir {

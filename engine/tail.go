@@ -11,20 +11,20 @@ import (
 	"tcp-log-server/segment"
 )
 
-// The end of the log, as a start readies it for appending. A disk without room keeps a
-// start from none of its reads: what there is no room for is left until there is.
+// The end of the log, as a start prepares it for appending. A full disk keeps a start from
+// none of its reads: anything that needs room is left until there is some.
 
-// tornRetry is how long appends are refused before it is tried again to cut off torn bytes.
+// tornRetry is how long appends are refused before the next attempt to cut off torn bytes.
 const tornRetry = time.Second
 
-// torn are bytes after the last batch that there was no room to keep in lost+found.
+// torn are bytes after the last batch that could not be saved in lost+found for lack of room.
 type torn struct {
 	bytes int64
 	tried time.Time
 	err   error
 }
 
-// moveResidues moves what beginning a segment left when it failed to lost+found.
+// moveResidues moves what a failed attempt to begin a segment left to lost+found.
 func (d *disk) moveResidues(residues []*segment.File) error {
 	for _, f := range residues {
 		now, err := segment.MoveAside(d.cfg.Data, f.Path, "a segment that was begun and never used: it is empty, and the one before has its indices")
@@ -42,8 +42,8 @@ func (d *disk) moveResidues(residues []*segment.File) error {
 	return nil
 }
 
-// openTail readies the segments for appending: it seals what should be sealed,
-// cuts what a crash left of a batch, and opens or creates the open segment.
+// openTail prepares the segments for appending: it seals what should be sealed, cuts off what
+// a crash left of a batch, and opens or creates the open segment.
 func (d *disk) openTail(store *segment.Store) error {
 	n := len(d.segments)
 	for i, s := range d.segments {
@@ -84,8 +84,8 @@ func (d *disk) openTail(store *segment.Store) error {
 }
 
 // cutTorn cuts off what a crash left of a write after the last batch, once there is room to
-// keep a copy of it. Until then it stays, and nothing is appended: no reader is given it, and
-// the next start finds it as it was.
+// keep a copy of it. Until then it stays, and nothing is appended: no reader sees it, and the
+// next start finds it unchanged.
 func (d *disk) cutTorn() error {
 	t := d.torn
 	if t.err != nil && time.Since(t.tried) < tornRetry {
@@ -125,8 +125,8 @@ func (d *disk) begin(h segment.Header) error {
 	return nil
 }
 
-// lacksRoom reports whether err says that there is no room for what was to be written. After a
-// sync that failed for that, it is not known what is on the disk.
+// lacksRoom reports whether err says that there was no room to write. If a sync failed for
+// that reason, it is not known what is on the disk.
 func lacksRoom(err error) bool {
 	return !errors.Is(err, segment.ErrSync) && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG))
 }

@@ -17,8 +17,8 @@ func (d *disk) warnOfBackup() {
 	}
 }
 
-// warnOfAccess logs that others than the user of this process may change the files of
-// the log: a directory of it belongs to another user, or is writable by all.
+// warnOfAccess logs that users other than the process's own may change the files of the
+// log: one of its directories belongs to another user, or is writable by all.
 func (d *disk) warnOfAccess() {
 	var seen []string
 	for _, dir := range []string{d.cfg.Data, d.dir, d.cfg.WAL, d.cfg.Blobs} {

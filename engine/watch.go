@@ -10,22 +10,22 @@ import (
 	"tcp-log-server/segment"
 )
 
-// watchEvery is how often the log looks whether its directories and its open segment
-// are where they were. What is appended until then may be in files without a name.
+// watchEvery is how often the log checks that its directories and its open segment are
+// where they were. Entries appended in between may be in files without a name.
 const watchEvery = time.Second
 
-// place is a path and what lay there when it was opened.
+// place is a path and what was there when it was opened.
 type place struct {
 	path string
 	file fs.FileInfo
 }
 
-// check says that something else lies at the path, or nothing. What cannot be looked at
-// has not moved, as far as is known.
+// check returns an error if something else, or nothing, is at the path. A path that cannot
+// be examined is assumed not to have moved.
 func (p place) check() error {
 	now, err := os.Lstat(p.path)
 	if err == nil && p.file.Mode()&fs.ModeSymlink == 0 && now.Mode()&fs.ModeSymlink != 0 {
-		now, err = os.Stat(p.path) // moved, and a link left in its place
+		now, err = os.Stat(p.path) // moved, with a link left in its place
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -36,7 +36,7 @@ func (p place) check() error {
 	return nil
 }
 
-// remember notes what the directories of the segments are.
+// remember notes the directories of the segments.
 func (d *disk) remember() error {
 	for _, path := range []string{d.cfg.Data, d.dir} {
 		fi, err := os.Lstat(path)
@@ -58,7 +58,7 @@ func (d *disk) inPlace() error {
 	return nil
 }
 
-// startWatch looks at the open segment, and then has watch look every watchEvery.
+// startWatch records the open segment, and then makes watch check every watchEvery.
 func (d *disk) startWatch(l *Log) {
 	open := d.last()
 	seen := place{path: open.Path}
@@ -69,8 +69,8 @@ func (d *disk) startWatch(l *Log) {
 	d.work.Go(func() { d.watch(l, open, seen) })
 }
 
-// watch ends appends once the directories, or the open segment, have been moved away or
-// removed: until the store closes. A LOCK that has been removed it makes again. It also
+// watch ends appends once the directories, or the open segment, have been moved or removed;
+// it runs until the store closes. If LOCK has been removed, it creates it again. It also
 // measures the file system, for stats, which must not wait for a disk.
 func (d *disk) watch(l *Log, open *segment.Segment, seen place) {
 	tick := time.NewTicker(watchEvery)
@@ -97,7 +97,7 @@ func (d *disk) watch(l *Log, open *segment.Segment, seen place) {
 	}
 }
 
-// renewLock makes LOCK again if something has removed it. Until then, and should that fail,
+// renewLock creates LOCK again if something has removed it. Until then, or if that fails,
 // the lock on the directory holds.
 func (d *disk) renewLock() {
 	made, err := d.lock.Renew()
@@ -110,8 +110,8 @@ func (d *disk) renewLock() {
 	d.lockLost = err != nil
 }
 
-// openInPlace checks that the open segment is where it was when it was first seen, which
-// this notes in seen. A segment that has been sealed since may have been removed, too.
+// openInPlace checks that the open segment is where it was when it was first seen, which it
+// notes in seen. A segment that has been sealed since may also have been removed.
 func (d *disk) openInPlace(open *segment.Segment, seen *place) (err error) {
 	if seen.file == nil {
 		var fi fs.FileInfo
@@ -131,7 +131,7 @@ func (d *disk) openInPlace(open *segment.Segment, seen *place) (err error) {
 	return err
 }
 
-// last is the open segment.
+// last returns the open segment.
 func (d *disk) last() *segment.Segment {
 	segments := d.list()
 	return segments[len(segments)-1]

@@ -10,13 +10,13 @@ import (
 )
 
 // TestMovedAway: a log whose directories or open segment are removed, moved away or
-// exchanged takes no more appends within about a second, and at once where a segment has
-// to be begun.
+// exchanged takes no more appends within about a second, and at once if a segment has to be
+// begun.
 func TestMovedAway(t *testing.T) {
 	t.Parallel()
 	for name, move := range map[string]func(t *testing.T, data string) error{
 		"removed": func(t *testing.T, data string) error {
-			// The settler may make another file while it goes.
+			// The settler may create another file while the directory is removed.
 			eventually(t, "the directory is gone", func() bool { return os.RemoveAll(data) == nil })
 			return nil
 		},
@@ -56,7 +56,7 @@ func TestMovedAway(t *testing.T) {
 	}
 }
 
-// TestRemovedSegmentHasNotMoved: a segment that was open when the watch took its name, and
+// TestRemovedSegmentHasNotMoved: a segment that was open when the watch noted its name, and
 // was sealed and removed before the watch looked, is no sign that files were moved.
 func TestRemovedSegmentHasNotMoved(t *testing.T) {
 	t.Parallel()
@@ -94,7 +94,7 @@ func TestRemovedSegmentHasNotMoved(t *testing.T) {
 	}
 }
 
-// TestLockMadeAgain: LOCK is made again about a second after something has removed it, and a
+// TestLockMadeAgain: LOCK is recreated about a second after something has removed it, and a
 // second process is kept out meanwhile.
 func TestLockMadeAgain(t *testing.T) {
 	t.Parallel()

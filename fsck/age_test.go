@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// age makes a file an hour old: what a check finds younger than itself may be a
-// running daemon's.
+// age makes a file an hour old: a file younger than the check may be a running server's.
 func age(t testing.TB, path string) {
 	t.Helper()
 	old := time.Now().Add(-time.Hour)

@@ -18,14 +18,14 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Sizes of the stores that the figures in docs/FSCK.md are of.
+// Sizes of the stores measured in docs/FSCK.md.
 const (
 	benchPacked = 1_000_000
 	benchLoose  = 65_000
 	benchEntry  = 200
 )
 
-// benchText is an entry of benchEntry bytes.
+// benchText returns an entry of benchEntry bytes.
 func benchText(dst []byte, index int) []byte {
 	head := fmt.Appendf(dst, `{"n":%d,"text":"`, index)
 	pad := benchEntry - (len(head) - len(dst)) - 2
@@ -135,15 +135,15 @@ func perEntry(b *testing.B, n int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/entry")
 }
 
-// TestB3sum compares b3sum over the directory of blobs with the names that the
-// check takes for right.
+// TestB3sum compares b3sum over the directory of blobs with the names that the check
+// considers correct.
 func TestB3sum(t *testing.T) {
 	if _, err := exec.LookPath("b3sum"); err != nil {
 		t.Skip("there is no b3sum")
 	}
 	dir := newStore(t, removed)
 	flip(t, blobOf(dir, 3), 2)
-	damaged := map[string]string{} // path to what it hashes to
+	damaged := map[string]string{} // path to actual hash
 	for _, f := range runCheck(t, Options{Data: dir}).findings {
 		if f.Kind == BlobDamaged {
 			damaged[f.File] = f.Got

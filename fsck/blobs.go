@@ -12,31 +12,30 @@ import (
 	"tcp-log-server/segment"
 )
 
-// blobSet is what a check knows of the blobs: 64 bytes of memory for each.
+// blobSet is what a check knows about the blobs: 64 bytes of memory for each.
 type blobSet struct {
 	c      *checker
 	shards [256][]blob // by the first byte of the hash; ascending once they have been read
-	// exists are the directories that are there, unreadable those of them that
-	// cannot be read to their end.
+	// exists are the directories that exist, unreadable those that cannot be read to their end.
 	exists, unreadable [256]bool
 
 	mu  sync.Mutex
-	got map[segment.Hash]segment.Hash // what damaged blobs hash to, by name
+	got map[segment.Hash]segment.Hash // actual hashes of damaged blobs, by name
 }
 
-// blob is what a check knows of one blob.
+// blob is what a check knows about one blob.
 type blob struct {
 	hash        segment.Hash // by its name
 	size        int64
 	first, last uint64 // the entries that refer to it, 0 for none
-	scattered   bool   // they are not all of those from first through last
-	whole       bool   // it hashes to its name, or has not been read
-	unread      bool   // it is large, and read once an entry is known to have its size
+	scattered   bool   // they are not all the entries from first through last
+	whole       bool   // its hash matches its name, or it has not been read
+	unread      bool   // it is large, and is read once an entry is known to have its size
 	young       bool   // made since the check began
 	needed      bool   // an entry can be read from nowhere else
 }
 
-// blobPath is the path of the blob of hash.
+// blobPath returns the path of the blob of hash.
 func (c *checker) blobPath(hash segment.Hash) string { return segment.BlobName(c.store, hash) }
 
 // find returns the blob of hash, nil if there is none.
@@ -50,7 +49,8 @@ func (s *blobSet) find(hash segment.Hash) *blob {
 }
 
 // refer notes that the entry at index has the given hash and size, and returns its blob, nil if
-// there is no such file, and whether that is whole. needed says that the entry is nowhere else.
+// there is no such file, and whether the blob is intact. needed says that the entry is nowhere
+// else.
 func (s *blobSet) refer(hash segment.Hash, size uint32, index uint64, needed bool) (b *blob, whole bool) {
 	if b = s.find(hash); b == nil {
 		return nil, false
@@ -67,8 +67,8 @@ func (s *blobSet) refer(hash segment.Hash, size uint32, index uint64, needed boo
 	return b, b.whole
 }
 
-// referLost notes that the entry at index, which is recorded as lost, has the
-// given hash, and reports whether there is a whole blob of it.
+// referLost notes that the entry at index, which is recorded as lost, has the given hash, and
+// reports whether there is an intact blob of it.
 func (s *blobSet) referLost(hash segment.Hash, index uint64) bool {
 	b := s.find(hash)
 	if b == nil {
@@ -81,7 +81,7 @@ func (s *blobSet) referLost(hash segment.Hash, index uint64) bool {
 	return b.whole
 }
 
-// readLarge reads a blob that has been left for later, if an entry can be as large.
+// readLarge reads a blob that was left for later, if an entry can be that large.
 func (s *blobSet) readLarge(b *blob) {
 	if !b.unread {
 		return
@@ -93,8 +93,8 @@ func (s *blobSet) readLarge(b *blob) {
 	}
 }
 
-// report makes the findings on the blobs, after every entry has been seen. With
-// unknown, not every entry's hash is known, and so not which blobs are orphans.
+// report makes the findings on the blobs, after every entry has been seen. unknown says that
+// some entry's hash is not known, so it is not known which blobs are orphans.
 func (s *blobSet) report(unknown bool) {
 	for _, shard := range s.shards {
 		for _, b := range shard {
@@ -139,8 +139,8 @@ func (s *blobSet) damaged(b blob) {
 	s.c.find(f)
 }
 
-// missing makes the finding that there is no blob of hash for the entry at w.next:
-// one for all of them where whole directories are missing.
+// missing makes the finding that there is no blob of hash for the entry at w.next, and a single
+// one for all such entries if whole directories are missing.
 func (w *walker) missing(hash segment.Hash) {
 	path, place := segment.Memory, segment.Memory
 	if w.store != nil {
@@ -149,7 +149,7 @@ func (w *walker) missing(hash segment.Hash) {
 	shard := filepath.Dir(path)
 	switch {
 	case w.foreignBlobs, w.blobs.unreadable[hash[0]]:
-		return // said of the directory
+		return // reported for the directory
 	case w.blobs.exists == [256]bool{}:
 		w.extend(Finding{Kind: BlobMissing, File: place, First: w.next, Last: w.next, Message: "there are no blobs, and no segment holds the entries"})
 	case !w.blobs.exists[hash[0]]:
@@ -165,7 +165,7 @@ func (w *walker) missing(hash segment.Hash) {
 	w.plan.AddBlob(repair.Blob{Hash: hash, Index: w.next, Needed: true})
 }
 
-// group is entries without blobs that one finding names.
+// group is entries without blobs that share one finding.
 type group struct {
 	first, last, count uint64
 	which              repair.Ranges
@@ -189,7 +189,7 @@ func (w *walker) flushShard(shard string) {
 		Message: fmt.Sprintf("no such directory, and no segment holds the entries whose blobs were in it, %d of them: %s", g.count, g.which)})
 }
 
-// seeBlob notes whether the entry at w.next, which lies in a segment, has a blob.
+// seeBlob notes whether the entry at w.next, which is in a segment, has a blob.
 func (w *walker) seeBlob(s *checkedSegment, hash segment.Hash, size uint32) {
 	b, whole := w.blobs.refer(hash, size, w.next, false)
 	switch {
@@ -205,8 +205,8 @@ func (w *walker) seeBlob(s *checkedSegment, hash segment.Hash, size uint32) {
 	}
 }
 
-// absentBlobs says which segments stay because blobs of their entries are gone:
-// later entries got theirs, so it is not that there was no room for more.
+// absentBlobs reports which segments stay because blobs of their entries are gone: later
+// entries got theirs, so lack of room is not the reason.
 func (c *checker) absentBlobs(blobs *blobSet) {
 	if c.store == nil || c.foreignBlobs {
 		return
@@ -229,8 +229,7 @@ func (c *checker) absentBlobs(blobs *blobSet) {
 	}
 }
 
-// absentOf makes the findings on the segment's entries through last that have no
-// blob.
+// absentOf makes the findings on the segment's entries through last that have no blob.
 func (c *checker) absentOf(blobs *blobSet, s *checkedSegment, last uint64) {
 	var g group
 	flush := func() {

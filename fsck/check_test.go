@@ -9,8 +9,8 @@ import (
 	"tcp-log-server/engine"
 )
 
-// TestCheckGood checks stores that are whole: no errors, no change, and the
-// same digest whatever the shape.
+// TestCheckGood checks intact stores: no errors, no change, and the same digest whatever
+// the shape.
 func TestCheckGood(t *testing.T) {
 	digest := ""
 	for _, s := range []shape{both, removed, packed} {
@@ -35,8 +35,8 @@ func TestCheckGood(t *testing.T) {
 	}
 }
 
-// TestFixtures checks every fixture: the finding, how bad it is, that the check
-// changes nothing, and what the daemon does on such a store.
+// TestFixtures checks every fixture: the finding, how bad it is, that the check changes
+// nothing, and what the server does with such a store.
 func TestFixtures(t *testing.T) {
 	seen := map[Kind]bool{}
 	for _, f := range fixtures {
@@ -95,7 +95,7 @@ func TestFixtures(t *testing.T) {
 	}
 }
 
-// sorted are the findings of a check in words, in order.
+// sorted formats the findings of a check, in order.
 func sorted(c checked) string {
 	found := strings.Split(c.String(), "\n")
 	slices.Sort(found)

@@ -45,13 +45,13 @@ func (c *checker) top() error {
 	return nil
 }
 
-// directory makes the finding that something else lies in place of the directory dir.
+// directory makes the finding that something else is in place of the directory dir.
 func (c *checker) directory(dir string) {
 	fi, err := os.Stat(dir)
 	link, lerr := os.Lstat(dir)
 	switch {
 	case gone(lerr), err == nil && fi.IsDir():
-	case gone(err) && lerr == nil && link.IsDir(): // a daemon has just made it
+	case gone(err) && lerr == nil && link.IsDir(): // the server has just made it
 	case err == nil:
 		c.wrongType(dir, fi.Mode(), "a directory")
 	case lerr == nil && link.Mode()&fs.ModeSymlink != 0:
@@ -63,7 +63,7 @@ func (c *checker) directory(dir string) {
 	}
 }
 
-// wrongType makes the finding that something else lies in place of want.
+// wrongType makes the finding that something else is in place of want.
 func (c *checker) wrongType(path string, mode fs.FileMode, want string) {
 	c.plan.Wrong = append(c.plan.Wrong, path)
 	c.find(Finding{Kind: WrongType, File: path, Message: fmt.Sprintf("is %s, want %s", repair.TypeName(mode), want)})
@@ -77,10 +77,10 @@ func (c *checker) stray(path string) {
 	})
 }
 
-// misplaced makes the finding that the directory of the index or of the blobs is
-// something else: that of the other, with the settings swapped, the log's own, or
-// one that has nothing to do with the log. Nothing in it counts then, and a repair
-// moves nothing: files that do not belong to an index may be all that is left of the blobs.
+// misplaced makes the finding that the directory of the index or of the blobs is something
+// else: that of the other, with the settings swapped, the log's own, or one that has
+// nothing to do with the log. Then everything in it is ignored, and a repair moves nothing:
+// files that do not belong to an index may be all that is left of the blobs.
 func (c *checker) misplaced() {
 	for _, dir := range []struct {
 		path, flag, usual string
@@ -95,7 +95,7 @@ func (c *checker) misplaced() {
 		}
 		message := ""
 		if part, name, ok, err := segment.FindPart(dir.path, dir.want); err != nil {
-			continue // said where the directory is read
+			continue // reported where the directory is read
 		} else if ok {
 			message = fmt.Sprintf("holds %s, want %s: %s lies in it; check --wal and --blobs", part, dir.want, name)
 		} else if filepath.Clean(dir.path) != filepath.Join(c.Data, dir.usual) && strange(dir.path) {
@@ -109,7 +109,7 @@ func (c *checker) misplaced() {
 	}
 }
 
-// strange reports whether there are things in dir and none of them is of a log.
+// strange reports whether there are things in dir and none of them belongs to a log.
 func strange(dir string) bool {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
@@ -118,12 +118,12 @@ func strange(dir string) bool {
 			return false
 		}
 	}
-	// A disk's own directory of that name is in every new file system.
+	// A disk's own lost+found is in every new file system.
 	return err == nil && len(entries) > 0 && (len(entries) > 1 || entries[0].Name() != segment.LostFound)
 }
 
 // marks makes the findings on strays among the segments and on the marks of the
-// directories, and decides which store this is.
+// directories, and determines which store this is.
 func (c *checker) marks() error {
 	entries, err := os.ReadDir(segmentDir(c.Data))
 	if err != nil && !gone(err) {
@@ -142,7 +142,8 @@ func (c *checker) marks() error {
 	}
 	found := map[string]segment.StoreID{}
 	if marker, ok := c.BlobStore.(segment.BlobMarker); ok {
-		// That it has none is said by none: what does not mark a store has no need of it.
+		// There is no finding if it has no mark: a store that does not keep one does not
+		// need it.
 		if id, ok, err := marker.FindMark(c.ctx); err != nil {
 			return segment.Unavailable(marker, err)
 		} else if ok {
@@ -159,7 +160,7 @@ func (c *checker) marks() error {
 		case errors.Is(err, segment.ErrDamaged):
 			c.plan.Foreign = true
 			c.find(Finding{Kind: Foreign, File: dir, Message: err.Error()})
-		case err != nil: // said where the directory is read
+		case err != nil: // reported where the directory is read
 		case ok:
 			found[dir] = id
 			votes[id]++

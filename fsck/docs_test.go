@@ -9,8 +9,8 @@ import (
 )
 
 // TestDocumented compares docs/FSCK.md with the code: every kind of finding has a
-// section, under its severity and in order, and every member of the objects that
-// are printed is named.
+// section, under its severity and in order, and every member of the printed objects is
+// named.
 func TestDocumented(t *testing.T) {
 	b, err := os.ReadFile("../docs/FSCK.md")
 	must(t, err)

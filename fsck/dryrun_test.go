@@ -7,8 +7,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestDryRunGivenUp loses the end of the log, of which blobs hold a part: entries
-// are given up only by the step after the first, and the dry run counts them too.
+// TestDryRunGivenUp loses the end of the log, part of which is in blobs: entries are
+// given up only by the step after the first, and the dry run counts them too.
 func TestDryRunGivenUp(t *testing.T) {
 	dir := newStore(t, both)
 	files := segmentFiles(t, dir)

@@ -51,7 +51,7 @@ func flip(t testing.TB, path string, off int64) {
 	edit(t, path, func(b []byte) []byte { b[off] ^= 4; return b })
 }
 
-// find is the offset of some byte in the text, which the file holds.
+// find returns the offset of byte number at of the text, which the file contains.
 func find(t testing.TB, path, text string, at int64) int64 {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -63,7 +63,7 @@ func find(t testing.TB, path, text string, at int64) int64 {
 	return int64(i) + at
 }
 
-// rewriteHeader alters the header of a segment and its checksum with it.
+// rewriteHeader alters the header of a segment, including its checksum.
 func rewriteHeader(t testing.TB, path string, fn func([]byte)) {
 	t.Helper()
 	edit(t, path, func(b []byte) []byte {
@@ -73,7 +73,7 @@ func rewriteHeader(t testing.TB, path string, fn func([]byte)) {
 	})
 }
 
-// footer is that of a sealed segment.
+// footer returns the footer of a sealed segment.
 func footer(t testing.TB, path string) segment.Footer {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -126,7 +126,7 @@ func editRecords(t testing.TB, dir string, fn func([]segment.Record)) {
 	must(t, segment.WriteRecords(walFile(dir), 1, recs))
 }
 
-// putBlob writes a blob that no entry has, some time ago.
+// putBlob writes an old blob that belongs to no entry.
 func putBlob(t testing.TB, dir, text string) {
 	t.Helper()
 	path := filepath.Join(dir, "blobs", segment.BlobPath(segment.Sum([]byte(text))))

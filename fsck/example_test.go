@@ -30,8 +30,8 @@ func makeLog() string {
 	return dir
 }
 
-// A check reports findings as it goes, and says at the end how many entries there are. The
-// digest is the same for every whole copy of the log.
+// A check reports findings as it goes, and at the end says how many entries there are. The
+// digest is the same for every intact copy of the log.
 func ExampleCheck() {
 	dir := makeLog()
 	defer os.RemoveAll(dir)
@@ -40,7 +40,7 @@ func ExampleCheck() {
 		OnFinding: func(f fsck.Finding) { fmt.Println(f) },
 	})
 	if err != nil {
-		panic(err) // it could not be checked
+		panic(err) // the check itself failed
 	}
 	fmt.Println(sum.Entries, "entries,", sum.Errors, "errors, digest", sum.Digest[:8])
 	// Output:

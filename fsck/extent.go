@@ -11,28 +11,28 @@ import (
 	"tcp-log-server/segment"
 )
 
-// checkedSegment is one segment, and what a check knows of it and of the blobs of its entries.
+// checkedSegment is one segment, and what a check knows about it and the blobs of its entries.
 type checkedSegment struct {
 	*repair.Segment
-	inBlobs uint64 // how many have a whole blob
+	inBlobs uint64 // how many have an intact blob
 	absent  uint64 // the first settled one that has none, 0 if there is none
-	fresh   uint64 // the last one that is the first to have its blob
-	sum     uint32 // the checksum that the next segment should follow
-	summed  bool   // that is known
+	fresh   uint64 // the last entry that is the first to have its blob
+	sum     uint32 // the checksum that the next segment should refer to
+	summed  bool   // sum is known
 }
 
-// allInBlobs reports whether there are entries in the segment, and all have whole blobs.
+// allInBlobs reports whether the segment has entries and all of them have intact blobs.
 func (s *checkedSegment) allInBlobs() bool {
 	return s.Readable && s.Last >= s.First && s.inBlobs == s.Last-s.First+1
 }
 
-// capture captures the segments and the index, at which segment.Capture has looked before the
-// segments, since records follow entries, and this looks again after them, since a segment goes only
-// when the records of its entries are there.
+// capture captures the segments and the index. segment.Capture examines the index before the segments, since
+// records follow entries, and capture examines it again after them, since a segment is removed only when its
+// entries have records.
 func (c *checker) capture() error {
 	store, err := segment.Capture(c.dirs())
 	if errors.Is(err, fs.ErrPermission) {
-		return err // nothing can be told without the segments
+		return err // without the segments, no check is possible
 	}
 	// Any other error is a finding of top and marks.
 	for i, f := range store.Files {
@@ -57,12 +57,12 @@ func (c *checker) capture() error {
 	return nil
 }
 
-// extent sets the extent of the log from the captured files, and makes the findings
-// on the segment files and on index and segments that end at different entries.
+// extent determines the extent of the log from the captured files, and makes the findings on the segment files
+// and on an index and segments that end at different entries.
 func (c *checker) extent() error {
 	if c.foreignIndex {
 		c.index.Close()
-		c.index = c.listIndex() // nothing
+		c.index = c.listIndex() // empty
 	}
 	for _, s := range c.segs {
 		c.judge(s)
@@ -76,10 +76,10 @@ func (c *checker) extent() error {
 			c.head = max(c.head, last.Last)
 		}
 		if w := last.Walked; last.Readable && !last.Sealed && w.Torn > 0 && !w.Unwritten {
-			c.head = max(c.head, w.Claimed) // entries that were there, and are altered
+			c.head = max(c.head, w.Claimed) // entries that were there, but are altered
 		}
 		if c.index.before > c.head && (!last.Readable || last.Walked.Torn > 0 && !last.Walked.Unwritten) {
-			c.head = c.index.before // these entries were there, and are damaged
+			c.head = c.index.before // these entries were there, but are damaged
 		}
 		if c.index.before > c.head && last.Readable {
 			c.head = c.reached(last) // so were these, and those before them
@@ -110,7 +110,8 @@ func (c *checker) extent() error {
 	return nil
 }
 
-// reached is the last entry that the index proves in the bytes after the last batch of s, the last segment, or the head.
+// reached returns the last entry that the index proves in the bytes after the last batch of s, the last
+// segment, or else the head.
 func (c *checker) reached(s *checkedSegment) uint64 {
 	if s.Walked.Torn == 0 {
 		return c.head
@@ -166,7 +167,7 @@ func (c *checker) judge(s *checkedSegment) {
 	}
 }
 
-// torn makes the finding of bytes after the last batch.
+// torn makes the finding on bytes after the last batch.
 func (c *checker) torn(s *checkedSegment, w segment.Walked) {
 	c.unlessChanged(s.Path, s.Size, s.Modified, func() {
 		c.plan.Tails[s.Path] = w.End
@@ -175,10 +176,9 @@ func (c *checker) torn(s *checkedSegment, w segment.Walked) {
 	})
 }
 
-// leftovers makes the findings on gaps all of whose entries are in blobs. If the
-// entries of all segments before the gap are in blobs too, those segments were about
-// to be removed, and the daemon removes them: a copy of a running log can have them.
-// Otherwise a segment is missing.
+// leftovers makes the findings on gaps whose entries are all in blobs. If the entries of all segments before
+// the gap are in blobs too, those segments were about to be removed, and the server removes them: a copy of a
+// running log can have them. Otherwise a segment is missing.
 func (c *checker) leftovers() {
 	for _, g := range c.gaps {
 		if c.index.Last >= g.Last && !slices.ContainsFunc(c.segs, func(s *checkedSegment) bool { return s.First < g.First && !s.allInBlobs() }) {

@@ -8,7 +8,7 @@ type Severity string
 const (
 	// Error: entries are missing or altered, or a file is not what it should be.
 	Error Severity = "error"
-	// Hint: harmless. The log is whole, and the daemon needs no help.
+	// Hint: harmless. The log is intact, and the server needs no help.
 	Hint Severity = "hint"
 )
 
@@ -61,7 +61,7 @@ const (
 	EntryLost    Kind = "entry-lost"
 )
 
-// Kinds are all kinds of findings, errors and then hints, in the order in which docs/FSCK.md has them.
+// Kinds returns all kinds of findings, errors and then hints, in the order of docs/FSCK.md.
 func Kinds() []Kind {
 	return []Kind{
 		Unreadable, WrongType, Foreign, Version,
@@ -74,7 +74,7 @@ func Kinds() []Kind {
 	}
 }
 
-// Severity is how bad findings of the kind are.
+// Severity returns how bad findings of the kind are.
 func (k Kind) Severity() Severity {
 	kinds := Kinds()
 	if slices.Contains(kinds[slices.Index(kinds, StrayFile):], k) {
@@ -87,29 +87,28 @@ func (k Kind) Severity() Severity {
 type Finding struct {
 	Severity Severity `json:"severity"`
 	Kind     Kind     `json:"kind"`
-	// File is the path of the file or directory concerned, and Offset the place
-	// in it, in bytes.
+	// File is the path of the affected file or directory, and Offset the place in it, in bytes.
 	File   string `json:"file"`
 	Offset int64  `json:"offset"`
-	// First and Last are the indices concerned; both are 0 if there is none,
-	// or none is known. Entries from First to Last may all be concerned, or, of
-	// a blob that several entries share, just those with its hash.
+	// First and Last are the affected indices; both are 0 if there is none, or none is known. All
+	// entries from First to Last may be affected or, for a blob that several entries share, only
+	// those with its hash.
 	First uint64 `json:"first,omitempty"`
 	Last  uint64 `json:"last,omitempty"`
 	// Want and Got are hashes or checksums, in hex, if those differ.
 	Want string `json:"want,omitempty"`
 	Got  string `json:"got,omitempty"`
-	// Message is for a person: what was found, and what should be there.
+	// Message is for people: what was found, and what should be there.
 	Message string `json:"message"`
 }
 
-// Summary is the result of a check as a whole.
+// Summary is the overall result of a check.
 type Summary struct {
 	// Store is the id of the store, empty if it is unknown.
 	Store string `json:"store"`
 	// Entries is how many entries the log has: the head, captured at the start.
 	Entries uint64 `json:"entries"`
-	// First is the first index that segments hold: entries before it are loose.
+	// First is the first index that segments hold: earlier entries are loose.
 	First uint64 `json:"first"`
 	// Indexed is how many entries have a record in the index.
 	Indexed uint64 `json:"indexed"`
@@ -119,20 +118,18 @@ type Summary struct {
 	Segments int `json:"segments"`
 	// Bytes is the size of all blobs and segments and of the index.
 	Bytes int64 `json:"bytes"`
-	// Damaged counts the entries that cannot be read; Lost those that are
-	// recorded as lost.
+	// Damaged counts the entries that cannot be read; Lost those that are recorded as lost.
 	Damaged uint64 `json:"damaged"`
 	Lost    uint64 `json:"lost"`
-	// Archived counts the entries that are in the archive at Archive only, whose contents have not
+	// Archived counts the entries that are only in the archive at Archive. Their contents have not
 	// been checked: their hashes are the index's.
 	Archived uint64 `json:"archived,omitempty"`
 	Archive  string `json:"archive,omitempty"`
 	// Errors and Hints count the findings.
 	Errors int64 `json:"errors"`
 	Hints  int64 `json:"hints"`
-	// Digest is the BLAKE3 of the hashes of entries 1 to Through, 32 bytes each,
-	// in order; 32 zero bytes stand for a lost entry. It is empty when some of
-	// them could not be verified.
+	// Digest is the BLAKE3 of the hashes of entries 1 to Through, 32 bytes each, in order; 32 zero
+	// bytes stand for a lost entry. It is empty if some of them could not be verified.
 	Digest  string `json:"digest"`
 	Through uint64 `json:"through"`
 	// Quick says that contents were not read: the hashes are the index's.

@@ -18,12 +18,12 @@ type fixture struct {
 	shape shape
 	do    func(t testing.TB, dir string)
 
-	refused bool // the daemon does not start on it
+	refused bool // the server does not start with it
 
-	// What repairs come to: the exit code of a plain one and, where that leaves
-	// errors, with the loss accepted.
+	// The result of repairs: the exit code of a plain one and, if errors are left, with
+	// the loss accepted.
 	repair, accept int
-	// lost are the entries that are lost then; through is the head, if it is not
+	// lost are the entries that are then lost; through is the head, if it differs from
 	// that of the good store.
 	lost    []uint64
 	through uint64
@@ -52,7 +52,7 @@ func alterLast(proved bool, off int64) func(t testing.TB, dir string) {
 	}
 }
 
-// fixtures are one damage at least for each kind of finding.
+// fixtures have at least one damage for each kind of finding.
 var fixtures = []fixture{
 	{name: "a segment is a link to itself", kind: Unreadable, shape: both, refused: true, repair: ExitCorrected, do: func(t testing.TB, dir string) {
 		path := segmentFiles(t, dir)[1]
@@ -260,7 +260,7 @@ var fixtures = []fixture{
 	}},
 }
 
-// putResidues adds empty segments whose indices others hold.
+// putResidues adds empty segments whose indices other segments hold.
 func putResidues(t testing.TB, dir string) {
 	b, err := os.ReadFile(segmentFiles(t, dir)[0])
 	must(t, err)

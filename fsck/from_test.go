@@ -37,7 +37,7 @@ func putLink(t testing.TB, path string) { must(t, os.Symlink(path+".gone", path)
 func putDir(t testing.TB, path string)  { must(t, os.Mkdir(path, 0o700)) }
 
 // segmentWrecks, indexWrecks and blobWrecks are damages that are tried in every
-// combination. A number in place of a path counts from the end if it is negative.
+// combination. A negative number in place of a path counts from the end.
 var (
 	segmentWrecks = []wreck{
 		{"segments whole", func(testing.TB, string) {}},
@@ -99,9 +99,9 @@ func wreckSegment(n int, do func(t testing.TB, path string)) func(testing.TB, st
 }
 
 // TestRepairFromAnyDamage damages segments, index and blobs at once, in every
-// combination, and repairs from another copy: as long as anything is left that
-// says which store it was, all of it comes back, and what was there is kept. It
-// tries some of the combinations; with WRECK_STEP=1, all.
+// combination, and repairs from another copy: as long as anything is left that says which
+// store it was, everything is restored, and the old files are kept. It tries some of the
+// combinations; with WRECK_STEP=1, all.
 func TestRepairFromAnyDamage(t *testing.T) {
 	want := runCheck(t, Options{Data: newStore(t, both)}).Digest
 	n, step := 0, 23
@@ -134,8 +134,8 @@ func TestRepairFromAnyDamage(t *testing.T) {
 	}
 }
 
-// repairFrom repairs the store in dir from a good copy, and checks that nothing
-// is missing then.
+// repairFrom repairs the store in dir from a good copy, and checks that nothing is
+// missing afterwards.
 func repairFrom(t *testing.T, dir string, s shape, digest string) {
 	t.Helper()
 	was := contents(t, dir)
@@ -166,13 +166,13 @@ func repairFrom(t *testing.T, dir string, s shape, digest string) {
 	}
 }
 
-// TestExtend brings back what a repair without a copy has given up.
+// TestExtend restores what a repair without a copy has given up.
 func TestExtend(t *testing.T) {
 	for _, s := range []shape{both, packed} {
 		dir := newStore(t, s)
 		must(t, os.Truncate(segmentFiles(t, dir)[2], 0))
 		must(t, os.RemoveAll(filepath.Join(dir, "wal")))
-		// There is no witness of the entries of the last segment any more.
+		// Nothing is left to prove the entries of the last segment.
 		if _, code, said := runRepair(t, RepairOptions{Options: Options{Data: dir}}); code != ExitErrors {
 			t.Fatalf("%s: exit code %d\n%s", s, code, said)
 		}
@@ -189,8 +189,8 @@ func TestExtend(t *testing.T) {
 	}
 }
 
-// TestExtendFromRunning repairs from a log that grows as it is read: what it held
-// when the repair began comes back, and the repair comes to an end.
+// TestExtendFromRunning repairs from a log that grows as it is read: the entries that it
+// held when the repair began are restored, and the repair ends.
 func TestExtendFromRunning(t *testing.T) {
 	live, dir := newStore(t, packed), newStore(t, packed)
 	must(t, os.RemoveAll(segmentFiles(t, dir)[2]))
@@ -211,8 +211,8 @@ func TestExtendFromRunning(t *testing.T) {
 	checkServed(t, packed.config(dir), storeEntries, nil)
 }
 
-// TestPartedCopy repairs from a copy that was appended to by itself: of what lies
-// behind the last entry that both have, only what hashes prove is taken.
+// TestPartedCopy repairs from a copy that was appended to separately: of the entries
+// after the last one that both have, only those that hashes prove are taken.
 func TestPartedCopy(t *testing.T) {
 	for _, name := range []string{"index whole", "index gone"} {
 		dir := newStore(t, packed)
@@ -228,7 +228,7 @@ func TestPartedCopy(t *testing.T) {
 			await(t, "the store to settle", func() bool { return l.Stats().Settled == l.Stats().Head })
 			must(t, l.Close())
 		}
-		// One segment from before they parted, and one from after that.
+		// One segment from before they parted, and one from afterwards.
 		paths := segmentFiles(t, dir)
 		if len(paths) < 5 {
 			t.Fatalf("there are %d segments", len(paths))
@@ -258,8 +258,8 @@ func TestPartedCopy(t *testing.T) {
 	}
 }
 
-// TestLostComesBack records entries as lost, and then repairs from a copy that
-// has them: all of them come back, whether they were loose or packed.
+// TestLostComesBack records entries as lost, and then repairs from a copy that has them:
+// all of them are restored, whether they were loose or packed.
 func TestLostComesBack(t *testing.T) {
 	for _, f := range fixtures {
 		if len(f.lost) == 0 || f.through > storeEntries {
@@ -286,7 +286,7 @@ func TestLostComesBack(t *testing.T) {
 	}
 }
 
-// TestLostInterrupted makes each change fail on the way back from lost.
+// TestLostInterrupted makes each change fail while lost entries are restored.
 func TestLostInterrupted(t *testing.T) {
 	for at := 1; ; at++ {
 		dir := newStore(t, removed)

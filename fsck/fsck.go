@@ -1,8 +1,7 @@
-// Package fsck checks the directories of a log without opening it: every record of the
-// index, every batch of the segments, every blob, and that they agree. Check reports each
-// problem as a Finding and changes nothing; it may run on a copy, on read-only media, and
-// beside the daemon that writes to the log. Repair mends what it can, and may not run
-// beside a daemon.
+// Package fsck checks the directories of a log without opening it: every record of the index, every
+// batch of the segments, every blob, and that they agree. Check reports each problem as a Finding and
+// changes nothing; it may run on a copy, on read-only media, and beside the server that writes to the
+// log. Repair fixes what it can, and may not run beside a server.
 package fsck
 
 import (
@@ -20,11 +19,11 @@ import (
 	"tcp-log-server/segment"
 )
 
-// A check first captures what there is (dirs.go, extent.go, index.go, lookup.go), then reads the blobs
-// (readblobs.go), and then goes through the log in the order of the indices (walk.go, pipeline.go,
-// segments.go), comparing segments, index and blobs (blobs.go). A repair (repair.go) checks, lets
-// internal/repair carry out the plan that the check made, and checks again, until there is nothing left
-// that it can do.
+// A check first captures the state of the directories (dirs.go, extent.go, index.go, lookup.go), then
+// reads the blobs (readblobs.go), and then goes through the log in the order of the indices (walk.go,
+// pipeline.go, segments.go), comparing segments, index and blobs (blobs.go). A repair (repair.go)
+// checks, lets internal/repair carry out the plan that the check made, and checks again, until there
+// is nothing left that it can do.
 
 // Options are the directories to check, and how to check them.
 type Options struct {
@@ -32,22 +31,22 @@ type Options struct {
 	// and of the blobs, by default Data/wal and Data/blobs; segment.Memory if the log
 	// keeps that part in memory.
 	Data, WAL, Blobs string
-	// BlobStore, unless it is nil, has the blobs in place of the directory Blobs. A check that
-	// cannot read it fails.
+	// BlobStore, unless nil, has the blobs in place of the directory Blobs. If it cannot be read, the
+	// check fails.
 	BlobStore segment.BlobStore
-	// Quick leaves the contents of blobs and of sealed segments unread.
+	// Quick skips the contents of blobs and of sealed segments.
 	Quick bool
-	// Through is the index through which the digest is taken; 0 is the head.
+	// Through is the index through which the digest is computed; 0 is the head.
 	Through uint64
 	// Workers is how many goroutines read and hash; 0 is one for each core.
 	Workers int
-	// OnFinding gets every finding as it is made, one at a time. It may be nil.
+	// OnFinding receives every finding as it is made, one at a time. It may be nil.
 	OnFinding func(Finding)
-	// OnProgress gets the progress of each phase, one call at a time, some ten
-	// times a second. It may be nil.
+	// OnProgress receives the progress of each phase, one call at a time, about ten times a second. It
+	// may be nil.
 	OnProgress func(Progress)
 
-	alone bool // no daemon can be running
+	alone bool // no server can be running
 }
 
 // Progress is the progress of one phase of a check.
@@ -89,7 +88,7 @@ func (o Options) validate() (Options, error) {
 }
 
 // dirsExist refuses directories outside Data that are named and do not exist: with a
-// wrong name, a log could look whole.
+// wrong name, a log could look intact.
 func (o Options) dirsExist() error {
 	for _, dir := range []struct{ path, usual, what string }{{o.WAL, "wal", "index"}, {o.Blobs, "blobs", "blobs"}} {
 		if dir.path == "" || dir.path == segment.Memory || filepath.Clean(dir.path) == filepath.Join(o.Data, dir.usual) {
@@ -142,11 +141,11 @@ func check(ctx context.Context, options Options) (Summary, *repair.Plan, error) 
 type checker struct {
 	Options
 	ctx     context.Context
-	stop    context.CancelCauseFunc // where the check can come to no result
+	stop    context.CancelCauseFunc // ends a check that can have no result
 	store   segment.BlobStore       // the blobs, nil if there are none
 	started time.Time
 
-	mu       sync.Mutex // for findings, progress and when to tell it next, which several goroutines make
+	mu       sync.Mutex // for findings, progress and when to report it next, which several goroutines update
 	sum      Summary
 	progress Progress
 	due      time.Time
@@ -155,22 +154,22 @@ type checker struct {
 
 	id      segment.StoreID // of the store
 	idKnown bool
-	// The index, or the blobs, are another store's: nothing in them counts.
+	// The index, or the blobs, are another store's: they are ignored.
 	foreignIndex, foreignBlobs bool
 
 	segs  []*checkedSegment // ascending
 	first uint64            // the first index that segments hold, 1 in a log without any
 	head  uint64            // the last entry, as captured at the start
-	// archived says which entries are in the log's archive only.
+	// archived says which entries are only in the log's archive.
 	archived segment.Archived
 	index    *records
-	gaps     []Finding // those between segments all of whose entries are in blobs
+	gaps     []Finding // those between segments whose entries are all in blobs
 
 	tables []checkedTable // in the order of their files
-	table  int            // the one that the walk has come to
+	table  int            // the one that the walk has reached
 
 	partial bool     // the digest lacks an entry
-	later   []func() // findings to make at the end, unless a running daemon has removed the cause
+	later   []func() // findings to make at the end, unless a running server has removed the cause
 }
 
 // run is the check.
@@ -223,7 +222,7 @@ func (c *checker) finish() {
 	c.sum.Seconds = time.Since(c.started).Seconds()
 }
 
-// find makes a finding, which has a file, a kind and a message at least.
+// find makes a finding, which has at least a file, a kind and a message.
 func (c *checker) find(f Finding) {
 	f.Severity = f.Kind.Severity()
 	c.mu.Lock()
@@ -241,15 +240,15 @@ func (c *checker) unreadable(path string, first, last uint64, err error) {
 	c.find(Finding{Kind: Unreadable, File: path, First: first, Last: last, Message: fmt.Sprintf("cannot be read: %v", err)})
 }
 
-// fault makes a finding on a segment, which is to be written again.
+// fault makes a finding on a segment, which must be rewritten.
 func (c *checker) fault(s *checkedSegment, f Finding) {
 	c.plan.Rebuild(s.First)
 	f.File = s.Path
 	c.find(f)
 }
 
-// unlessNew calls find at the end of the check if the file at path is still there then, and
-// was made before the check began: a daemon may just have made it.
+// unlessNew calls find at the end of the check if the file at path still exists then and was made
+// before the check began: the server may just have made it.
 func (c *checker) unlessNew(path string, find func(fs.FileInfo)) {
 	c.later = append(c.later, func() {
 		if fi, err := os.Lstat(path); err == nil && !c.young(fi.ModTime()) {
@@ -258,8 +257,8 @@ func (c *checker) unlessNew(path string, find func(fs.FileInfo)) {
 	})
 }
 
-// unlessChanged calls find at the end of the check if the file at path is still as large and,
-// unless modified is zero, as old: a daemon may be writing to it.
+// unlessChanged calls find at the end of the check if the file at path still has that size and, unless
+// modified is zero, that time: a server may be writing to it.
 func (c *checker) unlessChanged(path string, size int64, modified time.Time, find func()) {
 	c.later = append(c.later, func() {
 		if fi, err := os.Stat(path); err == nil && fi.Size() == size && (modified.IsZero() || modified.Equal(fi.ModTime())) {
@@ -274,7 +273,7 @@ func (c *checker) young(modified time.Time) bool {
 	return !c.alone && modified.After(c.started.Add(-time.Second))
 }
 
-// gone reports whether the error is that of a file that is not there.
+// gone reports whether the error says that a file does not exist.
 func gone(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // advance counts n more files or bytes of the phase.

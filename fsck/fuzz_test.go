@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// fuzzMemory is what a check of a mutated tiny store may allocate in bytes: it
-// is bounded by what its files hold, not by what they say.
+// fuzzMemory is what a check of a mutated tiny store may allocate in bytes: it is bounded
+// by the size of its files, not by their claims.
 const fuzzMemory = 64 << 20
 
-// mutate carries out a script on the store in dir: five bytes for each step,
-// which file, what to do, where, and with which byte.
+// mutate carries out a script on the store in dir: five bytes for each step, for which
+// file, what to do, where, and with which byte.
 func mutate(t testing.TB, dir string, script []byte) {
 	for ; len(script) >= 5; script = script[5:] {
 		files := names(t, dir)
@@ -57,7 +57,7 @@ func mutate(t testing.TB, dir string, script []byte) {
 				i := at % len(b)
 				write(append(append(append([]byte(nil), b[:i]...), b[int(val)%len(b):]...), b[i:]...))
 			}
-		case 10: // a part is taken out
+		case 10: // a part is removed
 			if len(b) > 0 {
 				i := at % len(b)
 				write(append(b[:i:i], b[min(len(b), i+int(val)):]...))
@@ -66,14 +66,14 @@ func mutate(t testing.TB, dir string, script []byte) {
 			name := []byte(filepath.Base(path))
 			name[at%len(name)] = "0123456789abcdef.x"[int(val)%18]
 			os.Rename(path, filepath.Join(filepath.Dir(path), string(name)))
-		case 12: // swollen, without taking room on the disk
+		case 12: // swollen, without using space on the disk
 			os.Truncate(path, int64(len(b))+int64(at)<<8)
 		}
 	}
 }
 
-// FuzzFsck checks and repairs mutated stores: no panic, no hang, no memory
-// beyond bounds, and a repair that says that the log is whole tells the truth.
+// FuzzFsck checks and repairs mutated stores: no panic, no hang, bounded memory, and a
+// repair that says that the log is intact tells the truth.
 func FuzzFsck(f *testing.F) {
 	f.Add([]byte{0, 0, 9, 0, 1})
 	f.Add([]byte{4, 3, 70, 0, 0, 5, 5, 0, 0, 0})
@@ -112,7 +112,7 @@ func FuzzFsck(f *testing.F) {
 			t.Fatal("the repair hangs")
 		}
 		if err != nil || res.After.Errors > 0 {
-			return // there is nothing, or what only a person can judge
+			return // there is nothing, or only a person can judge it
 		}
 		entries, _, err := served(t, tinyConfig(dir))
 		if err != nil {

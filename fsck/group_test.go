@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// errorsOf are the findings of a check that are errors.
+// errorsOf returns the findings of a check that are errors.
 func errorsOf(c checked) (errs []Finding) {
 	for _, f := range c.findings {
 		if f.Severity == Error {
@@ -21,8 +21,8 @@ func errorsOf(c checked) (errs []Finding) {
 	return errs
 }
 
-// TestMissingDirectories: where a whole directory of blobs is missing there is one
-// finding, and it names every entry concerned.
+// TestMissingDirectories: if a whole directory of blobs is missing there is one finding,
+// which names every affected entry.
 func TestMissingDirectories(t *testing.T) {
 	dir := newStore(t, removed)
 	shard := filepath.Dir(blobOf(dir, 4))
@@ -49,8 +49,8 @@ func TestMissingDirectories(t *testing.T) {
 	}
 }
 
-// TestForeignDirectories: what is in a directory of another store does not count,
-// and is not gone through entry by entry.
+// TestForeignDirectories: the content of another store's directory is ignored, and not
+// examined entry by entry.
 func TestForeignDirectories(t *testing.T) {
 	for _, s := range []shape{both, removed, packed} {
 		for _, part := range []string{"wal", "blobs"} {
@@ -68,7 +68,7 @@ func TestForeignDirectories(t *testing.T) {
 			if len(errs) != 1 || errs[0].Kind != Foreign {
 				t.Errorf("%s, %s of another store: %s", s, part, c)
 			}
-			// What is in segments can be verified without an index, what is not cannot.
+			// Entries in segments can be verified without an index, others cannot.
 			if want := uint64(0); s == removed {
 				want = 54
 				if c.Damaged != want || c.Digest != "" {
@@ -81,8 +81,8 @@ func TestForeignDirectories(t *testing.T) {
 	}
 }
 
-// TestAbsentBlobs writes blobs again that have been removed, but not more than
-// there is room for; and none where a segment has entries that never had any.
+// TestAbsentBlobs rewrites blobs that have been removed, but not more than there is room
+// for; and none if a segment has entries that never had any.
 func TestAbsentBlobs(t *testing.T) {
 	dir := newStore(t, both)
 	remove(t, blobOf(dir, 4))
@@ -112,8 +112,8 @@ func TestAbsentBlobs(t *testing.T) {
 	}
 }
 
-// TestNoOrphans: where the end of the log is not known, blobs that no entry has may
-// be those of entries that are missing: they stay where they are.
+// TestNoOrphans: if the end of the log is not known, blobs that belong to no entry may be
+// those of missing entries: they stay where they are.
 func TestNoOrphans(t *testing.T) {
 	for _, damage := range []func(dir string){
 		func(dir string) { must(t, os.RemoveAll(segmentDir(dir))) },
@@ -133,7 +133,7 @@ func TestNoOrphans(t *testing.T) {
 	}
 }
 
-// TestMarkReplaced: what is no directory and has a mark's name keeps the daemon
+// TestMarkReplaced: something other than a directory with a mark's name keeps the server
 // from starting; a repair puts the mark in its place.
 func TestMarkReplaced(t *testing.T) {
 	for _, part := range []string{"wal", "blobs"} {

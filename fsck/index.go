@@ -18,14 +18,14 @@ import (
 type records struct {
 	*repair.Index
 	dir        string
-	before     uint64 // the last record that checks out, before the segments were looked at
+	before     uint64 // the last valid record, before the segments were examined
 	bytes      int64
 	tail       segment.RecordFile // the file with the last record, or the last one
-	unreadable map[uint64]error   // files that cannot be read, by first index: why
+	unreadable map[uint64]error   // files that cannot be read, by first index, with the reason
 
 	err       error                // why the directory cannot be read
-	misplaced []segment.RecordFile // files that begin with a record that no file begins with
-	strays    []string             // names of what else lies in the directory
+	misplaced []segment.RecordFile // files that begin with a record that no file should begin with
+	strays    []string             // names of other files in the directory
 }
 
 // listIndex lists the files of the index and finds its last record.
@@ -65,7 +65,7 @@ func (c *checker) listIndex() *records {
 	return r
 }
 
-// report makes the findings on files of the index that cannot be read, and on what does not
+// report makes the findings on files of the index that cannot be read, and on those that do not
 // belong there.
 func (r *records) report(c *checker) {
 	if r.err != nil {
@@ -78,7 +78,7 @@ func (r *records) report(c *checker) {
 	for _, first := range slices.Sorted(maps.Keys(r.unreadable)) {
 		path, err := r.Files[first].Path, r.unreadable[first]
 		if errors.Is(err, fs.ErrPermission) {
-			c.plan.Manual = append(c.plan.Manual, path) // what it holds is there: nothing is made in its place
+			c.plan.Manual = append(c.plan.Manual, path) // its records still exist: nothing is made in its place
 		} else {
 			c.plan.Records[first] = true
 		}
@@ -106,8 +106,8 @@ func (r *records) report(c *checker) {
 	}
 }
 
-// unreadableEnd is a file that cannot be read after the last record that could be: the end of the
-// index is not known then.
+// unreadableEnd returns a file after the last readable record that cannot be read: then the end
+// of the index is not known.
 func (r *records) unreadableEnd() string {
 	for first := range r.unreadable {
 		if first > r.Last {
@@ -117,8 +117,8 @@ func (r *records) unreadableEnd() string {
 	return ""
 }
 
-// judge makes the findings on the files of the index: each but the last must be
-// there and full. Bytes after the last record are torn, or not written yet.
+// judge makes the findings on the files of the index: each except the last must be there and
+// full. Bytes after the last record are torn, or not complete yet.
 func (r *records) judge(c *checker) {
 	if c.WAL == segment.Memory {
 		if c.first > 1 {

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// inode is the number of the file in its file system.
+// inode returns the number of the file in its file system.
 func inode(fi fs.FileInfo) uint64 {
 	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
 		return uint64(st.Ino)

@@ -28,8 +28,8 @@ func TestSwollenBlob(t *testing.T) {
 	}
 }
 
-// TestLargeBlob checks a blob that is read piece by piece: whole, and with one
-// other byte.
+// TestLargeBlob checks a blob that is read piece by piece: intact, and with one byte
+// altered.
 func TestLargeBlob(t *testing.T) {
 	dir := t.TempDir()
 	config := engine.NewConfig(dir)

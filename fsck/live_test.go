@@ -12,8 +12,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// appendAgain appends eight entries in one batch: a new one, and some of a few
-// hundred that come around again, so that there are few blobs and much else.
+// appendAgain appends eight entries in one batch: a new one, and some of a few hundred
+// that repeat, so that there are few blobs and much else.
 func appendAgain(t testing.TB, l *engine.Log, from uint64) {
 	var body []byte
 	for i := range uint64(7) {
@@ -27,9 +27,8 @@ func appendAgain(t testing.TB, l *engine.Log, from uint64) {
 	}
 }
 
-// TestBesideDaemon checks a log many times while entries are appended, settled,
-// sealed and removed at a high rate: never an error, and the head never goes
-// back.
+// TestBesideDaemon checks a log many times while entries are appended, settled, sealed
+// and removed at a high rate: never an error, and the head never goes back.
 func TestBesideDaemon(t *testing.T) {
 	for _, s := range []shape{removed, packed} {
 		t.Run(string(s), func(t *testing.T) {
@@ -48,7 +47,7 @@ func TestBesideDaemon(t *testing.T) {
 				for next := uint64(0); ctx.Err() == nil; next += 8 {
 					appendAgain(t, l, next)
 					if st := l.Stats(); st.Head-st.Settled > 2000 || s == packed && st.Head > 20000 {
-						time.Sleep(time.Millisecond) // others have to keep up
+						time.Sleep(time.Millisecond) // others must keep up
 					}
 				}
 			})
@@ -87,7 +86,7 @@ func TestBesideDaemon(t *testing.T) {
 	}
 }
 
-// asked is a context that counts how often it is asked whether it is over, and does
+// asked is a context that counts how often it is asked whether it is done, and does
 // something at one of those times.
 type asked struct {
 	context.Context
@@ -106,8 +105,8 @@ func (a *asked) Err() error {
 	return a.Context.Err()
 }
 
-// TestSealedMeanwhile: a daemon seals a segment at each of the moments at which a
-// check asks whether it is to go on, and there is nothing wrong with that.
+// TestSealedMeanwhile: if a server seals a segment at any of the moments at which a check
+// asks whether to continue, the check finds nothing wrong.
 func TestSealedMeanwhile(t *testing.T) {
 	t.Parallel()
 	for at, times := 1, 2; at <= times; at++ {

@@ -13,13 +13,13 @@ import (
 // checkedTable is a lookup table, which is compared with the log while the walk goes through it.
 type checkedTable struct {
 	lookup.File
-	info  os.FileInfo     // as it was listed, nil if it was gone already
+	info  os.FileInfo     // as it was listed, nil if it was already gone
 	check *lookup.Checker // nil if it could not be opened
 	err   error           // why it is not used
 }
 
-// listTables lists the tables, before the log is captured: so none that a running daemon
-// makes goes beyond that.
+// listTables lists the tables, before the log is captured, so that none made by a running server
+// goes beyond that.
 func (c *checker) listTables() error {
 	dir := c.dirs().Lookup()
 	files, others, err := lookup.List(dir)
@@ -47,7 +47,7 @@ func (c *checker) openTables() error {
 	if !c.idKnown {
 		return nil
 	}
-	through, reach := uint64(0), uint64(0) // of the whole tables, and of all
+	through, reach := uint64(0), uint64(0) // of the intact tables, and of all
 	for i := range c.tables {
 		if c.ctx.Err() != nil {
 			return c.ctx.Err()
@@ -55,7 +55,7 @@ func (c *checker) openTables() error {
 		t := &c.tables[i]
 		before := through
 		if t.First > through+1 && t.First <= reach+1 {
-			before = t.First - 1 // said of the table before it
+			before = t.First - 1 // reported for the table before it
 		}
 		if t.err = t.Follows(before); t.err == nil {
 			reach = max(reach, t.Last)
@@ -94,9 +94,9 @@ func (c *checker) closeTables() {
 	}
 }
 
-// judgeTables makes the findings on the tables, and plans to make again what the server
-// would not use: what is wrong, and what comes after that. Where a daemon has changed
-// the tables meanwhile, nothing can be said of those that were.
+// judgeTables makes the findings on the tables, and plans to rebuild those that the server would
+// not use: wrong ones, and those after them. If a server has changed the tables meanwhile,
+// nothing can be said about the old ones.
 func (c *checker) judgeTables() {
 	if now, _, err := lookup.List(c.dirs().Lookup()); err != nil || !slices.EqualFunc(c.tables, now, checkedTable.same) {
 		return
@@ -112,14 +112,14 @@ func (c *checker) judgeTables() {
 			continue
 		}
 		if errors.Is(err, lookup.ErrLeftover) && !c.alone {
-			continue // a daemon's merge looks like that too
+			continue // a server's merge looks like that too
 		}
 		c.plan.Tables = append(c.plan.Tables, t.File)
 		f := Finding{Kind: LookupDamaged, File: t.Path, First: t.First, Last: t.Last}
 		var d *segment.DamageError
 		switch {
 		case err == nil:
-			continue // whole, but after one that is not
+			continue // intact, but after one that is not
 		case errors.As(err, &d):
 			f.Offset, err = d.Offset, d.Err
 		case errors.Is(err, lookup.ErrRows):

@@ -15,7 +15,7 @@ import (
 	"tcp-log-server/segment/lookup"
 )
 
-// testLog is the log of a test store through an index.
+// testLog returns the log of a test store through an index.
 func testLog(t testing.TB, dir string, through uint64) lookup.Log {
 	t.Helper()
 	f, err := segment.CaptureFile(segmentFiles(t, dir)[0])
@@ -57,7 +57,7 @@ func writeTable(t testing.TB, dir string, first, last uint64, without ...uint64)
 	return path
 }
 
-// checkTables checks that the tables in dir are those of the log through an index.
+// checkTables checks that the tables in dir match the log through an index.
 func checkTables(t testing.TB, dir string, log lookup.Log) {
 	t.Helper()
 	files, others, err := lookup.List(filepath.Join(dir, "lookup"))
@@ -73,7 +73,7 @@ func checkTables(t testing.TB, dir string, log lookup.Log) {
 	}
 }
 
-// Tables that are whole are no finding, however far they go; nor is it that there are none.
+// Intact tables are no finding, however far they go; nor is their absence.
 func TestWholeTables(t *testing.T) {
 	for _, s := range []shape{both, removed, packed} {
 		for _, ends := range [][]uint64{{}, {1}, {60}, {20, 40, 50}, {2, 60}} {
@@ -188,8 +188,8 @@ func TestTables(t *testing.T) {
 	}
 }
 
-// edited is a table with another byte in its header, and a right checksum. The other pages
-// then do not check out, which nothing comes to.
+// edited returns a table with another byte in its header, and a right checksum. Then the
+// other pages are invalid, but the check does not get that far.
 func edited(b []byte, at int) []byte {
 	b[at]++
 	sum := segment.Checksum(b[:lookup.PageSize-4])
@@ -199,7 +199,7 @@ func edited(b []byte, at int) []byte {
 	return b
 }
 
-// A repair that records entries as lost, or brings them back, leaves right tables.
+// A repair that records entries as lost, or restores them, leaves correct tables.
 func TestTablesOfLostEntries(t *testing.T) {
 	dir := newStore(t, packed)
 	putTables(t, dir, 20, 60)
@@ -232,7 +232,7 @@ func TestTablesOfLostEntries(t *testing.T) {
 	checkTables(t, dir, lossy)
 }
 
-// Without an index on disk the server makes the tables again.
+// Without an index on disk the server rebuilds the tables.
 func TestTablesWithoutIndex(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	c := engine.NewConfig(dir)
@@ -272,7 +272,7 @@ func TestTablesBesideDaemon(t *testing.T) {
 				}
 			}
 			s.Close()
-			// As Drop does: the last ones first.
+			// Like Drop: the last ones first.
 			files, _, _ := lookup.List(filepath.Join(dir, "lookup"))
 			for _, f := range slices.Backward(files) {
 				os.Remove(f.Path)

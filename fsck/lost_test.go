@@ -10,9 +10,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestLostWithBlob: an entry that its segment records as lost can be read where
-// its record and blob are whole, wherever its blob lies. It counts as whole, and
-// the digest is the log's.
+// TestLostWithBlob: an entry that its segment records as lost can be read if its record and
+// blob are intact, wherever its blob is. It counts as intact, and the digest is the log's.
 func TestLostWithBlob(t *testing.T) {
 	t.Parallel()
 	dir := newStore(t, both)
@@ -32,13 +31,13 @@ func TestLostWithBlob(t *testing.T) {
 	}
 }
 
-// TestLostIsStoredAgain: an append that is to store an entry once does so if fsck has recorded
-// the equal one as lost, also where the index still has its hash.
+// TestLostIsStoredAgain: an append with Once stores an entry if fsck has recorded the equal
+// one as lost, even if the index still has its hash.
 func TestLostIsStoredAgain(t *testing.T) {
 	t.Parallel()
 	dir := newStore(t, packed)
 	l := openFor(t, packed.config(dir))
-	must(t, l.AwaitOnce(t.Context())) // which makes tables
+	must(t, l.AwaitOnce(t.Context())) // this makes tables
 	must(t, l.Close())
 	path := segmentFiles(t, dir)[0]
 	through := footer(t, path).Last
@@ -64,8 +63,8 @@ func TestLostIsStoredAgain(t *testing.T) {
 	}
 }
 
-// TestBlobTorn: what a power cut leaves of blobs that were not synced is a hint, and the
-// next start writes them again, also where there is no room for more blobs.
+// TestBlobTorn: what a power cut leaves of blobs that were not synced is a hint, and the next
+// start rewrites them, even if there is no room for more blobs.
 func TestBlobTorn(t *testing.T) {
 	for name, looseMax := range map[string]int{"room": -1, "no room": 0} {
 		t.Run(name, func(t *testing.T) {

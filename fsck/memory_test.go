@@ -8,8 +8,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestRepairWithoutBlobs: for a log that keeps no blobs, a repair makes segments of the entries that are
-// in the blobs of a copy, and no directory of blobs.
+// TestRepairWithoutBlobs: for a log that keeps no blobs, a repair makes segments of the entries in the
+// blobs of a copy, and no directory of blobs.
 func TestRepairWithoutBlobs(t *testing.T) {
 	dir := newStore(t, removed)
 	from := newCopy(t, dir, removed)
@@ -32,8 +32,8 @@ func TestRepairWithoutBlobs(t *testing.T) {
 	}
 }
 
-// TestLostWithoutBlobs: nor does it make one for entries that were recorded as lost, where the copy
-// lacks others.
+// TestLostWithoutBlobs: nor does it make one for entries that were recorded as lost, if the copy lacks
+// others.
 func TestLostWithoutBlobs(t *testing.T) {
 	dir := newStore(t, removed)
 	from := newCopy(t, dir, removed)

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestMisplacedDirectories gives directories that are not what the settings say: a
-// check says so, and a repair moves nothing, so that the log is as it was once the
-// settings are right.
+// TestMisplacedDirectories gives directories that are not what the settings say: a check
+// reports it, and a repair moves nothing, so that the log is unchanged once the settings
+// are right.
 func TestMisplacedDirectories(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -42,7 +42,7 @@ func TestMisplacedDirectories(t *testing.T) {
 			if !c.segments {
 				must(t, os.RemoveAll(segmentDir(dir)))
 			}
-			runRepair(t, RepairOptions{Options: right}) // what is settled may go, and LOCK is there
+			runRepair(t, RepairOptions{Options: right}) // settled segments may be removed, and LOCK exists
 			was, want := treeSum(t, top), runCheck(t, right)
 			if want.Errors > 0 {
 				t.Fatal(want)
@@ -63,8 +63,9 @@ func TestMisplacedDirectories(t *testing.T) {
 	}
 }
 
-// TestNamedDirectoriesMissing names directories that are not there, which is refused but
-// for a repair from a copy, and takes the usual one of the blobs away, which is told.
+// TestNamedDirectoriesMissing names directories that do not exist, which is refused
+// except for a repair from a copy, and removes the default one of the blobs, which is
+// reported.
 func TestNamedDirectoriesMissing(t *testing.T) {
 	dir := newStore(t, both)
 	nowhere := filepath.Join(t.TempDir(), "nowhere")

@@ -7,9 +7,9 @@ import (
 	"tcp-log-server/engine"
 )
 
-// TestNumbersOfEarlierVersions: earlier versions stored numbers that a double
-// does not hold as they were written. Such entries are no finding, in a blob and
-// in a segment that has no index records yet; others that are not canonical are.
+// TestNumbersOfEarlierVersions: earlier versions stored numbers that a double does not
+// hold as they were written. Such entries are no finding, in a blob or in a segment that
+// has no index records yet; others that are not canonical are.
 func TestNumbersOfEarlierVersions(t *testing.T) {
 	for _, test := range []struct {
 		entry string

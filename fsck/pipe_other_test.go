@@ -4,7 +4,7 @@ package fsck
 
 import "testing"
 
-// makePipe cannot be done here.
+// makePipe is not possible here.
 func makePipe(t testing.TB, _ string) {
 	t.Helper()
 	t.Skip("there are no named pipes in directories")

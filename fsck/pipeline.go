@@ -10,34 +10,34 @@ import (
 	"tcp-log-server/segment"
 )
 
-// chunkSize is how many bytes of batches are handed from the reader of the
-// segments to the workers that hash them at a time.
+// chunkSize is how many bytes of batches the reader of the segments hands at a time to the
+// workers that hash them.
 const chunkSize = 256 << 10
 
-// chunk is a run of stretches of a segment in the order of the log. The reader fills
-// it, a worker hashes its entries, and the walker takes it in turn.
+// chunk is a run of stretches of a segment in the order of the log. The reader fills it, a
+// worker hashes its entries, and the walker then processes it.
 type chunk struct {
 	seg       *checkedSegment
 	buf       []byte // the bodies of the batches
 	stretches []stretch
-	// Of the entries of all batches, one after the other.
+	// Of the entries of all batches, in order.
 	hashes []segment.Hash
 	sizes  []uint32
 	done   chan struct{} // closed when the entries are hashed
-	bytes  int64         // of the file that the chunk stands for
+	bytes  int64         // of the file that the chunk covers
 }
 
-// stretch is a batch, or what lies in place of some.
+// stretch is a batch, or whatever is in place of some batches.
 type stretch struct {
 	segment.Piece
-	lo, hi  int   // the body in buf, as Entries is valid while it is read only
+	lo, hi  int   // the body in buf, as Entries is valid only while it is read
 	bad     error // why the body does not match the header, once it has been hashed
 	missing bool  // no segment holds the entries any more: they are loose
-	gap     bool  // no file holds the place of these entries
-	unread  bool  // a quick check has not read them
+	gap     bool  // the place of these entries is in no file
+	unread  bool  // a quick check has not read it
 }
 
-// count is how many entries of the stretch are hashed.
+// count returns how many entries of the stretch are hashed.
 func (t stretch) count() int {
 	if t.hi == t.lo {
 		return 0
@@ -45,8 +45,8 @@ func (t stretch) count() int {
 	return int(t.Last - t.First + 1)
 }
 
-// pipeline reads the segments in order, one read ahead of the other, and hashes
-// their entries on all cores. Memory is bounded by the number of chunks.
+// pipeline reads the segments in order, ahead of the hashing, which runs on all cores. Memory
+// is bounded by the number of chunks.
 type pipeline struct {
 	*checker
 	work    chan *chunk
@@ -57,9 +57,9 @@ type pipeline struct {
 	running sync.WaitGroup
 }
 
-// start starts the pipeline. The caller takes chunks from p.ordered, waits for
-// each to be done, gives it to recycle, and in the end waits for p.running: everything has been
-// read then, or the check's context is done.
+// start starts the pipeline. The caller takes chunks from p.ordered, waits for each to be done,
+// gives it to recycle, and in the end waits for p.running: everything has been read then, or
+// the check's context is done.
 func (c *checker) start() *pipeline {
 	n := 2*c.Workers + 2
 	p := &pipeline{checker: c, work: make(chan *chunk, n), ordered: make(chan *chunk, n)}
@@ -112,7 +112,7 @@ func (p *pipeline) add(s *checkedSegment, t stretch) {
 	}
 }
 
-// flush hands on the current chunk.
+// flush passes on the current chunk.
 func (p *pipeline) flush() {
 	if k := p.cur; k != nil {
 		p.cur = nil
@@ -124,16 +124,16 @@ func (p *pipeline) flush() {
 	}
 }
 
-// recycle gives the memory of a chunk back.
+// recycle returns the memory of a chunk.
 func (p *pipeline) recycle(k *chunk) {
 	if cap(k.buf) <= 4*chunkSize {
 		p.used.Put(&chunk{buf: k.buf[:0], stretches: k.stretches[:0], hashes: k.hashes[:0], sizes: k.sizes[:0]})
 	}
 }
 
-// hash hashes the entries of the chunk, as many of each batch as its header says.
-// Those that the index does not have, beyond indexed, have no other witness, so they
-// are checked to be canonical.
+// hash hashes the entries of the chunk, as many of each batch as its header says. Entries
+// without an index record, beyond indexed, have no other witness, so they are checked to be
+// canonical.
 func (k *chunk) hash(indexed uint64) {
 	for i := range k.stretches {
 		t := &k.stretches[i]

@@ -9,9 +9,9 @@ import (
 	"tcp-log-server/engine"
 )
 
-// TestPipesInPlaceOfAnything puts a pipe, whose opening waits for ever, in place of
-// each file and directory of a log and of its copy: a check, repairs and the daemon
-// come to an end, whatever they say.
+// TestPipesInPlaceOfAnything puts a pipe, whose opening waits forever, in place of each
+// file and directory of a log and of its copy: a check, repairs and the server come to an
+// end, whatever they report.
 func TestPipesInPlaceOfAnything(t *testing.T) {
 	for _, place := range []string{"segments", "wal", "blobs", "segment", "wal/00000000000000000001", "shard", "blob", "LOCK", "wal/stray", "blobs/blob.tmp", "lost+found"} {
 		t.Run(filepath.Base(place), func(t *testing.T) {

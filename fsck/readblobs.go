@@ -18,11 +18,11 @@ import (
 const (
 	// blobRun is how many blobs a worker takes at a time.
 	blobRun = 64
-	// remoteWorkers is how many read from a store that is no directory: each waits for
-	// answers from far away.
+	// remoteWorkers is how many goroutines read from a store that is not a directory: each waits
+	// for distant answers.
 	remoteWorkers = 32
-	// largeBlob is the size in bytes from which on a blob is read only once an entry of that
-	// size is known to have it: a file that has swollen may be larger than there is time to read.
+	// largeBlob is the size in bytes from which a blob is read only once an entry of that size is
+	// known to have it: a swollen file may be larger than there is time to read.
 	largeBlob = 16 << 20
 )
 
@@ -77,7 +77,7 @@ func (c *checker) readBlobs() (*blobSet, error) {
 	return s, c.ctx.Err()
 }
 
-// listStore lists the blobs of a store that is no directory.
+// listStore lists the blobs of a store that is not a directory.
 func (s *blobSet) listStore() error {
 	any := false
 	err := s.c.store.List(s.c.ctx, "", func(b segment.BlobInfo) error {
@@ -95,9 +95,9 @@ func (s *blobSet) listStore() error {
 	return nil
 }
 
-// listDir lists the directory of blobs, each of the 256 directories in it in the order of the
-// inodes, which is about the order in which the files lie on the disk. It makes the findings on
-// what does not belong there.
+// listDir lists the directory of blobs, each of its 256 subdirectories in the order of the
+// inodes, which is roughly the order of the files on the disk. It makes the findings on files
+// that do not belong there.
 func (s *blobSet) listDir() error {
 	c := s.c
 	entries, err := os.ReadDir(c.Blobs)
@@ -153,7 +153,7 @@ func (s *blobSet) listDir() error {
 	})
 }
 
-// parseShard is the number of the directory of blobs with the given name.
+// parseShard returns the number of the blob subdirectory with the given name.
 func parseShard(name string) (number byte, ok bool) {
 	b, err := hex.DecodeString(name)
 	if err != nil || len(b) != 1 || name != strings.ToLower(name) {
@@ -162,11 +162,11 @@ func parseShard(name string) (number byte, ok bool) {
 	return b[0], true
 }
 
-// read reads a blob, and notes whether it is whole.
+// read reads a blob, and notes whether it is intact.
 func (s *blobSet) read(b *blob) {
 	path := s.c.blobPath(b.hash)
 	entry, err := s.c.store.Get(s.c.ctx, b.hash, b.size+1)
-	if err != nil { // also where it was listed and is not there: the store contradicts itself
+	if err != nil { // also if it was listed and does not exist: the store contradicts itself
 		b.whole = false
 		if s.c.BlobStore != nil {
 			s.c.stop(fmt.Errorf("%s: %w", path, segment.Unavailable(s.c.store, err)))

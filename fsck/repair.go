@@ -16,24 +16,24 @@ type RepairOptions struct {
 	// From is the directory of another copy of the log, of any age, from which
 	// damaged and missing entries are taken. It may be empty.
 	From string
-	// AcceptLoss records entries that cannot be restored as lost: they keep their
-	// indices, and reads of them answer an error.
+	// AcceptLoss records entries that cannot be restored as lost: they keep their indices, and
+	// reads of them return an error.
 	AcceptLoss bool
-	// Prune moves blobs that no entry has to lost+found. It is refused with a BlobStore.
+	// Prune moves blobs that belong to no entry to lost+found. It is refused with a BlobStore.
 	Prune bool
-	// DryRun changes nothing and takes no lock: steps are only announced. Steps that
-	// only the first ones make possible are not.
+	// DryRun changes nothing and takes no lock: steps are only announced. Steps that only become
+	// possible after the first ones are not announced.
 	DryRun bool
-	// LooseMax is the daemon's: how many blob files there may be when entries
-	// that the index lacks are settled.
+	// LooseMax is the server's limit: how many blob files there may be when entries that the
+	// index lacks are settled.
 	LooseMax int
-	// OnStep gets every step before it is made. It may be nil.
+	// OnStep receives every step before it is made. It may be nil.
 	OnStep func(Step)
 
-	failAt int // for tests: the change, counted from 1, in place of which to fail
+	failAt int // for tests: the change, counted from 1, that fails instead
 }
 
-// Step is one change that a repair makes, and Outcome what the steps come to.
+// Step is one change that a repair makes, and Outcome the result of all steps.
 type (
 	Step    = repair.Step
 	Outcome = repair.Outcome
@@ -48,14 +48,14 @@ type Result struct {
 // ErrFrom: RepairOptions.From cannot be used as another copy.
 var ErrFrom = repair.ErrFrom
 
-// roundsMax bounds how often a repair checks and repairs again. Each round has
-// made a step, and steps put right what later rounds build on.
+// roundsMax bounds how often a repair checks and repairs again. Each round has made a step, and
+// steps fix things that later rounds build on.
 const roundsMax = 1000
 
-// Repair corrects the errors that a check finds, as far as it can, under the
-// exclusive lock. The error is segment.ErrLocked while a daemon runs, wraps ErrFrom if
-// From is no copy of the log, and is otherwise one of Check or of the file system.
-// After an error the repair can be run again.
+// Repair corrects the errors that a check finds, as far as it can, under the exclusive lock. The
+// error is segment.ErrLocked while a server runs, wraps ErrFrom if From is not a copy of the
+// log, and is otherwise one of Check or of the file system. After an error the repair can be run
+// again.
 func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	options, err := o.validate()
 	if err != nil {
@@ -70,7 +70,7 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	if o.Prune && o.BlobStore != nil {
 		return res, fmt.Errorf("%s: blobs that belong to no entry are not removed there: only those of a directory can be moved to lost+found", o.BlobStore)
 	}
-	if o.From == "" { // a repair from a copy can make them again
+	if o.From == "" { // a repair from a copy can rebuild them
 		if err := o.dirsExist(); err != nil {
 			return res, err
 		}
@@ -85,7 +85,7 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 		for _, dir := range []string{options.WAL, options.Blobs} {
 			fi, err := os.Stat(dir)
 			if dir == segment.Memory || err != nil || !fi.IsDir() || os.SameFile(fi, claimed) {
-				continue // the check says what is wrong with it
+				continue // the check reports what is wrong with it
 			}
 			if err := lock.Claim(dir); err != nil {
 				return res, err
@@ -129,11 +129,11 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 	return res, err
 }
 
-// ErrArchived: the index has lost records of entries that are in the archive of the log only, so
+// ErrArchived: the index has lost records of entries that are only in the archive of the log, so
 // a repair would give those entries up.
 var ErrArchived = errors.New("the index is damaged where the entries are in the archive only,")
 
-// checkFrom refuses a copy that is no directory, or the log itself.
+// checkFrom refuses a copy that is not a directory, or is the log itself.
 func (o RepairOptions) checkFrom() error {
 	if o.From == "" {
 		return nil
@@ -151,7 +151,7 @@ func (o RepairOptions) checkFrom() error {
 	return nil
 }
 
-// ExitCode is the exit code of the command after the repair.
+// ExitCode returns the exit code of the command after the repair.
 func (r Result) ExitCode() int {
 	switch {
 	case r.After.Errors > 0:

@@ -15,7 +15,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// runRepair repairs a store and returns the exit code that says what came of it.
+// runRepair repairs a store and returns the exit code for the result.
 func runRepair(t testing.TB, o RepairOptions) (Result, int, string) {
 	t.Helper()
 	var said bytes.Buffer
@@ -31,8 +31,8 @@ func runRepair(t testing.TB, o RepairOptions) (Result, int, string) {
 	return res, res.ExitCode(), said.String()
 }
 
-// checkServed opens the daemon's log and compares what it serves: all entries
-// through the head, but the lost ones, which are errors.
+// checkServed opens the log as a server does and compares what it serves: all entries
+// through the head, except the lost ones, which are errors.
 func checkServed(t testing.TB, c engine.Config, through uint64, lost []uint64) {
 	t.Helper()
 	entries, errs, err := served(t, c)
@@ -119,7 +119,7 @@ func TestRepairFixtures(t *testing.T) {
 	}
 }
 
-// contents are the bytes of all files below dir, by their names.
+// contents returns the bytes of all files below dir, by their names.
 func contents(t testing.TB, dir string) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}
@@ -159,7 +159,7 @@ func copyDamaged(t testing.TB, from, to string, f fixture) {
 	f.do(t, to)
 }
 
-// newCopy is another copy of the good store of the shape.
+// newCopy returns another copy of the good store of the shape.
 func newCopy(t testing.TB, _ string, s shape) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "copy")
@@ -175,8 +175,8 @@ func templatePath(t testing.TB, s shape) string {
 	return templates.built[s]
 }
 
-// TestRepairInterrupted makes every change of every repair fail in turn, and
-// repairs again: it must come to the same.
+// TestRepairInterrupted makes every change of every repair fail in turn, and repairs
+// again: the result must be the same.
 func TestRepairInterrupted(t *testing.T) {
 	for i, f := range fixtures {
 		if f.repair == ExitErrors && f.accept == ExitErrors {
@@ -213,9 +213,9 @@ func TestRepairInterrupted(t *testing.T) {
 	}
 }
 
-// TestRepairedFooter has a segment with other batches than it had, as a repair
-// leaves it: its footer says what the next segment follows, and what its own last
-// batch is. Both are needed, and both are checked.
+// TestRepairedFooter has a segment with other batches than before, as a repair leaves it:
+// its footer has the checksum that the next segment refers to, and that of its own last
+// batch. Both are needed, and both are checked.
 func TestRepairedFooter(t *testing.T) {
 	dir := newStore(t, packed)
 	path := segmentFiles(t, dir)[0]

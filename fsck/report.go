@@ -15,8 +15,8 @@ const (
 	ExitClean     = 0  // no errors; there may have been hints
 	ExitCorrected = 1  // there were errors, and all have been corrected
 	ExitErrors    = 4  // there are errors
-	ExitFailed    = 8  // the check or the repair could not be made
-	ExitUsage     = 16 // the command was used wrongly
+	ExitFailed    = 8  // the check or the repair could not be carried out
+	ExitUsage     = 16 // the command was used incorrectly
 )
 
 // Printer writes the results of a check or a repair: a line for each finding and
@@ -27,13 +27,14 @@ type Printer struct {
 	err  error
 }
 
-// NewPrinter writes to out, in words or as one JSON object a line.
+// NewPrinter returns a Printer that writes to out, as text or as one JSON object per line.
 func NewPrinter(out io.Writer, asJSON bool) *Printer { return &Printer{out: out, json: asJSON} }
 
-// Err is the first error in writing.
+// Err returns the first write error.
 func (p *Printer) Err() error { return p.err }
 
-// line prints a line. A name in it may hold anything, so what is not printable is escaped.
+// line prints a line. Names in it may contain anything, so unprintable characters are
+// escaped.
 func (p *Printer) line(format string, args ...any) {
 	if _, err := io.WriteString(p.out, printable.Text(fmt.Sprintf(format, args...))+"\n"); err != nil && p.err == nil {
 		p.err = err
@@ -126,7 +127,7 @@ func (p *Printer) Summary(s Summary) {
 	}
 }
 
-// Outcome prints the outcome of a repair, the last line.
+// Outcome prints the outcome of a repair, as the last line.
 func (p *Printer) Outcome(o Outcome) {
 	if p.json {
 		p.object("outcome", o)
@@ -148,7 +149,7 @@ func (p *Printer) Outcome(o Outcome) {
 	}
 }
 
-// Next prints the command to run next, for a person.
+// Next prints the command to run next, for people.
 func (p *Printer) Next(command ...string) {
 	if !p.json {
 		words := make([]string, len(command))
@@ -159,7 +160,7 @@ func (p *Printer) Next(command ...string) {
 	}
 }
 
-// shellWord quotes what a shell would take for more than one word.
+// shellWord quotes text that a shell would split.
 func shellWord(word string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./+,:=@%", r)
@@ -173,14 +174,14 @@ func shellWord(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// Note prints a line for a person.
+// Note prints a line for people.
 func (p *Printer) Note(format string, args ...any) {
 	if !p.json {
 		p.line(format, args...)
 	}
 }
 
-// count is n things in words.
+// count describes n things.
 func count[N int | int64 | uint64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// asUser calls fn without root's right to read and write everything: only the owner's rights to
-// a file count then, in directories above the store too. What fn reads in other threads is not bound.
+// asUser calls fn without root's right to read and write everything: then only the owner's rights to
+// a file count, and to directories above the store too. Reads of fn on other threads are not
+// restricted.
 func asUser(t *testing.T, fn func()) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -33,8 +34,8 @@ func asUser(t *testing.T, fn func()) {
 	fn()
 }
 
-// TestUnreadableIndexFile closes the file of the index to the user: that is an
-// error, not an index that lags, and a repair makes no other in its place.
+// TestUnreadableIndexFile denies the user access to the file of the index: that is an error, not an
+// index that lags, and a repair makes no other in its place.
 func TestUnreadableIndexFile(t *testing.T) {
 	for _, s := range []shape{both, removed, packed} {
 		t.Run(string(s), func(t *testing.T) {
@@ -64,8 +65,8 @@ func TestUnreadableIndexFile(t *testing.T) {
 	}
 }
 
-// TestUnreadableShard closes one directory of blobs to the user: nothing is said to
-// be missing that is in it, and a repair puts right what is damaged elsewhere.
+// TestUnreadableShard denies the user access to one directory of blobs: none of its blobs is reported
+// missing, and a repair fixes damage elsewhere.
 func TestUnreadableShard(t *testing.T) {
 	dir := newStore(t, removed)
 	shard := filepath.Dir(blobOf(dir, 3))
@@ -89,8 +90,8 @@ func TestUnreadableShard(t *testing.T) {
 	}
 }
 
-// TestNoRights closes the log's directory and that of its segments to the user: the
-// check cannot be made, and says why.
+// TestNoRights denies the user access to the log's directory and that of its segments: the check
+// cannot be made, and says why.
 func TestNoRights(t *testing.T) {
 	dir := newStore(t, both)
 	for _, closed := range []string{dir, segmentDir(dir)} {

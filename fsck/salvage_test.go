@@ -38,8 +38,8 @@ func newOpen(t testing.TB, dir string) engine.Config {
 	return c
 }
 
-// over puts n times the byte c in place of what the segment has from the place of
-// the entry at index on, or from before bytes before it.
+// over overwrites n bytes of the segment with c, from the place of the entry at index, or
+// from before bytes before it.
 func over(t testing.TB, path string, index uint64, before int64, c byte, n int) {
 	t.Helper()
 	at := find(t, path, entryText(index), -before)
@@ -49,11 +49,11 @@ func over(t testing.TB, path string, index uint64, before int64, c byte, n int) 
 	})
 }
 
-// TestSalvage damages the last batches of the open segment: what the index proves
-// of them counts as readable, and is kept by repairs.
+// TestSalvage damages the last batches of the open segment: entries that the index proves
+// count as readable, and repairs keep them.
 func TestSalvage(t *testing.T) {
 	t.Parallel()
-	text := func(from, through uint64) (n int) { // bytes with newlines
+	text := func(from, through uint64) (n int) { // bytes including newlines
 		for _, index := range span(from, through) {
 			n += len(entryText(index)) + 1
 		}
@@ -101,7 +101,7 @@ func TestSalvage(t *testing.T) {
 			if len(c.lost) > 0 {
 				want = ExitErrors
 			}
-			// With LooseMax at 1 nothing is brought into blobs.
+			// With LooseMax at 1 no entries are moved into blobs.
 			res, code, said := runRepair(t, RepairOptions{Options: Options{Data: dir}, LooseMax: 1})
 			if code != want || res.Outcome.GivenUp != c.givenUp {
 				t.Errorf("repaired with %d, want %d; %d given up, want %d\n%s", code, want, res.Outcome.GivenUp, c.givenUp, said)
@@ -121,9 +121,9 @@ func TestSalvage(t *testing.T) {
 	}
 }
 
-// TestAheadBehindHole: the end of the segments is gone, and so is the blob of one
-// of its entries. With the loss accepted, or another copy that has them, those
-// behind it stay. A copy of a running log looks the same, so a plain repair cuts.
+// TestAheadBehindHole: the end of the segments is gone, and so is the blob of one of its
+// entries. With the loss accepted, or another copy that has them, those after it stay. A
+// copy of a running log looks the same, so a plain repair cuts.
 func TestAheadBehindHole(t *testing.T) {
 	t.Parallel()
 	wreck := func(from string) string {
@@ -154,8 +154,8 @@ func TestAheadBehindHole(t *testing.T) {
 	checkServed(t, both.config(dir), storeEntries, []uint64{57})
 }
 
-// TestSalvageFromCopy restores from a copy that is damaged as well, in the same
-// batch: what either has of it comes back.
+// TestSalvageFromCopy restores from a copy that is damaged as well, in the same batch:
+// whatever either has of it is restored.
 func TestSalvageFromCopy(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -227,8 +227,8 @@ func TestSalvageFromCopy(t *testing.T) {
 	}
 }
 
-// TestReach: an entry that was appended again later than the bytes were written
-// does not make them hold all entries up to it.
+// TestReach: the bytes do not count as holding all entries up to one that was appended
+// again later than they were written.
 func TestReach(t *testing.T) {
 	t.Parallel()
 	text := func(index uint64) string {
@@ -254,7 +254,7 @@ func TestReach(t *testing.T) {
 }
 
 // TestSalvageProved loses the header and the first entry of a last batch that a proof
-// says was durable: a repair does not take it for one that was being copied.
+// says was durable: a repair does not mistake it for one that was being copied.
 func TestSalvageProved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir() + "/data"

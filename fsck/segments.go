@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// segment reads one segment, which should follow the one before, nil if there is none.
+// segment reads one segment, which should follow before, nil if there is none.
 func (p *pipeline) segment(s, before *checkedSegment) {
 	end := p.first - 1
 	if before != nil {
@@ -37,7 +37,7 @@ func (p *pipeline) segment(s, before *checkedSegment) {
 	}
 	f, err := segment.OpenRegular(s.Path)
 	if err != nil {
-		in := stretch{missing: gone(err) && p.goneOn(s)} // removed since the start: its entries are in blobs now
+		in := stretch{missing: gone(err) && p.goneOn(s)} // removed since the start: its entries are now in blobs
 		if !in.missing {
 			in.Damage = err
 			p.plan.Rebuild(s.First)
@@ -77,7 +77,7 @@ func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) {
 	}
 	limit := s.BatchesEnd()
 	if s.Next == 0 && !s.Sealed {
-		limit = s.Walked.End // the check has judged the rest when it began
+		limit = s.Walked.End // the check judged the rest when it began
 		if at := s.Walked.Proved; at > 0 {
 			limit = at + segment.BatchHeaderSize
 		}
@@ -134,8 +134,8 @@ func (p *pipeline) batches(s *checkedSegment, f *os.File, should uint64) {
 	}
 }
 
-// readFooter reads the footer of a segment, and the size of the file. err says why what
-// lies in its place is none, unless that is what a crash can leave of writing it.
+// readFooter reads the footer of a segment, and the size of the file. err says why the bytes in its
+// place are not a footer, unless a crash while writing it can leave them.
 func readFooter(f *os.File) (footer segment.Footer, size int64, ok bool, err error) {
 	fi, err := f.Stat()
 	if err != nil {
@@ -153,15 +153,15 @@ func readFooter(f *os.File) (footer segment.Footer, size int64, ok bool, err err
 	return footer, size, ok && err == nil, err
 }
 
-// goneOn reports whether the segment can have been removed by a daemon since the
-// start: then there are later ones, and none before them.
+// goneOn reports whether the server can have removed the segment since the start: then there are
+// later ones, and none before it.
 func (c *checker) goneOn(s *checkedSegment) bool {
 	firsts, err := segment.List(segmentDir(c.Data))
 	return err == nil && len(firsts) > 0 && firsts[0] > s.First
 }
 
-// unsealed makes the findings on a segment that others follow and that has no
-// footer, because of bad if there is something like one. The next start seals it.
+// unsealed makes the findings on a segment that is not the last and has no footer, because of bad if
+// there is something like a footer. The next start seals it.
 func (p *pipeline) unsealed(s *checkedSegment, bad error, w segment.Walked) {
 	switch {
 	case bad != nil:
@@ -176,15 +176,15 @@ func (p *pipeline) unsealed(s *checkedSegment, bad error, w segment.Walked) {
 	}
 }
 
-// batchList is where the batches of a segment lie, to compare its table with them.
+// batchList is where the batches of a segment are, for comparison with its table.
 type batchList struct {
-	rows    []segment.Row // of whole batches
-	partial bool          // others are damaged or missing, which is said elsewhere
+	rows    []segment.Row // of intact batches
+	partial bool          // others are damaged or missing, which is reported elsewhere
 	why     error         // what is wrong with the end of the batches
 }
 
-// table checks the table of a sealed segment. Without found it is not compared with the batches, and
-// its checksum tells.
+// table checks the table of a sealed segment. Without found it is not compared with the batches,
+// only with its checksum.
 func (p *pipeline) table(s *checkedSegment, f *os.File, found *batchList) {
 	if err := compareTable(s, f, found); err != nil {
 		p.fault(s, Finding{Kind: SegmentTable, Offset: int64(s.Footer.Table), First: s.First, Last: s.Footer.Last, Message: err.Error()})

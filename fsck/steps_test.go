@@ -2,8 +2,8 @@ package fsck
 
 import "testing"
 
-// every is how many bits, cuts, changes and so on those that a test tries lie apart: in a
-// short run some of them, of each kind, and otherwise all.
+// every returns the distance between the bits, cuts, changes and so on that a test tries:
+// in a short run it tries some of each kind, and otherwise all.
 func every(some int) int {
 	if testing.Short() {
 		return some

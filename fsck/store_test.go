@@ -25,14 +25,14 @@ type shape string
 const (
 	// both: every entry is in a segment and in a blob, and has a record.
 	both shape = "both"
-	// removed: the oldest segments are gone, their entries are in blobs alone.
+	// removed: the oldest segments are gone, their entries are only in blobs.
 	removed shape = "removed"
 	// packed: there are no blobs.
 	packed shape = "packed"
 )
 
-// entryText is the entry that the stores of these tests have at index. Every
-// fifth is the same as the one before.
+// entryText returns the entry that the stores of these tests have at index. Every fifth
+// is the same as the one before.
 func entryText(index uint64) string {
 	if index%5 == 0 {
 		index--
@@ -94,8 +94,8 @@ var templates struct {
 	built map[shape]string
 }
 
-// TestMain makes room for the stores that tests copy: in memory, where the
-// system has such a directory, since they are synced all the time.
+// TestMain makes room for the stores that tests copy: in memory, if the system has such a
+// directory, since they are synced all the time.
 func TestMain(m *testing.M) {
 	if fi, err := os.Stat("/dev/shm"); err == nil && fi.IsDir() {
 		os.Setenv("TMPDIR", "/dev/shm")
@@ -111,7 +111,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// newStore is a directory with a good store of the shape.
+// newStore returns a directory with a good store of the shape.
 func newStore(t testing.TB, s shape) string {
 	t.Helper()
 	templates.Lock()
@@ -144,8 +144,8 @@ func buildStore(t testing.TB, c engine.Config, n uint64, ready func(engine.Stats
 	unprove(t, c.Data)
 }
 
-// unprove leaves the last segment in dir as a crash does that comes at once: with no
-// proof of its end.
+// unprove leaves the last segment in dir as an immediate crash does: with no proof of its
+// end.
 func unprove(t testing.TB, dir string) {
 	t.Helper()
 	files := segmentFiles(t, dir)
@@ -163,7 +163,7 @@ func copyTree(t testing.TB, from, to string) {
 	}
 }
 
-// readStart reads a file as far as it holds anything: it may have swollen.
+// readStart reads a file as far as it has data: it may be swollen.
 func readStart(t testing.TB, path string) []byte {
 	t.Helper()
 	f, err := os.Open(path)
@@ -198,7 +198,7 @@ func treeSum(t testing.TB, dir string) string {
 	return fmt.Sprintf("%x", h.Sum(nil))
 }
 
-// checked is what a check has found.
+// checked is the result of a check.
 type checked struct {
 	Summary
 	findings []Finding
@@ -235,7 +235,7 @@ func runCheck(t testing.TB, o Options) checked {
 	return c
 }
 
-// served is what an open log says of its entries: their text, or "" and an error.
+// served is what an open log returns for its entries: their text, or "" and an error.
 func served(t testing.TB, c engine.Config) (entries map[uint64]string, errs map[uint64]error, err error) {
 	t.Helper()
 	l, err := engine.Open(c)
@@ -276,7 +276,7 @@ func names(t testing.TB, dir string) []string {
 	return all
 }
 
-// blobOf is the path of the blob of the entry at index.
+// blobOf returns the path of the blob of the entry at index.
 func blobOf(dir string, index uint64) string {
 	return filepath.Join(dir, "blobs", segment.BlobPath(segment.Sum([]byte(entryText(index)))))
 }

@@ -12,8 +12,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// tinyEntries is how many entries the tiny store has. Its files are so small
-// that every bit of them can be altered in turn.
+// tinyEntries is how many entries the tiny store has. Its files are so small that every bit of
+// them can be altered in turn.
 const tinyEntries = 6
 
 // tinyEntry is its entry at index.
@@ -64,23 +64,23 @@ func newTiny(t testing.TB, dir string) {
 	must(t, segment.WriteRecords(filepath.Join(dir, "wal", "00000000000000000001"), 1, recs))
 }
 
-// newTinyRemoved is the tiny store without its first segment.
+// newTinyRemoved makes the tiny store without its first segment.
 func newTinyRemoved(t testing.TB, dir string) {
 	t.Helper()
 	newTiny(t, dir)
 	remove(t, segmentFiles(t, dir)[0])
 }
 
-// tinyConfig opens the tiny store so that it stays as it is for a while.
+// tinyConfig configures the tiny store so that it does not change for a while.
 func tinyConfig(dir string) engine.Config {
 	c := engine.NewConfig(dir)
 	c.LooseMax = 4
 	return c
 }
 
-// checkTiny checks a store, quickly and in full, and opens a copy of it. Whatever
-// the daemon serves must be what was appended. It returns what the check found,
-// what is served, and why the daemon refuses, if it does.
+// checkTiny checks a store, quickly and in full, and opens a copy of it. Whatever the server
+// serves must be what was appended. It returns the result of the check, the served entries, and
+// why the server refuses, if it does.
 func checkTiny(t testing.TB, dir string, open bool) (checked, map[uint64]string, error) {
 	t.Helper()
 	c := runCheck(t, Options{Data: dir, Workers: 1})
@@ -103,9 +103,9 @@ func checkTiny(t testing.TB, dir string, open bool) (checked, map[uint64]string,
 // tinyStores are the stores whose bits are altered.
 var tinyStores = map[string]func(testing.TB, string){"whole": newTiny, "removed": newTinyRemoved}
 
-// TestEveryBit alters each bit of each file in turn: the check finds every one,
-// and the daemon never serves other bytes than were appended. There is no place
-// in any file that does not matter, except for the texts in LOCK and in marks.
+// TestEveryBit alters each bit of each file in turn: the check finds every one, and the server
+// never serves other bytes than were appended. Every byte of every file matters, except for the
+// texts in LOCK and in marks.
 func TestEveryBit(t *testing.T) {
 	for name, build := range tinyStores {
 		good := filepath.Join(t.TempDir(), "good")
@@ -130,7 +130,7 @@ func TestEveryBit(t *testing.T) {
 					b := append([]byte(nil), whole...)
 					b[bit/8] ^= 1 << (bit % 8)
 					must(t, os.WriteFile(path, b, 0o600))
-					// The daemon writes, so it gets a copy, now and then.
+					// The server writes, so it occasionally gets a copy.
 					if bit%(5*step) == 0 {
 						mine := filepath.Join(t.TempDir(), "copy")
 						copyTree(t, dir, mine)
@@ -147,7 +147,7 @@ func TestEveryBit(t *testing.T) {
 	}
 }
 
-// shapeOf says what a check found, without names.
+// shapeOf describes the findings of a check, without names.
 func shapeOf(c checked) string {
 	var s []string
 	for _, f := range c.findings {
@@ -156,9 +156,9 @@ func shapeOf(c checked) string {
 	return strings.Join(s, ";")
 }
 
-// TestEveryCut cuts the last file of each kind at every byte. The daemon
-// recovers every batch that is whole, unless the index has entries beyond: then
-// it refuses, and the check has errors; and just then.
+// TestEveryCut cuts the last file of each kind at every byte. The server recovers every intact
+// batch, unless the index has entries beyond: then, and only then, it refuses, and the check has
+// errors.
 func TestEveryCut(t *testing.T) {
 	good := filepath.Join(t.TempDir(), "good")
 	newTiny(t, good)
@@ -193,7 +193,7 @@ func TestEveryCut(t *testing.T) {
 // firstSegment is the sealed segment of the tiny store.
 const firstSegment = "segments/00000000000000000001.seg"
 
-// TestThrough takes the digest of a longer log as of where a shorter one ends.
+// TestThrough computes the digest of a longer log as of the end of a shorter one.
 func TestThrough(t *testing.T) {
 	long, short := newStore(t, both), filepath.Join(t.TempDir(), "short")
 	buildStore(t, packed.config(short), 41, func(engine.Stats) bool { return true })

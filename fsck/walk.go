@@ -13,15 +13,15 @@ import (
 	"tcp-log-server/segment"
 )
 
-// walker goes through the log in the order of the indices, makes the findings on
-// its entries, and takes the digest.
+// walker goes through the log in the order of the indices, makes the findings on its
+// entries, and computes the digest.
 type walker struct {
 	*checker
 	blobs *blobSet
 
-	next    uint64 // the index that comes next
+	next    uint64 // the next index
 	digest  *blake3.Hasher
-	unknown bool // the hash of some entry is not known at all
+	unknown bool // the hash of some entry is not known
 	pending *Finding
 	shards  map[string]*group // missing directories of blobs
 }
@@ -58,10 +58,10 @@ func (w *walker) run() error {
 	return w.ctx.Err()
 }
 
-// hash counts the entry at w.next, whose hash is known, and goes on.
+// hash counts the entry at w.next, whose hash is known, and advances.
 func (w *walker) hash(hash segment.Hash) { w.count(hash, hash) }
 
-// count counts the entry at w.next and goes on. Lookup tables have known, unless that is
+// count counts the entry at w.next and advances. Lookup tables have known, unless that is
 // zero.
 func (w *walker) count(hash, known segment.Hash) {
 	if w.next <= w.Through {
@@ -71,9 +71,9 @@ func (w *walker) count(hash, known segment.Hash) {
 	w.next++
 }
 
-// lost counts the entry at w.next, which is recorded as lost: in the segment, or,
-// with none, in the index. rec is its record, if there is one: a whole
-// blob makes up for the loss.
+// lost counts the entry at w.next, which is recorded as lost: in the segment or, without
+// one, in the index. rec is its record, if there is one: an intact blob makes up for the
+// loss.
 func (w *walker) lost(s *checkedSegment, offset int64, rec segment.Record) {
 	if rec.Hash != (segment.Hash{}) && w.blobs.referLost(rec.Hash, w.next) && !rec.Lost() {
 		w.hash(rec.Hash)
@@ -90,12 +90,12 @@ func (w *walker) lost(s *checkedSegment, offset int64, rec segment.Record) {
 	w.extend(Finding{Kind: EntryLost, File: file, Offset: offset, First: w.next, Last: w.next, Message: "recorded as lost: reads of it answer an error"})
 	known := rec.Hash
 	if rec.Lost() {
-		known = segment.Hash{} // at best what it was
+		known = segment.Hash{} // at best the former hash
 	}
 	w.count(segment.Hash{}, known)
 }
 
-// damaged counts entries from w.next through last as ones that cannot be read.
+// damaged counts the entries from w.next through last as unreadable.
 func (w *walker) damaged(last uint64) {
 	if last >= w.next {
 		w.sum.Damaged += last - w.next + 1
@@ -103,14 +103,14 @@ func (w *walker) damaged(last uint64) {
 	}
 }
 
-// skip goes on after last: the hashes of the entries up to there are not known.
+// skip continues after last: the hashes of the entries through last are not known.
 func (w *walker) skip(last uint64) {
 	w.brokenDigest()
 	w.unknown = true
 	w.next = last + 1
 }
 
-// extend makes a finding of entries that lie side by side one finding.
+// extend combines findings on adjacent entries into one.
 func (w *walker) extend(f Finding) {
 	if p := w.pending; p != nil {
 		if p.Kind == f.Kind && p.File == f.File && p.Last+1 == f.First && p.Want == f.Want {
@@ -130,12 +130,12 @@ func (w *walker) flush() {
 	}
 }
 
-// loose goes through the entries through last, which no segment holds: each is a
-// record and a blob.
+// loose goes through the entries through last, which no segment holds: each has a record
+// and a blob.
 func (w *walker) loose(last uint64) {
 	for w.next <= last && w.ctx.Err() == nil {
 		if w.next > w.index.Last {
-			w.damaged(last) // said by the index
+			w.damaged(last) // reported for the index
 			return
 		}
 		rec, err := w.index.At(w.next)
@@ -155,14 +155,14 @@ func (w *walker) loose(last uint64) {
 // badRecord makes the finding that the record of w.next cannot be used.
 func (w *walker) badRecord(err error) {
 	if errors.Is(err, segment.ErrNotFound) {
-		return // said of the file
+		return // reported for the file
 	}
 	if ok, _ := w.archived.Holds(w.next, w.next); ok {
 		w.plan.Archive = w.archived.URL
 	}
 	path, first, off := segment.RecordPath(w.WAL, w.next)
 	if w.index.unreadable[first] != nil {
-		return // said of the file
+		return // reported for the file
 	}
 	w.plan.Records[first] = true
 	kind := Unreadable
@@ -215,10 +215,10 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 		switch {
 		case t.Last < w.next:
 			if t.Damage != nil {
-				w.damage(k.seg, t) // bytes that are too many
+				w.damage(k.seg, t) // surplus bytes
 			}
 		case t.missing:
-			// The daemon has added the records before it removed the segment.
+			// The server added the records before it removed the segment.
 			before := w.index.before
 			w.index.Close()
 			w.index = w.listIndex()
@@ -248,7 +248,7 @@ func (w *walker) chunk(k *chunk, p *pipeline) {
 	}
 }
 
-// batch goes through the entries of a whole batch.
+// batch goes through the entries of an intact batch.
 func (w *walker) batch(s *checkedSegment, t stretch, hashes []segment.Hash, sizes []uint32) {
 	if errors.Is(t.bad, segment.ErrDamaged) {
 		w.fault(s, Finding{Kind: BatchDamaged, Offset: t.Offset, First: t.First, Last: t.Last, Message: t.bad.Error()})
@@ -262,8 +262,8 @@ func (w *walker) batch(s *checkedSegment, t stretch, hashes []segment.Hash, size
 	}
 }
 
-// entry compares the entry at w.next, which lies in a segment, with its record,
-// and looks for its blob.
+// entry compares the entry at w.next, which is in a segment, with its record, and looks
+// for its blob.
 func (w *walker) entry(s *checkedSegment, t stretch, hash segment.Hash, size uint32) {
 	if w.next <= w.index.Last {
 		rec, err := w.index.At(w.next)
@@ -280,7 +280,7 @@ func (w *walker) entry(s *checkedSegment, t stretch, hash segment.Hash, size uin
 	w.hash(hash)
 }
 
-// unread goes through the entries through last, of which only the records are read.
+// unread goes through the entries through last, reading only their records.
 func (w *walker) unread(s *checkedSegment, last uint64) {
 	for w.next <= last && w.ctx.Err() == nil {
 		rec, err := w.index.At(w.next)
@@ -299,9 +299,9 @@ func (w *walker) unread(s *checkedSegment, last uint64) {
 	}
 }
 
-// damage makes the finding on entries in place of which no whole batch lies. Two
-// witnesses may still prove some of them: the hash that the index has, and bytes
-// in the segment or a blob that have it.
+// damage makes the finding on entries that are not in an intact batch. Two witnesses may
+// still prove some of them: the hash in the index, and bytes in the segment or a blob
+// that match it.
 func (w *walker) damage(s *checkedSegment, t stretch) {
 	f := Finding{Kind: BatchDamaged, File: s.Path, Offset: t.Offset, Message: t.Damage.Error()}
 	if t.gap {

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// allocated is how many bytes fn allocates. Others may allocate at the same time, so
-// where it is more than limit the least of a few runs counts.
+// allocated returns how many bytes fn allocates. Others may allocate at the same time, so
+// if it exceeds limit the least of a few runs counts.
 func allocated(limit uint64, fn func()) uint64 {
 	least := ^uint64(0)
 	for n := 0; n < 3 && least > limit; n++ {
@@ -26,7 +26,7 @@ func allocated(limit uint64, fn func()) uint64 {
 	return least
 }
 
-// corpus returns the []byte arguments of what fuzzing has kept for the target.
+// corpus returns the []byte arguments of the inputs that fuzzing has kept for the target.
 func corpus(t *testing.T, target string) (inputs [][]byte) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join("testdata", "fuzz", target, "*"))
@@ -53,8 +53,8 @@ func corpus(t *testing.T, target string) (inputs [][]byte) {
 	return inputs
 }
 
-// mutations returns inputs as they are, and each with fields that claim more than
-// there is: any four bytes may be a size, a count or an offset.
+// mutations returns inputs as they are, and each with fields that claim more than there
+// is: any four bytes may be a size, a count or an offset.
 func mutations(inputs [][]byte) (out [][]byte) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, b := range inputs {
@@ -77,8 +77,8 @@ func mutations(inputs [][]byte) (out [][]byte) {
 	return out
 }
 
-// TestAllocation: no decoder takes more memory than its input justifies, whatever
-// the input says of itself.
+// TestAllocation: no decoder takes more memory than its input justifies, whatever the
+// input claims.
 func TestAllocation(t *testing.T) {
 	const times, plus = 8, 128 << 10
 	check := func(t *testing.T, b []byte, fn func()) {

@@ -10,23 +10,23 @@ import (
 	"path/filepath"
 )
 
-// ArchiveName is the file in a log's directory that says where the archive of the log is.
+// ArchiveName is the file in a log's directory that says where the log's archive is.
 const ArchiveName = "ARCHIVE"
 
-// Archived is what that file says. The zero Archived stands for no file: the log has no
+// Archived is the content of that file. The zero Archived stands for no file: the log has no
 // archive.
 type Archived struct {
 	// URL is where the archive is, without secrets, and Instance the random id by which the
-	// archive knows this directory from copies of it.
+	// archive distinguishes this directory from copies of it.
 	URL      string `json:"url"`
 	Instance string `json:"instance,omitempty"`
 	// Through is the last entry whose segment was removed here because the archive has it,
 	// 0 if none was.
 	Through uint64 `json:"through"`
 	// Removed are the runs of entries, first and last, whose segments were removed here because
-	// the archive's copies have been read back and were the same. They ascend, without overlap.
-	// A crash can leave the last of these segments in place. The entries before the first
-	// segment that are in no run are in blobs.
+	// the archive's copies were read back and matched. They ascend, without overlap. A crash
+	// can leave the last of these segments in place. Entries before the first segment that are
+	// in no run are in blobs.
 	Removed []Run `json:"removed,omitempty"`
 }
 
@@ -34,7 +34,7 @@ type Archived struct {
 type Run [2]uint64
 
 // ReadArchived reads the file ARCHIVE in the log's directory. Without one the result is zero.
-// The error wraps ErrDamaged where the file is not what WriteArchived has written.
+// The error wraps ErrDamaged if WriteArchived did not write the file.
 func ReadArchived(data string) (a Archived, err error) {
 	path := filepath.Join(data, ArchiveName)
 	f, err := OpenRegular(path)
@@ -58,8 +58,8 @@ func ReadArchived(data string) (a Archived, err error) {
 	return a, nil
 }
 
-// WriteArchived writes the file ARCHIVE, durably: a crash leaves the one before or this one.
-// Only the process that has the log open may call it, one goroutine at a time.
+// WriteArchived writes the file ARCHIVE, durably: a crash leaves the old one or this one. Only
+// the process that has the log open may call it, from one goroutine at a time.
 func WriteArchived(data string, a Archived) error {
 	if n := len(a.Removed); n > 0 {
 		a.Through = a.Removed[n-1][1]
@@ -91,8 +91,8 @@ func (a Archived) check() error {
 	return nil
 }
 
-// Holds reports whether index lies in one of the runs, and returns the last index for which
-// the answer is the same, at most limit.
+// Holds reports whether index is in one of the runs, and returns the last index, at most limit,
+// for which the answer is the same.
 func (a Archived) Holds(index, limit uint64) (ok bool, last uint64) {
 	for _, r := range a.Removed {
 		switch {
@@ -105,8 +105,8 @@ func (a Archived) Holds(index, limit uint64) (ok bool, last uint64) {
 	return false, limit
 }
 
-// Loose calls fn with each run of the entries first..last that lies in no run of a, until fn
-// returns an error, which it returns.
+// Loose calls fn with each run of the entries first..last that is in no run of a. It stops at
+// the first error of fn, which it returns.
 func (a Archived) Loose(first, last uint64, fn func(first, last uint64) error) error {
 	for first <= last {
 		ok, through := a.Holds(first, last)
@@ -120,7 +120,7 @@ func (a Archived) Loose(first, last uint64, fn func(first, last uint64) error) e
 	return nil
 }
 
-// Add is a with the run first..last added after all of its runs, as far as it goes beyond them.
+// Add returns a with the part of the run first..last that lies after all of its runs added.
 func (a Archived) Add(first, last uint64) Archived {
 	runs := append([]Run(nil), a.Removed...)
 	if n := len(runs); n > 0 && first <= runs[n-1][1]+1 {
@@ -132,8 +132,8 @@ func (a Archived) Add(first, last uint64) Archived {
 	return a
 }
 
-// ReplaceFile writes a small file at path in place of what is there, durably: after a crash
-// path has the old content or the new one. It writes path.tmp first.
+// ReplaceFile replaces the small file at path, durably: after a crash path has the old content
+// or the new. It writes path.tmp first.
 func ReplaceFile(path string, content []byte) error {
 	tmp := path + ".tmp"
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, filePerm)

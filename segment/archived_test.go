@@ -44,8 +44,8 @@ func TestArchivedFile(t *testing.T) {
 	}
 }
 
-// TestArchivedFileDamaged: a file that says what cannot be is refused, and so nothing is read
-// by it.
+// TestArchivedFileDamaged: a file with impossible content is refused, so nothing is read by
+// it.
 func TestArchivedFileDamaged(t *testing.T) {
 	for _, text := range []string{
 		"", "{", `{"through":0}`, `{"url":"file:///a","through":7}`,

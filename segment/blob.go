@@ -16,25 +16,25 @@ import (
 	"syscall"
 )
 
-// tmpBlob is where a blob is written before it is renamed to its place. There
-// is one, since there is one writer; one that is found is stray.
+// tmpBlob is where a blob is written before it is renamed to its place. There is only one,
+// since there is one writer; one that is found is a leftover.
 const tmpBlob = "blob.tmp"
 
-// Blobs is the directory of blobs: the canonical JSON of one entry a file, in
-// 256 subdirectories by the first two hex digits of the hash, named by the
-// other 62. It is a BlobStore; where it is open, one process at a time has it so.
+// Blobs is the directory of blobs. Each file is the canonical JSON of one entry, in one of 256
+// subdirectories named by the first two hex digits of its hash, and named by the other 62. It
+// is a BlobStore; only one process at a time may have it open.
 type Blobs struct {
 	dir string
-	d   *os.File // for syncFS; nil if it is not open
+	d   *os.File // for syncFS; nil if not open
 
-	mu      sync.Mutex // for those that put and sync
+	mu      sync.Mutex // for Put and Sync
 	made    [256]bool
 	touched []string // files and directories to sync where there is no syncFS
-	trusted bool     // by Put, of files that are there already
+	trusted bool     // Put trusts files that already exist
 }
 
-// BlobsIn is the directory of blobs dir for reading, which need not exist and is not opened:
-// Put and Sync are for OpenBlobs. There is none, nil, in Memory.
+// BlobsIn returns the directory of blobs dir for reading; it need not exist and is not opened.
+// Put and Sync need OpenBlobs. For Memory the result is nil.
 func BlobsIn(dir string) BlobStore {
 	if dir == Memory {
 		return nil
@@ -42,7 +42,7 @@ func BlobsIn(dir string) BlobStore {
 	return &Blobs{dir: dir}
 }
 
-// OpenBlobs opens the directory, creating it if there is none.
+// OpenBlobs opens the directory, creating it if necessary.
 func OpenBlobs(dir string) (*Blobs, error) {
 	if err := MakeDir(dir); err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func OpenBlobs(dir string) (*Blobs, error) {
 	return b, nil
 }
 
-// BlobPath is the path of a blob below its directory: `3f/9ac1…`.
+// BlobPath returns the path of a blob below its directory: `3f/9ac1…`.
 func BlobPath(h Hash) string {
 	s := h.String()
 	return filepath.Join(s[:2], s[2:])
@@ -78,16 +78,15 @@ func ParseBlobPath(shard, name string) (h Hash, ok bool) {
 	return h, BlobPath(h) == filepath.Join(shard, name)
 }
 
-// Put writes the blob of entry unless it is there already, and reports whether
-// it created a file. A file that is there with other bytes is replaced: it can
-// only be damaged. The blob is durable after the next Sync that succeeds.
+// Put writes the blob of entry unless it exists, and reports whether it created a file. An
+// existing file with other bytes is replaced: it can only be damaged. The blob is durable after
+// the next successful Sync.
 //
-// A file that is there already is in doubt unless Trust says otherwise: where the
-// sync of it failed, or never came, the page cache may show what the disk has
-// lost. What counts then is what the disk gives back.
+// An existing file is in doubt unless Trust says otherwise: if its sync failed, or never came,
+// the page cache may show bytes that the disk has lost. Then only the bytes on the disk count.
 //
-// An error wraps ErrObstructed where it is of this blob, or of its shard, alone. A Put is too
-// short to watch the context.
+// An error wraps ErrObstructed if it concerns only this blob or its shard. A Put is too short
+// to watch the context.
 func (b *Blobs) Put(_ context.Context, h Hash, entry []byte) (created bool, err error) {
 	if b.d == nil {
 		return false, fmt.Errorf("%s has been opened for reading only", b.dir)
@@ -100,8 +99,8 @@ func (b *Blobs) Put(_ context.Context, h Hash, entry []byte) (created bool, err 
 	return created, err
 }
 
-// obstructed says what lies in the place of the blob or its shard, which could not be
-// written because of err, and otherwise returns err.
+// obstructed returns an error that says what is in the place of the blob or its shard, which
+// could not be written because of err, or else err.
 func (b *Blobs) obstructed(h Hash, err error) error {
 	path := filepath.Join(b.dir, BlobPath(h))
 	shard := filepath.Dir(path)
@@ -121,7 +120,7 @@ func (b *Blobs) put(h Hash, entry []byte) (created bool, err error) {
 	path := filepath.Join(b.dir, BlobPath(h))
 	if fi, err := os.Lstat(path); err == nil && fi.Mode().IsRegular() && fi.Size() == int64(len(entry)) {
 		if b.holds(path, entry) {
-			// It may be a crashed process's: not known to be durable.
+			// It may be from a process that crashed: not known to be durable.
 			b.touched = append(b.touched, path, filepath.Dir(path))
 			return false, nil
 		}
@@ -143,14 +142,14 @@ func (b *Blobs) put(h Hash, entry []byte) (created bool, err error) {
 		return false, err
 	}
 	if err := os.Rename(tmp, path); err != nil {
-		b.made[h[0]] = false // somebody may have removed the directory
+		b.made[h[0]] = false // something may have removed the directory
 		return false, err
 	}
 	b.touched = append(b.touched, path, filepath.Dir(path))
 	return created, nil
 }
 
-// Has reports whether there is a file with the name of the blob, whatever it holds.
+// Has reports whether there is a file with the blob's name, whatever its content.
 func (b *Blobs) Has(_ context.Context, h Hash) (bool, error) {
 	_, err := os.Lstat(filepath.Join(b.dir, BlobPath(h)))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -159,16 +158,16 @@ func (b *Blobs) Has(_ context.Context, h Hash) (bool, error) {
 	return err == nil, err
 }
 
-// Trust says that whatever the next Put may find was synced, or not: by this
-// object, or before an index record that names it. It spares reading the disk.
+// Trust says whether any file that the next Put finds was synced: by this object, or before an
+// index record that names it. That saves reading the disk.
 func (b *Blobs) Trust(synced bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.trusted = synced
 }
 
-// holds reports whether the file holds entry: on the disk where it is in doubt,
-// except what has yet to be written there, which the next sync reports.
+// holds reports whether the file holds entry: on the disk if it is in doubt, except for bytes
+// yet to be written there, whose loss the next sync reports.
 func (b *Blobs) holds(path string, entry []byte) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -182,10 +181,10 @@ func (b *Blobs) holds(path string, entry []byte) bool {
 	return err == nil && bytes.Equal(got, entry)
 }
 
-// Sync makes every blob that was Put durable, and its name. On Linux it is one
-// syncfs, since a sync of each of many small files takes many times as long.
-// After an error every blob since the last Sync that succeeded is in doubt: a
-// second Sync would succeed although the disk has lost them.
+// Sync makes every blob that was Put durable, and its name. On Linux it is one syncfs, since
+// syncing many small files one by one takes many times as long. After an error every blob since
+// the last successful Sync is in doubt: a second Sync would succeed although the disk has lost
+// them.
 func (b *Blobs) Sync(context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -245,12 +244,12 @@ func syncPath(path string) error {
 	return f.Sync()
 }
 
-// Get reads the file. The error wraps ErrNotFound where there is none.
+// Get reads the file. The error wraps ErrNotFound if there is none.
 func (b *Blobs) Get(_ context.Context, h Hash, limit int64) ([]byte, error) {
 	return b.read(h, limit, false)
 }
 
-// read reads the first limit bytes of a file, if it has as many: from the disk if disk says so.
+// read reads at most the first limit bytes of a file, from the disk if disk is true.
 func (b *Blobs) read(h Hash, limit int64, disk bool) ([]byte, error) {
 	path := filepath.Join(b.dir, BlobPath(h))
 	f, err := os.OpenFile(path, os.O_RDONLY|noWait, 0)
@@ -268,7 +267,7 @@ func (b *Blobs) read(h Hash, limit int64, disk bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A record that is wrong about the size takes no more memory than the file.
+	// A record with the wrong size takes no more memory than the file.
 	entry := make([]byte, min(limit, fi.Size()+1))
 	n, err := io.ReadFull(f, entry)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -277,8 +276,8 @@ func (b *Blobs) read(h Hash, limit int64, disk bool) ([]byte, error) {
 	return entry[:n], nil
 }
 
-// List lists the files that have the name of a blob, whatever they are. A directory that does
-// not exist has none. Where something else lies in the place of a shard, the others are listed,
+// List lists the files that have the name of a blob, whatever their content. A directory that
+// does not exist has none. If something else is in the place of a shard, the others are listed,
 // and the error wraps ErrObstructed.
 func (b *Blobs) List(ctx context.Context, prefix string, fn func(BlobInfo) error) error {
 	var obstructed error
@@ -326,10 +325,11 @@ func (b *Blobs) FindMark(context.Context) (id StoreID, ok bool, err error) { ret
 // Mark is the function Mark for the directory.
 func (b *Blobs) Mark(_ context.Context, id StoreID) error { return Mark(b.dir, id) }
 
-// String is the path of the directory.
+// String returns the path of the directory.
 func (b *Blobs) String() string { return b.dir }
 
-// Dir is the path of the directory of blobs that s is; local is false if it is another store.
+// Dir returns the path of the directory of blobs that s is; local is false if it is another
+// store.
 func Dir(s BlobStore) (dir string, local bool) {
 	if d, ok := s.(*Blobs); ok {
 		return d.dir, true
@@ -337,8 +337,8 @@ func Dir(s BlobStore) (dir string, local bool) {
 	return "", false
 }
 
-// Count counts the blobs, by their names alone. What lies in the place of a shard
-// directory holds none; obstructed says what the first such is.
+// Count counts the blobs by their names alone. Anything else in the place of a shard directory
+// counts as empty; obstructed describes the first such case.
 func (b *Blobs) Count() (n int, obstructed, err error) {
 	err = EachShard(b.dir, func(shard string, names []string, err error) error {
 		if errors.Is(err, syscall.ENOTDIR) {
@@ -360,11 +360,10 @@ func (b *Blobs) Count() (n int, obstructed, err error) {
 // Close closes the directory.
 func (b *Blobs) Close() error { return b.d.Close() }
 
-// EachShard calls fn with the names of all files in each of the 256 directories
-// of blobs in dir that exists, in ascending order. err says why a directory could
-// not be read to its end; it wraps syscall.ENOTDIR where something else lies in
-// its place. An error of fn ends the walk and is returned. A dir that does not
-// exist, or is Memory, has no blobs.
+// EachShard calls fn with the names of all files in each existing shard of the directory of
+// blobs dir, in ascending order. err says why a shard could not be read to its end; it wraps
+// syscall.ENOTDIR if something else is in its place. An error of fn ends the walk and is
+// returned. A dir that does not exist, or is Memory, has no blobs.
 func EachShard(dir string, fn func(shard string, names []string, err error) error) error {
 	if dir == Memory {
 		return nil

@@ -180,7 +180,7 @@ func TestMark(t *testing.T) {
 	if _, ok, err := FindMark(filepath.Join(dir, "none")); ok || err != nil {
 		t.Errorf("no directory: %v, %v", ok, err)
 	}
-	writeFile(t, filepath.Join(dir, "store-"+testStore.String()), nil) // a file is no mark
+	writeFile(t, filepath.Join(dir, "store-"+testStore.String()), nil) // a file is not a mark
 	if _, ok, err := FindMark(dir); ok || err != nil {
 		t.Errorf("no mark: %v, %v", ok, err)
 	}

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// built is a segment that a test has written, and what it knows of it.
+// built is a segment that a test has written, and what the test knows about it.
 type built struct {
 	path   string
 	header Header
-	bytes  []byte // the file without zeros behind its last batch
+	bytes  []byte // the file without the zeros after its last batch
 	starts []int  // where each batch begins, and where the last one ends
 	firsts []uint64
 	bodies []string
@@ -101,8 +101,8 @@ func names(t testing.TB, dir string) []string {
 	return names
 }
 
-// statOf is the segment in the file at path, as Capture finds it. An error is about its
-// header or its footer.
+// statOf returns the segment in the file at path, as Capture finds it. An error is about
+// its header or its footer.
 func statOf(path string) (*Segment, error) {
 	first, ok := ParseName(filepath.Base(path))
 	if !ok {
@@ -128,7 +128,7 @@ func statOf(path string) (*Segment, error) {
 	return f.Segment(), nil
 }
 
-// scanOf is what a scan of the whole file finds.
+// scanOf returns the result of a scan of the whole file.
 func scanOf(s *Segment) (Scan, error) {
 	f, err := os.Open(s.Path)
 	if err != nil {

@@ -119,7 +119,7 @@ func TestCapture(t *testing.T) {
 	}
 }
 
-// TestCaptureDamage: what Capture says of damage, and what the chain.
+// TestCaptureDamage: how Capture and Chain report damage.
 func TestCaptureDamage(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -152,7 +152,7 @@ func TestCaptureDamage(t *testing.T) {
 		}, "1-4-4 5-8-8 9-11-11", "no torn write"},
 		{"the last batch of the open segment is damaged", func(t *testing.T, s *stored) {
 			s.edit(t, s.seg(9), func(b []byte) []byte { b[len(b)-3] ^= 1; return b })
-		}, "1-4-4 5-8-8 9-10-11", ""}, // a torn write, were it not for the index
+		}, "1-4-4 5-8-8 9-10-11", ""}, // a torn write, except that the index knows better
 		{"another store's segment", func(t *testing.T, s *stored) {
 			h := Header{Store: StoreID{7}, First: 12}
 			if _, err := Create(s.dirs.Segments(), h, firstFill); err != nil {
@@ -196,8 +196,8 @@ func TestCaptureDamage(t *testing.T) {
 	}
 }
 
-// TestCaptureResidue: an empty segment whose indices the one before holds is no part
-// of the chain.
+// TestCaptureResidue: an empty segment whose indices the one before holds is not part of
+// the chain.
 func TestCaptureResidue(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)
@@ -254,7 +254,7 @@ func TestStoreFind(t *testing.T) {
 }
 
 // TestCaptureLive captures a store while a writer appends to it, seals and removes
-// segments: it is always one chain that holds all that had been committed before.
+// segments: it is always one chain that holds everything committed before.
 func TestCaptureLive(t *testing.T) {
 	t.Parallel()
 	dirs := Dirs{Data: t.TempDir(), WAL: Memory}

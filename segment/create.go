@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// dirNames are the changes to the names in a directory; tests use a failing disk.
+// dirNames changes the names in a directory; tests use a failing disk.
 type dirNames interface {
 	Rename(from, to string) error
 	Remove(path string) error
@@ -22,19 +22,20 @@ func (osDirNames) Rename(from, to string) error { return os.Rename(from, to) }
 func (osDirNames) Remove(path string) error     { return os.Remove(path) }
 func (osDirNames) Sync(d *openDir) error        { return d.sync() }
 
-// Create makes the segment that begins with header h in dir and opens it for
-// appending. When it returns, the file and its name are durable. limit is where the
-// segment will end, see Room.
+// Create makes the segment that begins with header h in dir and opens it for appending. When
+// it returns, the file and its name are durable. limit is where the segment will end, see
+// Room.
 //
-// It writes and syncs NextName, renames it, syncs dir. After an error the
-// segment's name is gone, and durably so, unless the error is a *ResidueError.
+// It writes and syncs NextName, renames it, and syncs dir. After an error the segment's name
+// is gone, durably, unless the error is a *ResidueError.
 func Create(dir string, h Header, limit int64) (*Writer, error) {
 	return create(osDirNames{}, dir, h, limit)
 }
 
 func create(n dirNames, dir string, h Header, limit int64) (*Writer, error) {
 	tmp, path := filepath.Join(dir, NextName), filepath.Join(dir, Name(h.First))
-	// Both are opened at once, so that no other goroutine takes the last descriptor between.
+	// Both are opened at once, so that no other goroutine takes the last descriptor in
+	// between.
 	d, err := openNames(dir)
 	if err != nil {
 		return nil, err
@@ -73,7 +74,7 @@ func create(n dirNames, dir string, h Header, limit int64) (*Writer, error) {
 		err = n.Sync(d)
 	}
 	if err != nil {
-		// The name may or may not last. Nothing is in the file yet, so it goes.
+		// The name may or may not survive a crash. The file is still empty, so remove it.
 		f.Close()
 		n.Remove(tmp)
 		left := &ResidueError{Path: path, Err: err, file: made, names: n}
@@ -86,13 +87,13 @@ func create(n dirNames, dir string, h Header, limit int64) (*Writer, error) {
 	return &Writer{Segment: s, f: osFile{f}, filled: filled}, nil
 }
 
-// ResidueError: Create failed after it had given the segment its name, and the
-// name may still be there after a crash. Until Remove succeeds nothing may be
-// appended to the segment before: its entries would have the indices of this one.
+// ResidueError: Create failed after it had given the segment its name, and the name may
+// still be there after a crash. Until Remove succeeds nothing may be appended to the
+// previous segment: its entries would have the indices of this one.
 type ResidueError struct {
 	Path  string
 	Err   error
-	file  fs.FileInfo // what lies at Path, if it is still there
+	file  fs.FileInfo // the file at Path, if it is still there
 	names dirNames
 }
 
@@ -102,8 +103,8 @@ func (e *ResidueError) Error() string {
 
 func (e *ResidueError) Unwrap() error { return e.Err }
 
-// Remove removes the name. After it has returned nil the name is gone, and
-// durably so; after an error it may be called again.
+// Remove removes the name. Once it returns nil the name is gone, durably; after an error it
+// may be called again.
 func (e *ResidueError) Remove() error {
 	if e.names == nil {
 		e.names = osDirNames{}

@@ -12,21 +12,21 @@ import (
 	"strings"
 )
 
-// Suffix is what a segment's file name ends in; before it come the 20 decimal
-// digits of its first index.
+// Suffix is the end of a segment's file name, after the 20 decimal digits of its first
+// index.
 const Suffix = ".seg"
 
-// NextName is the file in which the next segment is made ready. It holds
-// nothing that was ever acknowledged: one that is found at a start is stray.
+// NextName is the file in which the next segment is prepared. It never holds acknowledged
+// data: one that is found at a start is a leftover.
 const NextName = "next.tmp"
 
-// Files that the log makes hold what its users wrote: nobody else reads them.
+// The log's files hold its users' data: nobody else may read them.
 const (
 	dirPerm  = 0o700
 	filePerm = 0o600
 )
 
-// Name is the file name of the segment whose first index is first.
+// Name returns the file name of the segment whose first index is first.
 func Name(first uint64) string { return fmt.Sprintf("%020d%s", first, Suffix) }
 
 // ParseName is the inverse of Name; ok is false for any other file name.
@@ -39,8 +39,8 @@ func ParseName(name string) (first uint64, ok bool) {
 	return first, err == nil && first > 0
 }
 
-// List returns the first indices of the segment files in dir in ascending
-// order. A directory that does not exist has none.
+// List returns the first indices of the segment files in dir in ascending order. A
+// directory that does not exist has none.
 func List(dir string) ([]uint64, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -59,8 +59,8 @@ func List(dir string) ([]uint64, error) {
 	return firsts, nil
 }
 
-// MakeDir creates dir and any parents that are missing, and syncs the parent
-// of each one that it created, so that a crash cannot take them away again.
+// MakeDir creates dir and any missing parents, and syncs the parent of each directory
+// that it created, so that a crash cannot remove it.
 func MakeDir(dir string) error {
 	if fi, err := os.Stat(dir); err == nil {
 		if !fi.IsDir() {
@@ -82,17 +82,17 @@ func MakeDir(dir string) error {
 	}, parent)
 }
 
-// markPrefix begins the name of the directory that marks a directory as part of a
-// store. A mark is a directory rather than a file so that the blob directory holds
-// blobs and nothing else, and tidwall/wal passes over it. It holds a file so that a
-// job that removes empty directories leaves it alone.
+// markPrefix begins the name of the directory that marks a directory as part of a store.
+// A mark is a directory rather than a file so that the blob directory has no files except
+// blobs, and tidwall/wal skips it. It contains a file so that a job that removes empty
+// directories leaves it alone.
 const (
 	markPrefix = "store-"
 	markFile   = "README"
 	markText   = "The directory above belongs to the store that this one is named after. See docs/FORMAT.md.\n"
 )
 
-// parseMark is the id in the name of a mark.
+// parseMark returns the id in the name of a mark.
 func parseMark(name string) (id StoreID, ok bool) {
 	digits, found := strings.CutPrefix(name, markPrefix)
 	raw, err := hex.DecodeString(digits)
@@ -102,8 +102,8 @@ func parseMark(name string) (id StoreID, ok bool) {
 	return StoreID(raw), true
 }
 
-// FindMark returns the id that dir is marked with; ok is false if it has none,
-// or does not exist. Two marks are an error that wraps ErrDamaged.
+// FindMark returns the id that dir is marked with; ok is false if it has no mark or does
+// not exist. Two marks are an error that wraps ErrDamaged.
 func FindMark(dir string) (id StoreID, ok bool, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -122,8 +122,8 @@ func FindMark(dir string) (id StoreID, ok bool, err error) {
 	return id, ok, nil
 }
 
-// Mark makes sure that dir is marked with id: it marks a directory that has no
-// mark, and refuses one that is marked with another id.
+// Mark makes sure that dir is marked with id: it marks a directory that has no mark, and
+// refuses one that is marked with another id.
 func Mark(dir string, id StoreID) error {
 	found, ok, err := FindMark(dir)
 	if err != nil {
@@ -138,12 +138,12 @@ func Mark(dir string, id StoreID) error {
 	}
 	file := filepath.Join(dir, markPrefix+id.String(), markFile)
 	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
-		_ = os.WriteFile(file, []byte(markText), 0o600) // without room for it, the mark is as good
+		_ = os.WriteFile(file, []byte(markText), 0o600) // if there is no room for it, the mark is just as good
 	}
 	return nil
 }
 
-// IsMark reports whether name is that of a mark.
+// IsMark reports whether name is a mark's.
 func IsMark(name string) bool {
 	_, ok := parseMark(name)
 	return ok

@@ -2,8 +2,8 @@ package segment
 
 import "path/filepath"
 
-// Memory in place of a directory means that the log keeps that part in memory:
-// there is nothing of it on disk.
+// Memory in place of a directory means that the log keeps that part in memory, and nothing
+// of it on disk.
 const Memory = "memory"
 
 // Dirs are the directories of one store.
@@ -13,12 +13,12 @@ type Dirs struct {
 	// WAL and Blobs are the directories of the index and of the blobs, or Memory.
 	// They default to wal and blobs in Data.
 	WAL, Blobs string
-	// BlobStore, unless it is nil, has the blobs in place of the directory Blobs.
+	// BlobStore, unless nil, has the blobs in place of the directory Blobs.
 	BlobStore BlobStore
 }
 
-// Store is where the blobs are: BlobStore, or the directory Blobs for reading, or nil if the
-// log keeps none.
+// Store returns the store of blobs: BlobStore, or the directory Blobs for reading, or nil if
+// the log keeps none.
 func (d Dirs) Store() BlobStore {
 	if d.BlobStore != nil {
 		return d.BlobStore
@@ -26,7 +26,7 @@ func (d Dirs) Store() BlobStore {
 	return BlobsIn(d.WithDefaults().Blobs)
 }
 
-// WithDefaults fills in the directories that are not named.
+// WithDefaults fills in the directories that are not set.
 func (d Dirs) WithDefaults() Dirs {
 	if d.WAL == "" {
 		d.WAL = filepath.Join(d.Data, "wal")
@@ -39,8 +39,8 @@ func (d Dirs) WithDefaults() Dirs {
 	return d
 }
 
-// Lookup is the directory of the lookup tables, which package segment/lookup keeps.
+// Lookup returns the directory of the lookup tables, which package segment/lookup keeps.
 func (d Dirs) Lookup() string { return filepath.Join(d.Data, "lookup") }
 
-// Segments is the directory of the segments.
+// Segments returns the directory of the segments.
 func (d Dirs) Segments() string { return filepath.Join(d.Data, string(SegmentsPart)) }

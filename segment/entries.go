@@ -8,7 +8,7 @@ import (
 	"io"
 )
 
-// ErrLost: fsck has recorded that the entry is lost for good.
+// ErrLost: fsck has recorded that the entry is permanently lost.
 var ErrLost error = lostError{}
 
 // lostError is the type of ErrLost. Its method Lost is for packages that do not import this one.
@@ -17,38 +17,36 @@ type lostError struct{}
 func (lostError) Error() string { return "lost, as recorded by fsck" }
 func (lostError) Lost() bool    { return true }
 
-// EntriesFunc gets a run of entries that were committed at time, in µs since 1970
-// UTC: count of them from index first on, each followed by a newline in entries,
-// which is valid during the call only. If err is not nil, it says why those
-// entries cannot be read.
+// EntriesFunc receives a run of entries that were committed at time, in µs since 1970 UTC:
+// count of them from index first on, each followed by a newline in entries, which is valid
+// only during the call. If err is not nil, it says why those entries cannot be read.
 type EntriesFunc func(first uint64, count int, entries []byte, time int64, err error) error
 
-// Witnesses are what proves entries besides the batches that hold them: the hashes
-// in the index, and the blobs, of which there are none if Blobs is nil. Context is for the
-// reads of blobs.
+// Witnesses prove entries in addition to the batches that hold them: the hashes in the
+// index, and the blobs, of which there are none if Blobs is nil. Context is for reading
+// blobs.
 type Witnesses struct {
 	Context context.Context
 	Records *Records
 	Blobs   BlobStore
 }
 
-// Read hands fn the entries from..last, in whose place no whole batch lies because
-// of why: each from its blob, or with the reason why that is not possible, which
-// wraps why or ErrLost. time is given for those that have no record. The error is
-// fn's.
+// Read passes to fn the entries from..last, which are in no intact batch because of why:
+// each from its blob, or with the reason why that is impossible, which wraps why or
+// ErrLost. time is used for entries without a record. The error is fn's.
 func (w Witnesses) Read(from, last uint64, time int64, why error, fn EntriesFunc) error {
 	return w.read(from, last, nil, time, why, fn)
 }
 
-// read is Read, and looks for the entries in what is left of their batch first.
-// Whatever has the hash that is in the index is as it was written.
+// read is Read, but first looks for the entries in what is left of their batch. Any bytes
+// that match the hash in the index are as they were written.
 func (w Witnesses) read(from, last uint64, left *Salvager, time int64, why error, fn EntriesFunc) error {
 	for index := from; index <= last; index++ {
 		rec, err := w.Records.At(index)
 		if err != nil {
 			count := 1
 			if index > w.Records.Through() {
-				count = int(last - index + 1) // nor has any after it
+				count = int(last - index + 1) // no later entry has one either
 			}
 			left.Skip()
 			if err := fn(index, count, nil, time, fmt.Errorf("%w, and the index does not make up for it: %w", why, err)); err != nil || count > 1 {
@@ -79,17 +77,16 @@ func (w Witnesses) read(from, last uint64, left *Salvager, time int64, why error
 	return nil
 }
 
-// Read hands fn the entries from..last of the segment, which should hold them, in
-// order, as far as they are proved: by the checksum of their batch and the hash
-// that the index has, if it has one; in place of a whole batch, by that hash alone,
-// wherever their bytes are found in what is left of the batch, or in a blob. An
-// entry that cannot be read is handed on with an error, which wraps ErrDamaged or
-// ErrLost.
+// Read passes to fn, in order, the entries from..last of the segment, which should hold
+// them, as far as they are proved: by the checksum of their batch and the hash in the
+// index, if there is one; without an intact batch, by that hash alone, wherever their
+// bytes are found in what is left of the batch, or in a blob. An entry that cannot be read
+// is passed on with an error, which wraps ErrDamaged or ErrLost.
 //
-// It reads the segment from its beginning, for damage can reach further than the
-// batch in which it is met. err is fn's. Where the file cannot be read, next is the
-// first index that was not handed on, and why is the reason, which wraps
-// fs.ErrNotExist where the file has been removed. Otherwise next is last+1.
+// It reads the segment from its beginning, for damage can reach further than the batch in
+// which it is first seen. err is fn's. If the file cannot be read, next is the first index
+// that was not passed on, and why is the reason, which wraps fs.ErrNotExist if the file
+// has been removed. Otherwise next is last+1.
 func (f *File) Read(from, last uint64, w Witnesses, fn EntriesFunc) (next uint64, why, err error) {
 	if f.Err != nil {
 		return from, f.Err, nil
@@ -136,7 +133,7 @@ func (r *fileReader) run() (why, err error) {
 	case why != nil:
 		return why, nil
 	}
-	// The last batches are damaged, and nothing after them tells where one ends.
+	// The last batches are damaged, and nothing after them shows where one ends.
 	p := Piece{Offset: walked.End, End: r.f.BatchesEnd(), First: walked.Last + 1, Last: max(r.last, r.f.Through), Damage: walked.Why}
 	if p.Damage == nil {
 		p.Damage = r.f.tailErr()
@@ -144,7 +141,7 @@ func (r *fileReader) run() (why, err error) {
 	return nil, r.salvage(p, p.Damage)
 }
 
-// tailErr says why nothing follows the batches of the file.
+// tailErr returns why nothing follows the batches of the file.
 func (f *File) tailErr() error {
 	if f.Walked.Why != nil {
 		return f.Walked.Why
@@ -152,19 +149,19 @@ func (f *File) tailErr() error {
 	return fmt.Errorf("%w: the batches end here", ErrDamaged)
 }
 
-// hand hands on count entries from the next on.
+// hand passes on count entries from the next on.
 func (r *fileReader) hand(count int, entries []byte, time int64, err error) error {
 	first := r.next
 	r.next += uint64(count)
 	return r.fn(first, count, entries, time, err)
 }
 
-// damage is an error of a piece of the file.
+// damage returns the error for a piece of the file.
 func (r *fileReader) damage(p Piece, err error) error {
 	return &DamageError{Path: r.f.Path, Offset: p.Offset, First: p.First, Last: p.Last, Err: err}
 }
 
-// piece hands on what a batch, or what is left of it, holds from the next entry
+// piece passes on the entries in a batch, or in what is left of it, from the next entry
 // through the last.
 func (r *fileReader) piece(p Piece) error {
 	switch {
@@ -173,7 +170,7 @@ func (r *fileReader) piece(p Piece) error {
 	case p.Lost:
 		return r.loose(p, nil, ErrLost)
 	}
-	// Entries that are whole go together, from run on.
+	// Intact entries are passed on together, from run on.
 	body := p.Entries
 	run := body[:0]
 	count := 0
@@ -216,7 +213,7 @@ func (r *fileReader) piece(p Piece) error {
 	return flush()
 }
 
-// wrong says why an entry of a whole batch is not the one at index, nil if nothing
+// wrong returns why an entry of an intact batch is not the one at index, nil if nothing
 // says so.
 func (r *fileReader) wrong(p Piece, index uint64, entry []byte) error {
 	rec, err := r.w.Records.At(index)
@@ -227,24 +224,24 @@ func (r *fileReader) wrong(p Piece, index uint64, entry []byte) error {
 		}
 		return nil
 	case err != nil && p.parted:
-		return p.Fault // whole, but perhaps of another history, and no record proves it
+		return p.Fault // intact, but perhaps of another history, and no record proves it
 	}
 	return nil
 }
 
-// loose hands on the entries from the next through the last of p by what proves
-// them besides a whole batch.
+// loose passes on the entries from the next through the last of p that are proved other
+// than by an intact batch.
 func (r *fileReader) loose(p Piece, left *Salvager, why error) error {
 	from, last := r.next, min(r.last, p.Last)
 	r.next = last + 1
 	return r.w.read(from, last, left, p.Time, why, r.fn)
 }
 
-// salvage hands on the entries that lie in the bytes of p, which are no whole batch
-// because of why.
+// salvage passes on the entries in the bytes of p, which are not an intact batch because
+// of why.
 func (r *fileReader) salvage(p Piece, why error) error {
 	left := NewSalvager(r.file, p.Offset, p.End)
-	// Where an entry lies follows from the entries before it.
+	// The place of an entry follows from the entries before it.
 	for index := p.First; left != nil && index < r.next && index <= r.w.Records.Through(); index++ {
 		if rec, err := r.w.Records.At(index); err == nil {
 			left.Find(rec)
@@ -255,7 +252,7 @@ func (r *fileReader) salvage(p Piece, why error) error {
 	return r.loose(p, left, r.damage(p, why))
 }
 
-// File is the segment as it is now, for File.Read.
+// File returns the segment as it is now, for File.Read.
 func (s *Segment) File() *File {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

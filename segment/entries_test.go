@@ -91,8 +91,8 @@ func checkRead(t *testing.T, s *stored, f *File, from uint64, w Witnesses, unrea
 	}
 }
 
-// TestFileReadEnds: an error of the function ends the read, and a file that has
-// gone is the caller's to deal with.
+// TestFileReadEnds: an error of the function ends the read, and a missing file is left to
+// the caller.
 func TestFileReadEnds(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

@@ -14,30 +14,30 @@ import (
 	"tcp-log-server/appends"
 )
 
-// Files in the directory of a log that say what it is among its copies. Without them it is a
+// Files in the directory of a log that give its place among its copies. Without them it is a
 // log of its own, in epoch 1.
 const (
-	// EpochName is a line for each epoch after the first: its number, and its first index.
+	// EpochName has a line for each epoch after the first: its number, and its first index.
 	EpochName = "EPOCH"
-	// ReplicaName says that the log is a replica, and of whom: see Replica.
+	// ReplicaName says that the log is a replica, and of which log: see Replica.
 	ReplicaName = "REPLICA"
-	// FencedName says that a replica was promoted, and this log is not to go on: see Fenced.
+	// FencedName says that a replica was promoted, and this log must not continue: see Fenced.
 	FencedName = "FENCED"
 )
 
-// Epochs are the epochs of a log, the first one first. Numbers ascend, and first indices do
-// not descend. Never empty.
+// Epochs are the epochs of a log, first to last. Numbers ascend, and first indices do not
+// descend. Never empty.
 type Epochs []appends.Epoch
 
-// FirstEpoch are the epochs of a log that has never been anything else.
+// FirstEpoch returns the epochs of a log that has always been a log of its own.
 func FirstEpoch() Epochs { return Epochs{{Number: 1, First: 1}} }
 
-// Current is the last epoch.
+// Current returns the last epoch.
 func (e Epochs) Current() appends.Epoch { return e[len(e)-1] }
 
-// Begin is e with an epoch added that begins with the index first. Its number is greater than
-// that of any epoch of e, and greater than after. Epochs that begin later than first are left out:
-// a replica that was fenced knows of them before it has got there.
+// Begin returns e with an epoch added that begins with the index first. Its number is greater
+// than that of any epoch of e, and greater than after. Epochs that begin later than first are
+// left out: a replica that was fenced knows them before it has reached them.
 func (e Epochs) Begin(first, after uint64) (Epochs, error) {
 	number := max(e.Current().Number, after) + 1
 	for len(e) > 1 && e.Current().First > first {
@@ -47,8 +47,9 @@ func (e Epochs) Begin(first, after uint64) (Epochs, error) {
 	return all, all.Check()
 }
 
-// Leads reports whether a log with the epochs e can become one with the epochs of other: these
-// begin with e. next is then the first epoch that only other has, zero if there is none.
+// Leads reports whether a log with the epochs e can become one with the epochs of other, which
+// is so if these begin with e. next is then the first epoch that only other has, zero if there
+// is none.
 func (e Epochs) Leads(other Epochs) (next appends.Epoch, ok bool) {
 	if len(e) > len(other) || !slices.Equal(e, other[:len(e)]) {
 		return next, false
@@ -59,7 +60,7 @@ func (e Epochs) Leads(other Epochs) (next appends.Epoch, ok bool) {
 	return next, true
 }
 
-// Check says why e are not the epochs of any log.
+// Check returns why e cannot be the epochs of a log.
 func (e Epochs) Check() error {
 	if len(e) == 0 || e[0] != FirstEpoch()[0] {
 		return errors.New("the first epoch is not epoch 1 from entry 1")
@@ -72,7 +73,7 @@ func (e Epochs) Check() error {
 	return nil
 }
 
-// String is as in the answer to a replica: [[1,1],[2,101]].
+// String formats e as in the answer to a replica: [[1,1],[2,101]].
 func (e Epochs) String() string {
 	b := []byte{'['}
 	for i, epoch := range e {
@@ -85,7 +86,7 @@ func (e Epochs) String() string {
 }
 
 // ReadEpochs reads the file EPOCH in the log's directory; without one it returns FirstEpoch.
-// The error wraps ErrDamaged where the file is not what WriteEpochs has written.
+// The error wraps ErrDamaged if WriteEpochs did not write the file.
 func ReadEpochs(data string) (Epochs, error) {
 	path := filepath.Join(data, EpochName)
 	text, err := readMarker(path)
@@ -121,8 +122,8 @@ func ParseEpochs(text []byte) (Epochs, error) {
 
 func epochLine(e appends.Epoch) string { return fmt.Sprintf("%d %d\n", e.Number, e.First) }
 
-// WriteEpochs writes the file EPOCH, durably: a crash leaves the one before or this one. Only
-// the process that has locked the log may call it, one goroutine at a time.
+// WriteEpochs writes the file EPOCH, durably: a crash leaves the old one or this one. Only the
+// process that has locked the log may call it, from one goroutine at a time.
 func WriteEpochs(data string, e Epochs) error {
 	if err := e.Check(); err != nil {
 		return err
@@ -137,47 +138,47 @@ func WriteEpochs(data string, e Epochs) error {
 	return ReplaceFile(filepath.Join(data, EpochName), text)
 }
 
-// Replica is what the file REPLICA says: that the log is a copy of another, which stores what
-// its source does and nothing else. The zero Replica, of no source, stands for no file.
+// Replica is the content of the file REPLICA: the log is a copy of another, which stores
+// exactly what its source does. The zero Replica, without a source, stands for no file.
 type Replica struct {
 	Source string `json:"source"`          // its address, without secrets
-	Epoch  uint64 `json:"epoch,omitempty"` // a later one than the log has got to, in which its source was; 0 for none
+	Epoch  uint64 `json:"epoch,omitempty"` // a later epoch of its source that the log has not reached yet; 0 for none
 }
 
-// ReadReplica reads the file REPLICA in the log's directory. The error wraps ErrDamaged where
-// it is not what WriteReplica has written.
+// ReadReplica reads the file REPLICA in the log's directory. The error wraps ErrDamaged if
+// WriteReplica did not write it.
 func ReadReplica(data string) (r Replica, err error) {
 	err = decodeMarker(filepath.Join(data, ReplicaName), &r, func() bool { return r.Source != "" })
 	return r, err
 }
 
-// WriteReplica writes the file REPLICA, as WriteEpochs does EPOCH.
+// WriteReplica writes the file REPLICA, as WriteEpochs writes EPOCH.
 func WriteReplica(data string, r Replica) error { return encodeMarker(data, ReplicaName, r) }
 
 // RemoveReplica removes the file REPLICA, durably, if there is one.
 func RemoveReplica(data string) error { return removeMarker(data, ReplicaName) }
 
-// Fenced is what the file FENCED says: that a copy of the log has begun an epoch that this log
-// is not in, and that so nothing may be appended here. The zero Fenced stands for no file.
+// Fenced is the content of the file FENCED: a copy of the log has begun an epoch that this log
+// is not in, so nothing may be appended here. The zero Fenced stands for no file.
 type Fenced struct {
 	Epoch uint64 `json:"epoch"`        // the number of that epoch
-	By    string `json:"by,omitempty"` // who told
+	By    string `json:"by,omitempty"` // who reported it
 }
 
-// ReadFenced reads the file FENCED in the log's directory. The error wraps ErrDamaged where it
-// is not what WriteFenced has written.
+// ReadFenced reads the file FENCED in the log's directory. The error wraps ErrDamaged if
+// WriteFenced did not write it.
 func ReadFenced(data string) (f Fenced, err error) {
 	err = decodeMarker(filepath.Join(data, FencedName), &f, func() bool { return f.Epoch > 1 })
 	return f, err
 }
 
-// WriteFenced writes the file FENCED, as WriteEpochs does EPOCH.
+// WriteFenced writes the file FENCED, as WriteEpochs writes EPOCH.
 func WriteFenced(data string, f Fenced) error { return encodeMarker(data, FencedName, f) }
 
 // RemoveFenced removes the file FENCED, durably, if there is one.
 func RemoveFenced(data string) error { return removeMarker(data, FencedName) }
 
-// CheckMarker says why the file EPOCH, REPLICA or FENCED at path cannot be used.
+// CheckMarker returns why the file EPOCH, REPLICA or FENCED at path cannot be used.
 func CheckMarker(path string) (err error) {
 	switch data, name := filepath.Split(path); name {
 	case EpochName:
@@ -190,7 +191,7 @@ func CheckMarker(path string) (err error) {
 	return err
 }
 
-// markerMax is more than any marker has, in bytes.
+// markerMax is more than the size of any marker, in bytes.
 const markerMax = 1 << 20
 
 func readMarker(path string) ([]byte, error) {
@@ -202,7 +203,7 @@ func readMarker(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, markerMax))
 }
 
-// decodeMarker reads a marker into v, unless there is none, and checks it by ok.
+// decodeMarker reads a marker, if there is one, into v, and checks it by calling ok.
 func decodeMarker(path string, v any, ok func() bool) error {
 	text, err := readMarker(path)
 	if errors.Is(err, fs.ErrNotExist) {

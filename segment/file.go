@@ -13,51 +13,50 @@ import (
 // File is one segment as Capture found it.
 type File struct {
 	Path string
-	// First is the first index, by the name of the file. Last is the last one that
-	// the file holds: by the footer, or of the last whole batch; First-1 if it holds
-	// none. Through is how far it should go, by what the next segment and the index
-	// say as well.
+	// First is the first index, by the name of the file. Last is the last one that the file
+	// holds: by the footer, or of the last intact batch; First-1 if it holds none. Through is
+	// how far it should go, also according to the next segment and the index.
 	First, Last, Through uint64
-	// Size is the length of the file in bytes, and Modified when it was last changed.
+	// Size is the length of the file in bytes, and Modified the time of its last change.
 	Size     int64
 	Modified time.Time
 
-	// Err says why nothing in the file is of use: it cannot be read, is no regular
-	// file, belongs to another index, or has another version.
+	// Err says why nothing in the file is usable: it cannot be read, is not a regular file,
+	// belongs to another index, or has another version.
 	Err error
-	// HeaderErr says why the header cannot be used. The batches may be whole.
+	// HeaderErr says why the header cannot be used. The batches may be intact.
 	HeaderErr error
-	// Damage is the first thing that is wrong with the footer or, where the file was
-	// read, with the batches. It is a *DamageError.
+	// Damage is the first error in the footer or, where the file was read, in the batches. It
+	// is a *DamageError.
 	Damage error
 
-	// Header is that of the file, and HeaderSum its checksum, which the first batch
-	// follows. Both are zero with HeaderErr.
+	// Header is the file's header, and HeaderSum its checksum, which is the predecessor of
+	// the first batch. Both are zero with HeaderErr.
 	Header    Header
 	HeaderSum uint32
-	// Footer is that of a file that is Sealed, and zero otherwise.
+	// Footer is the file's footer if it is Sealed, and zero otherwise.
 	Footer Footer
 	Sealed bool
-	// Walked is what a walk through the batches found of a file that is not sealed.
+	// Walked is the result of a walk through the batches of a file that is not sealed.
 	Walked Walked
 
 	// End is the offset at which the batches end, in bytes.
 	End int64
-	// Sum is the checksum that the next segment follows, and LastSum that of the last
-	// batch. They differ where fsck has repaired the segment.
+	// Sum is the checksum that the next segment refers to, and LastSum that of the last
+	// batch. They differ if fsck has repaired the segment.
 	Sum, LastSum uint32
 
 	rows []Row // of a file that is not sealed
 }
 
-// Known reports whether the header checks out and belongs to the file.
+// Known reports whether the header is valid and belongs to the file.
 func (f *File) Known() bool { return f.Err == nil && f.HeaderErr == nil }
 
 // Empty reports whether the file holds no entry.
 func (f *File) Empty() bool { return f.Last < f.First }
 
-// Check returns the first thing that is wrong with the file itself, nil if nothing
-// is: Err, HeaderErr or Damage.
+// Check returns the first error of the file itself, nil if there is none: Err, HeaderErr or
+// Damage.
 func (f *File) Check() error {
 	for _, err := range []error{f.Err, f.HeaderErr, f.Damage} {
 		if err != nil {
@@ -67,9 +66,8 @@ func (f *File) Check() error {
 	return nil
 }
 
-// Follows says why the segment does not continue the one before, nil if it does;
-// before is nil for the first. The error is a *DamageError, or the one because of
-// which the header is not known.
+// Follows returns why the segment does not continue the one before, nil if it does; before is
+// nil for the first. The error is a *DamageError, or the reason why the header is not known.
 func (f *File) Follows(before *File) error {
 	if !f.Known() {
 		return f.Check()
@@ -99,8 +97,8 @@ func (f *File) Segment() *Segment {
 	}
 }
 
-// CaptureFile looks at the segment at path alone, as Capture does. The error wraps
-// fs.ErrNotExist where there is none; whatever is wrong with it is in the result.
+// CaptureFile examines only the segment at path, as Capture does. The error wraps
+// fs.ErrNotExist if there is none; anything wrong with it is in the result.
 func CaptureFile(path string) (*File, error) {
 	first, ok := ParseName(filepath.Base(path))
 	if !ok {
@@ -113,7 +111,7 @@ func CaptureFile(path string) (*File, error) {
 	return f, err
 }
 
-// captureFile looks at one segment. The error is errRemoved.
+// captureFile examines one segment. The error is errRemoved.
 func captureFile(path string, first uint64, locked bool) (*File, error) {
 	f := &File{Path: path, First: first, Last: first - 1, End: HeaderSize}
 	file, err := OpenRegular(path)
@@ -130,9 +128,9 @@ func captureFile(path string, first uint64, locked bool) (*File, error) {
 	if locked {
 		dropCache(file)
 	}
-	// A daemon may be at work on the file: a batch may be missing where it was not
-	// there yet when its place was read, and a later one be there; a footer may be
-	// half written. So what looks wrong is read again until it stays as it is.
+	// A server may be working on the file: a batch may be missing because it was not there
+	// yet when its place was read, while a later one is there; a footer may be half written.
+	// So apparent damage is read again until it no longer changes.
 	for try, before, waits := 0, int64(-1), 5; ; try++ {
 		f.Err = f.read(file)
 		wrong := f.wrongAt()
@@ -141,7 +139,7 @@ func captureFile(path string, first uint64, locked bool) (*File, error) {
 			return f, nil
 		case wrong != before:
 		case f.Walked.Torn > 0 && !f.Walked.Unwritten && waits > 0:
-			// It looks altered, or a write that takes long is under way.
+			// It looks altered, or a long write is under way.
 			waits--
 			time.Sleep(20 * time.Millisecond)
 		default:
@@ -151,8 +149,7 @@ func captureFile(path string, first uint64, locked bool) (*File, error) {
 	}
 }
 
-// wrongAt is the offset of the first thing that is wrong with the file, torn bytes
-// included, or -1.
+// wrongAt returns the offset of the first error in the file, including torn bytes, or -1.
 func (f *File) wrongAt() int64 {
 	var d *DamageError
 	switch {
@@ -166,7 +163,7 @@ func (f *File) wrongAt() int64 {
 	return -1
 }
 
-// read sets all that is read from the file. The error is f.Err.
+// read sets everything that is read from the file. The error is f.Err.
 func (f *File) read(file *os.File) error {
 	*f = File{Path: f.Path, First: f.First, Last: f.First - 1, End: HeaderSize}
 	fi, err := file.Stat()
@@ -192,7 +189,7 @@ func (f *File) read(file *os.File) error {
 // Oversized reports whether the file is longer than a segment can be.
 func (f *File) Oversized() bool { return !f.Sealed && f.Size > MaxSize }
 
-// BatchesEnd is where in the file the batches end at the latest.
+// BatchesEnd returns the greatest offset at which the batches can end.
 func (f *File) BatchesEnd() int64 {
 	if f.Sealed {
 		return int64(f.Footer.Table)
@@ -221,9 +218,9 @@ func (f *File) readHeader(file io.ReaderAt) error {
 	return nil
 }
 
-// readFooter reads the footer. One whose checksum is wrong counts as none: a crash
-// while the segment was being sealed can leave a part of it, and a walk finds all
-// that it said.
+// readFooter reads the footer. One with a wrong checksum counts as none: a crash while the
+// segment was being sealed can leave a part of it, and a walk recovers everything that it
+// said.
 func (f *File) readFooter(file *os.File) (err error) {
 	var b [FooterSize]byte
 	if f.Size, err = readEnd(file, b[:]); err != nil || f.Size < HeaderSize+FooterSize {
@@ -233,7 +230,7 @@ func (f *File) readFooter(file *os.File) (err error) {
 	return nil
 }
 
-// setFooter takes over the footer in the last FooterSize bytes of the file, if it is one.
+// setFooter takes over the footer in the last FooterSize bytes of the file, if there is one.
 func (f *File) setFooter(b []byte) {
 	footer, ok, err := ParseFooter(b, f.Size)
 	if !ok {
@@ -250,8 +247,8 @@ func (f *File) setFooter(b []byte) {
 	f.Last, f.End, f.Sum, f.LastSum = footer.Last, int64(footer.Table), footer.Sum, footer.Chain()
 }
 
-// ReadTable reads the rows of the table that footer f describes, and takes their checksum, which
-// is f.Rows unless the table is damaged.
+// ReadTable reads the rows of the table that footer f describes, and computes their checksum,
+// which equals f.Rows unless the table is damaged.
 func ReadTable(r io.ReaderAt, f Footer) (rows []Row, sum uint32, err error) {
 	b := make([]byte, int(f.Batches)*RowSize)
 	if n, err := r.ReadAt(b, int64(f.Table)); n < len(b) {
@@ -264,9 +261,9 @@ func ReadTable(r io.ReaderAt, f Footer) (rows []Row, sum uint32, err error) {
 	return rows, Checksum(b), nil
 }
 
-// CaptureSealed looks at a copy of the sealed segment that begins with index first, of which
-// src has size bytes, and takes its table into memory: 8 bytes a batch. name stands for it in
-// errors. What is wrong with it is in the result, also that it is not sealed; the error is
+// CaptureSealed examines a copy of the sealed segment that begins with index first, of which
+// src has size bytes, and reads its table into memory: 8 bytes a batch. name stands for it in
+// errors. Anything wrong with it is in the result, even that it is not sealed; the error is
 // one of src.
 func CaptureSealed(name string, first uint64, src io.ReaderAt, size int64) (*File, error) {
 	f := &File{Path: name, First: first, Last: first - 1, End: HeaderSize, Size: size}
@@ -292,13 +289,13 @@ func CaptureSealed(name string, first uint64, src io.ReaderAt, size int64) (*Fil
 	if err != nil && !errors.Is(err, io.EOF) {
 		return f, err
 	}
-	if sum == f.Footer.Rows { // otherwise the batches are read instead, where it is needed
+	if sum == f.Footer.Rows { // otherwise the batches are read instead, where needed
 		f.rows = rows
 	}
 	return f, nil
 }
 
-// unavailable is err if it says that bytes cannot be read now, else nil.
+// unavailable returns err if it says that bytes cannot be read now, else nil.
 func unavailable(err error) error {
 	if errors.Is(err, ErrUnavailable) {
 		return err

@@ -27,7 +27,7 @@ func TestCaptureFile(t *testing.T) {
 		name   string
 		spoil  func(x *built, b []byte) []byte
 		sealed bool
-		whole  int // batches that a scan finds where it is not sealed
+		whole  int // batches that a scan finds if it is not sealed
 		is     error
 		says   string
 	}{
@@ -119,8 +119,8 @@ func TestCaptureFileOfWhatIsNoFile(t *testing.T) {
 	}
 }
 
-// TestFooterSum: what the footer says of the last batch is what the next
-// segment's header has to say.
+// TestFooterSum: the footer's checksum of the last batch is the one that the next
+// segment's header must have.
 func TestFooterSum(t *testing.T) {
 	t.Parallel()
 	x := build(t, true, 2, 2)

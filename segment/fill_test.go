@@ -6,16 +6,16 @@ import (
 )
 
 // TestPrepare: zeros are written once little of them is left, more of them for small
-// batches, in whole pages, up to the segment's end, and begin their way to the disk.
+// batches, in whole pages, up to the segment's end, and start being written to the disk.
 func TestPrepare(t *testing.T) {
 	t.Parallel()
 	const page = fillTo
 	for _, c := range []struct {
 		name  string
 		batch int   // bytes of the batch before
-		left  int64 // of what was filled, behind it
-		limit int64 // behind it
-		want  int64 // of what is filled, behind it, less than a page more or less
+		left  int64 // of the filled space after it
+		limit int64 // after it
+		want  int64 // of the filled space after it, to within a page
 	}{
 		{"enough is left", 200, fillAhead, noLimit, fillAhead},
 		{"little is left for a small batch", 200, fillAhead - 1, noLimit, fillAhead + fillLong},

@@ -1,7 +1,7 @@
-// Package segment reads and writes the files of a log: segments, index records and blobs.
-// Every byte on disk is its own; what is written in which order, and what recovery does, is
-// package engine's. Use that to run a log, and this to look into its files:
-// Capture lists a store, File.Read reads the entries of a segment.
+// Package segment reads and writes the files of a log: segments, index records and blobs. It
+// alone defines the bytes on disk; package engine decides the order of writes and the steps of
+// recovery. Use engine to run a log, and this package to examine its files: Capture lists a
+// store, File.Read reads the entries of a segment.
 //
 // docs/FORMAT.md describes the same bytes for readers in other languages.
 package segment
@@ -34,20 +34,19 @@ const (
 	RowSize = 8
 	// FooterSize is the length of a sealed segment's footer in bytes.
 	FooterSize = 64
-	// MaxBody is the largest body of a batch in bytes. It keeps every offset
-	// of a segment within the 32 bits that a table row has for it.
+	// MaxBody is the largest body of a batch in bytes. It keeps every offset of a segment
+	// within the 32 bits of a table row.
 	MaxBody = 1 << 30
-	// MaxSize is where the batches of a segment end at the latest, for the same reason.
-	// A longer file is a segment only if its footer says where its table lies.
+	// MaxSize is the greatest offset at which the batches of a segment may end, for the same
+	// reason. A longer file is a segment only if its footer says where its table is.
 	MaxSize = 1 << 32
-	// MinLine is the length of a body's shortest line in bytes: an object of no
-	// members and the newline.
+	// MinLine is the length of the shortest line in a body in bytes: an empty object and the
+	// newline.
 	MinLine = 3
 )
 
-// The three magics. None of them can occur in canonical JSON at a place where
-// a batch header would be valid: a header's other fields hold zero bytes, and
-// canonical JSON escapes those.
+// The three magics. None of them can occur in canonical JSON at a place where a batch header
+// would be valid: a header's other fields contain zero bytes, which canonical JSON escapes.
 var (
 	headerMagic = [8]byte{'T', 'C', 'P', 'L', 'S', 'E', 'G', '\n'}
 	batchMagic  = [4]byte{'B', 'T', 'C', 'H'}
@@ -56,15 +55,15 @@ var (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Checksum is the CRC32C (Castagnoli) that all structures here are summed with.
+// Checksum returns the CRC32C (Castagnoli), which all structures here use.
 func Checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
 
-// StoreID is the random name of one store. Every segment carries it, and the
-// directories of the index and of the blobs are marked with it, so that parts
-// of two stores are never taken for one.
+// StoreID is the random name of one store. Every segment carries it, and the directories of
+// the index and of the blobs are marked with it, so that parts of different stores are never
+// mixed up.
 type StoreID [16]byte
 
-// String is the id in lower-case hex.
+// String returns the id in lower-case hex.
 func (id StoreID) String() string { return hex.EncodeToString(id[:]) }
 
 // ParseStoreID is the inverse of StoreID.String; ok is false for any other text.
@@ -88,8 +87,8 @@ type Header struct {
 	First uint64
 	// Created is when the segment was begun, in µs since 1970 UTC.
 	Created int64
-	// Prev is the checksum of the last batch of the segment before, 0 in the
-	// first segment: the chain of checksums runs across files.
+	// Prev is the checksum of the last batch of the previous segment, 0 in the first segment:
+	// the chain of checksums runs across files.
 	Prev uint32
 }
 
@@ -107,8 +106,8 @@ func (h Header) appendTo(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, Checksum(dst[start:]))
 }
 
-// ParseHeader decodes the header at the start of b. Errors wrap ErrDamaged, or
-// ErrVersion for a header that is whole but of a later format.
+// ParseHeader decodes the header at the start of b. Errors wrap ErrDamaged, or ErrVersion for
+// an intact header of a later format.
 func ParseHeader(b []byte) (Header, error) {
 	var h Header
 	if len(b) < HeaderSize {
@@ -141,25 +140,24 @@ func ParseHeader(b []byte) (Header, error) {
 //	| BTCH | size | first | count | prev | time | synced | body | crc  |
 //	+------+------+-------+-------+------+------+--------+------+------+
 type BatchHeader struct {
-	// Size is the length of the body in bytes. 0 means that the entries are lost
-	// for good and that fsck has recorded it: they keep their indices.
+	// Size is the length of the body in bytes. 0 means that fsck has recorded the entries as
+	// permanently lost: they keep their indices.
 	Size uint32
 	// First is the index of the first entry, Count the number of entries: at least 1.
 	First uint64
 	Count uint32
-	// Prev is the Sum of the batch before, or the header's checksum in a
-	// segment's first batch.
+	// Prev is the Sum of the previous batch, or the header's checksum in a segment's first
+	// batch.
 	Prev uint32
 	// Time is when the batch was committed, in µs since 1970 UTC.
 	Time int64
-	// Synced says that every byte of the file before this offset was durable
-	// when the batch was written: what does not check out before it is damage,
-	// never a write that a crash cut short.
+	// Synced says that every byte of the file before this offset was durable when the batch
+	// was written: anything invalid before it is damage, never a write that a crash cut short.
 	Synced uint64
 	// Body is the CRC32C of the body.
 	Body uint32
-	// Sum is the CRC32C of the header before it. It covers Body and Prev, so it
-	// stands for everything that was ever written up to here.
+	// Sum is the CRC32C of the preceding header fields. It covers Body and Prev, so it stands
+	// for everything that was ever written up to here.
 	Sum uint32
 }
 
@@ -178,8 +176,8 @@ func (h *BatchHeader) put(b []byte) {
 	binary.LittleEndian.PutUint32(b[44:], h.Sum)
 }
 
-// ParseBatchHeader decodes the batch header at the start of b and checks it
-// against its own checksum and limits. Errors wrap ErrDamaged.
+// ParseBatchHeader decodes the batch header at the start of b and checks its checksum and
+// limits. Errors wrap ErrDamaged.
 func ParseBatchHeader(b []byte) (BatchHeader, error) {
 	var h BatchHeader
 	if len(b) < BatchHeaderSize {
@@ -209,8 +207,8 @@ func ParseBatchHeader(b []byte) (BatchHeader, error) {
 	return h, nil
 }
 
-// check says why a batch with this header cannot lie at off and begin with the
-// index first. The error wraps ErrDamaged.
+// check returns why a batch with this header cannot be at off and begin with the index first.
+// The error wraps ErrDamaged.
 func (h BatchHeader) check(off int64, first uint64) error {
 	switch {
 	case h.First != first:
@@ -221,10 +219,10 @@ func (h BatchHeader) check(off int64, first uint64) error {
 	return nil
 }
 
-// Lost reports whether the batch stands for entries that are lost for good.
+// Lost reports whether the batch stands for permanently lost entries.
 func (h BatchHeader) Lost() bool { return h.Size == 0 }
 
-// Last is the index of the batch's last entry.
+// Last returns the index of the batch's last entry.
 func (h BatchHeader) Last() uint64 { return h.First + uint64(h.Count) - 1 }
 
 // Row says where a batch begins. Rows are in ascending order of both fields.
@@ -234,7 +232,7 @@ func (h BatchHeader) Last() uint64 { return h.First + uint64(h.Count) - 1 }
 //	| delta | offset |
 //	+-------+--------+
 type Row struct {
-	// Delta is the index of the batch's first entry less the segment's First.
+	// Delta is the index of the batch's first entry minus the segment's First.
 	Delta uint32
 	// Offset is where in the file the batch header begins.
 	Offset uint32
@@ -264,19 +262,18 @@ type Footer struct {
 	First, Last uint64
 	// Batches is the number of batches, and of rows.
 	Batches uint32
-	// Sum is the next segment's Header.Prev: the checksum of the last batch, as
-	// the segment was when it was first written.
+	// Sum is the next segment's Header.Prev: the checksum of the last batch as it was first
+	// written.
 	Sum uint32
 	// Rows is the CRC32C of the table.
 	Rows uint32
-	// Repaired, 1 or 0 in the file, says that fsck has rewritten the segment
-	// and that its last batch is not what it was. Own is then the checksum of
-	// the last batch as it is, and 0 otherwise.
+	// Repaired, 1 or 0 in the file, says that fsck has rewritten the segment and that its last
+	// batch has changed. Own is then the current checksum of the last batch, and 0 otherwise.
 	Repaired bool
 	Own      uint32
 }
 
-// Chain is the checksum of the last batch that the footer speaks for.
+// Chain returns the current checksum of the last batch according to the footer.
 func (f Footer) Chain() uint32 {
 	if f.Repaired {
 		return f.Own
@@ -303,11 +300,11 @@ func (f Footer) appendTo(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, Checksum(dst[start:]))
 }
 
-// ParseFooter decodes the footer in b, the last FooterSize bytes of a file of
-// the given size. ok is false when there is no footer magic, or the checksum is
-// wrong, which it may be when a crash came while the footer was written: such a
-// file is not sealed, and a scan tells what it holds. Errors wrap ErrDamaged,
-// and come with ok when the footer is whole but does not fit the file.
+// ParseFooter decodes the footer in b, the last FooterSize bytes of a file of the given size.
+// ok is false if there is no footer magic or the checksum is wrong, as it may be after a crash
+// while the footer was written: such a file is not sealed, and a scan shows what it holds.
+// Errors wrap ErrDamaged, and come with ok true if the footer is intact but does not fit the
+// file.
 func ParseFooter(b []byte, size int64) (f Footer, ok bool, err error) {
 	if len(b) < FooterSize || [8]byte(b) != footerMagic {
 		return f, false, nil

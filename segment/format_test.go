@@ -16,7 +16,7 @@ func resum(b []byte) {
 	binary.LittleEndian.PutUint32(b[len(b)-4:], Checksum(b[:len(b)-4]))
 }
 
-// refusal is a way to spoil an encoded structure and what the parser says of it.
+// refusal is a way to spoil an encoded structure and the parser's error.
 type refusal struct {
 	name  string
 	spoil func(b []byte) []byte
@@ -70,7 +70,7 @@ func TestHeader(t *testing.T) {
 		refusal{"index 0", summed(func(b []byte) { clear(b[32:40]) }), ErrDamaged, "first index 0"},
 	), func(b []byte) error { _, err := ParseHeader(b); return err })
 
-	// A later version is whole: it must not be called damaged.
+	// A later version is intact: it must not be called damaged.
 	later := summed(func(b []byte) { b[8] = 2 })(bytes.Clone(b))
 	if _, err := ParseHeader(later); errors.Is(err, ErrDamaged) {
 		t.Errorf("a later version is called damaged: %v", err)

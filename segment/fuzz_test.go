@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// mendSums gives every header in b that has its magic the right checksum, and
-// batches the right checksum of their bodies and the right link to the batch
-// before: so that fuzzing gets past them to what they protect.
+// mendSums gives every header in b that has its magic the right checksum, and batches the
+// right checksum of their bodies and the right link to the previous batch, so that
+// fuzzing reaches what they protect.
 func mendSums(b []byte) {
 	if len(b) < HeaderSize {
 		return
@@ -36,8 +36,8 @@ func mendSums(b []byte) {
 	}
 }
 
-// FuzzScanBatches scans any bytes: what it accepts encodes to the same bytes,
-// and it takes no more memory than their length justifies.
+// FuzzScanBatches scans any bytes: what it accepts encodes to the same bytes, and it
+// takes no more memory than their length justifies.
 func FuzzScanBatches(f *testing.F) {
 	for _, r := range recoveries() {
 		x := build(f, false, 3, 1, 4)
@@ -67,7 +67,8 @@ func FuzzScanBatches(f *testing.F) {
 			return nil
 		})
 		runtime.ReadMemStats(&after)
-		// The window, copies of the bytes made here, rows, and other goroutines' share.
+		// The window, copies of the bytes made here, rows, and the share of other
+		// goroutines.
 		if got, limit := after.TotalAlloc-before.TotalAlloc, uint64(10*len(b)+1<<20); got > limit {
 			t.Errorf("%d bytes were allocated for %d", got, len(b))
 		}
@@ -99,8 +100,8 @@ func FuzzScanBatches(f *testing.F) {
 	})
 }
 
-// FuzzSealed reads any bytes as a segment that may be sealed: from every index
-// that it claims, readers come to an end, in order, without a panic.
+// FuzzSealed reads any bytes as a segment that may be sealed: from every index that it
+// claims to hold, readers come to an end, in order, without a panic.
 func FuzzSealed(f *testing.F) {
 	x := build(f, true, 2, 1, 3)
 	f.Add(x.bytes, true)

@@ -11,13 +11,13 @@ import (
 	"github.com/tidwall/wal"
 )
 
-// Index is the log's index: the record of every settled entry, in a tidwall/wal
-// log in a directory of its own. This file is the only one that imports it.
+// Index is the log's index: the record of every settled entry, in a tidwall/wal log in
+// its own directory. Only this file imports tidwall/wal.
 //
-// What tidwall/wal does not do is done here: records carry checksums, a torn
-// tail is trimmed before Open sees it, names are synced, files that something else
-// has removed or replaced are noticed, and after any error the index is closed
-// until Reopen. All methods have one owner; reading goes by recordReader instead.
+// It adds what tidwall/wal lacks: records carry checksums, a torn tail is trimmed before
+// Open sees it, names are synced, files that something else has removed or replaced are
+// noticed, and after any error the index is closed until Reopen. All methods have one
+// owner; reading uses recordReader instead.
 type Index struct {
 	dir  string
 	log  *wal.Log // nil while it is closed
@@ -26,19 +26,19 @@ type Index struct {
 	buf  []byte
 
 	// tail is the file that is written to, and changed when the names in the directory
-	// last did, as far as is known: see Check.
+	// last changed, as far as is known: see Check.
 	tail    os.FileInfo
 	changed time.Time
 }
 
-// OpenIndex opens the index in dir, creating it if there is none. It returns
-// how many bytes it trimmed from the last file: records that a crash cut short,
-// or that do not check out and so are not known.
+// OpenIndex opens the index in dir, creating it if necessary. It returns how many bytes
+// it trimmed from the last file: records that a crash cut short, or that are invalid and
+// so are not known.
 //
-// need is the last index whose record cannot be rebuilt from a segment: an
-// index that would end before it is not trimmed but refused. So are files that
-// are missing, cut or swollen before the last one. Both errors wrap ErrDamaged,
-// and nothing has been changed then.
+// need is the last index whose record cannot be rebuilt from a segment: an index that
+// would end before it is not trimmed but refused. So are files before the last one that
+// are missing, cut or swollen. Both errors wrap ErrDamaged, and nothing has been changed
+// then.
 func OpenIndex(dir string, need uint64) (x *Index, trimmed int64, err error) {
 	x = &Index{dir: dir}
 	trimmed, err = x.Reopen(need)
@@ -48,9 +48,9 @@ func OpenIndex(dir string, need uint64) (x *Index, trimmed int64, err error) {
 	return x, trimmed, nil
 }
 
-// checkRecordFiles verifies that files lie where arithmetic looks for them: the
-// first begins at index 1, each but the last is full, and the next begins right
-// after it. Errors wrap ErrDamaged.
+// checkRecordFiles verifies that files are where arithmetic looks for them: the first
+// begins at index 1, each except the last is full, and the next begins right after it.
+// Errors wrap ErrDamaged.
 func checkRecordFiles(files []RecordFile) error {
 	next := uint64(1)
 	for i, f := range files {
@@ -66,8 +66,8 @@ func checkRecordFiles(files []RecordFile) error {
 	return nil
 }
 
-// Reopen is OpenIndex for an index that an error has closed: Last is then what the disk
-// has. It is the preflight and then tidwall/wal's Open.
+// Reopen is OpenIndex for an index that an error has closed: Last is then the last record
+// on the disk. It is the preflight and then tidwall/wal's Open.
 func (x *Index) Reopen(need uint64) (trimmed int64, err error) {
 	files, strays, err := ListRecordFiles(x.dir)
 	if err != nil {
@@ -116,7 +116,7 @@ func (x *Index) Reopen(need uint64) (trimmed int64, err error) {
 	return trimmed, x.remember()
 }
 
-// remember notes what Check compares with.
+// remember notes the state that Check compares with.
 func (x *Index) remember() error {
 	path, _, _ := RecordPath(x.dir, x.last+1)
 	tail, err := os.Lstat(path)
@@ -131,9 +131,9 @@ func (x *Index) remember() error {
 	return nil
 }
 
-// Check says that the index is closed, or that something else has removed, replaced, cut
-// or lengthened its files, as far as their names and lengths show: what is written to
-// them may be nowhere. It closes the index then.
+// Check returns an error if the index is closed, or if something else has removed,
+// replaced, cut or lengthened its files, judging by their names and lengths: records
+// written to them may be lost. Then it closes the index.
 func (x *Index) Check() error {
 	if x.Closed() {
 		return fmt.Errorf("index %s is closed", x.dir)
@@ -168,7 +168,7 @@ func (x *Index) Check() error {
 // openLog is tidwall/wal's Open, which creates the first file.
 func (x *Index) openLog() (err error) {
 	x.log, err = wal.Open(x.dir, &wal.Options{
-		NoSync:      true, // Append syncs, once for each call
+		NoSync:      true, // Append syncs, once per call
 		SegmentSize: RecordsPerFile * recordStride,
 		DirPerms:    dirPerm,
 		FilePerms:   filePerm,
@@ -178,8 +178,8 @@ func (x *Index) openLog() (err error) {
 	return err
 }
 
-// checkStrays refuses what tidwall/wal would take for a sign of its own that
-// files are to be deleted or renamed: this log never makes one.
+// checkStrays refuses files that tidwall/wal would mistake for its own markers that files
+// must be deleted or renamed: this log never makes one.
 func checkStrays(dir string, strays []string) error {
 	for _, name := range strays {
 		digits, suffix, _ := strings.Cut(name, ".")
@@ -190,8 +190,8 @@ func checkStrays(dir string, strays []string) error {
 	return nil
 }
 
-// wholeRecords counts the records at the start of the file that check out, and
-// says why the one after them does not.
+// wholeRecords counts the valid records at the start of the file, and returns why the
+// next one is invalid.
 func wholeRecords(file RecordFile) (whole int, why, err error) {
 	b, err := readRecordFile(file)
 	if err != nil {
@@ -219,9 +219,8 @@ func readRecordFile(file RecordFile) ([]byte, error) {
 	return b, nil
 }
 
-// settleTail cuts the last file to its whole records and makes them durable. A
-// full one gets its successor here: tidwall/wal would put one record too many
-// into it.
+// settleTail cuts the last file to its valid records and makes them durable. If it is
+// full, its successor is made here: tidwall/wal would put one record too many into it.
 func (x *Index) settleTail(tail RecordFile, whole int64, full bool) error {
 	f, err := os.OpenFile(tail.Path, os.O_RDWR, 0)
 	if err != nil {
@@ -246,12 +245,12 @@ func (x *Index) settleTail(tail RecordFile, whole int64, full bool) error {
 	return err
 }
 
-// Last is the index of the last record that is durable, 0 if there is none; while the
-// index is closed, of the last that was.
+// Last returns the index of the last durable record, 0 if there is none; while the index
+// is closed, of the last record before that.
 func (x *Index) Last() uint64 { return x.last }
 
 // Append appends the records of Last()+1, Last()+2, … and makes them durable. After an
-// error the index is closed, and Reopen tells how far it goes.
+// error the index is closed, and Reopen shows how far it goes.
 func (x *Index) Append(recs []Record) error {
 	if err := x.Check(); err != nil {
 		return err
@@ -266,7 +265,7 @@ func (x *Index) Append(recs []Record) error {
 	begins := x.last/RecordsPerFile != through/RecordsPerFile
 	var err error
 	if begins {
-		// The name of the file that is begun must last as well.
+		// The name of a newly begun file must be durable as well.
 		err = ChangeNames(x.write, x.dir)
 	} else {
 		err = x.write()
@@ -289,8 +288,8 @@ func (x *Index) write() error {
 	return x.log.Sync()
 }
 
-// drop closes the index after an error: what it holds in memory may be ahead of, or
-// other than, what the files hold.
+// drop closes the index after an error: its memory may be ahead of, or differ from, the
+// files.
 func (x *Index) drop(err error) error {
 	if x.log != nil {
 		x.log.Close()
@@ -312,10 +311,9 @@ func (x *Index) Close() error {
 	return err
 }
 
-// LastRecord is the index of the last record in dir that checks out, 0 if there
-// is none: the last entry that is known to have been settled, whatever has become
-// of records before it. It changes nothing. Only the last file is read; errors as
-// OpenIndex.
+// LastRecord returns the index of the last valid record in dir, 0 if there is none: the
+// last entry known to have been settled, whatever has become of records before it. It
+// changes nothing. Only the last file is read; errors are those of OpenIndex.
 func LastRecord(dir string) (uint64, error) {
 	files, _, err := ListRecordFiles(dir)
 	if err != nil || len(files) == 0 {

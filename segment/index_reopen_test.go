@@ -19,7 +19,7 @@ func TestAppendAfterFailure(t *testing.T) {
 		if err := x.Append(testRecords(11, 17)); err == nil || !x.Closed() || x.Last() != 10 {
 			t.Fatalf("error is %v, closed %v, last %d, want one, true and 10", err, x.Closed(), x.Last())
 		}
-		// What a failing write can do: some records land, and one in part.
+		// What a failing write can do: some records are written, and one in part.
 		path := filepath.Join(dir, recordFile(1))
 		b := readFile(t, path)
 		for i := range landed {
@@ -39,14 +39,14 @@ func TestAppendAfterFailure(t *testing.T) {
 	}
 }
 
-// TestFilesChangedBeneath: no record is written to a file that is not where it was; Reopen
-// goes on from what there is, or refuses where that is not enough.
+// TestFilesChangedBeneath: no record is written to a file that is not in its place; Reopen
+// continues from what exists, or refuses if that is not enough.
 func TestFilesChangedBeneath(t *testing.T) {
 	t.Parallel()
 	const full = RecordsPerFile
 	for _, tt := range []struct {
 		name   string
-		last   uint64 // records that there are
+		last   uint64 // existing records
 		change func(dir string) error
 		left   uint64 // and after the change
 		says   string
@@ -90,7 +90,7 @@ func TestFilesChangedBeneath(t *testing.T) {
 		})
 	}
 
-	// A file before the last is not made again here.
+	// A file before the last is not recreated here.
 	dir := newIndex(t, full+3)
 	x := openIndex(t, dir, 0, full+3, 0)
 	if err := os.Remove(filepath.Join(dir, recordFile(1))); err != nil {

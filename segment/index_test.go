@@ -25,7 +25,7 @@ func testRecords(from, through uint64) []Record {
 	return recs
 }
 
-// newIndex makes an index of n records in a directory of its own.
+// newIndex makes an index of n records in its own directory.
 func newIndex(t *testing.T, n uint64) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "wal")
@@ -39,7 +39,7 @@ func newIndex(t *testing.T, n uint64) (dir string) {
 	return dir
 }
 
-// openIndex opens an index and checks what it says.
+// openIndex opens an index and checks its state.
 func openIndex(t *testing.T, dir string, need, last uint64, trimmed int64) *Index {
 	t.Helper()
 	x, n, err := OpenIndex(dir, need)
@@ -132,7 +132,7 @@ func TestIndexAcrossFiles(t *testing.T) {
 		checkRecords(t, dir, 1, last)
 	}
 
-	// A crash before the name of the next file lasted: it is made again.
+	// A crash before the name of the next file was durable: it is recreated.
 	dir = newIndex(t, full)
 	if err := os.Remove(filepath.Join(dir, recordFile(full+1))); err != nil {
 		t.Fatal(err)
@@ -214,7 +214,7 @@ func TestLastRecord(t *testing.T) {
 	}
 }
 
-// TestOpenIndexRefuses is the table of what OpenIndex must not touch.
+// TestOpenIndexRefuses is the table of indexes that OpenIndex must not change.
 func TestOpenIndexRefuses(t *testing.T) {
 	t.Parallel()
 	const full = RecordsPerFile
@@ -264,7 +264,7 @@ func TestOpenIndexRefuses(t *testing.T) {
 	}
 }
 
-// tree lists what a directory holds, with a hash of every file.
+// tree lists the content of a directory, with a hash of every file.
 func tree(t testing.TB, dir string) string {
 	t.Helper()
 	var b strings.Builder

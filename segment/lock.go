@@ -8,25 +8,26 @@ import (
 	"path/filepath"
 )
 
-// lockName is the file in the directory of a log that says that a process works on it.
+// lockName is the file in the directory of a log that shows that a process works on it.
 const lockName = "LOCK"
 
-// lockText is what the file holds, so that a job that removes empty files leaves it alone.
+// lockText is the content of the file, so that a job that removes empty files leaves it
+// alone.
 const lockText = "While a process works on this log it holds a lock, flock(2), on this file and on the directory.\n"
 
-// Lock is the exclusive lock on the directory of a log, until Close or the end of the
+// Lock is the exclusive lock on the directory of a log, held until Close or the end of the
 // process, however it ends. It is on two things: the directory itself, which cannot be
-// removed while there are files in it, and the file LOCK in it, which says so to programs
-// that do not know the first, and where directories cannot be locked.
+// removed while it contains files, and the file LOCK in it, for programs that do not know
+// of the first, and for file systems where directories cannot be locked.
 //
-// Its methods are not for concurrent use, except that Renew may run beside Claim.
+// Its methods are not for concurrent use, except that Renew may run alongside Claim.
 type Lock struct {
 	path      string
 	dir, file *os.File
 	claims    []*os.File
 }
 
-// LockStore locks the directory of a log, and creates LOCK if there is none. ErrLocked says
+// LockStore locks the directory of a log, and creates LOCK if necessary. ErrLocked says
 // that another process has the lock.
 func LockStore(dir string) (*Lock, error) {
 	d, err := LockDir(dir)
@@ -45,8 +46,8 @@ func LockStore(dir string) (*Lock, error) {
 	return &Lock{path: path, dir: d, file: f}, nil
 }
 
-// Claim locks another directory of the log, which another log may have been given by
-// mistake: that of the index or of the blobs. It does nothing if that is locked already.
+// Claim locks another directory of the log, that of the index or of the blobs, which may
+// have been given to another log by mistake. It does nothing if that is already locked.
 func (l *Lock) Claim(dir string) error {
 	if fi, err := os.Stat(dir); err == nil {
 		for _, held := range append([]*os.File{l.dir}, l.claims...) {
@@ -63,7 +64,7 @@ func (l *Lock) Claim(dir string) error {
 	return nil
 }
 
-// Renew makes LOCK again if it has been removed or replaced, and reports whether it did.
+// Renew recreates LOCK if it has been removed or replaced, and reports whether it did.
 func (l *Lock) Renew() (made bool, err error) {
 	held, err := l.file.Stat()
 	if err != nil {
@@ -82,7 +83,7 @@ func (l *Lock) Renew() (made bool, err error) {
 	return true, nil
 }
 
-// Close gives the lock and the claims up.
+// Close releases the lock and the claims.
 func (l *Lock) Close() error {
 	errs := []error{l.file.Close(), l.dir.Close()}
 	for _, f := range l.claims {
@@ -102,12 +103,12 @@ func lockFile(path string) (*os.File, error) {
 		return nil, err
 	}
 	if fi, err := f.Stat(); err == nil && fi.Size() == 0 {
-		_, _ = f.WriteString(lockText) // without room for it, the lock is as good
+		_, _ = f.WriteString(lockText) // if there is no room for it, the lock is just as good
 	}
 	return f, nil
 }
 
-// lockedError is the error of a lock that another process has.
+// lockedError is the error for a lock that another process has.
 func lockedError(path string) error {
 	return fmt.Errorf("%s: %w: stop the other one, or name another directory", path, ErrLocked)
 }

@@ -22,8 +22,8 @@ func tryLock(f *os.File) error {
 }
 
 // LockDir takes the exclusive lock on a directory for as long as the result is open, and
-// leaves nothing in it. A file system without such locks has none to give, and that is no
-// error. ErrLocked says that another process has the lock.
+// leaves nothing in it. It is not an error if the file system has no such locks.
+// ErrLocked says that another process has the lock.
 func LockDir(dir string) (*os.File, error) {
 	f, err := OpenDir(dir)
 	if err != nil {

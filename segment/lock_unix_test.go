@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestLock: a lock is one process's, and within it one owner's, until it is closed.
+// TestLock: a lock belongs to one process, and within it to one owner, until it is closed.
 func TestLock(t *testing.T) {
 	dir := t.TempDir()
 	for name, lock := range map[string]func() (interface{ Close() error }, error){
@@ -36,8 +36,8 @@ func TestLock(t *testing.T) {
 	}
 }
 
-// TestLockRemoved: the lock on a log holds although LOCK is removed or replaced, and Renew
-// makes it again, so that one who looks at LOCK alone is kept out too.
+// TestLockRemoved: the lock on a log holds even if LOCK is removed or replaced, and Renew
+// recreates LOCK, so that a process that only looks at LOCK is kept out too.
 func TestLockRemoved(t *testing.T) {
 	for name, spoil := range map[string]func(path string) error{
 		"removed": os.Remove,
@@ -87,7 +87,7 @@ func TestEmptyRemoved(t *testing.T) {
 	if out, err := exec.Command("find", dir, "-empty", "-print", "-delete").CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("find: %v, removed %s", err, out)
 	}
-	// A mark of an earlier version is empty.
+	// An earlier version's mark is empty.
 	if err := os.Remove(filepath.Join(dir, markPrefix+testStore.String(), markFile)); err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,8 @@ func TestEmptyRemoved(t *testing.T) {
 	}
 }
 
-// TestClaim: a directory of the index or the blobs is one log's, unless it is the log's own.
+// TestClaim: a directory of the index or the blobs belongs to one log, unless it is the
+// log's own.
 func TestClaim(t *testing.T) {
 	data, other, wal := t.TempDir(), t.TempDir(), t.TempDir()
 	l, err := LockStore(data)

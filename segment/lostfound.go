@@ -11,16 +11,16 @@ import (
 	"time"
 )
 
-// LostFound is the directory, in that of the log, that keeps what was taken out
-// of its place.
+// LostFound is the subdirectory of the log's directory for files that were taken out of
+// their places.
 const LostFound = "lost+found"
 
-// BackupMark is a file that backup puts into the directory that it makes. A server that is
-// started there says so: what it appends ends the directory's use as a backup.
+// BackupMark is a file that backup creates in a directory that it makes. A server that is
+// started there says so: after its first append, the directory is no longer a backup.
 const BackupMark = "BACKUP"
 
-// note is a line of lost+found/notes.jsonl, which has one for each file that was
-// moved or copied there, written before the file itself.
+// note is a line of lost+found/notes.jsonl, which has one for each file moved or copied
+// there, written before the file itself.
 type note struct {
 	Time time.Time `json:"time"`
 	Was  string    `json:"was"`
@@ -28,9 +28,9 @@ type note struct {
 	Why  string    `json:"why"`
 }
 
-// aside notes that the file at path comes to lie in data/lost+found because of why, has
-// put put it there, at a path at which there is nothing yet, and returns that path. After
-// an error there is neither the note nor a part of the file, so that it can be tried again.
+// aside notes that the file at path is to be in data/lost+found because of why, has put put
+// it there, at an unused path, and returns that path. After an error there is neither the
+// note nor a part of the file, so that it can be tried again.
 func aside(data, path, why string, put func(now string) error) (now string, err error) {
 	dir := filepath.Join(data, LostFound)
 	if err := MakeDir(dir); err != nil {
@@ -83,7 +83,7 @@ func MoveAside(data, path, why string) (now string, err error) {
 		if err == nil {
 			return nil
 		}
-		// It may lie on another file system.
+		// It may be on another file system.
 		fi, serr := os.Lstat(path)
 		if serr != nil || !fi.Mode().IsRegular() {
 			return err
@@ -95,8 +95,8 @@ func MoveAside(data, path, why string) (now string, err error) {
 	})
 }
 
-// LinkAside makes a second link to the regular file at path in data/lost+found, or
-// a copy where the file system has no links, durably, and returns its path there.
+// LinkAside makes a second link to the regular file at path in data/lost+found, or a copy
+// if the file system has no links, durably, and returns its path there.
 func LinkAside(data, path, why string) (now string, err error) {
 	return aside(data, path, why, func(now string) error {
 		link := func() error { return os.Link(path, now) }
@@ -111,13 +111,13 @@ func LinkAside(data, path, why string) (now string, err error) {
 	})
 }
 
-// CopyAside copies n bytes of the file at path from offset off on to a file in
+// CopyAside copies n bytes of the file at path from offset off to a file in
 // data/lost+found, durably, and returns that file's path.
 func CopyAside(data, path string, off, n int64, why string) (now string, err error) {
 	return aside(data, path, why, func(now string) error { return copyPart(path, off, n, now) })
 }
 
-// copyPart makes the file at now of n bytes of that at path, from offset off on,
+// copyPart creates the file at now from n bytes of the file at path, from offset off,
 // durably, or not at all.
 func copyPart(path string, off, n int64, now string) error {
 	return ChangeNames(func() error { return copyBytes(path, off, n, now) }, filepath.Dir(now))
@@ -133,7 +133,7 @@ func copyBytes(path string, off, n int64, now string) error {
 	if err != nil {
 		return err
 	}
-	// A hole of a swollen file stays one: there may be no room for its zeros.
+	// A hole in a swollen file stays a hole: there may be no room for its zeros.
 	end, buf := off+n, make([]byte, min(n, 1<<20))
 	for at := skipHole(from, off); at < end && err == nil; at = skipHole(from, at) {
 		var m int

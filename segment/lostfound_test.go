@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestLinkAside: the file stays in its place, and what replaces it there does not
-// change what lost+found has.
+// TestLinkAside: the file stays in its place, and a file that replaces it there does not
+// change lost+found.
 func TestLinkAside(t *testing.T) {
 	data := t.TempDir()
 	path := filepath.Join(data, "file")
@@ -39,7 +39,8 @@ func TestLinkAside(t *testing.T) {
 	}
 }
 
-// TestAsideThatFails: what cannot come to lost+found leaves no note and no part of it there.
+// TestAsideThatFails: a file that cannot be moved to lost+found leaves neither a note nor a
+// part of it there.
 func TestAsideThatFails(t *testing.T) {
 	data := t.TempDir()
 	path := filepath.Join(data, "file")

@@ -7,13 +7,13 @@ import (
 	"runtime"
 )
 
-// openDir is a directory that is open while the names in it change. So it cannot
-// be exchanged before it is synced, no error of writing it is missed, and a process
-// that can open no more files changes nothing.
+// openDir is a directory that is open while the names in it change. So it cannot be
+// replaced before it is synced, no write error is missed, and a process that is out of
+// file descriptors changes nothing.
 type openDir struct{ f *os.File }
 
-// openNames opens dir for changes. Windows cannot sync a directory, and need not:
-// the file system's journal orders names before what is written to the files.
+// openNames opens dir for changes. Windows cannot sync a directory, and need not: the
+// file system's journal orders names before the content of files.
 func openNames(dir string) (*openDir, error) {
 	if runtime.GOOS == "windows" {
 		return &openDir{}, nil
@@ -30,12 +30,12 @@ func (d *openDir) sync() error {
 	return d.f.Sync()
 }
 
-func (d *openDir) close() { d.f.Close() } // of nil it does nothing
+func (d *openDir) close() { d.f.Close() } // on nil it does nothing
 
-// ChangeNames calls change, which creates, renames or removes files or directories
-// in dirs, and makes the new names durable: one fsync of each directory, which is
-// open from before the change. An error of change is returned as it is; what it
-// changed until then is synced nevertheless.
+// ChangeNames calls change, which creates, renames or removes files or directories in
+// dirs, and makes the new names durable: one fsync of each directory, which is opened
+// before the change. An error of change is returned as it is; what it had changed is
+// still synced.
 func ChangeNames(change func() error, dirs ...string) error {
 	open := make([]*openDir, 0, len(dirs))
 	for _, dir := range dirs {
@@ -53,7 +53,7 @@ func ChangeNames(change func() error, dirs ...string) error {
 	return errors.Join(errs...)
 }
 
-// Rename renames a file or directory, durably, and replaces a file of the new name.
+// Rename renames a file or directory, durably, replacing any file of the new name.
 func Rename(from, to string) error {
 	dirs := []string{filepath.Dir(to)}
 	if dir := filepath.Dir(from); dir != dirs[0] {

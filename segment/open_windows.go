@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// openFile is os.OpenFile for files that are renamed and removed while they are
-// open, as segments are: os.OpenFile does not allow that here. It knows the flags
-// O_RDONLY, O_RDWR, O_CREATE and O_TRUNC.
+// openFile is os.OpenFile for files that are renamed and removed while they are open, as
+// segments are; os.OpenFile does not allow that here. It knows the flags O_RDONLY,
+// O_RDWR, O_CREATE and O_TRUNC.
 func openFile(path string, flag int, _ os.FileMode) (*os.File, error) {
 	name, err := windows.UTF16PtrFromString(path)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 )
 
-// Part is a kind of directory that a log is made of.
+// Part is a kind of directory that makes up a log.
 type Part string
 
 // The directories of a log.
@@ -16,10 +16,9 @@ const (
 	WholeLog     Part = "a whole log"
 )
 
-// FindPart looks whether dir holds what belongs into another directory of a log
-// than the one of want, and returns what it has found and its path below dir: a
-// segment, a file of records, a blob, or the directory of the segments. ok is false where there is no such thing,
-// or no such directory. Errors are the file system's.
+// FindPart checks whether dir holds something that belongs into a directory of a log other than the want part,
+// and returns what it has found and its path below dir: a segment, a file of records, a blob, or the directory
+// of the segments. ok is false if there is no such thing, or no such directory. Errors are the file system's.
 func FindPart(dir string, want Part) (part Part, name string, ok bool, err error) {
 	d, err := os.ReadDir(dir)
 	if err != nil {
@@ -48,7 +47,7 @@ func FindPart(dir string, want Part) (part Part, name string, ok bool, err error
 	return "", "", false, nil
 }
 
-// anyBlob finds a blob in a directory of them, shard.
+// anyBlob finds a blob in shard, a subdirectory of a directory of blobs.
 func anyBlob(dir, shard string) (path string, ok bool) {
 	d, err := OpenDir(filepath.Join(dir, shard))
 	if err != nil {

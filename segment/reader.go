@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// Batch is one batch as a Reader hands it out.
+// Batch is one batch as returned by a Reader.
 type Batch struct {
 	BatchHeader
 	// Offset is where in the file the batch begins.
@@ -17,21 +17,21 @@ type Batch struct {
 	Entries []byte
 }
 
-// Reader reads the batches of one segment in order, in large reads, verifying
-// each. Not for concurrent use; any number of Readers may share a Segment.
+// Reader reads the batches of one segment in order, in large reads, and verifies each. Not
+// for concurrent use; any number of Readers may share a Segment.
 type Reader struct {
 	seg  *Segment
 	f    Source
 	w    window
-	off  int64  // the batch that Next returns begins here
+	off  int64  // where the batch that Next returns begins
 	next uint64 // its first index
-	from uint64 // batches that end before this index are passed over
+	from uint64 // batches that end before this index are skipped
 }
 
-// NewReader opens the segment for reading from the batch that holds index,
-// which must be one of the segment's. An error that wraps fs.ErrNotExist means
-// that the segment has been removed: its entries are in the blobs. A table that
-// cannot be read is a *DamageError; a batch is for Next to read.
+// NewReader opens the segment for reading from the batch that holds index, which must be one
+// of the segment's. An error that wraps fs.ErrNotExist means that the segment has been
+// removed: its entries are in the blobs. A table that cannot be read is a *DamageError;
+// batches are read by Next.
 func (s *Segment) NewReader(index uint64) (*Reader, error) {
 	f, err := openFile(s.Path, os.O_RDONLY, 0)
 	if err != nil {
@@ -40,16 +40,16 @@ func (s *Segment) NewReader(index uint64) (*Reader, error) {
 	return s.NewReaderOf(f, index)
 }
 
-// Source gives the bytes of a segment: its file, or a copy of that somewhere else. Errors of
-// ReadAt that wrap ErrUnavailable end a read; all others count as damage.
+// Source provides the bytes of a segment: its file, or a copy elsewhere. Errors of ReadAt
+// that wrap ErrUnavailable end a read; all others count as damage.
 type Source interface {
 	io.ReaderAt
 	io.Closer
 }
 
 // NewReaderOf is NewReader for a segment whose bytes come from src, which the Reader closes,
-// also if NewReaderOf fails. Its errors are those of NewReader, and the source's that wrap
-// ErrUnavailable.
+// even if NewReaderOf fails. Its errors are those of NewReader, and those of the source that
+// wrap ErrUnavailable.
 func (s *Segment) NewReaderOf(src Source, index uint64) (*Reader, error) {
 	r := &Reader{seg: s, f: src, w: window{r: src}, from: index}
 	if err := r.seek(index); err != nil {
@@ -62,8 +62,8 @@ func (s *Segment) NewReaderOf(src Source, index uint64) (*Reader, error) {
 	return r, nil
 }
 
-// seek goes to the batch that holds index. If what the table says is not what
-// lies there, one of them is damaged: the table's checksum tells which.
+// seek goes to the batch that holds index. If the table disagrees with what is there, one of
+// them is damaged: the table's checksum tells which.
 func (r *Reader) seek(index uint64) error {
 	off, _, first, _, err := r.seg.extent(r.f, index)
 	if err == nil {
@@ -88,26 +88,25 @@ func (r *Reader) seek(index uint64) error {
 	return err
 }
 
-// Next returns the next batch. At the end of what is durable it returns io.EOF,
-// and may be called again once more has been appended. A batch that does not
-// check out is a *DamageError with the indices concerned; the call after it
-// goes on after the damage. Where the error's Last is the segment's, there is
-// nothing more to read. An error that wraps ErrUnavailable moves nothing: the call after it
-// tries again.
+// Next returns the next batch. At the end of the durable bytes it returns io.EOF, and may be
+// called again once more has been appended. An invalid batch is a *DamageError with the
+// affected indices; the next call continues after the damage. If the error's Last is the
+// segment's, there is nothing more to read. An error that wraps ErrUnavailable moves
+// nothing: the next call tries again.
 func (r *Reader) Next() (Batch, error) {
 	for {
 		b, last, err := r.advance()
 		if last < r.from && (err == nil || errors.Is(err, ErrDamaged)) && !errors.Is(err, ErrUnavailable) {
-			continue // a damaged table, or none, led to a batch before the one that is wanted
+			continue // a damaged table, or none, led to a batch before the wanted one
 		}
 		return b, err
 	}
 }
 
-// advance returns the batch at the cursor, or what is wrong with it, and the
-// last index concerned, and moves the cursor past it.
+// advance returns the batch at the cursor, or its error and the last affected index, and
+// moves the cursor past it.
 func (r *Reader) advance() (b Batch, last uint64, err error) {
-	// In this order: a commit in between moves the end along with the last index.
+	// In this order: a commit in between moves both the end and the last index.
 	last = r.seg.Last()
 	r.w.size = r.seg.End()
 	if r.next > last {
@@ -128,12 +127,12 @@ func (r *Reader) advance() (b Batch, last uint64, err error) {
 		r.next = h.Last() + 1
 		return b, h.Last(), nil
 	}
-	// What the disk does not give back is as good as altered.
+	// Bytes that the disk cannot return are as good as altered.
 	d := &DamageError{Path: r.seg.Path, Offset: r.off, First: r.next, Last: last, Err: err}
 	if err := r.seg.mendTable(r.f); errors.Is(err, ErrUnavailable) {
 		return b, last, err
 	} else if err != nil {
-		r.next = last + 1 // and nothing says where the next batch lies
+		r.next = last + 1 // and nothing says where the next batch is
 		return b, last, d
 	}
 	if _, next, first, batchLast, err := r.seg.extent(r.f, r.next); err == nil && first == r.next {

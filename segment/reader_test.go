@@ -56,8 +56,8 @@ func TestReaderFromEveryIndex(t *testing.T) {
 	}
 }
 
-// TestReaderPastDamage breaks one batch of five and reads from every index: the
-// others are served, and the damage names the broken one's indices.
+// TestReaderPastDamage breaks one batch of five and reads from every index: the others
+// are served, and the damage names the broken one's indices.
 func TestReaderPastDamage(t *testing.T) {
 	t.Parallel()
 	spoils := map[string]func(b []byte){
@@ -107,8 +107,8 @@ func readPast(t *testing.T, x *built, s *Segment, from, bad int) {
 	}
 }
 
-// TestReaderWithDamagedTable flips every bit of a table, and puts garbage in
-// its place: the batches are whole, so every entry is still served.
+// TestReaderWithDamagedTable flips every bit of a table, and puts garbage in its place:
+// the batches are intact, so every entry is still served.
 func TestReaderWithDamagedTable(t *testing.T) {
 	t.Parallel()
 	x := build(t, true, 2, 1, 3, 1, 2)
@@ -157,8 +157,8 @@ func TestReaderWithDamagedTable(t *testing.T) {
 	}
 }
 
-// TestReaderWithDamagedTableAndBatch: entries before the damage are served,
-// those after it are reported as damaged, and no entry is served for another.
+// TestReaderWithDamagedTableAndBatch: entries before the damage are served, those after
+// it are reported as damaged, and no entry is served in place of another.
 func TestReaderWithDamagedTableAndBatch(t *testing.T) {
 	t.Parallel()
 	x := build(t, true, 2, 1, 3, 1, 2)
@@ -186,8 +186,8 @@ func TestReaderWithDamagedTableAndBatch(t *testing.T) {
 	}
 }
 
-// TestLostBatch: a batch that fsck has written in place of entries that are
-// lost for good keeps their indices.
+// TestLostBatch: a batch that fsck has written in place of permanently lost entries keeps
+// their indices.
 func TestLostBatch(t *testing.T) {
 	t.Parallel()
 	x := build(t, false, 2, 3, 1)
@@ -229,15 +229,15 @@ type unsynced struct{ file }
 
 func (unsynced) Datasync() error { return nil }
 
-// TestReaderFollowsWriter reads from one goroutine what another one commits,
-// and seals, without ever being told of damage or of an end too late.
+// TestReaderFollowsWriter reads on one goroutine what another one commits, and seals,
+// without ever seeing damage or an end too late.
 func TestReaderFollowsWriter(t *testing.T) {
 	t.Parallel()
 	w, err := Create(t.TempDir(), Header{Store: testStore, First: 1}, firstFill)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.f = unsynced{w.f} // what is raced for is in memory
+	w.f = unsynced{w.f} // the race is about memory
 	const n = 20000
 	mustCommit(t, w, `{"n":1}`)
 	done := make(chan error, 1)
@@ -320,8 +320,8 @@ func TestReaderOfRemovedSegment(t *testing.T) {
 	}
 }
 
-// TestReadEndShrinking reads the end of a segment while its file loses the space that was
-// filled ahead of its batches, as it does when it is sealed.
+// TestReadEndShrinking reads the end of a segment while its file loses its preallocated
+// space, as it does when it is sealed.
 func TestReadEndShrinking(t *testing.T) {
 	t.Parallel()
 	x := build(t, false, 1, 3)

@@ -24,37 +24,37 @@ func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 // Sum hashes an entry's canonical bytes.
 func Sum(entry []byte) Hash { return blake3.Sum256(entry) }
 
-// Record is what the index holds of one entry.
+// Record is an entry's record in the index.
 //
 //	0      32     40     44    48
 //	+------+------+------+-----+
 //	| hash | time | size | crc |
 //	+------+------+------+-----+
 //
-// The checksum is CRC32C over the record before it and then the entry's index
-// in 8 bytes, so that a record in another record's place does not check out.
+// The checksum is CRC32C over the record before it and then the entry's index in 8 bytes,
+// so that a record in another record's place is invalid.
 type Record struct {
 	Hash Hash
 	// Time is when the entry was committed, in µs since 1970 UTC.
 	Time int64
-	// Size is the length of the entry's canonical form in bytes. 0 means that the
-	// entry is lost for good and that fsck has recorded it; Hash is then what it
-	// was, where that is known, or zero.
+	// Size is the length of the entry's canonical form in bytes. 0 means that fsck has
+	// recorded the entry as permanently lost; Hash is then its former hash, if known, or
+	// zero.
 	Size uint32
 }
 
-// Lost reports whether the record stands for an entry that is lost for good.
+// Lost reports whether the record stands for a permanently lost entry.
 func (r Record) Lost() bool { return r.Size == 0 }
 
 const (
 	// RecordSize is the length of a record in bytes.
 	RecordSize = 48
-	// recordStride is the length of a record as tidwall/wal stores it: a varint
-	// of its length, which is one byte, and the record.
+	// recordStride is the length of a record as tidwall/wal stores it: a varint of its
+	// length, which takes one byte, and the record.
 	recordStride = RecordSize + 1
-	// RecordsPerFile is how many records a full file of the index holds. With it
-	// the file and the place of any record follow from its index alone. At
-	// 1.6 MB a file the tail that tidwall/wal keeps in memory stays small.
+	// RecordsPerFile is how many records a full file of the index holds. It determines
+	// the file and the place of any record from its index alone. At 1.6 MB a file, the
+	// tail that tidwall/wal keeps in memory stays small.
 	RecordsPerFile = 32768
 )
 
@@ -69,8 +69,8 @@ func (r Record) appendTo(dst []byte, index uint64) []byte {
 	return binary.LittleEndian.AppendUint32(dst[:start+44], sum)
 }
 
-// parseRecord decodes what tidwall/wal stores of the record of index, length
-// prefix included. Errors wrap ErrDamaged.
+// parseRecord decodes the record of index as tidwall/wal stores it, including the length
+// prefix. Errors wrap ErrDamaged.
 func parseRecord(b []byte, index uint64) (Record, error) {
 	var r Record
 	if len(b) < recordStride {
@@ -89,9 +89,10 @@ func parseRecord(b []byte, index uint64) (Record, error) {
 	return r, nil
 }
 
-// ParseRecords decodes a file of the index, as it is on disk, whose first record is that of
-// first, and calls fn with each record. err says why one does not check out, and wraps
-// ErrDamaged; bytes after the last whole record are such a one. An error of fn ends it.
+// ParseRecords decodes a file of the index, as it is on disk, whose first record is that
+// of first, and calls fn with each record. err says why a record is invalid, and wraps
+// ErrDamaged; bytes after the last whole record count as an invalid one. An error of fn
+// ends it.
 func ParseRecords(b []byte, first uint64, fn func(index uint64, r Record, err error) error) error {
 	for index := first; len(b) > 0; index++ {
 		r, err := parseRecord(b, index)
@@ -106,8 +107,8 @@ func ParseRecords(b []byte, first uint64, fn func(index uint64, r Record, err er
 // RecordFileSize is the length in bytes of a full file of the index.
 const RecordFileSize = RecordsPerFile * recordStride
 
-// recordSum is the checksum of the record in b and of index. It goes on with the
-// index byte by byte: memory for both together would have to be allocated.
+// recordSum returns the checksum of the record in b and of index. It adds the index byte
+// by byte: memory for both together would have to be allocated.
 func recordSum(b []byte, index uint64) uint32 {
 	sum := ^Checksum(b[:44])
 	for range 8 {
@@ -117,14 +118,14 @@ func recordSum(b []byte, index uint64) uint32 {
 	return ^sum
 }
 
-// recordPlace is the file that holds the record of index, by its first index,
+// recordPlace returns the file that holds the record of index, as the file's first index,
 // and the record's offset in it.
 func recordPlace(index uint64) (first uint64, off int64) {
 	n := (index - 1) % RecordsPerFile
 	return index - n, int64(n) * recordStride
 }
 
-// recordFile is the name that tidwall/wal gives the file that begins at first.
+// recordFile returns tidwall/wal's name for the file that begins at first.
 func recordFile(first uint64) string { return fmt.Sprintf("%020d", first) }
 
 // RecordFile is one file of the index.
@@ -134,15 +135,15 @@ type RecordFile struct {
 	Size  int64
 }
 
-// parseRecordFile is the first index of the file of records with the given name.
+// parseRecordFile returns the first index of the file of records with the given name.
 func parseRecordFile(name string) (first uint64, ok bool) {
 	first, err := strconv.ParseUint(name, 10, 64)
 	return first, len(name) == 20 && err == nil && first > 0
 }
 
-// ListRecordFiles returns the files of the index in dir in the order of their
-// first indices, and the names of entries in dir that are no part of it. It
-// changes nothing, which tidwall/wal's own Open does not promise.
+// ListRecordFiles returns the files of the index in dir in the order of their first
+// indices, and the names of entries in dir that are not part of it. Unlike tidwall/wal's
+// own Open, it is certain to change nothing.
 func ListRecordFiles(dir string) (files []RecordFile, strays []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -175,7 +176,7 @@ func ListRecordFiles(dir string) (files []RecordFile, strays []string, err error
 	return files, strays, nil
 }
 
-// Readable returns the error with which the file cannot be opened, if there is one.
+// Readable returns the error of opening the file, if any.
 func (f RecordFile) Readable() error {
 	file, err := OpenRegular(f.Path)
 	if err != nil {
@@ -184,8 +185,8 @@ func (f RecordFile) Readable() error {
 	return file.Close()
 }
 
-// LastRecord is the index of the last record in the file that checks out, 0 if
-// there is none. What lies past the end of a full file is not read.
+// LastRecord returns the index of the last valid record in the file, 0 if there is none.
+// Bytes beyond the size of a full file are not read.
 func (f RecordFile) LastRecord() (uint64, error) {
 	file, err := OpenRegular(f.Path)
 	if err != nil {
@@ -206,8 +207,8 @@ func (f RecordFile) LastRecord() (uint64, error) {
 	return 0, nil
 }
 
-// recordReader reads records by their place, without tidwall/wal: its Read may
-// not run beside itself. Not for concurrent use; make one for each reader.
+// recordReader reads records by their place, without tidwall/wal, whose Read cannot run
+// concurrently. Not for concurrent use; make one for each reader.
 type recordReader struct {
 	dir   string
 	f     *os.File
@@ -215,13 +216,12 @@ type recordReader struct {
 	buf   []byte
 }
 
-// newRecordReader reads the index in dir.
+// newRecordReader returns a reader of the index in dir.
 func newRecordReader(dir string) *recordReader { return &recordReader{dir: dir} }
 
-// Read reads the records of from, from+1, … into dst and returns how many it
-// has read: fewer than len(dst) where a file ends. A record that does not check
-// out is a *DamageError, one that is not there wraps ErrNotFound; the records
-// before it have been read.
+// Read reads the records of from, from+1, … into dst and returns how many it has read:
+// fewer than len(dst) where a file ends. An invalid record is a *DamageError, a missing
+// one wraps ErrNotFound; the records before it have been read.
 func (r *recordReader) Read(from uint64, dst []Record) (int, error) {
 	first, off := recordPlace(from)
 	path := filepath.Join(r.dir, recordFile(first))

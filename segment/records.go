@@ -2,7 +2,7 @@ package segment
 
 import "fmt"
 
-// recordRun is how many records a Records reads at a time at most.
+// recordRun is the largest number of records that a Records reads at a time.
 const recordRun = 4096
 
 // Records looks up records of an index, best in ascending order: it reads them
@@ -12,11 +12,11 @@ type Records struct {
 	through uint64
 	buf     []Record
 	first   uint64 // the index of buf[0]
-	run     int    // how many to read next: few where records are damaged, or after a jump
+	run     int    // how many to read next: few after damaged records or a jump
 }
 
-// NewRecords reads the index in dir as far as the record of through. With Memory
-// as dir there are no records.
+// NewRecords returns a Records for the index in dir through the record of through. With
+// Memory as dir there are no records.
 func NewRecords(dir string, through uint64) *Records {
 	if dir == Memory {
 		return &Records{}
@@ -24,20 +24,19 @@ func NewRecords(dir string, through uint64) *Records {
 	return &Records{r: newRecordReader(dir), through: through}
 }
 
-// Through is the last index that At looks for.
+// Through returns the last index that At looks for.
 func (c *Records) Through() uint64 { return c.through }
 
-// Extend makes At look for records through the given index, if that is further
-// than before: the records of an index are never changed, only added.
+// Extend makes At look for records through the given index, if that is further than
+// before: the records of an index are never changed, only added.
 func (c *Records) Extend(through uint64) {
 	if c.r != nil {
 		c.through = max(c.through, through)
 	}
 }
 
-// At returns the record of index. The error wraps ErrNotFound where there is
-// none, is a *DamageError where it does not check out, and otherwise the file
-// system's.
+// At returns the record of index. The error wraps ErrNotFound if there is none, is a
+// *DamageError if it is invalid, and is otherwise the file system's.
 func (c *Records) At(index uint64) (Record, error) {
 	if n := index - c.first; index >= c.first && n < uint64(len(c.buf)) {
 		return c.buf[n], nil
@@ -69,7 +68,7 @@ func (c *Records) Close() error {
 	return c.r.Close()
 }
 
-// ReadRecords reads the records of first to last of the index in dir. Errors are those
+// ReadRecords reads the records of first to last from the index in dir. Errors are those
 // of Records.At.
 func ReadRecords(dir string, first, last uint64) ([]Record, error) {
 	r := NewRecords(dir, last)

@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// recovery is a way to break a segment of three batches that is not sealed, and
-// what a scan must make of it.
+// recovery is a way to break a segment of three batches that is not sealed, and the
+// expected result of a scan.
 type recovery struct {
 	name  string
 	spoil func(x *built, b []byte) []byte
 	whole int    // batches recovered
-	torn  int    // bytes to cut off, -1: up to the last that is not zero; allAltered: as many, and no write that was cut short
+	torn  int    // bytes to cut off, -1: up to the last that is not zero; allAltered: the same, but not from a write that was cut short
 	says  string // of damage; "" where there is none
 }
 
@@ -84,7 +84,7 @@ func recoveries() []recovery {
 	}
 }
 
-// rewritten changes the header of a batch and gives it a right checksum.
+// rewritten changes the header of a batch and corrects its checksum.
 func rewritten(batch int, change func(h *BatchHeader)) func(*built, []byte) []byte {
 	return func(x *built, b []byte) []byte {
 		h, err := ParseBatchHeader(b[x.starts[batch]:])
@@ -109,8 +109,8 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// checkScan scans the spoilt bytes b, from a reader and from the file, and then
-// resumes the file where that is allowed.
+// checkScan scans the spoilt bytes b, from a reader and from the file, and then resumes
+// the file if that is allowed.
 func checkScan(t *testing.T, x *built, b []byte, tt recovery) {
 	t.Helper()
 	var bodies []string
@@ -247,8 +247,8 @@ func TestTornEverywhere(t *testing.T) {
 	}
 }
 
-// TestFlippedBits flips every bit of a segment. That is damage, also in the last
-// batch; in no case is anything else recovered.
+// TestFlippedBits flips every bit of a segment. That is damage, also in the last batch;
+// and nothing else is ever recovered.
 func TestFlippedBits(t *testing.T) {
 	t.Parallel()
 	x := build(t, false, 1, 1)
@@ -267,8 +267,8 @@ func TestFlippedBits(t *testing.T) {
 	}
 }
 
-// TestWitnessFarBehind puts damage and the batch that proves it on either side
-// of what one read of the scan takes in, at every alignment.
+// TestWitnessFarBehind puts damage and the batch that proves it on either side of the
+// scan's read window, at every alignment.
 func TestWitnessFarBehind(t *testing.T) {
 	t.Parallel()
 	x := build(t, false, 1, 1, 1)

@@ -8,13 +8,13 @@ import (
 	"syscall"
 )
 
-// errNotRegular: a directory, device, pipe or socket lies in place of a file.
+// errNotRegular: a directory, device, pipe or socket is in place of a file.
 var errNotRegular = errors.New("not a regular file")
 
-// OpenRegular opens the file at path, or what a link there leads to, for reading.
-// It refuses anything but a regular file before opening it: opening a pipe waits
-// for its other end, and opening a device may do anything. Errors are those of
-// os.Open, and otherwise say what lies there.
+// OpenRegular opens the file at path, or the target of a link there, for reading. It
+// refuses anything except a regular file before opening it: opening a pipe waits for its
+// other end, and opening a device may do anything. Errors are those of os.Open, or say
+// what is there.
 func OpenRegular(path string) (*os.File, error) {
 	fi, err := os.Stat(path)
 	if err != nil {
@@ -23,12 +23,12 @@ func OpenRegular(path string) (*os.File, error) {
 	if !fi.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: fmt.Errorf("%w but %s", errNotRegular, fi.Mode().Type())}
 	}
-	// Another may have taken its place meanwhile.
+	// Something else may have taken its place meanwhile.
 	return openFile(path, os.O_RDONLY|noWait, 0)
 }
 
-// OpenDir opens the directory dir for reading, as OpenRegular does a file. The
-// error wraps syscall.ENOTDIR where something else lies there.
+// OpenDir opens the directory dir for reading, as OpenRegular does a file. The error
+// wraps syscall.ENOTDIR if something else is there.
 func OpenDir(dir string) (*os.File, error) {
 	fi, err := os.Stat(dir)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestOpenPipe opens a pipe as a file and as a directory, which must not wait for
-// its other end, and counts blobs with one in place of a directory of them.
+// TestOpenPipe opens a pipe as a file and as a directory, which must not wait for its
+// other end, and counts blobs with one in place of a shard directory.
 func TestOpenPipe(t *testing.T) {
 	b := newBlobs(t)
 	pipe := filepath.Join(b.dir, "8f")

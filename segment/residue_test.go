@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// failingNames are names whose changes fail as many times as the fields say.
+// failingNames is names whose changes fail as many times as the fields say.
 type failingNames struct {
 	osDirNames
 	rename, remove, sync int
-	renamed              bool // a rename that fails is done all the same
+	renamed              bool // a failing rename takes effect all the same
 }
 
 func fails(n *int) bool {
@@ -44,14 +44,14 @@ func (f *failingNames) Sync(d *openDir) error {
 	return f.osDirNames.Sync(d)
 }
 
-// TestFailedCreateLeavesNoName makes the naming of a new segment fail in each way.
-// Where the name may be left, Create says so, until it has been removed for good.
+// TestFailedCreateLeavesNoName makes the naming of a new segment fail in each way. If the
+// name may be left, Create says so, until it has been removed for good.
 func TestFailedCreateLeavesNoName(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		fault   failingNames
-		residue int // how often removing it has to be tried again
+		residue int // how often removing it must be retried
 	}{
 		{"rename", failingNames{rename: 1}, 0},
 		{"rename that is done", failingNames{rename: 1, renamed: true}, 0},
@@ -91,7 +91,7 @@ func TestFailedCreateLeavesNoName(t *testing.T) {
 	}
 }
 
-// TestResidueOfAnother: what has taken the name meanwhile is not removed.
+// TestResidueOfAnother: a file that has taken the name meanwhile is not removed.
 func TestResidueOfAnother(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -9,20 +9,19 @@ import (
 	"path/filepath"
 )
 
-// RepairName is the file, in any directory of the store, in which what is
-// rewritten is made ready before it replaces what was there. One
-// that is found is stray.
+// RepairName is the file, in any directory of the store, in which a rewritten file is
+// prepared before it replaces the old one. One that is found is a leftover.
 const RepairName = "repair.tmp"
 
-// Rewriter rewrites a segment from batches that were there, that have been
-// put together again, or that stand for lost entries. It is for repairs: the
-// entries have been durable before. Not for concurrent use.
+// Rewriter rewrites a segment from batches that were in it, that have been reassembled, or
+// that stand for lost entries. It is for repairs: the entries have been durable before. Not
+// for concurrent use.
 //
-// The batches come out as a Writer would have written them: each follows the
-// one before, and its synced offset is its own. One that has the same entries,
-// time and predecessor as before is therefore the same to the byte.
+// The batches are encoded as a Writer would: each follows the one before, and its synced
+// offset is its own. So a batch that has the same entries, time and predecessor as before is
+// identical to the byte.
 type Rewriter struct {
-	f    *os.File // nil where nothing is written
+	f    *os.File // nil if nothing is written
 	w    *bufio.Writer
 	h    Header
 	last uint64
@@ -31,9 +30,8 @@ type Rewriter struct {
 	rows []Row
 }
 
-// NewRewriter begins a segment with header h in the file at path, which it
-// creates, or empties if it is there. With no path nothing is written, but all
-// is counted.
+// NewRewriter begins a segment with header h in the file at path, which it creates or
+// truncates. Without a path nothing is written, but everything is counted.
 func NewRewriter(path string, h Header) (*Rewriter, error) {
 	w := &Rewriter{h: h, last: h.First - 1, end: HeaderSize}
 	var out io.Writer = io.Discard
@@ -51,13 +49,13 @@ func NewRewriter(path string, h Header) (*Rewriter, error) {
 	return w, err
 }
 
-// Last is the index of the last entry so far, and Sum the checksum of the last
-// batch, or of the header.
+// Last returns the index of the last entry so far, and Sum the checksum of the last batch, or
+// of the header.
 func (w *Rewriter) Last() uint64 { return w.last }
 func (w *Rewriter) Sum() uint32  { return w.sum }
 
-// Add writes a batch of count entries, each followed by a newline, that were
-// committed at time, in µs since 1970 UTC.
+// Add writes a batch of count entries, each followed by a newline, that were committed at
+// time, in µs since 1970 UTC.
 func (w *Rewriter) Add(count uint32, time int64, entries []byte) error {
 	if w.end+BatchHeaderSize+int64(len(entries)) > math.MaxUint32 || w.last+uint64(count)-w.h.First >= math.MaxUint32 {
 		return fmt.Errorf("segment from index %d would be larger than a segment can be", w.h.First)
@@ -87,7 +85,7 @@ func AppendBatch(dst []byte, h *BatchHeader, entries []byte) []byte {
 	return append(append(dst, b[:]...), entries...)
 }
 
-// Lose writes a batch that stands for the entries through last, which are lost.
+// Lose writes a batch that stands for the lost entries through last.
 func (w *Rewriter) Lose(last uint64, time int64) error {
 	count := last - w.last
 	if count > math.MaxUint32 {
@@ -96,10 +94,9 @@ func (w *Rewriter) Lose(last uint64, time int64) error {
 	return w.Add(uint32(count), time, nil)
 }
 
-// Seal ends the segment with its table and footer. next is the checksum that
-// the segment after this one follows, if there is one: it says which segment
-// this one stands for, and stays in the footer beside the checksum of the last
-// batch as it is now.
+// Seal ends the segment with its table and footer. If chained, next is the checksum that the
+// following segment refers to: it says which segment this one stands for, and stays in the
+// footer beside the current checksum of the last batch.
 func (w *Rewriter) Seal(next uint32, chained bool) error {
 	var b []byte
 	for _, r := range w.rows {
@@ -131,9 +128,8 @@ func (w *Rewriter) Close() error {
 	return err
 }
 
-// WriteRecords writes the file of the index that begins with the record of
-// first, durably, at path. It is what tidwall/wal writes for the same records:
-// see recordStride.
+// WriteRecords writes the index file that begins with the record of first, durably, at path.
+// It writes the same bytes as tidwall/wal: see recordStride.
 func WriteRecords(path string, first uint64, recs []Record) error {
 	b := make([]byte, 0, len(recs)*recordStride)
 	for i, r := range recs {
@@ -154,15 +150,15 @@ func WriteRecords(path string, first uint64, recs []Record) error {
 	return err
 }
 
-// RecordPath is the file of the index in dir that holds the record of index,
-// the first index of that file, and the record's offset in it.
+// RecordPath returns the index file in dir that holds the record of index, the first index of
+// that file, and the record's offset in it.
 func RecordPath(dir string, index uint64) (path string, first uint64, off int64) {
 	first, off = recordPlace(index)
 	return filepath.Join(dir, recordFile(first)), first, off
 }
 
-// RecordCount is how many whole records a file of size bytes has room for, and
-// the number of bytes beyond them.
+// RecordCount returns how many whole records fit into a file of size bytes, and the number of
+// bytes beyond them.
 func RecordCount(size int64) (n int, rest int64) {
 	return int(size / recordStride), size % recordStride
 }

@@ -5,25 +5,24 @@ import (
 	"io"
 )
 
-// Salvager finds entries in the bytes of a segment in place of which whole
-// batches should lie, by the hashes that the index has of them. Of what may be an
-// entry it holds only the place in memory. A nil *Salvager finds nothing. Not for
-// concurrent use.
+// Salvager finds entries among bytes of a segment where intact batches should be, by
+// their hashes in the index. For each candidate it keeps only the place in memory. A nil
+// *Salvager finds nothing. Not for concurrent use.
 type Salvager struct {
 	r         io.ReaderAt
 	from, end int64
-	next      int64 // where the next entry begins, by the sizes of those before it; -1 if that is not known
+	next      int64 // where the next entry begins, by the sizes of those before it; -1 if unknown
 	lines     map[Hash]place
 }
 
-// place is where in the file an entry lies.
+// place is where in the file an entry is.
 type place struct {
 	off  int64
 	size int
 }
 
-// NewSalvager looks for entries in the bytes from..end of r, which should begin
-// with the header of a batch. It returns nil where there is no room for any.
+// NewSalvager looks for entries in the bytes from..end of r, which should begin with the
+// header of a batch. It returns nil if there is no room for any.
 func NewSalvager(r io.ReaderAt, from, end int64) *Salvager {
 	if end-from <= BatchHeaderSize {
 		return nil
@@ -31,8 +30,8 @@ func NewSalvager(r io.ReaderAt, from, end int64) *Salvager {
 	return &Salvager{r: r, from: from, end: end, next: from + BatchHeaderSize}
 }
 
-// Find returns the entry of rec. Entries are looked for in the order of their
-// indices: each where the one before it ends at first, then anywhere.
+// Find returns the entry of rec. Call it in the order of the entries' indices: each is
+// looked for first where the one before it ends, then anywhere.
 func (m *Salvager) Find(rec Record) (entry []byte, ok bool) {
 	if m == nil || rec.Lost() {
 		m.Skip()
@@ -50,12 +49,12 @@ func (m *Salvager) Find(rec Record) (entry []byte, ok bool) {
 		return nil, false
 	}
 	if at < 0 || p.off > at && p.off <= at+2*BatchHeaderSize {
-		m.next = p.off + int64(rec.Size) + 1 // headers lie between
+		m.next = p.off + int64(rec.Size) + 1 // headers are between them
 	}
 	return m.read(p.off, rec)
 }
 
-// Skip says that nothing is known of the entry that comes next.
+// Skip says that nothing is known about the next entry.
 func (m *Salvager) Skip() {
 	if m != nil {
 		m.next = -1
@@ -74,10 +73,10 @@ func (m *Salvager) read(off int64, rec Record) ([]byte, bool) {
 	return b, Sum(b) == rec.Hash
 }
 
-// Reach is the last of the entries from..last that is found, by the records that
-// record returns: from-1 if none is. An entry counts only where as many bytes lie
-// before it as those before it take: an equal one may have been appended again,
-// long after these bytes were written.
+// Reach returns the last of the entries from..last that is found, using the records that
+// record returns: from-1 if none is. An entry counts only if there are at least as many
+// bytes before it as the preceding entries take: an equal entry may have been appended
+// again, long after these bytes were written.
 func (m *Salvager) Reach(from, last uint64, record func(uint64) (Record, bool)) uint64 {
 	reached := from - 1
 	if m == nil {
@@ -87,7 +86,7 @@ func (m *Salvager) Reach(from, last uint64, record func(uint64) (Record, bool)) 
 	for index := from; index <= last && at < m.end; index++ {
 		rec, ok := record(index)
 		if !ok || rec.Size == 0 {
-			at += 2 // no entry is shorter
+			at += 2 // the shortest entry
 			continue
 		}
 		if p, ok := m.scan()[rec.Hash]; ok && p.off >= at {
@@ -100,14 +99,14 @@ func (m *Salvager) Reach(from, last uint64, record func(uint64) (Record, bool)) 
 	return reached
 }
 
-// scan lists what may be entries, by hash; of equal ones, the last.
+// scan lists possible entries by hash; of equal ones, the last.
 func (m *Salvager) scan() map[Hash]place {
 	if m.lines != nil {
 		return m.lines
 	}
 	m.lines = map[Hash]place{}
-	var line []byte // its bytes since the last one that no entry has
-	junk := true    // there was one before them
+	var line []byte // the bytes since the last one that cannot be in an entry
+	junk := true    // such a byte came before them
 	buf := make([]byte, min(1<<20, m.end-m.from))
 	for off := m.from; off < m.end; {
 		if data := skipHole(m.r, off); data > off {
@@ -147,9 +146,9 @@ func (m *Salvager) scan() map[Hash]place {
 	return m.lines
 }
 
-// note takes what may be entries in a line that ends at end. After other bytes,
-// such as a header, the entry may begin somewhat later; a header whose checksum
-// holds a newline leaves at most three bytes of itself.
+// note records possible entries in a line that ends at end. After other bytes, such as a
+// header, the entry may begin a little later; a header whose checksum contains a newline
+// leaves at most three of its bytes.
 func (m *Salvager) note(line []byte, end int64, junk bool) {
 	most := 4
 	if junk {
@@ -162,8 +161,9 @@ func (m *Salvager) note(line []byte, end int64, junk bool) {
 	}
 }
 
-// lastForeign is the last byte in b that canonical JSON never has, or -1: control
-// characters are escaped there, and the others do not occur in UTF-8.
+// lastForeign returns the place of the last byte in b that never occurs in canonical
+// JSON, or -1: control characters are escaped there, and the others do not occur in
+// UTF-8.
 func lastForeign(b []byte) int {
 	for i := len(b) - 1; i >= 0; i-- {
 		if c := b[i]; c < ' ' || c >= 0xf5 || c == 0xc0 || c == 0xc1 {

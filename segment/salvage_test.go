@@ -11,7 +11,7 @@ func recordOf(entry string) Record {
 	return Record{Hash: Sum([]byte(entry)), Size: uint32(len(entry)), Time: 1}
 }
 
-// TestSalvagerHeaders finds entries after whatever bytes a header ends in.
+// TestSalvagerHeaders finds entries after a header, whatever its last bytes are.
 func TestSalvagerHeaders(t *testing.T) {
 	t.Parallel()
 	for _, header := range []string{"", "BTCH\x00\x00\n\x00crc", "BTCH\x00\n\x01\x02\x03", "BTCH\x00\x00{[\n", "BTCH\x00\n{n["} {
@@ -32,8 +32,8 @@ func TestSalvagerHeaders(t *testing.T) {
 	}
 }
 
-// TestSalvager damages the body of a batch, and finds all entries whose bytes are
-// still there, in whatever place.
+// TestSalvager damages the body of a batch, and finds all entries whose bytes still
+// exist, wherever they are.
 func TestSalvager(t *testing.T) {
 	t.Parallel()
 	var entries []string
@@ -65,7 +65,7 @@ func TestSalvager(t *testing.T) {
 		{"half a header", func(b []byte) []byte { return b[20:] }, ""},
 		{"zeros before", func(b []byte) []byte { return append(make([]byte, 2<<20), b...) }, ""},
 	} {
-		for _, known := range []string{"012345", "0245", "5", "3"} { // the records there are
+		for _, known := range []string{"012345", "0245", "5", "3"} { // the existing records
 			b := tt.spoil(bytes.Clone(batch))
 			m := NewSalvager(bytes.NewReader(b), 0, int64(len(b)))
 			for i, entry := range entries {
@@ -90,8 +90,8 @@ func TestSalvager(t *testing.T) {
 	}
 }
 
-// TestReach: an entry that was appended again later than the bytes were written
-// does not make them hold all entries up to it.
+// TestReach: the bytes do not count as holding all entries up to one that was appended
+// again later than they were written.
 func TestReach(t *testing.T) {
 	t.Parallel()
 	text := func(index uint64) string {

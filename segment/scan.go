@@ -5,40 +5,38 @@ import (
 	"io"
 )
 
-// Scan is what a pass over all batches of a segment found.
+// Scan is the result of a pass over all batches of a segment.
 type Scan struct {
 	Header Header
-	// Rows has a row for each whole batch.
+	// Rows has a row for each intact batch.
 	Rows []Row
-	// Last is the index of the last entry of the last whole batch, or
-	// Header.First-1 when there is none.
+	// Last is the index of the last entry of the last intact batch, or Header.First-1 if
+	// there is none.
 	Last uint64
-	// End is where the last whole batch ends.
+	// End is where the last intact batch ends.
 	End int64
-	// Sum is the checksum of the last whole batch, or the header's.
+	// Sum is the checksum of the last intact batch, or the header's.
 	Sum uint32
-	// Torn is the number of bytes from End on up to the last one that is not
-	// zero, where they are more than a proof of the end. Zeros alone are space that
-	// was made ready.
+	// Torn is the number of bytes from End up to the last one that is not zero, if there
+	// is more than a proof of the end. Zeros alone are preallocated space.
 	Torn int64
-	// Damage says why the torn bytes are not what a crash leaves of a write; nil
-	// where they may be. It is a *DamageError.
+	// Damage says why the torn bytes are not what a crash leaves of a write; nil if they
+	// may be. It is a *DamageError.
 	Damage error
 	// Proved says that there is a proof at End: everything before it was durable.
 	Proved bool
 }
 
-// ScanBatches reads the segment in r from its header to size, and verifies every
-// batch. It is Walk for those who can do nothing with damage: it ends there. fn,
-// unless nil, gets each batch in turn; its body is valid during the call only, and
-// an error of fn ends the scan and is returned as it is.
+// ScanBatches reads the segment in r from its header to size, and verifies every batch.
+// It is Walk for callers that cannot use anything after damage: it ends there. fn, unless
+// nil, gets each batch in turn, whose body is valid only during the call; an error of fn
+// ends the scan and is returned as it is.
 //
-// Where a batch does not check out there are two cases. If a whole batch header
-// follows anywhere after it, or a proof, it had been durable: that is a
-// *DamageError, and so is a whole header in its place that belongs somewhere else.
-// If nothing follows, Torn counts its bytes, Damage says whether they can be what a
-// write left that a crash cut short, and the error is nil. Whether an index or a
-// later segment knows better is for the caller to say.
+// If a batch is invalid there are two cases. If an intact batch header or a proof follows
+// anywhere after it, it had been durable: that is a *DamageError, and so is an intact
+// header in its place that belongs elsewhere. If nothing follows, Torn counts its bytes,
+// Damage says whether they can be what a crash left of a write, and the error is nil. The
+// caller must check whether the index or a later segment knows better.
 func ScanBatches(r io.ReaderAt, path string, size int64, fn func(off int64, h BatchHeader, body []byte) error) (Scan, error) {
 	w := &window{r: r, size: size}
 	s := Scan{}
@@ -75,8 +73,7 @@ func ScanBatches(r io.ReaderAt, path string, size int64, fn func(off int64, h Ba
 	return s, err
 }
 
-// nonZero returns the offset of the first byte at or after off that is not
-// zero, or -1.
+// nonZero returns the offset of the first byte at or after off that is not zero, or -1.
 func (w *window) nonZero(off int64) (int64, error) {
 	for off = skipHole(w.r, off); off < w.size; off = skipHole(w.r, off) {
 		b, err := w.at(off, readAhead)

@@ -11,25 +11,24 @@ import (
 	"sync"
 )
 
-// Segment is one segment file as its readers see it. All methods may be called
-// from any goroutine; while the segment is open, its Writer moves the end.
+// Segment is one segment file as its readers see it. All methods may be called from any goroutine; while the
+// segment is open, its Writer moves the end.
 type Segment struct {
 	Path   string
 	Header Header
 
 	mu     sync.RWMutex
 	sealed bool
-	footer Footer // when sealed
-	rows   []Row  // while open, and when a sealed table turned out damaged
-	last   uint64 // index of the last durable entry, Header.First-1 when empty
+	footer Footer // if sealed
+	rows   []Row  // while open, or if a sealed table turned out to be damaged
+	last   uint64 // index of the last durable entry, Header.First-1 if empty
 	end    int64  // end of the last durable batch
 	sum    uint32 // checksum of the last durable batch, or of the header
 }
 
-// readEnd reads the last len(b) bytes of a segment, unless it is too short to
-// hold them after a header, and returns its size. A daemon that seals the segment
-// cuts off the space that it had filled ahead: what was the end a moment ago may
-// lie past it now.
+// readEnd reads the last len(b) bytes of a segment, unless it is too short to hold them after a header, and
+// returns its size. A server that seals the segment cuts off the preallocated space: the former end may now be
+// beyond the file.
 func readEnd(f *os.File, b []byte) (size int64, err error) {
 	for before := int64(math.MaxInt64); ; before = size {
 		fi, err := f.Stat()
@@ -58,33 +57,32 @@ func (s *Segment) Sealed() bool {
 	return s.sealed
 }
 
-// Last is the index of the segment's last durable entry, Header.First-1 while
-// it has none.
+// Last returns the index of the segment's last durable entry, Header.First-1 while it has none.
 func (s *Segment) Last() uint64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.last
 }
 
-// Sum is the checksum of the last durable batch, or of the header while there
-// is none: what the next segment's Header.Prev must be.
+// Sum returns the checksum of the last durable batch, or of the header while there is none: what the next
+// segment's Header.Prev must be.
 func (s *Segment) Sum() uint32 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.sum
 }
 
-// End is where the last durable batch ends, in bytes.
+// End returns where the last durable batch ends, in bytes.
 func (s *Segment) End() int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.end
 }
 
-// Lost reports whether fsck has recorded the entry of index, which must be one of the
-// segment's, as lost for good after it had a record. In a segment that fsck has not rewritten
-// the record tells: there an entry was lost before it came, see Writer.CommitAll. An error that wraps fs.ErrNotExist means that the segment has
-// been removed.
+// Lost reports whether fsck has recorded the entry of index, which must be one of the segment's, as permanently
+// lost after it had a record. In a segment that fsck has not rewritten, the record says so itself: an entry
+// there was lost before it arrived, see Writer.CommitAll. An error that wraps fs.ErrNotExist means that the
+// segment has been removed.
 func (s *Segment) Lost(index uint64) (bool, error) {
 	s.mu.RLock()
 	inMemory, whole := s.rows != nil, s.sealed && !s.footer.Repaired
@@ -104,9 +102,8 @@ func (s *Segment) Lost(index uint64) (bool, error) {
 	return next == off+BatchHeaderSize, err // a batch without a body
 }
 
-// extent returns where the batch that holds index lies and what it should hold:
-// its offset, the offset after it, its first and its last index. The caller
-// has checked that the segment holds index.
+// extent returns where the batch that holds index is and what it should hold: its offset, the offset after it,
+// its first and its last index. The caller has checked that the segment holds index.
 func (s *Segment) extent(f io.ReaderAt, index uint64) (off, next int64, first, last uint64, err error) {
 	s.mu.RLock()
 	rows, n, end, lastIndex := s.rows, int(s.footer.Batches), s.end, s.last
@@ -159,9 +156,8 @@ func (s *Segment) extent(f io.ReaderAt, index uint64) (off, next int64, first, l
 	return off, next, first, last, nil
 }
 
-// mendTable replaces the table of a sealed segment, if its checksum is wrong, by
-// what the batches say, as far as they can be read, so that the rest of the
-// segment stays readable.
+// mendTable replaces the table of a sealed segment, if its checksum is wrong, by one made from the batches, as
+// far as they can be read, so that the rest of the segment stays readable.
 func (s *Segment) mendTable(f io.ReaderAt) error {
 	s.mu.RLock()
 	sealed, rows, footer, end := s.sealed, s.rows, s.footer, s.end
@@ -185,9 +181,9 @@ func (s *Segment) mendTable(f io.ReaderAt) error {
 	return nil
 }
 
-// LostRuns returns the runs of entries of first..last, all of which must be the segment's, that
-// are recorded as lost in it and may have records that are not. An error that wraps
-// fs.ErrNotExist means that the segment has been removed.
+// LostRuns returns the runs of the entries first..last, all of which must be the segment's, that are recorded
+// as lost in it although they may have records that are not. An error that wraps fs.ErrNotExist means that the
+// segment has been removed.
 func (s *Segment) LostRuns(first, last uint64) (lost []Run, err error) {
 	s.mu.RLock()
 	rows, end, lastIndex, whole := s.rows, s.end, s.last, s.sealed && !s.footer.Repaired
@@ -216,7 +212,7 @@ func (s *Segment) LostRuns(first, last uint64) (lost []Run, err error) {
 	return lost, nil
 }
 
-// table reads the table of a sealed segment, or what the batches say if it is damaged.
+// table reads the table of a sealed segment, or makes it from the batches if it is damaged.
 func (s *Segment) table() ([]Row, error) {
 	f, err := openFile(s.Path, os.O_RDONLY, 0)
 	if err != nil {

@@ -7,12 +7,12 @@ import (
 
 // FirstSince returns the index of the first of the entries from..through that was stored at
 // time or later, in µs since 1970 UTC, or through+1 if there is none. timeAt returns when an
-// entry was stored, 0 if that is not known, and then the entry counts as stored with the
-// next. The times must not decrease; if they do, the result is one of those indices before
-// which an earlier time lies. It calls timeAt a logarithmic number of times, apart from
-// entries whose time is not known, and returns its error.
+// entry was stored, or 0 if that is not known; then the entry counts as stored with the
+// next. The times must not decrease; if they do, the result is one of the indices before
+// which an earlier time lies. FirstSince calls timeAt a logarithmic number of times, not
+// counting entries whose time is not known, and returns its error.
 func FirstSince(from, through uint64, time int64, timeAt func(index uint64) (int64, error)) (uint64, error) {
-	low, high := from, through+1 // the first lies in low..high
+	low, high := from, through+1 // the result is in low..high
 	for low < high {
 		middle := low + (high-low)/2
 		known, at := middle, int64(0) // the first from middle on whose time is known
@@ -34,7 +34,7 @@ func FirstSince(from, through uint64, time int64, timeAt func(index uint64) (int
 	return low, nil
 }
 
-// ReadSince is FirstSince where only reading the entries tells when they were stored.
+// ReadSince is FirstSince for when only reading the entries gives their times.
 func ReadSince[F ~func(index uint64, entry []byte, at int64, err error) error](
 	ctx context.Context, from, through uint64, time int64, read func(ctx context.Context, from, through uint64, fn F) error,
 ) (index uint64, err error) {

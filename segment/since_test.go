@@ -17,7 +17,7 @@ func TestFirstSince(t *testing.T) {
 		{[]int64{1, 2, 3}, 2, 6},
 		{[]int64{1, 2, 3}, 4, 8},
 		{[]int64{1, 2, 2, 2, 3}, 2, 6},
-		{[]int64{0, 0, 3}, 2, 5}, // those whose time is not known count as the next
+		{[]int64{0, 0, 3}, 2, 5}, // entries whose time is not known count as the next
 		{[]int64{1, 2, 0, 0, 3}, 3, 7},
 		{[]int64{1, 0, 0, 0, 0}, 2, 6},
 		{[]int64{1, 2, 3, 0, 0, 0, 0}, 2, 6},

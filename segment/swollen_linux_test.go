@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// swell makes a hole at the end of a file that would take hours to read.
+// swell makes a hole at the end of a file that it would take hours to read.
 func swell(t *testing.T, path string) {
 	t.Helper()
 	if err := os.Truncate(path, 1<<42); err != nil {
@@ -16,8 +16,8 @@ func swell(t *testing.T, path string) {
 	}
 }
 
-// TestSwollen: a segment that has grown beyond what a segment can be is damaged, its
-// entries can be read all the same, and neither takes longer for the size of the file.
+// TestSwollen: a segment that has grown beyond the limit of a segment is damaged, its
+// entries can still be read, and the size of the file slows down neither.
 func TestSwollen(t *testing.T) {
 	for name, first := range map[string]uint64{"sealed": 5, "open": 9} {
 		t.Run(name, func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestSwollen(t *testing.T) {
 	})
 }
 
-// TestFooterBeyond: a footer whose table lies where no row can point is damaged.
+// TestFooterBeyond: a footer whose table is where no row can point is damaged.
 func TestFooterBeyond(t *testing.T) {
 	f := Footer{Table: MaxSize + 1, First: 1, Last: 2, Batches: 1}
 	if _, _, err := ParseFooter(f.appendTo(nil), MaxSize+1+RowSize+FooterSize); !errors.Is(err, ErrDamaged) {
@@ -54,8 +54,8 @@ func TestFooterBeyond(t *testing.T) {
 	}
 }
 
-// TestCopyAsideHole: what is copied to lost+found has the bytes of the file, holes
-// included, and takes no longer for those.
+// TestCopyAsideHole: a copy in lost+found has the bytes of the file, including holes, and
+// holes do not slow it down.
 func TestCopyAsideHole(t *testing.T) {
 	data := t.TempDir()
 	path := filepath.Join(data, "file")

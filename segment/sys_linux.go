@@ -8,12 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noWait opens a pipe that lies in place of a file without waiting for somebody
-// to write to it.
+// noWait opens a pipe that is in place of a file without waiting for a writer.
 const noWait = unix.O_NONBLOCK
 
-// fdatasync makes the file's bytes durable, and of its metadata what is needed
-// to find them again: a new size or new blocks, but not the time of change.
+// fdatasync makes the file's bytes durable, and the metadata needed to find them again: a
+// new size or new blocks, but not the modification time.
 func fdatasync(f *os.File) error {
 	for {
 		err := unix.Fdatasync(int(f.Fd()))
@@ -23,23 +22,22 @@ func fdatasync(f *os.File) error {
 	}
 }
 
-// BeginWriting has the kernel write n bytes of f from off on, without waiting for that
-// to end; it waits while the disk takes no more. It is advice, and makes nothing
-// durable: of an error that comes of it the next fdatasync tells.
+// BeginWriting makes the kernel start writing n bytes of f from off, without waiting for
+// the end; it waits while the disk takes no more. It is only advice, and makes nothing
+// durable: the next fdatasync reports any error.
 func BeginWriting(f *os.File, off, n int64) {
 	_ = unix.SyncFileRange(int(f.Fd()), off, n, unix.SYNC_FILE_RANGE_WRITE)
 }
 
-// dropCache makes the kernel forget the clean pages of f, so that what is read
-// next comes from the disk: after a failed sync the page cache can show bytes
-// that the disk does not have. It is advice; where it fails, nothing is lost
-// but this protection.
+// dropCache makes the kernel forget the clean pages of f, so that the next read comes
+// from the disk: after a failed sync the page cache can show bytes that the disk does not
+// have. It is advice; if it fails, only this protection is lost.
 func dropCache(f *os.File) {
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
-// nextData returns the offset of the next byte of f at or after off that lies in no
-// hole, math.MaxInt64 where none is left. Where the file system cannot tell, it is off.
+// nextData returns the offset of the next byte of f at or after off that is not in a
+// hole, math.MaxInt64 if there is none. If the file system cannot tell, it returns off.
 func nextData(f *os.File, off int64) int64 {
 	at, err := unix.Seek(int(f.Fd()), off, unix.SEEK_DATA)
 	switch {
@@ -51,9 +49,9 @@ func nextData(f *os.File, off int64) int64 {
 	return at
 }
 
-// syncFS makes everything that was written to the file system of dir durable.
-// One call costs about as much as one fsync and stands for one of every file
-// and directory that was changed since.
+// syncFS makes everything durable that was written to the file system of dir. One call
+// costs about as much as one fsync and replaces that of every file and directory changed
+// since the last.
 func syncFS(dir *os.File) (supported bool, err error) {
 	return true, os.NewSyscallError("syncfs", unix.Syncfs(int(dir.Fd())))
 }

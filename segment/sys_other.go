@@ -14,7 +14,7 @@ const noWait = 0
 // FlushFileBuffers on Windows.
 func fdatasync(f *os.File) error { return f.Sync() }
 
-// BeginWriting has no portable form: the next sync writes what there is.
+// BeginWriting has no portable form: the next sync writes the bytes.
 func BeginWriting(*os.File, int64, int64) {}
 
 // dropCache has no portable form; see sys_linux.go for what it protects from.
@@ -26,5 +26,5 @@ func nextData(_ *os.File, off int64) int64 { return off }
 // syncFS has no portable form: callers sync each file.
 func syncFS(*os.File) (supported bool, err error) { return false, nil }
 
-// SyncFS has no portable form: it does nothing but say so.
+// SyncFS has no portable form: it only returns an error.
 func SyncFS(string) error { return errors.ErrUnsupported }

@@ -5,16 +5,16 @@ import (
 	"encoding/binary"
 )
 
-// What lies behind the last batch of a segment that is not sealed: zeros, a proof
-// that the batch before it is durable, or what a crash left of one write.
+// The bytes after the last batch of a segment that is not sealed: zeros, a proof that the
+// batch before is durable, or what a crash left of one write.
 
-// sectorSize is what a disk writes whole or not at all, at least.
+// sectorSize is the smallest unit that a disk writes entirely or not at all.
 const sectorSize = 512
 
-// proof is the header of no entries that ends an idle segment whose last entry is
+// proof returns the header without entries that ends an idle segment whose last entry is
 // last and whose last batch, with checksum sum, ends at off. It says what the synced
 // offset of the next batch would: everything before off is durable. The next batch
-// takes its place.
+// overwrites it.
 func proof(last uint64, sum uint32, off int64) [BatchHeaderSize]byte {
 	var b [BatchHeaderSize]byte
 	h := BatchHeader{First: last + 1, Prev: sum, Synced: uint64(off)}
@@ -22,8 +22,8 @@ func proof(last uint64, sum uint32, off int64) [BatchHeaderSize]byte {
 	return b
 }
 
-// parseProof returns the index that comes next by the proof that b, which lies at
-// off, begins with, and the checksum of the batch before it.
+// parseProof returns the next index according to the proof at the beginning of b, which
+// is at off, and the checksum of the batch before it.
 func parseProof(b []byte, off int64) (next uint64, prev uint32, ok bool) {
 	if len(b) < BatchHeaderSize || [4]byte(b) != batchMagic {
 		return 0, 0, false
@@ -32,14 +32,14 @@ func parseProof(b []byte, off int64) (next uint64, prev uint32, ok bool) {
 	return next, prev, next > 0 && [BatchHeaderSize]byte(b) == proof(next-1, prev, off)
 }
 
-// cutShort reports whether the bytes at off, where a batch would follow last and sum
-// and no whole one lies, are what a write leaves that did not come to its end.
+// cutShort reports whether the bytes at off, where a batch would follow last and sum but
+// no intact one is, are what an unfinished write leaves.
 //
-// A write has a shape: it goes where there were zeros, or a proof, and holds no sector
-// of zeros itself, since canonical JSON has no zero byte. So of a write that was cut
-// short a sector is missing: it is as it was before, or beyond the end of the file.
-// Where all sectors are there and a checksum is wrong, bytes were altered afterwards.
-// A write that was cut short within a sector has zeros at its end.
+// A write has a shape: it goes where there were zeros, or a proof, and contains no sector
+// of zeros itself, since canonical JSON has no zero byte. So a write that was cut short
+// lacks a sector, which is as it was before or beyond the end of the file. If all sectors
+// are there and a checksum is wrong, bytes were altered afterwards. A write that was cut
+// short within a sector has zeros at its end.
 //
 // batches is how many there are before off: the write may be that of their table.
 func (w *window) cutShort(off int64, last uint64, sum uint32, batches int) (bool, error) {
@@ -51,7 +51,7 @@ func (w *window) cutShort(off int64, last uint64, sum uint32, batches int) (bool
 	for at := 0; at < BatchHeaderSize; {
 		end := min(BatchHeaderSize, at+sectorSize-int((off+int64(at))%sectorSize))
 		piece := b[at:end]
-		// Every header begins with the magic: that alone tells nothing.
+		// Every header begins with the magic, so that alone shows nothing.
 		if allZero(piece) || bytes.Equal(piece, before[at:end]) && end > len(batchMagic) {
 			return true, nil
 		}
@@ -81,7 +81,7 @@ func (w *window) cutShort(off int64, last uint64, sum uint32, batches int) (bool
 	return b[len(b)-1] == 0, nil
 }
 
-// likeProof reports whether b is p except for a few bytes: a lost proof loses no entry.
+// likeProof reports whether b is p except for a few bytes: losing a proof loses no entry.
 func likeProof(b []byte, p [BatchHeaderSize]byte) bool {
 	same := 0
 	for i, c := range p {
@@ -93,7 +93,7 @@ func likeProof(b []byte, p [BatchHeaderSize]byte) bool {
 }
 
 // tableAt reports whether the bytes at off are those of the table and the footer that
-// seal a segment of so many batches, or a part of them.
+// seal a segment of that many batches, or a part of them.
 func (w *window) tableAt(off int64, batches int) (bool, error) {
 	first := AppendRow(nil, Row{Offset: HeaderSize})
 	b, err := w.at(off, RowSize)
@@ -104,7 +104,7 @@ func (w *window) tableAt(off int64, batches int) (bool, error) {
 	return batches > 0 && bytes.Equal(b, footerMagic[:]), err
 }
 
-// proof returns what the proof at off says, if one lies there.
+// proof decodes the proof at off, if there is one.
 func (w *window) proof(off int64) (next uint64, prev uint32, ok bool, err error) {
 	b, err := w.at(off, BatchHeaderSize)
 	if err != nil {
@@ -114,8 +114,8 @@ func (w *window) proof(off int64) (next uint64, prev uint32, ok bool, err error)
 	return next, prev, ok, nil
 }
 
-// claimed is the last index that the bytes from off to end hold, which follow last and
-// are no whole batch.
+// claimed returns the last index that the bytes from off to end claim to hold, which
+// follow last and are not an intact batch.
 func (w *window) claimed(off, end int64, last uint64) (uint64, error) {
 	b, err := w.at(off, BatchHeaderSize)
 	if err != nil {

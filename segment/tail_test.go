@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// tailOf makes a segment with one durable batch whose end lies shift bytes before the
-// end of a sector, then a last batch of the given size, and returns the file's bytes
-// and where the last batch begins and ends.
+// tailOf makes a segment with one durable batch that ends shift bytes before the end of a
+// sector, then a last batch of the given size, and returns the file's bytes and where the
+// last batch begins and ends.
 func tailOf(t *testing.T, shift, size int, proved bool) (b []byte, from, to int) {
 	t.Helper()
 	w, err := Create(t.TempDir(), Header{Store: testStore, First: 100}, firstFill)
@@ -40,9 +40,9 @@ func tailOf(t *testing.T, shift, size int, proved bool) (b []byte, from, to int)
 	return append(before[:to+rest], after[:to+rest]...), from, to
 }
 
-// TestTornSectors leaves out any of the sectors of a last batch, wherever it lies among
-// them, and over zeros or over a proof: that is a write that was cut short, and never
-// anything else than the batch before is recovered. All sectors are the batch.
+// TestTornSectors leaves out any of the sectors of a last batch, wherever it is among
+// them, and over zeros or over a proof: that is a write that was cut short, and only the
+// batch before is recovered. All sectors are the batch.
 func TestTornSectors(t *testing.T) {
 	t.Parallel()
 	step := 3
@@ -83,7 +83,7 @@ func TestTornSectors(t *testing.T) {
 	}
 }
 
-// TestAlteredTail alters bytes of a last batch all of whose sectors are there: that is
+// TestAlteredTail alters bytes of a last batch whose sectors are all there: that is
 // damage, with or without a proof.
 func TestAlteredTail(t *testing.T) {
 	t.Parallel()
@@ -100,7 +100,7 @@ func TestAlteredTail(t *testing.T) {
 			b := bytes.Clone(whole)
 			b[at] ^= 1 << rnd.IntN(8)
 			if b[at] == 0 && at >= from+BatchHeaderSize-4 {
-				continue // a byte of zero at the end is what a write leaves
+				continue // a write can leave a zero byte at the end
 			}
 			scan, err := ScanBatches(bytes.NewReader(b), "x", int64(len(b)), nil)
 			if err != nil || len(scan.Rows) != 1 || scan.Damage == nil {
@@ -110,7 +110,8 @@ func TestAlteredTail(t *testing.T) {
 			if err != nil || walked.Torn != scan.Torn || walked.Unwritten || walked.Claimed != 101 {
 				t.Fatalf("shift %d, byte %d: Walk says %+v, %v", shift, at-from, walked, err)
 			}
-			// With the proof after it the scan itself says so, and Walk which entries.
+			// With the proof after it the scan itself says so, and Walk says which
+			// entries.
 			copy(b[to:], end[:])
 			if _, err := ScanBatches(bytes.NewReader(b), "x", int64(len(b)), nil); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "was durable") {
 				t.Fatalf("shift %d, byte %d, with a proof: %v", shift, at-from, err)
@@ -136,7 +137,7 @@ func TestAlteredTail(t *testing.T) {
 	}
 }
 
-// TestAlteredProof: a proof that is altered is no batch, and nothing is lost with it.
+// TestAlteredProof: an altered proof is not a batch, and nothing is lost with it.
 func TestAlteredProof(t *testing.T) {
 	t.Parallel()
 	w, _ := newFaulty(t)
@@ -155,7 +156,7 @@ func TestAlteredProof(t *testing.T) {
 }
 
 // TestProve: the proof moves nothing, the next batch takes its place, Close leaves one,
-// Seal none, and a failing disk is told as with a batch.
+// Seal none, and a failing disk is reported as for a batch.
 func TestProve(t *testing.T) {
 	t.Parallel()
 	w, f := newFaulty(t)
@@ -231,8 +232,8 @@ func TestProve(t *testing.T) {
 	}
 }
 
-// TestTornStaysUntilCut: a segment with torn bytes that is resumed changes in nothing, and
-// takes nothing, until they are cut off.
+// TestTornStaysUntilCut: a resumed segment with torn bytes changes nothing, and accepts
+// nothing, until they are cut off.
 func TestTornStaysUntilCut(t *testing.T) {
 	t.Parallel()
 	x := build(t, false, 2, 3)

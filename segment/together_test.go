@@ -11,16 +11,17 @@ import (
 	"testing"
 )
 
-// together is a segment with one batch by itself and then several of one write.
+// together is a segment with one separate batch and then several from one write.
 type together struct {
 	before []byte // the file before that write, with zeros where it goes
-	after  []byte // and after it
+	after  []byte // and after that write
 	starts []int  // where each batch begins, and where the last one ends
 	bodies []string
 	last   []uint64 // the last index of each batch
 }
 
-// buildTogether writes batches whose bodies have about these sizes; 0 is one of lost entries.
+// buildTogether writes batches whose bodies have roughly these sizes; 0 is a batch of lost
+// entries.
 func buildTogether(t *testing.T, proved bool, sizes ...int) *together {
 	t.Helper()
 	w, err := Create(t.TempDir(), Header{Store: testStore, First: 100, Created: 1, Prev: 5}, noLimit)
@@ -59,7 +60,7 @@ func buildTogether(t *testing.T, proved bool, sizes ...int) *together {
 	return x
 }
 
-// whole is how many batches of b are whole, from the first on.
+// whole returns how many batches of b, from the first on, are intact.
 func (x *together) whole(b []byte) int {
 	n := 0
 	for n < len(x.bodies) && x.starts[n+1] <= len(b) && bytes.Equal(b[:x.starts[n+1]], x.after[:x.starts[n+1]]) {
@@ -68,7 +69,8 @@ func (x *together) whole(b []byte) int {
 	return n
 }
 
-// check scans b, what a crash left of the write, and compares with the batches that are whole.
+// check scans b, what a crash left of the write, and compares the result with the intact
+// batches.
 func (x *together) check(t *testing.T, what string, b []byte) {
 	t.Helper()
 	n := 0
@@ -105,8 +107,8 @@ var togetherSizes = [][]int{
 }
 
 // TestTornTogether cuts a write of several batches at every byte, and leaves out any of its
-// sectors: the batches before the first one that lacks something are whole, and nothing else is.
-// A short run cuts at every fifth byte, another one for each write.
+// sectors: the batches before the first incomplete one are intact, and no others. A short run
+// cuts at every fifth byte, another one for each write.
 func TestTornTogether(t *testing.T) {
 	t.Parallel()
 	step := 1
@@ -168,8 +170,8 @@ func (x *together) inChecksum(cut int) bool {
 	return false
 }
 
-// TestDamageTogether: what was altered in a write of several batches is damage, and so is a
-// part that is missing where a later write, or a proof, says that it was durable.
+// TestDamageTogether: bytes altered in a write of several batches are damage, and so is a
+// missing part that a later write, or a proof, says was durable.
 func TestDamageTogether(t *testing.T) {
 	t.Parallel()
 	x := buildTogether(t, false, 100, 0, 700, 20)
@@ -207,12 +209,12 @@ func TestDamageTogether(t *testing.T) {
 }
 
 // TestResumeTogether: after a crash in the middle of a write of several batches the segment
-// goes on after those that are whole, and what is left of the others is gone.
+// continues after the intact ones, and the rest of the others is gone.
 func TestResumeTogether(t *testing.T) {
 	t.Parallel()
 	x := buildTogether(t, false, 600, 600, 600)
 	b := bytes.Clone(x.after)
-	clear(b[2*sectorSize : 3*sectorSize]) // of the second; the third is whole
+	clear(b[2*sectorSize : 3*sectorSize]) // of the second; the third is intact
 	path := filepath.Join(t.TempDir(), Name(100))
 	writeFile(t, path, b)
 	f, err := CaptureFile(path)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// sick is a file of which one byte cannot be read. Like a disk's, its reads end
-// before that byte, and the next one fails.
+// sick is a file with one unreadable byte. As on a disk, a read ends before that byte,
+// and the next one fails.
 type sick struct {
 	b   string
 	bad int64
@@ -24,9 +24,9 @@ func (s sick) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// TestReaderPastUnreadable makes one byte of one batch unreadable and reads from
-// every index: that batch is damaged, and the others are served, those that one
-// read would have fetched along with it as well.
+// TestReaderPastUnreadable makes one byte of one batch unreadable and reads from every
+// index: that batch is damaged, and the others are served, even those that one read would
+// have fetched along with it.
 func TestReaderPastUnreadable(t *testing.T) {
 	t.Parallel()
 	x := build(t, true, 2, 1, 3, 1, 2)
@@ -63,7 +63,7 @@ func TestReaderPastUnreadable(t *testing.T) {
 	}
 }
 
-// TestScanUnreadable: recovery takes nothing that cannot be read for an end.
+// TestScanUnreadable: recovery does not mistake unreadable bytes for an end.
 func TestScanUnreadable(t *testing.T) {
 	t.Parallel()
 	x := build(t, false, 2, 1, 3)
@@ -74,8 +74,8 @@ func TestScanUnreadable(t *testing.T) {
 	}
 }
 
-// TestWindowUnreadable: a read for one batch also fetches the bytes after it, and
-// does not fail if they are unreadable.
+// TestWindowUnreadable: a read for one batch also fetches the bytes after it, and does
+// not fail if they are unreadable.
 func TestWindowUnreadable(t *testing.T) {
 	t.Parallel()
 	w := window{r: sick{strings.Repeat("x", 100), 50}, size: 100}

@@ -8,35 +8,33 @@ import (
 	"math"
 )
 
-// Piece is one part of a segment as Walk finds it: a whole batch, or what lies
-// where one or more batches should.
+// Piece is one part of a segment as Walk finds it: an intact batch, or whatever is where one
+// or more batches should be.
 type Piece struct {
 	// Offset and End are where in the file the piece begins and ends.
 	Offset, End int64
-	// First and Last are the indices of the entries of the piece, or of those
-	// that are missing there. Last is First-1 where no entry is concerned.
+	// First and Last are the indices of the entries of the piece, or of those that are
+	// missing there. Last is First-1 if no entry is affected.
 	First, Last uint64
-	// Time, Count and Sum are the batch's own. Entries is its body, valid during
-	// the call only. All are zero unless the piece is a whole batch.
+	// Time, Count and Sum are the batch's own. Entries is its body, valid only during the
+	// call. All are zero unless the piece is an intact batch.
 	Time    int64
 	Sum     uint32
 	Entries []byte
-	// Lost says that the batch stands for entries that are lost for good.
+	// Lost says that the batch stands for permanently lost entries.
 	Lost bool
-	// Damage says why the piece is no whole batch. It wraps ErrDamaged.
+	// Damage says why the piece is not an intact batch. It wraps ErrDamaged.
 	Damage error
-	// Fault says why a whole batch is not where it belongs: it follows another
-	// checksum than that of the batch before it, or has been moved. It wraps
-	// ErrDamaged.
+	// Fault says why an intact batch is not where it belongs: it follows a checksum other
+	// than that of the batch before it, or has been moved. It wraps ErrDamaged.
 	Fault error
 
 	header BatchHeader
-	parted bool // the fault is the checksum: the batch may be of another history
-	proved bool // it is damaged, and a proof lies at End
+	parted bool // the fault is the checksum: the batch may be from another history
+	proved bool // it is damaged, and there is a proof at End
 }
 
-// wrong says why the piece is not the next batch of an undamaged segment, nil if
-// it is.
+// wrong returns why the piece is not the next batch of an undamaged segment, nil if it is.
 func (p Piece) wrong() error {
 	switch {
 	case p.Damage == nil:
@@ -49,42 +47,41 @@ func (p Piece) wrong() error {
 	return p.Damage
 }
 
-// Walked is what Walk found of a segment as a whole.
+// Walked is what Walk found about a segment as a whole.
 type Walked struct {
-	// Last, End and Sum are those of the last whole batch, or what a segment
-	// without any has: First-1, HeaderSize, the header's checksum.
+	// Last, End and Sum are those of the last intact batch, or for a segment without any:
+	// First-1, HeaderSize, the header's checksum.
 	Last uint64
 	End  int64
 	Sum  uint32
-	// Batches counts the whole batches.
+	// Batches counts the intact batches.
 	Batches int
-	// Torn is the number of bytes from End to the last one that is not zero,
-	// where no batch follows, and Why says what is wrong with them.
+	// Torn is the number of bytes from End to the last one that is not zero, if no batch
+	// follows, and Why says what is wrong with them.
 	Torn int64
 	Why  error
-	// Unwritten says that the torn bytes are what an unfinished write leaves, or a
-	// copy that was taken during one: cut short, or with sectors as they were before.
-	// Otherwise they are all there, but altered.
+	// Unwritten says that the torn bytes are what an unfinished write leaves, or a copy that
+	// was taken during one: cut short, or with sectors as they were before. Otherwise they
+	// are all there, but altered.
 	Unwritten bool
-	// Claimed is the last index that torn bytes hold which are not Unwritten, as far
-	// as they say: by their header, or by the number of lines, but at least one.
+	// Claimed is the last index that torn bytes which are not Unwritten claim to hold: by
+	// their header, or by the number of lines, but at least one.
 	Claimed uint64
-	// Proved is the offset of the proof that everything before it was durable, 0
-	// where there is none.
+	// Proved is the offset of the proof that everything before it was durable, 0 if there is
+	// none.
 	Proved int64
-	// Misplaced says that the torn bytes begin with a whole batch header of another
-	// place: no write that a crash cut short leaves that.
+	// Misplaced says that the torn bytes begin with an intact batch header of another place:
+	// no write that a crash cut short leaves that.
 	Misplaced bool
 }
 
-// Walk reads a segment whose first index is first from the end of its header to
-// size, and verifies every batch: its checksums, its place in the chain, its
-// index. After damage it goes on at the next batch header that checks out. fn
-// gets every piece in turn; an error of fn ends the walk and is returned as it
-// is. Any other error is the file's.
+// Walk reads a segment whose first index is first from the end of its header to size, and
+// verifies every batch: its checksums, its place in the chain, its index. After damage it
+// continues at the next valid batch header. fn gets every piece in turn; an error of fn ends
+// the walk and is returned as it is. Any other error is the file's.
 //
-// sum is the checksum of the header, if it is known. What lies after the last
-// whole batch is no piece: Walked describes it.
+// sum is the checksum of the header, if it is known. Bytes after the last intact batch are
+// not a piece: Walked describes them.
 func Walk(r io.ReaderAt, first uint64, sum uint32, known bool, size int64, fn func(Piece) error) (Walked, error) {
 	w := &window{r: r, size: size}
 	return w.walk(first, sum, known, fn)
@@ -168,10 +165,9 @@ func (w *window) walk(first uint64, sum uint32, known bool, fn func(Piece) error
 	}
 }
 
-// batch returns the batch at off, whatever its index. The error is io.EOF where
-// nothing but zeros follows, wraps ErrDamaged where no whole batch lies, and is
-// otherwise the file's. With ErrDamaged, h is the header if at least that checks
-// out.
+// batch returns the batch at off, whatever its index. The error is io.EOF if only zeros
+// follow, wraps ErrDamaged if there is no intact batch, and is otherwise the file's. With
+// ErrDamaged, h is the header if at least that is valid.
 func (w *window) batch(off int64) (h BatchHeader, body []byte, err error) {
 	b, err := w.at(off, BatchHeaderSize)
 	if err != nil {
@@ -206,12 +202,12 @@ func (w *window) batch(off int64) (h BatchHeader, body []byte, err error) {
 	return h, body, nil
 }
 
-// resync finds the next batch header after off that checks out and whose first
-// index is next or later, or the proof after such a batch, and returns its offset,
-// or -1, and its first index. h is the header at off, or zero.
+// resync finds the next valid batch header after off whose first index is next or later, or
+// the proof after such a batch, and returns its offset, or -1, and its first index. h is the
+// header at off, or zero.
 func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64, found uint64, err error) {
 	if h.Count > 0 && h.First == next {
-		// Its body cannot hold a header.
+		// Its body cannot contain a header.
 		from := off + BatchHeaderSize + int64(h.Size)
 		if b, err := w.at(from, BatchHeaderSize); err != nil {
 			return -1, 0, err
@@ -222,7 +218,7 @@ func (w *window) resync(off int64, h BatchHeader, next, first uint64) (at int64,
 	return w.search(off+1, next, first)
 }
 
-// follows reports whether b, which lies at the offset at, begins with a batch header whose
+// follows reports whether b, which is at the offset at, begins with a batch header whose
 // first index is next or later, or with the proof after such a batch, and returns that index.
 func follows(b []byte, at int64, next, first uint64) (uint64, bool) {
 	if after, _, ok := parseProof(b, at); ok {
@@ -232,7 +228,7 @@ func follows(b []byte, at int64, next, first uint64) (uint64, bool) {
 	return h.First, err == nil && h.First >= next && h.First-first <= math.MaxUint32
 }
 
-// search finds the first place at or after from that follows approves of, and returns its
+// search finds the first place at or after from for which follows is true, and returns its
 // offset, or -1, and the index there.
 func (w *window) search(from int64, next, first uint64) (at int64, found uint64, err error) {
 	for from = skipHole(w.r, from); from < w.size; from = skipHole(w.r, from) {
@@ -258,10 +254,10 @@ func (w *window) search(from int64, next, first uint64) (at int64, found uint64,
 	return -1, 0, nil
 }
 
-// unfinished reports whether the bytes from off on, where no whole batch lies but a header or
-// a proof at the offset at, are what is left of one write of several batches: none of the
-// headers says that anything from off on was durable when it was written, and the batch at
-// off lacks a part.
+// unfinished reports whether the bytes from off on, where there is no intact batch but a
+// header or a proof at the offset at, are what is left of one write of several batches: none
+// of the headers says that anything from off on was durable when it was written, and the
+// batch at off lacks a part.
 func (w *window) unfinished(end *Walked, off, at int64, first uint64, known bool) (bool, error) {
 	for at >= 0 {
 		b, err := w.at(at, BatchHeaderSize)
@@ -270,7 +266,7 @@ func (w *window) unfinished(end *Walked, off, at int64, first uint64, known bool
 		}
 		h, err := ParseBatchHeader(b)
 		if err != nil || h.Synced > uint64(off) {
-			return false, nil // a proof, or of a later write
+			return false, nil // a proof, or a header of a later write
 		}
 		if at, _, err = w.search(at+BatchHeaderSize, end.Last+1, first); err != nil {
 			return false, err
@@ -282,7 +278,7 @@ func (w *window) unfinished(end *Walked, off, at int64, first uint64, known bool
 	return w.cutShort(off, end.Last, end.Sum, end.Batches)
 }
 
-// misplaced reports whether a whole header, or a proof, of another place lies at off.
+// misplaced reports whether an intact header, or a proof, of another place is at off.
 func (w *window) misplaced(end *Walked, off int64, known bool) (bool, error) {
 	b, err := w.at(off, BatchHeaderSize)
 	if err != nil {
@@ -296,10 +292,10 @@ func (w *window) misplaced(end *Walked, off int64, known bool) (bool, error) {
 	return isProof && (after != end.Last+1 || known && prev != end.Sum), nil
 }
 
-// torn judges the bytes from off on, after which there is no whole batch header of a later
-// write. It ignores what follows the batch at off: one write at a time is under way, and what
-// is left of it lacks a part of its first batch that is not whole. known says that the
-// checksum of the batch before is.
+// torn judges the bytes from off on, after which there is no intact batch header of a later
+// write. It ignores what follows the batch at off: only one write at a time is under way, and
+// what is left of it lacks a part of its first batch that is not intact. known says whether
+// the checksum of the batch before is known.
 func (w *window) torn(end *Walked, off int64, why error, known bool) error {
 	last := off - 1
 	for at := skipHole(w.r, off); at < w.size; at = skipHole(w.r, at) {

@@ -6,13 +6,12 @@ import (
 	"os"
 )
 
-// readAhead is how many bytes one read of a segment asks for: large enough that
-// the cost of the call vanishes, small enough to stay in the processor's cache.
+// readAhead is how many bytes one read of a segment requests: enough to make the cost of
+// the call negligible, but few enough to stay in the processor's cache.
 const readAhead = 512 << 10
 
-// skipHole returns the offset from which on r, where it is a file, may have bytes
-// other than zero: off, or the end of the hole that lies there. A file can have a hole
-// of any size.
+// skipHole returns the offset from which on r, if it is a file, may have bytes other than
+// zero: off, or the end of the hole there. A file can have a hole of any size.
 func skipHole(r io.ReaderAt, off int64) int64 {
 	if f, ok := r.(*os.File); ok {
 		return max(off, nextData(f, off))
@@ -23,14 +22,14 @@ func skipHole(r io.ReaderAt, off int64) int64 {
 // window reads a file forwards through one buffer. Not for concurrent use.
 type window struct {
 	r    io.ReaderAt
-	size int64 // what lies beyond is not read, even if the file grows
+	size int64 // bytes beyond it are not read, even if the file grows
 	buf  []byte
 	off  int64 // where in the file buf begins
 }
 
-// at returns the n bytes at off, valid until the next call. Fewer are returned
-// only where the file ends (or has been cut) before them, and no more is ever
-// allocated than the file can fill. What cannot be read after them is no error.
+// at returns the n bytes at off, valid until the next call. It returns fewer only if the
+// file ends (or has been cut) before that, and never allocates more than the file can
+// fill. An error in reading bytes after them is ignored.
 func (w *window) at(off int64, n int) ([]byte, error) {
 	if rest := w.size - off; int64(n) > rest {
 		n = int(max(rest, 0))
@@ -44,7 +43,7 @@ func (w *window) at(off int64, n int) ([]byte, error) {
 	want := int(min(int64(max(n, readAhead)), w.size-off))
 	have := 0
 	if keep := w.off + int64(len(w.buf)) - off; off >= w.off && keep > 0 {
-		// The tail of the window is the head of what is wanted.
+		// The tail of the window is the beginning of the wanted bytes.
 		have = int(keep)
 	}
 	tail := w.buf[len(w.buf)-have:]

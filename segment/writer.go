@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// file is what a Writer needs of an *os.File; tests use a failing disk.
+// file is the part of *os.File that a Writer needs; tests use a failing disk.
 type file interface {
 	WriteAt(b []byte, off int64) (int, error)
 	Truncate(size int64) error
 	// Datasync makes all bytes durable: fdatasync.
 	Datasync() error
-	// BeginWriting has bytes that were written go to the disk, without waiting for it.
+	// BeginWriting starts writing bytes to the disk, without waiting for it.
 	BeginWriting(off, n int64)
 	Close() error
 }
@@ -26,20 +26,20 @@ type osFile struct{ *os.File }
 func (f osFile) Datasync() error           { return fdatasync(f.File) }
 func (f osFile) BeginWriting(off, n int64) { BeginWriting(f.File, off, n) }
 
-// Writer appends batches to the open segment. It has one owner: no two of its
-// methods may run at once. Readers use the Segment.
+// Writer appends batches to the open segment. It has one owner: its methods must not run
+// concurrently. Readers use the Segment.
 type Writer struct {
 	*Segment
 	f      file
 	filled int64 // the file is zeros from Segment.end up to here
-	full   bool  // the last zeros found no room, and no batch has since
+	full   bool  // there was no room for the last zeros, and no batch has been written since
 	batch  int   // size of the last batch
-	proved int64 // where a proof lies, if that is Segment.end
-	broken error // sticky: after it nothing is written any more
+	proved int64 // where a proof is, if that is Segment.end
+	broken error // sticky: after it nothing more is written
 }
 
-// Resume opens a segment for appending that is not sealed and has been read, and makes
-// what it holds durable, since what a crash left in the page cache may never have reached
+// Resume opens for appending a segment that is not sealed and has been read, and makes its
+// content durable, since bytes that a crash left in the page cache may never have reached
 // the disk. If there are torn bytes after the last batch, nothing is written until Cut.
 func Resume(s *Segment, torn int64) (*Writer, error) {
 	f, err := openFile(s.Path, os.O_RDWR, 0)
@@ -78,7 +78,7 @@ func (w *Writer) Cut() error {
 
 // BatchSpec describes one of the batches that CommitAll writes.
 type BatchSpec struct {
-	// Size is the length of the body in bytes; 0 stands for entries that are lost for good.
+	// Size is the length of the body in bytes; 0 stands for permanently lost entries.
 	Size int
 	// Count is the number of entries, from 1 to 2^32 - 1.
 	Count int
@@ -88,19 +88,19 @@ type BatchSpec struct {
 
 // Commit appends one batch and makes it durable: one write, one fdatasync.
 //
-// batch is BatchHeaderSize bytes that Commit fills in, then the body: count
-// canonical entries, each with a newline. Commit does not keep it.
+// batch is BatchHeaderSize bytes that Commit fills in, then the body: count canonical
+// entries, each with a newline. Commit does not retain it.
 //
-// An error wraps ErrNotWritten (nothing has changed, the next Commit may
-// succeed) or ErrSync (the outcome is unknown, every later Commit fails too).
+// An error wraps ErrNotWritten (nothing has changed, the next Commit may succeed) or
+// ErrSync (the outcome is unknown, every later Commit fails too).
 func (w *Writer) Commit(batch []byte, count int, now time.Time) error {
 	parts := [1]BatchSpec{{Size: len(batch) - BatchHeaderSize, Count: count, Time: now.UnixMicro()}}
 	return w.CommitAll(batch, parts[:])
 }
 
 // CommitAll is Commit for several batches, which it makes durable together: one write, one
-// fdatasync. That sync is the log's commit point. In batches each is as Commit takes it, in
-// the order of parts. A crash may leave any number of them, from the first on.
+// fdatasync. That sync is the log's commit point. Each batch in batches is as for Commit,
+// in the order of parts. A crash may leave any number of them, from the first on.
 func (w *Writer) CommitAll(batches []byte, parts []BatchSpec) error {
 	if w.broken != nil {
 		return w.broken
@@ -114,7 +114,7 @@ func (w *Writer) CommitAll(batches []byte, parts []BatchSpec) error {
 			Count:  uint32(p.Count),
 			Prev:   h.Sum,
 			Time:   p.Time,
-			Synced: uint64(w.end), // of all of them: they are written together
+			Synced: uint64(w.end), // the same for all: they are written together
 			Body:   Checksum(rest[BatchHeaderSize:][:p.Size]),
 		}
 		h.put(rest)
@@ -143,8 +143,8 @@ func (w *Writer) CommitAll(batches []byte, parts []BatchSpec) error {
 	return nil
 }
 
-// writePiece is how much of a long write goes to the disk while the next is copied into the page
-// cache: then less is left for the sync to wait for.
+// writePiece is how much of a long write goes to the disk while the next piece is copied
+// into the page cache: then the sync has less to wait for.
 const writePiece = 1 << 20
 
 // write writes b at off.
@@ -160,12 +160,12 @@ func (w *Writer) write(b []byte, off int64) error {
 	return err
 }
 
-// Prove has the segment say that its last batch is durable: it writes a header of no
-// entries behind it, which the next batch overwrites, and syncs. Without it nothing
-// tells a last batch that was altered in each of its bytes from one that was never
-// written. It does nothing where the segment says so already, or is empty.
+// Prove makes the segment record that its last batch is durable: it writes a header without
+// entries after it, which the next batch overwrites, and syncs. Without it a last batch
+// whose every byte was altered could not be distinguished from one that was never written.
+// Prove does nothing if the segment says so already, or is empty.
 //
-// Errors are those of Commit; after ErrNotWritten there is no proof, and no harm.
+// Errors are those of Commit; after ErrNotWritten there is no proof, which does no harm.
 func (w *Writer) Prove() error {
 	if w.broken != nil || w.proved == w.end || w.end == HeaderSize {
 		return w.broken
@@ -183,8 +183,8 @@ func (w *Writer) Prove() error {
 	return nil
 }
 
-// undo cuts the file back to its last durable batch after a failed write, so
-// that what the write left of a batch that was refused cannot come back.
+// undo cuts the file back to its last durable batch after a failed write, so that nothing
+// left of a refused batch can come back.
 func (w *Writer) undo(cause error) error {
 	cause = withoutPath(cause)
 	if err := w.f.Truncate(w.end); err != nil {
@@ -195,8 +195,8 @@ func (w *Writer) undo(cause error) error {
 	return fmt.Errorf("%w to %s: %w", ErrNotWritten, filepath.Base(w.Path), cause)
 }
 
-// withoutPath is an error of the segment's file without the path in it, which is
-// that of before the renaming.
+// withoutPath returns an error of the segment's file without its path, which is the one
+// before the rename.
 func withoutPath(err error) error {
 	var path *fs.PathError
 	if errors.As(err, &path) {
@@ -205,14 +205,14 @@ func withoutPath(err error) error {
 	return err
 }
 
-// Room reports whether a batch of n bytes, header included, still fits below
-// limit. A segment always has room for its first batch.
+// Room reports whether a batch of n bytes, including its header, still fits below limit. A
+// segment always has room for its first batch.
 func (w *Writer) Room(n int, limit int64) bool {
 	return w.end == HeaderSize || w.end+int64(n) <= limit
 }
 
-// Fit is how many of parts still fit below limit, from the first on. A segment always has
-// room for its first batch, and for no index that a row of the table cannot hold.
+// Fit returns how many of parts, from the first on, still fit below limit. A segment always
+// has room for its first batch, and for no index that a row of the table cannot hold.
 func (w *Writer) Fit(parts []BatchSpec, limit int64) int {
 	end, last := w.end, w.last
 	for i, p := range parts {
@@ -226,9 +226,9 @@ func (w *Writer) Fit(parts []BatchSpec, limit int64) int {
 	return len(parts)
 }
 
-// Seal ends the segment: it cuts off the zeros, writes the table and the footer,
-// makes them durable and closes the file. The segment must not be empty. After
-// an error the segment is as open as before, and recovery seals it.
+// Seal ends the segment: it cuts off the zeros, writes the table and the footer, makes them
+// durable and closes the file. The segment must not be empty. After an error the segment is
+// still open as before, and recovery seals it.
 func (w *Writer) Seal() error {
 	if w.broken != nil {
 		return w.broken
@@ -259,9 +259,8 @@ func (w *Writer) Seal() error {
 	return w.f.Close()
 }
 
-// Close leaves the segment open for a later Resume: it cuts off the zeros, so
-// that a closed store is as small as it can be, proves the last batch, and closes
-// the file.
+// Close leaves the segment open for a later Resume: it cuts off the zeros, so that a closed
+// store is as small as possible, proves the last batch, and closes the file.
 func (w *Writer) Close() error {
 	if w.broken != nil {
 		return w.f.Close()
@@ -278,7 +277,7 @@ func (w *Writer) Close() error {
 		}
 		b := proof(w.last, w.sum, w.end)
 		if _, werr := w.f.WriteAt(b[:], w.end); werr != nil {
-			err = w.f.Truncate(w.end) // no room for it
+			err = w.f.Truncate(w.end) // no room for the proof
 		}
 	}
 	if err == nil {

@@ -22,7 +22,7 @@ type faulty struct {
 	truncate error    // of every Truncate
 	sync     error    // of every Datasync
 	zeros    int      // writes of zeros so far
-	begun    [2]int64 // where writing has begun, and where that ends
+	begun    [2]int64 // where writing was begun, and where that ends
 }
 
 // noLimit is the limit of a segment that has none.
@@ -82,7 +82,7 @@ func mustCommit(t *testing.T, w *Writer, entries ...string) {
 	}
 }
 
-// entriesOf reads all that a segment shows to its readers.
+// entriesOf reads everything that a segment shows to its readers.
 func entriesOf(t *testing.T, s *Segment) string {
 	t.Helper()
 	if s.Last() < s.Header.First {
@@ -139,8 +139,8 @@ func TestFailedWriteIsUndone(t *testing.T) {
 	}
 }
 
-// TestLongWrite: a batch that is written in pieces is refused whole if one of them fails, and is there
-// whole otherwise.
+// TestLongWrite: a batch that is written in pieces is refused entirely if one of them fails, and is
+// complete otherwise.
 func TestLongWrite(t *testing.T) {
 	t.Parallel()
 	w, f := newFaulty(t)
@@ -165,14 +165,14 @@ func TestLongWrite(t *testing.T) {
 	}
 }
 
-// refused checks that a writer is broken for good: nothing of the batch shows,
-// nothing more is written, and the error stays ErrSync.
+// refused checks that a writer is permanently broken: none of the batch is visible, nothing more is
+// written, and the error stays ErrSync.
 func refused(t *testing.T, w *Writer, f *faulty, first error) {
 	t.Helper()
 	if !errors.Is(first, ErrSync) || !errors.Is(first, errDisk) || errors.Is(first, ErrNotWritten) || !strings.Contains(first.Error(), w.Path) {
 		t.Fatalf("error is %v, want ErrSync, its cause and the path", first)
 	}
-	*f = faulty{file: f.file, write: -1} // the disk is well again
+	*f = faulty{file: f.file, write: -1} // the disk works again
 	before := readFile(t, w.Path)
 	b, n := frame(`{"again":1}`)
 	if err := w.Commit(b, n, testTime); !errors.Is(err, ErrSync) {
@@ -251,8 +251,7 @@ func TestFailedFillIsNoFailure(t *testing.T) {
 	}
 }
 
-// TestFailedSeal: whatever Seal leaves behind, a scan finds every batch, and
-// readers go on as before.
+// TestFailedSeal: whatever Seal leaves, a scan finds every batch, and readers continue as before.
 func TestFailedSeal(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -279,7 +278,7 @@ func TestFailedSeal(t *testing.T) {
 				t.Fatal(err)
 			}
 			if s.Sealed() {
-				return // all of it landed before the sync failed
+				return // all of it was written before the sync failed
 			}
 			scan, err := scanOf(s)
 			if err != nil || scan.Last != 100 {

@@ -12,20 +12,19 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// badLogged is how many bad messages of one connection have a line each in the log, so that a
-// peer cannot fill it.
+// badLogged is how many bad messages of one connection are logged one by one, so that a peer
+// cannot fill the log.
 const badLogged = 10
 
-// line acts on one line. A write joins the group g. Before anything else takes effect,
-// the writes before it are submitted; but a read's snapshot is taken before that, so that
-// what arrived with the read is not yet history. line returns the group for the next
-// line.
+// line acts on one line. A write joins the group g. Anything else first submits the writes
+// before it, except that a read takes its snapshot earlier, so that what arrived with the read
+// is not yet history. line returns the group for the next line.
 func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) {
 	c := r.conn
 	if blank(line) {
 		return g, false, nil
 	}
-	if len(line) >= largeLine { // which may have to wait: the writes before it do not
+	if len(line) >= largeLine { // this may wait, so first submit the writes before it
 		if err := c.flush(g); err != nil {
 			return nil, true, err
 		}
@@ -97,7 +96,7 @@ func (r *reader) line(g *group, line []byte) (next *group, end bool, err error) 
 	return newGroup(c), false, nil
 }
 
-// refuse answers a message that is no write, or none that is acceptable, after the writes
+// refuse answers a message that is not a write, or not an acceptable one, after the writes
 // before it.
 func (r *reader) refuse(g *group, id []byte, text string) {
 	g.refuse(id, text, Unacceptable)
@@ -106,9 +105,9 @@ func (r *reader) refuse(g *group, id []byte, text string) {
 	r.logInvalid(text)
 }
 
-// tooLong answers a line that is over the limit, of which start has arrived, at least
-// as many bytes as the limit. Its id is known if it came before the entry. The error says
-// why the connection was cut.
+// tooLong answers a line that is over the limit; start is the part that has arrived, at least as
+// long as the limit. The id is known if it came before the entry. The error says why the
+// connection was cut.
 func (r *reader) tooLong(start []byte) error {
 	c := r.conn
 	limit := c.server.cfg.MaxEntry + lineSlack
@@ -122,8 +121,8 @@ func (r *reader) tooLong(start []byte) error {
 	return c.submit(g)
 }
 
-// mayLog reports whether one more bad message of this connection may have a line in the
-// log; those that may not are counted, for the line about its close.
+// mayLog reports whether one more bad message of this connection may be logged. Those that may
+// not are counted, for the log line about the close.
 func (r *reader) mayLog() bool {
 	if r.logged == badLogged {
 		r.unlogged++
@@ -133,15 +132,15 @@ func (r *reader) mayLog() bool {
 	return true
 }
 
-// logInvalid logs a line of the peer that is invalid.
+// logInvalid logs an invalid line from the peer.
 func (r *reader) logInvalid(text string) {
 	if r.mayLog() {
 		r.conn.log.Warn().Str("event", "invalid").Str("error", text).Msg("message refused")
 	}
 }
 
-// stat answers with the server's status. A peer that may only write is told no more than
-// what it needs for that.
+// stat answers with the server's status. A peer that may only write is told only what it needs
+// for writing.
 func (r *reader) stat() error {
 	var status any
 	if stat := r.conn.server.cfg.Stat; !r.conn.rights.Read {
@@ -168,8 +167,8 @@ func (r *reader) stat() error {
 	return r.conn.aside(append(append([]byte(`{"stat":`), text...), "}\n"...))
 }
 
-// prepareRead prepares a read with the head of this moment as its snapshot, unless one is
-// running already. If the log has to ask for the head, the snapshot may be a later one.
+// prepareRead prepares a read with the current head as its snapshot, unless one is already
+// running. If the log has to ask other machines for the head, the snapshot may be later.
 func (r *reader) prepareRead(m message.Message) error {
 	c := r.conn
 	c.outbox.mu.Lock()
@@ -195,7 +194,7 @@ func (r *reader) prepareRead(m message.Message) error {
 	return nil
 }
 
-// blank reports whether the line holds nothing but JSON's white space.
+// blank reports whether the line holds only JSON white space.
 func blank(line []byte) bool {
 	for _, c := range line {
 		if c != ' ' && c != '\t' && c != '\r' {
@@ -205,9 +204,9 @@ func blank(line []byte) bool {
 	return true
 }
 
-// addWrite adds a write to the group, or, after g has been submitted, to a new one, which it
-// returns. Its entries, unless they were refused, lie in those of g from before on. The error
-// says why the connection was cut meanwhile.
+// addWrite adds a write to the group, or to a new one if g had to be submitted, and returns that
+// group. Unless they were refused, the write's entries are those of g from before on. The error
+// says why the connection was cut.
 func (c *conn) addWrite(g *group, m *message.Message, before int) (*group, error) {
 	size, count, why, outcome := len(g.entries)-before, 0, "", TooLarge
 	if m.Terms != nil {
@@ -240,12 +239,12 @@ func (c *conn) addWrite(g *group, m *message.Message, before int) (*group, error
 	return g, nil
 }
 
-// maxHashes is how many hashes one receipt holds at most: an entry of three bytes causes 67 in
-// the reply.
+// maxHashes bounds the hashes in one receipt: an entry of three bytes causes 67 bytes of reply.
 const maxHashes = 16 << 10
 
-// takeWrites submits what a gatherer has read, if it is nothing but plain writes with acceptable
-// entries, in whole lines, that fit into one append, and there is room for them. Otherwise the reader deals with it.
+// takeWrites submits what a gatherer has read if it consists of whole lines, all of them plain
+// writes with acceptable entries, that fit into one append, and if there is room for them.
+// Otherwise the reader handles it.
 func (c *conn) takeWrites(b []byte, full bool) bool {
 	c.server.counts.received.Add(uint64(len(b)))
 	if full || b[len(b)-1] != '\n' || !c.rights.Write {
@@ -277,24 +276,24 @@ func (c *conn) takeWrites(b []byte, full bool) bool {
 }
 
 const (
-	// largeLine is how long a line is that waits for a turn to be parsed, in bytes: the
-	// worst ones of that length take 3 ms.
+	// largeLine is the length in bytes from which a line waits for its turn to be parsed: the
+	// worst lines of that length take 3 ms.
 	largeLine = 64 << 10
-	// scratchMax bounds the memory for the turns under way, in bytes. One alone may need
-	// more.
+	// scratchMax bounds the memory of all turns under way, in bytes. A single turn may exceed
+	// it.
 	scratchMax = 128 << 20
-	// memberScratch is about how much memory it takes to sort a member, in bytes.
+	// memberScratch is roughly the memory needed to sort one member, in bytes.
 	memberScratch = 128
 )
 
-// parseTurns makes large lines take turns in being parsed. A line of 16 MiB can keep a
-// processor for a second, and sorting what is in it can take fifteen times its length: so
-// only half of the processors parse such lines at once, and within bounded memory, which
-// counts among that of Config.MaxHeld. Short lines do not wait.
+// parseTurns makes large lines take turns to be parsed. A line of 16 MiB can occupy a processor
+// for a second, and sorting its members can take fifteen times its length. So at most half of
+// the processors parse such lines at once, within bounded memory that counts toward
+// Config.MaxHeld. Short lines do not wait.
 type parseTurns struct {
 	memory  *budget
 	scratch *semaphore.Weighted
-	least   int64 // what a turn takes of scratch at least, so that turns are few
+	least   int64 // the least scratch that a turn takes, so that turns are few
 }
 
 func newParseTurns(memory *budget) *parseTurns {
@@ -304,8 +303,8 @@ func newParseTurns(memory *budget) *parseTurns {
 // parser parses a line, as message.Parse does.
 type parser func(line, entries []byte) (m message.Message, out []byte, err error)
 
-// parse has a line of any length parsed. The error cut says why the connection was cut while
-// the line was waiting.
+// parse parses a line of any length. The error cut says why the connection was cut while the
+// line was waiting.
 func (t *parseTurns) parse(ctx context.Context, parse parser, line, entries []byte) (m message.Message, out []byte, bad, cut error) {
 	if len(line) < largeLine {
 		m, out, bad = parse(line, entries)

@@ -24,26 +24,26 @@ type Rights struct{ Read, Write bool }
 const (
 	// authTime is how long a peer may take for its TLS handshake and its token.
 	authTime = 10 * time.Second
-	// authLine is how long the line with the token may be, in bytes: an unknown peer gets
-	// no memory to fill.
+	// authLine is the longest line with a token, in bytes: an unknown peer gets no memory to
+	// fill.
 	authLine = 4 << 10
 )
 
-// Why a peer is turned away: the answer that it gets.
+// The reasons for turning a peer away, as it is told them.
 var (
 	// errUnauthorized: the peer has shown neither a certificate nor a known token.
 	errUnauthorized = errors.New("unauthorized")
-	// errNeedsTLS: the peer does not speak TLS, and gets this in plain text.
+	// errNeedsTLS: the peer does not speak TLS; it gets this in plain text.
 	errNeedsTLS = errors.New("this server requires TLS")
 )
 
-// startsTLS reports whether b, the beginning of a line, is that of a TLS handshake. No line
-// begins like this, and none may end.
+// startsTLS reports whether b, the beginning of a line, starts a TLS handshake. No valid
+// line begins like this, and a handshake may contain no newline.
 func startsTLS(b []byte) bool { return len(b) > 0 && b[0] == 0x16 }
 
 // admit authenticates the peer: by the handshake under TLS, and by a token if there are
-// tokens and the peer has no certificate. rest is what was received after the token, the
-// beginning of the input. The error says why the connection ends.
+// tokens and the peer has no certificate. rest is the input received after the token. The
+// error says why the connection ends.
 func (c *conn) admit() (rest []byte, err error) {
 	c.rights = Rights{Read: true, Write: true}
 	secure, isTLS := c.nc.(*tls.Conn)
@@ -79,8 +79,8 @@ func (c *conn) admit() (rest []byte, err error) {
 	return rest, nil
 }
 
-// readToken reads the line with the token and gives the connection the rights of that
-// token. It returns what came after the line.
+// readToken reads the line with the token and gives the connection that token's rights. It
+// returns the input after the line.
 func (c *conn) readToken() (rest []byte, err error) {
 	buf := make([]byte, 0, authLine)
 	for {
@@ -116,7 +116,7 @@ func (c *conn) authorize(line []byte) error {
 	case m.Kind != message.Token:
 		return fmt.Errorf("%w: the first line is not a token", errUnauthorized)
 	}
-	// Decoding would turn half of a surrogate pair into another character.
+	// Decoding would turn an unpaired surrogate into another character.
 	text, _, err := canonical.Append(nil, m.Token)
 	if err != nil {
 		return fmt.Errorf("%w: the token is not a text", errUnauthorized)
@@ -132,7 +132,7 @@ func (c *conn) authorize(line []byte) error {
 }
 
 // authorizeHash gives the connection the rights of the token with that SHA-256. ok is false
-// if there is none.
+// if there is no such token.
 func (c *conn) authorizeHash(hash [32]byte) (ok bool) {
 	var name string
 	for round := c.server.reauthorized.Load(); ; round = c.server.reauthorized.Load() {
@@ -150,7 +150,7 @@ func (c *conn) authorizeHash(hash [32]byte) (ok bool) {
 }
 
 // authorized notes the rights that a token had in the given round of Reauthorize. ok is
-// false if there has been another round since, which could not know of this connection.
+// false if a later round has begun, which did not know of this connection.
 func (c *conn) authorized(token *[32]byte, rights Rights, round uint64) (ok bool) {
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()
@@ -163,8 +163,8 @@ func (c *conn) authorized(token *[32]byte, rights Rights, round uint64) (ok bool
 	return true
 }
 
-// turnAway tells the peer over nc that it is not admitted. Only the log tells more of why a
-// token is not.
+// turnAway tells the peer over nc that it is not admitted. Only the log says more about why
+// a token was rejected.
 func (c *conn) turnAway(nc net.Conn, why error) {
 	c.log.Warn().Str("event", "unauthorized").AnErr("error", why).Msg("client turned away")
 	c.server.counts.unauthorized.Add(1)
@@ -175,7 +175,7 @@ func (c *conn) turnAway(nc net.Conn, why error) {
 	c.outbox.stop(endInvalid) // so that the line reaches the peer
 }
 
-// setReadDeadline sets a deadline that does not undo that of Shutdown.
+// setReadDeadline sets a deadline that does not undo Shutdown's.
 func (c *conn) setReadDeadline(t time.Time) {
 	c.outbox.mu.Lock()
 	defer c.outbox.mu.Unlock()
@@ -184,9 +184,9 @@ func (c *conn) setReadDeadline(t time.Time) {
 	}
 }
 
-// Reauthorize asks Config.Tokens again for the rights of every connection that was
-// admitted by a token, and cuts those whose rights have changed. A token that is presented
-// meanwhile counts with the rights that it has afterwards.
+// Reauthorize asks Config.Tokens again for the rights of every connection that was admitted
+// by a token, and cuts those whose rights have changed. A token presented meanwhile gets the
+// rights that it has afterwards.
 func (s *Server) Reauthorize() {
 	type admitted struct {
 		*conn
@@ -213,26 +213,27 @@ func (s *Server) Reauthorize() {
 	}
 }
 
-// Place is the place among Config.MaxConnections of a connection that another front door than
-// Serve has accepted, whose requests become conversations. Like one of Serve's that has not
-// sent its token, it is closed to make room while no client is admitted on it.
+// Place is a place among Config.MaxConnections, for a connection accepted by a front door
+// other than Serve, whose requests become conversations. While no client is admitted on it,
+// it may be closed to make room, as a connection of Serve may be that has not sent its
+// token.
 type Place struct {
 	server *Server
 	nc     net.Conn
 
 	// The server's mu guards these.
 	clients int           // requests of admitted clients under way
-	waits   *list.Element // in the server's idle, while there are none
+	waits   *list.Element // in the server's idle list, while there are none
 	left    bool
 }
 
-// maxIdle is how many places without an admitted client there may be: before the header of a
-// request has arrived, it can take 150 KiB.
+// maxIdle bounds the places without an admitted client: each can take 150 KiB before the
+// header of a request has arrived.
 const maxIdle = 1024
 
-// TakePlace takes a place for nc, unless there are too many connections or the server is
-// stopping: then the error is ErrTooManyConnections or ErrServerClosed. The server closes nc
-// if it needs the place, or when it shuts down while no client is admitted.
+// TakePlace takes a place for nc. If there are too many connections or the server is
+// stopping, the error is ErrTooManyConnections or ErrServerClosed. The server closes nc if
+// it needs the place, or when it shuts down, as long as no client is admitted.
 func (s *Server) TakePlace(nc net.Conn) (*Place, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -248,7 +249,7 @@ func (s *Server) TakePlace(nc net.Conn) (*Place, error) {
 	return p, nil
 }
 
-// Begin says that a request of an admitted client has begun, and End that it has ended.
+// Begin notes that a request of an admitted client has begun.
 func (p *Place) Begin() {
 	p.server.mu.Lock()
 	defer p.server.mu.Unlock()
@@ -256,7 +257,7 @@ func (p *Place) Begin() {
 	p.known()
 }
 
-// End is the end of what Begin began.
+// End notes that a request, for which Begin was called, has ended.
 func (p *Place) End() {
 	p.server.mu.Lock()
 	defer p.server.mu.Unlock()
@@ -265,14 +266,15 @@ func (p *Place) End() {
 	}
 }
 
-// Leave gives the place up. It may be called again.
+// Leave gives up the place. It may be called more than once.
 func (p *Place) Leave() {
 	p.server.mu.Lock()
 	defer p.server.mu.Unlock()
 	p.leave()
 }
 
-// known removes the place from those that may be needed. The caller holds the server's mu.
+// known removes the place from those that may be closed to make room. The caller holds the
+// server's mu.
 func (p *Place) known() {
 	if p.waits != nil {
 		p.server.idle.Remove(p.waits)

@@ -41,8 +41,8 @@ func TestUnknownPeersKeepNobodyOut(t *testing.T) {
 	}
 }
 
-// TestTokenRevokedWhilePresented: a token that is revoked between being looked up and being
-// noted does not let in.
+// TestTokenRevokedWhilePresented: a token that is revoked between its lookup and its use
+// does not admit the peer.
 func TestTokenRevokedWhilePresented(t *testing.T) {
 	noLeaks(t)
 	var revoked atomic.Bool
@@ -52,7 +52,7 @@ func TestTokenRevokedWhilePresented(t *testing.T) {
 		if revoked.Load() || hash != sha256.Sum256([]byte("both")) {
 			return "", Rights{}
 		}
-		if once.CompareAndSwap(false, true) { // the answer is found, and not yet given
+		if once.CompareAndSwap(false, true) { // the lookup has its answer but has not returned it
 			close(looking)
 			<-goOn
 		}

@@ -80,7 +80,8 @@ func TestTokenFirst(t *testing.T) {
 }
 
 // TestWrongTransport: a peer without TLS is told in plain text that the server requires it; one
-// with TLS that the server does not speak gets its answer at once, though no newline may come.
+// with a TLS version that the server does not speak gets its answer at once, though no newline
+// may come.
 func TestWrongTransport(t *testing.T) {
 	noLeaks(t)
 	authority := accesstest.NewAuthority(t)
@@ -116,7 +117,7 @@ func TestRights(t *testing.T) {
 	noLeaks(t)
 	h := start(t, openMemory(t), Config{Tokens: guests, Stat: func() any { return map[string]int{"head": 7} }})
 
-	// Everything may come with the token in one packet.
+	// Everything may arrive with the token in one packet.
 	both := h.dial()
 	both.send(`{"note":1, "note":2, "t\u006fken": "b\u006fth"}`, `{"id":"1","entry":{"n":1}}`, `{"stat":true}`)
 	got := []string{both.line(), both.line()}
@@ -143,7 +144,7 @@ func TestRights(t *testing.T) {
 		writer.send(read)
 		writer.want(`{"error":"unauthorized: this token may not read"}`)
 	}
-	// It is told what the server knows of writes, but nothing of the log.
+	// It is told what the server supports for writes, but nothing about the log.
 	writer.send(`{"stat":true}`)
 	line := writer.line()
 	if !strings.HasPrefix(line, `{"stat":{"rights":"write","features":[`) || !strings.Contains(line, `"max_batch":`) || strings.Contains(line, `"head"`) {
@@ -152,7 +153,7 @@ func TestRights(t *testing.T) {
 	writer.send(`{"id":"4","entry":{"n":4}}`)
 	writer.want(ack(4, 3))
 
-	// A second token is no message.
+	// A second token is not a valid message.
 	writer.send(tokenLine("both"))
 	writer.want(`{"error":"invalid message: a token is accepted only as the first message"}`)
 	writer.send(`{"from":1}`)

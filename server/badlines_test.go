@@ -13,7 +13,7 @@ import (
 	"tcp-log-server/engine"
 )
 
-// lineCase is one case of testdata/lines, whose README says what it consists of.
+// lineCase is one case of testdata/lines; its README describes the parts.
 type lineCase struct {
 	name     string
 	maxEntry int
@@ -24,7 +24,7 @@ type lineCase struct {
 	stays    bool
 }
 
-// turn is what the client sends, and then what the server answers.
+// turn is what the client sends, and what the server answers to it.
 type turn struct {
 	send string
 	eof  bool
@@ -137,7 +137,7 @@ func (c *lineCase) play(client *client, anywhere bool) {
 		client.wantEnd()
 		return
 	}
-	// The connection goes on, and nothing else was answered.
+	// The connection continues, and nothing else was answered.
 	client.send(`{"id":"probe","entry":null}`)
 	if got := client.line(); !ackLine.MatchString(got) || !strings.HasPrefix(got, `{"id":"probe",`) {
 		t.Fatalf("\n got %s\nwant the reply to a write on a connection that stays", got)
@@ -213,9 +213,9 @@ func TestLines(t *testing.T) {
 	})
 }
 
-// undisturbed keeps a connection that appends and follows, until stop is called:
-// it gets every index once and in order, its own entries as it sent them, each
-// after its ack, and no error.
+// undisturbed keeps a connection that appends and follows, until stop is called. It gets
+// every index once and in order, its own entries as it sent them, each after its ack, and
+// no error.
 func undisturbed(t *testing.T, h *host) (stop func()) {
 	c := h.dial()
 	c.send(`{"from":1}`)

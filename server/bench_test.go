@@ -55,7 +55,7 @@ func BenchmarkWhere(b *testing.B) {
 	}
 	defer log.Close()
 	for n := 0; n < entries; {
-		const count = 64 // as clients write that have so many in flight
+		const count = 64 // like clients with that many writes in flight
 		var run []byte
 		for range count {
 			run = fmt.Appendf(run, `{"amount":12.5,"id":%d,"kind":"order","lines":[1,2,3],"note":"%s","to":{"city":"Bern","zip":3000}}`+"\n", 1_000_000+n, entry200[56:159])

@@ -13,7 +13,7 @@ func TestBoundedReads(t *testing.T) {
 		log.put(t, fmt.Sprintf(`{"n":%d}`, n))
 	}
 	h := start(t, log, Config{})
-	// With a head of 5: what comes before and what after three more entries.
+	// With a head of 5: the lines before and after three more entries.
 	for _, test := range []struct {
 		read          string
 		before, after []string
@@ -56,7 +56,7 @@ func TestReadAgainAfterTheHead(t *testing.T) {
 	for n := 1; n <= entries; n++ {
 		c.want(ack(n, n))
 	}
-	// Pull it all, as a client does that wants no more than it can take.
+	// Pull it all, like a client that wants no more than it can take.
 	next := 1
 	for ; next+size-1 <= entries; next += size {
 		c.send(fmt.Sprintf(`{"from":%d,"read":%d}`, next, size))

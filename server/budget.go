@@ -15,22 +15,23 @@ import (
 var errStalled = errors.New("cut off to make room: its peer kept memory in use and hardly sent or took anything")
 
 const (
-	// stallMax is how long a peer may keep memory that others need without making
-	// progress.
+	// stallMax is how long a peer may make no progress while it keeps memory that others
+	// need.
 	stallMax = time.Second
-	// stallRate is how many bytes a second count as progress.
+	// stallRate is the rate that counts as progress, in bytes per second.
 	stallRate = 64 << 10
-	// waitStep is how often one that waits for memory looks again.
+	// waitStep is how often a connection that waits for memory looks again.
 	waitStep = 10 * time.Millisecond
 )
 
-// budget bounds the memory that connections hold for as long as their peers like: lines
-// that have begun to arrive, and output that a peer does not take. Small amounts are not
-// counted: few connections ever hold more.
+// budget bounds the memory that connections hold for as long as their peers like: partly
+// received lines, and output that a peer does not take. Small amounts are not counted: few
+// connections ever hold more.
 //
 // When the budget is used up, the connections with the slowest peers are cut. A peer that
-// sends or takes at stallRate is as quick as any; each second without progress makes it a
-// second slower. A peer that keeps that rate is never cut for a line that waits for memory.
+// sends or takes data at stallRate is as quick as any; each second without progress makes
+// it a second slower. A peer that keeps up that rate is never cut for a line that waits for
+// memory.
 type budget struct {
 	max int64
 
@@ -45,26 +46,26 @@ type budget struct {
 type share struct {
 	conn  *conn
 	epoch time.Time // the server's start
-	bytes int64     // under mu of the budget
+	bytes int64     // guarded by the budget's mu
 
-	// since is the time, in ns since epoch, from which on the peer has kept the
-	// connection waiting, 0 while it does not. Earlier delays are added to it.
+	// since is the time, in ns after epoch, since when the peer has kept the connection
+	// waiting; 0 while it does not. Earlier delays are added to it.
 	since atomic.Int64
-	delay time.Duration // so far; belongs to the goroutine that reads, or writes
+	delay time.Duration // so far; owned by the goroutine that reads or writes
 }
 
 // await notes that the connection begins to wait for its peer.
 func (s *share) await() { s.since.Store(int64(time.Since(s.epoch) - s.delay)) }
 
-// moved notes that the wait is over: n bytes have come or gone.
+// moved notes that the wait is over: n bytes were received or sent.
 func (s *share) moved(n int) {
 	waited := time.Since(s.epoch) - time.Duration(s.since.Swap(0))
 	s.delay = max(0, waited-time.Duration(n)*time.Second/stallRate)
 }
 
-// hold notes that s holds n bytes now, and cuts the slowest connections if that is more than
-// before and too much for the budget. What one was given beyond it takes nothing from the
-// others.
+// hold sets what s holds to n bytes, and cuts the slowest connections if that is an
+// increase and exceeds the budget. Memory given to one share beyond the budget takes
+// nothing from the others.
 func (b *budget) hold(s *share, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -107,8 +108,8 @@ func (b *budget) wait(ctx context.Context, s *share, n int64) error {
 			}
 			fits := b.fits(s, n)
 			if !fits && b.over == nil && time.Since(began) > stallMax {
-				// All others keep pace, or wait too. One at a time may have more, so that
-				// those that wait for each other come to an end.
+				// All others keep pace, or wait too. One at a time may exceed the budget,
+				// so that connections that wait for each other cannot deadlock.
 				b.over, fits = s, true
 			}
 			if fits {
@@ -145,9 +146,8 @@ func (b *budget) resize(s *share, n int64) {
 	}
 }
 
-// cutSlowest cuts connections that wait for their peers, the slowest first and none that
-// is delayed by less than delay, until no more than target bytes are used. The caller
-// holds mu.
+// cutSlowest cuts connections that wait for their peers, slowest first and none that is
+// delayed by less than delay, until at most target bytes are used. The caller holds mu.
 func (b *budget) cutSlowest(target int64, delay time.Duration) {
 	type waiting struct {
 		*share
@@ -184,16 +184,16 @@ func (b *budget) cutSlowest(target int64, delay time.Duration) {
 }
 
 const (
-	// maxUnsent is how many bytes of a connection's replies may wait, for the log or
-	// for the peer, where there are few connections; minUnsent is the same where there
-	// are many. At the bound the connection is not read.
+	// maxUnsent is how many bytes of a connection's replies may wait, for the log or for
+	// the peer, while there are few connections; minUnsent is the same while there are
+	// many. At the bound the connection is not read.
 	maxUnsent, minUnsent = 4 << 20, 16 << 10
-	// allUnsent is how many bytes of replies of all connections may wait, where minUnsent
-	// each is not more.
+	// allUnsent is how many bytes of replies all connections together may have waiting,
+	// unless minUnsent for each is more.
 	allUnsent = 64 << 20
 )
 
-// unsentMax returns the bound for each connection as of now.
+// unsentMax returns the current bound for each connection.
 func (s *Server) unsentMax() int64 {
 	return min(max(allUnsent/max(s.open.Load(), 1), minUnsent), maxUnsent)
 }
@@ -205,19 +205,19 @@ func isDeadline(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) 
 const writePiece = 128 << 10
 
 // stallTimeoutConn is a connection whose writes time out only when the peer has taken
-// nothing for as long as the timeout. Under TLS it lies between the records and the
-// socket, since a TLS connection cannot go on after a write that timed out. Writes come
-// from one goroutine at a time.
+// nothing for the whole timeout. Under TLS it lies between the records and the socket,
+// since a TLS connection cannot continue after a write that timed out. Only one goroutine
+// writes at a time.
 type stallTimeoutConn struct {
 	net.Conn
 	timeout time.Duration
-	counts  *counts   // of the server's bytes
+	counts  *counts   // the server's, for the bytes
 	stuck   *share    // is told how quickly the peer takes what is written
 	set     time.Time // when the deadline was last set
-	limit   time.Time // the deadline that SetWriteDeadline was given, or zero
+	limit   time.Time // the deadline given to SetWriteDeadline, or zero
 }
 
-// Read reads what there is.
+// Read reads what is available.
 func (s *stallTimeoutConn) Read(b []byte) (n int, err error) {
 	n, err = s.Conn.Read(b)
 	s.counts.received.Add(uint64(n))
@@ -250,7 +250,7 @@ func (s *stallTimeoutConn) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// SetWriteDeadline bounds all further writes by t: the TLS package has a deadline for its
+// SetWriteDeadline bounds all further writes by t: the TLS package sets a deadline for its
 // last record.
 func (s *stallTimeoutConn) SetWriteDeadline(t time.Time) error {
 	s.limit, s.set = t, time.Time{}
@@ -265,8 +265,8 @@ func (s *stallTimeoutConn) CloseWrite() error {
 	return net.ErrClosed
 }
 
-// tryWrite writes as much of b as the socket takes without waiting, none where there are
-// no such writes. The caller holds what keeps others from writing.
+// tryWrite writes as much of b as the socket takes without waiting, or nothing where such
+// writes are not possible. The caller holds what keeps others from writing.
 func (c *conn) tryWrite(b []byte) (n int, err error) {
 	if c.direct == nil {
 		return 0, nil

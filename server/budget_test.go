@@ -17,8 +17,8 @@ import (
 	"tcp-log-server/internal/access/accesstest"
 )
 
-// mixed appends count entries, some of which are longer than a socket takes at
-// once, and returns the line of each.
+// mixed appends count entries, some of which are longer than a socket takes at once, and returns the
+// line of each.
 func mixed(t *testing.T, log Log, count int) (lines []string) {
 	t.Helper()
 	done := make(chan error, count)
@@ -39,14 +39,14 @@ func mixed(t *testing.T, log Log, count int) (lines []string) {
 	return lines
 }
 
-// used is how many bytes of the budget are in use.
+// inUse returns how many bytes of the budget are in use.
 func (b *budget) inUse() int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.used
 }
 
-// A replay that waited for its peer goes on where it was, to the byte.
+// A replay that waited for its peer continues where it was, to the byte.
 func TestStalledReplay(t *testing.T) {
 	noLeaks(t)
 	log := openDisk(t)
@@ -86,8 +86,7 @@ func TestStalledReplay(t *testing.T) {
 	c.nc.Close()
 }
 
-// A replay that waits notices that its peer is gone, also where nothing more is
-// read from it.
+// A waiting replay notices that its peer is gone, even if nothing more is read from it.
 func TestStalledReplayOfAPeerThatIsGone(t *testing.T) {
 	noLeaks(t)
 	log := openDisk(t)
@@ -123,7 +122,7 @@ func TestMemoryThatPeersHold(t *testing.T) {
 		before := h.counts.received.Load()
 		c.write(`{"id":"1","entry":["` + strings.Repeat("x", 200_000)) // and never the rest
 		poll(t, "the line to arrive", func() bool { return h.counts.received.Load() >= before+200_000 })
-		if held := h.memory.inUse(); held > bound+2<<20 { // what arrives while others are cut off
+		if held := h.memory.inUse(); held > bound+2<<20 { // received while others are cut off
 			t.Fatalf("%d bytes are held after %d lines, want little more than %d at any time", held, n+1, bound)
 		}
 		poll(t, fmt.Sprintf("%d bytes at most to be held after %d lines", bound, n+1), func() bool { return h.memory.inUse() <= bound })
@@ -143,13 +142,13 @@ func TestMemoryThatPeersHold(t *testing.T) {
 	poll(t, "nothing held", func() bool { return h.memory.inUse() == 0 })
 }
 
-// longLine is a write of about size bytes.
+// longLine returns a write of roughly size bytes.
 func longLine(id string, size int) string {
 	return fmt.Sprintf(`{"id":"%s","entry":["%s"]}`+"\n", id, strings.Repeat("x", size))
 }
 
-// A long line waits where others have taken all memory, and one of those whose peer has
-// stopped sending is given up for it.
+// A long line waits if others have taken all memory, and one of those whose peer has stopped sending is
+// cut for it.
 func TestLongLineWaits(t *testing.T) {
 	noLeaks(t)
 	h := start(t, openFake(t), Config{MaxHeld: 4 << 20})
@@ -169,8 +168,8 @@ func TestLongLineWaits(t *testing.T) {
 	poll(t, "some of the stalled ones to be given up", func() bool { return h.Connections() < 1+stalled })
 }
 
-// TestStalledLinesDelayNobody: connections that stop in the middle of a long line do not
-// delay the others, however many there are.
+// TestStalledLinesDelayNobody: connections that stop in the middle of a long line do not delay the
+// others, however many there are.
 func TestStalledLinesDelayNobody(t *testing.T) {
 	noLeaks(t)
 	h := start(t, openFake(t), Config{MaxEntry: 1 << 20, MaxHeld: 8 << 20})
@@ -191,8 +190,8 @@ func TestStalledLinesDelayNobody(t *testing.T) {
 	}
 }
 
-// TestSteadyLinesAreNotCut: lines that come slowly but steadily wait for each other, and
-// all of them get through, in memory that is too little for two of them.
+// TestSteadyLinesAreNotCut: lines that arrive slowly but steadily wait for each other, and all of them
+// get through, in too little memory for two of them.
 func TestSteadyLinesAreNotCut(t *testing.T) {
 	noLeaks(t)
 	h := start(t, openFake(t), Config{MaxHeld: 4 << 20})
@@ -202,7 +201,7 @@ func TestSteadyLinesAreNotCut(t *testing.T) {
 		all.Go(func() {
 			line := longLine(fmt.Sprint(n), 1<<20)
 			for len(line) > 0 {
-				piece := min(len(line), 24<<10) // in all longer than stallMax
+				piece := min(len(line), 24<<10) // in total longer than stallMax
 				if _, err := io.WriteString(c.nc, line[:piece]); err != nil {
 					t.Errorf("line %d was cut: %v", n, err)
 					return
@@ -219,8 +218,8 @@ func TestSteadyLinesAreNotCut(t *testing.T) {
 	poll(t, "nothing in use", func() bool { return h.memory.inUse() == 0 })
 }
 
-// TestStalledReplaysAreBounded: a replay counts with what the log keeps for it while its
-// peer takes nothing.
+// TestStalledReplaysAreBounded: a replay counts with the memory that the log keeps for it while its peer
+// takes nothing.
 func TestStalledReplaysAreBounded(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprintf("TLS %v", secure), func(t *testing.T) { testStalledReplays(t, secure) })
@@ -256,7 +255,7 @@ func testStalledReplays(t *testing.T, secure bool) {
 		}
 		newClient(t, nc).send(`{"from":1}`)
 	}
-	// One that begins to hold passes the bound for a moment.
+	// A connection that begins to hold memory exceeds the bound for a moment.
 	poll(t, "the oldest to be cut off", func() bool { return h.Connections() <= bound/(400<<10) && h.memory.inUse() <= bound })
 	h.mu.Lock()
 	for c := range h.conns {
@@ -265,8 +264,8 @@ func testStalledReplays(t *testing.T, secure bool) {
 	h.mu.Unlock()
 }
 
-// heldBy gives a peer a share of b, n bytes, and keeps it waiting for as long as waits; the context ends
-// when the connection is cut.
+// heldBy gives a peer a share of b, n bytes, and keeps it waiting for waits; the context ends when the
+// connection is cut.
 func heldBy(t *testing.T, b *budget, n int64, waits time.Duration) (*share, context.Context) {
 	t.Helper()
 	raw, peer := net.Pipe()
@@ -280,15 +279,15 @@ func heldBy(t *testing.T, b *budget, n int64, waits time.Duration) (*share, cont
 	return s, ctx
 }
 
-// TestBudgetCuts: output that grows beyond the budget has the slowest cut. Memory that is given back
-// has nobody cut, even while a line, or the parsing of one, is beyond the budget; and one that was
-// given more than there is takes nothing from the others.
+// TestBudgetCuts: output that grows beyond the budget causes the slowest to be cut. Memory that is
+// returned causes no cut, even while a line, or parsing one, is beyond the budget; and a share beyond
+// the budget takes nothing from the others.
 func TestBudgetCuts(t *testing.T) {
 	t.Parallel()
 	const bound = 1000
 	for _, tt := range []struct {
 		name      string
-		over      int64 // what one was given beyond the budget
+		over      int64 // given to one share beyond the budget
 		counted   int64
 		from, to  int64 // what a connection holds, before and after
 		slow, cut bool

@@ -64,8 +64,8 @@ func TestHalfCloseWhileFollowing(t *testing.T) {
 func TestInvalidJSONAfterAcceptedWrites(t *testing.T) {
 	noLeaks(t)
 	h := start(t, openDisk(t), Config{})
-	// What comes after the invalid line is not looked at, but nor may its being
-	// unread cost the client what was sent to it.
+	// Input after the invalid line is not examined, but if left unread it must not cost
+	// the client any lines sent to it.
 	for _, rest := range []string{"", "x", strings.Repeat("{\"id\":\"late\",\"entry\":[]}\n", 200_000)} {
 		c := h.dial()
 		head, _ := h.log.Head(t.Context())
@@ -163,7 +163,7 @@ func TestShutdownAcknowledgesWhatWasAccepted(t *testing.T) {
 		c.nc.Close()
 	}
 	<-done
-	// A server that has been shut down serves no more.
+	// A server that has been shut down serves no more connections.
 	a, b := net.Pipe()
 	defer a.Close()
 	h.ServeConn(b)
@@ -172,7 +172,7 @@ func TestShutdownAcknowledgesWhatWasAccepted(t *testing.T) {
 	}
 }
 
-// Whatever reaches the log before an orderly end is acknowledged.
+// Everything that reaches the log before a clean end is acknowledged.
 func TestShutdownInTheMiddleOfWrites(t *testing.T) {
 	noLeaks(t)
 	for range 6 {

@@ -17,9 +17,9 @@ import (
 	"tcp-log-server/internal/replicated"
 )
 
-// With the build tag cluster, tests that take any log run over one on three machines:
-// `go test -tags cluster ./server`, which takes minutes.
-// The machines are nodes of one cluster in this process, and each log is a stream of its own there.
+// With the build tag cluster, tests that take any log run over one on three machines: `go test
+// -tags cluster ./server`, which takes minutes. The machines are nodes of one cluster in this
+// process, and each log is its own stream there.
 
 func init() { anyLog = openReplicated }
 
@@ -29,7 +29,7 @@ var (
 	streams   atomic.Int64
 )
 
-// run is what a cluster needs of a test, for one that lasts as long as all tests.
+// run is the part of a test that a cluster needs, for one that lasts as long as all tests.
 type run struct {
 	testing.TB
 	cleanups []func()

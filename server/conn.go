@@ -20,37 +20,37 @@ import (
 	"tcp-log-server/server/internal/message"
 )
 
-// conn is one connection: its socket, and its life from admission to close. The reader
-// acts on what it receives, the writer sends, and the outbox is between them.
+// conn is one connection: its socket, and its life from admission to close. The reader acts on the
+// input, the writer sends, and the outbox is between them.
 type conn struct {
 	server *Server
 	raw    net.Conn       // the socket
-	direct *gather.Socket // raw, for calls that do not wait; nil under TLS, and if raw is not a TCP socket
-	nc     net.Conn       // what messages travel over: raw with a stall timeout, under TLS if there is any
+	direct *gather.Socket // raw, for calls that do not wait; nil under TLS or if raw is not a TCP socket
+	nc     net.Conn       // carries messages: raw with a stall timeout, and under TLS if configured
 	log    zerolog.Logger
 	ctx    context.Context // done when the connection is cut
 	cancel context.CancelCauseFunc
 
-	// The reading goroutine sets these, under mu of the outbox, so that it alone may
-	// read them without.
+	// The reading goroutine sets these, under the outbox's mu, so it alone may read them without
+	// it.
 	rights Rights
 	token  *[32]byte // the SHA-256 of the token that admitted the peer, nil if none did
 
-	waits *list.Element // in the server's unknown, until the peer is admitted; its mu guards this
+	waits *list.Element // in the server's unknown list, until the peer is admitted; guarded by the server's mu
 
 	reader reader
 	shared *gather.Conn // for reading together with other connections; nil if direct is
 	outbox outbox
 	writer writer
 	filter share // what a read's filter takes; see holdFilter
-	quiet  bool  // its beginning and its end are logged at debug level
+	quiet  bool  // its beginning and end are logged at debug level
 
 	relayed bool     // it is a conversation: see Converse
-	replica *replica // once it is a replication stream; the reader's
-	streams bool     // it is one, or about to be; the server's mu guards this
+	replica *replica // set once it is a replication stream; owned by the reader
+	streams bool     // it is one, or about to be; guarded by the server's mu
 
-	awaiting context.Context // for the waits that end with Shutdown too; nil until one is due
-	asking   sync.WaitGroup  // whatever asks for what a read needs, see prepareAsking
+	awaiting context.Context // for the waits that Shutdown ends too; nil until first needed
+	asking   sync.WaitGroup  // goroutines that ask for what a read needs, see prepareAsking
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
@@ -67,7 +67,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return c
 }
 
-// newPlainConn returns a connection without TLS, which does not use the socket of nc directly.
+// newPlainConn returns a connection without TLS that does not use nc's socket directly.
 func newPlainConn(s *Server, nc net.Conn) *conn {
 	c := &conn{server: s, raw: nc}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
@@ -106,7 +106,7 @@ func (c *conn) serve() {
 }
 
 // logClose logs the end of the connection: at debug level, unless an error ended it or bad
-// messages have not been logged.
+// messages went unlogged.
 func (c *conn) logClose() {
 	level, text, cause, unlogged := zerolog.DebugLevel, "connection closed", closeCause(c.ctx), c.reader.unlogged
 	_, unread := errors.AsType[*ReadError](cause)
@@ -123,14 +123,14 @@ func (c *conn) logClose() {
 	}
 	event := c.log.WithLevel(level).Str("event", "close").AnErr("error", cause)
 	if unlogged > 0 {
-		event = event.Uint64("unlogged", unlogged) // bad messages without a line of their own
+		event = event.Uint64("unlogged", unlogged) // bad messages without a log line of their own
 	}
 	event.Msg(text)
 }
 
-// converse exchanges messages until there are no more: it reads here and writes on
-// another goroutine, which ends after the reader has ended, or cuts the connection. So
-// each waits for the other without fail. received is the beginning of the input.
+// converse exchanges messages until there are no more: it reads here and writes on another
+// goroutine, which ends after the reader has ended, or cuts the connection. So each can safely
+// wait for the other. received is the beginning of the input.
 func (c *conn) converse(received []byte) {
 	var writing sync.WaitGroup
 	writing.Go(func() {
@@ -145,11 +145,11 @@ func (c *conn) converse(received []byte) {
 	writing.Wait()
 	c.outbox.endWaits()
 	c.asking.Wait()
-	c.dropFilter() // that of a read which was not to end
+	c.dropFilter() // that of a read that was not meant to end
 	c.endStream()
 }
 
-// keepAlive has the kernel give up a silent peer after two minutes.
+// keepAlive makes the kernel give up on a silent peer after two minutes.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}
 
 // greet sets the socket up and logs the connection.
@@ -160,7 +160,7 @@ func (c *conn) greet() {
 	}
 }
 
-// greetAt logs the connection at that level.
+// greetAt logs the connection at the given level.
 func (c *conn) greetAt(level zerolog.Level) {
 	event := c.log.WithLevel(level).Str("event", "connected")
 	if addr, ok := c.raw.RemoteAddr().(*net.TCPAddr); ok {
@@ -169,7 +169,7 @@ func (c *conn) greetAt(level zerolog.Level) {
 	event.Msg("client connected")
 }
 
-// ReadError ended a connection or a Conversation: the log cannot be read now.
+// ReadError is the end of a connection or a Conversation because the log cannot be read now.
 type ReadError struct {
 	Text string // what the peer may be told
 	err  error
@@ -178,14 +178,14 @@ type ReadError struct {
 func (e *ReadError) Error() string { return "the log cannot be read: " + e.err.Error() }
 func (e *ReadError) Unwrap() error { return e.err }
 
-// Later reports whether what was to be read lies elsewhere, in an archive, in a store of blobs or on
-// other machines, and may be had later.
+// Later reports whether the data lies elsewhere, in an archive, in a store of blobs or on other
+// machines, and may be available later.
 func (e *ReadError) Later() bool { return strings.HasPrefix(e.Text, notNow) }
 
-// notNow is how the text of an error begins that passes.
+// notNow is how the text of a temporary error begins.
 const notNow = "not available now: "
 
-// readError returns the error of a connection for which the log could not be read.
+// readError returns the error of a connection whose log could not be read.
 func (c *conn) readError(err error) error {
 	if c.ctx.Err() != nil {
 		return err
@@ -202,8 +202,8 @@ func closeCause(ctx context.Context) error {
 	return err
 }
 
-// interrupt ends the input for Shutdown. Only the reader knows what it has accepted, so
-// it is woken wherever it waits for input, and stops by itself.
+// interrupt ends the input for Shutdown. Only the reader knows what it has accepted, so it is
+// woken wherever it waits for input, and stops by itself.
 func (c *conn) interrupt() {
 	c.outbox.interrupt()
 	c.nc.SetReadDeadline(time.Unix(1, 0))
@@ -219,16 +219,15 @@ func (c *conn) cut(err error) {
 	c.outbox.poke()
 }
 
-// lingerTime and lingerBytes bound how long, and how much, a closing connection is still
-// read.
+// lingerTime and lingerBytes bound how long, and how much, a closing connection is still read.
 const (
 	lingerTime  = 2 * time.Second
 	lingerBytes = 64 << 20
 )
 
-// linger tells the peer over nc the end and then reads on until it hangs up too, within
-// bounds: unread input would make the kernel reset the connection, and the peer lose lines
-// that were sent.
+// linger tells the peer over nc that this is the end, then reads on, within bounds, until the peer
+// hangs up too: unread input would make the kernel reset the connection, and the peer would lose
+// lines already sent.
 func (c *conn) linger(nc net.Conn) {
 	half, ok := nc.(interface{ CloseWrite() error })
 	if c.ctx.Err() != nil || c.outbox.ending() == endInput || !ok || half.CloseWrite() != nil {
@@ -253,7 +252,7 @@ func (c *conn) awaitOnce() error {
 	return err
 }
 
-// untilShutdown returns a context that ends with Shutdown, or the connection. The reader calls it.
+// untilShutdown returns a context that ends with Shutdown or the connection. The reader calls it.
 func (c *conn) untilShutdown() context.Context {
 	if c.awaiting == nil {
 		ctx, stop := context.WithCancel(c.ctx)
@@ -267,19 +266,19 @@ func (c *conn) untilShutdown() context.Context {
 	return c.awaiting
 }
 
-// atOnce is for what must not wait.
+// atOnce is a context for calls that must not wait.
 var atOnce = func() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
 }()
 
-// fault sends an error that is no reply to a write, with the id of its message if that has
-// one. Its own error says why the connection was cut meanwhile.
+// fault sends an error that is not a reply to a write, with the id of its message, if any. The
+// returned error says why the connection was cut meanwhile.
 func (c *conn) fault(id []byte, text string) error { return c.aside(appendFault(nil, id, text)) }
 
-// aside sends a line that answers no write and belongs to no read, once there is room
-// for it. The error says why the connection was cut meanwhile.
+// aside sends a line that answers no write and belongs to no read, once there is room for it. The
+// error says why the connection was cut meanwhile.
 func (c *conn) aside(line []byte) error {
 	if err := c.lockWithRoom(); err != nil {
 		return err
@@ -302,56 +301,57 @@ const (
 	EntryLines
 	// OneEntry: everything up to the end of the input is one entry to append.
 	OneEntry
-	// OneBatch: everything up to the end of the input is entries, with or without white
-	// space between them, to append side by side or not at all.
+	// OneBatch: everything up to the end of the input is entries, with or without white space
+	// between them, to append together or not at all.
 	OneBatch
 )
 
-// Conversation is a conversation with a peer that another front door than Serve has
-// admitted: see Server.Converse.
+// Conversation describes a conversation with a peer admitted by a front door other than Serve: see
+// Server.Converse.
 type Conversation struct {
-	// Token is the SHA-256 of the token that admitted the peer, and gives it its rights. If
-	// it is nil, the peer has all rights.
+	// Token is the SHA-256 of the token that admitted the peer and gives it its rights. If Token
+	// is nil, the peer has all rights.
 	Token *[32]byte
-	// Name is that of the certificate, for the log; it may be empty. A token has its own.
+	// Name is the name in the peer's certificate, for the log; it may be empty. A token has its
+	// own name.
 	Name string
 	// Form is the form of the input.
 	Form Form
 
-	// On and Receipt are what "if", "once" and "receipt" are in a message. They are for the
-	// forms other than Messages, in which replies have no ids.
+	// On and Receipt mean what "if", "once" and "receipt" mean in a message. They are for the
+	// forms other than Messages; replies then have no ids.
 	On      appends.Condition
 	Receipt bool
 	// OnReply, if not nil, is told the outcome of each write before its reply is written.
 	OnReply func(Outcome)
 }
 
-// Outcome is what has become of a write.
+// Outcome is the result of a write.
 type Outcome uint8
 
 const (
 	Stored       Outcome = iota
 	Unmet                // its condition was not met: an appends.ConditionError
 	Unacceptable         // not stored, and would not be if it were sent again
-	TooLarge             // the same, because of a limit
-	Forbidden            // the same, because of the peer's rights
+	TooLarge             // likewise, because of a limit
+	Forbidden            // likewise, because of the peer's rights
 	Unstored             // not stored, but may be if it is sent again
 	Unknown              // it may or may not be stored
 )
 
-// Why a conversation does not begin. ErrUnauthorized also ends one whose token is revoked.
+// Reasons why a conversation does not begin. ErrUnauthorized also ends one whose token is revoked.
 var (
 	ErrTooManyConnections = errors.New("too many connections")
 	ErrUnauthorized       = errUnauthorized
 )
 
-// Converse serves a conversation over nc as Serve does over a connection of its own: with the
-// same limits, in the same memory, and until Shutdown. It returns when nc is closed. Lines
-// may be written in pieces of any length.
+// Converse serves a conversation over nc as Serve does over its own connections: with the same
+// limits, in the same memory, and until Shutdown. It returns when nc is closed. Lines may be
+// written in pieces of any length.
 //
 // If nothing was read or written, the error is ErrTooManyConnections, ErrServerClosed or
-// ErrUnauthorized; otherwise it is what cut the conversation. It is nil only if everything
-// that was accepted has been answered.
+// ErrUnauthorized; otherwise it is what cut the conversation. It is nil only if everything that
+// was accepted has been answered.
 func (s *Server) Converse(nc net.Conn, with Conversation) error {
 	c := newConversation(s, nc, &with)
 	defer nc.Close()

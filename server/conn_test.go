@@ -34,8 +34,8 @@ func TestServeConnOverAPipe(t *testing.T) {
 	<-served
 }
 
-// script is a connection that gives its pieces of input one by one, then the
-// end, and keeps what is written.
+// script is a connection that supplies its input piece by piece, then the end, and keeps what is
+// written.
 type script struct {
 	mu     sync.Mutex
 	pieces []string
@@ -75,12 +75,12 @@ func converse(log Log, config Config, pieces ...string) string {
 	return s.out.String()
 }
 
-// However the input is cut into packets, the limit of a line is the same: the
-// server's buffer may be larger or smaller than it.
+// However the input is split into packets, the limit of a line is the same: the server's buffer may
+// be larger or smaller than it.
 func TestLineLimit(t *testing.T) {
 	noLeaks(t)
 	for _, maxEntry := range []int{100, 60 << 10, 64 << 10, 200 << 10} {
-		limit := maxEntry + lineSlack // of a line with its newline
+		limit := maxEntry + lineSlack // of a line including its newline
 		for _, over := range []int{-1, 0, 1, 70_000} {
 			line := `{"id":"1","entry":[]}`
 			line += strings.Repeat(" ", limit+over-len(line)-1) + "\n"
@@ -125,7 +125,7 @@ func TestOverlongLineIsDiscardedInBoundedMemory(t *testing.T) {
 	c.want(ack(1, 1))
 }
 
-// A listener's passing errors do not end a server; its own end does.
+// A listener's temporary errors do not end a server; its own end does.
 func TestServeEndsWithItsListener(t *testing.T) {
 	noLeaks(t)
 	s := New(openFake(t), Config{})
@@ -150,7 +150,7 @@ type temporaryError struct{}
 func (temporaryError) Error() string   { return "too many open files" }
 func (temporaryError) Temporary() bool { return true }
 
-// listener gives errors alone.
+// listener only returns errors.
 type listener struct {
 	errs   []error
 	closed bool
@@ -164,7 +164,8 @@ func (l *listener) Accept() (net.Conn, error) {
 func (l *listener) Close() error   { l.closed = true; return nil }
 func (l *listener) Addr() net.Addr { return nil }
 
-// TestInvalidJSONLogged: the log says where a line stops being JSON; the peer is told that it is not.
+// TestInvalidJSONLogged: the log says where a line stops being JSON; the peer is only told that it is
+// not.
 func TestInvalidJSONLogged(t *testing.T) {
 	for line, says := range map[string]string{
 		`no`:                             "invalid JSON: found 'o' at byte 1, want null",

@@ -14,12 +14,12 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// filler, in the fuzzer's input, stands for bytes enough to make a line too long.
+// filler, in the fuzzer's input, stands for enough bytes to make a line too long.
 const filler = 0x7f
 
-// oneRead drops all lines that are reads but the first, since whether a second
-// one is refused depends on how far the first has come; what follows the last
-// line that the server looks at goes too. q is what the read asks for, nil if there is none.
+// oneRead drops all lines that are reads except the first, since whether a second one is
+// refused depends on the progress of the first. It also drops what follows the last line that
+// the server examines. q is the query of the read, nil if there is none.
 func oneRead(input []byte) (_ string, q *message.Query) {
 	var out strings.Builder
 	for _, line := range bytes.SplitAfter(input, []byte("\n")) {
@@ -47,7 +47,7 @@ type conversation struct {
 	replies, errors, read []string
 }
 
-// sortOut checks what holds of any output, and sorts its lines.
+// sortOut checks properties of any output, and sorts its lines.
 func sortOut(t *testing.T, output string) (c conversation) {
 	t.Helper()
 	if output != "" && !strings.HasSuffix(output, "\n") {
@@ -97,7 +97,7 @@ func sortOut(t *testing.T, output string) (c conversation) {
 	return c
 }
 
-// checkRead checks the lines of a read against what it asks for and what the log holds.
+// checkRead checks the lines of a read against its query and the content of the log.
 func checkRead(t *testing.T, q *message.Query, lines []string, log *fakeLog) {
 	t.Helper()
 	if q == nil {
@@ -148,8 +148,8 @@ func checkRead(t *testing.T, q *message.Query, lines []string, log *fakeLog) {
 	}
 }
 
-// FuzzConversation: how the input of a connection is split into packets makes no
-// difference to its output, except for how much of a read is sent before the end.
+// FuzzConversation: how the input of a connection is split into packets does not affect its
+// output, except for how much of a read is sent before the end.
 func FuzzConversation(f *testing.F) {
 	for i, input := range []string{
 		"{\"id\":\"1\",\"entry\":[1]}\n{\"from\":1}\n{\"id\":\"2\",\"entry\":[2]}\n{\"id\":\"3\",\"entry\":{\"a\":1,\"a\":1}}\n",
@@ -213,8 +213,8 @@ func FuzzConversation(f *testing.F) {
 		if n := len(whole.errors); n > 0 && whole.errors[n-1] == `{"error":"invalid JSON"}` {
 			return // which ends a read wherever it is
 		}
-		// Current comes at the head of one moment or another; the entries before it
-		// and after it are the same, as far as they are sent, if the read does not begin there.
+		// Current comes at the head of one moment or another; the entries before and after it
+		// are the same, as far as they are sent, if the read does not begin there.
 		if q != nil && q.From > 0 {
 			a, b := entriesOf(whole.read), entriesOf(cut.read)
 			n := min(len(a), len(b))
@@ -226,7 +226,7 @@ func FuzzConversation(f *testing.F) {
 	})
 }
 
-// entriesOf are the lines of a read that are entries.
+// entriesOf returns the lines of a read that are entries.
 func entriesOf(lines []string) (entries []string) {
 	for _, line := range lines {
 		if entryLine.MatchString(line) {

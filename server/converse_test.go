@@ -13,8 +13,8 @@ import (
 	"tcp-log-server/appends"
 )
 
-// TestEntryForms: what a peer sends are entries, in lines, alone or as a batch; replies have
-// no ids, and the outcome of each comes before it.
+// TestEntryForms: a peer sends entries, in lines, alone or as a batch; replies have no ids,
+// and the outcome of each is reported before it.
 func TestEntryForms(t *testing.T) {
 	noLeaks(t)
 	const limit = 100 // bytes of an entry
@@ -68,7 +68,7 @@ func TestEntryForms(t *testing.T) {
 		{"rights", Conversation{Form: OneEntry, Token: tokenHash("read")}, "{}", `{"error":"not stored: unauthorized: this token may not write"}` + "\n", []Outcome{Forbidden}},
 	} {
 		for _, size := range []int{1 << 20, 7, 1} {
-			log := newFakeLog() // whose times are known
+			log := newFakeLog() // its times are known
 			log.put(t, `{"n":1}`, `{"n":2}`)
 			nc := &script{pieces: cut(tt.input, size)}
 			var outcomes []Outcome
@@ -86,7 +86,7 @@ func tokenHash(token string) *[32]byte {
 	return &hash
 }
 
-// TestFailedConversation: an append that may be stored is never reported as one that is not.
+// TestFailedConversation: an append that may be stored is never reported as not stored.
 func TestFailedConversation(t *testing.T) {
 	noLeaks(t)
 	for text, want := range map[string]Outcome{
@@ -118,7 +118,7 @@ func TestMessagesOfAConversation(t *testing.T) {
 	}
 }
 
-// begin starts a conversation of messages; end has what Converse returns.
+// begin starts a conversation of messages; end receives the result of Converse.
 func (h *host) begin(with Conversation) (c *client, end <-chan error) {
 	ours, theirs := net.Pipe()
 	ended := make(chan error, 1)
@@ -126,8 +126,8 @@ func (h *host) begin(with Conversation) (c *client, end <-chan error) {
 	return newClient(h.t, ours), ended
 }
 
-// TestConversationsEnd: a conversation ends with its token, with the server, and does not
-// begin where there is no place or no right.
+// TestConversationsEnd: a conversation ends with its token and with the server, and does not
+// begin without a place or a right.
 func TestConversationsEnd(t *testing.T) {
 	noLeaks(t)
 	var revoked bool
@@ -170,7 +170,7 @@ func TestConversationsEnd(t *testing.T) {
 	}
 }
 
-// TestShutdownAnswersEntries: what was read of a body before the end is answered.
+// TestShutdownAnswersEntries: the part of a body that was read before the end is answered.
 func TestShutdownAnswersEntries(t *testing.T) {
 	noLeaks(t)
 	log := newFakeLog()

@@ -20,7 +20,8 @@ func newDistantCopies(t *testing.T) distantCopies {
 }
 
 // TestReplicaAhead: a replica that comes from another machine's server, and is ahead of this one, is
-// served once this one has what it knows to come; until that is known it is told to ask again.
+// served once this one has reached the head that it knows; until that is known it is told to ask
+// again.
 func TestReplicaAhead(t *testing.T) {
 	noLeaks(t)
 	log := newDistantCopies(t)
@@ -49,7 +50,7 @@ func TestReplicaAhead(t *testing.T) {
 	}
 }
 
-// TestDigestAhead: a digest of entries that other machines have is made once they are here.
+// TestDigestAhead: a digest of entries that only other machines have is computed once they are here.
 func TestDigestAhead(t *testing.T) {
 	noLeaks(t)
 	log := newDistantCopies(t)

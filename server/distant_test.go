@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// distantFake is a log on several machines. What the others say of its head is up to the test.
+// distantFake is a log on several machines. The test decides what the others say about its head.
 type distantFake struct {
 	*fakeLog
 	asked chan struct{} // gets a token for each question
@@ -27,7 +27,7 @@ func newDistantFake() *distantFake {
 	return &distantFake{fakeLog: newFakeLog(), asked: make(chan struct{}, 1000), answer: make(chan struct{})}
 }
 
-// answers has the others answer from now on, with err if that is not nil.
+// answers makes the others answer from now on, with err if that is not nil.
 func (l *distantFake) answers(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -35,7 +35,7 @@ func (l *distantFake) answers(err error) {
 	close(l.answer)
 }
 
-// silent has the others answer no more.
+// silent makes the others stop answering.
 func (l *distantFake) silent() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -67,7 +67,7 @@ func (l *distantFake) Head(ctx context.Context) (uint64, error) {
 	return max(l.Known(), l.head), nil
 }
 
-// setHead has the others have entries through head, which have not come to this machine.
+// setHead gives the others entries through head, which have not reached this machine.
 func (l *distantFake) setHead(head uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,8 +96,8 @@ func (l *distantFake) wantAsked(t *testing.T) {
 	}
 }
 
-// TestAppendsWhileTheHeadIsAsked: writes that come after a read are acknowledged while its snapshot
-// is asked for, and another read has to wait. What the read shows as history includes them.
+// TestAppendsWhileTheHeadIsAsked: writes that come after a read are acknowledged while it waits for
+// its snapshot, and another read has to wait. The read's history includes them.
 func TestAppendsWhileTheHeadIsAsked(t *testing.T) {
 	noLeaks(t)
 	log := newDistantFake()
@@ -128,7 +128,7 @@ func TestAppendsWhileTheHeadIsAsked(t *testing.T) {
 			c.want(entry(5, 5), entry(6, 6), entry(7, 7), current)
 		}
 	}
-	log.silent() // nobody is asked for the head at a read's end, nor for that of a status
+	log.silent() // neither the end of a read nor a status asks for the head
 	c.append(8, 1)
 	c.want(ack(8, 8), entry(8, 8), head(8))
 	c.send(`{"stat":true}`)
@@ -165,7 +165,7 @@ func TestReadsThatNobodyAnswers(t *testing.T) {
 			c.send(read)
 			log.wantAsked(t)
 			next := int(log.Known()) + 1
-			c.append(0, 1) // takes the place of the read where that was received
+			c.append(0, 1) // would take the place of the read if that was received
 			c.want(ack(0, next))
 			log.answers(errors.New(err))
 			c.want(fmt.Sprintf(`%s"error":"%s"}`, begin, text))
@@ -195,12 +195,12 @@ func TestSinceThatNobodyAnswers(t *testing.T) {
 	c.want(current)
 }
 
-// sinceless is a log that cannot tell where a time is.
+// sinceless is a log that cannot find the place of a time.
 type sinceless struct{ *distantFake }
 
 func (sinceless) Since(context.Context, int64) (uint64, error) { return 0, errors.New("no leader") }
 
-// TestAskedForTooLong: the others are given up after a time.
+// TestAskedForTooLong: the server stops waiting for the others after a while.
 func TestAskedForTooLong(t *testing.T) {
 	noLeaks(t)
 	log := newDistantFake()
@@ -226,8 +226,8 @@ func TestAskedForTooLong(t *testing.T) {
 	}
 }
 
-// TestEndsWhileTheHeadIsAsked: whatever ends a connection ends the question of its read; but the end
-// of the input does not, which leaves the read to go on.
+// TestEndsWhileTheHeadIsAsked: whatever ends a connection also ends the request for its read's head;
+// but the end of the input does not, and the read continues.
 func TestEndsWhileTheHeadIsAsked(t *testing.T) {
 	for name, end := range map[string]func(h *host, c *client, log *distantFake){
 		"the peer is gone": func(h *host, c *client, _ *distantFake) {
@@ -286,7 +286,7 @@ func TestEndsWhileTheHeadIsAsked(t *testing.T) {
 	}
 }
 
-// lingering is a log that takes its time to notice that nobody waits for its head any more.
+// lingering is a log that is slow to notice that nobody waits for its head any more.
 type lingering struct {
 	*distantFake
 	left atomic.Bool
@@ -313,8 +313,8 @@ func TestShutdownJoinsWhatAsks(t *testing.T) {
 	}
 }
 
-// TestOrderOfWhatComesWithARead: the errors of what arrives together with a read come before its
-// lines, however quick the answer is, and it is not asked for before.
+// TestOrderOfWhatComesWithARead: the errors of messages that arrive together with a read come before
+// its lines, however quick the answer is, and the head is not requested before.
 func TestOrderOfWhatComesWithARead(t *testing.T) {
 	noLeaks(t)
 	log := newDistantFake()
@@ -327,7 +327,7 @@ func TestOrderOfWhatComesWithARead(t *testing.T) {
 		c.want(`{"error":"already reading"}`, `{"error":"already reading"}`)
 		refused := `{"id":"x","error":"not stored: invalid message: \"entry\" is 7, want an object, an array or null"}`
 		lines := []string{c.line(), c.line(), c.line()}
-		for i, line := range lines { // which comes among those of the read
+		for i, line := range lines { // this comes among those of the read
 			if line == refused {
 				lines = append(lines[:i], lines[i+1:]...)
 				break
@@ -341,7 +341,7 @@ func TestOrderOfWhatComesWithARead(t *testing.T) {
 }
 
 // TestRepliesWhileEntriesAreOnTheirWay: while a read waits for entries that other machines have and
-// this one does not, replies go on.
+// this one does not, replies continue.
 func TestRepliesWhileEntriesAreOnTheirWay(t *testing.T) {
 	noLeaks(t)
 	for read, last := range map[string]string{`{"from":1}`: current, `{"from":1,"read":4}`: head(4)} {
@@ -358,12 +358,12 @@ func TestRepliesWhileEntriesAreOnTheirWay(t *testing.T) {
 			c.want(ack(n, n))
 		}
 		c.want(entry(1, 1), entry(2, 2), entry(3, 3), entry(4, 4), last)
-		// What is here already waits for nothing.
+		// Entries that are already here wait for nothing.
 		log.setHead(7)
 		c = h.dial()
 		c.send(`{"from":1,"through":2}`)
 		c.want(entry(1, 1), entry(2, 2), head(7))
-		// Nor does a server that stops wait.
+		// Nor does a stopping server wait.
 		c.send(`{"from":5}`)
 		c.append(5, 1)
 		c.want(ack(5, 5))

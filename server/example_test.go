@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/server"
 )
 
-// A server in another program: it serves a listener until Shutdown, and leaves
-// the log to the program.
+// A server in another program: it serves a listener until Shutdown, and leaves the log to
+// the program.
 func Example() {
 	log, err := engine.Open(engine.NewConfig(engine.Memory))
 	if err != nil {
@@ -27,7 +27,7 @@ func Example() {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 
-	// A client, as any program in any language could be one.
+	// A client, which could be any program in any language.
 	client, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		panic(err)
@@ -56,7 +56,7 @@ func Example() {
 	// server closed
 }
 
-// One connection, of whatever kind: here the two ends of a pipe in memory.
+// One connection, of any kind: here the two ends of a pipe in memory.
 func ExampleServer_ServeConn() {
 	log, err := engine.Open(engine.NewConfig(engine.Memory))
 	if err != nil {

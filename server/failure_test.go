@@ -35,8 +35,8 @@ func (l brokenLog) Read(_ context.Context, from, through uint64, fn readFunc) er
 	return fn(from, int(through-from)+1, nil, 0, l.err)
 }
 
-// TestErrorsNameNoDirectories: a client is told what is wrong with which file, and the
-// server's log where that file is.
+// TestErrorsNameNoDirectories: a client is told what is wrong with which file, and only the server's
+// log says where that file is.
 func TestErrorsNameNoDirectories(t *testing.T) {
 	noLeaks(t)
 	fake := newFakeLog()
@@ -62,13 +62,13 @@ func TestErrorsNameNoDirectories(t *testing.T) {
 	}
 }
 
-// headless is a log that cannot tell its head.
+// headless is a log that cannot return its head.
 type headless struct{ *fakeLog }
 
 func (headless) Head(context.Context) (uint64, error) { return 0, errors.New("no head") }
 
-// TestReadThatCannotBegin: a connection ends, rather than hang, if the log cannot tell where a
-// read begins.
+// TestReadThatCannotBegin: a connection ends, rather than hangs, if the log cannot tell where a read
+// begins.
 func TestReadThatCannotBegin(t *testing.T) {
 	noLeaks(t)
 	c := start(t, headless{newFakeLog()}, Config{}).dial()
@@ -118,7 +118,7 @@ func (b *lockedBuffer) String() string {
 	return b.b.String()
 }
 
-// awayLog is a log of which only the first entry can be read now.
+// awayLog is a log of which only the first entry can currently be read.
 type awayLog struct {
 	*fakeLog
 	err string
@@ -131,8 +131,8 @@ func (l awayLog) Read(_ context.Context, from, _ uint64, fn readFunc) error {
 	return errors.New(l.err)
 }
 
-// TestReadEndsWithWhy: a read of entries that cannot be had now says so, after all that could be read.
-// Another error of the log ends the connection.
+// TestReadEndsWithWhy: a read of entries that are unavailable now says so, after everything that could
+// be read. Another error of the log ends the connection.
 func TestReadEndsWithWhy(t *testing.T) {
 	noLeaks(t)
 	for err, told := range map[string][]string{

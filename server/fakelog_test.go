@@ -13,8 +13,8 @@ import (
 	"tcp-log-server/appends"
 )
 
-// fakeLog is a second implementation of Log: a slice in memory. An append is
-// done before Append returns, or, while held is set, when the test says so.
+// fakeLog is a second implementation of Log: a slice in memory. An append is done before
+// Append returns or, while held is set, when the test says so.
 type fakeLog struct {
 	order sync.Mutex // held while appends take effect, so that their dones run in order
 
@@ -28,7 +28,7 @@ type fakeLog struct {
 	gate       chan struct{}    // if set before use, closed before dones run
 	submitted  atomic.Int64     // calls of Submit
 	unreadable map[uint64]error // set before use
-	run        int              // entries that Read hands on at once, 0 for one
+	run        int              // entries that Read passes on at once, 0 for one
 	reads      []uint64         // the first index of each call of Read
 }
 
@@ -40,10 +40,10 @@ type fakeAppend struct {
 	done    func(appends.Result, error)
 }
 
-// readFunc is what Read hands entries to.
+// readFunc receives entries from Read.
 type readFunc = func(first uint64, count int, entries []byte, time int64, err error) error
 
-// fakeTime is when the entry of that index was stored: one each second.
+// fakeTime returns when the entry of that index was stored: one per second.
 func fakeTime(index uint64) int64 { return 1_764_000_000_000_000 + int64(index)*1_000_000 }
 
 func newFakeLog() *fakeLog { return &fakeLog{moved: make(chan struct{})} }
@@ -68,8 +68,8 @@ func (l *fakeLog) Append(entries []byte, count int, on appends.Condition, done f
 	}
 }
 
-// finish is where an append takes effect: the head moves, done runs, followers
-// are shown the head. The caller holds order.
+// finish makes an append take effect: the head moves, done runs, followers are shown the
+// head. The caller holds order.
 func (l *fakeLog) finish(a fakeAppend, err error) {
 	if err != nil {
 		a.done(appends.Result{}, err)
@@ -95,7 +95,7 @@ func (l *fakeLog) finish(a fakeAppend, err error) {
 	}
 }
 
-// take stores what the condition of a lets it. The caller holds mu.
+// take stores the entries that the condition of a allows. The caller holds mu.
 func (l *fakeLog) take(a fakeAppend) (stored appends.Result, err error) {
 	head := uint64(len(l.entries))
 	if a.on.Kind == appends.Expect && a.on.Head != head {
@@ -124,7 +124,7 @@ func (l *fakeLog) take(a fakeAppend) (stored appends.Result, err error) {
 	return stored, nil
 }
 
-// AwaitOnce does not wait: the log is looked through.
+// AwaitOnce does not wait: the fake searches its entries.
 func (l *fakeLog) AwaitOnce(ctx context.Context) error { return ctx.Err() }
 
 func (l *fakeLog) Since(_ context.Context, time int64) (uint64, error) {
@@ -140,7 +140,7 @@ func (l *fakeLog) hold() {
 	l.mu.Unlock()
 }
 
-// open finishes all appends that wait, and later ones at once again.
+// open finishes all waiting appends, and later ones no longer wait.
 func (l *fakeLog) open() {
 	l.mu.Lock()
 	l.held = false
@@ -154,14 +154,14 @@ func (l *fakeLog) wait(t *testing.T, count int) {
 	poll(t, "appends to arrive at the log", func() bool { return l.pending() >= count })
 }
 
-// calls is how many appends wait.
+// calls returns how many appends wait.
 func (l *fakeLog) calls() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.waiting)
 }
 
-// pending is how many entries wait.
+// pending returns how many entries wait.
 func (l *fakeLog) pending() (count int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -171,7 +171,7 @@ func (l *fakeLog) pending() (count int) {
 	return count
 }
 
-// release finishes all appends that wait, with err; while held, later ones wait.
+// release finishes all waiting appends with err; while held, later ones wait.
 func (l *fakeLog) release(err error) {
 	l.order.Lock()
 	defer l.order.Unlock()
@@ -223,7 +223,7 @@ func (l *fakeLog) Read(ctx context.Context, from, through uint64, fn readFunc) e
 	return nil
 }
 
-// put appends entries from outside of any connection.
+// put appends entries from outside any connection.
 func (l *fakeLog) put(t *testing.T, entries ...string) {
 	t.Helper()
 	put(t, l, entries...)

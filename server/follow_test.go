@@ -23,8 +23,8 @@ func TestWriteJustBeforeARead(t *testing.T) {
 	c.want(ack(1, 1), entry(1, 1))
 }
 
-// A write that arrives together with a read is beyond its snapshot, however
-// quick the log is.
+// A write that arrives together with a read is beyond its snapshot, however quick the log
+// is.
 func TestWriteThatArrivesWithARead(t *testing.T) {
 	noLeaks(t)
 	for name, log := range map[string]Log{"fake": newFakeLog(), "disk": openEngine(t, engine.NewConfig(t.TempDir()))} {
@@ -58,8 +58,7 @@ func TestErrorsGoBeforeTheFirstStreamedLine(t *testing.T) {
 	}
 }
 
-// A log's head may be ahead of its completions: the entry still comes after its
-// reply.
+// A log's head may be ahead of its completions: the entry still comes after its reply.
 func TestReadWhoseSnapshotIsNotYetAcknowledged(t *testing.T) {
 	noLeaks(t)
 	log := newFakeLog()

@@ -23,7 +23,7 @@ func (l *hookedFake) SetHooks(beforeBatch, beforeWait, beforeReplies func()) (re
 }
 
 // startHooked serves n connections that are handed off to one gatherer, with a log that
-// holds what is appended.
+// holds back appends.
 func startHooked(t *testing.T, n int) (*hookedFake, *host, []*client) {
 	t.Helper()
 	skipWithoutGatherer(t)
@@ -39,7 +39,7 @@ func startHooked(t *testing.T, n int) (*hookedFake, *host, []*client) {
 }
 
 // sendUnwatched sends a write on the first connection, and after that the text on all. The
-// gatherer hears of the first write and leaves the others to the log, which is sending
+// gatherer sees the first write and leaves the others to the log, which is sending
 // replies.
 func sendUnwatched(t *testing.T, h *host, clients []*client, text string) {
 	t.Helper()
@@ -52,8 +52,8 @@ func sendUnwatched(t *testing.T, h *host, clients []*client, text string) {
 
 const oneWrite = `{"id":"3","entry":{"n":3}}` + "\n"
 
-// TestSweepBeforeBatch: what has come while a log sends replies is submitted when it is
-// about to take its next batch.
+// TestSweepBeforeBatch: input that arrives while a log sends replies is submitted when it
+// is about to take its next batch.
 func TestSweepBeforeBatch(t *testing.T) {
 	log, h, clients := startHooked(t, gather.SweepFrom)
 	log.beforeReplies()
@@ -71,27 +71,27 @@ func TestSweepBeforeBatch(t *testing.T) {
 	if !log.removed {
 		t.Error("the hooks are still there after the server has ended")
 	}
-	log.beforeBatch() // is harmless
+	log.beforeBatch() // harmless
 	log.beforeWait()
 	log.beforeReplies()
 }
 
-// TestWaitingFindsAll: what has come while a log sends replies is also submitted if the
-// log takes no batch, but waits or ends.
+// TestWaitingFindsAll: input that arrives while a log sends replies is also submitted if
+// the log takes no batch, but waits or ends.
 func TestWaitingFindsAll(t *testing.T) {
 	log, h, clients := startHooked(t, gather.SweepFrom)
 	log.beforeReplies()
 	sendUnwatched(t, h, clients, oneWrite)
 	log.beforeWait()
 	log.wait(t, len(clients)+1)
-	for _, c := range clients { // and goes on to be
+	for _, c := range clients { // and continues to be
 		c.write(oneWrite)
 	}
 	log.wait(t, 2*len(clients)+1)
 	log.open()
 }
 
-// TestFewAreNotSwept: a few connections are read on the goroutine all the time.
+// TestFewAreNotSwept: a few connections are always read on the gatherer's goroutine.
 func TestFewAreNotSwept(t *testing.T) {
 	log, _, clients := startHooked(t, gather.SweepFrom-1)
 	log.beforeReplies()
@@ -105,7 +105,7 @@ func TestFewAreNotSwept(t *testing.T) {
 	log.open()
 }
 
-// TestSweepEnds: a sweep before a batch is taken reads no more than is good for one.
+// TestSweepEnds: a sweep before a batch reads no more than one batch needs.
 func TestSweepEnds(t *testing.T) {
 	log, h, clients := startHooked(t, gather.SweepFrom)
 	log.beforeReplies()
@@ -123,7 +123,7 @@ func TestSweepEnds(t *testing.T) {
 }
 
 // TestRounds: with a log that commits in rounds, every append of every connection is
-// answered, whatever meets.
+// answered, however events interleave.
 func TestRounds(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)

@@ -15,12 +15,12 @@ import (
 	"tcp-log-server/server/internal/message"
 )
 
-// group is the writes that arrived together on a connection: their entries, for one
-// Append, and what their replies need. It belongs to the reader until Append, to the log
-// until done, and then to the writer.
+// group is the writes that arrived together on a connection: their entries, for one Append,
+// and what their replies need. The reader owns it until Append, the log until done, and then
+// the writer.
 //
-// Writes with a condition are in a group of their kind: those with "once" by themselves, one
-// with "if" alone. So is one of "entries", which is the only write in its group.
+// Writes with a condition are grouped by kind: those with "once" only with each other, one
+// with "if" alone. A write of "entries" is also alone in its group.
 type group struct {
 	entries []byte
 	count   int // entries in it
@@ -29,26 +29,26 @@ type group struct {
 	batch   bool  // the write is one of "entries"
 	denied  error // why the log was not asked to store them
 
-	// The ids of all writes, including refused ones, one after the other, as JSON text,
-	// and where each ends. An invalid message counts as a write, without an id if it has
+	// The ids of all writes, including refused ones, concatenated as JSON text, and where each
+	// ends. An invalid message counts as a write, without an id if it has none.
 	// none.
 	ids  []byte
 	ends []int
-	// refusals are the writes that are refused, in order, and refused about how much memory
-	// they take.
+	// refusals are the refused writes, in order; refused is roughly how much memory they take.
 	refusals []refusal
 	refused  int64
-	// receipts are the places of the writes that are to have a receipt, in order, and
-	// hashes the hashes of their entries.
+	// receipts are the places of the writes that get a receipt, in order; hashes are the
+	// hashes of their entries.
 	receipts []int
 	hashes   []byte
 
-	// stored and err are what done was given, and last the greatest index, 0 if there is none.
+	// stored and err are the arguments of done; last is the greatest index, 0 if there is
+	// none.
 	stored appends.Result
 	err    error
 	last   uint64
 
-	// How far the replies have been appended, see appendReply.
+	// How many of the replies have been appended, see appendReply.
 	replied, repliedID, repliedRefusals, repliedReceipts int
 
 	out     []byte                      // room for the replies
@@ -58,14 +58,14 @@ type group struct {
 	cost    int64     // bytes of Config.MaxInFlight that it holds until done
 }
 
-// refusal is the reply to the write at place at among the group's writes.
+// refusal is the reply to the write with index at among the group's writes.
 type refusal struct {
 	at      int
 	text    string
 	outcome Outcome
 }
 
-// groups are groups to be used again.
+// groups holds groups for reuse.
 var groups sync.Pool
 
 func newGroup(c *conn) *group {
@@ -81,10 +81,10 @@ func newGroup(c *conn) *group {
 	return g
 }
 
-// keepGroup bounds the memory of a group that is kept to be used again.
+// keepGroup bounds the memory of a group that is kept for reuse.
 const keepGroup = 256 << 10
 
-// release gives the group back to be used again.
+// release returns the group for reuse.
 func (g *group) release() {
 	if cap(g.entries)+cap(g.ids)+cap(g.hashes)+cap(g.out) > keepGroup {
 		return
@@ -139,16 +139,16 @@ func (g *group) refuse(id []byte, why string, outcome Outcome) {
 	g.refused += int64(len(why)) + 64
 }
 
-// refusedMax is how many bytes of refusals one group collects: a message of one byte can cause
-// a hundred.
+// refusedMax bounds the refusals that one group collects, in bytes: a message of one byte can
+// cause a hundred.
 const refusedMax = 16 << 10
 
-// full reports whether the group is to be submitted before it grows further.
+// full reports whether the group must be submitted before it grows further.
 func (g *group) full() bool {
 	return g.alone || len(g.entries)+len(g.hashes) >= groupMax || g.refused >= refusedMax
 }
 
-// size is about how much memory the group's replies take.
+// size is roughly how much memory the group's replies take.
 func (g *group) size() int64 {
 	n := len(g.ids) + 16*len(g.ends) + 64 + 8*len(g.receipts) + len(g.hashes)
 	if g.on.Kind == appends.Once {
@@ -157,7 +157,7 @@ func (g *group) size() int64 {
 	return int64(n) + g.refused
 }
 
-// placeSize is how many bytes an appends.Place takes.
+// placeSize is the size of an appends.Place in bytes.
 const placeSize = 24
 
 // deny refuses all writes of the group with err; the log gets none of their entries.
@@ -185,7 +185,7 @@ func (g *group) complete(stored appends.Result, err error) {
 		g.last = stored.First + uint64(count) - 1
 	}
 	if cap(g.entries) > keepGroup {
-		g.entries = nil // it waits for its replies to be sent, which may take as long as the peer likes
+		g.entries = nil // sending the replies may take as long as the peer likes
 	}
 	g.err = c.server.failures.forPeer(err)
 	if err != nil && !unmet {
@@ -256,7 +256,7 @@ func (g *group) appendReply(dst []byte) []byte {
 	return dst
 }
 
-// appendError appends the reply to a write that the log has not stored.
+// appendError appends the reply to a write that the log did not store.
 func (g *group) appendError(dst, id []byte) []byte {
 	dst = appendFault(dst, id, g.err.Error())
 	if unmet, ok := errors.AsType[*appends.ConditionError](g.err); ok {
@@ -266,14 +266,14 @@ func (g *group) appendError(dst, id []byte) []byte {
 	return dst
 }
 
-// hashSize is how many bytes a hash takes.
+// hashSize is the size of a hash in bytes.
 const hashSize = 32
 
-// appendReceipt appends the receipt of the next write, if it is to have one; its entries were
-// stored at that time.
+// appendReceipt appends the receipt of the next write, if it gets one; its entries were stored
+// at time at.
 func (g *group) appendReceipt(dst []byte, at int64) []byte {
 	for g.repliedReceipts < len(g.receipts) && g.receipts[g.repliedReceipts] < g.replied {
-		g.repliedReceipts++ // of one that was not stored
+		g.repliedReceipts++ // skip that of a write that was not stored
 	}
 	if g.repliedReceipts == len(g.receipts) || g.receipts[g.repliedReceipts] > g.replied {
 		return dst
@@ -293,7 +293,7 @@ func (g *group) appendReceipt(dst []byte, at int64) []byte {
 	return appendTime(append(dst, `,"time":`...), at)
 }
 
-// submit gives the group's entries to the log, once there is room for them and for their
+// submit gives the group's entries to the log once there is room for them and for their
 // replies. The error says why the connection was cut meanwhile.
 func (c *conn) submit(g *group) error {
 	if g.on.Kind == appends.Once {
@@ -312,7 +312,7 @@ func (c *conn) submit(g *group) error {
 	o.unsent += g.size()
 	o.mu.Unlock()
 	g.cost = int64(len(g.entries) + len(g.hashes))
-	if g.on.Kind == appends.Once { // the log makes the hash of each, and finds its place
+	if g.on.Kind == appends.Once { // the log hashes each entry and finds its place
 		g.cost += int64(g.count) * (hashSize + placeSize)
 	}
 	g.cost = min(g.cost, c.server.cfg.MaxInFlight)
@@ -323,7 +323,7 @@ func (c *conn) submit(g *group) error {
 		return context.Cause(c.ctx)
 	}
 	c.server.throttle.appended()
-	if c.reader.more { // which is to be in the same batch
+	if c.reader.more { // the rest should be in the same batch
 		c.server.log.Submit(g.entries, g.count, g.on, g.done)
 	} else {
 		c.server.log.Append(g.entries, g.count, g.on, g.done)
@@ -353,8 +353,8 @@ func (c *conn) trySubmit(g *group) (ok bool) {
 	return true
 }
 
-// lockWithRoom locks mu of the outbox once there is room for more replies. The error,
-// with which mu is not locked, says why the connection was cut meanwhile.
+// lockWithRoom locks the outbox's mu once there is room for more replies. On error, which says
+// why the connection was cut meanwhile, mu is not locked.
 func (c *conn) lockWithRoom() error {
 	o := &c.outbox
 	for {
@@ -372,10 +372,10 @@ func (c *conn) lockWithRoom() error {
 	}
 }
 
-// errStopping: a write would have had to wait for the log, but the server is shutting down.
+// errStopping: a write would have to wait for the log, but the server is shutting down.
 var errStopping = errors.New("not stored: the server is shutting down")
 
-// outcome is that of the next write to be replied to.
+// outcome returns the outcome of the next write to be replied to.
 func (g *group) outcome() Outcome {
 	_, unmet := errors.AsType[*appends.ConditionError](g.err)
 	switch {

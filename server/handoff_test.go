@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/server/internal/gather"
 )
 
-// handOffAtOnce has every connection handed off after one read.
+// handOffAtOnce makes every connection be handed off after one read.
 func handOffAtOnce(t *testing.T) {
 	t.Helper()
 	was := handOffAfter
@@ -38,8 +38,8 @@ func (h *host) dialHandedOff(n int) (clients []*client) {
 	return clients
 }
 
-// TestAllHandedOff: whatever a reader does, it also does if it hands its connection off
-// whenever it can.
+// TestAllHandedOff: a reader works the same if it hands off its connection whenever it
+// can.
 func TestAllHandedOff(t *testing.T) {
 	skipWithoutGatherer(t)
 	handOffAtOnce(t)
@@ -83,8 +83,8 @@ func skipWithoutGatherer(t *testing.T) {
 	}
 }
 
-// TestHandedBack sends what the gatherer does not deal with to a connection that is handed
-// off, and then a write again: each is answered as ever.
+// TestHandedBack sends input that the gatherer does not handle to a connection that is
+// handed off, and then a write again: each is answered as usual.
 func TestHandedBack(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)
@@ -115,13 +115,13 @@ func TestHandedBack(t *testing.T) {
 			for i, s := range tt.send {
 				had := h.Stats().Received
 				c.write(s)
-				if i < len(tt.send)-1 { // so that it arrives by itself
+				if i < len(tt.send)-1 { // so that it arrives separately
 					poll(t, "the bytes to be received", func() bool { return h.Stats().Received == had+uint64(len(s)) })
 				}
 			}
 			lines := len(tt.want)
 			if name == "a write and a read" {
-				// What comes first, and which head, depends on when the write was stored.
+				// The order, and which head, depends on when the write was stored.
 				acked, ended := false, false
 				for !acked || !ended {
 					switch got := c.line(); got {
@@ -195,8 +195,8 @@ func TestHandedOffEnds(t *testing.T) {
 	}
 }
 
-// TestAlone: a connection that has the gatherer to itself is given back, and one of two
-// is not.
+// TestAlone: a connection that has the gatherer to itself is given back; one of two is
+// not.
 func TestAlone(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)
@@ -224,8 +224,8 @@ func TestAlone(t *testing.T) {
 	h.waitHandedOff(2)
 }
 
-// TestGathererTakesNoTime: while the log commits, what comes on other connections is
-// read and waits for the next batch.
+// TestGathererTakesNoTime: while the log commits, input on other connections is read and
+// waits for the next batch.
 func TestGathererTakesNoTime(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)
@@ -254,8 +254,8 @@ func TestGathererTakesNoTime(t *testing.T) {
 	}
 }
 
-// TestGathererInFlight: what gatherers submit counts among the bytes in flight, and
-// what finds no room there is submitted once there is.
+// TestGathererInFlight: writes submitted by gatherers count among the bytes in flight, and
+// those that find no room are submitted once there is some.
 func TestGathererInFlight(t *testing.T) {
 	skipWithoutGatherer(t)
 	noLeaks(t)

@@ -23,14 +23,14 @@ const (
 	notObject  = `{"error":"invalid message: it is an array, want an object"}`
 )
 
-// patience is how long a test waits for something that is bound to happen.
+// patience is how long a test waits for something that must happen.
 const patience = 20 * time.Second
 
 // running matches the stack of a goroutine of a server, a log or a test's client.
 var running = regexp.MustCompile(`tcp-log-server/(server|engine)\.\(\*`)
 
-// stacks is what all goroutines do. It does not begin with a large buffer: the race
-// detector takes long to make one.
+// stacks returns the stacks of all goroutines. It does not begin with a large buffer, which the
+// race detector takes long to make.
 func stacks() string {
 	for buf := make([]byte, 64<<10); ; buf = make([]byte, 2*len(buf)) {
 		if n := runtime.Stack(buf, true); n < len(buf) {
@@ -70,7 +70,7 @@ func poll(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// setWriteBuffer sets the size of the kernel's buffer for what the connection sends.
+// setWriteBuffer sets the size of the kernel's send buffer of the connection.
 func (c *conn) setWriteBuffer(t *testing.T, size int) {
 	t.Helper()
 	buffered, ok := c.raw.(interface{ SetWriteBuffer(int) error })
@@ -83,11 +83,11 @@ func (c *conn) setWriteBuffer(t *testing.T, size int) {
 
 // anyLog, if not nil, opens an empty log, which lasts until the end of the test, for each test that
 // takes any: so this suite also runs over other implementations. Tests that need a fake, because
-// they hold its appends, have it fail or know its times, or that need what only an engine's log
-// has, call newFakeLog or openEngine.
+// they hold back its appends, make it fail or know its times, or that need something that only an
+// engine's log has, call newFakeLog or openEngine.
 var anyLog func(t *testing.T) Log
 
-// openDisk opens a log in a directory of its own, or any.
+// openDisk opens a log in its own directory, or any.
 func openDisk(t *testing.T) Log {
 	t.Helper()
 	if anyLog != nil {
@@ -107,7 +107,7 @@ func openMemory(t *testing.T) Log {
 	return openEngine(t, engine.NewConfig(engine.Memory))
 }
 
-// openFake opens a fake, of which the test needs nothing that other logs do not have, or any.
+// openFake opens a fake, for a test that needs nothing special of it, or any.
 func openFake(t *testing.T) Log {
 	t.Helper()
 	if anyLog != nil {
@@ -130,7 +130,7 @@ func openEngine(t *testing.T, config engine.Config) *engine.Log {
 	return log
 }
 
-// fill appends count entries of about size bytes each to a log.
+// fill appends count entries of roughly size bytes each to a log.
 func fill(t *testing.T, log Log, count, size int) {
 	t.Helper()
 	pad := strings.Repeat("x", size)
@@ -149,12 +149,12 @@ func fill(t *testing.T, log Log, count, size int) {
 			t.Fatal(err)
 		}
 	}
-	// Acked moves after the completions have run, and is what a replica is told.
+	// Acked moves after the completions have run, and is the head that a replica is told.
 	head, _ := log.Head(t.Context())
 	poll(t, "the entries to be acked", func() bool { acked, _ := log.Acked(); return acked >= head })
 }
 
-// put appends entries from outside of any connection.
+// put appends entries from outside any connection.
 func put(t *testing.T, log Log, entries ...string) {
 	t.Helper()
 	done := make(chan error, 1)
@@ -173,7 +173,7 @@ func put(t *testing.T, log Log, entries ...string) {
 	}
 }
 
-// host is a server on a port of its own.
+// host is a server on its own port.
 type host struct {
 	*Server
 	t    *testing.T
@@ -243,7 +243,7 @@ func (c *client) send(lines ...string) {
 	c.write(strings.Join(lines, "\n") + "\n")
 }
 
-// write sends bytes as they are.
+// write sends the bytes as they are.
 func (c *client) write(s string) {
 	c.t.Helper()
 	if _, err := io.WriteString(c.nc, s); err != nil {

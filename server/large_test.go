@@ -11,7 +11,7 @@ func TestLargeLinesTakeTurns(t *testing.T) {
 	noLeaks(t)
 	h := start(t, openMemory(t), Config{})
 	turns := h.parsing
-	if err := turns.scratch.Acquire(t.Context(), scratchMax); err != nil { // somebody has the turn
+	if err := turns.scratch.Acquire(t.Context(), scratchMax); err != nil { // take the turn
 		t.Fatal(err)
 	}
 	large := `{"id":"large","entry":{"z":"` + strings.Repeat(":", largeLine) + `","a":0}}`

@@ -35,8 +35,8 @@ func (l *limitedFake) Submit(entries []byte, count int, on appends.Condition, do
 	l.Append(entries, count, on, done)
 }
 
-// TestLimitOfAnAppend: where the log takes less at once than the server would, entries and batches
-// have its limit, and writes that arrive together are divided.
+// TestLimitOfAnAppend: if the log takes less at once than the server would, its limit applies to
+// entries and batches, and writes that arrive together are divided.
 func TestLimitOfAnAppend(t *testing.T) {
 	noLeaks(t)
 	log := &limitedFake{fakeLog: newFakeLog(), max: 40}

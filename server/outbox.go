@@ -2,7 +2,7 @@ package server
 
 import "sync"
 
-// ending is why a connection's input has ended, and so what is still sent.
+// ending is why a connection's input ended, which decides what is still sent.
 type ending int
 
 const (
@@ -18,7 +18,7 @@ type outbox struct {
 	room chan struct{} // holds a token when unsent may have shrunk
 
 	mu       sync.Mutex
-	rest     []byte   // goes before everything else: the rest of a write
+	rest     []byte   // goes before everything else: the unsent rest of a write
 	asides   []byte   // lines that answer no write and belong to no read
 	acked    []*group // done, in the order of their writes
 	pending  int      // groups that the log has not acknowledged
@@ -26,12 +26,12 @@ type outbox struct {
 	prepared *request // a read that is about to start; acked waits for it
 	request  *request // a read that the writer has not yet taken
 	replica  *replica // once the connection is a replication stream
-	ask      func()   // starts to ask for what a read of a distantLog needs, which is prepared then
+	ask      func()   // starts to ask for what a read of a distantLog needs before it is prepared
 	reading  bool     // from the parsing of a read until its last line
 	end      ending
 	why      error  // with endInvalid
 	stopped  bool   // by Shutdown
-	unwait   func() // ends awaiting of the connection, nil while there is none
+	unwait   func() // ends the connection's awaiting context, nil while there is none
 	closed   bool   // nothing more will be sent
 }
 
@@ -59,7 +59,7 @@ func (o *outbox) sent(n int64) {
 	o.freeRoom()
 }
 
-// stop ends the input, once the reader has submitted all that it will: the writer sends
+// stop ends the input, once the reader has submitted all that it will submit: the writer sends
 // what is still due and ends.
 func (o *outbox) stop(why ending) {
 	o.mu.Lock()
@@ -71,7 +71,7 @@ func (o *outbox) stop(why ending) {
 	o.poke()
 }
 
-// reject ends the input because of err, which the peer is told.
+// reject ends the input because of err, which is sent to the peer.
 func (o *outbox) reject(err error) {
 	o.mu.Lock()
 	o.why = err
@@ -93,7 +93,7 @@ func (o *outbox) interrupt() {
 	o.poke()
 }
 
-// endWaits ends what is left of the waits that end with Shutdown, once the input has ended.
+// endWaits ends any remaining waits that end with Shutdown, once the input has ended.
 func (o *outbox) endWaits() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -119,18 +119,18 @@ func (o *outbox) close() {
 	o.acked = nil
 }
 
-// prepare makes r the read that startRead will start. The caller has checked that no read
-// is running. The read starts after everything that arrived with it has been acted on, so
-// that its lines come after the errors of that. Until then acknowledgements wait: those of
-// writes that arrived with the read are beyond its snapshot, and come after {"current":true}.
+// prepare makes r the read that startRead will start. The caller has checked that no read is
+// running. The read starts after everything that arrived with it has been acted on, so its lines
+// come after the errors of those messages. Until then acknowledgements wait: those of writes that
+// arrived with the read are beyond its snapshot and come after {"current":true}.
 func (o *outbox) prepare(r *request) {
 	o.mu.Lock()
 	o.prepared = r
 	o.mu.Unlock()
 }
 
-// startRead hands the request that was prepared, if any, to the writer, or starts to ask for what
-// it needs. The reader calls it.
+// startRead hands the prepared request, if any, to the writer, or starts to ask for what it
+// needs. The reader calls it.
 func (o *outbox) startRead() {
 	o.mu.Lock()
 	ready := o.prepared != nil
@@ -148,7 +148,7 @@ func (o *outbox) startRead() {
 	}
 }
 
-// acknowledge takes a group that the log is done with. It does not block.
+// acknowledge takes a group that the log has finished with. It does not block.
 func (c *conn) acknowledge(g *group) {
 	o := &c.outbox
 	mine := c.direct != nil && c.writer.send.TryLock()
@@ -172,22 +172,22 @@ func (c *conn) acknowledge(g *group) {
 	o.poke()
 }
 
-// replyDirectly sends the replies of the group in one write that does not wait. Where
-// replies are all there is to send, this saves waking the writer for every batch, which
-// costs more than the write. What the socket does not take at once is left to the writer.
-// The caller holds send, which is released here, and nothing has to be sent before.
+// replyDirectly sends the group's replies in one write that does not wait. When only replies are
+// to be sent, this avoids waking the writer for every batch, which costs more than the write. The
+// writer sends whatever the socket does not take at once. The caller holds send, which is
+// released here, and nothing else has to be sent first.
 func (c *conn) replyDirectly(g *group) {
 	out := g.out[:0]
 	for g.more() {
 		out = g.appendReply(out)
 	}
 	g.out = out
-	n, _ := c.tryWrite(out) // the writer will meet an error too
+	n, _ := c.tryWrite(out) // the writer will see any error too
 	o := &c.outbox
 	o.mu.Lock()
 	o.rest = append(o.rest, out[n:]...)
 	o.unsent -= g.size()
-	// Whatever came meanwhile found send locked, and was left to the writer.
+	// Whatever arrived meanwhile found send locked and was left to the writer.
 	more := len(o.rest)+len(o.asides)+len(o.acked) > 0 || o.request != nil || o.end != endNot
 	o.mu.Unlock()
 	c.writer.send.Unlock()

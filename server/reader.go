@@ -10,25 +10,25 @@ import (
 )
 
 const (
-	// readBulk is how many bytes are read at a time while no more than bulkConns
-	// connections are open, readFew with more: a connection that has to wait before it
-	// can go on keeps the buffer.
+	// readBulk is how many bytes are read at a time while at most bulkConns connections are
+	// open, readFew with more: a connection that has to wait before it can continue keeps
+	// the buffer.
 	readBulk  = 128 << 10
 	readFew   = 8 << 10
 	bulkConns = 1024
-	// readOwn is the buffer of a connection that needs one while it waits for input:
-	// under TLS, which gives 16 KiB at most at a time.
+	// readOwn is the buffer size of a connection that needs one while it waits for input:
+	// under TLS, which returns at most 16 KiB at a time.
 	readOwn = 16 << 10
-	// lineFree is how long a line may be that arrives in pieces, in bytes, without
-	// counting among the memory of Config.MaxHeld; linePart is its first buffer.
+	// lineFree is how long a line that arrives in pieces may be, in bytes, without counting
+	// toward Config.MaxHeld; linePart is its first buffer.
 	lineFree = 16 << 10
 	linePart = 1 << 10
-	// groupMax is how many bytes of entries one group collects: a wait for room is then
-	// for one group's worth.
+	// groupMax is how many bytes of entries one group collects, so a wait for room is for
+	// one group's worth.
 	groupMax = 512 << 10
 )
 
-// bulkBuffers, smallBuffers and ownBuffers hold buffers for input, of readBulk, readFew and
+// bulkBuffers, smallBuffers and ownBuffers hold input buffers of readBulk, readFew and
 // readOwn bytes.
 var (
 	bulkBuffers  = sync.Pool{New: func() any { b := make([]byte, readBulk); return &b }}
@@ -36,41 +36,41 @@ var (
 	ownBuffers   = sync.Pool{New: func() any { b := make([]byte, readOwn); return &b }}
 )
 
-// handOffAfter is after how many reads, each of whole lines with nothing but writes, a
+// handOffAfter is after how many consecutive reads of whole lines with nothing but writes a
 // connection is handed off. Tests change it.
 var handOffAfter = 8
 
-// handOffAgain is after how many such reads a connection that has been alone is handed
+// handOffAgain is after how many such reads a connection that was the only one is handed
 // off again, in case there are others by then.
 const handOffAgain = 4096
 
-// reader cuts what a connection sends into lines and acts on them.
+// reader splits a connection's input into lines and acts on them.
 type reader struct {
 	conn  *conn
 	parse parser
 
 	entries bool // lines are not messages but entries
-	whole   bool // the input is one line up to its end
+	whole   bool // the input up to its end is one line
 
-	own *[]byte // of ownBuffers, until the end of the input, where it cannot be shared while it waits
+	own *[]byte // of ownBuffers, until the end of the input; used where a shared buffer is impossible during a wait
 
-	more      bool   // what was read goes on after the line that is acted on
-	part      []byte // the beginning of a line whose end has not arrived
-	discards  bool   // the rest of a line that is over the limit is being discarded
-	arriving  share  // what part takes
-	arrivingN int64  // bytes of it
+	more      bool   // there is more input after the current line
+	part      []byte // the beginning of a line that has not ended yet
+	discards  bool   // discarding the rest of a line that is over the limit
+	arriving  share  // memory of part
+	arrivingN int64  // bytes in it
 
-	logged   int    // bad messages that have a line in the log
-	unlogged uint64 // bad messages that have none
+	logged   int    // bad messages logged one by one
+	unlogged uint64 // other bad messages
 
-	greeted  bool // a message has come, so a token is no longer accepted
-	begun    bool // a message other than a token has come, so "replicate" is no longer accepted
-	other    bool // something other than a write has come since the last read
-	onlySeen int  // reads since the last that brought anything but whole lines of writes
+	greeted  bool // a message has arrived, so a token is no longer accepted
+	begun    bool // a message other than a token has arrived, so "replicate" is no longer accepted
+	other    bool // something other than a write has arrived since the last read
+	onlySeen int  // reads since the last that held anything except whole lines of writes
 }
 
-// run reads the connection until its input ends, one way or another; received is the
-// beginning of the input. An error means that the connection is to be cut.
+// run reads the connection until its input ends for any reason; received is the beginning
+// of the input. An error means that the connection must be cut.
 func (r *reader) run(received []byte) error {
 	c := r.conn
 	defer r.end()
@@ -86,7 +86,7 @@ func (r *reader) run(received []byte) error {
 		case errors.Is(err, io.EOF):
 			return r.endOfInput()
 		case isDeadline(err):
-			c.outbox.stop(endShutdown) // what was accepted is being acknowledged
+			c.outbox.stop(endShutdown) // what was accepted is still acknowledged
 			return nil
 		default:
 			return err
@@ -144,7 +144,7 @@ func (r *reader) came(n int) {
 	}
 }
 
-// act acts on what a read has returned.
+// act acts on the result of a read.
 func (r *reader) act(b []byte, err error) (end bool, _ error) {
 	if len(b) > 0 {
 		if end, err := r.input(b); end || err != nil {
@@ -154,7 +154,7 @@ func (r *reader) act(b []byte, err error) (end bool, _ error) {
 	return false, err
 }
 
-// endOfInput treats what came after the last newline as a line.
+// endOfInput treats whatever follows the last newline as a line.
 func (r *reader) endOfInput() error {
 	c := r.conn
 	c.log.Debug().Str("event", "end").Msg("end of the client's input")
@@ -192,7 +192,7 @@ func (r *reader) input(b []byte) (end bool, err error) {
 		switch {
 		case r.discards:
 			r.discards = false
-		case len(line) >= limit: // a read may bring more than a small limit
+		case len(line) >= limit: // a read may be longer than a small limit
 			if err = c.flush(g); err == nil {
 				g, err = newGroup(c), r.tooLong(line)
 			}
@@ -221,8 +221,8 @@ func (c *conn) flush(g *group) error {
 	return c.submit(g)
 }
 
-// keep appends b to the line that has begun to arrive, once there is memory for it. If
-// the line is too long, it is answered and the rest discarded.
+// keep appends b to the partly received line, once there is memory for it. A line that is
+// too long is answered and its rest discarded.
 func (r *reader) keep(b []byte) error {
 	c := r.conn
 	limit := c.server.cfg.MaxEntry + lineSlack
@@ -233,7 +233,7 @@ func (r *reader) keep(b []byte) error {
 	if n > cap(r.part) {
 		size := min(max(2*cap(r.part), n, linePart), limit)
 		if size > lineFree {
-			// The canonical form will take as much again.
+			// The canonical form will take as much memory again.
 			if err := c.server.memory.wait(c.ctx, &r.arriving, 2*int64(size)); err != nil {
 				return err
 			}
@@ -251,7 +251,7 @@ func (r *reader) keep(b []byte) error {
 	return err
 }
 
-// end gives back what the reader holds.
+// end releases what the reader holds.
 func (r *reader) end() {
 	r.drop()
 	if r.own != nil {
@@ -260,7 +260,7 @@ func (r *reader) end() {
 	}
 }
 
-// drop forgets the line that was arriving.
+// drop forgets the partly received line.
 func (r *reader) drop() {
 	if r.arrivingN > 0 {
 		r.conn.server.memory.hold(&r.arriving, 0)

@@ -10,22 +10,22 @@ import (
 	"time"
 )
 
-// lookAt is how many bytes of entries one turn of a replay looks at, which may find none to
-// send: that takes about as long as flushAt bytes that are sent.
+// lookAt is how many bytes of entries a replay examines in one turn, even if it finds none to
+// send; this takes about as long as sending flushAt bytes.
 const lookAt = 512 << 10
 
 // errStopped ends the reading of history when the connection is ending.
 var errStopped = errors.New("stopped")
 
-// history gathers the entries up to the snapshot, sending as it goes, and then either
-// ends the read or turns it into one that follows.
+// history gathers the entries up to the snapshot, sending as it goes, and then either ends the
+// read or turns it into one that follows.
 func (w *writer) history() error {
 	r, s := w.read, w.conn.server
 	s.readers.join(&w.cursor, r.next, r.through)
 	if last := min(r.snapshot, r.through); r.next <= last {
-		// The replies to this connection's writes come before their entries, so wait until
-		// they are here: a matter of microseconds, unless the log is on several machines and
-		// this one is behind.
+		// The replies to this connection's writes come before their entries, so wait until they
+		// are here: a matter of microseconds, unless the log is on several machines and this
+		// one is behind.
 		switch err := w.awaitAcks(last); {
 		case errors.Is(err, errStopped):
 			w.endRead()
@@ -59,9 +59,9 @@ func (w *writer) history() error {
 	return nil
 }
 
-// replay gathers and sends the entries from the cursor through last. Between two writes
-// it sends the replies that have come meanwhile: they never wait for history. Longer
-// replays take turns.
+// replay gathers and sends the entries from the cursor through last. Between two writes it
+// sends the replies that have arrived meanwhile: they never wait for history. Longer replays
+// take turns.
 func (w *writer) replay(last uint64) error {
 	c, r := w.conn, w.read
 	turn := replayTurn{replayThrottle: c.server.throttle}
@@ -86,7 +86,7 @@ func (w *writer) replay(last uint64) error {
 		kept := len(entries)
 		for count > 0 {
 			if r.next > r.through {
-				stop = errEnough // all that it may send, which a filter tells only now
+				stop = errEnough // enough lines, which only the filter can tell
 				return stop
 			}
 			var n int
@@ -113,9 +113,9 @@ func (w *writer) replay(last uint64) error {
 	return err
 }
 
-// flushReplay sends what a replay has gathered, and then the replies that have come
-// meanwhile. The turn is over before it waits for the peer, during which the log keeps
-// kept bytes; it returns with the next turn.
+// flushReplay sends what a replay has gathered, and then the replies that have arrived
+// meanwhile. The turn ends before it waits for the peer, during which the log keeps kept bytes;
+// it returns with the next turn.
 func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 	w.tellAt()
 	if len(w.out) > 0 {
@@ -145,7 +145,7 @@ func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 }
 
 // awaitPlace waits for a place in the throttle. Until it has one it sends the replies that
-// come. The error is errStopped, or says why the connection was cut.
+// arrive. The error is errStopped, or says why the connection was cut.
 func (w *writer) awaitPlace(place chan<- struct{}, kept int) error {
 	for {
 		w.collect()
@@ -168,8 +168,8 @@ func (w *writer) awaitPlace(place chan<- struct{}, kept int) error {
 	}
 }
 
-// awaitAcks waits until all appends through index have been acknowledged. Until then it sends the
-// replies that come. The error is errStopped, or says why the connection was cut.
+// awaitAcks waits until all appends through index have been acknowledged. Until then it sends
+// the replies that arrive. The error is errStopped, or says why the connection was cut.
 func (w *writer) awaitAcks(index uint64) error {
 	for {
 		head, moved := w.conn.server.log.Acked()
@@ -195,14 +195,14 @@ func (w *writer) awaitAcks(index uint64) error {
 	}
 }
 
-// replayThrottle makes replays take turns. They are endless work for the processor, and
+// replayThrottle makes replays take turns. They can keep the processors busy without end, and
 // there can be many at once; appends are short, and a client waits for each. So only a few
-// replays read, encode and send at once, and while appends come in, each turn is followed
-// by a rest during which no other replay takes the place.
+// replays read, encode and send at once, and while appends arrive, each turn is followed by a
+// rest during which no other replay takes the place.
 //
 // A replay of entries that are far away, in the archive or in a store of blobs, may wait for an
-// answer for as long as half a minute. So it takes no turn and has a place of its own kind,
-// although it rests like the others: it keeps none from what is on the disk here.
+// answer for half a minute. So it takes no turn and has a place of a separate kind, though it
+// rests like the others: it holds up no replay that reads from the local disk.
 type replayThrottle struct {
 	slots   chan struct{} // for turns
 	reads   chan struct{} // for reading, which takes memory
@@ -212,16 +212,15 @@ type replayThrottle struct {
 }
 
 const (
-	// replaysReading is how many replays may read at once. None of them waits for
-	// anything except the disk.
+	// replaysReading is how many replays may read at once. They wait only for the disk.
 	replaysReading = 32
-	// replaysFar is how many may read entries that are far away at once.
+	// replaysFar is how many replays may read distant entries at once.
 	replaysFar = 16
-	// appending is how long after the last write replays still make way.
+	// appending is how long after the last write replays still give way.
 	appending = 20 * time.Millisecond
-	// restFactor is how many times as long as a turn the rest after it is.
+	// restFactor is how many times longer than its turn a rest is.
 	restFactor = 4
-	// restMax bounds a rest, however long a turn took on a busy machine.
+	// restMax bounds a rest, however long its turn took on a busy machine.
 	restMax = 4 * time.Millisecond
 )
 
@@ -237,8 +236,8 @@ func newReplayThrottle() *replayThrottle {
 // appended notes that a write was submitted.
 func (t *replayThrottle) appended() { t.written.Store(int64(time.Since(t.opened))) }
 
-// readsFrom returns the places of which a read from index takes one. near may be nil: nothing
-// is far away then.
+// readsFrom returns the kind of place that a read from index takes. near may be nil: nothing is
+// far away then.
 func (t *replayThrottle) readsFrom(near func() uint64, index uint64) chan struct{} {
 	if near != nil && index < near() {
 		return t.far
@@ -250,12 +249,12 @@ func (t *replayThrottle) readsFrom(near func() uint64, index uint64) chan struct
 type replayTurn struct {
 	*replayThrottle
 	slot    bool          // it has a turn
-	reading chan struct{} // of which it has a place; nil while it may not read
-	began   time.Time     // what a rest follows; zero if none does
+	reading chan struct{} // the kind of place it has; nil while it may not read
+	began   time.Time     // start of the turn that a rest follows; zero if none does
 }
 
-// startReading waits until this replay may read from index. A replay's beginning needs no turn,
-// so that short reads do not wait. The error says why the connection was cut.
+// startReading waits until this replay may read from index. The beginning of a replay needs no
+// turn, so short reads do not wait. The error says why the connection was cut.
 func (t *replayTurn) startReading(ctx context.Context, near func() uint64, index uint64) error {
 	reads := t.readsFrom(near, index)
 	select {
@@ -294,7 +293,7 @@ func (t *replayTurn) end() {
 		<-t.slots
 		t.slot = false
 	}
-	t.endReading() // what is far away has no turn to rest with
+	t.endReading() // reads of distant entries have no turn and rest while they keep their place
 }
 
 // endReading gives up the place for reading.
@@ -311,7 +310,7 @@ type readers struct {
 	set map[*cursor]struct{}
 }
 
-// cursor is how far a read has come, as others may see it.
+// cursor is how far a read has got, as others may see it.
 type cursor struct {
 	through   uint64        // the last index to send; under mu of readers
 	sent      atomic.Uint64 // every entry of the read up to here has been sent
@@ -338,7 +337,7 @@ func (r *readers) leave(c *cursor) {
 	delete(r.set, c)
 }
 
-// stats counts the reads and what they have yet to send up to head.
+// stats counts the reads and how much they have yet to send up to head.
 func (r *readers) stats(s *Stats, head uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

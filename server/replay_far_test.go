@@ -7,12 +7,12 @@ import (
 	"testing"
 )
 
-// farLog is a log whose first entries are far away, where nobody answers until the test ends.
+// farLog is a log whose first entries are far away, where nothing answers until the test ends.
 type farLog struct {
 	*fakeLog
 	near    uint64
 	waiting chan struct{} // gets a token for each read that waits
-	answer  chan struct{} // closed when somebody answers
+	answer  chan struct{} // closed when there is an answer
 }
 
 func (l *farLog) Near() uint64 { return l.near }
@@ -31,8 +31,8 @@ func (l *farLog) Read(ctx context.Context, from, through uint64, fn readFunc) er
 	})
 }
 
-// TestFarReadsKeepNoPlaces: replays that wait for entries that are far away, at their beginning or
-// after they have sent some, keep neither turns nor places from those of what is here.
+// TestFarReadsKeepNoPlaces: replays that wait for distant entries, at their beginning or after
+// they have sent some, take neither turns nor places from replays of local entries.
 func TestFarReadsKeepNoPlaces(t *testing.T) {
 	const entries, near, waits = 12, 7, 2 * replaysFar
 	for from, request := range map[string]string{"at the beginning": `{"from":2,"through":3}`, "later": `{"from":1,"through":3}`} {

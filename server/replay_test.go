@@ -8,7 +8,7 @@ import (
 )
 
 // TestAcksDuringReplayWait: a connection whose replay waits for its turn, or for its place
-// among those that read, gets the replies to its writes meanwhile.
+// among those that read, receives the replies to its writes meanwhile.
 func TestAcksDuringReplayWait(t *testing.T) {
 	for name, places := range map[string]func(*replayThrottle) chan struct{}{
 		"turn":  func(r *replayThrottle) chan struct{} { return r.slots },

@@ -16,33 +16,33 @@ import (
 	"tcp-log-server/server/internal/message"
 )
 
-// Replica is a replica that is connected.
+// Replica describes a connected replica.
 type Replica struct {
 	Name    string // as it calls itself, "" if it has no name
 	Address string // its host, without a port
 	Since   time.Time
 	Sent    uint64 // everything through this index has been sent, or is about to be
-	Durable uint64 // everything through this index is on the replica's disk, as it says; 0 before it has said so
+	Durable uint64 // everything through this index is on the replica's disk, as it reports; 0 until it has reported
 }
 
-// replica is a replication stream: a connection that has sent "replicate". The reader hears
-// how far the replica is, and the writer sends.
+// replica is a replication stream: a connection that has sent "replicate". The reader receives how far
+// the replica is, and the writer sends entries.
 type replica struct {
 	name, address string
 	since         time.Time
-	epoch         uint64 // the last of the log's when the stream began
+	epoch         uint64 // the log's last epoch when the stream began
 
 	sent    atomic.Uint64
 	durable atomic.Uint64
-	heard   atomic.Int64 // when the replica last said anything, in ns after since
+	heard   atomic.Int64 // when the replica last sent anything, in ns after since
 
 	report func(index uint64) // of heldLog, or nil
 	leave  func()
 
-	// The writer's.
+	// Owned by the writer.
 	next   uint64    // the next index to send
 	toldAt time.Time // when the replica was last told the head
-	over   bool      // an entry cannot be sent, so that the stream ends here
+	over   bool      // an entry cannot be sent, so the stream ends here
 }
 
 // replicas are the replication streams of a server.
@@ -51,7 +51,7 @@ type replicas struct {
 	set map[*replica]struct{}
 }
 
-// Replicas returns the replicas that are connected, by name and address.
+// Replicas returns the connected replicas, sorted by name and address.
 func (s *Server) Replicas() []Replica {
 	s.replicas.mu.Lock()
 	var all []Replica
@@ -65,7 +65,7 @@ func (s *Server) Replicas() []Replica {
 	return all
 }
 
-// local is the head as replicas may see it, and a channel that is closed once there is a later
+// local returns the head as replicas may see it, and a channel that is closed once there is a later
 // one.
 func (s *Server) local() (head uint64, moved <-chan struct{}) {
 	if held, ok := s.log.(heldLog); ok {
@@ -74,7 +74,7 @@ func (s *Server) local() (head uint64, moved <-chan struct{}) {
 	return s.log.Acked()
 }
 
-// localFor is the head as replicas may see it. Where an index is beyond that, the log is asked for its
+// localFor returns the head as replicas may see it. If index is beyond that, it asks the log for its
 // head: a replica that comes from another machine's server may be ahead of this one, and an append is
 // acknowledged before replicas may see it. The error is one of Head.
 func (s *Server) localFor(ctx context.Context, index uint64) (head uint64, err error) {
@@ -85,14 +85,14 @@ func (s *Server) localFor(ctx context.Context, index uint64) (head uint64, err e
 	return max(head, asked), err
 }
 
-// Why no replica is served.
+// Reasons why no replica is served.
 var (
-	errUncopied = errors.New("this server's log cannot be replicated") // it is no copiedLog
+	errUncopied = errors.New("this server's log cannot be replicated") // the log is not a copiedLog
 	errEnding   = errors.New("the server is shutting down")
 )
 
-// checkReplica says why a replica, which calls itself by, cannot be served, or returns the
-// answer that it gets. A log of which there is a later epoch is fenced.
+// checkReplica returns the answer to a replica that calls itself by, or the reason why it cannot be
+// served. A log that has a later epoch elsewhere is fenced.
 func (s *Server) checkReplica(ctx context.Context, m *message.Copy, by string) (answer []byte, epoch uint64, err error) {
 	log, ok := s.log.(copiedLog)
 	if !ok {
@@ -139,8 +139,8 @@ func (s *Server) checkReplica(ctx context.Context, m *message.Copy, by string) (
 	return append(answer, "}}\n"...), last.Number, nil
 }
 
-// stream acts on a message that begins a replication stream or comes from its replica. If the
-// message is not in order the peer is told why, and the stream ends.
+// stream acts on a message that begins a replication stream or comes from its replica. If the message
+// is invalid the peer is told why, and the stream ends.
 func (r *reader) stream(m *message.Message) (end bool) {
 	c := r.conn
 	begun := r.begun
@@ -172,7 +172,7 @@ func (r *reader) stream(m *message.Message) (end bool) {
 	return true
 }
 
-// replicate turns the connection into a replication stream. The error says why not.
+// replicate turns the connection into a replication stream. The error says why it cannot.
 func (r *reader) replicate(m *message.Copy) error {
 	c := r.conn
 	s := c.server
@@ -210,7 +210,7 @@ func (r *reader) replicate(m *message.Copy) error {
 	return nil
 }
 
-// beginStream makes the connection one of those that Shutdown ends last. ok is false if it has
+// beginStream makes the connection one of those that Shutdown ends last. ok is false if Shutdown has
 // begun.
 func (s *Server) beginStream(c *conn) (ok bool) {
 	s.mu.Lock()
@@ -250,7 +250,7 @@ func (s *Server) interrupt(streams bool) {
 	}
 }
 
-// hear acts on a message of the replica. The error, which the replica is told, ends the stream.
+// hear acts on a message from the replica. An error, which is sent to the replica, ends the stream.
 func (p *replica) hear(m *message.Message) error {
 	p.heard.Store(int64(time.Since(p.since)))
 	was, sent := p.durable.Load(), p.sent.Load()
@@ -271,9 +271,9 @@ func (p *replica) hear(m *message.Message) error {
 	return nil
 }
 
-// digest answers with the digest of a range of entries. Only a few are made at once: each takes
-// a processor and reads from the disk. That of one entry is a read like any other, and a replica
-// asks for it before it follows: it waits for nobody.
+// digest answers with the digest of a range of entries. Only a few are computed at once: each takes a
+// processor and reads from the disk. The digest of a single entry is an ordinary read, which a replica
+// requests before it follows, so it never waits.
 func (r *reader) digest(m *message.Copy) error {
 	c := r.conn
 	s := c.server
@@ -319,7 +319,7 @@ func (r *reader) digest(m *message.Copy) error {
 	return c.aside(append(line, "}\n"...))
 }
 
-// verifyReplicas has each machine of the log read its replica, and returns what they found as JSON.
+// verifyReplicas makes each machine of the log read its replica, and returns what they found as JSON.
 func (s *Server) verifyReplicas(ctx context.Context) ([]byte, error) {
 	log, ok := s.log.(verifiedLog)
 	if !ok {

@@ -11,17 +11,17 @@ import (
 
 const (
 	// copyMax is how many bytes of entries are copied to be sent together with others. Longer
-	// ones are sent as the log has them.
+	// runs are sent from the log's own memory.
 	copyMax = 32 << 10
-	// headEvery is how often a replica is told the head, so that it knows how far behind it is,
-	// and that the source lives.
+	// headEvery is how often a replica is told the head, so that it knows how far behind it is
+	// and that the source is alive.
 	headEvery = time.Second
 )
 
-// silentMax is for how long a replica may say nothing. Tests change it.
+// silentMax is how long a replica may be silent. Tests change it.
 var silentMax = time.Minute
 
-// errSilent: a replica has not said for silentMax how far it is.
+// errSilent: a replica has not reported its progress for silentMax.
 var errSilent = errors.New("the replica has been silent for too long")
 
 // ship sends the replica what it does not have.
@@ -40,8 +40,8 @@ func (w *writer) ship() error {
 			w.tellHead(head)
 			return nil
 		}
-		// An epoch is there before its first entry, and the replica must know it before it
-		// has that: so it has to ask again.
+		// An epoch exists before its first entry, and the replica must know the epoch before it
+		// has that entry: so it has to ask again.
 		if epochs := s.log.(copiedLog).Epochs(); epochs[len(epochs)-1].Number != p.epoch {
 			w.breakOff(appendFault(nil, nil, "a new epoch has begun"))
 			return nil
@@ -53,13 +53,13 @@ func (w *writer) ship() error {
 	return nil
 }
 
-// shipping reports whether the stream goes on. At the end of the server a replica that is near
-// the head still gets the rest, so that it can take over.
+// shipping reports whether the stream goes on. When the server stops, a replica near the head
+// still gets the rest, so that it can take over.
 func (w *writer) shipping(head uint64) bool {
 	return w.ending == endNot || w.ending == endShutdown && head-min(head, w.replica.next) < catchUp
 }
 
-// breakOff ends the stream with a last line.
+// breakOff sends a last line and ends the stream.
 func (w *writer) breakOff(line []byte) {
 	w.out = append(w.out, line...)
 	w.replica.over = true
@@ -164,7 +164,7 @@ func (t *shipTurn) begin(w *writer) error {
 	return t.startReading(w.conn.ctx, near, next)
 }
 
-// push sends b. The turn is over before it waits for the peer, during which the log keeps kept
+// push sends b. The turn ends before it waits for the peer, during which the log keeps kept
 // bytes; it returns with the next turn.
 func (t *shipTurn) push(w *writer, b []byte, kept int) error {
 	n, err := w.conn.tryWrite(b)

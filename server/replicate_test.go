@@ -126,8 +126,7 @@ func (c *client) replicate(members string, head int) {
 	c.want(fmt.Sprintf(replicating, head))
 }
 
-// TestReplicate: a replica gets all that there is and all that comes, and the server knows how
-// far it is.
+// TestReplicate: a replica receives all existing and new entries, and the server knows how far it is.
 func TestReplicate(t *testing.T) {
 	noLeaks(t)
 	log := copied(newFakeLog())
@@ -158,8 +157,8 @@ func TestReplicate(t *testing.T) {
 	poll(t, "the replica to be gone", func() bool { return len(h.Replicas()) == 0 })
 }
 
-// TestReplicaRefused: what a source does not serve, and what ends a stream. In any case the
-// peer is told, and the connection ends.
+// TestReplicaRefused: the cases that a source does not serve, or that end a stream. In each the peer
+// is told, and the connection ends.
 func TestReplicaRefused(t *testing.T) {
 	for _, tt := range []struct{ name, send, want string }{
 		{"another log", `{"replicate":{"from":1,"store":"` + otherStore + `"}}`,
@@ -225,7 +224,8 @@ func TestFence(t *testing.T) {
 	c.wantEnd()
 }
 
-// TestReplicaRights: only a token for both may replicate; one that may read may ask for digests.
+// TestReplicaRights: only a token with both rights may replicate; one that may read may ask for
+// digests.
 func TestReplicaRights(t *testing.T) {
 	noLeaks(t)
 	log := copied(newFakeLog())
@@ -251,7 +251,7 @@ func TestReplicaRights(t *testing.T) {
 	c.want(`{"error":"unauthorized: this token may not read"}`)
 }
 
-// slowDigests has the digests of several entries wait.
+// slowDigests makes the digests of several entries wait.
 type slowDigests struct {
 	*copies
 	begun, release chan struct{}
@@ -265,7 +265,8 @@ func (l *slowDigests) Digest(ctx context.Context, from, through uint64) (appends
 	return l.copies.Digest(ctx, from, through)
 }
 
-// TestDigestOfOne: however many long digests are asked for, a replica is told that of its last entry.
+// TestDigestOfOne: however many long digests are requested, a replica receives that of its last
+// entry.
 func TestDigestOfOne(t *testing.T) {
 	noLeaks(t)
 	log := &slowDigests{copied(newFakeLog()), make(chan struct{}, 100), make(chan struct{})}
@@ -284,7 +285,7 @@ func TestDigestOfOne(t *testing.T) {
 	c.want(`{"digest":"02` + strings.Repeat("0", 62) + `","times":"` + strings.Repeat("0", 62) + `02","from":2,"through":2}`)
 }
 
-// TestNoReplicasOverHTTP: a conversation does not become a stream, which a browser could ask for.
+// TestNoReplicasOverHTTP: a conversation does not become a stream, which a browser could request.
 func TestNoReplicasOverHTTP(t *testing.T) {
 	noLeaks(t)
 	nc := &script{pieces: []string{`{"replicate":{"from":1}}` + "\n"}}
@@ -337,7 +338,7 @@ type lostForTest struct{}
 func (lostForTest) Error() string { return "lost" }
 func (lostForTest) Lost() bool    { return true }
 
-// TestSilentReplica: one that does not say how far it is does not stay, and the head is told
+// TestSilentReplica: a replica that does not report its progress is cut off, and is told the head
 // meanwhile.
 func TestSilentReplica(t *testing.T) {
 	noLeaks(t)

@@ -18,7 +18,7 @@ import (
 	"tcp-log-server/server/internal/message"
 )
 
-// request is a read that goes on: what is yet to be sent, and how.
+// request is a read in progress: what is yet to be sent, and how.
 type request struct {
 	next     uint64 // the cursor: the next index to look at
 	through  uint64 // the last index to look at, MaxUint64 if there is none
@@ -27,16 +27,16 @@ type request struct {
 
 	time, hash bool
 	stamped    int64  // the time in stamp
-	stamp      []byte // as text, for the next line of the same time
+	stamp      []byte // its text, for the next line of the same time
 
-	// Those of a read with a filter. Without one, through says all.
+	// For a read with a filter. Without one, through alone is the bound.
 	where *where.Filter
 	left  uint64 // how many more lines may be sent, MaxUint64 for any number
-	scans bool   // when next is beyond through, entries enough have been looked at
+	scans bool   // when next is beyond through, enough entries have been examined
 
-	told   uint64    // the peer knows of every entry through this
-	seen   uint64    // what told was
-	toldAt time.Time // when
+	told   uint64    // the peer knows the outcome for every entry through this
+	seen   uint64    // told when appendAt last looked
+	toldAt time.Time // when that value was first seen
 }
 
 // firstIndex returns the index at which a read begins, with head as its snapshot.
@@ -68,7 +68,7 @@ func newRequest(q *message.Query, first, head uint64) *request {
 	return r
 }
 
-// end is the last index of count entries from first on, MaxUint64 for a count of 0.
+// end returns the last index of count entries from first on, MaxUint64 for a count of 0.
 func end(first, count uint64) uint64 {
 	if count == 0 || count-1 > math.MaxUint64-first {
 		return math.MaxUint64
@@ -76,11 +76,11 @@ func end(first, count uint64) uint64 {
 	return first + (count - 1)
 }
 
-// plain reports whether the lines of the read are just those of the tail cache.
+// plain reports whether the read's lines are just those of the tail cache.
 func (r *request) plain() bool { return r.where == nil && !r.time && !r.hash }
 
-// appendRun appends the lines that the read has of a run, as the function appendRun does. n is
-// how many entries are done with.
+// appendRun appends the read's lines for a run, as the function appendRun does. n is how many
+// entries have been handled.
 func (r *request) appendRun(dst []byte, first uint64, count int, entries []byte, at int64, err error, limit int) (out []byte, n int, rest []byte) {
 	if r.plain() || err != nil {
 		count = int(min(uint64(count), r.left))
@@ -108,8 +108,8 @@ func (r *request) appendRun(dst []byte, first uint64, count int, entries []byte,
 
 var newline = []byte{'\n'}
 
-// appendCached appends what the read has of a line of the tail cache, that of the entry at
-// index, which was stored at the time at.
+// appendCached appends what the read needs of a line of the tail cache: that of the entry at index,
+// which was stored at time at.
 func (r *request) appendCached(dst, line []byte, index uint64, at int64) []byte {
 	entry, readable := entryOf(line)
 	switch {
@@ -124,7 +124,7 @@ func (r *request) appendCached(dst, line []byte, index uint64, at int64) []byte 
 	return dst
 }
 
-// entryOf returns the entry in a line, unless that says that it cannot be read.
+// entryOf returns the entry in a line, unless the line says that it cannot be read.
 func entryOf(line []byte) (entry []byte, readable bool) {
 	const name = `,"entry":`
 	i := bytes.IndexByte(line, ',')
@@ -134,7 +134,7 @@ func entryOf(line []byte) (entry []byte, readable bool) {
 	return line[i+len(name) : len(line)-len("}\n")], true
 }
 
-// appendLine appends a line with what the read has asked for.
+// appendLine appends a line with the members that the read asked for.
 func (r *request) appendLine(dst []byte, index uint64, at int64, entry []byte) []byte {
 	dst = append(dst, `{"index":`...)
 	dst = strconv.AppendUint(dst, index, 10)
@@ -154,8 +154,8 @@ func (r *request) appendLine(dst []byte, index uint64, at int64, entry []byte) [
 	return append(dst, "}\n"...)
 }
 
-// sent notes that n lines were gathered, the last of them for index. If those were all that
-// the read may have, it ends there.
+// sent notes that n lines were gathered, the last of them for index. If that was all that the read
+// may have, it ends there.
 func (r *request) sent(index uint64, n int) {
 	r.told = index
 	if r.left == math.MaxUint64 {
@@ -166,11 +166,11 @@ func (r *request) sent(index uint64, n int) {
 	}
 }
 
-// owesAt reports whether the peer of a read with a filter is to be told how far that is.
+// owesAt reports whether the peer of a read with a filter must be told how far the read is.
 func (r *request) owesAt() bool { return r.where != nil && r.told < r.next-1 }
 
-// appendAt appends {"at":N} if the peer does not know how far the read is, and no line has
-// told it for as long as after.
+// appendAt appends {"at":N} if the peer does not know how far the read is, and no line has told it
+// for at least after.
 func (r *request) appendAt(dst []byte, after time.Duration) []byte {
 	if r.where == nil {
 		return dst
@@ -195,7 +195,7 @@ func (w *writer) tellAt() { w.out = w.read.appendAt(w.out, w.conn.server.atAfter
 // replays.
 const catchUp = 4096
 
-// derive gathers what a read that is not plain has of the lines from the cursor through last.
+// derive gathers the lines from the cursor through last for a read that is not plain.
 func (w *writer) derive(last, head uint64) error {
 	r := w.read
 	if head-r.next >= catchUp {
@@ -232,12 +232,12 @@ func (w *writer) derive(last, head uint64) error {
 	return nil
 }
 
-// filterFree is how many bytes of a filter do not count among the memory of Config.MaxHeld.
+// filterFree is how many bytes of a filter do not count toward Config.MaxHeld.
 const filterFree = 16 << 10
 
-// holdFilter counts the memory of a read's filter, which may be nil, among that of
-// Config.MaxHeld. The peer keeps it for as long as it likes, as it does with output that it
-// does not take: so where memory is short, the connection is among the first to be cut.
+// holdFilter counts the memory of a read's filter, which may be nil, toward Config.MaxHeld. The
+// peer keeps it for as long as it likes, like output that it does not take: when memory is short,
+// its connection is among the first to be cut.
 func (c *conn) holdFilter(f *where.Filter) {
 	if f != nil && f.Size() > filterFree {
 		c.filter.await()
@@ -248,20 +248,20 @@ func (c *conn) holdFilter(f *where.Filter) {
 // dropFilter undoes holdFilter.
 func (c *conn) dropFilter() { c.server.memory.hold(&c.filter, 0) }
 
-// askMax is how long a distantLog is asked for its head, or for the place of a time.
+// askMax is how long to wait for a distantLog's head, or for the place of a time.
 const askMax = 10 * time.Second
 
-// Head returns the head of the log, as a read that arrives now must see it. If the log has to ask
-// other machines, this takes no longer than a few seconds, and an error of theirs is a *ReadError
-// with Later.
+// Head returns the head of the log as a read that arrives now must see it. If the log has to ask
+// other machines, this takes a few seconds at most, and their errors are returned as a *ReadError
+// whose Later is true.
 func (s *Server) Head(ctx context.Context) (uint64, error) { return s.bounded(ctx, s.log.Head) }
 
-// Since is that of the log, with the errors of Head.
+// Since is the log's Since, with the errors of Head.
 func (s *Server) Since(ctx context.Context, time int64) (index uint64, err error) {
 	return s.bounded(ctx, func(ctx context.Context) (uint64, error) { return s.log.Since(ctx, time) })
 }
 
-// bounded asks the log, for no longer than askMax if it is a distantLog.
+// bounded asks the log, for at most askMax if it is a distantLog.
 func (s *Server) bounded(ctx context.Context, ask func(context.Context) (uint64, error)) (uint64, error) {
 	if s.known == nil {
 		return ask(ctx)
@@ -284,7 +284,7 @@ func (s *Server) bounded(ctx context.Context, ask func(context.Context) (uint64,
 	return 0, &ReadError{text, err}
 }
 
-// nearHead returns the head of the log, or as much of it as is known without asking other machines.
+// nearHead returns the head of the log as far as it is known without asking other machines.
 func (s *Server) nearHead(ctx context.Context) (uint64, error) {
 	if s.known != nil {
 		return s.known(), nil
@@ -292,11 +292,12 @@ func (s *Server) nearHead(ctx context.Context) (uint64, error) {
 	return s.log.Head(ctx)
 }
 
-// prepareAsking has a read of a distantLog ask for what it needs, once everything that arrived with
-// it has been acted on. Meanwhile the connection goes on: it takes writes and sends their replies.
-// The caller has checked that no read is running. The error says why the connection was cut.
+// prepareAsking makes a read of a distantLog ask for what it needs, once everything that arrived
+// with it has been acted on. Meanwhile the connection continues to take writes and send their
+// replies. The caller has checked that no read is running. The error says why the connection was
+// cut.
 func (c *conn) prepareAsking(m message.Message) error {
-	if err := c.lockWithRoom(); err != nil { // for an error in place of the read
+	if err := c.lockWithRoom(); err != nil { // room for an error in place of the read
 		return err
 	}
 	c.outbox.mu.Unlock()
@@ -308,9 +309,9 @@ func (c *conn) prepareAsking(m message.Message) error {
 	return nil
 }
 
-// askRead asks for the snapshot of a read, and for its beginning, and hands it to the writer. If
-// they cannot be had now, the peer is told, and may read again. If ctx is done, the connection is
-// about to end without the read.
+// askRead asks for the snapshot and the beginning of a read, and hands the read to the writer. If
+// they are unavailable now, the peer is told so and may read again. If ctx is done, the connection
+// is about to end without the read.
 func (c *conn) askRead(ctx context.Context, id []byte, q *message.Query) {
 	s, o := c.server, &c.outbox
 	head, err := s.Head(ctx)

@@ -10,7 +10,7 @@ import (
 	"github.com/zeebo/blake3"
 )
 
-// timed is the line of entry n with what was asked for, as the fake log has it.
+// timed returns the line of entry n with the requested members, as the fake log has it.
 func timed(n int, time, hash bool) string {
 	line := fmt.Sprintf(`{"index":%d`, n)
 	entry := fmt.Sprintf(`{"n":%d}`, n)
@@ -24,7 +24,7 @@ func timed(n int, time, hash bool) string {
 	return line + `,"entry":` + entry + `}`
 }
 
-// entries are the lines of the entries from..through.
+// entries returns the lines of the entries from..through.
 func entries(from, through int) (lines []string) {
 	for n := from; n <= through; n++ {
 		lines = append(lines, entry(n, n))
@@ -54,7 +54,7 @@ func TestReadOptions(t *testing.T) {
 		read  string
 		want  []string
 		later int      // entries appended then
-		then  []string // what they make it send
+		then  []string // lines sent because of them
 	}{
 		{"since", 5, `{"since":` + fourth + `}`, lines(entries(4, 5), current), 1, entries(6, 6)},
 		{"since, with an offset", 5, `{"since":"2025-11-24T17:30:04+01:30","read":1}`, lines(entry(4, 4), head(5)), 0, nil},
@@ -153,7 +153,7 @@ func TestReadOptionsFromTheEngine(t *testing.T) {
 }
 
 // TestUnreadableEntriesWithOptions: an entry that cannot be read has its error in its place,
-// whatever was asked for, and counts.
+// whatever members were requested, and counts.
 func TestUnreadableEntriesWithOptions(t *testing.T) {
 	noLeaks(t)
 	log := newFakeLog()

@@ -14,20 +14,20 @@ import (
 	"tcp-log-server/appends"
 )
 
-// hashOf is the hash of an entry, as a receipt has it.
+// hashOf returns the hash of an entry, as a receipt has it.
 func hashOf(canonical string) string {
 	sum := blake3.Sum256([]byte(canonical))
 	return hex.EncodeToString(sum[:])
 }
 
-// receiptOf is how the receipt of an entry of a fakeLog ends a reply.
+// receiptOf returns the end of a reply with the receipt of an entry of a fakeLog.
 func receiptOf(index uint64, entry string) string {
 	return `"hash":"` + hashOf(entry) + `","time":` + string(appendTime(nil, fakeTime(index))) + "}"
 }
 
 const refusedTwice = `,"error":"not stored: duplicate member \"a\" at byte 7 of the entry"}`
 
-// TestSafeWrites: what comes of writes with conditions, batches and receipts, sent one by one
+// TestSafeWrites: the results of writes with conditions, batches and receipts, sent one by one
 // and all at once, to a log with one entry, {"old":true}.
 func TestSafeWrites(t *testing.T) {
 	type exchange struct{ send, want string }
@@ -120,8 +120,8 @@ func TestSafeWrites(t *testing.T) {
 	}
 }
 
-// TestBatchLimit: the entries of one write have a limit together, and members that mean something
-// in a write only are ignored in a read.
+// TestBatchLimit: the entries of one write have a common limit, and members that have a meaning
+// only in a write are ignored in a read.
 func TestBatchLimit(t *testing.T) {
 	noLeaks(t)
 	c := start(t, openFake(t), Config{MaxEntry: 100}).dial()
@@ -136,7 +136,7 @@ func TestBatchLimit(t *testing.T) {
 	}
 }
 
-// waitingLog is a log that cannot tell yet what it holds.
+// waitingLog is a log that cannot tell yet which entries it holds.
 type waitingLog struct {
 	*fakeLog
 	known   chan struct{} // closed once it can
@@ -155,8 +155,8 @@ func (l *waitingLog) AwaitOnce(ctx context.Context) error {
 	}
 }
 
-// TestOnceWaits: a write with "once" waits until the log can tell what it holds. What was
-// sent before it does not wait, what comes after it does, and other connections do not.
+// TestOnceWaits: a write with "once" waits until the log can tell which entries it holds.
+// Messages sent before it do not wait, those after it do, and other connections do not.
 func TestOnceWaits(t *testing.T) {
 	noLeaks(t)
 	log := &waitingLog{fakeLog: newFakeLog(), known: make(chan struct{})}
@@ -174,7 +174,7 @@ func TestOnceWaits(t *testing.T) {
 	c.wantEnd()
 }
 
-// TestReadBeforeOnceWaits: a read that comes before a write that waits goes on.
+// TestReadBeforeOnceWaits: a read that comes before a waiting write continues.
 func TestReadBeforeOnceWaits(t *testing.T) {
 	noLeaks(t)
 	log := &waitingLog{fakeLog: newFakeLog(), known: make(chan struct{})}
@@ -188,8 +188,7 @@ func TestReadBeforeOnceWaits(t *testing.T) {
 	c.want(`{"id":"2","index":1,"seen":true}`)
 }
 
-// TestReadBeforeOnceWaitsAgain: that also holds where the log could tell before, and has to
-// look again.
+// TestReadBeforeOnceWaitsAgain: the same if the log could tell before, and has to look again.
 func TestReadBeforeOnceWaitsAgain(t *testing.T) {
 	noLeaks(t)
 	log := &forgetfulLog{fakeLog: newFakeLog()}
@@ -205,7 +204,7 @@ func TestReadBeforeOnceWaitsAgain(t *testing.T) {
 	c.want(`{"id":"2","index":1,"seen":true}`)
 }
 
-// forgetfulLog is a log that can tell what it holds until it is told otherwise.
+// forgetfulLog is a log that can tell which entries it holds until it is told otherwise.
 type forgetfulLog struct {
 	*fakeLog
 	now atomic.Pointer[waitingLog]
@@ -233,8 +232,8 @@ func TestOnceCannot(t *testing.T) {
 	}
 }
 
-// TestShutdownWhileOnceWaits: a write that waits does not hold up a shutdown: it is refused,
-// and what came before it is acknowledged.
+// TestShutdownWhileOnceWaits: a waiting write does not delay a shutdown: it is refused, and
+// earlier writes are acknowledged.
 func TestShutdownWhileOnceWaits(t *testing.T) {
 	noLeaks(t)
 	log := &waitingLog{fakeLog: newFakeLog(), known: make(chan struct{})}
@@ -261,7 +260,7 @@ func TestShutdownWhileOnceWaits(t *testing.T) {
 	}
 }
 
-// onceFails is a log that knows what it holds but cannot store anything.
+// onceFails is a log that knows which entries it holds but cannot store anything.
 type onceFails struct{ *fakeLog }
 
 func (l onceFails) Append(entries []byte, count int, on appends.Condition, done func(appends.Result, error)) {
@@ -275,7 +274,8 @@ func (l onceFails) Append(entries []byte, count int, on appends.Condition, done 
 	})
 }
 
-// TestSeenWhateverTheError: what the log holds is acknowledged though it can store no more.
+// TestSeenWhateverTheError: entries that the log holds are acknowledged even though it can store
+// no more.
 func TestSeenWhateverTheError(t *testing.T) {
 	noLeaks(t)
 	log := onceFails{newFakeLog()}

@@ -1,7 +1,7 @@
-// Package server serves a log over connections by the protocol of docs/PROTOCOL.md. It owns
-// sockets and the protocol, and sees the log only through the interface Log, which
-// engine.Log implements. New makes a Server, Serve accepts connections, and Shutdown ends
-// them after what they have sent is acknowledged.
+// Package server serves a log over connections by the protocol of docs/PROTOCOL.md. It owns sockets
+// and the protocol, and sees the log only through the interface Log, which engine.Log implements.
+// New makes a Server, Serve accepts connections, and Shutdown ends them after acknowledging what
+// they have sent.
 package server
 
 import (
@@ -20,17 +20,16 @@ import (
 	"tcp-log-server/server/internal/gather"
 )
 
-// A connection (conn.go) is admitted first (admission.go). Then its reader (reader.go) cuts the
+// A connection (conn.go) is first admitted (admission.go). Then its reader (reader.go) splits the
 // input into lines, parses them (package internal/message; large ones in turns), acts on them
-// (act.go) and gives the writes to the log in groups (group.go). On a second goroutine its
-// writer (writer.go) sends the replies once the log has acknowledged them, and the entries of
-// a read (request.go), from a cursor (replay.go). Where a read begins is asked for on a goroutine of
-// its own if the log has to ask other machines. What the log and the reader leave to
-// be sent lies in the outbox (outbox.go). Followers that are near the head share their lines through one
-// cache (tail.go). One budget bounds the memory that peers can make the server hold (budget.go).
-// Replicas ask in replicas.go, and are sent batches by replicate.go.
-// Connections that only write are read together, by the package internal/gather: this is an
-// optimization only.
+// (act.go) and gives the writes to the log in groups (group.go). On a second goroutine its writer
+// (writer.go) sends the replies once the log has acknowledged them, and the entries of a read
+// (request.go), from a cursor (replay.go). If the log has to ask other machines where a read begins,
+// a separate goroutine does so. The outbox (outbox.go) holds what the log and the reader leave to be
+// sent. Followers near the head share their lines through one cache (tail.go). One budget bounds the
+// memory that peers can make the server hold (budget.go). replicas.go handles the requests of
+// replicas, and replicate.go sends them batches. Connections that only write are read together, by
+// the package internal/gather: this is purely an optimization.
 
 // Server serves one log. All methods may be called from any goroutine.
 type Server struct {
@@ -39,18 +38,18 @@ type Server struct {
 	failures *failures
 	tail     tail
 	began    time.Time
-	atAfter  time.Duration // for how long a filter finds nothing before {"at":N}; tests change it
+	atAfter  time.Duration // how long a filter finds nothing before {"at":N} is sent; tests change it
 
 	inFlight *semaphore.Weighted // MaxInFlight
 	memory   *budget             // MaxHeld
 	parsing  *parseTurns
 	throttle *replayThrottle
-	near     func() uint64 // that of a nearLog, nil if the log is none
-	known    func() uint64 // that of a distantLog, nil if the log is none
+	near     func() uint64 // of a nearLog, nil if the log is not one
+	known    func() uint64 // of a distantLog, nil if the log is not one
 	askMax   time.Duration // askMax; tests change it
 
 	maxBatch  int // bytes of the entries of one message, each with a newline
-	maxAppend int // bytes of the entries of one append, MaxInt if the log takes any number
+	maxAppend int // bytes of the entries of one append, MaxInt if the log sets no limit
 
 	gather *gather.Pool
 
@@ -59,15 +58,15 @@ type Server struct {
 	readers readers
 
 	replicas replicas
-	digests  chan struct{} // one for each digest being made
+	digests  chan struct{} // one for each digest being computed
 
 	reauthorized atomic.Uint64 // rounds of Reauthorize; changes under mu
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
 	places    map[*Place]struct{}
-	unknown   *list.List // those of conns that wait to be admitted, the oldest first
-	idle      *list.List // those of places on which no client is admitted, the oldest first
+	unknown   *list.List // those of conns that wait to be admitted, oldest first
+	idle      *list.List // those of places on which no client is admitted, oldest first
 	listeners map[net.Listener]struct{}
 	stopping  bool
 	running   sync.WaitGroup // connections, except for replication streams
@@ -116,8 +115,8 @@ func New(log Log, config Config) *Server {
 
 		maxBatch:  maxBatch,
 		maxAppend: maxAppend,
-		// One gatherer for every two processors: parsing is most of its work, and the log
-		// and the replies need processors too.
+		// One gatherer for every two processors: it spends most of its time parsing, and the log and
+		// the replies need processors too.
 		gather:    gather.New(max(1, runtime.GOMAXPROCS(0)/2), setHooks),
 		conns:     make(map[*conn]struct{}),
 		places:    make(map[*Place]struct{}),
@@ -129,7 +128,7 @@ func New(log Log, config Config) *Server {
 	}
 }
 
-// Serve accepts connections from ln and serves each on goroutines of its own. It returns
+// Serve accepts connections from ln and serves each on its own goroutines. It returns
 // ErrServerClosed after Shutdown, otherwise the listener's error. It closes ln.
 func (s *Server) Serve(ln net.Listener) error {
 	s.mu.Lock()
@@ -153,7 +152,7 @@ func (s *Server) Serve(ln net.Listener) error {
 			if s.isStopping() {
 				return ErrServerClosed
 			}
-			// For example out of descriptors: other connections go on, and this passes.
+			// For example out of descriptors: other connections continue, and this passes.
 			if !temporary(err) {
 				return err
 			}
@@ -190,8 +189,8 @@ func (s *Server) register(nc net.Conn) *conn {
 	if err == nil {
 		return c
 	}
-	// The line fits into any empty socket buffer, so there is hardly any wait. There is no
-	// handshake either.
+	// The line fits into any empty socket buffer, so the write hardly waits. There is no handshake
+	// either.
 	if err == ErrTooManyConnections && s.cfg.TLS == nil {
 		nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 		nc.Write(appendFault(nil, nil, err.Error()))
@@ -200,8 +199,8 @@ func (s *Server) register(nc net.Conn) *conn {
 	return nil
 }
 
-// enter adds a connection to those that count, unless there are too many or the server is
-// stopping. If its peer has not been admitted, and needs a token, that is due.
+// enter adds a connection to those that count, unless there are too many or the server is stopping.
+// If its peer needs a token and has not been admitted, its wait for admission begins.
 func (s *Server) enter(c *conn, admitted bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -235,13 +234,13 @@ func (s *Server) claim() error {
 // taken is how many places are taken. The caller holds mu.
 func (s *Server) taken() int { return len(s.conns) + len(s.places) }
 
-// errOutdone: a connection was not admitted by the time that its place was needed.
+// errOutdone: a connection was not admitted before its place was needed.
 var errOutdone = errors.New("cut off to make room: it was the oldest of too many connections that had not sent a token")
 
-// makeRoom cuts the connection that has waited longest to be admitted, if such connections
-// take half of all places or the next connection would find none, so that peers that send
-// no token cannot keep out those that do. Places go first: their clients connect again by
-// themselves. The caller holds mu.
+// makeRoom cuts the connection that has waited longest to be admitted if such connections take half
+// of all places, or if there would be no place for the next connection. So peers that send no token
+// cannot keep out those that do. Places are closed first: their clients reconnect by themselves. The
+// caller holds mu.
 func (s *Server) makeRoom() {
 	n := s.unknown.Len() + s.idle.Len()
 	if n == 0 || n < (s.cfg.MaxConnections+1)/2 && s.taken() < s.cfg.MaxConnections {
@@ -257,8 +256,7 @@ func (s *Server) makeRoom() {
 	c.cut(errOutdone)
 }
 
-// remove removes a connection from those that count, unless it has been removed. The caller
-// holds mu.
+// remove removes a connection from those that count, if it is still there. The caller holds mu.
 func (s *Server) remove(c *conn) {
 	if _, ok := s.conns[c]; ok {
 		delete(s.conns, c)
@@ -294,9 +292,9 @@ func (s *Server) isStopping() bool {
 	return s.stopping
 }
 
-// Shutdown stops accepting connections and reading from them. Writes that were accepted
-// are acknowledged, then each connection is closed. Replicas come last, so that they get what
-// these writes stored, and can say so if the acknowledgements wait for them. When ctx is done,
+// Shutdown stops accepting connections and reading from them. Writes that were accepted are
+// acknowledged, then each connection is closed. Replicas are closed last, so that they get what
+// these writes stored, and can confirm it if the acknowledgements wait for them. When ctx is done,
 // connections that are still open are cut and ctx's error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
@@ -336,7 +334,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Connections returns how many connections are open, conversations and places included.
+// Connections returns how many connections are open, including conversations and places.
 func (s *Server) Connections() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

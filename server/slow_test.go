@@ -27,7 +27,7 @@ func TestAckDuringAReplay(t *testing.T) {
 	c.line()
 	c.send(`{"id":"1","entry":{"n":1}}`)
 	poll(t, "the write to be stored", func() bool { head, _ := log.Head(t.Context()); return head == entries+1 })
-	// What lies in the buffers of the sockets comes first, and no more.
+	// The contents of the sockets' buffers come first, and no more.
 	for n := 2; ; n++ {
 		line := c.line()
 		if line == ack(1, entries+1) {
@@ -55,8 +55,8 @@ func TestAckDuringAReplay(t *testing.T) {
 	}
 }
 
-// flood sends s again and again until the server takes no more, and returns how
-// many bytes it has taken.
+// flood sends s again and again until the server takes no more, and returns how many
+// bytes it has taken.
 func flood(t *testing.T, nc net.Conn, s string, limit int) (sent int) {
 	t.Helper()
 	block := []byte(strings.Repeat(s, 1+(64<<10)/len(s)))
@@ -95,7 +95,7 @@ func TestPeersThatTakeNothing(t *testing.T) {
 			if grown := heap() - before; grown > int64(sent)+32<<20 {
 				t.Errorf("%d MB of input cost %d MB of memory", sent>>20, grown>>20)
 			}
-			// Others are not held up.
+			// Others are not delayed.
 			other := h.dial()
 			other.send(`{"id":"o","entry":[]}`)
 			if line := other.line(); !strings.HasPrefix(line, `{"id":"o","index":`) {
@@ -107,7 +107,7 @@ func TestPeersThatTakeNothing(t *testing.T) {
 }
 
 // Many of them together, with messages far shorter than their answers, cost no more than
-// what replies may take.
+// replies may take.
 func TestManyPeersThatTakeNothing(t *testing.T) {
 	noLeaks(t)
 	h := start(t, openMemory(t), Config{})
@@ -207,7 +207,7 @@ func TestWriteTimeout(t *testing.T) {
 					t.Fatalf("after %d bytes: %v", got.Len(), err)
 				}
 			}
-			for !bytes.HasSuffix(got.Bytes(), []byte(current+"\n")) { // and goes on without a loss
+			for !bytes.HasSuffix(got.Bytes(), []byte(current+"\n")) { // and continues without a loss
 				n, err := peer.Read(buf)
 				if err != nil {
 					t.Fatal(err)

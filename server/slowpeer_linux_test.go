@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestHandedOffSlowPeer: a peer that takes no replies for a while gets each of them all the
-// same, and one that takes none for too long is given up.
+// TestHandedOffSlowPeer: a peer that takes no replies for a while still receives each of
+// them, and one that takes none for too long is cut off.
 func TestHandedOffSlowPeer(t *testing.T) {
 	for name, timeout := range map[string]time.Duration{"at last": time.Hour, "never": 50 * time.Millisecond} {
 		t.Run(name, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// sluggish is a socket of which each write takes some time and some bytes.
+// sluggish is a socket whose writes each take some time and some bytes.
 type sluggish struct {
 	net.Conn
 	takes []int // bytes that each write takes before its deadline

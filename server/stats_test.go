@@ -15,8 +15,8 @@ import (
 	"tcp-log-server/internal/access/accesstest"
 )
 
-// TestStatsOfAConversation: after known work the counts are that work: the bytes
-// of both directions, and each thing that went wrong under its own kind.
+// TestStatsOfAConversation: after known work the counts match that work: the bytes of both
+// directions, and each error under its own kind.
 func TestStatsOfAConversation(t *testing.T) {
 	noLeaks(t)
 	var acks atomic.Int64
@@ -99,7 +99,8 @@ func TestStatsOfRefusals(t *testing.T) {
 }
 
 // TestStatsOfReaders: the lag of a reader that receives nothing is the number of entries
-// that it has not been sent; that of one at the head is 0. Readers that left do not count.
+// that it has not been sent; that of a reader at the head is 0. Readers that left do not
+// count.
 func TestStatsOfReaders(t *testing.T) {
 	noLeaks(t)
 	log := openDisk(t)
@@ -140,8 +141,8 @@ func TestStatsOfReaders(t *testing.T) {
 	}
 }
 
-// TestStatsOfTheCache: of three followers one reads what was appended, and two
-// find it; what cannot be read is counted once for each reading.
+// TestStatsOfTheCache: of three followers one reads the new entries, and two find them in
+// the cache; an unreadable entry is counted once for each read.
 func TestStatsOfTheCache(t *testing.T) {
 	noLeaks(t)
 	log := newFakeLog()
@@ -162,7 +163,7 @@ func TestStatsOfTheCache(t *testing.T) {
 	for _, c := range followers {
 		c.want(`{"index":3,"error":"damaged"}`)
 	}
-	line := int64(len(`{"index":3,"error":"damaged"}`+"\n") + 16) // and its time
+	line := int64(len(`{"index":3,"error":"damaged"}`+"\n") + 16) // plus its time
 	if s := h.Stats(); s.Misses != 1 || s.Hits != 2 || s.CacheBytes != line || s.Errors.Damaged != 4 {
 		t.Errorf("stats are %+v, want 1 miss, 2 hits, %d bytes and 4 damaged", s, line)
 	}
@@ -172,8 +173,7 @@ func TestStatsOfTheCache(t *testing.T) {
 	poll(t, "an empty cache", func() bool { return h.Stats().CacheBytes == 0 })
 }
 
-// TestStatsUnderTLS: the bytes are those on the socket, records and handshake
-// included.
+// TestStatsUnderTLS: the bytes are those on the socket, including records and handshake.
 func TestStatsUnderTLS(t *testing.T) {
 	noLeaks(t)
 	authority := accesstest.NewAuthority(t)

@@ -34,7 +34,7 @@ func appendEach(t *testing.T, log Log, count int) {
 	}
 }
 
-// TestManyReplicas: replicas that begin anywhere, while the log grows, all get the same.
+// TestManyReplicas: replicas that begin anywhere while the log grows all receive the same.
 func TestManyReplicas(t *testing.T) {
 	noLeaks(t)
 	log := openDisk(t)
@@ -60,8 +60,8 @@ func TestManyReplicas(t *testing.T) {
 	})
 }
 
-// TestSlowReplica: one that takes nothing delays nobody, holds no more memory than another peer,
-// and is cut when it has taken nothing for long enough.
+// TestSlowReplica: a replica that takes nothing delays nobody, holds no more memory than another
+// peer, and is cut after a while.
 func TestSlowReplica(t *testing.T) {
 	noLeaks(t)
 	log := openDisk(t)
@@ -171,7 +171,7 @@ func TestReplicaAtShutdown(t *testing.T) {
 	})
 	poll(t, "the writes to be stored", func() bool { head, _ := log.Head(t.Context()); return head == 13_000 })
 	began := time.Now()
-	go func() { // it takes what comes, slowly
+	go func() { // it takes input slowly
 		for buf := make([]byte, 64<<10); ; time.Sleep(time.Millisecond) {
 			if _, err := far.nc.Read(buf); err != nil {
 				return
@@ -205,8 +205,8 @@ func TestReplicasInOrder(t *testing.T) {
 	}
 }
 
-// TestDamagedSource: a replica gets everything up to an entry that the disk has altered, never
-// that entry, and is told which it is.
+// TestDamagedSource: a replica receives everything up to an entry that the disk has altered,
+// never that entry, and is told which it is.
 func TestDamagedSource(t *testing.T) {
 	noLeaks(t)
 	config := engine.NewConfig(t.TempDir())

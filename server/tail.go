@@ -19,12 +19,12 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// tailBlock is about how many bytes of lines a block of the tail cache has.
+// tailBlock is roughly how many bytes of lines a block of the tail cache holds.
 const tailBlock = 128 << 10
 
 // tail is the cache of the newest wire lines, shared by all followers: an entry is read and
-// encoded once, whatever their number. It fills as followers ask, so a log without
-// followers costs nothing.
+// encoded once, however many there are. It fills as followers ask, so a log without followers
+// costs nothing.
 type tail struct {
 	log      Log
 	failures *failures
@@ -40,7 +40,7 @@ type tail struct {
 	size      int
 }
 
-// block is a range of lines. It never changes once others can see it.
+// block is a range of lines. It does not change once others can see it.
 type block struct {
 	first, last uint64
 	lines       []byte
@@ -48,14 +48,14 @@ type block struct {
 	damaged     uint64    // entries in it that could not be read
 }
 
-// runTime is when the entries from an index on were stored, in µs since 1970 UTC, up to the
-// next of its kind.
+// runTime is when the entries from index first on, up to the next runTime, were stored, in µs
+// since 1970 UTC.
 type runTime struct {
 	first uint64
 	time  int64
 }
 
-// size is how many bytes of the cache the block takes.
+// size returns how many bytes of the cache the block takes.
 func (b *block) size() int { return len(b.lines) + 16*len(b.times) }
 
 // join adds a follower.
@@ -65,7 +65,7 @@ func (t *tail) join() {
 	t.mu.Unlock()
 }
 
-// leave removes a follower; the last one clears the cache.
+// leave removes a follower; when the last one leaves, the cache is cleared.
 func (t *tail) leave() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -91,7 +91,7 @@ func (t *tail) lines(ctx context.Context, next, head uint64) (lines []byte, time
 	return lines, b.times, b.last, nil
 }
 
-// block returns a block that holds next.
+// block returns a block that contains next.
 func (t *tail) block(ctx context.Context, next, head uint64) (*block, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -135,7 +135,7 @@ func (t *tail) read(ctx context.Context, next, head uint64) (*block, error) {
 // errEnough ends a read that has filled its block.
 var errEnough = errors.New("enough")
 
-// readBlock reads and encodes a block from next on, up to head at most.
+// readBlock reads and encodes a block from next on, at most up to head.
 func readBlock(ctx context.Context, log Log, failures *failures, next, head uint64) (*block, error) {
 	b := &block{first: next, last: next - 1}
 	err := log.Read(ctx, next, head, func(first uint64, count int, entries []byte, time int64, err error) error {
@@ -234,8 +234,8 @@ func appendError(line []byte, text string) []byte {
 	return append(line, "}\n"...)
 }
 
-// appendFault appends a line with an error for the message with the given id, JSON text, or
-// nil if it has none.
+// appendFault appends a line with an error for the message with the given id, which is JSON
+// text, or nil if there is none.
 func appendFault(dst, id []byte, text string) []byte {
 	if len(id) > 0 {
 		return appendError(append(append(dst, `{"id":`...), id...), text)
@@ -244,11 +244,11 @@ func appendFault(dst, id []byte, text string) []byte {
 }
 
 // directories matches the directories of absolute paths in an error. A colon or a comma ends
-// the path, unless more of a name follows at once.
+// the path, unless more of a name follows immediately.
 var directories = regexp.MustCompile(`(^|[\s"'(=])/(?:[^/:,"\s](?:[^/:,"\n]|[:,][^/"\s])*/)+`)
 
-// failures are errors of the log. Peers are told what is wrong with which file; only the
-// server's own log says where that is.
+// failures handles errors of the log. Peers are told which file has which error; only the
+// server's own log says in which directory.
 type failures struct {
 	logger zerolog.Logger
 
@@ -257,13 +257,14 @@ type failures struct {
 }
 
 const (
-	// failureAgain is after what time the same error is logged again.
+	// failureAgain is how long the same error is not logged again.
 	failureAgain = time.Minute
 	// failuresMax is how many different errors are logged in that time.
 	failuresMax = 100
 )
 
-// forPeer returns what a peer is told of err, which may be nil, and logs err if it says more.
+// forPeer returns what a peer is told of err, which may be nil, and logs err if err says
+// more.
 func (f *failures) forPeer(err error) error {
 	if err == nil {
 		return nil

@@ -55,7 +55,7 @@ func TestFollowersSeeIdenticalBytes(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// Once all followers are gone, the cache is given up.
+	// Once all followers are gone, the cache is dropped.
 	for _, c := range clients {
 		c.nc.Close()
 	}
@@ -65,8 +65,8 @@ func TestFollowersSeeIdenticalBytes(t *testing.T) {
 	}
 }
 
-// Followers at different distances from the head, some of them behind what a
-// small cache holds, each see every entry once and in order.
+// Followers at different distances from the head, some of them further than a small cache
+// reaches, each see every entry once and in order.
 func TestFollowersAtDifferentDistances(t *testing.T) {
 	noLeaks(t)
 	log := openFake(t)
@@ -168,7 +168,7 @@ func TestTailKeepsToItsSize(t *testing.T) {
 	}
 }
 
-// A log that cannot read ends the follower that asked, and no other.
+// A log that cannot be read ends only the follower that asked.
 func TestTailPassesErrorsOn(t *testing.T) {
 	log := newFakeLog()
 	log.put(t, "[1]", "[2]")

@@ -12,7 +12,7 @@ import (
 
 const transcripts = "../testdata/transcripts"
 
-// step is one line of a transcript: docs/PROTOCOL.md says what they mean.
+// step is one line of a transcript: docs/PROTOCOL.md explains them.
 type step struct {
 	number int // of the line
 	conn   string
@@ -52,8 +52,8 @@ func readTranscript(t *testing.T, path string) (steps []step, config Config) {
 	return steps, config
 }
 
-// transcriptTimes are the times that "T1", "T2" … stand for in a transcript, each the first that came
-// in its place.
+// transcriptTimes are the times that "T1", "T2" … stand for in a transcript, each the first one that
+// occurred in its place.
 type transcriptTimes map[string]string
 
 var (
@@ -106,7 +106,7 @@ func TestTranscripts(t *testing.T) {
 				case s.text == "EOF" && s.sign == ">":
 					c.half()
 				case s.sign == ">" || s.sign == ">|":
-					// Lines that follow each other go out together.
+					// Consecutive lines go out together.
 					packet := ""
 					for ; ; i++ {
 						packet += steps[i].text
@@ -129,7 +129,7 @@ func TestTranscripts(t *testing.T) {
 					t.Fatalf("%s:%d: %q is no line of a transcript", path, s.number, s.text)
 				}
 			}
-			// Nothing comes that is not in the transcript.
+			// Nothing arrives that is not in the transcript.
 			for name, c := range clients {
 				if !over[name] {
 					c.half()
@@ -149,7 +149,7 @@ func transcriptFiles(t *testing.T) []string {
 	return paths
 }
 
-// Every transcript is in the document, under its name, as it is in its file.
+// Every transcript is in the document, under its name, as in its file.
 func TestTranscriptsInTheDocument(t *testing.T) {
 	doc, err := os.ReadFile("../docs/PROTOCOL.md")
 	if err != nil {

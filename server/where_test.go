@@ -23,7 +23,7 @@ func evens(t *testing.T, log Log, from, through int) {
 
 func even(n int) string { return fmt.Sprintf(`{"in":{"kind":"%c"},"n":%d}`, "ab"[n%2], n) }
 
-// found are the lines of the given entries.
+// found returns the lines of the given entries.
 func found(numbers ...int) (lines []string) {
 	for _, n := range numbers {
 		lines = append(lines, fmt.Sprintf(`{"index":%d,"entry":%s}`, n, even(n)))
@@ -31,7 +31,7 @@ func found(numbers ...int) (lines []string) {
 	return lines
 }
 
-// TestWhere: what a read with a filter sends, from history and while it follows.
+// TestWhere: the lines that a read with a filter sends, from history and while it follows.
 func TestWhere(t *testing.T) {
 	const a = `"where":{"in":{"kind":"a"}}`
 	next := func(head, next int) string { return fmt.Sprintf(`{"head":%d,"next":%d}`, head, next) }
@@ -41,7 +41,7 @@ func TestWhere(t *testing.T) {
 		read  string
 		want  []string
 		later int      // entries appended then
-		then  []string // what they make it send
+		then  []string // lines sent because of them
 	}{
 		{"from the beginning", 5, `{"from":1,` + a + `}`, lines(found(2, 4), current), 5, found(6, 8, 10)},
 		{"no match", 5, `{"from":1,"where":{"n":"1"}}`, lines(current), 5, nil},
@@ -100,7 +100,7 @@ func TestWhere(t *testing.T) {
 	}
 }
 
-// TestWhereUnreadable: entries that cannot be read might match, so each has its line, and counts.
+// TestWhereUnreadable: unreadable entries might match, so each has its line, and counts.
 func TestWhereUnreadable(t *testing.T) {
 	noLeaks(t)
 	log := newFakeLog()
@@ -121,7 +121,7 @@ func TestWhereUnreadable(t *testing.T) {
 }
 
 // TestWhereRepliesInTheirPlace: the reply to a write comes between the entries before and after it,
-// also where the filter leaves its entry out.
+// even if the filter leaves its entry out.
 func TestWhereRepliesInTheirPlace(t *testing.T) {
 	noLeaks(t)
 	h := start(t, openDisk(t), Config{})
@@ -145,8 +145,8 @@ func TestWhereRepliesInTheirPlace(t *testing.T) {
 	c.want(want...)
 }
 
-// TestAt: a peer is told how far its filter has looked once it has found nothing for a while, and
-// only of what it does not know already.
+// TestAt: a peer is told how far its filter has got once it has found nothing for a while, but only
+// if it does not know already.
 func TestAt(t *testing.T) {
 	noLeaks(t)
 	log := openFake(t)
@@ -168,7 +168,7 @@ func TestAt(t *testing.T) {
 	evens(t, log, 10, 10)
 	c.want(`{"at":10}`)
 
-	// A read that has looked at nothing has nothing to tell.
+	// A read that has examined nothing has nothing to report.
 	ahead := startServer(t, s).dial()
 	ahead.send(`{"from":20,"where":{"n":4}}`)
 	ahead.want(current)
@@ -178,8 +178,7 @@ func TestAt(t *testing.T) {
 	}
 }
 
-// endlessLog is a log of many entries that are all the same. What is appended to it is not among
-// them.
+// endlessLog is a log of many equal entries. Appended entries are not among them.
 type endlessLog struct {
 	*fakeLog
 	head  atomic.Uint64
@@ -208,7 +207,7 @@ func (l *endlessLog) Read(ctx context.Context, from, through uint64, fn readFunc
 	return nil
 }
 
-// newEndlessLog returns a log whose end a test does not live to see.
+// newEndlessLog returns a log whose end no test reaches.
 func newEndlessLog() *endlessLog {
 	l := &endlessLog{fakeLog: newFakeLog(), entry: `{"kind":"b"}`}
 	l.head.Store(1 << 40)
@@ -217,8 +216,8 @@ func newEndlessLog() *endlessLog {
 
 const endlessRead = `{"from":1,"where":{"kind":"a"}}`
 
-// TestWhereAnswersMeanwhile: while a filter finds nothing, the connection's writes have their
-// replies and its peer is told how far the filter is.
+// TestWhereAnswersMeanwhile: while a filter finds nothing, the connection's writes are answered and
+// its peer is told how far the filter has got.
 func TestWhereAnswersMeanwhile(t *testing.T) {
 	noLeaks(t)
 	s := New(newEndlessLog(), Config{})
@@ -277,7 +276,7 @@ func TestWhereEnds(t *testing.T) {
 					log.head.Store(0)
 				}
 				s := New(log, Config{})
-				s.atAfter = 20 * time.Millisecond // writes are how a server finds out that its peer is gone
+				s.atAfter = 20 * time.Millisecond // writing is how a server finds out that its peer is gone
 				h := startServer(t, s)
 				c := h.dial()
 				c.send(endlessRead)
@@ -294,8 +293,8 @@ func TestWhereEnds(t *testing.T) {
 	}
 }
 
-// TestFiltersAreBounded: filters that peers keep count among the memory of Config.MaxHeld. Where
-// that is short, the connections that have kept theirs for longest are cut.
+// TestFiltersAreBounded: filters that peers keep count toward Config.MaxHeld. When memory is short,
+// the connections that have kept theirs for longest are cut.
 func TestFiltersAreBounded(t *testing.T) {
 	noLeaks(t)
 	const size, most, peers = 100 << 10, 1 << 20, 40

@@ -41,7 +41,7 @@ func TestRefusalsWaitForTheWritesBeforeThem(t *testing.T) {
 	log.wait(t, 1)
 	c.send(`{"id":"2","entry":{"a":1,"a":2}}`)
 	c.send(`{"id":"3","entry":"text"}`, `{}`)
-	// An error that is no reply to a write waits for nothing: it comes first.
+	// An error that is not a reply to a write does not wait: it comes first.
 	c.send(`{"from":1}`)
 	c.want(`{"error":"already reading"}`)
 	poll(t, "the refusals to arrive at the log", func() bool { return log.calls() >= 2 })
@@ -125,8 +125,8 @@ func TestWritersOfManyConnections(t *testing.T) {
 	c.want(head(writers * each))
 }
 
-// All connections together have no more than MaxInFlight bytes of entries under
-// way, unless one alone has more, and none of them is forgotten.
+// All connections together have no more than MaxInFlight bytes of entries under way,
+// unless one alone has more, and none of them is forgotten.
 func TestMaxInFlight(t *testing.T) {
 	noLeaks(t)
 	log := newFakeLog()
@@ -162,8 +162,8 @@ func TestMaxInFlight(t *testing.T) {
 	c.want(ack(1, 3*writers+1))
 }
 
-// TestWriteThatFillsAGroup: a write that is larger than a group collects, or makes
-// one full, has one reply, as any other.
+// TestWriteThatFillsAGroup: a write that is larger than a group collects, or fills one,
+// has one reply, like any other.
 func TestWriteThatFillsAGroup(t *testing.T) {
 	noLeaks(t)
 	c := start(t, openDisk(t), Config{}).dial()

@@ -12,16 +12,16 @@ import (
 const (
 	// flushAt is how many bytes are gathered for one write to the socket.
 	flushAt = 128 << 10
-	// heldMin is how many bytes of output may wait for a peer without counting among the
-	// memory of Config.MaxHeld.
+	// heldMin is how many bytes of output may wait for a peer without counting toward
+	// Config.MaxHeld.
 	heldMin = 16 << 10
 )
 
-// buffers hold the writers' buffers while those are large.
+// buffers holds writers' buffers while they are large.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, flushAt+flushAt/2); return &b }}
 
-// writer sends everything that a connection sends, except for replies that are sent
-// directly (outbox.go). It gathers lines in out, in the order that the protocol promises:
+// writer sends a connection's output, except for replies that are sent directly
+// (outbox.go). It gathers lines in out, in the order that the protocol promises:
 //
 //   - Lines that answer no write and belong to no read go first.
 //   - While no read is running, and while one goes through history, replies go out as
@@ -33,13 +33,13 @@ var buffers = sync.Pool{New: func() any { b := make([]byte, 0, flushAt+flushAt/2
 type writer struct {
 	conn *conn
 
-	// send is held by whoever sends: the writer while it has anything to do, or the
-	// goroutine of the log that acknowledges. It guards everything below.
+	// send is held by whoever sends: the writer while it has anything to do, or the log's
+	// goroutine that acknowledges. It guards everything below.
 	send        sync.Mutex
-	repliesOnly bool // replies are all there is to send
+	repliesOnly bool // only replies are to be sent
 
 	out   []byte
-	stuck share // what out, and what the log keeps for a replay, take while the peer is waited for
+	stuck share // what out, and what the log keeps for a replay, take while waiting for the peer
 
 	acks     []*group // to be replied to, in order
 	ending   ending   // as of the last collect
@@ -51,13 +51,13 @@ type writer struct {
 
 	read    *request
 	cursor  cursor          // of read, for Server.Stats
-	moved   <-chan struct{} // closed once the head that was followed to has moved on
+	moved   <-chan struct{} // closed once the head has moved past the followed one
 	feed    []byte          // lines from read.next through feedEnd
 	feedEnd uint64
 	times   []runTime // of feed
 }
 
-// run sends what there is to send until the connection's end.
+// run sends output until the connection ends.
 func (w *writer) run() error {
 	defer w.endFollow()
 	w.send.Lock()
@@ -82,9 +82,9 @@ func (w *writer) run() error {
 	}
 }
 
-// tellWhy has a last line say that entries cannot be had now, if that is what err is, and returns
-// err. Any other error of the log ends the connection without a word, as it always has. A
-// Conversation has words of its own for it.
+// tellWhy sends a last line if err says that entries are not available now, and returns
+// err. Any other error of the log ends the connection without a line, as it always has. A
+// Conversation reports it in its own way.
 func (w *writer) tellWhy(err error) error {
 	if unread, ok := errors.AsType[*ReadError](err); ok && unread.Later() && !w.conn.relayed {
 		w.out = appendFault(w.out, nil, unread.Text)
@@ -122,7 +122,7 @@ func (w *writer) wait() error {
 	return nil
 }
 
-// collect takes over what is in the outbox.
+// collect takes over the contents of the outbox.
 func (w *writer) collect() {
 	o := &w.conn.outbox
 	o.mu.Lock()
@@ -173,7 +173,8 @@ func (w *writer) advance() error {
 	return nil
 }
 
-// reply gathers the replies of all groups up to the first that goes beyond index last.
+// reply gathers the replies of all groups up to the first group that goes beyond index
+// last.
 func (w *writer) reply(last uint64) error {
 	for len(w.acks) > 0 && w.acks[0].last <= last {
 		for g := w.acks[0]; g.more(); {
@@ -249,7 +250,7 @@ func (w *writer) stream(last, head uint64) error {
 				return err
 			}
 		} else if w.feedEnd <= last && len(w.feed) >= heldMin {
-			// As it is: nobody needs a copy.
+			// Send it as it is: nobody needs a copy.
 			if err := w.flush(0); err != nil {
 				return err
 			}
@@ -277,7 +278,7 @@ func (w *writer) stream(last, head uint64) error {
 	return nil
 }
 
-// load gets lines for feed if it has none.
+// load fills feed with lines if it is empty.
 func (w *writer) load(head uint64) (err error) {
 	if len(w.feed) == 0 {
 		w.feed, w.times, w.feedEnd, err = w.conn.server.tail.lines(w.conn.ctx, w.read.next, head)
@@ -319,7 +320,7 @@ func (w *writer) endRead() {
 	o.mu.Unlock()
 }
 
-// endFollow releases what a read holds, and what one that follows holds.
+// endFollow releases what a read holds, including what a following read holds.
 func (w *writer) endFollow() {
 	if w.read != nil {
 		w.conn.server.readers.leave(&w.cursor)
@@ -346,7 +347,7 @@ func (w *writer) grow() {
 	}
 }
 
-// shrink gives a large buffer back while there is nothing to send.
+// shrink returns a large buffer while there is nothing to send.
 func (w *writer) shrink() {
 	switch n := cap(w.out); {
 	case n >= flushAt && n <= 4*flushAt:
@@ -372,8 +373,7 @@ func (w *writer) flush(kept int) error {
 	return err
 }
 
-// write writes b. While the peer does not take it, the connection holds held bytes of
-// memory.
+// write writes b. While the peer does not take it, the connection holds held bytes.
 func (w *writer) write(b []byte, held int) error {
 	n, err := w.conn.tryWrite(b)
 	if b = b[n:]; len(b) == 0 || err != nil {

@@ -1,4 +1,4 @@
-// Package enginetest tests implementations of what package engine leaves to others.
+// Package enginetest tests implementations of interfaces of package engine.
 package enginetest
 
 import (
@@ -19,12 +19,12 @@ import (
 	"tcp-log-server/segment"
 )
 
-// BlobStore tests that a store keeps to the contract of engine.BlobStore, and of
-// engine.BlobMarker if it is one. open returns a store without blobs and without a mark, another each time; it
-// may use t's Cleanup. Each test is a subtest by itself, so that -run finds it.
+// BlobStore tests that a store keeps the contract of engine.BlobStore, and of engine.BlobMarker if it
+// implements that. open returns a store without blobs and without a mark, a different one each time; it may
+// use t's Cleanup. Each test is a subtest, so that -run finds it.
 //
-// What no test from outside can tell is whether a blob survives the loss of power after Sync:
-// that is for the implementation to be sure of.
+// No test from outside can tell whether a blob survives a loss of power after Sync: the implementation must
+// ensure that.
 func BlobStore(t *testing.T, open func(t *testing.T) engine.BlobStore) {
 	for _, test := range []struct {
 		name string
@@ -46,7 +46,7 @@ func BlobStore(t *testing.T, open func(t *testing.T) engine.BlobStore) {
 	}
 }
 
-// content returns size bytes that look random and depend on seed.
+// content returns size random-looking bytes that depend on seed.
 func content(seed uint64, size int) []byte {
 	b := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}).Read(b)
@@ -70,7 +70,7 @@ func syncAll(t *testing.T, s engine.BlobStore) {
 	}
 }
 
-// has fails the test unless the store has the blob, in every way of asking.
+// has fails the test unless the store has the blob, however it is asked.
 func has(t *testing.T, s engine.BlobStore, blob []byte) {
 	t.Helper()
 	hash := segment.Sum(blob)
@@ -83,7 +83,7 @@ func has(t *testing.T, s engine.BlobStore, blob []byte) {
 	}
 }
 
-// list returns the hashes that List calls its function with.
+// list returns the hashes that List passes to its function.
 func list(t *testing.T, s engine.BlobStore, prefix string) []string {
 	t.Helper()
 	hashes := []string{}
@@ -147,7 +147,7 @@ func testPutAgain(t *testing.T, s engine.BlobStore) {
 	}
 }
 
-// testManyAtOnce: each blob is put by several goroutines at once, while others read and list.
+// testManyAtOnce: several goroutines put each blob at once, while others read and list.
 func testManyAtOnce(t *testing.T, s engine.BlobStore) {
 	const blobs, writers = 40, 4
 	var created [blobs]atomic.Int32
@@ -191,7 +191,7 @@ func testManyAtOnce(t *testing.T, s engine.BlobStore) {
 	}
 }
 
-// testMemory: the bytes of the caller and of the store are not the same.
+// testMemory: the caller and the store do not share bytes.
 func testMemory(t *testing.T, s engine.BlobStore) {
 	blob := content(1, 1000)
 	hash := segment.Sum(blob)
@@ -266,7 +266,7 @@ func testListStops(t *testing.T, s engine.BlobStore) {
 	}
 }
 
-// testCancelled: no call lasts when its context has ended; what it returns is its own matter.
+// testCancelled: no call goes on after its context has ended; what it returns is not checked.
 func testCancelled(t *testing.T, s engine.BlobStore) {
 	blob := content(1, 100)
 	hash, _ := put(t, s, blob)
@@ -311,8 +311,8 @@ func testMark(t *testing.T, s engine.BlobStore) {
 	}
 }
 
-// testLog: a log settles into the store, removes its segments, and is read from the store, also
-// after it has been opened again.
+// testLog: a log settles into the store, removes its segments, and is read from the store, also after it has
+// been reopened.
 func testLog(t *testing.T, s engine.BlobStore) {
 	const entries = 200
 	config := engine.NewConfig(filepath.Join(t.TempDir(), "data"))

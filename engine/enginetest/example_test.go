@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/engine/enginetest"
 )
 
-// counted is a store of blobs of one's own: here one in memory that counts what is put.
+// counted is a custom store of blobs: here one in memory that counts its puts.
 type counted struct {
 	enginetest.Blobs
 	puts atomic.Int64 // several are under way at a time
@@ -22,7 +22,7 @@ func (c *counted) Put(ctx context.Context, hash engine.Hash, blob []byte) (creat
 	return c.Blobs.Put(ctx, hash, blob)
 }
 
-// A log that keeps its blobs in a store of the program's own.
+// A log that keeps its blobs in the program's own store.
 func Example() {
 	dir, err := os.MkdirTemp("", "log-*")
 	if err != nil {
@@ -41,7 +41,7 @@ func Example() {
 	if err := <-done; err != nil {
 		panic(err)
 	}
-	if err := log.Close(); err != nil { // which settles what is left
+	if err := log.Close(); err != nil { // this settles the rest
 		panic(err)
 	}
 	_ = store.List(context.Background(), "", func(b engine.BlobInfo) error {

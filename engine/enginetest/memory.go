@@ -11,9 +11,9 @@ import (
 	"tcp-log-server/engine"
 )
 
-// Blobs is an engine.BlobStore in memory: the shortest one that there can be, to read and to
-// test with. A log in a directory must not use it except in tests, since the log removes
-// segments whose entries are all in blobs, and these end with the process.
+// Blobs is an engine.BlobStore in memory: the shortest possible one, to read and to test
+// with. A log in a directory must not use it except in tests, since the log removes segments
+// whose entries are all in blobs, and these end with the process.
 type Blobs struct {
 	mu    sync.RWMutex
 	blobs map[engine.Hash][]byte

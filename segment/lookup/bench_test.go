@@ -13,14 +13,14 @@ import (
 // benchRows are the sizes of the tables of a log of 10,000,000 entries.
 var benchRows = []int{6_000_000, 2_500_000, 1_000_000, 300_000, 150_000, 50_000}
 
-// benchHash is the hash of an entry of a log for a benchmark: as spread as one of BLAKE3,
-// and quickly made.
+// benchHash returns the hash of an entry of a log for a benchmark: as evenly spread as
+// BLAKE3, and quickly computed.
 func benchHash(i uint64) segment.Hash {
 	r := rand.New(rand.NewPCG(i, 42))
 	return withPrefix(r.Uint64(), 0)
 }
 
-// benchSet returns a Set of tables of so many rows.
+// benchSet returns a Set of tables with these numbers of rows.
 func benchSet(b *testing.B, sizes []int) *Set {
 	b.Helper()
 	s, _, err := OpenDir(b.TempDir(), Log{}, NewBudget(testBudget))

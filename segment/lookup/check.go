@@ -8,9 +8,9 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Check checks the table at path: every page, and that its rows are those of the entries
-// of log. The error wraps segment.ErrDamaged, segment.ErrVersion, ErrStale or ErrRows, or
-// is that of opening the file or of log.Hash, which gets ascending indices.
+// Check checks the table at path: every page, and that its rows match the entries of log.
+// The error wraps segment.ErrDamaged, segment.ErrVersion, ErrStale or ErrRows, or is that
+// of opening the file or of log.Hash, which is called with ascending indices.
 func Check(path string, log Log) error {
 	c, err := NewChecker(path, log.Store)
 	if err != nil {
@@ -33,14 +33,14 @@ func Check(path string, log Log) error {
 	return c.Done()
 }
 
-// Checker checks a table against a log whose entries it gets one by one, so that a log
-// is read once for all that is checked. Call Pages, then Entry for each entry, then Done.
+// Checker checks a table against a log whose entries it gets one by one, so that a log is
+// read only once for all that is checked. Call Pages, then Entry for each entry, then Done.
 // Without Pages the rows are not compared.
 type Checker struct {
 	*Table
 	// The rows are in the order of their hashes, the entries in that of their indices. To
-	// compare them without holding either in memory, a random function of each is added
-	// up for the rows and subtracted for the entries.
+	// compare them without holding either in memory, the sum adds a random function of each
+	// row and subtracts that of each entry.
 	seed maphash.Seed
 	sum  uint64
 	read bool   // all rows are in sum
@@ -49,8 +49,8 @@ type Checker struct {
 	last segment.Hash
 }
 
-// NewChecker opens the table at path. Errors are those of Open, and damage if the name is
-// of other indices than the header.
+// NewChecker opens the table at path. Errors are those of Open, and damage if the file name
+// has other indices than the header.
 func NewChecker(path string, store segment.StoreID) (*Checker, error) {
 	t, err := Open(path, store, nil)
 	if err != nil {
@@ -63,8 +63,8 @@ func NewChecker(path string, store segment.StoreID) (*Checker, error) {
 	return &Checker{Table: t, seed: maphash.MakeSeed()}, nil
 }
 
-// Pages checks every page, that the rows are in their order, and that the filter and the
-// fences have them. Errors wrap segment.ErrDamaged.
+// Pages checks every page, that the rows are in order, and that the filter and the fences
+// match them. Errors wrap segment.ErrDamaged.
 func (c *Checker) Pages() error {
 	t := c.Table
 	filter := make([]byte, PageSize)
@@ -95,8 +95,8 @@ func (c *Checker) Pages() error {
 	}
 }
 
-// Entry notes the entry of an index of the log; ok is false if it is lost. Indices may be
-// in any order, and those that the table does not cover are ignored.
+// Entry notes the entry at index of the log; ok is false if it is lost. Indices may come in
+// any order, and those that the table does not cover are ignored.
 func (c *Checker) Entry(index uint64, hash segment.Hash, ok bool) {
 	if index < c.First || index > c.Last {
 		return
@@ -111,8 +111,8 @@ func (c *Checker) Entry(index uint64, hash segment.Hash, ok bool) {
 	}
 }
 
-// Done says whether the rows are those of the entries: the error wraps ErrStale or ErrRows.
-// It is nil unless every entry of the table has been noted: then nothing is known.
+// Done reports whether the rows match the entries: the error wraps ErrStale or ErrRows.
+// Unless every entry of the table has been noted, nothing is known and Done returns nil.
 func (c *Checker) Done() error {
 	switch {
 	case c.seen < c.Span():
@@ -125,7 +125,7 @@ func (c *Checker) Done() error {
 	return nil
 }
 
-// The ways in which a whole table can be none of a log's.
+// The ways in which an intact table may not be one of a log's.
 
 // named compares the header with the name of the file.
 func (t *Table) named() error {
@@ -135,7 +135,8 @@ func (t *Table) named() error {
 	return nil
 }
 
-// Within says why the table cannot be of a log that ends at head. The error wraps ErrStale.
+// Within returns why the table cannot be of a log that ends at head. The error wraps
+// ErrStale.
 func (t *Table) Within(head uint64) error {
 	if t.Last > head {
 		return fmt.Errorf("%s: %w: its last index is %d, that of the log is %d", t.Path, ErrStale, t.Last, head)

@@ -6,13 +6,13 @@ import (
 	"tcp-log-server/segment"
 )
 
-// cursor reads all rows of a table in their order.
+// cursor reads all rows of a table in order.
 type cursor struct {
 	t    *Table
 	page uint64 // number of the next page to read
 	buf  []byte // pages that were read
 	at   int    // offset of the next row in buf
-	left uint64 // rows that are left
+	left uint64 // remaining rows
 	prev Row
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // neverWrong opens the table at path, looks up each of keys, and fails the test unless
-// every answer is right or damage. It reports whether something was said to be damaged.
+// every answer is right or damage. It reports whether any damage was reported.
 func neverWrong(t *testing.T, path string, budget *Budget, indices map[uint64][]uint64, keys []segment.Hash) (damaged bool) {
 	t.Helper()
 	table, err := Open(path, testStore, budget)
@@ -189,7 +189,7 @@ func TestSwappedPages(t *testing.T) {
 	}
 }
 
-// mend makes the checksums of all pages right again.
+// mend corrects the checksums of all pages.
 func mend(b []byte) {
 	put := func(page []byte, sum uint32) { binary.LittleEndian.PutUint32(page[pageData:], sum) }
 	put(b, segment.Checksum(b[:pageData]))
@@ -200,8 +200,8 @@ func mend(b []byte) {
 	}
 }
 
-// TestWrongButSummed changes bytes and makes the checksums right: what an error in a
-// program could have written.
+// TestWrongButSummed changes bytes and corrects the checksums: what an error in a program
+// could have written.
 func TestWrongButSummed(t *testing.T) {
 	const n = 3000
 	pages := func(part uint64) int { return int(part) * PageSize }
@@ -245,7 +245,7 @@ func TestWrongButSummed(t *testing.T) {
 			}
 			if err == nil {
 				for _, key := range keys {
-					// It is derived wrongly, but it is read without a panic.
+					// Its content is wrong, but it is read without a panic.
 					_, _ = findAll(table, key)
 				}
 				table.Close()
@@ -257,7 +257,7 @@ func TestWrongButSummed(t *testing.T) {
 	}
 }
 
-// TestCheckStale checks a whole table of another log.
+// TestCheckStale checks an intact table of another log.
 func TestCheckStale(t *testing.T) {
 	h := makeHashes(50).lose(7)
 	change := func(f func(h hashes)) hashes {

@@ -5,22 +5,22 @@ import (
 	"math/bits"
 )
 
-// The filter of a table is a Bloom filter in blocks of 64 bytes, a line of a processor's
-// cache: a prefix sets one bit in each of the 8 words of one block. With 12 bits a row
-// about 1 in 200 prefixes that are not in the table look as if they were.
+// The filter of a table is a Bloom filter in blocks of 64 bytes, a line of the
+// processor's cache: a prefix sets one bit in each of the 8 words of one block. With 12
+// bits a row, about 1 in 200 prefixes that are not in the table look as if they were.
 //
-// The number of a prefix's block grows with the prefix. So the rows in their order fill
-// one block after the other, and a filter of any size is written with one page in memory.
+// The number of a prefix's block grows with the prefix. So the rows in order fill one
+// block after the other, and a filter of any size is written with one page in memory.
 const bitsPerKey = 12
 
-// blockOf is the number of the block of prefix, of so many.
+// blockOf returns the number of prefix's block, of blocks in all.
 func blockOf(prefix, blocks uint64) uint64 {
 	hi, _ := bits.Mul64(prefix, blocks)
 	return hi
 }
 
-// The prefixes in one block have their upper bits in common, so the bits in the block are
-// chosen by a product that all bits of the prefix go into.
+// The prefixes in one block share their upper bits, so the bits in the block are chosen
+// by a product that depends on all bits of the prefix.
 func spread(prefix uint64) uint64 { return prefix * 0x9e3779b97f4a7c15 }
 
 // setBits adds prefix to its block.

@@ -16,11 +16,11 @@ import (
 //	| header | rows  | fences  | filter  |
 //	+--------+-- - --+-- - - --+-- - - --+
 //
-// Each page ends with the CRC32C of what comes before it in the page and then, except in
-// the header, the checksum of the header and the number of the page, 4 bytes each. So a
-// page does not check out in the place of another, in this file or any other.
+// Each page ends with the CRC32C of the page's bytes before it and then, except in the
+// header, the checksum of the header and the number of the page, 4 bytes each. So a page
+// is invalid in the place of another, in this file or any other.
 //
-// Pages are those of the page cache: to find a hash takes one read of one page.
+// Pages are those of the page cache: finding a hash takes one read of one page.
 const (
 	// Version is the format that this package writes and the only one it reads.
 	Version = 1
@@ -36,7 +36,7 @@ const (
 	fencesPage = pageData / fenceSize // fences in a page
 	blocksPage = pageData / blockSize // blocks of the filter in a page
 
-	// maxSpan is how many indices a table can cover: a Delta has 32 bits.
+	// maxSpan is the most indices that a table can cover: a Delta has 32 bits.
 	maxSpan = 1 << 32
 )
 
@@ -54,14 +54,14 @@ type Header struct {
 	Store segment.StoreID
 	// First and Last are the indices that the table covers.
 	First, Last uint64
-	// Rows is the number of rows: of the entries that are not lost.
+	// Rows is the number of rows, one for each entry that is not lost.
 	Rows uint64
-	// Hash is that of the entry of index Last, zero if that is lost. It tells a
+	// Hash is that of the entry at index Last, zero if that is lost. It distinguishes a
 	// table of this history of the log from one of another.
 	Hash segment.Hash
 }
 
-// Span is how many indices the table covers.
+// Span returns how many indices the table covers.
 func (h Header) Span() uint64 { return h.Last - h.First + 1 }
 
 // appendTo encodes the header in PageSize bytes.
@@ -79,7 +79,7 @@ func (h Header) appendTo(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, segment.Checksum(dst[start:]))
 }
 
-// check says what is impossible about the header. The error wraps segment.ErrDamaged.
+// check returns what is impossible about the header. The error wraps segment.ErrDamaged.
 func (h Header) check() error {
 	switch {
 	case h.First == 0, h.Last < h.First, h.Span() > maxSpan:
@@ -111,8 +111,7 @@ func parseHeader(b []byte) (h Header, sum uint32, err error) {
 	return h, sum, h.check()
 }
 
-// layout is where in a table its parts are. The numbers are those of pages, of which
-// the header is number 0.
+// layout is where the parts of a table are, by page number; the header is page 0.
 type layout struct {
 	rows, fences, filter, end uint64 // first page of each part, and their number
 	blocks                    uint64 // blocks of the filter
@@ -127,11 +126,11 @@ func (h Header) layout() layout {
 	return l
 }
 
-// pagesFor is how many pages n items take of which each holds perPage.
+// pagesFor returns how many pages n items take if a page holds perPage of them.
 func pagesFor(n, perPage uint64) uint64 { return (n + perPage - 1) / perPage }
 
-// pageSum is the checksum of page number n of the table whose header has the checksum
-// header.
+// pageSum returns the checksum of page number n of the table whose header has the
+// checksum header.
 func pageSum(page []byte, header uint32, n uint64) uint32 {
 	var place [8]byte
 	binary.LittleEndian.PutUint32(place[:], header)
@@ -157,11 +156,11 @@ func parseRow(b []byte) Row {
 	return Row{Prefix: binary.BigEndian.Uint64(b), Delta: binary.LittleEndian.Uint32(b[8:])}
 }
 
-// suffix is what a table's file name ends in; before it come its first and its last
-// index, 20 decimal digits each, with a hyphen in between.
+// suffix is the end of a table's file name, after its first and its last index, 20
+// decimal digits each, with a hyphen in between.
 const suffix = ".tbl"
 
-// Name is the file name of the table of the indices first to last.
+// Name returns the file name of the table of the indices first to last.
 func Name(first, last uint64) string { return fmt.Sprintf("%020d-%020d%s", first, last, suffix) }
 
 // ParseName is the inverse of Name; ok is false for any other file name.

@@ -11,8 +11,8 @@ import (
 )
 
 // FuzzTable overwrites bytes of a table, and looks everything up. With summed the
-// checksums are made right again, so that the table is read: it may then answer anything
-// that a table can. Without, no answer is wrong.
+// checksums are corrected, so that the table is read: it may then answer anything that a
+// table can. Without summed, no answer is wrong.
 func FuzzTable(f *testing.F) {
 	f.Add(uint16(12), uint32(40), []byte{1}, uint32(0), false)
 	f.Add(uint16(12), uint32(48), []byte{255, 255}, uint32(0), true)

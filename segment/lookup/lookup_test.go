@@ -22,7 +22,7 @@ const testBudget = 64 << 20
 // lost entry.
 type hashes []segment.Hash
 
-// makeHashes makes n hashes of which no two are equal.
+// makeHashes makes n different hashes.
 func makeHashes(n int) hashes {
 	h := make(hashes, n)
 	for i := range h {
@@ -35,7 +35,7 @@ func numbered(i int) segment.Hash {
 	return segment.Sum(binary.LittleEndian.AppendUint64(nil, uint64(i)))
 }
 
-// withPrefix is a hash that begins with prefix, and differs from others by n.
+// withPrefix returns a hash that begins with prefix, and differs from others by n.
 func withPrefix(prefix uint64, n byte) (h segment.Hash) {
 	binary.BigEndian.PutUint64(h[:], prefix)
 	h[31] = n
@@ -52,7 +52,8 @@ func (h hashes) hash(index uint64) (hash segment.Hash, ok bool, err error) {
 
 func (h hashes) log() Log { return Log{Store: testStore, Head: uint64(len(h)), Hash: h.hash} }
 
-// rows are those of a table of the indices first to last, and the hash of the last.
+// rows returns the rows of a table of the indices first to last, and the hash of the
+// last.
 func (h hashes) rows(first, last uint64) (rows []Row, of segment.Hash) {
 	for i := first; i <= last; i++ {
 		if hash, ok, _ := h.hash(i); ok {
@@ -62,7 +63,7 @@ func (h hashes) rows(first, last uint64) (rows []Row, of segment.Hash) {
 	return rows, h[last-1]
 }
 
-// byPrefix are the indices from first to last by the prefixes of their hashes.
+// byPrefix returns the indices from first to last by the prefixes of their hashes.
 func (h hashes) byPrefix(first, last uint64) map[uint64][]uint64 {
 	found := make(map[uint64][]uint64)
 	for i := first; i <= last; i++ {
@@ -197,9 +198,9 @@ func TestTableProperty(t *testing.T) {
 		for i := range h {
 			switch r.IntN(10) {
 			case 0: // lost
-			case 1: // as another in its first 8 bytes
+			case 1: // equal to another in its first 8 bytes
 				h[i] = withPrefix(Prefix(numbered(r.IntN(kinds))), byte(i))
-			case 2: // as another in its upper bits
+			case 2: // equal to another in its upper bits
 				h[i] = withPrefix(Prefix(numbered(r.IntN(kinds)))^uint64(1+r.IntN(3)), 0)
 			default:
 				h[i] = numbered(r.IntN(kinds))
@@ -247,8 +248,8 @@ func TestMillionEqualHashes(t *testing.T) {
 	}
 }
 
-// A table is at most 20 bytes an entry, once it is large enough that the ends of its
-// parts do not count.
+// A table is at most 20 bytes an entry, once it is so large that the ends of its parts do
+// not matter.
 func TestTableSize(t *testing.T) {
 	for _, n := range []uint64{4000, TableRows} {
 		fi, err := os.Stat(makeHashes(int(n)).write(t, t.TempDir(), 1, n))
@@ -283,7 +284,7 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-// A hash that the filter takes for another is looked for in the pages and not found.
+// A hash that the filter mistakes for another is looked for in the pages and not found.
 func TestFilterCollision(t *testing.T) {
 	h := makeHashes(5000)
 	for name, budget := range budgets() {
@@ -344,7 +345,7 @@ func TestWriteRefuses(t *testing.T) {
 			}
 		})
 	}
-	// A table of so many indices needs no more rows than it has.
+	// A table of that many indices needs no more rows than it has.
 	path, err := Write(t.TempDir(), Header{Store: testStore, First: 5, Last: 4 + maxSpan}, []Row{{9, maxSpan - 1}})
 	if err != nil {
 		t.Fatal(err)

@@ -2,12 +2,12 @@ package lookup
 
 import "runtime"
 
-// memory is bytes beside the heap, which the garbage collector does not count: what lives as
-// long as filters do would make it leave several times as much garbage. They are given back
-// when nothing refers to the memory any more.
+// memory is bytes outside the heap, which the garbage collector does not count: with memory
+// as long-lived as filters it would let several times as much garbage pile up. It is
+// released when nothing refers to it any more.
 type memory struct{ bytes []byte }
 
-// newMemory returns n bytes; where the system has none beside the heap, they are in it.
+// newMemory returns n bytes, in the heap if the system has none outside it.
 func newMemory(n int) *memory {
 	b, err := mapMemory(n)
 	if err != nil {

@@ -9,13 +9,13 @@ import (
 	"slices"
 )
 
-// mergeStep is how many rows a merge writes before it lets others have the processor.
+// mergeStep is how many rows a merge writes before it yields the processor.
 const mergeStep = 4 * rowsPage
 
-// Merge joins neighbouring tables, the newest first, until each covers at least twice as
-// many indices as the next one, except where the two have more than a table can. Memory
-// does not grow with the tables. The Set stays as it was after an error, which
-// is ctx's, a *TableError, or that of writing.
+// Merge joins neighbouring tables, newest first, until each covers at least twice as many
+// indices as the next one, except where both together have more than a table can hold.
+// Memory does not grow with the tables. After an error the Set is unchanged; the error is
+// ctx's, a *TableError, or that of writing.
 func (s *Set) Merge(ctx context.Context) error {
 	s.merging.Lock()
 	defer s.merging.Unlock()
@@ -46,7 +46,7 @@ func (s *Set) mergePair(ctx context.Context) (done bool, err error) {
 	return false, s.replace(a, b, out)
 }
 
-// pair is the number of the first of the two tables to merge, -1 if there are none.
+// pair returns the number of the first of the two tables to merge, -1 if there are none.
 func pair(tables []*Table) int {
 	for i := len(tables) - 2; i >= 0; i-- {
 		a, b := tables[i].Span(), tables[i+1].Span()
@@ -57,7 +57,8 @@ func pair(tables []*Table) int {
 	return -1
 }
 
-// mergeTables makes a table of the rows of a and of b, which follows a, in the file at path.
+// mergeTables makes a table from the rows of a and of b, which follows a, in the file at
+// path.
 func mergeTables(ctx context.Context, path string, a, b *Table) (*builder, error) {
 	out, err := newBuilder(path, Header{Store: a.Store, First: a.First, Last: b.Last, Rows: a.Rows + b.Rows, Hash: b.Hash})
 	if err != nil {
@@ -108,8 +109,8 @@ func mergeRows(ctx context.Context, out *builder, a, b *Table) error {
 	return nil
 }
 
-// replace puts the finished table out in the place of a and b, unless they have been
-// dropped meanwhile.
+// replace publishes the finished table in place of a and b, unless they have been dropped
+// meanwhile.
 func (s *Set) replace(a, b *Table, out *builder) error {
 	s.change.Lock()
 	defer s.change.Unlock()

@@ -16,7 +16,7 @@ import (
 )
 
 // TestFindDuringMerge looks up hashes while tables are added, merged and dropped: a lookup
-// finds all that was in the tables before it began.
+// finds everything that was in the tables before it began.
 func TestFindDuringMerge(t *testing.T) {
 	const n, tables = 15_000, 30
 	h := makeHashes(n)
@@ -135,7 +135,7 @@ func TestMergeFails(t *testing.T) {
 	wantSet(t, s, h, "1-20")
 }
 
-// What a merge writes is what Write writes of the same rows.
+// A merge writes the same bytes as Write does for the same rows.
 func TestMergedBytes(t *testing.T) {
 	h := makeHashes(5000).lose(1, 2000, 2001, 5000)
 	dir := t.TempDir()
@@ -150,7 +150,7 @@ func TestMergedBytes(t *testing.T) {
 	}
 }
 
-// Where a hash cannot be had, no table says that the entry is lost, and none is removed.
+// If a hash is not available, no table says that the entry is lost, and none is removed.
 func TestUnknownHash(t *testing.T) {
 	h := makeHashes(100)
 	failed := errors.New("failed")

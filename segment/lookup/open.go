@@ -12,7 +12,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Dropped is a file that OpenDir has removed, and why.
+// Dropped is a file that OpenDir has removed, and the reason.
 type Dropped struct {
 	Path string
 	Err  error
@@ -20,8 +20,8 @@ type Dropped struct {
 
 // OpenDir opens the tables in dir, which need not exist, that cover the indices of log
 // from 1 on. It removes all others, since they can be made again: those that are damaged,
-// stale or of another version, those after a gap, and what a crash left.
-// Errors are those of opening files; nothing is removed because of them.
+// stale or of another version, those after a gap, and what a crash left. Errors are those
+// of opening files; they never cause a removal.
 func OpenDir(dir string, log Log, budget *Budget) (*Set, []Dropped, error) {
 	files, others, err := List(dir)
 	if err != nil {
@@ -90,12 +90,12 @@ func removeAll(dir string, dropped []Dropped) error {
 	}, dir)
 }
 
-// useless reports whether a table with err is to be made again.
+// useless reports whether a table with err must be made again.
 func useless(err error) bool {
 	return errors.Is(err, segment.ErrDamaged) || errors.Is(err, segment.ErrVersion) || errors.Is(err, ErrStale)
 }
 
-// File is a table that was found, by its name.
+// File is a table that was found by its name.
 type File struct {
 	Path        string
 	First, Last uint64
@@ -128,8 +128,8 @@ func List(dir string) (files []File, others []string, err error) {
 	return files, others, nil
 }
 
-// Follows says why the table does not continue those through an index. The error wraps
-// ErrStale.
+// Follows returns why the table does not continue those that end at through. The error
+// wraps ErrStale.
 func (f File) Follows(through uint64) error {
 	switch {
 	case f.Last <= through:
@@ -155,7 +155,7 @@ func openOf(path string, log Log) (*Table, error) {
 	return t, nil
 }
 
-// belongs says why the table is none of log's.
+// belongs returns why the table is not one of log's.
 func (t *Table) belongs(log Log) error {
 	if err := t.named(); err != nil {
 		return err

@@ -99,7 +99,7 @@ func TestOpenDir(t *testing.T) {
 				return // see TestDrop
 			}
 			wantSet(t, s, h, c.want)
-			// Whatever was dropped can be made again.
+			// Anything that was dropped can be rebuilt.
 			if err := s.Fill(context.Background(), h.log()); err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +123,7 @@ func remove(first, last uint64) func(t *testing.T, dir string) {
 	}
 }
 
-// Files that are not its own are left alone.
+// Files that do not belong to it are left alone.
 func TestOpenDirStrangers(t *testing.T) {
 	dir := t.TempDir()
 	h := makeHashes(10)

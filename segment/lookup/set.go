@@ -12,14 +12,14 @@ import (
 )
 
 // Set is the tables of a directory that together cover the indices 1 to Through without a
-// gap. Lookups go on while tables are added, merged and dropped.
+// gap. Lookups continue while tables are added, merged and dropped.
 type Set struct {
 	dir    string
 	store  segment.StoreID
 	budget *Budget
 
 	merging sync.Mutex // held by Merge
-	change  sync.Mutex // held while files get their names or are removed, before mu
+	change  sync.Mutex // held while files are named or removed, before mu
 
 	mu   sync.Mutex
 	view *view // the current one, nil once the Set is closed
@@ -39,7 +39,7 @@ func (v *view) through() uint64 {
 	return v.tables[len(v.tables)-1].Last
 }
 
-// TableError is the damage that a lookup or a merge met, and in which table, for Set.Drop.
+// TableError is damage found by a lookup or a merge, and its table, for Set.Drop.
 type TableError struct {
 	Table *Table
 	Err   error
@@ -50,7 +50,7 @@ func (e *TableError) Error() string { return e.Err.Error() }
 // Unwrap returns Err, which wraps segment.ErrDamaged.
 func (e *TableError) Unwrap() error { return e.Err }
 
-// tableError returns err, with its table if it is damage of that.
+// tableError returns err, with its table if it is damage to that.
 func tableError(t *Table, err error) error {
 	var d *segment.DamageError
 	if errors.As(err, &d) && d.Path == t.Path {
@@ -105,7 +105,8 @@ func (s *Set) release(v *view) {
 	}
 }
 
-// Close closes the tables, each when the last lookup in it ends. A Merge must have ended.
+// Close closes the tables, each when the last lookup in it ends. No Merge may be under
+// way.
 func (s *Set) Close() error {
 	s.mu.Lock()
 	v := s.view
@@ -117,7 +118,7 @@ func (s *Set) Close() error {
 	return nil
 }
 
-// Through is the last index that the tables cover, 0 if there are none.
+// Through returns the last index that the tables cover, 0 if there are none.
 func (s *Set) Through() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -127,7 +128,7 @@ func (s *Set) Through() uint64 {
 	return s.view.through()
 }
 
-// Tables are the headers of the tables in their order.
+// Tables returns the headers of the tables in order.
 func (s *Set) Tables() []Header {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,8 +143,8 @@ func (s *Set) Tables() []Header {
 
 // Find calls fn with the index of each entry through Through whose hash may be hash, in
 // ascending order, until fn returns stop or an error, which Find returns. Damage is a
-// *TableError: an entry with that hash may be in the table or not. After Close the error
-// wraps os.ErrClosed.
+// *TableError: an entry with that hash may or may not be in the table. After Close the
+// error wraps os.ErrClosed.
 func (s *Set) Find(hash segment.Hash, fn func(index uint64) (stop bool, err error)) error {
 	v, err := s.acquire()
 	if err != nil {
@@ -163,7 +164,7 @@ func (s *Set) Find(hash segment.Hash, fn func(index uint64) (stop bool, err erro
 }
 
 // Add adds a durable table of the indices first to last, where first is Through()+1. hash
-// is that of the entry of index last, zero if it is lost. Add sorts rows.
+// is that of the entry at index last, zero if it is lost. Add sorts rows.
 func (s *Set) Add(first, last uint64, hash segment.Hash, rows []Row) error {
 	s.change.Lock()
 	defer s.change.Unlock()
@@ -191,9 +192,9 @@ func (s *Set) Add(first, last uint64, hash segment.Hash, rows []Row) error {
 	return nil
 }
 
-// Drop removes t and all tables after it, files and all, because of damage in t: Through
-// is then the index before it, and what follows is to be added again. It does nothing if
-// the Set no longer has t.
+// Drop removes t and all tables after it, including their files, because of damage in t:
+// Through is then the index before it, and the entries after that must be added again. It
+// does nothing if the Set no longer has t.
 func (s *Set) Drop(t *Table) error {
 	s.change.Lock()
 	defer s.change.Unlock()
@@ -207,7 +208,7 @@ func (s *Set) Drop(t *Table) error {
 		return nil
 	}
 	s.show(v.tables[:from:from])
-	// The last one first: what a crash leaves has no gap.
+	// The last one first, so that a crash leaves no gap.
 	return segment.ChangeNames(func() error {
 		var errs []error
 		for _, t := range slices.Backward(v.tables[from:]) {

@@ -42,7 +42,7 @@ func merge(t testing.TB, s *Set) {
 	}
 }
 
-// ranges are the indices of the tables, as in "1-10 11-20".
+// ranges returns the indices of the tables, as in "1-10 11-20".
 func ranges(s *Set) string {
 	var b strings.Builder
 	for _, h := range s.Tables() {
@@ -51,7 +51,7 @@ func ranges(s *Set) string {
 	return strings.TrimSpace(b.String())
 }
 
-// files are the names in dir.
+// files returns the names in dir.
 func files(t testing.TB, dir string) (names []string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -64,8 +64,8 @@ func files(t testing.TB, dir string) (names []string) {
 	return names
 }
 
-// wantSet fails the test unless the Set has tables as ranges, the directory has their
-// files and no other, and lookups are right.
+// wantSet fails the test unless the Set has these tables, the directory has only their
+// files, and lookups are right.
 func wantSet(t testing.TB, s *Set, h hashes, want string) {
 	t.Helper()
 	if got := ranges(s); got != want {
@@ -176,7 +176,7 @@ func TestNumberOfTables(t *testing.T) {
 	}
 }
 
-// Tables that together would cover more indices than a table can are not merged, and
+// Tables that together would cover more indices than a table can are not merged, while
 // those after them still are.
 func TestMergeLimit(t *testing.T) {
 	s, _ := openSet(t, t.TempDir(), nil)
@@ -197,7 +197,7 @@ func TestMergeLimit(t *testing.T) {
 	}
 }
 
-// TestDrop meets damage in a lookup and makes what is missing again.
+// TestDrop finds damage in a lookup and rebuilds what is missing.
 func TestDrop(t *testing.T) {
 	h := makeHashes(1000)
 	dir := t.TempDir()

@@ -16,12 +16,11 @@ import (
 )
 
 // Budget bounds the memory for the filters of the tables that share it: 1.53 bytes an
-// entry, so that 64 MiB are enough for 44 million entries. A filter for
-// which there is none is read from its table, one page for each lookup. A nil Budget
-// has none.
+// entry, so that 64 MiB are enough for 44 million entries. A filter that does not fit is
+// read from its table, one page for each lookup. A nil Budget has no memory.
 type Budget struct{ left atomic.Int64 }
 
-// NewBudget returns a Budget of so many bytes.
+// NewBudget returns a Budget of that many bytes.
 func NewBudget(bytes int64) *Budget {
 	b := new(Budget)
 	b.left.Store(bytes)
@@ -45,7 +44,7 @@ func (b *Budget) give(bytes int64) { b.left.Add(bytes) }
 type Table struct {
 	// Path is where the file was opened.
 	Path string
-	// Header is that of the file.
+	// Header is the file's header.
 	Header
 
 	f      *os.File
@@ -58,10 +57,10 @@ type Table struct {
 	views int // of a Set that use the table, guarded by Set.mu
 }
 
-// Open opens the table at path, of the log of store. The header, the size of the file and
-// the fences are checked, and the filter if there is memory for it; every other page is
-// checked when it is read. Errors wrap segment.ErrDamaged, segment.ErrVersion or ErrStale,
-// or are those of opening a file.
+// Open opens the table at path, of the log of store. It checks the header, the size of the
+// file, the fences, and the filter if there is memory for it; every other page is checked
+// when it is read. Errors wrap segment.ErrDamaged, segment.ErrVersion or ErrStale, or are
+// those of opening a file.
 func Open(path string, store segment.StoreID, budget *Budget) (*Table, error) {
 	f, err := segment.OpenRegular(path)
 	if err != nil {
@@ -114,7 +113,7 @@ func (t *Table) open(store segment.StoreID) error {
 	return nil
 }
 
-// keepFilter reads the filter into memory, if there is any for it.
+// keepFilter reads the filter into memory, if the budget allows.
 func (t *Table) keepFilter() error {
 	size := int64(t.l.end-t.l.filter) * PageSize
 	if t.filter.Load() != nil || !t.budget.take(size) {
@@ -129,7 +128,7 @@ func (t *Table) keepFilter() error {
 	return nil
 }
 
-// forgetFilter gives the memory of the filter back.
+// forgetFilter releases the memory of the filter.
 func (t *Table) forgetFilter() {
 	if pages := t.filter.Swap(nil); pages != nil {
 		t.budget.give(int64(len(pages.bytes)))
@@ -144,13 +143,14 @@ func (t *Table) Close() error {
 
 // Find calls fn with the index of each entry whose hash may be hash, in ascending order,
 // until fn returns stop or an error, which Find returns. An error that wraps
-// segment.ErrDamaged says that an entry with that hash may be in the table or not.
+// segment.ErrDamaged says that an entry with that hash may or may not be in the table.
 func (t *Table) Find(hash segment.Hash, fn func(index uint64) (stop bool, err error)) error {
 	_, err := t.find(Prefix(hash), fn)
 	return err
 }
 
-// pagePool has pages to read into, which the stack cannot hold: they are given to a file.
+// pagePool has pages to read into. They cannot be on the stack, because they are passed to
+// a file.
 var pagePool = sync.Pool{New: func() any { return new([PageSize]byte) }}
 
 func (t *Table) find(prefix uint64, fn func(index uint64) (bool, error)) (stop bool, err error) {
@@ -159,7 +159,7 @@ func (t *Table) find(prefix uint64, fn func(index uint64) (bool, error)) (stop b
 	}
 	page := pagePool.Get().(*[PageSize]byte)
 	defer pagePool.Put(page)
-	// The rows of one prefix may begin in the page before the first that begins with it.
+	// The rows of a prefix may begin in the page before the first that begins with it.
 	p := uint64(sort.Search(len(t.fences), func(i int) bool { return t.fences[i] >= prefix }))
 	if p > 0 {
 		p--
@@ -206,7 +206,7 @@ func (t *Table) mayHold(prefix uint64) (bool, error) {
 	return hasBits(page[at:][:blockSize], prefix), nil
 }
 
-// readPages reads and checks the pages from number first on that b has room for.
+// readPages reads and checks as many pages as b has room for, from number first on.
 func (t *Table) readPages(b []byte, first uint64) error {
 	if err := t.readAt(b, first); err != nil {
 		return err
@@ -219,8 +219,8 @@ func (t *Table) readPages(b []byte, first uint64) error {
 	return nil
 }
 
-// readAt fills b from page number first on. What cannot be read is damage: tables are
-// made again, not repaired.
+// readAt fills b from page number first on. An unreadable page is damage: tables are made
+// again, not repaired.
 func (t *Table) readAt(b []byte, first uint64) error {
 	n, err := t.f.ReadAt(b, int64(first)*PageSize)
 	switch {
@@ -232,12 +232,12 @@ func (t *Table) readAt(b []byte, first uint64) error {
 	return t.damage(first, err)
 }
 
-// beyond says that the table has a row of an index that it does not cover.
+// beyond returns the error that the table has a row of an index that it does not cover.
 func (t *Table) beyond(r Row) error {
 	return fmt.Errorf("%w: row of index %d in a table of indices %d to %d", segment.ErrDamaged, t.First+uint64(r.Delta), t.First, t.Last)
 }
 
-// damage is err as what is wrong with page number n.
+// damage returns err as damage to page number n.
 func (t *Table) damage(n uint64, err error) error {
 	return &segment.DamageError{Path: t.Path, Offset: int64(n) * PageSize, First: t.First, Last: t.Last, Err: err}
 }

@@ -13,14 +13,14 @@ import (
 	"tcp-log-server/segment"
 )
 
-// Tables are made ready under these names. One that is found is stray.
+// Tables are prepared under these names. One that is found is a leftover.
 const (
 	addName   = "add.tmp"
 	mergeName = "merge.tmp"
 )
 
-// Write writes a table with h into dir, which must exist, and makes it durable. The rows
-// must be in their order; h.Rows is set to their number. A table of the same indices is replaced.
+// Write writes a table with h into dir, which must exist, and makes it durable. The rows must be
+// sorted; h.Rows is set to their number. A table of the same indices is replaced.
 func Write(dir string, h Header, rows []Row) (path string, err error) {
 	h.Rows = uint64(len(rows))
 	b, err := newBuilder(filepath.Join(dir, addName), h)
@@ -38,7 +38,7 @@ func Write(dir string, h Header, rows []Row) (path string, err error) {
 	return b.commit(dir)
 }
 
-// SortRows puts rows in their order.
+// SortRows sorts rows.
 func SortRows(rows []Row) {
 	// Hashes are spread evenly, so their upper bits put each row almost in its place.
 	width := bits.Len(uint(len(rows) / 8))
@@ -70,8 +70,8 @@ func compareRows(a, b Row) int {
 	return cmp.Compare(a.Delta, b.Delta)
 }
 
-// builder writes a table from rows in their order. Its memory does not grow with the
-// table, except for 8 bytes a page of rows.
+// builder writes a table from sorted rows. Its memory does not grow with the table, except for 8
+// bytes a page of rows.
 type builder struct {
 	f    *os.File
 	h    Header
@@ -81,11 +81,11 @@ type builder struct {
 
 	rows, filter *pageWriter
 	fences       []uint64
-	block        []byte // that is being filled
-	blocks       uint64 // through that one
+	block        []byte // being filled
+	blocks       uint64 // including that one
 }
 
-// newBuilder begins a table of h.Rows rows in the file at path, which it creates or empties.
+// newBuilder begins a table of h.Rows rows in the file at path, which it creates or truncates.
 func newBuilder(path string, h Header) (*builder, error) {
 	if err := h.check(); err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func (b *builder) add(r Row) error {
 	return nil
 }
 
-// fill goes on to the last of so many blocks of the filter.
+// fill advances until blocks blocks of the filter have been begun.
 func (b *builder) fill(blocks uint64) (err error) {
 	for ; b.blocks < blocks && err == nil; b.blocks++ {
 		b.block, err = b.filter.next(blockSize)
@@ -140,7 +140,7 @@ func (b *builder) fill(blocks uint64) (err error) {
 	return err
 }
 
-// finish writes what is left and makes the file durable. After an error it is gone.
+// finish writes the rest and makes the file durable. After an error it is gone.
 func (b *builder) finish() error {
 	if b.n != b.h.Rows {
 		return b.abandon(fmt.Errorf("table of indices %d to %d has %d rows, want %d", b.h.First, b.h.Last, b.n, b.h.Rows))
@@ -175,14 +175,14 @@ func (b *builder) commit(dir string) (path string, err error) {
 	return path, segment.Rename(b.f.Name(), path)
 }
 
-// abandon removes the file because of err, and returns that.
+// abandon removes the file because of err, and returns err.
 func (b *builder) abandon(err error) error {
 	b.f.Close()
-	_ = os.Remove(b.f.Name()) // one that stays is stray
+	_ = os.Remove(b.f.Name()) // one that stays is a leftover
 	return err
 }
 
-// bufferedPages is how many pages are read or written at a time where all are.
+// bufferedPages is how many pages are read or written at a time when all are.
 const bufferedPages = 64
 
 // pageWriter writes the pages of one part of a table, in order.
@@ -198,8 +198,8 @@ func newPageWriter(f *os.File, header uint32, first uint64) *pageWriter {
 	return &pageWriter{f: f, header: header, first: first, buf: make([]byte, 0, bufferedPages*PageSize), used: pageData}
 }
 
-// next returns the place of the next item, of size bytes: in the same page if there is
-// room. It is good until the next call.
+// next returns the place of the next item, of size bytes: in the same page if there is room. It
+// is valid until the next call.
 func (w *pageWriter) next(size int) ([]byte, error) {
 	if w.used+size > pageData {
 		if len(w.buf) == cap(w.buf) {
@@ -216,8 +216,8 @@ func (w *pageWriter) next(size int) ([]byte, error) {
 	return at, nil
 }
 
-// flush writes the pages in buf, and has them go to the disk: the last sync then finds
-// little to do, and does not hold up the log's own.
+// flush writes the pages in buf, and starts writing them to the disk: the last sync then finds
+// little to do, and does not delay the log's own.
 func (w *pageWriter) flush() error {
 	for b := w.buf; len(b) > 0; b = b[PageSize:] {
 		binary.LittleEndian.PutUint32(b[pageData:], pageSum(b, w.header, w.first+uint64(len(w.buf)-len(b))/PageSize))

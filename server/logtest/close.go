@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// needsClose skips a test of closing, if the log cannot be closed.
+// needsClose skips a test of closing if the log cannot be closed.
 func (h *Harness) needsClose(t testing.TB) {
 	t.Helper()
 	if h.Close == nil {
@@ -73,7 +73,7 @@ func testCloseMeanwhile(t testing.TB, h Harness) {
 			}
 		})
 	}
-	for range 30 { // some are done
+	for range 30 { // some have completed
 		h.await(t, received(running))
 	}
 	mu.Lock()
@@ -125,14 +125,14 @@ func testCloseMeanwhile(t testing.TB, h Harness) {
 	}
 }
 
-// received passes on what comes through c as the harness awaits it.
+// received passes on outcomes from c as the harness awaits them.
 func received(c <-chan struct{}) <-chan outcome {
 	told := make(chan outcome, 1)
 	go func() { <-c; told <- outcome{} }()
 	return told
 }
 
-// testReopen: a log that is opened again has the same entries with the same times, and goes on.
+// testReopen: a reopened log has the same entries with the same times, and continues.
 func testReopen(t testing.TB, h Harness) {
 	h.needsClose(t)
 	if h.Reopen == nil {

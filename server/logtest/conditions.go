@@ -18,7 +18,7 @@ func wantUnmet(t testing.TB, o outcome, head, want uint64) {
 	}
 }
 
-// testExpect: an append with Expect is stored at that head only, all of it or nothing.
+// testExpect: an append with Expect is stored only at that head, all of it or nothing.
 func testExpect(t testing.TB, h Harness) {
 	wantUnmet(t, h.try(t, expect(1), object(0, 0)), 0, 1)
 	if r := h.put(t, expect(0), object(1, 1)); r.First != 1 || r.Time <= 0 {
@@ -34,8 +34,8 @@ func testExpect(t testing.TB, h Harness) {
 	h.wantEntries(t, objects(1, 1, 4)...)
 }
 
-// testExpectInFlight: what an append with Expect is compared with includes the appends before it,
-// though none of them is done.
+// testExpectInFlight: an append with Expect is compared with the appends before it too, even if none
+// of them is done.
 func testExpectInFlight(t testing.TB, h Harness) {
 	var told []<-chan outcome
 	hand := func(on appends.Condition, entries ...string) {
@@ -45,7 +45,7 @@ func testExpectInFlight(t testing.TB, h Harness) {
 		hand(expect(uint64(n)), object(1, n))
 	}
 	hand(expect(19), object(0, 0))     // unmet
-	hand(expect(20), object(1, 20))    // met: the one before it has stored nothing
+	hand(expect(20), object(1, 20))    // met: the one before has stored nothing
 	hand(always, objects(1, 21, 4)...) // 22..25
 	hand(expect(21), object(0, 0))     // unmet
 	hand(expect(25), objects(1, 25, 2)...)
@@ -66,7 +66,7 @@ func testExpectInFlight(t testing.TB, h Harness) {
 	h.wantEntries(t, objects(1, 0, 28)...)
 }
 
-// testExpectRace: of those that expect one head at the same time, one is stored.
+// testExpectRace: of several appends that expect one head at the same time, one is stored.
 func testExpectRace(t testing.TB, h Harness) {
 	const rounds, callers = 15, 6
 	var entries []string
@@ -102,7 +102,7 @@ type place struct {
 	seen  bool
 }
 
-// wantPlaces checks the result of an append with Once: what is new lies at r.First and after it.
+// wantPlaces checks the result of an append with Once: new entries are at r.First and after it.
 func (h *Harness) wantPlaces(t testing.TB, r appends.Result, first uint64, want ...place) {
 	t.Helper()
 	if len(r.Once) != len(want) || r.First != first {
@@ -145,8 +145,8 @@ func testOnce(t testing.TB, h Harness) {
 	h.wantEntries(t, a, b, c, a, d, d, `{"n":1}`, `{"n":10}`)
 }
 
-// testOnceMixed: what an append with Once is compared with includes the appends before it, though none
-// of them is done.
+// testOnceMixed: an append with Once is compared with the appends before it too, even if none of them
+// is done.
 func testOnceMixed(t testing.TB, h Harness) {
 	h.needsOnce(t)
 	var told []<-chan outcome
@@ -158,7 +158,7 @@ func testOnceMixed(t testing.TB, h Harness) {
 		hand(always, object(1, n))
 		hand(once, object(1, n), object(2, n))
 		hand(once, object(2, n))
-		hand(expect(uint64(2*n)), object(3, n)) // unmet, so it is not there
+		hand(expect(uint64(2*n)), object(3, n)) // unmet, so it is not stored
 		hand(once, object(2, n), object(1, n))
 	}
 	for n := range rounds {
@@ -179,8 +179,8 @@ func testOnceMixed(t testing.TB, h Harness) {
 	}
 }
 
-// testOnceRace: of equal entries that come at once, with and without Once, those with Once are told
-// one place, which is that of the first.
+// testOnceRace: of equal entries that arrive at once, with and without Once, those with Once all get
+// the same place, which is that of the first.
 func testOnceRace(t testing.TB, h Harness) {
 	h.needsOnce(t)
 	const rounds, callers = 15, 6

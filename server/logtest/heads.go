@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/appends"
 )
 
-// testAwaitOnce: AwaitOnce does not wait for long if its context is done, and a log that it has
-// returned nil for takes appends with Once.
+// testAwaitOnce: AwaitOnce does not wait long if its context is done, and a log for which it has
+// returned nil takes appends with Once.
 func testAwaitOnce(t testing.TB, h Harness) {
 	if h.NoOnce {
 		t.Skip("the log takes no appends with Once")
@@ -27,9 +27,9 @@ func testAwaitOnce(t testing.TB, h Harness) {
 	h.wantPlaces(t, h.put(t, once, object(1, 50), object(2, 0), object(1, 99)), 101, place{51, true}, place{101, false}, place{100, true})
 }
 
-// testHead: no entry of which done has run is beyond a head that is asked for later, and the head
-// never decreases. What the log knows of it without asking is not beyond it, and has every entry of
-// which done has run too.
+// testHead: no entry whose done has run is beyond a head that is requested later, and the head never
+// decreases. The head that the log knows without asking is not beyond that, and also includes every
+// entry whose done has run.
 func testHead(t testing.TB, h Harness) {
 	if head := h.head(t); head != 0 {
 		t.Fatalf("the head of an empty log is %d", head)
@@ -40,7 +40,7 @@ func testHead(t testing.TB, h Harness) {
 	}
 	const callers, calls = 4, 40
 	var calling sync.WaitGroup
-	var most atomic.Uint64 // of the entries of which done has run
+	var most atomic.Uint64 // of the entries whose done has run
 	for caller := range callers {
 		calling.Go(func() {
 			var last uint64
@@ -79,8 +79,8 @@ func testHead(t testing.TB, h Harness) {
 	}
 }
 
-// testAcked: the head for followers does not include an append whose done has not returned, and comes
-// to include all.
+// testAcked: the head for followers does not include an append whose done has not returned, and
+// eventually includes all.
 func testAcked(t testing.TB, h Harness) {
 	if acked, _ := h.Log.Acked(); acked != 0 {
 		t.Fatalf("the acked head of an empty log is %d", acked)
@@ -171,7 +171,7 @@ func testMoved(t testing.TB, h Harness) {
 				}
 			})
 		}
-		if n%2 == 0 { // what stores nothing moves nothing
+		if n%2 == 0 { // an append that stores nothing moves nothing
 			wantUnmet(t, h.try(t, expect(1<<40), object(0, 0)), before, 1<<40)
 			h.put(t, appends.Condition{}) // no entries
 		}

@@ -1,6 +1,6 @@
-// Package logtest tests implementations of the interface Log of package server: the contract that is
-// written there, and nothing that it does not say. It knows nothing of package server, so that the
-// tests of that package, and those of a log that must not import it, can run it.
+// Package logtest tests implementations of the interface Log of package server: the contract written
+// there, and nothing else. It does not import package server, so the tests of that package can run it,
+// and those of a log that must not import it.
 package logtest
 
 import (
@@ -22,24 +22,24 @@ type Log interface {
 	Since(ctx context.Context, time int64) (index uint64, err error)
 }
 
-// Harness is one log that is tested, and what can be done with it. Only the test appends to it.
+// Harness is a log under test, and the operations on it. Only the test appends to it.
 type Harness struct {
-	// Log has no entries.
+	// Log is empty.
 	Log Log
-	// Close closes Log. The suite calls it once at most, so whoever opens the log also closes it at
-	// the test's end if that has not happened. If it is nil, closing is not tested.
+	// Close closes Log. The suite calls it at most once, so the opener of the log also closes it at
+	// the test's end if that has not happened. If Close is nil, closing is not tested.
 	Close func(t testing.TB)
-	// Reopen opens the log again after Close. If it is nil, what it keeps is not tested.
+	// Reopen opens the log again after Close. If it is nil, persistence is not tested.
 	Reopen func(t testing.TB) Log
 	// NoOnce: appends with appends.Once are not tested.
 	NoOnce bool
-	// TimesVary: the entries of one append may have been stored at different times, of which that of
-	// the result is the first.
+	// TimesVary: the entries of one append may have been stored at different times; the result has the
+	// first.
 	TimesVary bool
 	// MaxAppend is how many bytes of entries one append may hold, 16 MiB if it is 0. A log with a
-	// method MaxAppend says it itself.
+	// method MaxAppend overrides it.
 	MaxAppend int
-	// Patience is how long is waited for what must happen, half a minute if it is 0.
+	// Patience is how long to wait for what must happen, half a minute if it is 0.
 	Patience time.Duration
 }
 
@@ -49,7 +49,7 @@ type Test struct {
 	Run  func(t testing.TB, h Harness)
 }
 
-// Run runs the suite, each test of it as a subtest with a log of its own, which open opens.
+// Run runs the suite, each test as a subtest with its own log, which open opens.
 func Run(t *testing.T, open func(t *testing.T) Harness) {
 	for _, test := range Tests() {
 		t.Run(test.Name, func(t *testing.T) { test.Run(t, open(t)) })
@@ -86,7 +86,7 @@ func Tests() []Test {
 	}
 }
 
-// patience is how long is waited for what must happen.
+// patience returns how long to wait for what must happen.
 func (h *Harness) patience() time.Duration {
 	if h.Patience > 0 {
 		return h.Patience
@@ -94,7 +94,7 @@ func (h *Harness) patience() time.Duration {
 	return 30 * time.Second
 }
 
-// maxAppend is how many bytes of entries one append may hold, and whether it was the log that said so.
+// maxAppend returns how many bytes of entries one append may hold, and whether the log itself said so.
 func (h *Harness) maxAppend() (n int, said bool) {
 	if log, ok := h.Log.(interface{ MaxAppend() int }); ok {
 		return log.MaxAppend(), true
@@ -105,7 +105,7 @@ func (h *Harness) maxAppend() (n int, said bool) {
 	return 16 << 20, false
 }
 
-// needsOnce skips a test that takes appends with appends.Once, or waits until the log takes them.
+// needsOnce skips a test that needs appends with appends.Once, or waits until the log takes them.
 func (h *Harness) needsOnce(t testing.TB) {
 	t.Helper()
 	if h.NoOnce {

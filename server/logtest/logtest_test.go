@@ -69,7 +69,7 @@ var faults = map[string][]string{
 	"close forgets times": {"Reopen"},
 }
 
-// TestFaults: each fault is found by the tests that are there for it, and each test finds one.
+// TestFaults: each fault is found by the tests intended for it, and each test finds one.
 func TestFaults(t *testing.T) {
 	finds := make(map[string]bool)
 	var finding sync.Map
@@ -79,7 +79,7 @@ func TestFaults(t *testing.T) {
 				finds[name] = true
 				t.Run(fmt.Sprintf("%s/%s", fault, name), func(t *testing.T) {
 					t.Parallel()
-					// What depends on who is quicker is tried some times.
+					// Outcomes that depend on timing are tried several times.
 					for range 20 {
 						if r := tryOut(t, name, harness(fault, 300*time.Millisecond)); r.Failed() {
 							finding.Store(name, true)

@@ -9,7 +9,7 @@ import (
 	"tcp-log-server/appends"
 )
 
-// exchange returns the entries of two calls with the last of each in the place of the other.
+// exchange returns the entries of two calls with their last entries swapped.
 func exchange(a, b call) (x, y []byte) {
 	if a.count == 0 || b.count == 0 {
 		return a.entries, b.entries
@@ -24,7 +24,7 @@ func lines(entries []byte) []string {
 	return all[:len(all)-1]
 }
 
-// take stores the entries of an append that may be stored. The caller holds mu of what is kept.
+// take stores the entries of an append that may be stored. The caller holds mu of kept.
 func (l *memory) take(c call, n int) (r appends.Result, err error) {
 	k := l.kept
 	head := uint64(len(k.entries))

@@ -13,8 +13,8 @@ import (
 	"tcp-log-server/appends"
 )
 
-// memory is a log in memory, which takes appends on a goroutine of its own. A fault makes it break
-// the contract in one way.
+// memory is a log in memory, which takes appends on its own goroutine. A fault makes it break the
+// contract in one way.
 type memory struct {
 	fault string
 	kept  *kept
@@ -30,7 +30,7 @@ type memory struct {
 	moved  chan struct{}
 }
 
-// kept is what stays when the log is closed.
+// kept is what survives closing the log.
 type kept struct {
 	mu      sync.Mutex
 	entries []string
@@ -59,7 +59,7 @@ func openMemory(k *kept, fault string) *memory {
 	return l
 }
 
-// harness returns the harness of a log with a fault, and patience for it.
+// harness returns the harness of a log with a fault, and its patience.
 func harness(fault string, patience time.Duration) Harness {
 	k := &kept{}
 	l := openMemory(k, fault)
@@ -108,7 +108,7 @@ func (l *memory) Submit(entries []byte, count int, on appends.Condition, done fu
 	}
 }
 
-// run takes what waits, and stores it.
+// run takes waiting appends, and stores them.
 func (l *memory) run() {
 	for n := 0; ; n++ {
 		l.mu.Lock()

@@ -10,7 +10,7 @@ import (
 	"tcp-log-server/appends"
 )
 
-// event is an append that is done.
+// event is a completed append.
 type event struct {
 	caller, n int
 	on        appends.Condition
@@ -53,7 +53,7 @@ func testModel(t testing.TB, h Harness) {
 					defer left.Done()
 					e.outcome = o
 					mu.Lock()
-					events = append(events, e) // in the order of the dones
+					events = append(events, e) // in the order in which done ran
 					mu.Unlock()
 				})
 				if random.IntN(5) == 0 {
@@ -91,7 +91,7 @@ func testModel(t testing.TB, h Harness) {
 	}
 }
 
-// follow reads what is new until there will be no more, and keeps it in seen.
+// follow reads new entries until there will be no more, and keeps them in seen.
 func (h *Harness) follow(t testing.TB, ended <-chan struct{}, seen map[uint64]stored) {
 	for next, open := uint64(1), true; open; {
 		acked, moved := h.Log.Acked()
@@ -110,8 +110,8 @@ func (h *Harness) follow(t testing.TB, ended <-chan struct{}, seen map[uint64]st
 	}
 }
 
-// replay gives the appends to the model, in the order in which they were done, and compares what it
-// answers with what they were told. It returns the entries that the model holds.
+// replay gives the appends to the model, in the order in which they completed, and compares its
+// answers with theirs. It returns the entries that the model holds.
 func (h *Harness) replay(t testing.TB, events []event) (entries []string) {
 	t.Helper()
 	first := make(map[string]uint64) // of each entry

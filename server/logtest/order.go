@@ -16,14 +16,14 @@ import (
 func testOrder(t testing.TB, h Harness) {
 	const callers, calls = 4, 50
 	var running sync.Mutex
-	var next uint64 = 1 // belongs to done, which runs once at a time
+	var next uint64 = 1 // owned by done, which runs one at a time
 	entries := make(map[uint64]string)
 	var left sync.WaitGroup
 	left.Add(callers * calls)
 	var calling sync.WaitGroup
 	for caller := range callers {
 		calling.Go(func() {
-			last := -1 // as next
+			last := -1 // likewise
 			for n := range calls {
 				own := objects(caller, 10*n, 1+n%3)
 				h.handInTo(t, n%2 == caller%2, always, own, func(o outcome) {
@@ -76,7 +76,7 @@ func (h *Harness) wait(t testing.TB, group *sync.WaitGroup) {
 	h.await(t, all)
 }
 
-// testTogether: the entries of one append lie side by side, and no head lies among them.
+// testTogether: the entries of one append are adjacent, and no head is between them.
 func testTogether(t testing.TB, h Harness) {
 	const callers, calls, most = 3, 15, 40
 	edges := map[uint64]bool{0: true}
@@ -162,8 +162,8 @@ func testNothing(t testing.TB, h Harness) {
 	h.wantEntries(t, objects(1, 1, 4)...)
 }
 
-// testBytes: the log does not need an append's bytes after done has run, and what is read is what was
-// appended, byte for byte.
+// testBytes: the log does not need an append's bytes after done has run, and reads return exactly the
+// bytes that were appended.
 func testBytes(t testing.TB, h Harness) {
 	entries := []string{`{}`, `[]`, `null`, `["é€😀\u0000\"\\"]`, `{"a":[1,2.5,1e+300,{"b":null}],"z":"` + strings.Repeat("x", 3000) + `"}`}
 	for i := range 60 {
@@ -178,8 +178,8 @@ func testBytes(t testing.TB, h Harness) {
 	h.wantEntries(t, entries...)
 }
 
-// testLarge: an entry, and an append of many, may be as large as the log says; one that is larger is
-// not stored.
+// testLarge: an entry, and an append of many, may be as large as the log says; a larger one is not
+// stored.
 func testLarge(t testing.TB, h Harness) {
 	limit, said := h.maxAppend()
 	var entries []string
@@ -206,7 +206,7 @@ func testLarge(t testing.TB, h Harness) {
 	h.wantEntries(t, append(append(entries, many...), `{}`)...)
 }
 
-// wantNotStored checks an outcome that says so.
+// wantNotStored checks that an outcome says "not stored".
 func wantNotStored(t testing.TB, o outcome) {
 	t.Helper()
 	if _, unmet := errors.AsType[*appends.ConditionError](o.err); o.err == nil || unmet || !strings.HasPrefix(o.err.Error(), "not stored: ") {

@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/appends"
 )
 
-// outcome is what an append's done was given.
+// outcome is the arguments of an append's done.
 type outcome struct {
 	appends.Result
 	err error
@@ -25,8 +25,8 @@ func body(entries []string) []byte {
 	return []byte(strings.Join(entries, "\n") + "\n")
 }
 
-// handIn gives entries to the log, by Submit if that is set. What becomes of them comes through the
-// channel. After done has run, their bytes are overwritten: a log that still needs them loses them.
+// handIn gives entries to the log, by Submit if that is set. The outcome comes through the channel.
+// After done has run, their bytes are overwritten: a log that still needs them loses them.
 func (h *Harness) handIn(t testing.TB, submit bool, on appends.Condition, entries ...string) <-chan outcome {
 	told := make(chan outcome, 1)
 	h.handInTo(t, submit, on, entries, func(o outcome) { told <- o })
@@ -92,10 +92,10 @@ func expect(head uint64) appends.Condition {
 	return appends.Condition{Kind: appends.Expect, Head: head}
 }
 
-// object is an entry that differs for each pair of numbers.
+// object returns an entry that differs for each pair of numbers.
 func object(caller, n int) string { return fmt.Sprintf(`{"caller":%d,"n":%d}`, caller, n) }
 
-// objects are count such entries, from n on.
+// objects returns count such entries, from n on.
 func objects(caller, n, count int) []string {
 	all := make([]string, count)
 	for i := range all {

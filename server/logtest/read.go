@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// fill appends count entries of about size bytes in appends of a few, and returns them.
+// fill appends count entries of roughly size bytes each, a few per append, and returns them.
 func (h *Harness) fill(t testing.TB, count, size int) []string {
 	t.Helper()
 	entries := make([]string, count)
@@ -51,8 +51,8 @@ func testRead(t testing.TB, h Harness) {
 	}
 }
 
-// testReadEnds: a read ends early with fn's error, after which fn is not called again, or with its
-// context's.
+// testReadEnds: a read ends early with fn's error, after which it does not call fn again, or with
+// its context's.
 func testReadEnds(t testing.TB, h Harness) {
 	const count = 1500
 	h.fill(t, count, 2000)
@@ -144,7 +144,7 @@ func testReadMeanwhile(t testing.TB, h Harness) {
 	h.wait(t, &reading)
 }
 
-// testTimes: entries are read with the time that their append was told, and times never decrease.
+// testTimes: entries are read with the time reported for their append, and times never decrease.
 func testTimes(t testing.TB, h Harness) {
 	before := time.Now().UnixMicro()
 	type told struct {
@@ -158,7 +158,7 @@ func testTimes(t testing.TB, h Harness) {
 		all = append(all, told{r.First, r.First + uint64(count) - 1, r.Time})
 	}
 	head := h.head(t)
-	read := h.read(t, 1, head) // which checks that they do not decrease
+	read := h.read(t, 1, head) // checks that they do not decrease
 	for _, a := range all {
 		for index := a.first; index <= a.last; index++ {
 			if got := read[index-1].time; got != a.time && (index == a.first || !h.TimesVary) {
@@ -175,7 +175,7 @@ func testTimes(t testing.TB, h Harness) {
 	}
 }
 
-// day is that many µs.
+// day is a day in µs.
 const day = int64(24 * time.Hour / time.Microsecond)
 
 // testSince: the place of a time is that of the first entry that was stored then or later.

@@ -9,8 +9,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// restoreBlobs restores blobs that are damaged, or missing and needed, or missing
-// and not needed while there is room for them.
+// restoreBlobs restores blobs that are damaged, or missing and needed, or missing and not needed while there
+// is room for them.
 func (r *Repair) restoreBlobs() error {
 	if r.Store() == nil {
 		return r.restoreUnsettled()
@@ -38,7 +38,7 @@ func (r *Repair) restoreBlobs() error {
 		if !ok {
 			r.gone[f.Hash] = r.gone[f.Hash] || f.Needed
 			if f.Exists && !f.Needed && r.BlobStore == nil {
-				// No entry needs it: without it the store is whole.
+				// No entry needs it: the store is intact without it.
 				if err := r.moveAway(Step{File: path, First: f.Index, Last: f.Index, Message: "it is damaged"}, "damaged"); err != nil {
 					return err
 				}
@@ -50,7 +50,7 @@ func (r *Repair) restoreBlobs() error {
 				if err := r.keep(path, "damaged"); err != nil {
 					return err
 				}
-				r.searched = false // there is one more
+				r.searched = false // there is one more to search
 			}
 			if _, err := r.putBlob(f.Hash, text); err != nil {
 				return err
@@ -64,8 +64,8 @@ func (r *Repair) restoreBlobs() error {
 	return nil
 }
 
-// restoreUnsettled makes segments of the entries that are needed as blobs, for a log that keeps no
-// blobs: it needs a segment for each entry.
+// restoreUnsettled makes segments of the entries that exist only as blobs, for a log that keeps no blobs and
+// so needs a segment for each entry.
 func (r *Repair) restoreUnsettled() error {
 	lowest := r.first
 	for _, f := range r.plan.Blobs {
@@ -94,7 +94,7 @@ func (r *Repair) blobPath(hash segment.Hash) string {
 }
 
 // putBlob writes a blob, which the next sync of r.blobs makes durable, and reports whether there was none. A
-// store that is no directory keeps no copy of the damaged bytes that a blob replaces.
+// store that is not a directory keeps no copy of the damaged bytes that a blob replaces.
 func (r *Repair) putBlob(hash segment.Hash, text []byte) (created bool, err error) {
 	if r.blobs == nil {
 		r.blobs = r.BlobStore
@@ -144,12 +144,11 @@ func (r *Repair) byHash(f Blob) ([]byte, bool) {
 	return e.text, ok
 }
 
-// salvageMax is the size in bytes of the largest file in lost+found that is read to
-// see whether it is the blob that is looked for.
+// salvageMax is the size in bytes of the largest file in lost+found that is read to see whether it is the
+// wanted blob.
 const salvageMax = 16 << 20
 
-// salvage finds the bytes of a blob under the name of another, in place or among
-// the files in lost+found.
+// salvage finds the bytes of a blob under another blob's name, in place or among the files in lost+found.
 func (r *Repair) salvage(hash segment.Hash) ([]byte, bool) {
 	for range 2 {
 		if path, ok := r.salvaged[hash]; ok {
@@ -174,7 +173,7 @@ func (r *Repair) salvage(hash segment.Hash) ([]byte, bool) {
 	return nil, false
 }
 
-// prune moves blobs that no entry has away.
+// prune moves away blobs that belong to no entry.
 func (r *Repair) prune() error {
 	if !r.Prune {
 		return nil

@@ -24,7 +24,7 @@ func (r *Repair) do(s Step, fn func() error) error {
 	return nil
 }
 
-// change makes a change to the disk.
+// change makes a change on the disk.
 func (r *Repair) change(fn func() error) error {
 	if r.changes++; r.changes == r.FailAt {
 		return ErrInjected
@@ -68,8 +68,8 @@ func (r *Repair) cutOff(s Step, size int64, why string) error {
 	})
 }
 
-// write makes the step of writing s.File again: write makes the file ready, durably, at tmp. What was
-// in its place goes to lost+found.
+// write makes the step of rewriting s.File: write prepares the file, durably, at tmp. The old file
+// goes to lost+found.
 func (r *Repair) write(s Step, why string, write func(tmp string) error) error {
 	return r.do(s, func() error {
 		dir := filepath.Dir(s.File)
@@ -95,8 +95,8 @@ func (r *Repair) move(path, why string) error {
 	})
 }
 
-// keep puts a second link to the file at path, or a copy of it, into lost+found,
-// so that another file can replace it in one rename.
+// keep puts a second link to the file at path, or a copy of it, into lost+found, so that another file
+// can replace it in one rename.
 func (r *Repair) keep(path, why string) error {
 	fi, err := os.Lstat(path)
 	switch {

@@ -92,8 +92,8 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
-// rightName gives a segment the name that its header says, or moves it away when
-// another has that name rightly.
+// rightName gives a segment the name that its header says, or moves it away if another
+// file has that name rightly.
 func (r *Repair) rightName(path string, first uint64) error {
 	want := filepath.Join(r.Segments(), segment.Name(first))
 	if _, err := os.Lstat(want); errors.Is(err, fs.ErrNotExist) {
@@ -102,7 +102,8 @@ func (r *Repair) rightName(path string, first uint64) error {
 		})
 	}
 	if h, ok := readHeader(want); ok && h.First != first {
-		// It is misplaced as well: make way. The next round goes on from there.
+		// It is misplaced as well: move it out of the way. The next round continues from
+		// there.
 		return r.do(Step{Action: "rename", File: path, First: first, Message: "out of the way, for the segment that has this name"}, func() error {
 			return r.rename(path, path+".misplaced")
 		})
@@ -135,7 +136,7 @@ func notFile(path string) bool {
 
 // mark marks directories that have lost their marks.
 func (r *Repair) mark() error {
-	// A store that is no directory the server marks before it puts anything there.
+	// The server marks a store that is not a directory before it puts anything there.
 	for _, dir := range []string{r.WAL, r.Blobs} {
 		if dir == segment.Memory {
 			continue

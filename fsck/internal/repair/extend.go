@@ -4,12 +4,12 @@ import (
 	"tcp-log-server/segment"
 )
 
-// newSegmentMax is about how many bytes of entries go into a segment that is made
-// where there was none: the size at which the daemon seals one.
+// newSegmentMax is roughly how many bytes of entries go into a newly made segment: the size
+// at which the server seals one.
 const newSegmentMax = 64 << 20
 
-// newSegmentEnd is the last index of a segment that begins at first and is to hold
-// entries through last at most: the other copy's segment that has first, or as
+// newSegmentEnd returns the last index of a segment that begins at first and should hold
+// entries through last at most: the end of the other copy's segment that has first, or as
 // much as a segment has room for.
 func (r *Repair) newSegmentEnd(first, last uint64) uint64 {
 	if r.other != nil {
@@ -31,13 +31,13 @@ func (r *Repair) newSegmentEnd(first, last uint64) uint64 {
 			return index
 		}
 		if err != nil && r.other == nil && index > r.index.Last {
-			break // nothing is known of any of them
+			break // nothing is known about any of them
 		}
 	}
 	return last
 }
 
-// fillGap makes the segments that the entries first..last were in.
+// fillGap makes the segments that held the entries first..last.
 func (r *Repair) fillGap(first, last uint64) error {
 	for first <= last {
 		end := r.newSegmentEnd(first, last)
@@ -49,9 +49,8 @@ func (r *Repair) fillGap(first, last uint64) error {
 	return nil
 }
 
-// adopt makes segments from those of the other copy where entries would otherwise
-// have to become blobs, more of them than the log has room for, or where there
-// are no segments at all.
+// adopt makes segments from those of the other copy if entries would otherwise have to
+// become blobs, more than the log has room for, or if there are no segments at all.
 func (r *Repair) adopt() error {
 	if r.other == nil || r.other.end == 0 || r.other.first > r.copyEnd() {
 		return nil
@@ -89,8 +88,8 @@ func (r *Repair) extend() error {
 	if r.index.Last+1 >= r.other.first {
 		return r.grow(max(r.other.first, r.index.Last+1), through, false)
 	}
-	// No segment is left, and the entries before the copy's segments are in blobs:
-	// the records say in which.
+	// No segment is left, and the entries before the copy's segments are in blobs: the
+	// records say which.
 	if r.WAL == segment.Memory {
 		return nil
 	}
@@ -101,8 +100,8 @@ func (r *Repair) extend() error {
 	return r.addRecords(last)
 }
 
-// grow adds the entries from..through to the end of the segments, as far as each is
-// found. lossy records those that are not as lost, where loss is accepted.
+// grow adds the entries from..through to the end of the segments, as far as each is found.
+// lossy records those that are not found as lost, if loss is accepted.
 func (r *Repair) grow(from, through uint64, lossy bool) error {
 	head := r.head
 	r.head = through

@@ -8,8 +8,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// restoreIndex writes the files of the index again that have records which are
-// damaged, missing, or do not match segments and blobs.
+// restoreIndex rewrites the files of the index that have records which are damaged, missing, or do
+// not match segments and blobs.
 func (r *Repair) restoreIndex() error {
 	if r.WAL == segment.Memory {
 		return nil
@@ -43,20 +43,20 @@ func (r *Repair) restoreIndex() error {
 	return nil
 }
 
-// settle adds the records that the index lacks at its end, and the blobs of
-// their entries while there is room for them, as the daemon would.
+// settle adds the missing records at the end of the index, and the blobs of their entries while
+// there is room for them, as the server would.
 func (r *Repair) settle() error {
 	if !r.plan.Lag || r.WAL == segment.Memory || r.plan.Short > 0 || r.index.Last+1 < r.first {
 		return nil
 	}
 	if len(r.plan.Gaps)+len(r.plan.damaged) > 0 {
-		return nil // not all entries that the segments should have are there
+		return nil // some entries that the segments should have are missing
 	}
 	return r.addRecords(r.head)
 }
 
-// addRecords writes the files of the index again from the one that it ends in, through the
-// record of last.
+// addRecords rewrites the files of the index from the one in which it ends, through the record of
+// last.
 func (r *Repair) addRecords(last uint64) error {
 	for first := FileOf(r.index.Last + 1); first <= last; first += segment.RecordsPerFile {
 		if err := r.reindex(first, last, true); err != nil {
@@ -66,10 +66,10 @@ func (r *Repair) addRecords(last uint64) error {
 	return nil
 }
 
-// reindex writes the file of the index that begins at first again, as far as the record of
-// through. Each record comes from the segments, or stays as it is, or is taken from another copy.
-// adds says that there are to be new ones: their entries in segments get blobs. Nothing is done
-// where a record is to be found nowhere and loss is not accepted.
+// reindex rewrites the file of the index that begins at first, as far as the record of through.
+// Each record is made from the segments, or stays as it is, or is taken from another copy. adds
+// says that there will be new ones: their entries in segments get blobs. Nothing is done if a
+// record is found nowhere and loss is not accepted.
 func (r *Repair) reindex(first, through uint64, adds bool) error {
 	var recs []segment.Record
 	var lost Ranges
@@ -98,7 +98,7 @@ func (r *Repair) reindex(first, through uint64, adds bool) error {
 			gone = true
 			if index <= r.copyEnd() {
 				known := false
-				rec, known = r.other.known(index) // it may be lost there as well
+				rec, known = r.other.known(index) // it may be lost there too
 				gone = !known
 			}
 		}
@@ -119,8 +119,8 @@ func (r *Repair) reindex(first, through uint64, adds bool) error {
 	return r.writeRecords(first, recs, note, nil)
 }
 
-// writeRecords makes the step of writing the file of the index that begins at first,
-// with recs. The blobs that they name are durable before: putBlobs, unless nil, puts more of them.
+// writeRecords makes the step of writing the file of the index that begins at first, with recs.
+// The blobs that they name are made durable first: putBlobs, unless nil, puts more of them.
 func (r *Repair) writeRecords(first uint64, recs []segment.Record, note string, putBlobs func() error) error {
 	path, _, _ := segment.RecordPath(r.WAL, first)
 	s := Step{Action: "reindex", File: path, First: first, Last: first + uint64(len(recs)) - 1, Message: fmt.Sprintf("write it again, with %d records", len(recs)) + note}
@@ -139,9 +139,8 @@ func (r *Repair) writeRecords(first uint64, recs []segment.Record, note string, 
 	})
 }
 
-// cutAhead deals with an index that goes on after the last segment: entries that are
-// found elsewhere are put into a segment, and the records after the last of them are
-// cut off.
+// cutAhead handles an index that goes on after the last segment: entries that are found elsewhere
+// are put into a segment, and the records after the last of them are cut off.
 func (r *Repair) cutAhead() error {
 	ahead := r.plan.Ahead
 	if ahead <= r.head || !plausible(r.head, ahead) {
@@ -166,7 +165,7 @@ func (r *Repair) cutAhead() error {
 	}
 	if whole > r.head {
 		if r.DryRun && proven == whole {
-			r.Outcome.GivenUp += ahead - whole // by the step that follows from this one
+			r.Outcome.GivenUp += ahead - whole // by the step that follows this one
 			r.Outcome.Head = whole
 		}
 		return r.grow(r.head+1, whole, false)

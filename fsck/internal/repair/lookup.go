@@ -9,11 +9,11 @@ import (
 	"tcp-log-server/segment/lookup"
 )
 
-// errNoRecord: the index lacks a record, so that the rest is left to the server.
+// errNoRecord: the index lacks a record, so the rest is left to the server.
 var errNoRecord = errors.New("a record is missing")
 
-// rebuildTables moves lookup tables that are not to be used away, and makes them again
-// from the index, if that has all records. Otherwise the server makes them from the entries.
+// rebuildTables moves away lookup tables that must not be used, and rebuilds them from the
+// index if it has all records. Otherwise the server builds them from the entries.
 func (r *Repair) rebuildTables() error {
 	if len(r.plan.Tables) == 0 || r.tablesMade {
 		return nil

@@ -9,8 +9,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// restoreLost brings back entries that have been recorded as lost and are found
-// now: in another copy, or in a blob that has been put back.
+// restoreLost restores entries that were recorded as lost and are found now: in another
+// copy, or in a blob that has been put back.
 func (r *Repair) restoreLost() error {
 	for _, s := range r.segs {
 		if r.plan.Lost[s.First] == 0 || !s.Readable {
@@ -35,8 +35,8 @@ func (r *Repair) restoreLost() error {
 	return nil
 }
 
-// restoreLoose does so for entries that no segment holds, whose records are in
-// the file of the index that begins at first.
+// restoreLoose does so for entries that no segment holds, whose records are in the file
+// of the index that begins at first.
 func (r *Repair) restoreLoose(first uint64) error {
 	last := min(first+segment.RecordsPerFile-1, r.index.Last)
 	var recs []segment.Record
@@ -45,7 +45,7 @@ func (r *Repair) restoreLoose(first uint64) error {
 	for index := first; index <= last; index++ {
 		rec, err := r.index.At(index)
 		if err != nil {
-			return nil // the file is to be restored first
+			return nil // the file must be restored first
 		}
 		if rec.Lost() && index < r.first && r.Store() != nil {
 			if e, ok := r.find(index, rec, nil); ok {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// Ranges writes indices in words: `1 to 7, 9 and more`.
+// Ranges formats indices as text: `1 to 7, 9 and more`.
 type Ranges struct {
-	// Max is how many ranges it writes at most, 16 if it is 0.
+	// Max is the most ranges that it writes, 16 if it is 0.
 	Max         int
 	first, last uint64
 	text        []string

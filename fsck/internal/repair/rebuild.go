@@ -14,16 +14,16 @@ import (
 	"tcp-log-server/segment"
 )
 
-// restoreSegments writes damaged and missing segments again.
+// restoreSegments rewrites damaged and missing segments.
 func (r *Repair) restoreSegments() error {
 	if r.plan.NoSegments {
 		return r.firstSegment()
 	}
 	for _, s := range r.segs {
-		if !r.plan.damaged[s.First] || notFile(s.Path) { // what is no file has been moved away
+		if !r.plan.damaged[s.First] || notFile(s.Path) { // anything that is not a file has been moved away
 			continue
 		}
-		// The last one may go further, as far as the other copy knows.
+		// The last one may go further, as far as the other copy does.
 		end := s.ShouldEnd(r.head)
 		may := end
 		if s == r.segs[len(r.segs)-1] && !s.Sealed {
@@ -41,10 +41,10 @@ func (r *Repair) restoreSegments() error {
 	return nil
 }
 
-// firstSegment makes a segment for what will be appended, where there is none.
+// firstSegment makes a segment for future appends, if there is none.
 func (r *Repair) firstSegment() error {
 	if r.index.Last == 0 {
-		return nil // blobs alone: their order is not known
+		return nil // only blobs: their order is not known
 	}
 	path := filepath.Join(r.Segments(), segment.Name(r.head+1))
 	s := Step{Action: "create", File: path, First: r.head + 1, Message: "an empty segment: the entries before it are in blobs"}
@@ -57,14 +57,14 @@ func (r *Repair) firstSegment() error {
 	})
 }
 
-// rebuild writes the segment with the entries first..last again, from its remains s,
-// which may be nil, and from entries found elsewhere. It does nothing if entries would
-// be lost and that is not accepted. Entries after last are
-// added through may, as far as each is found. It returns the last index that the
-// segment holds then, 0 if it has not been written.
+// rebuild rewrites the segment with the entries first..last, from its remains s, which
+// may be nil, and from entries found elsewhere. It does nothing if entries would be lost
+// and that is not accepted. Entries after last are added through may, as far as each is
+// found. It returns the last index that the segment then holds, 0 if it has not been
+// written.
 func (r *Repair) rebuild(first, last, may uint64, s *Segment) (done uint64, err error) {
-	// A header may be all there is to restore, but nothing tells then that there
-	// were no entries after it.
+	// A header may be all there is to restore, but then nothing shows that there were no
+	// entries after it.
 	empty := s != nil && !s.HeaderOK && last+1 == first && r.segs[len(r.segs)-1] == s && (r.AcceptLoss || r.Outcome.GivenUp > 0)
 	if may < first && !empty || may >= first && !plausible(first, may) || s != nil && !r.placed(s) || s == nil && !r.bounded(may) {
 		return 0, nil
@@ -94,7 +94,7 @@ func (r *Repair) rebuild(first, last, may uint64, s *Segment) (done uint64, err 
 		return 0, err
 	}
 	if b.lost > 0 && b.firstLost > last {
-		// What was only to be added ends here.
+		// Entries that were only to be added end here.
 		if may = b.firstLost - 1; may < first && !empty {
 			return 0, nil
 		}
@@ -121,7 +121,7 @@ func (r *Repair) rebuild(first, last, may uint64, s *Segment) (done uint64, err 
 		message += fmt.Sprintf(", and %d recorded as lost: %s", b.lost+b.stillLost, b.lostOnes)
 	}
 	err = r.write(Step{Action: "rebuild", File: s.Path, First: first, Last: may, Message: message}, "damaged", b.build)
-	if b.seg == nil && err == nil { // what follows it can be made too
+	if b.seg == nil && err == nil { // following entries can be added too
 		made := &Segment{File: &segment.File{Path: s.Path, First: first, Header: b.header, Sealed: b.seal, Last: may}, HeaderOK: true, Readable: true}
 		i := sort.Search(len(r.segs), func(i int) bool { return r.segs[i].First > first })
 		r.segs = slices.Insert(slices.Clone(r.segs), i, made)
@@ -129,13 +129,12 @@ func (r *Repair) rebuild(first, last, may uint64, s *Segment) (done uint64, err 
 	return may, err
 }
 
-// copiedWhileItGrew reports whether the segment is the last one and has zeros in
-// place of the next batch, or of some of it, as a copy of a running log can have
-// them. The space ahead of the batches of an open segment is filled with zeros. A
-// copy that comes to it early has the zeros, and after them the bytes that had been
-// written when it came further: whole batches, or the rest of that one. Lost
-// sectors begin at a multiple of 512, where a write hardly ever ends;
-// both end at one.
+// copiedWhileItGrew reports whether the segment is the last one and has zeros in place of
+// the next batch, or of part of it, as a copy of a running log can have. The space after
+// the batches of an open segment is filled with zeros. A copy that reads it early gets
+// the zeros, and after them the bytes that had been written when it got further: whole
+// batches, or the rest of that one. Lost sectors begin at a multiple of 512, where a
+// write hardly ever ends; both end at one.
 func (r *Repair) copiedWhileItGrew(s *Segment) bool {
 	const sector = 512
 	if s.Sealed || len(r.segs) == 0 || r.segs[len(r.segs)-1] != s {
@@ -180,12 +179,12 @@ func (r *Repair) copiedWhileItGrew(s *Segment) bool {
 	if from%sector == 0 || end == from || end == s.Size {
 		return false
 	}
-	// Where the end is within a header, zeros of its own may follow it.
+	// If the end is within a header, zeros of the header itself may follow it.
 	return more && none || end%sector == 0 || end < bodyAt && end/sector > from/sector
 }
 
-// skip returns the offset at or after off of the first byte that is not zero, or
-// else of the first that is; or size.
+// skip returns the offset at or after off of the first byte that is not zero or, if zeros
+// is true, of the first that is; or size.
 func skip(r io.ReaderAt, off, size int64, zeros bool) int64 {
 	br := bufio.NewReader(io.NewSectionReader(r, off, size-off))
 	for ; off < size; off++ {
@@ -196,9 +195,9 @@ func skip(r io.ReaderAt, off, size int64, zeros bool) int64 {
 	return off
 }
 
-// placed reports whether anything but its name says where in the log the segment
-// belongs: its header, or that it lies where the one before it, the index, or the
-// other copy ends. A name alone could have any number in it.
+// placed reports whether anything except its name says where in the log the segment
+// belongs: its header, or that it is where the one before it, the index, or the other
+// copy ends. A name alone could contain any number.
 func (r *Repair) placed(s *Segment) bool {
 	if s.HeaderOK || s.First <= max(r.index.Last, r.copyEnd())+1 {
 		return true
@@ -226,7 +225,8 @@ func (r *Repair) bounded(last uint64) bool {
 	return last <= max(r.head, r.index.Last, r.copyEnd())
 }
 
-// sumBefore is the checksum that the segment whose first index is first follows.
+// sumBefore returns the checksum that the segment whose first index is first should refer
+// to.
 func (r *Repair) sumBefore(first uint64) uint32 {
 	i := sort.Search(len(r.segs), func(i int) bool { return r.segs[i].First >= first }) - 1
 	if i < 0 {

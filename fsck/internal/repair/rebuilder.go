@@ -8,8 +8,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// mergeMax is how many bytes of entries that were found one by one go into one
-// batch, where it is not known how they lay in batches before.
+// mergeMax is how many bytes of entries that were found one by one go into one batch, if
+// it is not known how they were batched before.
 const mergeMax = 1 << 20
 
 // rebuilder is the writing of one segment.
@@ -18,25 +18,24 @@ type rebuilder struct {
 	seg     *Segment // its remains, or nil
 	header  segment.Header
 	last    uint64
-	next    uint32 // the checksum that the next segment follows
-	chained bool   // that is known
+	next    uint32 // the checksum that the next segment refers to
+	chained bool   // next is known
 	seal    bool
 
 	w      *segment.Rewriter
 	raw    *os.File
 	starts map[uint64]bool // first indices of batches, by the table
-	// lost counts the entries that are found nowhere, firstLost is the first of
-	// them. still counts those that had been recorded as lost before. lostOnes are
-	// both.
+	// lost counts the entries that are found nowhere, firstLost is the first of them.
+	// stillLost counts those that were already recorded as lost. lostOnes are both.
 	lost, stillLost uint64
 	firstLost       uint64
 	lostOnes        Ranges
-	wasLost         bool  // the entries that are looked for were recorded as lost
-	time            int64 // of the batch before
+	wasLost         bool  // the entries being looked for were recorded as lost
+	time            int64 // of the previous batch
 }
 
-// build writes the segment to the file at path, or with no path only counts the
-// entries that would be lost.
+// build writes the segment to the file at path, or without a path only counts the entries
+// that would be lost.
 func (b *rebuilder) build(path string) (err error) {
 	b.lost, b.stillLost, b.lostOnes = 0, 0, Ranges{}
 	if b.w, err = segment.NewRewriter(path, b.header); err != nil {
@@ -57,11 +56,11 @@ func (b *rebuilder) build(path string) (err error) {
 	return nil
 }
 
-// copyWhole copies the whole batches, and fills the gaps between them.
+// copyWhole copies the intact batches, and fills the gaps between them.
 func (b *rebuilder) copyWhole() error {
 	f, err := os.Open(b.seg.Path)
 	if err != nil {
-		return nil // nothing is left that can be read
+		return nil // nothing readable is left
 	}
 	defer f.Close()
 	b.raw = f
@@ -94,8 +93,8 @@ func (b *rebuilder) copyWhole() error {
 	return err
 }
 
-// readTable notes where batches began, if the table is whole: batches that are
-// put together as they were come out the same to the byte.
+// readTable notes where batches began, if the table is intact: batches that are
+// reassembled as they were are identical to the byte.
 func (b *rebuilder) readTable(f *os.File) {
 	b.starts = nil
 	if !b.seg.Sealed {
@@ -111,8 +110,8 @@ func (b *rebuilder) readTable(f *os.File) {
 	}
 }
 
-// fill writes the entries up to last, each from wherever it is found. The
-// remains of their batch, if any, lie at the offsets from..to of the file.
+// fill writes the entries up to last, each from wherever it is found. The remains of their
+// batch, if any, are at the offsets from..to of the file.
 func (b *rebuilder) fill(last uint64, from, to int64) error {
 	var body []byte
 	var batch found // time and batch of the entries in body
@@ -139,7 +138,7 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 			}
 			through := index
 			if err != nil && index > b.index.Last && (b.other == nil || index > b.other.head) {
-				through = last // nothing can be known of any of them
+				through = last // nothing can be known about any of them
 			}
 			switch {
 			case b.wasLost || err == nil && rec.Lost():
@@ -174,7 +173,7 @@ func (b *rebuilder) fill(last uint64, from, to int64) error {
 }
 
 // find looks for the entry at index in the remains of its batch, and elsewhere. rec is its
-// record, whose hash is zero if nothing is known of the entry.
+// record, whose hash is zero if nothing is known about the entry.
 func (r *Repair) find(index uint64, rec segment.Record, left *segment.Salvager) (found, bool) {
 	known := rec.Hash != segment.Hash{}
 	text, ok := left.Find(rec)

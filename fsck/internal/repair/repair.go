@@ -1,5 +1,5 @@
-// Package repair makes the steps of a repair, one round for each plan that a check
-// makes. The caller checks and repairs in turns until there is nothing left to do.
+// Package repair carries out repairs, one round for each plan that a check makes. The
+// caller alternates checks and repairs until there is nothing left to do.
 package repair
 
 import (
@@ -19,7 +19,7 @@ type Options struct {
 	AcceptLoss, Prune, DryRun bool
 	LooseMax                  int
 	OnStep                    func(Step)
-	FailAt                    int // for tests: the change, counted from 1, in place of which to fail with ErrInjected
+	FailAt                    int // for tests: the change, counted from 1, that fails with ErrInjected instead
 }
 
 // Step is one change that a repair makes, printed before it is made.
@@ -28,10 +28,10 @@ type Step struct {
 	Action string `json:"action"`
 	// File is the file or directory that changes.
 	File string `json:"file"`
-	// First and Last are the indices concerned, 0 where there is none.
+	// First and Last are the affected indices, 0 if there are none.
 	First uint64 `json:"first,omitempty"`
 	Last  uint64 `json:"last,omitempty"`
-	// Message is for a person: what is done and why.
+	// Message is for people: what is done and why.
 	Message string `json:"message"`
 	// DryRun says that it is not done.
 	DryRun bool `json:"dry_run"`
@@ -41,13 +41,13 @@ type Step struct {
 type Outcome struct {
 	// Steps is how many steps were made, or would have been.
 	Steps int `json:"steps"`
-	// GivenUp is how many entries were given up at the end of the log, where the
-	// index had records without content; Head is the head after that.
+	// GivenUp is how many entries were given up at the end of the log, where the index
+	// had records without content; Head is the head after that.
 	GivenUp uint64 `json:"given_up"`
 	Head    uint64 `json:"head"`
-	// Parted is the first index at which the other copy holds another log than
-	// this one, 0 if there is none: from there on, only what the hashes in the
-	// index prove was taken from it.
+	// Parted is the first index at which the other copy holds another log than this one,
+	// 0 if there is none: from there on, only entries that the hashes in the index prove
+	// were taken from it.
 	Parted uint64 `json:"parted,omitempty"`
 	DryRun bool   `json:"dry_run"`
 }
@@ -57,33 +57,33 @@ var (
 	ErrFrom = errors.New("no other copy to restore from")
 	// ErrNoLog: a directory holds no part of a log.
 	ErrNoLog = errors.New("holds no log")
-	// ErrInjected is what tests make changes fail with.
+	// ErrInjected is the error of changes that tests make fail.
 	ErrInjected = errors.New("failed on purpose")
 )
 
 // Repair is a repair of one log. Not for concurrent use.
 type Repair struct {
 	Options
-	// Outcome is that of the steps so far. Its Head is set where a dry run knows it.
+	// Outcome covers the steps so far. Its Head is set where a dry run knows it.
 	Outcome Outcome
 
-	changes    int    // to the disk, so far
+	changes    int    // on the disk, so far
 	copyHead   uint64 // the head of the other copy, as found first: it may be growing
-	tablesMade bool   // the lookup tables have been made again: once is enough
+	tablesMade bool   // the lookup tables have been rebuilt: once is enough
 
-	// What follows is of one round.
+	// The rest belongs to one round.
 	plan     *Plan
 	id       segment.StoreID
 	segs     []*Segment // those of the plan, and those that have been made
 	first    uint64
 	head     uint64
 	index    *Index
-	blobs    segment.BlobStore       // open for changes, once they have been needed
+	blobs    segment.BlobStore       // open for changes, once needed
 	other    *source                 // the other copy, or nil
-	trust    uint64                  // through where it holds the same log
-	own      *source                 // the log's own segments, once they have been needed
+	trust    uint64                  // through which it holds the same log
+	own      *source                 // the log's own segments, once needed
 	salvaged map[segment.Hash]string // blobs under another name or moved away, by the hash of their bytes
-	searched bool                    // lost+found has been looked through for them
+	searched bool                    // lost+found has been searched for them
 	gone     map[segment.Hash]bool   // entries that are to be recorded as lost
 }
 
@@ -91,14 +91,14 @@ type Repair struct {
 type stage struct {
 	name string
 	run  func() error
-	// decides says that the later stages depend on its steps, so that a dry run ends
-	// with it too.
+	// decides says that the later stages depend on its steps, so that a dry run ends with
+	// it too.
 	decides bool
 }
 
-// stages are the parts of a round, in this order: first files in the wrong place,
-// then witnesses for the segments, then the segments, by which the index is judged.
-// A stage that has made a step ends the round.
+// stages are the parts of a round, in this order: first files in the wrong place, then
+// witnesses for the segments, then the segments, by which the index is judged. A stage
+// that has made a step ends the round.
 func (r *Repair) stages() []stage {
 	return []stage{
 		{"clean up", r.clean, false},
@@ -115,8 +115,8 @@ func (r *Repair) stages() []stage {
 	}
 }
 
-// Round makes the first steps of a plan. Steps that depend on their result are left
-// for the next round. The error wraps ErrFrom if From is no copy of the log, and is
+// Round makes the first steps of a plan. Steps that depend on their result are left for
+// the next round. The error wraps ErrFrom if From is not a copy of the log, and is
 // otherwise the file system's.
 func (r *Repair) Round(p *Plan) error {
 	r.plan, r.id, r.segs, r.first, r.head, r.index = p, p.Store, p.Segments, p.First, p.Head, p.Index
@@ -152,7 +152,7 @@ func (r *Repair) Round(p *Plan) error {
 	return nil
 }
 
-// close closes what the round has opened.
+// close closes everything that the round has opened.
 func (r *Repair) close() {
 	r.index.Close()
 	r.own.close()
@@ -163,5 +163,5 @@ func (r *Repair) close() {
 	r.own, r.other, r.blobs = nil, nil, nil
 }
 
-// plausible says that so many entries can be recorded as lost at all.
+// plausible reports whether that many entries can be recorded as lost at all.
 func plausible(first, last uint64) bool { return last-first < math.MaxUint32 }

@@ -18,25 +18,25 @@ type found struct {
 	text  []byte
 	time  int64
 	batch uint64 // the first index of the batch that it was in, 0 if not known
-	lost  bool   // there is none: it is recorded as lost
+	lost  bool   // there is no text: it is recorded as lost
 }
 
-// source is a copy of the log, or the log itself, from which entries are taken. It is not
-// trusted: batches are verified as they are read, blobs by their hashes, and so
-// are entries in the remains of batches.
+// source is a copy of the log, or the log itself, from which entries are taken. It is not trusted: batches
+// are verified as they are read, blobs are verified by their hashes, and so are entries in the remains of
+// batches.
 type source struct {
 	dir     string
 	segs    []*sourceSegment // ascending
 	records *segment.Records
 	blobs   segment.BlobStore
-	// first is the first index that its whole batches hold, one after its head if it
-	// has none; end is the last one, or 0; head is its last entry.
+	// first is the first index that its intact batches hold, one after its head if it has none; end is the
+	// last one, or 0; head is its last entry.
 	first, end, head uint64
 
 	of   *sourceSegment // the segment that was read last
-	file *os.File       // it
-	at   *stretch       // of it
-	body []byte         // of at, if that is a whole batch
+	file *os.File       // its file
+	at   *stretch       // in that segment
+	body []byte         // of at, if that is an intact batch
 	next uint64         // the entry that rest begins with
 	rest []byte         // of body
 	left *segment.Salvager
@@ -46,12 +46,12 @@ type source struct {
 type sourceSegment struct {
 	path        string
 	header      segment.Header
-	known       bool // the header checks out
+	known       bool // the header is valid
 	stretches   []stretch
-	first, last uint64 // of the whole batches with entries; both are 0 if there are none
+	first, last uint64 // of the intact batches with entries; both are 0 if there are none
 }
 
-// stretch is a whole batch, one of lost entries too, or bytes in place of some in which entries may be left.
+// stretch is an intact batch, possibly of lost entries, or bytes that may contain entries.
 type stretch struct {
 	first, last uint64
 	offset, end int64
@@ -59,9 +59,9 @@ type stretch struct {
 	whole, lost bool
 }
 
-// readSourceSegment lists the stretches of a segment that may hold entries. It returns
-// nil if there are none. Bytes after the last batch are the last stretch: how many
-// entries an open segment has there is not known.
+// readSourceSegment lists the stretches of a segment that may hold entries. It returns nil if there are
+// none. Bytes after the last batch are the last stretch: how many entries an open segment has there is not
+// known.
 func readSourceSegment(file *segment.File) *sourceSegment {
 	s := NewSegment(file)
 	f, err := segment.OpenRegular(file.Path)
@@ -70,7 +70,7 @@ func readSourceSegment(file *segment.File) *sourceSegment {
 	}
 	defer f.Close()
 	h := &sourceSegment{path: file.Path, header: s.Header, known: s.HeaderOK}
-	// What cannot be read any further ends the list: that is no error here.
+	// An unreadable place ends the list: that is not an error here.
 	w, _ := segment.Walk(f, file.First, s.HeaderSum, s.HeaderOK, s.BatchesEnd(), func(p segment.Piece) error {
 		whole := p.Damage == nil
 		if p.Last < p.First {
@@ -98,8 +98,8 @@ func readSourceSegment(file *segment.File) *sourceSegment {
 	return h
 }
 
-// openSource opens the copy of the store id in dir. What of it is damaged is not
-// used. An error says that it is no copy of this store.
+// openSource opens the copy of the store id in dir. Damaged parts of it are not used. An error says that it
+// is not a copy of this store.
 func openSource(dir string, id segment.StoreID) (*source, error) {
 	o := &source{dir: dir, records: segment.NewRecords(filepath.Join(dir, "wal"), math.MaxUint64), blobs: segment.BlobsIn(filepath.Join(dir, "blobs"))}
 	proof := false
@@ -149,10 +149,10 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 	return o, nil
 }
 
-// indexed is the last entry that has a record.
+// indexed returns the last entry that has a record.
 func (o *source) indexed() uint64 { return segment.FindLastRecord(filepath.Join(o.dir, "wal")) }
 
-// entry is the entry at index, from a segment or by a record and a blob.
+// entry returns the entry at index, from a segment or by a record and a blob.
 func (o *source) entry(index uint64) (found, bool) {
 	if f, ok := o.fromSegment(index); ok {
 		return f, true
@@ -168,8 +168,8 @@ func (o *source) entry(index uint64) (found, bool) {
 	return found{text: text, time: rec.Time}, ok && len(text) == int(rec.Size)
 }
 
-// reached is the last entry that the index of the copy proves in the bytes after its
-// last batch, 0 if there is none.
+// reached returns the last entry that the index of the copy proves in the bytes after its last batch, 0 if
+// there is none.
 func (o *source) reached() uint64 {
 	for _, h := range slices.Backward(o.segs) {
 		for _, t := range slices.Backward(h.stretches) {
@@ -188,7 +188,7 @@ func (o *source) reached() uint64 {
 	return 0
 }
 
-// salvage is the entry at index, whose record is rec, from the remains of a batch.
+// salvage returns the entry at index, whose record is rec, from the remains of a batch.
 func (o *source) salvage(index uint64, rec segment.Record) ([]byte, bool) {
 	if !o.read(index) || o.at.whole {
 		return nil, false
@@ -196,13 +196,13 @@ func (o *source) salvage(index uint64, rec segment.Record) ([]byte, bool) {
 	return o.left.Find(rec)
 }
 
-// record is the record of index.
+// record returns the record of index.
 func (o *source) record(index uint64) (segment.Record, bool) {
 	rec, err := o.records.At(index)
 	return rec, err == nil
 }
 
-// known is the record of index: made from the entry if there is one, else that of the index.
+// known returns the record of index: made from the entry if there is one, else that of the index.
 func (o *source) known(index uint64) (segment.Record, bool) {
 	if e, ok := o.fromSegment(index); ok {
 		return recordOf(e), true
@@ -210,12 +210,12 @@ func (o *source) known(index uint64) (segment.Record, bool) {
 	return o.record(index)
 }
 
-// recordOf is the record of an entry.
+// recordOf returns the record of an entry.
 func recordOf(e found) segment.Record {
 	return segment.Record{Hash: segment.Sum(e.text), Time: e.time, Size: uint32(len(e.text))}
 }
 
-// wholeBlob reads the blob of hash, if it is there and whole.
+// wholeBlob reads the blob of hash, if it exists and is intact.
 func wholeBlob(ctx context.Context, store segment.BlobStore, hash segment.Hash) ([]byte, bool) {
 	if store == nil {
 		return nil, false
@@ -224,7 +224,7 @@ func wholeBlob(ctx context.Context, store segment.BlobStore, hash segment.Hash) 
 	return entry, err == nil && segment.Sum(entry) == hash
 }
 
-// segmentOf is the segment between whose first and last whole batch index lies, or nil.
+// segmentOf returns the segment between whose first and last intact batch index is, or nil.
 func (o *source) segmentOf(index uint64) *sourceSegment {
 	if h := o.segmentAt(index); h != nil && h.first <= index && index <= h.last {
 		return h
@@ -232,7 +232,7 @@ func (o *source) segmentOf(index uint64) *sourceSegment {
 	return nil
 }
 
-// segmentAt is the last segment that begins at index or before, or nil.
+// segmentAt returns the last segment that begins at index or before, or nil.
 func (o *source) segmentAt(index uint64) *sourceSegment {
 	i := sort.Search(len(o.segs), func(i int) bool { return o.segs[i].stretches[0].first > index }) - 1
 	if i < 0 {
@@ -241,8 +241,8 @@ func (o *source) segmentAt(index uint64) *sourceSegment {
 	return o.segs[i]
 }
 
-// fromSegment is the entry at index, from a whole batch, which says if it is lost. Its text is
-// valid until the next call.
+// fromSegment returns the entry at index, from an intact batch, which says if it is lost. Its text is valid
+// until the next call.
 func (o *source) fromSegment(index uint64) (found, bool) {
 	if !o.read(index) || !o.at.whole {
 		return found{}, false
@@ -263,8 +263,7 @@ func (o *source) fromSegment(index uint64) (found, bool) {
 	return found{}, false
 }
 
-// read goes to the stretch that holds index, or may hold it, and reads it if it is a
-// whole batch.
+// read goes to the stretch that holds index, or may hold it, and reads it if it is an intact batch.
 func (o *source) read(index uint64) bool {
 	if t := o.at; t != nil && t.first <= index && index <= t.last {
 		return true
@@ -320,7 +319,7 @@ func (o *source) close() {
 	o.records.Close()
 }
 
-// ownEntry is the entry at index, from a segment of the log itself.
+// ownEntry returns the entry at index, from a segment of the log itself.
 func (r *Repair) ownEntry(index uint64) (found, bool) {
 	if r.own == nil {
 		r.own = &source{records: segment.NewRecords(r.WAL, math.MaxUint64)}

@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sockets tells which of many sockets have input, and can wait until one has. The
-// sockets are in one epoll instance, and that instance is in another, the bell, which
-// rings once and is then silent until it is armed again. The runtime watches the bell,
-// so waiting for it takes no thread.
+// sockets tells which of many sockets have input, and can wait until one has. The sockets
+// are in one epoll instance, and that instance is in another, the bell, which rings once
+// and is then silent until it is armed again. The runtime watches the bell, so waiting
+// for it takes no thread.
 type sockets struct {
 	set, bell *epoll
 	ring      func(fd uintptr) bool // bound once, since each binding is an allocation
@@ -45,7 +45,7 @@ func newSockets() (*sockets, error) {
 	return p, nil
 }
 
-// ringOnce are the events of the bell.
+// ringOnce is the events of the bell.
 const ringOnce = unix.EPOLLIN | unix.EPOLLONESHOT
 
 // close ends wait. Later calls do nothing.
@@ -54,7 +54,7 @@ func (p *sockets) close() {
 	p.set.Close()
 }
 
-// add adds the socket as number.
+// add adds the socket under that number.
 func (p *sockets) add(socket syscall.RawConn, number uint64) error {
 	return p.set.control(socket, unix.EPOLL_CTL_ADD, unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(number), Pad: int32(number >> 32)})
 }
@@ -63,8 +63,8 @@ func (p *sockets) remove(socket syscall.RawConn) error {
 	return p.set.control(socket, unix.EPOLL_CTL_DEL, unix.EpollEvent{})
 }
 
-// ready appends the numbers of sockets that have input, at most readyMax. One goroutine
-// at a time may call it.
+// ready appends the numbers of sockets that have input, at most readyMax. Only one
+// goroutine at a time may call it.
 func (p *sockets) ready(numbers []uint64) []uint64 {
 	p.found = 0
 	p.set.raw.Control(p.poll)
@@ -74,7 +74,7 @@ func (p *sockets) ready(numbers []uint64) []uint64 {
 	return numbers
 }
 
-// watch arms the bell: wait returns when a socket has input, at once if one has.
+// watch arms the bell: wait returns once a socket has input, which may be at once.
 func (p *sockets) watch() {
 	p.bell.control(p.set.raw, unix.EPOLL_CTL_MOD, unix.EpollEvent{Events: ringOnce})
 }
@@ -94,7 +94,7 @@ func newEpoll(watched bool) (*epoll, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	if err := unix.SetNonblock(fd, watched); err != nil { // the runtime goes by this
+	if err := unix.SetNonblock(fd, watched); err != nil { // the runtime relies on this
 		unix.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
@@ -119,7 +119,7 @@ func (e *epoll) control(other syscall.RawConn, op int, event unix.EpollEvent) er
 	return errors.Join(cerr, err)
 }
 
-// ready puts the present events into events and returns their number. The scheduler is
+// ready puts the pending events into events and returns their number. The scheduler is
 // not told of the system call (see nowait).
 func ready(fd uintptr, events []unix.EpollEvent) int {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
@@ -130,8 +130,8 @@ func ready(fd uintptr, events []unix.EpollEvent) int {
 }
 
 // unwatched returns another descriptor of a socket, as a file that the runtime does not
-// watch. The runtime takes a file that blocks for such, so the socket blocks for that
-// moment, in which no other goroutine may read it or write to it.
+// watch. The runtime does not watch a blocking file, so the socket blocks for a moment,
+// in which no other goroutine may read from it or write to it.
 func unwatched(socket syscall.RawConn) (file *os.File, err error) {
 	cerr := socket.Control(func(fd uintptr) {
 		var dup int

@@ -1,23 +1,23 @@
 // Package gather reads many connections on few goroutines.
 //
-// A connection that sends nothing but small messages does not need a goroutine of its
-// own to read them. The goroutine hands the connection off to a gatherer, which waits
-// for many connections at once by epoll, reads what has arrived on each, and passes it
-// to a function. For each message this saves a switch of goroutines and a read that
-// would find nothing.
+// A connection that sends only small messages does not need its own goroutine to read
+// them. The goroutine hands the connection off to a gatherer, which waits for many
+// connections at once by epoll, reads what has arrived on each, and passes it to a
+// function. For each message this saves a switch of goroutines and a read that would find
+// nothing.
 //
 // A gatherer reads in sweeps. A sweep starts on the gatherer's own goroutine when input
-// has arrived. A log that commits in rounds has another sweep made on its committer,
-// right before it takes the next batch: the clients that have just been answered send
-// their next messages at that moment, so such a sweep finds many at once, wakes nobody,
-// and misses no batch. While a batch is being answered, the gatherer's goroutine
-// therefore need not be told of input.
+// has arrived. A log that commits in rounds also causes a sweep on its committer, right
+// before it takes the next batch: clients that have just been answered send their next
+// messages at that moment, so such a sweep finds many at once, wakes no goroutine, and
+// misses no batch. While a batch is being answered, the gatherer's goroutine therefore
+// need not be told of input.
 //
 // While a connection is handed off its socket is parked: see Socket.
 //
-// No input may stay unnoticed. The field watching says that the goroutine will be told
-// of input, or is about to sweep and then to ask again. While it is false, the committer
-// is sending replies, and says so when it is about to wait again.
+// No input may go unnoticed. The field watching says that the goroutine will be told of
+// input, or is about to sweep and then to ask again. While it is false, the committer is
+// sending replies, and says so when it is about to wait again.
 //
 // The package works on Linux. Elsewhere HandOff always fails, and each connection is
 // read by its own goroutine.
@@ -36,29 +36,30 @@ import (
 
 const (
 	// SweepFrom is the number of connections from which on the committer makes sweeps.
-	// With fewer it finds the first few messages only, and makes small batches of them.
+	// With fewer it would find only the first few messages, and make small batches of
+	// them.
 	SweepFrom = 16
-	// SweepMax is about how many bytes a sweep on the committer reads: a batch need not
-	// be larger, and no client can keep the committer by sending more and more.
+	// SweepMax is roughly how many bytes a sweep on the committer reads: a batch need not
+	// be larger, and no client can occupy the committer by sending more and more.
 	SweepMax = 256 << 10
 	// ReadMax is how many bytes a gatherer reads at a time. A connection that fills them
-	// is better read by a goroutine of its own.
+	// is better read by its own goroutine.
 	ReadMax = 64 << 10
-	// AloneMax is the number of reads in a row, with none of another connection between
-	// them, after which a gatherer gives a connection back: its own goroutine is quicker.
+	// AloneMax is the number of consecutive reads of one connection after which a
+	// gatherer gives it back: its own goroutine is quicker.
 	AloneMax = 64
-	// readyMax is how many ready connections a gatherer is told of at a time.
+	// readyMax is how many ready connections a gatherer learns of at a time.
 	readyMax = 256
 )
 
-// SetHooks has a log call beforeBatch before it takes what has been submitted into the
+// SetHooks makes a log call beforeBatch before it takes what has been submitted into the
 // next batch, including what is submitted during the call; beforeWait before it waits,
-// for the disk or for something to commit; beforeReplies before it runs the completions
-// of a batch, each of which is followed by a beforeWait. It calls them one at a time,
-// until remove is called. They do not block.
+// for the disk or for something to commit; and beforeReplies before it runs the
+// completions of a batch, after each of which it calls beforeWait. It calls them one at a
+// time, until remove is called. They do not block.
 type SetHooks func(beforeBatch, beforeWait, beforeReplies func()) (remove func())
 
-// Pool is a number of gatherers. All methods may be called from any goroutine.
+// Pool is a set of gatherers. All methods may be called from any goroutine.
 type Pool struct{ gatherers []*gatherer }
 
 // New returns a pool of n gatherers. They start when the first connection is handed off.
@@ -71,7 +72,7 @@ func New(n int, setHooks SetHooks) *Pool {
 	return p
 }
 
-// Close stops the gatherers, once no connection is handed off and none will be.
+// Close stops the gatherers; no connection may be handed off then or later.
 func (p *Pool) Close() {
 	for _, g := range p.gatherers {
 		g.start.Do(func() {})
@@ -93,8 +94,8 @@ func (p *Pool) Len() (n int) {
 	return n
 }
 
-// Watching reports whether any gatherer's own goroutine will make its next sweep, rather
-// than the committer.
+// Watching reports whether any gatherer's own goroutine, rather than the committer, will
+// make its next sweep.
 func (p *Pool) Watching() bool {
 	for _, g := range p.gatherers {
 		g.mu.Lock()
@@ -116,23 +117,23 @@ type Conn struct {
 	mu     sync.Mutex      // held by the gatherer while it reads the connection
 	raw    syscall.RawConn // of the socket as it is parked
 	number uint64          // of this hand-off; 0 while the connection is not handed off
-	back   chan Returned   // what it is given back with, once for each hand-off
+	back   chan Returned   // receives the result, once for each hand-off
 	wanted chan struct{}   // holds a token when HandOff should return
 }
 
-// Returned is what a gatherer gives a connection back with: what it has read and not
-// dealt with, and why.
+// Returned is a gatherer's result when it gives a connection back: the bytes that it has
+// read but not handled, and why.
 type Returned struct {
 	B     []byte
 	Err   error
 	Alone bool // no other connection needed the gatherer
 }
 
-// Conn returns a connection of the pool. number spreads the connections
-// over the gatherers.
+// Conn returns a connection of the pool. number spreads the connections over the
+// gatherers.
 //
-// A gatherer calls take with what it has read, which take may use during the call; full
-// says that there may be more at once. take must not block. If it returns false, the
+// A gatherer calls take with what it has read, which is valid during the call; full says
+// that there may be more at once. take must not block. If it returns false, the
 // connection is given back together with the bytes.
 func (p *Pool) Conn(socket *Socket, number uint64, take func(b []byte, full bool) bool) *Conn {
 	return &Conn{gatherer: p.gatherers[number%uint64(len(p.gatherers))], socket: socket, take: take,
@@ -140,8 +141,8 @@ func (p *Pool) Conn(socket *Socket, number uint64, take func(b []byte, full bool
 }
 
 // HandOff hands the connection off, and returns when it is given back, reclaimed, or ctx
-// ends. The caller reads on: nothing that arrived is lost. ok is false where the
-// connection could not be handed off. Meanwhile the socket is parked.
+// ends. The caller then continues to read: nothing that arrived is lost. ok is false if
+// the connection could not be handed off. Meanwhile the socket is parked.
 func (c *Conn) HandOff(ctx context.Context) (r Returned, ok bool) {
 	g := c.gatherer
 	g.start.Do(g.begin)
@@ -177,7 +178,7 @@ func (c *Conn) wait(ctx context.Context) Returned {
 	return Returned{}
 }
 
-// Reclaim makes the present HandOff return, or else the next one.
+// Reclaim makes the current HandOff return, or else the next one.
 func (c *Conn) Reclaim() {
 	select {
 	case c.wanted <- struct{}{}:
@@ -189,7 +190,7 @@ func (c *Conn) Reclaim() {
 type gatherer struct {
 	setHooks    SetHooks
 	start       sync.Once
-	sockets     *sockets // nil where epoll cannot be had
+	sockets     *sockets // nil if epoll is not available
 	removeHooks func()
 	running     sync.WaitGroup
 
@@ -199,10 +200,11 @@ type gatherer struct {
 	watching bool
 	replying bool // the committer is sending replies, and will make a sweep
 
-	// committing asks a sweep on the goroutine to end, so that the committer can make one.
+	// committing asks a sweep on the goroutine to end, so that the committer can make
+	// one.
 	committing atomic.Bool
 
-	// work is held during a sweep; the rest belongs to its holder.
+	// work is held during a sweep; its holder owns the rest.
 	work    sync.Mutex
 	numbers []uint64
 	buf     []byte
@@ -229,7 +231,7 @@ func (g *gatherer) begin() {
 	g.running.Go(g.run)
 }
 
-// add starts a hand-off. ok is false where the socket cannot be watched.
+// add starts a hand-off. ok is false if the socket cannot be watched.
 func (g *gatherer) add(c *Conn) (ok bool) {
 	g.mu.Lock()
 	g.number++
@@ -251,7 +253,7 @@ func (g *gatherer) add(c *Conn) (ok bool) {
 
 // remove ends a hand-off.
 func (g *gatherer) remove(c *Conn, number uint64) {
-	g.sockets.remove(c.raw) // fails where the socket has been closed, and is gone
+	g.sockets.remove(c.raw) // fails if the socket has been closed, and is gone
 	g.mu.Lock()
 	delete(g.conns, number)
 	g.mu.Unlock()
@@ -286,7 +288,7 @@ func (g *gatherer) beforeBatch() {
 	g.work.Unlock()
 }
 
-// beforeWait has the goroutine make the sweeps again.
+// beforeWait lets the goroutine make the sweeps again.
 func (g *gatherer) beforeWait() {
 	g.mu.Lock()
 	g.replying = false
@@ -297,15 +299,15 @@ func (g *gatherer) beforeWait() {
 	g.mu.Unlock()
 }
 
-// beforeReplies leaves the next sweep to the committer, if it will make one.
+// beforeReplies leaves the next sweep to the committer, if the committer will make one.
 func (g *gatherer) beforeReplies() {
 	g.mu.Lock()
 	g.replying = len(g.conns) >= SweepFrom
 	g.mu.Unlock()
 }
 
-// sweep reads all connections that have input until none has, limit bytes have been
-// read, or the committer wants to make a sweep. The caller holds work.
+// sweep reads all connections that have input until none has, limit bytes have been read,
+// or the committer wants to make a sweep. The caller holds work.
 func (g *gatherer) sweep(limit int) {
 	for {
 		g.numbers = g.sockets.ready(g.numbers[:0])
@@ -321,15 +323,15 @@ func (g *gatherer) sweep(limit int) {
 				read += g.read(c, number)
 			}
 		}
-		if read == 0 { // also where everything that is ready is just being reclaimed
+		if read == 0 { // also if everything that is ready is being reclaimed
 			return
 		}
 		limit -= read
 	}
 }
 
-// read deals with what has arrived on a connection, or gives it back. It returns how
-// many bytes that was.
+// read handles the input of a connection, or gives it back. It returns how many bytes it
+// read.
 func (g *gatherer) read(c *Conn, number uint64) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,8 +17,8 @@ import (
 // Once the runtime watches a socket, the kernel tells it of every event there, even while
 // no goroutine waits. With many small messages this costs a server an eighth of its
 // throughput (docs/PERFORMANCE-NOTES.md). A socket that a gatherer watches is therefore
-// parked: the runtime's descriptor is closed, and a second one, which the runtime does not
-// know, stays. A call that has to wait for the peer gives the runtime a descriptor again.
+// parked: the runtime's descriptor is closed, and a second one, unknown to the runtime,
+// stays. A call that has to wait for the peer gives the runtime a descriptor again.
 //
 // One goroutine may read while another writes. Only the reading one parks and unparks.
 type Socket struct {
@@ -26,8 +26,8 @@ type Socket struct {
 	keepAlive     net.KeepAliveConfig
 
 	mu     sync.Mutex
-	tcp    *net.TCPConn    // what the runtime watches; nil if it does not
-	parked *os.File        // the descriptor it does not know; nil unless parked
+	tcp    *net.TCPConn    // watched by the runtime; nil if it is not
+	parked *os.File        // unknown to the runtime; nil unless parked
 	raw    syscall.RawConn // of parked, or else of tcp
 	waits  int             // writes that wait for the peer
 	closed bool
@@ -40,8 +40,8 @@ type Socket struct {
 
 var _ net.Conn = (*Socket)(nil)
 
-// NewSocket returns nil if nc is not a plain TCP connection, or this system has no calls
-// that do not wait.
+// NewSocket returns nil if nc is not a plain TCP connection, or if this system has no
+// calls that do not wait.
 func NewSocket(nc net.Conn, keepAlive net.KeepAliveConfig) *Socket {
 	tcp, ok := nc.(*net.TCPConn)
 	if !ok || !nowait.Possible {
@@ -55,8 +55,8 @@ func NewSocket(nc net.Conn, keepAlive net.KeepAliveConfig) *Socket {
 	return &Socket{keepAlive: keepAlive, local: tcp.LocalAddr(), remote: tcp.RemoteAddr(), tcp: tcp, raw: raw, in: nowait.NewReader(), out: nowait.NewWriter()}
 }
 
-// park takes the socket away from the runtime and returns what to watch. Where that fails,
-// or a write is waiting, the runtime keeps it.
+// park takes the socket away from the runtime and returns the descriptor to watch. If that
+// fails, or a write is waiting, the runtime keeps the socket.
 func (s *Socket) park() syscall.RawConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +96,7 @@ func (s *Socket) unpark() error {
 	return err
 }
 
-// watch sees to it that tcp is set. The caller holds mu.
+// watch makes sure that tcp is set. The caller holds mu.
 func (s *Socket) watch() error {
 	if s.closed {
 		return net.ErrClosed
@@ -113,7 +113,7 @@ func (s *Socket) watch() error {
 	return errors.Join(s.tcp.SetReadDeadline(s.readDeadline), s.tcp.SetWriteDeadline(s.writeDeadline))
 }
 
-// TryWrite writes as much of b as the socket takes without waiting. Taking less is no
+// TryWrite writes as much of b as the socket takes without waiting. Writing less is not an
 // error, nor is a deadline that has passed.
 func (s *Socket) TryWrite(b []byte) (n int, err error) {
 	s.mu.Lock()
@@ -132,7 +132,7 @@ func (s *Socket) ReadPooled(pool *sync.Pool) (b *[]byte, n int, err error) {
 	return s.in.ReadPooled(s.raw, pool)
 }
 
-// withTCP calls wait, which may wait for the peer to take something.
+// withTCP calls wait, which may wait for the peer.
 func (s *Socket) withTCP(wait func(tcp *net.TCPConn) error) error {
 	s.mu.Lock()
 	err := s.watch()
@@ -177,7 +177,7 @@ func (s *Socket) close() error {
 	return err
 }
 
-// SetWriteBuffer sets the size of the kernel's buffer for what is written, in bytes.
+// SetWriteBuffer sets the size of the kernel's send buffer in bytes.
 func (s *Socket) SetWriteBuffer(size int) error {
 	return s.withTCP(func(tcp *net.TCPConn) error { return tcp.SetWriteBuffer(size) })
 }

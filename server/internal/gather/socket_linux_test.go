@@ -83,8 +83,8 @@ func (s *Socket) mustUnpark(t *testing.T) {
 	}
 }
 
-// TestParked: a parked socket is the same connection, which the runtime does not watch;
-// after unpark it is as before.
+// TestParked: a parked socket is the same connection, unwatched by the runtime; after
+// unpark it is as before.
 func TestParked(t *testing.T) {
 	s, peer := pair(t)
 	if n := s.watchers(t); n != 1 {
@@ -155,7 +155,7 @@ func TestParkedDeadlines(t *testing.T) {
 	}
 }
 
-// TestParkedWaits: a write that has to wait for the peer can do so while the socket is
+// TestParkedWaits: a write that must wait for the peer can do so while the socket is
 // parked, and keeps it from being parked. Closing the socket ends it.
 func TestParkedWaits(t *testing.T) {
 	for _, parked := range []bool{true, false} {
@@ -260,8 +260,8 @@ func TestUnparkFails(t *testing.T) {
 	}
 }
 
-// TestHandedOffIsParked: the gatherer alone watches a connection that is handed off, and
-// the runtime alone one that has been reclaimed.
+// TestHandedOffIsParked: only the gatherer watches a connection that is handed off, and
+// only the runtime one that has been reclaimed.
 func TestHandedOffIsParked(t *testing.T) {
 	s, peer := pair(t)
 	pool := New(1, nil)

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestAllocation: a line takes no more memory than its length justifies, whatever it
-// holds: its canonical form is at most about four times as long (1e20), and growing
-// the memory for it leaves several times as much as garbage.
+// TestAllocation: a line takes no more memory than its length justifies, whatever its
+// content: its canonical form is at most about four times as long (1e20), and growing the
+// memory for it leaves several times that as garbage.
 func TestAllocation(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes sync.Pool drop at random")
@@ -24,7 +24,7 @@ func TestAllocation(t *testing.T) {
 		t.Fatalf("there is no corpus: %v", err)
 	}
 	lines := [][]byte{
-		[]byte(`{"id":"x","entry":[` + strings.Repeat("1e20,", 20_000) + `1]}`), // which canonical form writes out
+		[]byte(`{"id":"x","entry":[` + strings.Repeat("1e20,", 20_000) + `1]}`), // the canonical form writes these out
 		[]byte(`{"id":"x","entry":` + strings.Repeat("[", 100_000)),
 		[]byte(`{"id":"x","entries":[` + strings.Repeat("[],", 20_000) + `[]]}`),
 		[]byte(`{"id":"x","entries":[` + strings.Repeat("7,", 20_000) + `[]]}`),

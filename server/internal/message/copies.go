@@ -6,14 +6,15 @@ import (
 	"fmt"
 )
 
-// MaxName is how long the name of a replica may be, in bytes.
+// MaxName is the longest name of a replica, in bytes.
 const MaxName = 255
 
-// Copy is what a message between copies of a log says: "replicate", "durable" or "digest".
+// Copy is the content of a message between copies of a log: "replicate", "durable" or
+// "digest".
 type Copy struct {
 	From    uint64 // the first index, of "replicate" and "digest"
 	Through uint64 // the last index, of "digest"
-	// Replicas asks in "digest" for what each machine of the log has, too.
+	// Replicas in "digest" asks for the digests of each machine of the log too.
 	Replicas bool
 	Store    string // the id of the replica's log, "" if it has none yet
 	Epoch    uint64 // the last that the replica knows, 1 or more
@@ -21,8 +22,8 @@ type Copy struct {
 	Durable  uint64 // the last index that the replica has on disk, of "durable"
 }
 
-// The members that make a message of a copy if nothing else makes it a message: others have
-// ignored them since before they had a meaning.
+// Members that make a message one of a copy if nothing else determines its kind: before they
+// had a meaning, they were ignored in other messages.
 const (
 	copyDigest = iota
 	copyDurable
@@ -41,7 +42,7 @@ type copies [copyCount]struct {
 	twice bool
 }
 
-// copied parses the value of the member n of copyNames.
+// copied parses the value of member n of copyNames.
 func (p *parser) copied(n int) error {
 	text, err := p.text()
 	if err != nil {
@@ -56,7 +57,7 @@ func (p *parser) copied(n int) error {
 	return nil
 }
 
-// copy returns the kind of a message of a copy and what it says, or what is wrong with it.
+// copy returns the kind of a message of a copy and its content, or its fault.
 func (p *parser) copy() (kind Kind, c *Copy, fault string) {
 	found := -1
 	for n := range p.copies {
@@ -89,8 +90,8 @@ func (p *parser) copy() (kind Kind, c *Copy, fault string) {
 	return copyKinds[found], c, fault
 }
 
-// members takes the members of text, the value of the member name, or says what is wrong with
-// them. Those that are required must be there; members that are not known are ignored.
+// members takes the members of text, the value of the member name, or returns what is wrong
+// with them. All required members must be there; unknown members are ignored.
 func (c *Copy) members(name string, text []byte, required ...string) (fault string) {
 	if text[0] != '{' {
 		return fmt.Sprintf("%q is %s, want an object", name, describe(text))
@@ -123,8 +124,8 @@ func (c *Copy) members(name string, text []byte, required ...string) (fault stri
 	return fault
 }
 
-// set sets a member. want is what its value has to be if it is not that, and "ignored" if the
-// member means nothing.
+// set sets a member. want describes a valid value if the given one is not; it is "ignored" if
+// the member has no meaning.
 func (c *Copy) set(name, key string, value []byte) (want string) {
 	ok, replicate := false, name == "replicate"
 	switch {
@@ -157,7 +158,7 @@ func (c *Copy) set(name, key string, value []byte) (want string) {
 	return want
 }
 
-// text returns the string that a JSON text is.
+// text returns the string in a JSON text.
 func text(value []byte) (s string, ok bool) {
 	return s, value[0] == '"' && json.Unmarshal(value, &s) == nil
 }

@@ -7,8 +7,8 @@ import (
 
 const aStore = "0123456789abcdef0123456789abcdef"
 
-// TestCopies: what copies of a log say and ask, and that a member that older servers ignored
-// makes nothing else of another message.
+// TestCopies: the messages between copies of a log, and that a member that older servers
+// ignored does not change other messages.
 func TestCopies(t *testing.T) {
 	for line, want := range map[string]struct {
 		kind Kind
@@ -38,7 +38,7 @@ func TestCopies(t *testing.T) {
 	}
 }
 
-// TestBadCopies: what is wrong with a message of a copy is said.
+// TestBadCopies: the errors of messages between copies.
 func TestBadCopies(t *testing.T) {
 	for line, want := range map[string]string{
 		`{"replicate":true}`:                              `"replicate" is true, want an object`,

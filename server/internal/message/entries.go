@@ -10,8 +10,8 @@ import (
 	"tcp-log-server/canonical"
 )
 
-// NewTerms returns the Terms of writes that are parsed by ParseEntries: nil if they ask for
-// nothing besides being stored.
+// NewTerms returns the Terms of writes that are parsed by ParseEntries: nil if they ask only
+// to be stored.
 func NewTerms(on appends.Condition, receipt bool) *Terms {
 	t := &Terms{Receipt: receipt, on: on}
 	if t.Plain() {
@@ -20,9 +20,9 @@ func NewTerms(on appends.Condition, receipt bool) *Terms {
 	return t
 }
 
-// ParseEntries parses text that is one entry or, if batch says so, one or more entries, with
-// or without white space between them. It is otherwise as Parse is for a write with these
-// terms and without an id, except that text that is not JSON is refused like any other.
+// ParseEntries parses text that is one entry or, if batch is true, one or more entries, with
+// or without white space between them. Otherwise it works as Parse does for a write with
+// these terms and without an id, except that text that is not JSON is refused like any other.
 func ParseEntries(text, entries []byte, terms *Terms, batch bool) (m Message, out []byte) {
 	m.Kind, m.Terms = Write, terms
 	p := parser{walker: walker{line: text}, entries: entries}
@@ -61,8 +61,8 @@ func ParseEntries(text, entries []byte, terms *Terms, batch bool) (m Message, ou
 	return m, entries
 }
 
-// Locate returns bad, the error of text that is not JSON, with the place where it stops being
-// JSON, if that is in or after the value that begins at start.
+// Locate returns bad, the error of text that is not JSON, with the place where the text stops
+// being JSON, if that is in or after the value that begins at start.
 func Locate(bad error, text []byte, start int) error {
 	if bad != ErrNotJSON {
 		return bad

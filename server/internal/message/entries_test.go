@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzEntries: text that is one entry is what it would be as the "entry" of a message, text of
-// many what they would be one by one, and nothing else is taken.
+// FuzzEntries: text that is one entry gives the same as the "entry" of a message, text of many
+// the same as one by one, and nothing else is accepted.
 func FuzzEntries(f *testing.F) {
 	for _, text := range []string{
 		`{}`, ` [1] `, "null\n", `7`, `"x"`, `{"a":1,"a":2}`, `{"a":`, `{"a":1},"if":5,"x":{}`, `{}{}`, "{}\n[1]\nnull", `{} x`, "", " ", "\x16\x03", "{\"b\":1,\n\"a\":2}",
@@ -38,7 +38,7 @@ func FuzzEntries(f *testing.F) {
 		if n := bytes.Count(all, []byte("\n")); n != batch.Terms.Count {
 			t.Fatalf("a batch of %d has %d lines: %q", batch.Terms.Count, n, all)
 		}
-		again, same := ParseEntries(all, nil, nil, true) // whose lines are entries
+		again, same := ParseEntries(all, nil, nil, true) // its lines are entries
 		if again.Refused != nil || again.Terms.Count != batch.Terms.Count || !bytes.Equal(same, all) {
 			t.Fatalf("%q again is %v, %q", all, again.Refused, same)
 		}

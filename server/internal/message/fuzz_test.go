@@ -25,9 +25,9 @@ type member struct {
 	raw  []byte // the value
 }
 
-// membersOf takes a line apart. known is false where encoding/json and the
-// protocol differ on purpose: encoding/json takes invalid UTF-8 and stops at
-// 10,000 levels. ok says that the line is JSON, object that it is an object.
+// membersOf splits a line into members. known is false where encoding/json and the protocol differ
+// on purpose: encoding/json accepts invalid UTF-8 and stops at 10,000 levels. ok says that the line
+// is JSON, object that it is an object.
 func membersOf(line []byte) (members []member, object, ok, known bool) {
 	if bytes.Count(line, []byte("["))+bytes.Count(line, []byte("{")) > 9000 {
 		return nil, false, false, false
@@ -52,7 +52,7 @@ func membersOf(line []byte) (members []member, object, ok, known bool) {
 		if err := dec.Decode(&raw); err != nil {
 			return nil, false, false, true
 		}
-		// Of an entry invalid UTF-8 is refused; anywhere else it is no JSON.
+		// In an entry invalid UTF-8 is refused; anywhere else it makes the line invalid JSON.
 		var parts []json.RawMessage
 		if name != "entries" || raw[0] != '[' || json.Unmarshal(raw, &parts) != nil {
 			parts = []json.RawMessage{raw}
@@ -94,7 +94,7 @@ func writesWell(of func(name string) [][]byte) bool {
 	return len(entry)+len(entries) == 1 && !(once && len(of("if"))+len(entries) > 0)
 }
 
-// decide says what a message is, straight from the protocol's words.
+// decide determines the kind of a message, straight from the protocol's words.
 func decide(members []member, object bool) Kind {
 	if !object {
 		return Invalid
@@ -131,7 +131,7 @@ func decide(members []member, object bool) Kind {
 	return Invalid
 }
 
-// asksWell reports whether the members of a read, of which of returns the values, are those that the
+// asksWell reports whether the members of a read, whose values of returns, are those that the
 // protocol allows.
 func asksWell(of func(name string) [][]byte) bool {
 	for name, ok := range map[string]func(raw []byte) bool{
@@ -153,7 +153,7 @@ func isBoolean(raw []byte) bool { return string(raw) == "true" || string(raw) ==
 
 var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\d[Tt]([01]\d|2[0-3]):\d\d:\d\d(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
-// wholeTime reads a time of RFC 3339 in a JSON string, in whole microseconds, rounded up.
+// wholeTime reads an RFC 3339 time in a JSON string, in whole microseconds, rounded up.
 func wholeTime(raw []byte) (µs int64, ok bool) {
 	var text string
 	if raw[0] != '"' || json.Unmarshal(raw, &text) != nil || !rfc3339.MatchString(text) {
@@ -188,9 +188,8 @@ func checkOption(t *testing.T, q *Query, name string, raw []byte) {
 	}
 }
 
-// wholeNumber reads a positive whole number, those beyond what an index can be
-// as the greatest. ok is false for any other text, and for numbers whose
-// exponent makes exact arithmetic long.
+// wholeNumber reads a positive whole number; those beyond the greatest index count as the greatest.
+// ok is false for any other text, and for numbers whose exponent makes exact arithmetic slow.
 func wholeNumber(text string) (n uint64, ok bool) {
 	r, isNumber := new(big.Rat).SetString(text)
 	if !isNumber || text[0] == '"' || r.Sign() <= 0 || !r.IsInt() {
@@ -202,13 +201,12 @@ func wholeNumber(text string) (n uint64, ok bool) {
 	return r.Num().Uint64(), true
 }
 
-// longNumber reports whether the line may have a number for which the arithmetic of big.Rat
-// takes long.
+// longNumber reports whether the line may have a number for which the arithmetic of big.Rat is slow.
 func longNumber(line []byte) bool {
 	return regexp.MustCompile(`[eE][+-]?0*[0-9]{4}`).Match(line)
 }
 
-// refused reports whether an entry may not be stored, by another parser.
+// refused reports, using another parser, whether an entry may not be stored.
 func refused(raw []byte) bool {
 	dec := jsontext.NewDecoder(bytes.NewReader(raw))
 	for {

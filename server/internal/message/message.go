@@ -1,7 +1,7 @@
-// Package message parses what a client sends: one line is one message, as docs/PROTOCOL.md
-// describes. It says what a line asks for, or what is wrong with it, and puts the entries of a
-// write into canonical form. It knows neither connections nor logs: whether a message is allowed,
-// and what comes of it, is for package server.
+// Package message parses client messages: one line is one message, as docs/PROTOCOL.md describes.
+// It determines what a line asks for, or what is wrong with it, and puts the entries of a write
+// into canonical form. It knows neither connections nor logs: package server decides whether a
+// message is allowed, and acts on it.
 package message
 
 import (
@@ -19,25 +19,24 @@ const (
 	Read
 	Token // admits a peer, if it comes first
 	Stat
-	// What copies of a log say and ask.
+	// Messages between copies of a log.
 	Replicate // makes the connection a replication stream
-	Durable   // how far the replica of the stream is on disk
+	Durable   // how far the stream's replica is on disk
 	Digest    // of a range of entries
 )
 
-// MaxID is how long an id may be, in bytes of JSON text: the server keeps it until it has
-// replied.
+// MaxID is the longest id, in bytes of JSON text: the server keeps it until it has replied.
 const MaxID = 64 << 10
 
-// Message is one line of a client.
+// Message is one line from a client.
 type Message struct {
 	Kind Kind
-	// ID is the JSON text of the id as the client wrote it, for the reply; nil where there is
-	// none that can be repeated. That of a write is a string, with its quotes.
+	// ID is the JSON text of the id as the client wrote it, for the reply; nil if there is none
+	// that can be repeated. The id of a write is a string, with its quotes.
 	ID []byte
 	// Refused is why the entries of a write are not acceptable, nil if they are.
 	Refused error
-	// Terms are what a write asks for besides being stored, nil if that is nothing.
+	// Terms are what a write asks for besides being stored, nil if nothing.
 	Terms *Terms
 	// Fault is why the message is invalid, for the peer.
 	Fault string
@@ -45,7 +44,7 @@ type Message struct {
 	Query *Query
 	// Token is the JSON text of the token.
 	Token []byte
-	// Copy is what a message of a copy says.
+	// Copy is the content of a message between copies.
 	Copy *Copy
 }
 
@@ -56,9 +55,9 @@ var (
 	errMark = fmt.Errorf("%w: the line begins with a byte order mark, want none", ErrNotJSON)
 )
 
-// Parse parses one line, without its newline. It appends the canonical form of each entry of a
-// write and a newline to entries, and returns entries unchanged for anything else. The
-// message refers to the bytes of line. The error wraps ErrNotJSON.
+// Parse parses one line, without its newline. For a write, it appends the canonical form of each
+// entry and a newline to entries; otherwise it returns entries unchanged. The message refers to
+// the bytes of line. The error wraps ErrNotJSON.
 func Parse(line, entries []byte) (m Message, out []byte, err error) {
 	p := parser{walker: walker{line: line}, entries: entries}
 	p.space()
@@ -67,7 +66,7 @@ func Parse(line, entries []byte) (m Message, out []byte, err error) {
 	case start == len(line):
 		return m, entries, ErrNotJSON
 	case line[start] != '{':
-		// Any other JSON is not a message, but no reason to hang up.
+		// Any other JSON is not a message, but no reason to disconnect.
 		err = p.skip()
 	default:
 		err = p.object(p.member)
@@ -91,16 +90,16 @@ func Parse(line, entries []byte) (m Message, out []byte, err error) {
 	return m, p.entries, nil
 }
 
-// seen is what is known of a member.
+// seen is the state of a member.
 type seen int
 
 const (
 	absent seen = iota
 	good
-	bad // its value cannot be that of a message
+	bad // its value is not valid for a message
 )
 
-// field is a member that means something.
+// field is a member with a meaning.
 type field struct {
 	seen seen
 	text []byte // its value, as JSON text
@@ -114,7 +113,7 @@ type parser struct {
 
 	id, entry, from, read, token, stat field
 	first, count                       uint64   // the numbers in from and read
-	twice                              string   // the name of a field that has come twice
+	twice                              string   // the name of a field that occurred twice
 	terms                              *terms   // of a write; nil if there are none
 	options                            *options // of a read; nil if there are none
 	copies                             *copies  // of a copy; nil if there are none
@@ -155,7 +154,7 @@ func (p *parser) member(name []byte) error {
 	return p.option(name)
 }
 
-// field parses the value of f. ok says whether it can be that of a message.
+// field parses the value of f. ok says whether it is valid for a message.
 func (p *parser) field(f *field, name string, ok func(text []byte) bool) error {
 	text, err := p.text()
 	if err != nil {
@@ -172,7 +171,7 @@ func (p *parser) field(f *field, name string, ok func(text []byte) bool) error {
 	return nil
 }
 
-// message returns the message that the members make together.
+// message returns the message made up by the members.
 func (p *parser) message() Message {
 	m := Message{Refused: p.refused, Token: p.token.text}
 	if p.twice != "id" && len(p.id.text) <= MaxID {
@@ -212,7 +211,7 @@ func (p *parser) message() Message {
 	return m
 }
 
-// fault says what is wrong with the field of that name, "" if nothing is.
+// fault returns what is wrong with the field of that name, "" if nothing is.
 func (p *parser) fault(f *field, name, want string) string {
 	switch {
 	case f.seen == good:
@@ -225,8 +224,8 @@ func (p *parser) fault(f *field, name, want string) string {
 	return fmt.Sprintf("%q is %s, want %s", name, describe(f.text), want)
 }
 
-// LeadingID finds the id in the beginning of a write that is too long to be received, and
-// returns it as JSON text, or nil. It refers to the bytes of start.
+// LeadingID finds the id in the beginning of a write that is too long to be received, and returns
+// it as JSON text, or nil. It refers to the bytes of start.
 func LeadingID(start []byte) (id []byte) {
 	w := walker{line: start}
 	w.space()

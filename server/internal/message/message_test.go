@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// wantFault parses a line that is to be an invalid message with that id and fault.
+// wantFault parses a line that must be an invalid message with that id and fault.
 func wantFault(t *testing.T, line, id, fault string) {
 	t.Helper()
 	m, out, err := Parse([]byte(line), nil)
@@ -18,7 +18,7 @@ func wantFault(t *testing.T, line, id, fault string) {
 
 const noMember = `invalid message: it has no member "digest", "durable", "entries", "entry", "from", "last", "replicate", "since", "stat" or "token"`
 
-// TestBadTerms: a write that asks for something in a way that means nothing is refused.
+// TestBadTerms: a write with invalid options is refused.
 func TestBadTerms(t *testing.T) {
 	for members, want := range map[string]string{
 		`"entry":[],"if":-1`:                    `"if" is -1, want a whole number from 0 on`,
@@ -61,8 +61,8 @@ func TestBadTerms(t *testing.T) {
 	wantFault(t, `{"once":true,"once":1}`, "", noMember)
 }
 
-// TestNoMember: an object that is no message is told of each member that makes one, and of no
-// other.
+// TestNoMember: the error for an object that is not a message names each member that would
+// make it one, and no other.
 func TestNoMember(t *testing.T) {
 	begin := make(map[string]bool)
 	for _, name := range regexp.MustCompile(`"\w+"`).FindAllString(noMember, -1) {

@@ -6,22 +6,22 @@ import (
 	"tcp-log-server/internal/where"
 )
 
-// Query is what a read asks for. Where it begins is said by From or Last, whichever is not 0,
-// or else by Since.
+// Query is the content of a read. It begins where From or Last says, whichever is not 0, or
+// else Since.
 type Query struct {
 	From    uint64 // an index
 	Last    uint64 // how many entries before the snapshot's end
 	Since   int64  // when entries were stored, in µs since 1970 UTC
-	Count   uint64 // the most entries to send, 0 for all there will ever be
+	Count   uint64 // the most entries to send, 0 for no limit
 	Through uint64 // the last index, 0 for none
-	Scan    uint64 // the most entries to look at, 0 for all there will ever be
+	Scan    uint64 // the most entries to look at, 0 for no limit
 
 	Time, Hash bool          // whether lines have these members
 	Where      *where.Filter // nil for every entry
 }
 
-// The members that mean something in a read only, in the order of their names. In other
-// messages they are ignored, like all that the server does not know.
+// The members that have a meaning only in a read, sorted by name. In other messages they are
+// ignored, like all unknown members.
 const (
 	optionHash = iota
 	optionLast
@@ -33,7 +33,7 @@ const (
 	optionCount
 )
 
-// optionNames are their names, and what their values have to be.
+// optionNames are their names and the values that they take.
 var optionNames = [optionCount]struct{ name, want string }{
 	optionHash:    {"hash", "true or false"},
 	optionLast:    {"last", wantIndex},
@@ -46,14 +46,14 @@ var optionNames = [optionCount]struct{ name, want string }{
 
 const wantIndex = "a whole number from 1 on"
 
-// options are the members of a message that mean something in a read only.
+// options are the members of a message that have a meaning only in a read.
 type options [optionCount]struct {
 	text  []byte // the value, as JSON text; nil if there is none
 	twice bool
 }
 
-// option parses the value of a member of the given name, a JSON string, that means something
-// in a read only, or nothing at all.
+// option parses the value of a member of the given name, a JSON string, that has a meaning
+// only in a read, or none at all.
 func (p *parser) option(name []byte) error {
 	text, err := p.text()
 	if err != nil {
@@ -74,14 +74,14 @@ func (p *parser) option(name []byte) error {
 	return nil
 }
 
-// begins reports whether the message says where a read begins. Those that were sent with a
+// begins reports whether the message says where a read begins. Messages that were sent with a
 // token or for the status before "last" and "since" had a meaning are not reads.
 func (p *parser) begins() bool {
 	return p.from.seen != absent || p.options != nil && p.token.seen == absent && p.stat.seen == absent &&
 		(p.options[optionLast].text != nil || p.options[optionSince].text != nil)
 }
 
-// query returns what a read asks for, or what is wrong with it.
+// query returns the content of a read, or what is wrong with it.
 func (p *parser) query() (q *Query, fault string) {
 	q = &Query{From: p.first, Count: p.count}
 	o := p.options
@@ -122,7 +122,7 @@ func (p *parser) query() (q *Query, fault string) {
 	return q, ""
 }
 
-// set sets an option, or says what is wrong with its value.
+// set sets an option, or returns what is wrong with its value.
 func (q *Query) set(option int, text []byte) (fault string) {
 	var ok bool
 	found := describe(text)

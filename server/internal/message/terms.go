@@ -10,24 +10,24 @@ import (
 )
 
 // Terms are what a write asks for besides being stored, by its members "entries", "if", "once"
-// and "receipt". In other messages the last three are ignored, whatever they are.
+// and "receipt". In other messages the last three are ignored.
 //
-// The methods may be called on nil, which is what a write without these members has.
+// The methods may be called on nil, which stands for a write without these members.
 type Terms struct {
 	Count   int  // of the entries in "entries"; 0 for a write with "entry"
-	Receipt bool // the reply also tells hash and time
+	Receipt bool // the reply includes the hash and time
 	on      appends.Condition
 }
 
-// Plain reports whether a write asks for nothing besides being stored.
+// Plain reports whether a write asks only to be stored.
 func (t *Terms) Plain() bool {
 	return t == nil || t.Count == 0 && !t.Receipt && t.on.Kind == appends.Always
 }
 
-// Alone reports whether a write has an append for itself.
+// Alone reports whether a write needs its own append.
 func (t *Terms) Alone() bool { return t != nil && (t.Count > 0 || t.on.Kind == appends.Expect) }
 
-// Condition is that of a write.
+// Condition returns the condition of a write.
 func (t *Terms) Condition() (on appends.Condition) {
 	if t != nil {
 		on = t.on
@@ -38,12 +38,12 @@ func (t *Terms) Condition() (on appends.Condition) {
 // terms are the Terms of the message that is being parsed.
 type terms struct {
 	Terms
-	come    come // the members that have come
+	come    come // the members that have occurred
 	expects bool // "if" has a value, head
 	once    bool
 	head    uint64
 	batch   string // what is wrong with "entries"
-	fault   string // what is wrong with the first of the others that is wrong
+	fault   string // the first error in any of the others
 }
 
 // come is a set of members.
@@ -56,7 +56,7 @@ const (
 	comeReceipt
 )
 
-// has notes that the member has come, and reports whether it had come before.
+// has notes that the member has occurred, and reports whether it had occurred before.
 func (p *parser) has(m come) (t *terms, twice bool) {
 	if p.terms == nil {
 		p.terms = new(terms)
@@ -81,7 +81,7 @@ func (p *parser) expect() error {
 	return err
 }
 
-// flag parses the value of "once" or "receipt". False is as if it were absent.
+// flag parses the value of "once" or "receipt". False is treated as absent.
 func (p *parser) flag(m come, name string, flag func(t *terms) *bool) error {
 	t, twice := p.has(m)
 	text, err := p.text()
@@ -93,7 +93,7 @@ func (p *parser) flag(m come, name string, flag func(t *terms) *bool) error {
 	return err
 }
 
-// check notes what is wrong with a member, if anything is.
+// check notes what is wrong with a member, if anything.
 func (t *terms) check(name string, twice, ok bool, text []byte, want string) {
 	switch {
 	case twice:
@@ -136,7 +136,7 @@ func (p *parser) write() (_ *Terms, fault string) {
 
 const wantEntry = "an object, an array or null"
 
-// beginsEntry reports whether an entry may begin with c.
+// beginsEntry reports whether an entry can begin with c.
 func beginsEntry(c byte) bool { return c == '{' || c == '[' || c == 'n' }
 
 // value parses the value of "entry" and appends its canonical form.
@@ -158,8 +158,8 @@ func (p *parser) value() (err error) {
 	return err
 }
 
-// store parses the object, array or null that comes next as an entry, and appends its
-// canonical form and a newline. refused says why it is not acceptable.
+// store parses the next object, array or null as an entry, and appends its canonical form and
+// a newline. refused says why it is not acceptable.
 func (p *parser) store() (refused, err error) {
 	out, n, err := canonical.Append(p.entries, p.line[p.at:])
 	if err == nil {
@@ -173,8 +173,8 @@ func (p *parser) store() (refused, err error) {
 	return refused, nil
 }
 
-// values parses the value of "entries" and appends the canonical form of each. One that is
-// not acceptable refuses all of them.
+// values parses the value of "entries" and appends the canonical form of each. If one is not
+// acceptable, all are refused.
 func (p *parser) values() error {
 	t, twice := p.has(comeEntries)
 	if twice {
@@ -214,8 +214,8 @@ func (p *parser) values() error {
 	return nil
 }
 
-// element parses the next value in "entries" as an entry. Unless the first that is refused is
-// looked for, it need not tell of another kind of value.
+// element parses the next value in "entries" as an entry. Unless first is set, to find the
+// first refused one, it need not report another kind of value.
 func (p *parser) element(first bool) (refused, err error) {
 	if p.at < len(p.line) && beginsEntry(p.line[p.at]) {
 		return p.store()

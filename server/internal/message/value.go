@@ -51,8 +51,8 @@ func (w *walker) text() ([]byte, error) {
 	return w.line[start:w.at], err
 }
 
-// object walks over the members of an object, of which it passes the names to member. The
-// error is ErrNotJSON, or that of member.
+// object walks over the members of an object, passing their names to member. The error is
+// ErrNotJSON, or that of member.
 func (w *walker) object(member func(name []byte) error) error {
 	w.at++
 	w.space()
@@ -86,7 +86,7 @@ func (w *walker) object(member func(name []byte) error) error {
 	}
 }
 
-// unescape undoes the escapes in a name, which hardly any client uses.
+// unescape decodes the escapes in a name, which hardly any client uses.
 func unescape(name []byte) []byte {
 	for _, c := range name {
 		if c == '\\' {
@@ -100,8 +100,8 @@ func unescape(name []byte) []byte {
 	return name
 }
 
-// describe says what a JSON value is: a number that is not long as it is written, others by
-// their kind.
+// describe describes a JSON value: a short number as it is written, other values by their
+// kind.
 func describe(value []byte) string {
 	switch c := value[0]; {
 	case c == '{':
@@ -118,19 +118,19 @@ func describe(value []byte) string {
 	return string(value)
 }
 
-// positive parses a whole number from 1 on.
+// positive parses a whole number of at least 1.
 func positive(text []byte) (n uint64, ok bool) {
 	n, ok = whole(text)
 	return n, ok && n > 0
 }
 
-// whole parses a whole number from 0 on, however it is written. A number beyond the
+// whole parses a whole number of at least 0, however it is written. A number beyond the
 // greatest index counts as the greatest, which no log reaches.
 func whole(text []byte) (n uint64, ok bool) {
 	if c := text[0]; c != '-' && (c < '0' || c > '9') {
 		return 0, false
 	}
-	// In its canonical form a whole number below 1e21 has digits only, and -0 is 0.
+	// In canonical form a whole number below 1e21 has only digits, and -0 is 0.
 	form, _, err := canonical.Append(nil, text)
 	if err != nil || form[0] == '-' {
 		return 0, false
@@ -153,7 +153,7 @@ func boolean(text []byte) (value, ok bool) {
 	return string(text) == "true", string(text) == "true" || string(text) == "false"
 }
 
-// instant parses a time of RFC 3339 in a JSON string, and returns the first microsecond since
+// instant parses an RFC 3339 time in a JSON string, and returns the first microsecond since
 // 1970 UTC that is not before it.
 func instant(text []byte) (at int64, ok bool) {
 	var s string
