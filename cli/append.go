@@ -35,7 +35,7 @@ func appendCommand() *cli.Command {
 			"Many entries are in flight at a time. If not all of them are stored, the last line on\n" +
 			"standard error says which are stored, which are not, and which have an unknown outcome\n" +
 			"because the connection was lost: those may be in the log or not. Nothing is sent twice,\n" +
-			"except with --once, for which a lost connection is no end, and no outcome is unknown.\n" +
+			"except with --once, which sends again after a lost connection until the outcome is known.\n" +
 			"A token that may not write, or a server that is full, is reported there, once.\n\n" +
 			"Exit codes: 0 all stored; 1 failed, and what was not sent is not stored; 2 some entries\n" +
 			"were refused; 3 the outcome of some is unknown; 4 the head was not that of --if; 16 wrong\n" +

@@ -61,7 +61,7 @@ func openBucket(ctx context.Context, cmd *cli.Command, url string) (bucket.Bucke
 // fsckArchive checks an archive, and exits with the code for the result.
 func fsckArchive(ctx context.Context, cmd *cli.Command, o fsck.RepairOptions, printer *fsck.Printer, bar *progress) (int, error) {
 	if cmd.Bool("repair") {
-		return fsck.ExitUsage, usageError(cmd, "--repair needs the directory of a log, and "+o.Data+" is an archive: the server uploads again what is missing there and here is not; `tcp-log-server restore` makes a directory of it")
+		return fsck.ExitUsage, usageError(cmd, "--repair needs a log's directory, but "+o.Data+" is an archive: the server uploads missing objects again; to get a directory, run `tcp-log-server restore`")
 	}
 	a, err := openArchive(ctx, cmd, o.Data)
 	if err != nil {

@@ -36,8 +36,8 @@ func clusterCommand() *cli.Command {
 			"theirs, and until then says what it waits for.\n\n" +
 			"`cluster recover DIR NEW` is for a majority that is lost for good. It reads what the stopped\n" +
 			"node has whose DATA is DIR, checks all of it, and makes it an ordinary log in the directory\n" +
-			"NEW, with which a new cluster can begin. What only the lost machines had is not in it. If\n" +
-			"something is damaged, nothing is made; with --accept-loss, what comes before that.\n\n" +
+			"NEW, with which a new cluster can begin. Entries that only the lost machines had are missing.\n" +
+			"If anything is damaged, nothing is made; with --accept-loss, the log ends before the damage.\n\n" +
 			addressHelp + "\n\n" +
 			"Examples:\n" +
 			"   tcp-log-server cluster status a.example.com b.example.com c.example.com\n" +
@@ -49,7 +49,7 @@ func clusterCommand() *cli.Command {
 		ArgsUsage: "status|verify|repair|recover [ADDR|DIR]",
 		Flags: append(connectFlags(),
 			&cli.BoolFlag{Name: "json", Usage: "with status, verify and recover: print JSON, an object a line"},
-			&cli.BoolFlag{Name: "accept-loss", Usage: "with recover: do without what is damaged, and what comes after it"},
+			&cli.BoolFlag{Name: "accept-loss", Usage: "with recover: drop damaged entries and everything after them"},
 		),
 		Action: action(runCluster),
 	}
@@ -272,7 +272,7 @@ func clusterVerify(ctx context.Context, cmd *cli.Command) error {
 	}
 	head, err := askHead(ctx, cmd, g.Addr)
 	if err != nil {
-		warn("cluster: %s: %s: what it has of the log is verified", g.Addr, plainly(err))
+		warn("cluster: %s: %s: its part of the log is verified", g.Addr, plainly(err))
 		head = g.Stat.Head
 	}
 	if head == 0 {
@@ -325,7 +325,7 @@ func verifyProblems(replicas []cluster.Verification) (problems []string) {
 		}
 	}
 	if len(silent) > 0 {
-		problems = append(problems, fmt.Sprintf("not verified: node %s: start what does not run, and verify again", strings.Join(silent, ", node ")))
+		problems = append(problems, fmt.Sprintf("not verified: node %s: start the nodes that are down, and verify again", strings.Join(silent, ", node ")))
 	}
 	if len(bad) > 0 {
 		problems = append(problems, fmt.Sprintf("not whole: node %s: restart it, or stop it and run `tcp-log-server cluster repair` on its machine, and it fetches its replica again", strings.Join(bad, ", node ")))

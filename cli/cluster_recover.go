@@ -26,7 +26,7 @@ func clusterRecover(ctx context.Context, cmd *cli.Command) error {
 		return printLine(os.Stdout, "%s", line)
 	}
 	if got.Missing != "" {
-		warn("cluster: what comes after entry %d is not there: %s", got.Head, got.Missing)
+		warn("cluster: entries after %d are missing: %s", got.Head, got.Missing)
 	}
 	if got.Nameless != "" {
 		warn("cluster: the log has a new id, %s, which replicas and archives of the old one do not accept: %s", got.Store, got.Nameless)

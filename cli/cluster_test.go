@@ -11,7 +11,7 @@ import (
 // TestVerifyProblems: a node that does not answer should be started; only a replica that was
 // found damaged should be fetched again.
 func TestVerifyProblems(t *testing.T) {
-	const silent = "not verified: node a, node c: start what does not run, and verify again"
+	const silent = "not verified: node a, node c: start the nodes that are down, and verify again"
 	const bad = "not whole: node b: restart it, or stop it and run `tcp-log-server cluster repair` on its machine, and it fetches its replica again"
 	a := cluster.Verification{Node: "a", Problem: cluster.Silent}
 	b := cluster.Verification{Node: "b", Problem: "it has 3 messages, and another node has 4"}

@@ -26,7 +26,7 @@ func promoteCommand() *cli.Command {
 		Description: "DIR is that of a replica, or of a log that is fenced because a replica of it was\n" +
 			"promoted. It is checked as at a start of the server. Then its next epoch begins after\n" +
 			"its last entry, and a server can be started on it, which takes appends.\n\n" +
-			"Entries that the source has and the replica has not are not in the log that goes on.\n" +
+			"Entries that only the source has are not in the promoted log.\n" +
 			"So stop the source first, if it still runs, or fence it: with --fence it is told of\n" +
 			"the epoch, and takes no more appends, also after a restart. A source that cannot be\n" +
 			"reached now can be told later, by the same command.\n\n" +
@@ -39,7 +39,7 @@ func promoteCommand() *cli.Command {
 			"Exit codes: 0 done, 1 failed, 16 wrong usage.",
 		ArgsUsage: "DIR",
 		Flags: append(append(flags,
-			&cli.StringFlag{Name: "fence", Usage: "tell the old source at `SOURCE` that it is not the log that goes on"},
+			&cli.StringFlag{Name: "fence", Usage: "fence the old source at `SOURCE`, so that it takes no more appends"},
 		), connectFlags()...),
 		Action: action(promote),
 	}
@@ -80,7 +80,7 @@ func promote(ctx context.Context, cmd *cli.Command) error {
 	case errors.Is(err, engine.ErrLocked):
 		return cli.Exit(fmt.Sprintf("promote: %v", err), ExitFailure)
 	case err != nil:
-		return cli.Exit(fmt.Sprintf("promote: %v; it is what it was, or can be promoted again", err), ExitFailure)
+		return cli.Exit(fmt.Sprintf("promote: %v; it is unchanged, or half promoted: run promote again", err), ExitFailure)
 	}
 	if promoted {
 		if err := printPromotion(config.Data, p); err != nil {

@@ -93,7 +93,7 @@ func (s *standing) fence() error {
 }
 
 func (l *Log) logFenced(err error) {
-	l.log.Error().Err(err).Str("event", "fenced").Msg("the log takes no more appends: it is not the one that goes on")
+	l.log.Error().Err(err).Str("event", "fenced").Msg("the log takes no more appends: a replica of it was promoted")
 }
 
 // Epochs returns the epochs of the log, oldest first; there is at least one.
@@ -127,7 +127,7 @@ func (l *Log) Fence(epoch uint64, by string) error {
 	if now := s.epochs.Load().Current().Number; epoch <= now {
 		return fmt.Errorf("a fence for epoch %d: the log is in epoch %d itself", epoch, now)
 	} else if epoch-now > fenceAhead {
-		return fmt.Errorf("a fence for epoch %d: the log is in epoch %d, and nobody promotes it so often", epoch, now)
+		return fmt.Errorf("a fence for epoch %d: the log is in epoch %d, so that cannot be an epoch of this log", epoch, now)
 	}
 	if before := s.fenced.Load(); before != nil && before.Epoch >= epoch && s.written {
 		return nil

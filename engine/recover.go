@@ -62,7 +62,7 @@ func (d *disk) explain(err error) error {
 	case errors.Is(err, ErrDamaged):
 		return fmt.Errorf("%w; nothing has been changed: run `tcp-log-server fsck %s` for the whole picture", err, d.cfg.Data)
 	case errors.Is(err, segment.ErrVersion):
-		return fmt.Errorf("%w: a later tcp-log-server has written it, and only such a one can read it; `tcp-log-server fsck %s` says what there is", err, d.cfg.Data)
+		return fmt.Errorf("%w: a newer tcp-log-server has written it: use that version; `tcp-log-server fsck %s` lists what there is", err, d.cfg.Data)
 	case errors.As(err, &path):
 		return fmt.Errorf("%w; if that is not for lack of rights or of room, run `tcp-log-server fsck %s`", err, d.cfg.Data)
 	}

@@ -171,7 +171,7 @@ func TestRefused(t *testing.T) {
 		{"the open segment's last batch is cut, which the index has", func(s *storeFiles) {
 			s.edit(s.seg(-1), func(b []byte) []byte { return b[:len(b)-1] })
 		}, ErrDamaged, "the segments end at 114"},
-		{"the open segment's last batch is damaged, which the index has", func(s *storeFiles) { s.flip(s.seg(-1), -3) }, ErrDamaged, "no write that was cut short"},
+		{"the open segment's last batch is damaged, which the index has", func(s *storeFiles) { s.flip(s.seg(-1), -3) }, ErrDamaged, "not an unfinished write"},
 		{"the open segment is damaged before its last batch", func(s *storeFiles) {
 			s.must(os.RemoveAll(s.wal()))
 			s.edit(s.seg(-1), func(b []byte) []byte { return append(b, 0) })

@@ -96,7 +96,7 @@ func (d *disk) cutTorn() error {
 	if err != nil {
 		if t.err == nil {
 			d.log.Error().Err(err).Str("event", "torn").Str("segment", filepath.Base(file)).Int64("offset", end).Int64("bytes", t.bytes).
-				Msg("what looks like a write that a crash cut short cannot be copied to lost+found; until it is, it stays, and appends are refused")
+				Msg("what looks like an unfinished write cannot be copied to lost+found; appends are refused until it is")
 		}
 		t.tried, t.err = time.Now(), err
 		return err
@@ -107,7 +107,7 @@ func (d *disk) cutTorn() error {
 	d.torn = nil
 	d.log.Warn().Str("event", "torn").Str("segment", filepath.Base(file)).
 		Int64("offset", end).Int64("bytes", t.bytes).Str("now", now).
-		Msg("cut off what looks like a write that a crash cut short; a copy is in lost+found")
+		Msg("cut off what looks like an unfinished write; a copy is in lost+found")
 	return nil
 }
 

@@ -214,7 +214,7 @@ func (c *checker) absentBlobs(blobs *blobSet) {
 	if _, err := os.Lstat(c.Blobs); c.BlobStore == nil && gone(err) {
 		if last := min(c.head, c.index.Last); last >= c.first && c.index.Last > 0 {
 			c.find(Finding{Kind: BlobAbsent, File: c.Blobs, First: c.first, Last: last,
-				Message: "no such directory, and the index says that there was one: the entries are read from the segments, which stay for them, and the next start makes an empty one; are the blobs elsewhere?"})
+				Message: "the directory is missing, although the index says that there was one: its entries are read from the segments, which are kept for them, and the next start makes an empty one; are the blobs elsewhere?"})
 		}
 		return
 	}

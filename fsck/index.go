@@ -99,7 +99,7 @@ func (r *records) report(c *checker) {
 			c.wrongType(path, fi.Mode(), "a file")
 		case len(name) > 20 && (name[20:] == ".START" || name[20:] == ".END"):
 			c.plan.Strays = append(c.plan.Strays, path)
-			c.find(Finding{Kind: IndexFile, File: path, Message: "is a file that the library of the index takes for an order to delete files"})
+			c.find(Finding{Kind: IndexFile, File: path, Message: "is a file that makes the index library delete files: move it away"})
 		default:
 			c.stray(path)
 		}

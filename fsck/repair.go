@@ -109,7 +109,7 @@ func Repair(ctx context.Context, o RepairOptions) (res Result, err error) {
 		}
 		res.After = sum
 		if p.Archive != "" {
-			return res, fmt.Errorf("%w at %s: nothing has been repaired; `tcp-log-server restore %s DIR` makes the log again, with a whole index, and what is only here is in the segments", ErrArchived, p.Archive, p.Archive)
+			return res, fmt.Errorf("%w at %s: nothing has been repaired: run `tcp-log-server restore %s DIR` to rebuild the log with an intact index; entries that are only here are in the segments", ErrArchived, p.Archive, p.Archive)
 		}
 		before := r.Outcome.Steps
 		if err := r.Round(p); err != nil {

@@ -87,7 +87,7 @@ func (w *walker) lost(s *checkedSegment, offset int64, rec segment.Record) {
 	} else {
 		w.plan.LostFiles[first] = true
 	}
-	w.extend(Finding{Kind: EntryLost, File: file, Offset: offset, First: w.next, Last: w.next, Message: "recorded as lost: reads of it answer an error"})
+	w.extend(Finding{Kind: EntryLost, File: file, Offset: offset, First: w.next, Last: w.next, Message: "recorded as lost: reads of it return an error"})
 	known := rec.Hash
 	if rec.Lost() {
 		known = segment.Hash{} // at best the former hash

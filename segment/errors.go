@@ -22,7 +22,7 @@ var ErrUnavailable = errors.New("not available now")
 
 // ErrObstructed: something else is in the place of one blob, or of its shard directory: a
 // directory instead of a file, or the reverse. Other blobs can still be written.
-var ErrObstructed = errors.New("something else lies in its place")
+var ErrObstructed = errors.New("something else is in its place")
 
 // ErrLocked: another process has the store open for writing.
 var ErrLocked = errors.New("locked by another process")

@@ -319,7 +319,7 @@ func (w *window) torn(end *Walked, off int64, why error, known bool) error {
 	if end.Unwritten, err = w.cutShort(off, end.Last, end.Sum, end.Batches); err != nil || end.Unwritten {
 		return err
 	}
-	end.Why = fmt.Errorf("%w (no part of it is missing: this is no write that was cut short)", why)
+	end.Why = fmt.Errorf("%w (all of it is there: this is not an unfinished write)", why)
 	end.Claimed, err = w.claimed(off, last+1, end.Last)
 	return err
 }

@@ -138,7 +138,7 @@ func openSource(dir string, id segment.StoreID) (*source, error) {
 		o.segs = append(o.segs, h)
 	}
 	if !proof {
-		return nil, fmt.Errorf("%s %w that could be told to be a copy of store %s", dir, ErrNoLog, id)
+		return nil, fmt.Errorf("%s %w that can be identified as a copy of store %s", dir, ErrNoLog, id)
 	}
 	if o.end == 0 {
 		o.head = o.indexed()
