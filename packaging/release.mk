@@ -1,8 +1,8 @@
-# What goes out: binaries for each system, a Debian package, a container image.
-# Everything is made below dist/.
+# Releases: binaries for each system, a Debian package, a container image.
+# All files go to dist/.
 
 VERSION    ?= $(or $(shell git describe --tags --match 'v[0-9]*' --always --dirty 2>/dev/null),devel)
-# The time of what is built is that of its last commit, so that it can be built again.
+# Files carry the time of the last commit, so that builds are reproducible.
 SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
 export SOURCE_DATE_EPOCH
 
@@ -13,14 +13,14 @@ MAINTAINER ?= The maintainers of tcp-log-server <maintainers@tcp-log-server.inva
 
 .PHONY: dist dist-check vet-all deb deb-check systemd-check image
 
-# dist and deb may run in either order: each keeps what the other has made of this version,
-# removes what is of another, and writes the checksums of every file there.
+# dist and deb may run in either order: each keeps the other's files of this version, removes
+# those of other versions, and writes the checksums of all files.
 TIDY = mkdir -p dist && find dist -maxdepth 1 -type f ! -name 'tcp-log-server-$(VERSION)-*' \
 	! -name 'tcp-log-server-$(VERSION).cdx.json' ! -name 'tcp-log-server_$(DEBVERSION)_*.deb' ! -name LICENCES.txt -exec rm -f {} +
 SUMS = cd dist && find . -maxdepth 1 -type f ! -name SHA256SUMS | sed 's|^\./||' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS
 
-# dist makes a static binary for each of TARGETS, with the licences of what is in
-# them, a bill of materials, and a checksum of every file.
+# dist makes a static binary for each of TARGETS, the licences of the code in them, a bill
+# of materials, and a checksum of every file.
 dist:
 	$(TIDY)
 	$(GO) mod download
@@ -34,8 +34,8 @@ dist:
 		-licences dist/LICENCES.txt dist/tcp-log-server-*
 	$(SUMS)
 
-# dist-check makes dist twice, from clones of what is committed, in directories of
-# their own, the second time with nothing cached, and compares.
+# dist-check makes dist twice, from two clones of the last commit, the second time without
+# the build cache, and compares the results.
 dist-check:
 	@dir=$$(mktemp -d) && trap 'rm -rf '$$dir EXIT && \
 	for copy in one another/and/deeper; do \
@@ -47,7 +47,7 @@ dist-check:
 	cmp $$dir/one/dist/SHA256SUMS $$dir/another/and/deeper/dist/SHA256SUMS && \
 	(cd $$dir/another/and/deeper/dist && sha256sum --quiet -c SHA256SUMS) && echo "dist-check: both are the same"
 
-# vet-all looks at the code, tests too, as each of TARGETS compiles it.
+# vet-all vets the code and its tests for each of TARGETS.
 vet-all:
 	@set -e; for target in $(TARGETS); do echo "$$target"; \
 		GOOS=$${target%/*} GOARCH=$${target#*/} CGO_ENABLED=0 $(GO) vet ./...; done
@@ -74,19 +74,19 @@ deb:
 	rm -rf $(STAGE)
 	$(SUMS)
 
-# deb-check installs the package into a directory of its own, starts, queries and
-# removes it, which takes dpkg and root. DEB_INSTALL=1 does so with this machine
-# as well; lintian looks at the package where it is installed.
+# deb-check installs the package into a temporary directory, starts, queries and removes
+# it; this needs dpkg and root. DEB_INSTALL=1 installs it on this machine as well. lintian
+# checks the package if it is installed.
 deb-check: deb
 	DEB=$(abspath $(DEB)) $(GO) test -count=1 -run TestDeb -v ./test/e2e
 	@if command -v lintian >/dev/null; then lintian --allow-root --fail-on error,warning $(DEB); else echo "deb-check: no lintian here"; fi
 
-# systemd-check runs the units under the real systemd, in namespaces; it takes root
+# systemd-check runs the units under the real systemd, in namespaces; it needs root
 # and systemd.
 systemd-check: build
 	packaging/systemd/check.sh $(BINARY)
 
-# image makes a container image, where there is docker or what answers to its name.
+# image makes a container image with docker, or with the compatible program that DOCKER names.
 DOCKER     ?= docker
 image:
 	$(DOCKER) build -f packaging/Dockerfile --build-arg VERSION=$(VERSION) -t tcp-log-server:$(VERSION) .
