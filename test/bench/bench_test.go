@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestMain lets the test binary be the null server too, as the bench is.
+// TestMain lets the test binary run as the null server too, as the bench does.
 func TestMain(m *testing.M) {
 	size := flag.Int("null", 0, "be the null server, with entries of so many bytes")
 	flag.Parse()

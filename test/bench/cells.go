@@ -114,7 +114,7 @@ func (r *runner) appends(t *target, p *process, conns, inFlight int) (measuremen
 	return r.load(p, conns, inFlight, t.writers(r.entrySize))
 }
 
-// load is appends by some codec.
+// load measures appends through a given codec.
 func (r *runner) load(p *process, conns, inFlight int, appender func(lane int) appender) (measurement, error) {
 	var cpu []time.Duration
 	load := writerLoad{
@@ -144,7 +144,7 @@ func addLatency(m measurement, h *histogram) {
 	m["max"] = time.Duration(h.max).Seconds()
 }
 
-// replayCell reads a whole log once, by one connection, after a restart.
+// replayCell reads a whole log once, over one connection, after a restart.
 func replayCell(name string, f fill, pull int) cell {
 	return cell{group: "replay", name: name, run: func(r *runner, t *target) (measurement, error) {
 		if pull > 0 && t.noPulls != "" {
@@ -205,7 +205,7 @@ func replay(t *target, p *process, entries, pull int) (measurement, error) {
 	}, nil
 }
 
-// mixedCell measures writers alone, and while readers replay the log repeatedly.
+// mixedCell measures writers alone, and then while readers replay the log repeatedly.
 func mixedCell(conns, inFlight, readers int) cell {
 	const entries = 200_000
 	name := fmt.Sprintf("%dx%d writers, %d readers", conns, inFlight, readers)

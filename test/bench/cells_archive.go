@@ -19,8 +19,8 @@ func archiveCells(s settings) []cell {
 	return cells
 }
 
-// newArchive makes a directory for an archive, which the caller removes, and returns the settings of
-// a server that archives there.
+// newArchive makes a directory for an archive, which the caller removes, and returns the settings
+// for a server to archive there.
 func (r *runner) newArchive(rate string) (dir string, env []string, err error) {
 	if dir, err = os.MkdirTemp(r.temp, "archive-"); err != nil {
 		return "", nil, err
@@ -32,7 +32,7 @@ func (r *runner) newArchive(rate string) (dir string, env []string, err error) {
 	return dir, env, nil
 }
 
-// archiveRate has a server archive a log that is there already, and settled, as fast as it can.
+// archiveRate measures how fast a server archives an existing, settled log.
 func (r *runner) archiveRate(t *target, f fill) (m measurement, err error) {
 	data, err := r.filledDir(t, f)
 	if err != nil {
@@ -72,7 +72,7 @@ func (r *runner) archiveRate(t *target, f fill) (m measurement, err error) {
 	return m, err
 }
 
-// archiveStat is what the cells look at of the status of a server.
+// archiveStat is the part of a server's status that the cells use.
 type archiveStat struct {
 	Unsettled uint64
 	Archive   struct {
@@ -82,8 +82,8 @@ type archiveStat struct {
 	}
 }
 
-// awaitStat asks for the status until it is as wanted, and returns the first one and the last, and
-// the time between them.
+// awaitStat polls the status until want accepts it. It returns the first status, the last, and the
+// time between them.
 func awaitStat(p *process, want func(s archiveStat) bool) (first, last archiveStat, took time.Duration, err error) {
 	status, err := watchStat(p)
 	if err != nil {
@@ -114,8 +114,8 @@ func awaitStat(p *process, want func(s archiveStat) bool) (first, last archiveSt
 	}
 }
 
-// archivedAppends appends to a server without an archive, and then to one with it, which goes up
-// each second at the default rate.
+// archivedAppends appends to a server without an archive, and then to one that archives each second
+// at the default rate.
 func (r *runner) archivedAppends(t *target, conns, inFlight int) (measurement, error) {
 	dir, env, err := r.newArchive("")
 	if err != nil {

@@ -23,9 +23,9 @@ func clientCells(s settings) []cell {
 	return append(cells, clientReplay(fill{s.replay, s.entrySize}))
 }
 
-// clientWays are the ways to append that are compared with the raw generator, which is
-// one thread: each with one of Go's processors, and the client also with all of them,
-// which is the default of a program.
+// clientWays are the ways to append that are compared with the raw generator. The
+// generator is one thread, so each runs with one of Go's processors; the client also
+// runs with all of them, a program's default.
 var clientWays = []struct {
 	name  string
 	procs int
@@ -78,7 +78,7 @@ func clientAppends(conns, inFlight int) cell {
 type clientLoad struct {
 	size  int          // of an entry
 	procs int          // Go's processors
-	phase atomic.Int32 // one of those below; an append loads it once
+	phase atomic.Int32 // one of the constants below; an append loads it once
 
 	mu      sync.Mutex
 	counted int

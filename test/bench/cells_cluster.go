@@ -5,8 +5,8 @@ import "fmt"
 // batchMessages is how many messages an atomic batch of NATS can have.
 const batchMessages = 1000
 
-// clusterCells run three nodes on this machine, each a process, and talk to the one that leads.
-// Beside them stand three NATS servers with a stream of three replicas, and one Redis.
+// clusterCells run three nodes on this machine, each a process, and talk to the leader. They are
+// compared with three NATS servers with a stream of three replicas, and with one Redis.
 func clusterCells(s settings) []cell {
 	var cells []cell
 	for _, c := range [][2]int{{1, 1}, {16, 1}, {64, 16}, {256, 16}} {
@@ -20,8 +20,8 @@ func clusterCells(s settings) []cell {
 			run: func(r *runner, t *target) (measurement, error) { return r.clusterReplay(t) }})
 }
 
-// clusterAppends gives three servers a load of appends, or Redis, which is one. NATS gets single
-// publishes where there is one append in flight on a connection, and atomic batches where more are.
+// clusterAppends gives three servers, or one Redis, a load of appends. NATS gets single publishes
+// if a connection has one append in flight, and atomic batches if it has more.
 func (r *runner) clusterAppends(t *target, conns, inFlight int) (m measurement, err error) {
 	appenders := t.writers(r.entrySize)
 	switch {
@@ -29,7 +29,7 @@ func (r *runner) clusterAppends(t *target, conns, inFlight int) (m measurement, 
 	case t.cluster == nil:
 		return nil, fmt.Errorf("%s cannot run on three nodes", t.name)
 	default:
-		if t = t.cluster; t.name == "nats" && inFlight > 1 { // as much in flight, about
+		if t = t.cluster; t.name == "nats" && inFlight > 1 { // about as many in flight
 			conns, inFlight = max(1, conns*inFlight/batchMessages), batchMessages
 			appenders = func(int) appender {
 				lane := int(lanes.Add(1))
@@ -46,7 +46,7 @@ func (r *runner) clusterAppends(t *target, conns, inFlight int) (m measurement, 
 	return m, err
 }
 
-// gatewayAppends gives this project's server a load of appends that it keeps on three NATS servers.
+// gatewayAppends gives a load of appends to this project's server with its log on three NATS servers.
 func (r *runner) gatewayAppends(t *target, conns, inFlight int) (m measurement, err error) {
 	peer, err := nats(r.temp)
 	if err != nil {
@@ -63,7 +63,7 @@ func (r *runner) gatewayAppends(t *target, conns, inFlight int) (m measurement, 
 	return m, err
 }
 
-// clusterReplay fills a cluster, and reads the log from the node that leads.
+// clusterReplay fills a cluster, and reads the log from the leader.
 func (r *runner) clusterReplay(t *target) (m measurement, err error) {
 	err = r.withServer(t.cluster, nil, func(p *process) error {
 		if err := fillLog(t, p, r.replay, r.entrySize); err != nil {

@@ -2,8 +2,7 @@ package main
 
 import "fmt"
 
-// httpCells give this project's server the same work over HTTP and over its own protocol, in
-// turns.
+// httpCells give this project's server the same work over HTTP and over its protocol, in turns.
 func httpCells(s settings) []cell {
 	var cells []cell
 	add := func(name string, run func(*runner, *target) (measurement, error)) {
@@ -24,7 +23,7 @@ func httpCells(s settings) []cell {
 	return cells
 }
 
-// httpAppends appends to one log in turns, which are short since the speed of a disk changes
+// httpAppends appends to one log in turns. They are short because the speed of a disk changes
 // from second to second.
 func httpAppends(conns, inFlight int, codec func(source) appender) func(*runner, *target) (measurement, error) {
 	const turns = 5
@@ -43,7 +42,7 @@ func httpAppends(conns, inFlight int, codec func(source) appender) func(*runner,
 	}
 }
 
-// httpRead reads a whole log by one connection.
+// httpRead reads a whole log over one connection.
 func httpRead(f fill) func(*runner, *target) (measurement, error) {
 	const turns = 3
 	return func(r *runner, t *target) (measurement, error) {
@@ -65,8 +64,8 @@ func httpRead(f fill) func(*runner, *target) (measurement, error) {
 	}
 }
 
-// httpFanout has all entries appended over the protocol, and followed over it or by
-// server-sent events, each from a server of its own.
+// httpFanout appends all entries over the protocol, and follows them over the protocol or by
+// server-sent events, each on its own server.
 func httpFanout(followers, perSecond int) func(*runner, *target) (measurement, error) {
 	return func(r *runner, t *target) (measurement, error) {
 		fanout := func(events bool) (m measurement, err error) {
@@ -86,8 +85,8 @@ func httpFanout(followers, perSecond int) func(*runner, *target) (measurement, e
 	}
 }
 
-// withServerOver runs work against a server that also serves HTTP, given once by the address
-// of its protocol and once by that of HTTP.
+// withServerOver runs work against a server that also serves HTTP: p has the address of its
+// protocol, page that of HTTP.
 func (r *runner) withServerOver(t *target, o startOptions, work func(p, page *process) error) error {
 	run := func(p *process) error {
 		page := *p

@@ -13,17 +13,17 @@ import (
 const (
 	// largeEntry is about the size of a large entry, in bytes of its line.
 	largeEntry = 16<<20 - 1000
-	// largeSenders are as many connections that each keep sending one, if the cell does not say.
+	// largeSenders is how many connections each keep sending one, unless the cell says otherwise.
 	largeSenders = 3
-	// largeLeast is how long such a cell measures at least: a large entry can take a second.
+	// largeLeast is the shortest time that such a cell measures: a large entry can take a second.
 	largeLeast = 6 * time.Second
-	// largePause is between the acknowledgement of a small append and the next: one that follows
-	// at once would mostly measure the moments in which nothing waits.
+	// largePause is the time between the acknowledgement of a small append and the next append. One
+	// that follows at once would mostly measure the moments in which nothing waits.
 	largePause = 5 * time.Millisecond
 )
 
-// largeShapes are entries that take the server much work. "text" takes the least, so that it shows
-// what the disk alone costs.
+// largeShapes are entries that are expensive for the server. "text" is the cheapest, so it shows
+// the cost of the disk alone.
 var largeShapes = []struct {
 	name  string
 	entry func() string
@@ -66,9 +66,9 @@ func largeCells() (cells []cell) {
 	return cells
 }
 
-// largeCell measures beside so many senders of entry.
+// largeCell measures small appends while senders connections send entry.
 func largeCell(name string, senders int, entry func() string) cell {
-	builds := []string{"ours", "base"} // of this server, see pair
+	builds := []string{"ours", "base"} // builds of this server, see pair
 	return cell{group: "large", name: name, only: builds, run: func(r *runner, t *target) (m measurement, err error) {
 		line := []byte(`{"id":"large","entry":` + entry() + "}\n")
 		err = r.withServer(t, nil, func(p *process) error {
@@ -79,8 +79,8 @@ func largeCell(name string, senders int, entry func() string) cell {
 	}}
 }
 
-// besideLarge measures small appends alone and then beside so many senders of line. The rate is that
-// of the large entries.
+// besideLarge measures small appends alone, and then while senders connections send line. The rate
+// is that of the large entries.
 func (r *runner) besideLarge(t *target, p *process, senders int, line []byte) (measurement, error) {
 	alone, err := r.paced(t, p, r.duration)
 	if err != nil {
@@ -127,8 +127,8 @@ func (r *runner) besideLarge(t *target, p *process, senders int, line []byte) (m
 	return m, nil
 }
 
-// sendLarge appends line again and again until stop is closed, and returns how often that was
-// acknowledged.
+// sendLarge appends line again and again until stop is closed, and returns the number of
+// acknowledgements.
 func sendLarge(addr string, line []byte, stop chan struct{}) (n int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

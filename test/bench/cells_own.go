@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// ownOnly is the only of cells that run this project's server alone.
+// ownOnly is the value of cell.only for cells that run this project's server alone.
 var ownOnly = []string{"ours"}
 
-// ownCells run this project's server alone. They show what a large log costs it,
-// and what its settings change.
+// ownCells run this project's server alone. They show the costs of a large log and
+// the effect of settings.
 func ownCells(s settings) []cell {
 	own := func(name string, once bool, run func(*runner, *target) (measurement, error)) cell {
 		return cell{group: "own", name: name, once: once, only: ownOnly, run: run}
@@ -102,7 +102,7 @@ func (r *runner) crash(t *target, dir string) error {
 	load := writerLoad{
 		addr: p.addr, conns: 64, inFlight: 16, duration: time.Minute, appender: t.writers(r.entrySize),
 	}
-	// The load ends with an error, since its server does.
+	// The load ends with an error, since its server is killed.
 	if _, err := load.run(nil); err == nil {
 		return fmt.Errorf("server outlived SIGKILL")
 	}

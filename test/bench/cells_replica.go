@@ -21,12 +21,12 @@ func replicaCells(s settings) []cell {
 	return cells
 }
 
-// memory is a directory in memory, where there is one.
+// memory is a directory in memory, if the system has one.
 const memory = "/dev/shm"
 
-// withReplica starts a replica of p in a directory of its own, runs work and stops it. One that is
-// apart takes as little from p as can be on the same machine, as if it were on another: it has its log
-// in memory, and of the processor what others leave.
+// withReplica starts a replica of p in a new directory, runs work and stops the replica. With apart,
+// the replica takes as little from p as is possible on one machine, as if it were on another: its log
+// is in memory, and it gets only the processor time that others leave.
 func (r *runner) withReplica(t *target, p *process, apart bool, work func(*process) error) error {
 	parent := r.temp
 	if _, err := os.Stat(memory); err == nil && apart {
@@ -45,7 +45,7 @@ func (r *runner) withReplica(t *target, p *process, apart bool, work func(*proce
 	return r.withServerOn(t, startOptions{dir: dir, args: []string{"replica", p.addr, "--name", "bench"}, idle: apart}, work)
 }
 
-// catchUp replays a log plainly, and then has a replica that begins empty follow it.
+// catchUp replays a log, and then has an empty replica follow it.
 func (r *runner) catchUp(t *target, f fill) (m measurement, err error) {
 	dir, err := r.filledDir(t, f)
 	if err != nil {
@@ -78,11 +78,11 @@ func (r *runner) catchUp(t *target, f fill) (m measurement, err error) {
 	return m, err
 }
 
-// lagEvery is how often it is looked how far a replica is behind.
+// lagEvery is the interval between two checks of a replica's lag.
 const lagEvery = 10 * time.Millisecond
 
-// replicaLag appends to a source without a replica, and then with one that is apart, and looks how
-// far that is behind.
+// replicaLag appends to a source without a replica, and then with one that is apart, and measures
+// its lag.
 func (r *runner) replicaLag(t *target, conns, inFlight int) (m measurement, err error) {
 	var alone measurement
 	err = r.withServer(t, nil, func(p *process) error {
@@ -118,8 +118,8 @@ func (r *runner) replicaLag(t *target, conns, inFlight int) (m measurement, err 
 	return m, nil
 }
 
-// lagWatch is how far a replica is behind: how many entries, counted as nanoseconds, and how long
-// it takes until it has what the source had.
+// lagWatch measures a replica's lag: the number of entries, counted as nanoseconds, and the time
+// until it has the entries that the source had.
 type lagWatch struct {
 	entries, times histogram
 	stop           chan struct{}

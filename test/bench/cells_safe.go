@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// safeCells compare writes with conditions, and those of many entries at once, with plain
+// safeCells compare writes with conditions, and writes of many entries at once, with plain
 // writes to the same log.
 func safeCells(s settings) []cell {
 	var cells []cell
@@ -39,8 +39,8 @@ func safeCells(s settings) []cell {
 	return cells
 }
 
-// safe measures plain writes and then those of codec, on a log of its own that holds f.
-// A log is filled once for all rounds.
+// safe measures plain writes and then those of codec, on a separate log that holds f. The log
+// is filled once for all rounds.
 func (r *runner) safe(t *target, f fill, conns, inFlight int, codec func(int, *process) (*logAppender, error)) (m measurement, err error) {
 	work := func(p *process) error {
 		m, err = r.safeLoad(p, conns, inFlight, codec)
@@ -86,7 +86,7 @@ func (r *runner) safeLoad(p *process, conns, inFlight int, codec func(int, *proc
 		together = max(1, a.together)
 		return a
 	}
-	// The first write of its kind makes the server ready for others: that is not measured.
+	// The first write of its kind prepares the server for others: that is not measured.
 	first := appender(0).(*logAppender)
 	if first.members != "" {
 		if err := converseLong(p.addr, first.requests(nil, 1, now())); err != nil {
@@ -130,7 +130,7 @@ func converseLong(addr string, send []byte) error {
 	return err
 }
 
-// someEntries are entries that a log holds, which put appends in turns.
+// someEntries are entries that a log holds. put appends them in turn.
 type someEntries struct {
 	entries [][]byte
 	next    int
@@ -141,7 +141,7 @@ func (e *someEntries) put(dst []byte, _ int64) []byte {
 	return append(dst, e.entries[e.next%len(e.entries)]...)
 }
 
-// readSome reads entries from all over a log of that length.
+// readSome reads entries from all parts of a log of the given length.
 func readSome(addr string, length int) (*someEntries, error) {
 	const count = 5000
 	c, err := net.Dial("tcp", addr)
@@ -153,7 +153,7 @@ func readSome(addr string, length int) (*someEntries, error) {
 	lines := bufio.NewReaderSize(c, 1<<20)
 	e := new(someEntries)
 	for n := range count {
-		// By steps that meet every part of the log in no order.
+		// Visit all parts of the log in scattered order.
 		index := 1 + n*7919*(length/count)%length
 		if _, err := fmt.Fprintf(c, "{\"from\":%d,\"read\":1}\n", index); err != nil {
 			return nil, err

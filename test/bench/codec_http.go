@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// The codecs of this project's server over HTTP/1.1. They take apart what net/http writes,
-// and nothing else.
+// The codecs of this project's server over HTTP/1.1. They parse only the form of HTTP that
+// net/http writes.
 
 const httpHost = " HTTP/1.1\r\nHost: localhost\r\n"
 
-// postAppender appends by a request for each entry, on a connection that is kept.
+// postAppender sends a request for each entry, on a connection that is kept open.
 type postAppender struct {
 	entries source
 	entry   []byte
@@ -52,8 +52,7 @@ func (a *postAppender) replies(b []byte) (used, n int, err error) {
 	}
 }
 
-// linesAppender appends by one request on a connection, whose body is a line an entry and
-// does not end.
+// linesAppender sends one request on a connection, with an endless body of one line per entry.
 type linesAppender struct {
 	entries source
 	begun   bool
@@ -77,7 +76,7 @@ func (a *linesAppender) requests(dst []byte, n int, now int64) []byte {
 	return append(append(dst, a.lines...), "\r\n"...)
 }
 
-// replies checks that the indices rise, as the entries of a connection keep their order.
+// replies checks that the indices rise, since the entries of a connection keep their order.
 func (a *linesAppender) replies(b []byte) (used, n int, err error) {
 	used, err = a.body.take(b, func(lines []byte) (int, error) {
 		taken := 0
@@ -138,7 +137,7 @@ func (r *httpReader) scan(b []byte, visit func([]byte)) (used, entries int, err 
 	return used, entries, err
 }
 
-// events scans the lines of events, of which each entry's begins with its index.
+// events scans the lines of events. The event of an entry begins with its index.
 func (r *httpReader) events(b []byte, visit func([]byte)) (used, entries int, err error) {
 	for {
 		end := bytes.IndexByte(b[used:], '\n') + 1
@@ -164,16 +163,16 @@ func (r *httpReader) events(b []byte, visit func([]byte)) (used, entries int, er
 	}
 }
 
-// bodyLines is the body of a response, in chunks, of which a line may begin in one and end in
+// bodyLines is the body of a response in chunks. A line may begin in one chunk and end in
 // another.
 type bodyLines struct {
 	begun bool   // the header has been read
-	left  int    // bytes of the chunk that are to come, with the line break after it
-	part  []byte // a line that is not whole
+	left  int    // bytes of the chunk still to come, including the line break after it
+	part  []byte // the start of a line whose end has not arrived
 }
 
-// take consumes what it can of b. It gives the text of the body to scan, which returns how
-// much of that are whole lines.
+// take consumes as much of b as it can. It passes the text of the body to scan, which returns
+// the length of the whole lines.
 func (c *bodyLines) take(b []byte, scan func(lines []byte) (int, error)) (used int, err error) {
 	for used < len(b) {
 		rest := b[used:]
@@ -211,7 +210,7 @@ func (c *bodyLines) take(b []byte, scan func(lines []byte) (int, error)) (used i
 	return used, nil
 }
 
-// text gives scan a part of the body, whose first line may have begun before.
+// text passes a part of the body to scan. Its first line may have begun in an earlier part.
 func (c *bodyLines) text(b []byte, scan func(lines []byte) (int, error)) error {
 	if len(c.part) > 0 {
 		n := bytes.IndexByte(b, '\n') + 1

@@ -15,7 +15,7 @@ type logAppender struct {
 
 	together int    // how many entries each message has, as an array; 0 for one alone
 	members  string // further members of each message, with a comma before each
-	expect   bool   // each message has the head after those before it; the log is empty
+	expect   bool   // each message expects the head that the previous ones make; the log is empty
 }
 
 // A source writes the entries of one connection.

@@ -120,7 +120,7 @@ func (a *natsAppender) replies(b []byte) (used, n int, err error) {
 	})
 }
 
-// acks is replies, where count says for how many appends an acknowledgement is, 0 for one that is none.
+// acks is replies, with count to say how many appends an acknowledgement is for, 0 if it is malformed.
 func (a *natsAppender) acks(b []byte, count func(ack []byte) int) (used, n int, err error) {
 	for {
 		msg, ping, size, err := natsScan(b[used:])

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// batchAppender publishes atomic batches to a stream: all messages of a call of requests are one
-// batch, and count as acknowledged once its commit is.
+// batchAppender publishes atomic batches to a stream: all messages of one call of requests are a
+// batch, and count as acknowledged once the commit is.
 type batchAppender struct {
 	*natsAppender
 	batches int

@@ -78,7 +78,7 @@ func appenderCases() []appenderCase {
 func TestAppenders(t *testing.T) {
 	for _, c := range appenderCases() {
 		t.Run(c.name, func(t *testing.T) {
-			// The acknowledgements may arrive cut anywhere.
+			// The acknowledgements may be split anywhere.
 			for cut := range len(c.acks) {
 				a := c.make()
 				out := a.requests(nil, 2, 5)
@@ -145,8 +145,8 @@ func TestReaders(t *testing.T) {
 			}
 			var got []string
 			visit := func(e []byte) { got = append(got, string(e)) }
-			// Byte by byte, keeping what is not consumed, as a slow network
-			// would deliver it.
+			// Byte by byte, as from a slow network, keeping the bytes that are
+			// not consumed.
 			var held []byte
 			total := 0
 			for _, octet := range []byte(c.stream) {

@@ -20,8 +20,8 @@ import (
 type process struct {
 	cmd  *exec.Cmd
 	addr string
-	page string // the address of HTTP, if it was started with that
-	// peers are the other servers of its cluster, which end with it and count where it does.
+	page string // the address of HTTP, if it was started with HTTP
+	// peers are the other servers of its cluster. They end with it, and their use of resources counts as its own.
 	peers []*process
 	done  chan struct{} // closed when the process has ended
 	err   error
@@ -50,7 +50,7 @@ func startProcess(cmd *exec.Cmd, log string) (*process, error) {
 }
 
 // startListening starts a server that announces its port on stdout in a JSON
-// line, as this project's server does, and with page in another that of HTTP.
+// line, as this project's server does. With page, another line announces that of HTTP.
 func startListening(cmd *exec.Cmd, log string, page bool) (*process, error) {
 	out, in, err := os.Pipe()
 	if err != nil {
@@ -141,7 +141,7 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// killPeers ends the other servers of a cluster, those of them that have been started.
+// killPeers ends the other servers of a cluster, as far as they have been started.
 func (p *process) killPeers() {
 	for _, m := range p.peers {
 		if m != nil {

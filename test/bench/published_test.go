@@ -11,8 +11,8 @@ import (
 
 var update = flag.Bool("update", false, "write the tables and the chart in the documents from the reports beside them")
 
-// TestPublished: the tables and the chart in the documents are those of the reports
-// beside them.
+// TestPublished: the tables and the chart in the documents match the reports beside
+// them.
 func TestPublished(t *testing.T) {
 	const chart = "../../docs/append.svg"
 	tables := func(r *report) string {
@@ -20,7 +20,7 @@ func TestPublished(t *testing.T) {
 		writeTables(&b, r)
 		return b.String()
 	}
-	// What a user wants to know; the rest is in the notes.
+	// The tables for users; the rest is in the notes.
 	summary := func(r *report) string {
 		return tables(r.only("append", "replay", "fanout", "mixed", "full", "replica", "archive", "own").without("null"))
 	}
@@ -71,8 +71,8 @@ func TestPublished(t *testing.T) {
 	}
 }
 
-// TestCellsAreDocumented: docs/PERFORMANCE.md says of each group of cells what it measures, and of no
-// other; each cell is in one of them, and so is run by default.
+// TestCellsAreDocumented: docs/PERFORMANCE.md describes each group of cells and no other. Each cell is
+// in one of the groups, so it runs by default.
 func TestCellsAreDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/PERFORMANCE.md")
 	if err != nil {

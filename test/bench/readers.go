@@ -107,7 +107,7 @@ func (l *readerLoad) run() (*readerResult, error) {
 	return &r.result, nil
 }
 
-// connect opens connection i, after closing the one before.
+// connect opens connection i, after closing the previous one.
 func (r *readers) connect(i int) error {
 	c := &r.list[i]
 	if c.fd >= 0 {

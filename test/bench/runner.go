@@ -29,8 +29,7 @@ type runner struct {
 	temp     string // holds all data; removed at the end
 	report   *report
 	progress io.Writer
-	// again has a round that failed repeated, some times: a disk that stalls must not end
-	// a cell.
+	// again repeats a failed round a few times: a disk that stalls must not end a cell.
 	again bool
 
 	filled    map[string]string // data folders by target, for the current fill

@@ -131,14 +131,14 @@ func (p *poller) wait(timeout int) ([]syscall.EpollEvent, error) {
 	return nil, errno
 }
 
-// heldAddr is an address on loopback for a server that cannot choose one itself. Nobody else gets it while
-// the bench runs.
+// heldAddr returns a loopback address for a server that cannot choose one itself. No other process gets it
+// while the bench runs.
 func heldAddr() (string, error) {
 	addr, _, err := porttest.Hold()
 	return addr, err
 }
 
-// heldPort is the port of a heldAddr.
+// heldPort returns the port of a heldAddr.
 func heldPort() (string, error) {
 	addr, err := heldAddr()
 	_, port, _ := strings.Cut(addr, ":")

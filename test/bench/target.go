@@ -41,7 +41,7 @@ type startOptions struct {
 	idle    bool     // this project's server takes only the processor time that others leave
 }
 
-// lanes numbers the connections of a run, so that all entries are distinct.
+// lanes numbers the connections of a run, so that all entries differ.
 var lanes atomic.Int64
 
 // writers returns a load of entries of one size for this target.

@@ -40,7 +40,7 @@ func clusterOf(one *target) *target {
 	return &t
 }
 
-// startCluster starts three servers, and returns the one that leads, with the others as its peers.
+// startCluster starts three servers, and returns the leader, with the others as its peers.
 func startCluster(start func(i int) (*process, error), leader func(*process) (string, error)) (*process, error) {
 	members := make([]*process, len(clusterNodes))
 	errs := make([]error, len(clusterNodes))
@@ -75,7 +75,7 @@ func startCluster(start func(i int) (*process, error), leader func(*process) (st
 	return nil, fmt.Errorf("the leader is called %q", name)
 }
 
-// leaderOfLog asks a node of this project's server which one leads; "" if not all follow one.
+// leaderOfLog asks a node of this project's server which node leads; "" if not all follow one.
 func leaderOfLog(p *process) (string, error) {
 	stat, err := watchStat(p)
 	if err != nil {
@@ -97,7 +97,7 @@ type replicas struct {
 	Replicas []struct{ Current bool }
 }
 
-// led is the leader if there is one and the others are with it: NATS does not count the leader
+// led returns the leader if there is one and the others follow it. NATS does not count the leader
 // among the replicas.
 func (c replicas) led() string {
 	current := 0
@@ -158,7 +158,7 @@ func leaderOfNATS(p *process) (string, error) {
 	}
 }
 
-// heldAddrs are as many addresses as heldAddr gives one.
+// heldAddrs returns n addresses of the kind that heldAddr returns.
 func heldAddrs(n int) (addrs []string, err error) {
 	for range n {
 		addr, err := heldAddr()

@@ -57,8 +57,8 @@ func startNATS(binary string, o startOptions) (*process, error) {
 	})
 }
 
-// startNATSServer starts a server that keeps its streams in dir and syncs them as sync says. more is added to
-// its settings.
+// startNATSServer starts a server that keeps its streams in dir, with sync as the interval of its syncs. more
+// is added to its settings.
 func startNATSServer(binary, dir, sync, more string) (*process, error) {
 	port, err := heldPort()
 	if err != nil {
