@@ -12,9 +12,9 @@ import (
 	"tcp-log-server/internal/porttest"
 )
 
-// TestDocumentedAccess runs what docs/OPERATIONS.md shows for a server with TLS and tokens, and
-// then for its client, as it stands; only the port is another. Without the token the client is
-// not admitted, nor is one whose token has been removed.
+// TestDocumentedAccess runs the commands of docs/OPERATIONS.md for a server with TLS and tokens,
+// and then those for its client, unchanged except for the port. A client without the token is not
+// admitted, nor is one whose token has been removed.
 func TestDocumentedAccess(t *testing.T) {
 	for _, tool := range []string{"sh", "openssl"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -45,7 +45,7 @@ func TestDocumentedAccess(t *testing.T) {
 		cmd.Env = append(os.Environ(), "PORT="+port, "PATH="+filepath.Dir(path)+":"+os.Getenv("PATH"))
 		return cmd
 	}
-	// The server is the last line; it must be the process that a signal reaches.
+	// The last line starts the server, which must be the process that signals reach.
 	script := strings.TrimSpace(block("<!-- server -->\n"))
 	lines := strings.Split(script, "\n")
 	lines[len(lines)-1] = "export " + strings.Replace(lines[len(lines)-1], " tcp-log-server", "; exec tcp-log-server", 1)

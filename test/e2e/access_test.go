@@ -35,8 +35,8 @@ func line(t *testing.T, c net.Conn, send string) string {
 	return strings.TrimSpace(got)
 }
 
-// writeTokens writes a file of tokens: names, each with a token like itself and
-// the rights given.
+// writeTokens writes a file of tokens, each named for the rights that it
+// has.
 func writeTokens(t *testing.T, path string, rights ...string) {
 	t.Helper()
 	var b strings.Builder
@@ -107,7 +107,7 @@ func TestMutualTLS(t *testing.T) {
 		t.Errorf("with the new certificate the reply is %s", got)
 	}
 
-	// What cannot be taken up changes nothing.
+	// An invalid file changes nothing.
 	if err := os.WriteFile(key, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestTokens(t *testing.T) {
 		}
 	}
 
-	// A token that is taken out of the file is worth nothing from the next SIGHUP on.
+	// A token that is removed from the file is invalid from the next SIGHUP on.
 	dial := func(token string) net.Conn {
 		c, err := net.Dial("tcp", d.addr)
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 	"tcp-log-server/cli"
 )
 
-// TestAppendReceipt: a receipt is the time and the hash that the entry is read with.
+// TestAppendReceipt: a receipt has the time and the hash that a read of the entry returns.
 func TestAppendReceipt(t *testing.T) {
 	d := start(t, "DATA=memory")
 	for _, input := range []struct{ args, text string }{
@@ -44,8 +44,8 @@ func TestAppendReceipt(t *testing.T) {
 	}
 }
 
-// TestAppendOnceSignals: a second signal ends the wait for answers, and what has none is not
-// called unknown.
+// TestAppendOnceSignals: a second signal ends the wait for answers, and entries without one are
+// not reported as unknown.
 func TestAppendOnceSignals(t *testing.T) {
 	d := start(t, "DATA=memory")
 	cmd, in, lines, errs := converse(t, at(d.addr), "append", "--once", "--json")
@@ -127,9 +127,9 @@ func TestAppendCommand(t *testing.T) {
 		args  string
 		input string
 		out   string
-		errs  []string // what standard error has, line by line; the last says it all
+		errs  []string // the lines of standard error; the last is the summary
 		code  int
-		log   string // what the log then holds
+		log   string // the content of the log afterwards
 	}{
 		{"lines", "append", "{\"b\":1,\"a\":2}\n[1]\n\nnull", "1\n2\n3\n", nil, 0, `{"a":2,"b":1} [1] null`},
 		{"arguments", "append {\"a\":1} [2] null", "{}", "1\n2\n3\n", nil, 0, `{"a":1} [2] null`},
@@ -194,7 +194,7 @@ func TestAppendCommand(t *testing.T) {
 			}
 			r := play(t, at(d.addr), tt.input, words...)
 			if tt.code == 2 && strings.HasPrefix(tt.args, "append --json") {
-				// Refusals that need no server come as soon as they are seen.
+				// Refusals that need no server come at once.
 				lines := strings.SplitAfter(r.out, "\n")
 				slices.Sort(lines)
 				r.out = strings.Join(lines, "")
@@ -211,7 +211,7 @@ func TestAppendCommand(t *testing.T) {
 	}
 }
 
-// checkErrors compares the lines of standard error with what they must contain.
+// checkErrors checks that each line of standard error contains the wanted text.
 func checkErrors(t *testing.T, got string, want []string) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSuffix(got, "\n"), "\n")

@@ -14,7 +14,7 @@ import (
 	"tcp-log-server/cli"
 )
 
-// fakeServer gives each connection to the next script.
+// fakeServer runs the next script for each connection.
 func fakeServer(t *testing.T, scripts ...func(nc net.Conn, lines *bufio.Reader)) (addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -85,7 +85,7 @@ func TestAppendCommandLost(t *testing.T) {
 		t.Errorf("outcomes are %q, want %q", outcomes, want)
 	}
 
-	// A server that is away: nothing is unknown.
+	// A server that is not there: no outcome is unknown.
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +112,7 @@ func TestAppendCommandLost(t *testing.T) {
 		checkErrors(t, r.err, []string{refused + says.err})
 	}
 
-	// Each argument has its outcome, also those after the one that is refused.
+	// Each argument has its outcome, even those after the refused one.
 	d := start(t, "DATA=memory")
 	r = play(t, at(d.addr), "", "append", "--json", "[1]", "7", "[3]", "[4]")
 	for _, want := range []string{
@@ -132,7 +132,7 @@ func TestAppendCommandLost(t *testing.T) {
 }
 
 // TestAppendCommandHints: the answer of a server that turns the client away is printed
-// once, with what to do, and no entry that may be stored counts as not stored.
+// once, with a hint, and no entry that may be stored counts as not stored.
 func TestAppendCommandHints(t *testing.T) {
 	const lost = "connection lost: closed by the server; has it been stopped? if it speaks TLS, add --tls; unknown: lines 1-3; read the log from 1"
 	const tls = "append: the server requires TLS; add --tls, or --tls-ca FILE with its authority or its certificate; not sent: lines 1-3"
@@ -167,8 +167,8 @@ func TestAppendCommandHints(t *testing.T) {
 	}
 }
 
-// TestAppendCommandWaits: entries go out as they come, indices come back at once,
-// and a signal ends it in good order.
+// TestAppendCommandWaits: entries are sent as they come, indices are printed at once,
+// and a signal ends the command cleanly.
 func TestAppendCommandWaits(t *testing.T) {
 	d := start(t, "DATA=memory")
 	cmd, in, lines, errs := converse(t, at(d.addr), "append")

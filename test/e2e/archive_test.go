@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestDocumentedArchive runs what docs/COPIES.md shows of an archive, in its order; only the
-// bucket is a directory.
+// TestDocumentedArchive runs the commands of docs/COPIES.md for an archive, in their order, with a
+// directory as the bucket.
 func TestDocumentedArchive(t *testing.T) {
 	for _, tool := range []string{"sh", "jq"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -39,7 +39,7 @@ func TestDocumentedArchive(t *testing.T) {
 		}
 		return strings.ReplaceAll(string(m[1]), "s3://backups/log", "file://"+filepath.ToSlash(filepath.Join(dir, "bucket")))
 	}
-	// serve starts the server that the last line of a script does, after the others.
+	// serve runs a script, whose last line starts a server.
 	serve := func(script string) *daemon {
 		lines := strings.Split(strings.TrimSpace(script), "\n")
 		env := strings.Fields(lines[len(lines)-1])
@@ -79,7 +79,7 @@ func TestDocumentedArchive(t *testing.T) {
 		t.Errorf("the archive has %q", look)
 	}
 	digest := strings.Fields(look)[2]
-	// One block restores what there was a second ago.
+	// One block restores the log as of a second ago.
 	for began := time.Now(); !strings.Contains(play(t, nil, "", "cat", "--until", "1s", "file://"+filepath.ToSlash(filepath.Join(dir, "bucket"))).out, `"index":3`); time.Sleep(10 * time.Millisecond) {
 		if time.Since(began) > 30*time.Second {
 			t.Fatal("no entry is a second old")
@@ -97,13 +97,13 @@ func TestDocumentedArchive(t *testing.T) {
 	}
 	d = serve(over[1])
 	talk(t, d.addr, "{\"id\":\"4\",\"entry\":{\"n\":4}}\n")
-	d.stop(t, syscall.SIGTERM) // which archives what is new
+	d.stop(t, syscall.SIGTERM) // which archives the new entries
 	if r := play(t, nil, "", "cat", "--last", "1", "file://"+filepath.ToSlash(filepath.Join(dir, "bucket"))); r.out != "{\"index\":4,\"entry\":{\"n\":4}}\n" {
 		t.Errorf("after the new server has ended: %+v", r)
 	}
 }
 
-// TestCatOfAnArchiveThatLacksAnObject: what is after a hole is not left out without a word.
+// TestCatOfAnArchiveThatLacksAnObject: cat does not silently omit the entries after a gap.
 func TestCatOfAnArchiveThatLacksAnObject(t *testing.T) {
 	dir := t.TempDir()
 	bucket := filepath.Join(dir, "bucket")

@@ -14,10 +14,10 @@ import (
 	"tcp-log-server/fsck"
 )
 
-// TestBackupKilled kills `backup` with -9 at random moments while the log grows,
-// seals, settles and removes between one run and the next: the destination holds
-// the earlier backup or the new one each time, and another run completes it.
-// BACKUP_ROUNDS makes it longer.
+// TestBackupKilled kills `backup` with -9 at random moments. Between two runs the
+// log grows, seals, settles and removes segments. Each time the destination holds
+// the earlier backup or the new one, and another run completes it. BACKUP_ROUNDS
+// makes the test longer.
 func TestBackupKilled(t *testing.T) {
 	t.Parallel()
 	path, err := binary()
@@ -30,7 +30,7 @@ func TestBackupKilled(t *testing.T) {
 	before, took := "", 100*time.Millisecond
 	for round := range setting(t, "BACKUP_ROUNDS", 24) {
 		if testing.Short() && round%12 >= 4 {
-			continue // a first backup, linked and copied, and one after it, of either log
+			continue // a first backup, linked and copied, and a later one, of either log
 		}
 		if round%6 == 0 {
 			dest, before = filepath.Join(work, fmt.Sprint("dest", round)), "" // a first backup
@@ -41,8 +41,8 @@ func TestBackupKilled(t *testing.T) {
 		if round%4 < 2 {
 			args = []string{"backup", "--copy", "--data", data, dest}
 		}
-		// Half of the kills come after some time, the others when something changes
-		// in the destination.
+		// Half of the kills come after a random time, the others when the destination
+		// changes.
 		delay, watched := time.Duration(rand.Int64N(int64(took)*3/4)), ""
 		if round%2 == 1 {
 			delay = rand.N(delay/10+1) * time.Duration(rand.IntN(2))
@@ -90,8 +90,8 @@ func TestBackupKilled(t *testing.T) {
 	t.Logf("destinations after a kill: %v", seen)
 }
 
-// inMemory is a directory in memory, where there is one: what is killed has not
-// lost power, so it is not about the disk.
+// inMemory is a directory in memory, if the system has one: a kill is not a power
+// cut, so the disk does not matter.
 func inMemory(t *testing.T) string {
 	dir, err := os.MkdirTemp("/dev/shm", "backup-kill-")
 	if err != nil {
@@ -101,8 +101,8 @@ func inMemory(t *testing.T) string {
 	return dir
 }
 
-// growLog appends to the log in dir, in small segments, of which it keeps all in
-// one round and removes those that are settled in the next.
+// growLog appends to the log in dir, in small segments. It keeps all segments in
+// one round, and removes the settled ones in the next.
 func growLog(t *testing.T, dir string, round int) {
 	t.Helper()
 	c := engine.NewConfig(dir)
@@ -140,8 +140,8 @@ func growLog(t *testing.T, dir string, round int) {
 	}
 }
 
-// runKilled runs cmd, kills it after the delay, which begins once the file at path has
-// changed, at once if path is "", and reports whether that ended it.
+// runKilled runs cmd, kills it after the delay, and reports whether that ended it. The
+// delay begins once the file at path has changed, or at once if path is "".
 func runKilled(t *testing.T, cmd *exec.Cmd, path string, delay time.Duration) bool {
 	t.Helper()
 	was, _ := os.Stat(path)
@@ -161,7 +161,7 @@ func runKilled(t *testing.T, cmd *exec.Cmd, path string, delay time.Duration) bo
 			}
 			return false
 		case <-late:
-			_ = cmd.Process.Kill() // it may end by itself in this moment
+			_ = cmd.Process.Kill() // it may end by itself at this moment
 			return <-ended != nil
 		case <-poll.C:
 			if now, _ := os.Stat(path); late == nil && (path == "" || changed(was, now)) {
@@ -171,8 +171,8 @@ func runKilled(t *testing.T, cmd *exec.Cmd, path string, delay time.Duration) bo
 	}
 }
 
-// changed reports whether a file was replaced or has been written to; nil means that
-// there is none.
+// changed reports whether a file was replaced or written to; nil means that it does
+// not exist.
 func changed(was, is os.FileInfo) bool {
 	if was == nil || is == nil {
 		return (was == nil) != (is == nil)
@@ -180,7 +180,7 @@ func changed(was, is os.FileInfo) bool {
 	return !os.SameFile(was, is) || was.Size() != is.Size() || !was.ModTime().Equal(is.ModTime())
 }
 
-// mustDigest is the digest of the log in dir, which is whole.
+// mustDigest returns the digest of the log in dir, which must be whole.
 func mustDigest(t *testing.T, dir string) string {
 	t.Helper()
 	sum, err := fsck.Check(t.Context(), fsck.Options{Data: dir, OnFinding: func(f fsck.Finding) {
@@ -194,7 +194,7 @@ func mustDigest(t *testing.T, dir string) string {
 	return sum.Digest
 }
 
-// copyOf copies a directory that may not be there.
+// copyOf copies a directory that may not exist.
 func copyOf(t *testing.T, from, work string) string {
 	t.Helper()
 	to := filepath.Join(work, "copy")

@@ -13,8 +13,8 @@ import (
 	"tcp-log-server/cli"
 )
 
-// TestServeBackup: a server on a directory that backup made says so, and one on a copy that was
-// made a log of its own does not. The examples of the help do the latter, and the backup takes
+// TestServeBackup: a server on a directory that backup made says so; one on a copy that was made
+// a separate log does not. The examples of the help make such a copy, and the backup takes
 // further backups.
 func TestServeBackup(t *testing.T) {
 	dir := t.TempDir()

@@ -19,8 +19,8 @@ func TestSecondDaemon(t *testing.T) {
 	}
 }
 
-// TestRepairBeside: a repair is refused while a server runs, whether LOCK is there or not, and
-// so is one of a log in other directories that shares its index or blobs.
+// TestRepairBeside: a repair is refused while a server runs, whether LOCK exists or not. So is a
+// repair of a log in other directories that shares its index or blobs.
 func TestRepairBeside(t *testing.T) {
 	data, wal, blobs := t.TempDir(), t.TempDir(), t.TempDir()
 	start(t, "DATA="+data, "WAL="+wal, "BLOBS="+blobs)
@@ -42,8 +42,8 @@ func TestRepairBeside(t *testing.T) {
 	}
 }
 
-// TestSharedIndex: two logs that were given one directory by mistake would
-// overwrite each other's records.
+// TestSharedIndex: two logs that share a directory by mistake would overwrite
+// each other's records.
 func TestSharedIndex(t *testing.T) {
 	dir := t.TempDir()
 	start(t, "DATA="+filepath.Join(dir, "a"), "WAL="+filepath.Join(dir, "wal"))

@@ -16,7 +16,7 @@ import (
 	"tcp-log-server/cli"
 )
 
-// filledStore is the directory of a stopped log of n entries, none of them in blobs.
+// filledStore returns the directory of a stopped log of n entries, none of them in blobs.
 func filledStore(t *testing.T, n int) string {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
@@ -71,7 +71,7 @@ func TestCatCommand(t *testing.T) {
 		t.Error("cat has changed the directory")
 	}
 
-	// Beside the daemon: the same, whatever the daemon has locked.
+	// While the daemon runs: the same, whatever it has locked.
 	d := start(t, "DATA="+data, "LOOSE_MAX=0")
 	if code, out, errs := runBinary(t, "cat", data); code != 0 || out != all.String() {
 		t.Errorf("beside the daemon: exit code %d, %.200q, %q", code, out, errs)
@@ -106,7 +106,7 @@ func TestCatCommand(t *testing.T) {
 	}
 }
 
-// TestCatPipe: a reader that goes away ends it, without an error.
+// TestCatPipe: cat ends without an error when its reader goes away.
 func TestCatPipe(t *testing.T) {
 	data := filledStore(t, 20000)
 	path, err := binary()
@@ -132,8 +132,8 @@ func TestCatPipe(t *testing.T) {
 	}
 }
 
-// directoryStat is what stat --json prints of a directory, and stat of a server, as far as
-// tests look at it.
+// directoryStat and stat are the parts of the output of stat --json that tests use, of a
+// directory and of a server.
 type (
 	directoryStat struct {
 		Store                           string
@@ -197,8 +197,8 @@ func TestStatCommand(t *testing.T) {
 	}
 }
 
-// TestStatOfOthers: the answers of a server that refuses appends, one that is older, and
-// one that is something else.
+// TestStatOfOthers: stat of a server that refuses appends, of an older one, and of another
+// program.
 func TestStatOfOthers(t *testing.T) {
 	for answer, want := range map[string]struct {
 		code int

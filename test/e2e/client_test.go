@@ -17,8 +17,8 @@ import (
 	"tcp-log-server/internal/access/accesstest"
 )
 
-// command is the built program with arguments, its environment that of the test
-// plus settings, and no address unless settings or args name one.
+// command returns the built program with arguments. Its environment is that of the
+// test plus settings.
 func command(t *testing.T, settings []string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := binary()
@@ -31,7 +31,7 @@ func command(t *testing.T, settings []string, args ...string) *exec.Cmd {
 }
 
 // converse starts a command with pipes to its input and from its output. It is killed when the
-// test ends. errs is to be read once it has ended.
+// test ends. Read errs only after it has ended.
 func converse(t *testing.T, settings []string, args ...string) (cmd *exec.Cmd, in io.WriteCloser, lines *bufio.Reader, errs *bytes.Buffer) {
 	t.Helper()
 	cmd, errs = command(t, settings, args...), new(bytes.Buffer)
@@ -51,7 +51,7 @@ func converse(t *testing.T, settings []string, args ...string) (cmd *exec.Cmd, i
 	return cmd, in, bufio.NewReader(out), errs
 }
 
-// result is what a command that has ended has printed.
+// result is the exit code and the output of a command.
 type result struct {
 	out, err string
 	code     int
@@ -73,14 +73,14 @@ func play(t *testing.T, settings []string, input string, args ...string) result 
 	return result{out.String(), errs.String(), cmd.ProcessState.ExitCode()}
 }
 
-// at is the setting of an address.
+// at returns the settings for an address.
 func at(addr string) []string {
 	host, port, _ := net.SplitHostPort(addr)
 	return []string{"HOST=" + host, "PORT=" + port}
 }
 
 // TestCommandsSecurely: the commands against a server with TLS and tokens, by flags
-// and by the environment, and what they say when something is missing.
+// and by the environment, and their errors when something is missing.
 func TestCommandsSecurely(t *testing.T) {
 	authority := accesstest.NewAuthority(t)
 	cert, key := authority.Issue(t, "server", time.Now().Add(time.Hour))
@@ -134,8 +134,8 @@ func TestCommandsSecurely(t *testing.T) {
 	}
 }
 
-// TestMismatch: what a command says, and the outcome that it reports, where the client and the
-// server do not agree on TLS or on the token. Nothing is ever stored, and that is certain.
+// TestMismatch: the error of a command, and the outcome that it reports, when client and server
+// disagree on TLS or on the token. Nothing is ever stored, and the command says so.
 func TestMismatch(t *testing.T) {
 	authority := accesstest.NewAuthority(t)
 	cert, key := authority.Issue(t, "server", time.Now().Add(time.Hour))
@@ -184,7 +184,7 @@ func TestMismatch(t *testing.T) {
 				} else {
 					words = append(words, addr)
 				}
-				if tt.says == speaksNo { // nothing was begun
+				if tt.says == speaksNo { // nothing was sent
 					says = command + ": " + addr + ": " + tt.says
 				}
 				r := play(t, tt.client, strings.Repeat("[1]\n", 100), words...)

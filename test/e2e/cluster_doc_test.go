@@ -20,7 +20,8 @@ import (
 	"tcp-log-server/internal/porttest"
 )
 
-// documentedCluster runs what docs/CLUSTER.md shows: hosts become ports, and paths directories of the test.
+// documentedCluster runs the commands of docs/CLUSTER.md. Hosts become ports, and paths directories of the
+// test.
 type documentedCluster struct {
 	t              *testing.T
 	path, dir      string
@@ -58,7 +59,7 @@ func newDocumentedCluster(t *testing.T) *documentedCluster {
 	return c
 }
 
-// fiveNodes are the names of all nodes that the document has.
+// fiveNodes are the names of all nodes in the document.
 var fiveNodes = []string{"a", "b", "c", "d", "e"}
 
 func copyFile(t *testing.T, from, to string) {
@@ -72,7 +73,7 @@ func copyFile(t *testing.T, from, to string) {
 	}
 }
 
-// block is a block of the document, for a node.
+// block returns a block of the document, for a node.
 func (c *documentedCluster) block(name, node string) string {
 	c.t.Helper()
 	m := regexp.MustCompile("(?s)<!-- cluster: " + name + " -->\n```sh\n(.*?)```").FindStringSubmatch(c.text)
@@ -88,7 +89,7 @@ func (c *documentedCluster) block(name, node string) string {
 	return strings.NewReplacer(pairs...).Replace(m[1])
 }
 
-// shell is a command for a script.
+// shell returns a command that runs a script.
 func (c *documentedCluster) shell(script string) *exec.Cmd {
 	cmd := exec.Command("sh", "-ec", script)
 	cmd.Dir, cmd.Env = c.dir, append(os.Environ(), "PATH="+filepath.Dir(c.path)+":"+os.Getenv("PATH"))
@@ -111,7 +112,7 @@ func (c *documentedCluster) start(nodes ...string) {
 	c.startWith(nil, nodes...)
 }
 
-// startWith starts nodes with settings that differ from those that the document has first.
+// startWith starts nodes with settings that override those that the document shows first.
 func (c *documentedCluster) startWith(more []string, nodes ...string) {
 	c.t.Helper()
 	for _, n := range nodes {
@@ -125,7 +126,7 @@ func (c *documentedCluster) startWith(more []string, nodes ...string) {
 	}
 }
 
-// server starts what a block runs in the foreground.
+// server starts the program that a block runs in the foreground.
 func (c *documentedCluster) server(name string) *daemon {
 	c.t.Helper()
 	d := launchBy(c.t, c.shell("exec "+c.block(name, "a")), "PATH="+filepath.Dir(c.path)+":"+os.Getenv("PATH"))
@@ -133,7 +134,7 @@ func (c *documentedCluster) server(name string) *daemon {
 	return d
 }
 
-// caughtUp waits until the replica on port has a head.
+// caughtUp waits until the replica on port has the head.
 func (c *documentedCluster) caughtUp(head int) {
 	c.t.Helper()
 	for began := time.Now(); ; time.Sleep(20 * time.Millisecond) {
@@ -179,7 +180,7 @@ func TestDocumentedCluster(t *testing.T) {
 		t.Errorf("verify prints\n%s", verified)
 	}
 
-	// A copy, and the same digest there.
+	// A copy has the same digest.
 	copied := c.server("copy")
 	c.caughtUp(2)
 	copied.stop(t, syscall.SIGTERM)
@@ -188,7 +189,7 @@ func TestDocumentedCluster(t *testing.T) {
 		t.Errorf("fsck of the copy: %+v, want the digest of\n%s", r, verified)
 	}
 
-	// A node that is stopped is missed, and its directory is no log's.
+	// The others miss a stopped node, and its directory is not a log's.
 	c.running["b"].stop(t, syscall.SIGTERM)
 	if out, err := c.shell(c.block("status", "a")).CombinedOutput(); err == nil || !strings.Contains(string(out), "localhost:"+c.clients["b"]+": ") {
 		t.Errorf("without node b the status is %v\n%s", err, out)
@@ -203,7 +204,7 @@ func TestDocumentedCluster(t *testing.T) {
 		}
 	}
 
-	// Its replica is fetched again, and then its disk is a new one.
+	// The node fetches its replica again, and then gets a new disk.
 	c.run("repair", "b")
 	c.start("b")
 	c.run("again", "a")
@@ -217,7 +218,7 @@ func TestDocumentedCluster(t *testing.T) {
 		t.Errorf("verify prints\n%s", out)
 	}
 
-	// Its machine is a new one, at another address.
+	// It gets a new machine, at another address.
 	c.running["b"].stop(t, syscall.SIGKILL)
 	if err := os.RemoveAll(data); err != nil {
 		t.Fatal(err)
@@ -231,7 +232,7 @@ func TestDocumentedCluster(t *testing.T) {
 		c.run("again", "a")
 	}
 
-	// Two are lost, and the last one is restarted, which makes it wait. What it has becomes a new cluster's.
+	// Two are lost, and the last is restarted, after which it waits. Its log becomes that of a new cluster.
 	c.running["b"].stop(t, syscall.SIGKILL)
 	c.running["c"].stop(t, syscall.SIGKILL)
 	c.running["a"].stop(t, syscall.SIGTERM)
@@ -261,15 +262,15 @@ func TestDocumentedCluster(t *testing.T) {
 		t.Errorf("the new cluster has %+v", r)
 	}
 
-	// Or a log of its own.
+	// Or that of a single server.
 	c.run("promote", "a")
 	if r := play(t, nil, "", "cat", filepath.Join(c.dir, "last"), "--entry"); r.out != "[1]\n[2]\n" {
 		t.Errorf("the promoted log has %+v", r)
 	}
 }
 
-// TestDocumentedGrowth runs the runbook from three nodes to five, while a client appends, and loses two of
-// five then: each entry is there once, in its order.
+// TestDocumentedGrowth runs the runbook from three nodes to five while a client appends, and then loses two
+// of the five: each entry is there once, in order.
 func TestDocumentedGrowth(t *testing.T) {
 	t.Parallel()
 	c := newDocumentedCluster(t)
@@ -290,7 +291,7 @@ func TestDocumentedGrowth(t *testing.T) {
 	go func() {
 		defer close(appending)
 		for n := 0; ctx.Err() == nil; n++ {
-			// The client tries again by itself, wherever it is connected next.
+			// The client retries by itself, on whichever node it connects to next.
 			if _, _, err := conn.AppendOnce(context.WithoutCancel(ctx), fmt.Appendf(nil, `{"n":%d}`, n)); err != nil {
 				t.Errorf("entry %d: %v", n, err)
 				return

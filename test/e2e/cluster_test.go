@@ -15,8 +15,8 @@ import (
 	"tcp-log-server/internal/porttest"
 )
 
-// TestFirstCluster does what the README's section on three machines says, as it stands except for
-// the ports, and kills the two nodes that are left.
+// TestFirstCluster runs the README's section on three machines, unchanged except for the ports, and
+// kills the two nodes that are left.
 func TestFirstCluster(t *testing.T) {
 	t.Parallel()
 	b, err := os.ReadFile(root + "README.md")
@@ -71,11 +71,11 @@ func TestFirstCluster(t *testing.T) {
 		switch i {
 		case 0:
 			line, want = step, ""
-		case 1: // whoever types it is not as fast
+		case 1: // a person would type more slowly
 			waitFor(t, "the nodes to listen", listening, &lockedBuffer{})
 		}
 		cmd := shell(line)
-		out, err := os.CreateTemp(dir, "out") // no pipe: what goes on in the background would keep it open
+		out, err := os.CreateTemp(dir, "out") // not a pipe: processes in the background would keep it open
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// helped is what the help of the program and of each command shows: the names of
-// its flags, by the command's name, "" for the program's own.
+// helped returns the names of the flags that the help of each command shows, by
+// the command's name, "" for the program itself.
 func helped(t *testing.T) map[string][]string {
 	t.Helper()
 	path, err := binary()
@@ -99,8 +99,8 @@ func shellRun(t *testing.T, env string, command ...string) []string {
 	return strings.Fields(string(out))
 }
 
-// completionCases: what is typed, with the cursor at the end, and what must be
-// offered, or must not be (after a minus).
+// completionCases have a typed line, with the cursor at its end, and the words that
+// must be offered or, after a minus, must not be.
 var completionCases = []struct {
 	typed string
 	want  []string
@@ -150,7 +150,7 @@ func TestBashCompletion(t *testing.T) {
 	}
 	checkOffered(t, "cat --data=", offered("cat", "--data", "="), []string{"store", "-notes"})
 	checkOffered(t, "cat --data=st", offered("cat", "--data", "=", "st"), []string{"store"})
-	// Everything that the help shows, and nothing else.
+	// Exactly the flags that the help shows.
 	for command, flags := range helped(t) {
 		words := []string{command, "-"}
 		if command == "" {
@@ -176,9 +176,9 @@ func TestFishCompletion(t *testing.T) {
 	}
 }
 
-// TestZshCompletion: zsh takes the script, knows it as the program's, and its
-// completion of a line names every command. What it offers is drawn by its line
-// editor, which no script can ask, so the specifications themselves are compared
+// TestZshCompletion: zsh accepts the script and registers it for the program, and
+// its completion of a line names every command. Its line editor draws the offers,
+// and no script can read those, so the test compares the specifications themselves
 // with the commands' flags.
 func TestZshCompletion(t *testing.T) {
 	script := scriptFile(t, "zsh")

@@ -30,11 +30,11 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// scratch is where it is.
+// scratch is the directory of the binary.
 var scratch string
 
-// root is the directory of the module, with a slash at its end. Files of the tree are named by it:
-// go test notes such a file, and runs the tests again when it changes.
+// root is the directory of the module, with a slash at its end. Paths of files in the tree begin with
+// it, so that go test notices them and runs the tests again when they change.
 var root string
 
 // TestMain changes to root, so that commands run as the documents show them.
@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 type daemon struct {
 	cmd    *exec.Cmd
 	addr   string
-	events chan map[string]any // what it logs; closed at its end
+	events chan map[string]any // its log; closed when it ends
 	stderr bytes.Buffer
 }
 
@@ -82,7 +82,7 @@ func launch(t *testing.T, settings ...string) *daemon {
 	return launchBy(t, exec.Command(path), settings...)
 }
 
-// launchBy starts the server by a command of the caller's.
+// launchBy starts the server by the caller's command.
 func launchBy(t *testing.T, cmd *exec.Cmd, settings ...string) *daemon {
 	t.Helper()
 	d := &daemon{cmd: cmd, events: make(chan map[string]any, 1024)}
@@ -154,7 +154,7 @@ func (d *daemon) wait(t *testing.T) int {
 }
 
 // talk sends all of input, closes that half of the connection and returns
-// everything that comes back.
+// the whole answer.
 func talk(t *testing.T, addr, input string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -299,7 +299,7 @@ func TestDamagedStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	d = launch(t, "DATA="+data)
-	defer time.AfterFunc(20*time.Second, func() { d.cmd.Process.Kill() }).Stop() // should it serve
+	defer time.AfterFunc(20*time.Second, func() { d.cmd.Process.Kill() }).Stop() // in case it serves
 	code := d.wait(t)
 	text := d.stderr.String()
 	if code != cli.ExitFailure || strings.Count(text, "\n") != 1 || !strings.Contains(text, path) || !strings.Contains(text, "tcp-log-server fsck "+data) {
@@ -315,7 +315,7 @@ func TestSecondSignal(t *testing.T) {
 	}
 	defer c.Close()
 	d.event(t, "connected")
-	// The server waits a moment for a client that stays, until the second signal.
+	// The server waits a moment for a client that stays connected, until the second signal.
 	d.cmd.Process.Signal(syscall.SIGTERM)
 	d.event(t, "stopping")
 	ended := make(chan int)

@@ -126,13 +126,13 @@ func segmentDamages(n int) []damage {
 	return ds
 }
 
-// otherDamages are the ways to damage the index and the blobs, alone or with segments.
+// otherDamages are the ways to damage the index and the blobs, alone or along with segments.
 func otherDamages() []damage {
 	const stride = segment.RecordSize + 1
 	records := func(name string, fn func(b []byte) []byte) damage {
 		return damage{"records: " + name, func(s damagedStore) { s.edit(s.records(), fn) }}
 	}
-	// blobs does something to the blobs of some entries, as far as there are any.
+	// blobs calls fn for the blobs of some entries, if they have any.
 	blobs := func(name string, indices []uint64, fn func(s damagedStore, path string)) damage {
 		return damage{"blobs: " + name, func(s damagedStore) {
 			for _, index := range indices {

@@ -72,8 +72,8 @@ func makeDamageStore(t *testing.T, change func(c *engine.Config)) damagedStore {
 	return s
 }
 
-// quickDir is a temporary directory in memory, if the system has such a file system: these
-// tests make hundreds of stores, and what they look for does not depend on syncs.
+// quickDir is a temporary directory, in memory if the system has such a file system: these
+// tests make hundreds of stores, and do not depend on syncs.
 func quickDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "tcp-log-server-test-")
@@ -131,7 +131,7 @@ func (s damagedStore) batches(path string) []int {
 	var starts []int
 	scan, err := segment.ScanBatches(bytes.NewReader(b), path, int64(len(b)), nil)
 	if err != nil || len(scan.Rows) == 0 {
-		// It is sealed: the table looks like what a write left.
+		// It is sealed: the table looks like the rest of a write.
 		f, serr := segment.CaptureFile(path)
 		s.must(serr)
 		scan, err = segment.ScanBatches(bytes.NewReader(b), path, f.End, nil)
@@ -143,14 +143,14 @@ func (s damagedStore) batches(path string) []int {
 	return append(starts, int(scan.End))
 }
 
-// view is what one way of reading finds in a store: the entries that it can read,
-// and the head.
+// view is the result of one way to read a store: the entries that it can read, and
+// the head.
 type view struct {
 	head    uint64
 	entries map[uint64]bool
 }
 
-// seen notes an entry: one that is not what was appended fails the test.
+// seen records an entry. One that differs from the appended one fails the test.
 func (v *view) seen(t *testing.T, who string, index uint64, entry []byte) {
 	if string(entry) != damageEntry(index) {
 		t.Errorf("%s reads entry %d as %.100q", who, index, entry)
@@ -178,8 +178,8 @@ func catView(t *testing.T, dir string) view {
 	return v
 }
 
-// daemonView is what the daemon reads, from the first entry on, and one by one.
-// ok reports whether it starts.
+// daemonView is the view of the daemon, which reads from the first entry on, and
+// each entry alone. ok reports whether the daemon starts.
 func daemonView(t *testing.T, dir string) (v view, ok bool) {
 	t.Helper()
 	c := engine.NewConfig(dir)
@@ -228,8 +228,8 @@ func (v view) bad(head uint64) []uint64 {
 	return bad
 }
 
-// checkFsck compares what a check says with what cat reads: how many entries are
-// damaged, and the digest through the last before the first of them.
+// checkFsck compares the result of a check with the view of cat: the number of
+// damaged entries, and the digest through the last entry before the first of them.
 func checkFsck(t *testing.T, dir string, cat view) (head uint64) {
 	t.Helper()
 	sum, err := fsck.Check(context.Background(), fsck.Options{Data: dir, Workers: 1})
@@ -266,9 +266,9 @@ func checkFsck(t *testing.T, dir string, cat view) (head uint64) {
 	return sum.Entries
 }
 
-// TestDamages damages stores of every kind in every way, and compares what the
-// daemon, cat and fsck make of them entry by entry: none reads a wrong entry, and
-// they agree which entries can be read.
+// TestDamages damages stores of every kind in every way, and compares the results of
+// the daemon, cat and fsck entry by entry: none reads a wrong entry, and they agree
+// on which entries can be read.
 func TestDamages(t *testing.T) {
 	t.Parallel()
 	stores := map[string]func(c *engine.Config){

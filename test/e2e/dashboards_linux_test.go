@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// exported is what a fresh replica with an archive and a node of a cluster export: the names of its series, and
-// which values each label has; labels of a histogram's bounds are left out.
+// exported returns the series that a fresh replica with an archive and a node of a cluster export: their names,
+// and the values of each label, except the bounds of histograms.
 func exported(t *testing.T) (names map[string]bool, labels map[string][]string) {
 	t.Helper()
 	text := allMetrics(t)
@@ -30,8 +30,8 @@ func exported(t *testing.T) (names map[string]bool, labels map[string][]string) 
 	return names, labels
 }
 
-// TestWatchingNames: every series that the alert rules and the dashboard ask for
-// is exported, with the labels and values that they ask for.
+// TestWatchingNames: every series that the alert rules and the dashboard query is
+// exported, with the labels and values that they use.
 func TestWatchingNames(t *testing.T) {
 	names, labels := exported(t)
 	names["up"] = true // of Prometheus itself
@@ -63,7 +63,7 @@ func TestWatchingNames(t *testing.T) {
 	}
 }
 
-// expression is one of the files', with what is shown beside its values.
+// expression is an expression of these files, with the legend of its values.
 type expression struct{ where, text, legend string }
 
 // expressions are those of the alert rules and of the dashboard.
@@ -94,7 +94,7 @@ func expressions(t *testing.T) []expression {
 	return list
 }
 
-// panel is what the tests look at in one of the dashboard.
+// panel is the part of a dashboard's panel that the tests use.
 type panel struct {
 	ID      int
 	Type    string
@@ -118,8 +118,8 @@ func dashboard(t *testing.T) (d struct{ Panels []panel }) {
 	return d
 }
 
-// TestDashboard: each panel has a number and a place of its own, and asks for
-// something.
+// TestDashboard: each panel has its own number and place, and at least one
+// query.
 func TestDashboard(t *testing.T) {
 	ids := make(map[int]bool)
 	taken := make(map[[2]int]string)
@@ -142,7 +142,7 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// TestWatchingSyntax has Prometheus read the rules, and the dashboard's
+// TestWatchingSyntax has Prometheus parse the rules, and the dashboard's
 // expressions as rules.
 func TestWatchingSyntax(t *testing.T) {
 	promtool, err := exec.LookPath("promtool")

@@ -12,10 +12,10 @@ import (
 	"testing"
 )
 
-// TestDeb installs the package that DEB names below a directory, starts what it
-// installs, queries, upgrades, removes and purges it. It takes dpkg and root;
-// `make deb-check` makes the package and runs this. DEB_INSTALL=1 does the same
-// with the machine itself, which must not have the package.
+// TestDeb installs the package that DEB names below a directory, starts the
+// installed server, queries, upgrades, removes and purges it. It needs dpkg and
+// root; `make deb-check` makes the package and runs this test. DEB_INSTALL=1 does
+// the same on the machine itself, which must not have the package.
 func TestDeb(t *testing.T) {
 	deb := os.Getenv("DEB")
 	if deb == "" {
@@ -30,7 +30,7 @@ func TestDeb(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer os.RemoveAll(root)
-		// The server runs as a user of its own, which must be able to reach it.
+		// The server runs as its own user, which must be able to reach the directory.
 		if err := os.Chmod(root, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +42,7 @@ func TestDeb(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(root, "var/lib/dpkg/status"), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		// Nothing else is installed there, so no dependency is either.
+		// Nothing else is installed there, not even the dependencies.
 		packageLife(t, deb, root, "--root="+root, "--force-script-chrootless", "--force-depends", "--log="+filepath.Join(root, "log"))
 	})
 	t.Run("machine", func(t *testing.T) {
@@ -55,7 +55,7 @@ func TestDeb(t *testing.T) {
 			}
 		}
 		defer func() {
-			exec.Command("dpkg", "--purge", "tcp-log-server").Run() // in case a step before it has failed
+			exec.Command("dpkg", "--purge", "tcp-log-server").Run() // in case an earlier step has failed
 			os.RemoveAll("/var/lib/tcp-log-server")
 			exec.Command("userdel", "tcp-log-server").Run()
 		}()
@@ -63,7 +63,7 @@ func TestDeb(t *testing.T) {
 	})
 }
 
-// packageLife takes the package through its life below root.
+// packageLife takes the package through its whole life below root.
 func packageLife(t *testing.T, deb, root string, options ...string) {
 	dpkg := func(args ...string) string {
 		t.Helper()
@@ -107,7 +107,7 @@ func packageLife(t *testing.T, deb, root string, options ...string) {
 		t.Errorf("%s belongs to %d:%d, mode %v, want %d:%d and 0700", data, s.Uid, s.Gid, info.Mode(), uid, gid)
 	}
 
-	// Start what the unit starts, by what the unit says.
+	// Start the server as the unit does.
 	unit, err := os.ReadFile(at("lib/systemd/system/tcp-log-server.service"))
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func packageLife(t *testing.T, deb, root string, options ...string) {
 		t.Errorf("exit code is %d, want 0: %s", code, d.stderr.String())
 	}
 
-	// An upgrade leaves the settings and the log.
+	// An upgrade keeps the settings and the log.
 	setting := "LOG_LEVEL=warn\n"
 	if err := os.WriteFile(at(defaults), []byte(setting), 0o644); err != nil {
 		t.Fatal(err)
@@ -167,7 +167,7 @@ func packageLife(t *testing.T, deb, root string, options ...string) {
 	}
 }
 
-// systemUser is the user that the package has made below root.
+// systemUser returns the user that the package has made below root.
 func systemUser(t *testing.T, root string) (uid, gid uint32) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(root, "etc/passwd"))

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestDigestElsewhere runs the two lines of a crontab that docs/OPERATIONS.md shows, beside a
-// server. While the log grows the check prints nothing; once an older copy is in its place it does.
+// TestDigestElsewhere runs the two crontab lines of docs/OPERATIONS.md while a server runs. The check
+// prints nothing while the log grows, but does once an older copy has taken its place.
 func TestDigestElsewhere(t *testing.T) {
 	for _, tool := range []string{"sh", "jq", "tail", "grep"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -81,7 +81,7 @@ func TestDigestElsewhere(t *testing.T) {
 	if out := cron(m[2]); !strings.Contains(out, "entries 1 to 3 of "+data+" do not have the digest ") {
 		t.Errorf("of an older copy the check prints\n%s", out)
 	}
-	// A copy that has diverged has as many entries, but not the same ones.
+	// A copy that has diverged has as many entries, but different ones.
 	d = start(t, "DATA="+data)
 	add("[5][6]", "4")
 	if out := cron(m[2]); !strings.Contains(out, "do not have the digest ") {

@@ -1,3 +1,3 @@
-// Package e2e tests the built program as people run it: its commands, the daemon, and what the
-// documents promise of both. It holds tests only.
+// Package e2e tests the built program as people run it: its commands, the daemon, and the promises
+// of the documents. It holds only tests.
 package e2e

@@ -12,8 +12,8 @@ import (
 	"tcp-log-server/fsck"
 )
 
-// TestFsckNext: the command that is printed at the end is the one to run, with the
-// settings that were given, in words that a shell takes as they are.
+// TestFsckNext: the command printed at the end is the one to run, with the given
+// settings, quoted for a shell.
 func TestFsckNext(t *testing.T) {
 	work := t.TempDir()
 	dir, other := filepath.Join(work, "the log"), filepath.Join(work, "copy")
@@ -48,7 +48,7 @@ func TestFsckNext(t *testing.T) {
 	}
 }
 
-// TestFsckOtherLog: a copy of another log is wrong usage, and so is a directory without a log.
+// TestFsckOtherLog: a copy of another log, or a directory without a log, is wrong usage.
 func TestFsckOtherLog(t *testing.T) {
 	dir, other := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "data")
 	appendTo(t, dir, "[1]\n")
@@ -58,8 +58,8 @@ func TestFsckOtherLog(t *testing.T) {
 	}
 }
 
-// TestFsckNames: names of files, of the log's directory among them, cannot control the
-// terminal or forge a line, whatever is printed of them; the command to run next can be
+// TestFsckNames: names of files, including that of the log's directory, cannot control the
+// terminal or forge a line wherever they are printed, and the command to run next can be
 // pasted.
 func TestFsckNames(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "it's\n\x1b[31mred")

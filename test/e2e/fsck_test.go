@@ -15,16 +15,16 @@ import (
 	"tcp-log-server/fsck"
 )
 
-// runCommand runs the program with args and returns its exit code and what it
-// has printed.
+// runCommand runs the program with args and returns its exit code and its
+// output.
 func runCommand(t *testing.T, args ...string) (code int, out string) {
 	t.Helper()
 	code, out, _ = runBinary(t, args...)
 	return code, out
 }
 
-// TestFsckCommand runs the command over a store that is whole, one that is
-// damaged, and none: exit codes, the objects of --json, the last lines.
+// TestFsckCommand runs the command on a whole store, a damaged one, and none: exit
+// codes, the objects of --json, the last lines.
 func TestFsckCommand(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	config := engine.NewConfig(dir)
@@ -114,7 +114,7 @@ func TestFsckCommand(t *testing.T) {
 	}
 }
 
-// TestFsckRefuses: flags that cannot be meant are refused by name.
+// TestFsckRefuses: arguments that make no sense are refused with one line.
 func TestFsckRefuses(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	appendTo(t, dir, "[1]\n")
@@ -148,7 +148,7 @@ func TestFsckRefuses(t *testing.T) {
 	}
 }
 
-// appendTo makes a log with lines in dir, without blobs, and settles them.
+// appendTo makes a settled log with lines in dir, without blobs.
 func appendTo(t *testing.T, dir, lines string) {
 	t.Helper()
 	config := engine.NewConfig(dir)
@@ -171,9 +171,9 @@ func appendTo(t *testing.T, dir, lines string) {
 	}
 }
 
-// TestFsckGivesUp: where the end of the last segment is gone, the dry run says how
-// many entries a repair would give up, and that a copy may have them; the copy
-// brings them back.
+// TestFsckGivesUp: if the end of the last segment is gone, the dry run says how many
+// entries a repair would give up, and that a copy may have them; the copy restores
+// them.
 func TestFsckGivesUp(t *testing.T) {
 	work := t.TempDir()
 	dir, other := filepath.Join(work, "data"), filepath.Join(work, "copy")
@@ -207,7 +207,7 @@ func TestFsckGivesUp(t *testing.T) {
 	}
 }
 
-// digestLine is the line of a summary that has it.
+// digestLine returns the line of a summary with the digest.
 func digestLine(summary string) string {
 	for line := range strings.Lines(summary) {
 		if strings.HasPrefix(line, "digest ") {

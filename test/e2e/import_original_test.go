@@ -19,8 +19,8 @@ import (
 	"tcp-log-server/internal/legacy"
 )
 
-// originals installs the original servers, once, as make interop does its clients,
-// and returns their directory. Where that is not possible the test is skipped.
+// originals installs the original servers once, as make interop installs its clients,
+// and returns their directory. If that is not possible, the test is skipped.
 var originals = sync.OnceValues(func() (string, error) {
 	dir, err := filepath.Abs(filepath.Join("testdata", "original"))
 	if err != nil {
@@ -33,7 +33,7 @@ var originals = sync.OnceValues(func() (string, error) {
 	}
 	installed, err := os.ReadFile(filepath.Join(dir, "node_modules", ".package-lock.json"))
 	if err != nil || !bytes.Contains(installed, []byte("tcp-log-server-6")) {
-		// Their own LevelDB bindings would be compiled for nothing.
+		// Their own LevelDB bindings would be compiled in vain.
 		install := exec.Command("npm", "ci", "--ignore-scripts", "--silent", "--no-audit", "--no-fund")
 		install.Dir = dir
 		if out, err := install.CombinedOutput(); err != nil {
@@ -103,8 +103,8 @@ func writeOriginal(t *testing.T, addr string, entries []string) {
 	}
 }
 
-// manyEntries are entries enough for two bytes and three in LevelDB's keys, some
-// the same, and some that this log writes in another way.
+// manyEntries returns enough entries for LevelDB keys of two and three bytes. Some are
+// equal, and this log writes some in another form.
 func manyEntries() (sent, stored []string) {
 	for n := range 600 {
 		sent = append(sent, fmt.Sprintf(`{"z":%d,"a":[1e2,"\u00e9"]}`, n/2))
@@ -165,7 +165,7 @@ func TestImportOriginal(t *testing.T) {
 	}
 }
 
-// TestOriginalGeneration: what each version is taken for.
+// TestOriginalGeneration: the import recognizes each version.
 func TestOriginalGeneration(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs servers of node")
@@ -183,7 +183,7 @@ func TestOriginalGeneration(t *testing.T) {
 	}
 }
 
-// treeOf is every name and every byte below dir except LevelDB's own log.
+// treeOf returns every name and every byte below dir, except LevelDB's own log.
 func treeOf(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder
@@ -201,7 +201,7 @@ func treeOf(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// runBinary runs the built program and returns its exit code and what it prints.
+// runBinary runs the built program and returns its exit code and its output.
 func runBinary(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	path, err := binary()

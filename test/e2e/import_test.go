@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/cli"
 )
 
-// oldServer answers reads as version 10 of the original does, out of entries.
+// oldServer answers reads of entries as version 10 of the original does.
 func oldServer(t *testing.T, entries ...string) (addr string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -80,8 +80,8 @@ func TestImportRefused(t *testing.T) {
 	}
 }
 
-// TestImportResumes: an import continues after what an earlier one stored, and
-// not after anything else.
+// TestImportResumes: an import continues after the entries that an earlier one stored,
+// and not after any others.
 func TestImportResumes(t *testing.T) {
 	var entries []string
 	for n := range 3000 {
@@ -113,7 +113,7 @@ func TestImportResumes(t *testing.T) {
 	}
 }
 
-// TestImportBesideAWriter: an entry that lands in another place ends the import.
+// TestImportBesideAWriter: an entry that gets another index ends the import.
 func TestImportBesideAWriter(t *testing.T) {
 	// The target answers as if another client had appended before index 2.
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -22,7 +22,7 @@ import (
 // TestKill appends through many connections while the server is killed with -9
 // at random moments and started again, and then reads everything back: each
 // acknowledged entry must be at its index, byte for byte, with no gap before it.
-// KILL_ENTRIES and KILL_ROUNDS make it longer.
+// KILL_ENTRIES and KILL_ROUNDS make the test longer.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	const connections = 64
@@ -32,10 +32,10 @@ func TestKill(t *testing.T) {
 	}
 	entries, rounds := setting(t, "KILL_ENTRIES", entries), setting(t, "KILL_ROUNDS", 3)
 	data := filepath.Join(t.TempDir(), "data")
-	acked := make(map[uint64]string) // what the log must hold
+	acked := make(map[uint64]string) // the entries that the log must hold
 	var mu sync.Mutex
 	var written atomic.Int64
-	// The kills cut the entries at random, and the last one comes when all are in.
+	// The kills come at random entries, and the last one after all of them.
 	kills := []int64{int64(entries)}
 	for len(kills) < rounds {
 		kills = append(kills, 1+rand.Int64N(int64(entries)))
@@ -71,7 +71,7 @@ func TestKill(t *testing.T) {
 	t.Logf("%d entries acknowledged, %d kills", len(acked), rounds)
 }
 
-// setting is a number from the environment.
+// setting returns a number from the environment.
 func setting(t *testing.T, name string, value int) int {
 	if s := os.Getenv(name); s != "" {
 		n, err := strconv.Atoi(s)

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// layers reads the table of packages in docs/ARCHITECTURE.md: what each may import of this module.
-// It keeps the server open for another log, and fsck from ever opening one for writing.
+// layers reads the table of packages in docs/ARCHITECTURE.md: the packages of this module that each
+// may import. The table lets the server serve any log, and keeps fsck from opening one for writing.
 func layers(t *testing.T) map[string][]string {
 	t.Helper()
 	b, err := os.ReadFile(root + "docs/ARCHITECTURE.md")
@@ -24,7 +24,7 @@ func layers(t *testing.T) map[string][]string {
 	return allowed
 }
 
-// TestLayers holds the imports of every package to the table.
+// TestLayers checks the imports of every package against the table.
 func TestLayers(t *testing.T) {
 	allowed := layers(t)
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "./...").CombinedOutput()

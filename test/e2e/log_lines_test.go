@@ -40,8 +40,8 @@ func TestLogLines(t *testing.T) {
 	}
 }
 
-// TestConnectionLines: of a connection without faults one line is logged, and a second one if there
-// is something to tell of its end.
+// TestConnectionLines: a connection without faults logs one line, and a second one if there is
+// something to say about its end.
 func TestConnectionLines(t *testing.T) {
 	d := start(t, "DATA=memory")
 	connect := func() *net.TCPConn {
@@ -76,7 +76,7 @@ func TestConnectionLines(t *testing.T) {
 }
 
 // TestLogReader: if the reader of the log goes away, or stops reading, the server
-// continues to serve, and ends in good order.
+// continues to serve, and stops cleanly.
 func TestLogReader(t *testing.T) {
 	path, err := binary()
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestThoroughTestsAreRun: what a test leaves out of a short run is run by make test-long, which
-// names its package and, unless it runs the whole package, the test.
+// TestThoroughTestsAreRun: make test-long runs every test that leaves something out of a short run.
+// It names its package and, unless it runs the whole package, the test.
 func TestThoroughTestsAreRun(t *testing.T) {
 	b, err := os.ReadFile(root + "Makefile")
 	if err != nil {
@@ -22,10 +22,10 @@ func TestThoroughTestsAreRun(t *testing.T) {
 	_, recipe, _ := strings.Cut(string(b), "\ntest-long:\n")
 	recipe, _, _ = strings.Cut(strings.ReplaceAll(recipe, "\\\n", ""), "\n\n")
 	pattern := regexp.MustCompile(`-run '([^']*)'`)
-	run := map[string][]*regexp.Regexp{} // by package: which of its tests are run
+	run := map[string][]*regexp.Regexp{} // by package: the patterns of its tests that are run
 	for _, line := range strings.Split(recipe, "\n") {
 		if strings.Contains(line, "$(RACE)") {
-			continue // that is another run of the same tests
+			continue // another run of the same tests
 		}
 		line, _, _ = strings.Cut(line, "#")
 		which := "."
@@ -56,8 +56,8 @@ func TestThoroughTestsAreRun(t *testing.T) {
 	}
 }
 
-// shortTests returns the functions that call testing.Short, by the directory of their package. A helper
-// that does can only be in a package that test-long runs whole.
+// shortTests returns the functions that call testing.Short, by the directory of their package. If a helper
+// does, test-long must run its whole package.
 func shortTests(t *testing.T) map[string][]string {
 	found := map[string][]string{}
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {

@@ -23,8 +23,8 @@ func manFor(t *testing.T) []byte {
 	return page
 }
 
-// TestManPage: the page has the commands and the flags that the help shows, each
-// flag in its command's part, and the examples as they are.
+// TestManPage: the page has the commands and the flags of the help, each flag in
+// the part of its command, and the examples unchanged.
 func TestManPage(t *testing.T) {
 	page := strings.ReplaceAll(string(manFor(t)), `\-`, "-")
 	_, own, _ := strings.Cut(page, "\n.SH FLAGS\n")
@@ -56,7 +56,7 @@ func TestManPage(t *testing.T) {
 	}
 }
 
-// TestManPageForm has the tools that format manual pages look at it.
+// TestManPageForm checks the page with the tools that format manual pages.
 func TestManPageForm(t *testing.T) {
 	page := manFor(t)
 	for _, tool := range [][]string{{"mandoc", "-Tlint", "-Wwarning"}, {"groff", "-man", "-ww", "-z"}} {
@@ -66,7 +66,7 @@ func TestManPageForm(t *testing.T) {
 		}
 		cmd := exec.Command(tool[0], tool[1:]...)
 		cmd.Stdin = bytes.NewReader(page)
-		out, _ := cmd.CombinedOutput() // mandoc tells by its exit code as well
+		out, _ := cmd.CombinedOutput() // mandoc sets its exit code as well
 		for line := range strings.Lines(string(out)) {
 			if !strings.Contains(line, "missing date") { // a build without a revision has none
 				t.Errorf("%s: %s", tool[0], line)

@@ -12,8 +12,8 @@ import (
 )
 
 // TestReadyOnAFullDisk: while batches are refused the server is alive, not ready,
-// and says why; once there is room and one was stored, it is ready again. A limit
-// on the size of its files stands in for the disk.
+// and says why. Once there is room and a batch was stored, it is ready again. A
+// limit on the size of its files stands in for the disk.
 func TestReadyOnAFullDisk(t *testing.T) {
 	w := startWatched(t, "DATA="+filepath.Join(t.TempDir(), "data"), "LOOSE_MAX=0")
 	limit := func(size uint64) {

@@ -23,7 +23,7 @@ import (
 // watched is a running server with an endpoint for metrics.
 type watched struct {
 	*daemon
-	metrics string // where
+	metrics string // the address of the endpoint
 }
 
 // startWatched starts the server with METRICS, and settings beyond that.
@@ -32,7 +32,7 @@ func startWatched(t *testing.T, settings ...string) *watched {
 	return watch(t, launch(t, append(settings, "METRICS=127.0.0.1:0")...))
 }
 
-// allMetrics is what a replica with an archive shows, and what a node of a cluster does beside that.
+// allMetrics returns the metrics of a replica with an archive, and those that a node of a cluster adds.
 func allMetrics(t *testing.T) string {
 	t.Helper()
 	_, page := startCopies(t).ask(t, "/metrics")
@@ -45,7 +45,7 @@ func allMetrics(t *testing.T) string {
 	return page
 }
 
-// startCopies starts a replica with an archive, which has all metrics there are of a log in a directory.
+// startCopies starts a replica with an archive, which has all metrics of a log in a directory.
 func startCopies(t *testing.T) *watched {
 	t.Helper()
 	source := start(t, "DATA=memory")
@@ -66,7 +66,7 @@ func watch(t *testing.T, d *daemon) *watched {
 	return w
 }
 
-// ask asks for a path over HTTP.
+// ask requests a path over HTTP.
 func (w *watched) ask(t *testing.T, path string) (status int, body string) {
 	t.Helper()
 	client := http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -82,7 +82,7 @@ func (w *watched) ask(t *testing.T, path string) (status int, body string) {
 	return resp.StatusCode, string(b)
 }
 
-// scrape is what the server's metrics are at the moment.
+// scrape returns the server's current metrics.
 func (w *watched) scrape(t *testing.T) metricstest.Scrape {
 	t.Helper()
 	status, body := w.ask(t, "/metrics")
@@ -93,7 +93,7 @@ func (w *watched) scrape(t *testing.T) metricstest.Scrape {
 	return s
 }
 
-// until scrapes until the sample is as wanted.
+// until scrapes until the sample has the value want.
 func (w *watched) until(t *testing.T, sample string, want float64) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -107,9 +107,9 @@ func (w *watched) until(t *testing.T, sample string, want float64) {
 	}
 }
 
-// TestMetricsUnderLoad scrapes a server while others write to it and follow it:
-// what only goes up never goes down, and in the end every count is that of what
-// was sent and received, to the byte.
+// TestMetricsUnderLoad scrapes a server while clients write to it and follow it:
+// counters never decrease, and in the end every count matches what the clients sent
+// and received, to the byte.
 func TestMetricsUnderLoad(t *testing.T) {
 	w := startWatched(t, "DATA="+filepath.Join(t.TempDir(), "data"), "LOOSE_MAX=50")
 	const writers, each = 4, 2000
@@ -212,7 +212,7 @@ func TestMetricsUnderLoad(t *testing.T) {
 	}
 }
 
-// TestErrorsByKind: each thing that a client can do wrong is counted under its kind.
+// TestErrorsByKind: each mistake of a client is counted under its kind.
 func TestErrorsByKind(t *testing.T) {
 	w := startWatched(t, "DATA=memory", "MAX_CONNECTIONS=1", "MAX_ENTRY=100")
 	talk(t, w.addr, `{"id":"1","entry":{"a":1,"a":2}}`+"\n"+`{"id":"2","entry":{"a":"`+strings.Repeat("x", 100)+`"}}`+"\n[]\n{}\nnonsense\n")
@@ -236,7 +236,7 @@ func TestErrorsByKind(t *testing.T) {
 }
 
 // TestMetricsBeforeRecovery: the endpoint listens before the log is opened, so
-// that a start that takes long, or fails, can be seen.
+// that a start that is slow, or fails, is visible.
 func TestMetricsBeforeRecovery(t *testing.T) {
 	data := t.TempDir()
 	if err := os.Mkdir(filepath.Join(data, "segments"), 0o700); err != nil {
@@ -252,7 +252,7 @@ func TestMetricsBeforeRecovery(t *testing.T) {
 	}
 }
 
-// TestMetricsAtTheEnd: while connections are waited for the server is alive and
+// TestMetricsAtTheEnd: while the server waits for connections to end it is alive and
 // not ready; then it ends, even if clients of the endpoint still wait for an answer.
 func TestMetricsAtTheEnd(t *testing.T) {
 	w := startWatched(t, "DATA=memory", "PPROF=1")
@@ -292,7 +292,7 @@ func TestMetricsAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestPprof: only where it was asked for.
+// TestPprof: pprof is served only if PPROF is set.
 func TestPprof(t *testing.T) {
 	if status, _ := startWatched(t, "DATA=memory").ask(t, "/debug/pprof/"); status != 404 {
 		t.Errorf("without PPROF /debug/pprof/ is %d, want 404", status)
@@ -330,8 +330,8 @@ func TestRefusedWatchSettings(t *testing.T) {
 	}
 }
 
-// TestMetricsTable holds the table of metrics in docs/OPERATIONS.md to what the
-// server shows.
+// TestMetricsTable compares the table of metrics in docs/OPERATIONS.md with those of
+// the server.
 func TestMetricsTable(t *testing.T) {
 	page := allMetrics(t)
 	help := make(map[string]string)

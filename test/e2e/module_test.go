@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestRenameModule renames the module in a copy of the tree. The program builds there, and every
-// package, test and other module finds what it imports.
+// TestRenameModule renames the module in a copy of the tree. The program builds there, and the
+// imports of every package, test and other module resolve.
 func TestRenameModule(t *testing.T) {
 	t.Parallel()
 	for _, tool := range []string{"make", "sed"} {
@@ -48,7 +48,7 @@ func TestRenameModule(t *testing.T) {
 	if testing.Short() {
 		return // the rest builds everything again
 	}
-	for _, of := range []string{".", "test/bench", "test/faults", "test/page"} { // that all imports of all packages are there
+	for _, of := range []string{".", "test/bench", "test/faults", "test/page"} { // all imports of all packages must resolve
 		run("go", "list", "-C", of, "-deps", "-test", "./...")
 	}
 	run("go", "build", "-ldflags", "-X "+module+"/internal/build.version=v9.8.7", "-o", "renamed", ".")
@@ -77,7 +77,7 @@ func noneLeft(t *testing.T, dir string) {
 	}
 }
 
-// copyTree copies to dir the files of the tree that name the module, or are read to build and vet it.
+// copyTree copies to dir the files of the tree that name the module, or that building and vetting need.
 func copyTree(t *testing.T, dir string) {
 	t.Helper()
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {

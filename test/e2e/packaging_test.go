@@ -35,8 +35,8 @@ func commandNames(t *testing.T) []string {
 	return names
 }
 
-// TestUnits: what the units run is what is installed, and they say what the
-// program can do.
+// TestUnits: the units run the installed program, and use only features that it
+// has.
 func TestUnits(t *testing.T) {
 	files := packaged(t)
 	units, err := filepath.Glob(root + "packaging/systemd/*.*")
@@ -65,8 +65,8 @@ func TestUnits(t *testing.T) {
 	}
 }
 
-// packaged are the files of the Debian package by where they go, with where they
-// come from.
+// packaged returns the files of the Debian package: by destination, their
+// source.
 func packaged(t *testing.T) map[string]string {
 	t.Helper()
 	b, err := os.ReadFile(root + "packaging/deb/nfpm.yaml")
@@ -83,7 +83,7 @@ func packaged(t *testing.T) map[string]string {
 	return files
 }
 
-// TestPackageFiles: whatever the package is made of exists, or is made for it.
+// TestPackageFiles: every file of the package exists, or is made for it.
 func TestPackageFiles(t *testing.T) {
 	mk, err := os.ReadFile(root + "packaging/release.mk")
 	if err != nil {
@@ -105,7 +105,7 @@ func TestPackageFiles(t *testing.T) {
 			t.Errorf("%s for %s does not exist", src, dst)
 		}
 	}
-	// What has no mode of its own would have that of the checkout.
+	// A file without an explicit mode would have that of the checkout.
 	b, err := os.ReadFile(root + "packaging/deb/nfpm.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +115,7 @@ func TestPackageFiles(t *testing.T) {
 	}
 }
 
-// TestConfinement asks systemd how much the units leave open; see
+// TestConfinement asks systemd how well the units confine the server; see
 // docs/OPERATIONS.md.
 func TestConfinement(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
@@ -134,7 +134,7 @@ func TestConfinement(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := os.ReadFile(path); err != nil { // so that a change of it is seen as one of this test
+		if _, err := os.ReadFile(path); err != nil { // so that go test runs this again when it changes
 			t.Fatal(err)
 		}
 		out, err := exec.Command(analyze, "security", "--offline=true", "--no-pager", path).CombinedOutput()
@@ -181,7 +181,7 @@ func TestDockerfile(t *testing.T) {
 		name, value, _ := strings.Cut(word, "=")
 		variables[name] = value
 	}
-	defaults, err := os.ReadFile(root + "packaging/default") // whose tests hold it to the settings
+	defaults, err := os.ReadFile(root + "packaging/default") // other tests compare it with the settings
 	if err != nil {
 		t.Fatal(err)
 	}

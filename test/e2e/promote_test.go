@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// TestPromote: no server starts on a replica. Promoted, it is a log that takes appends, and the
-// source that is told takes none, also after a restart.
+// TestPromote: no server starts on a replica. Once promoted, it is a log that takes appends, and
+// the fenced source takes none, even after a restart.
 func TestPromote(t *testing.T) {
 	dir := t.TempDir()
 	source, replica := filepath.Join(dir, "source"), filepath.Join(dir, "replica")
@@ -25,7 +25,7 @@ func TestPromote(t *testing.T) {
 	}
 	appended(old.addr, "[1]", "1")
 	appended(old.addr, "[2]", "2")
-	// A backup that says that it is a replica is one.
+	// A backup that is marked as a replica is one.
 	if r := play(t, nil, "", "backup", "--data", source, replica); r.code != 0 {
 		t.Fatalf("backup: %+v", r)
 	}
@@ -56,7 +56,7 @@ func TestPromote(t *testing.T) {
 		}
 	}
 
-	// Nobody listens there: the replica is promoted all the same, and the command can be repeated.
+	// No server listens there: the replica is promoted anyway, and the command can be repeated.
 	r := play(t, nil, "", "promote", replica, "--fence", "localhost:1")
 	if r.code != cli.ExitFailure || !strings.Contains(r.out, "epoch 2 begins with entry 3") ||
 		!strings.Contains(r.err, "has been promoted, but localhost:1 was not told: ") || !strings.Contains(r.err, "run this command again") {
@@ -96,7 +96,7 @@ func TestPromote(t *testing.T) {
 	}
 	served.stop(t, syscall.SIGTERM)
 	old.stop(t, syscall.SIGTERM)
-	// The old source can go on as well, as another log of the same id, which it is.
+	// The old source can continue too, as a separate log of the same id.
 	if r := play(t, nil, "", "promote", source); r.code != 0 || !strings.Contains(r.out, source+": was fenced, and is a log of its own now: its head is 4, and epoch 3 begins with entry 5") {
 		t.Errorf("promote of the old source: %+v", r)
 	}

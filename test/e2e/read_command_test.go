@@ -189,8 +189,8 @@ func TestTailFollow(t *testing.T) {
 	all.want(t, "1")
 	all.want(t, "2")
 	all.want(t, "3")
-	// It does not show when the one that prints nothing has begun, so it gets more and
-	// more until it prints the first of them.
+	// Nothing shows when the silent follower has begun, so append more and more until
+	// it prints the first of them.
 	for n := 4; ; n++ {
 		talk(t, d.addr, fmt.Sprintf(`{"id":"x","entry":[%d]}`+"\n", n))
 		two.want(t, fmt.Sprintf("[%d]", n))
@@ -209,8 +209,8 @@ func TestTailFollow(t *testing.T) {
 	}
 }
 
-// TestReaderGone: a command ends quietly, and soon, when no process reads what it
-// prints any more, though there may be nothing to print.
+// TestReaderGone: a command ends quietly, and soon, when its output no longer has a
+// reader, even if there is nothing to print.
 func TestReaderGone(t *testing.T) {
 	d := start(t, "DATA=memory")
 	play(t, at(d.addr), strings.Repeat(`{"n":1}`, 50_000), "append", "-q")

@@ -19,9 +19,9 @@ import (
 
 var update = flag.Bool("update", false, "write what documents should say instead of checking it")
 
-// TestFirstMinutes does what the README's first screen says, as it stands: the
-// blocks of the first two terminals in a shell each, those of the third command by
-// command. An ellipsis there stands for whatever is printed.
+// TestFirstMinutes runs the README's first screen unchanged: the blocks of the first
+// two terminals in a shell each, those of the third command by command. An ellipsis
+// in the output matches any text.
 func TestFirstMinutes(t *testing.T) {
 	t.Parallel()
 	for _, tool := range []string{"sh", "jq", "nc"} {
@@ -53,7 +53,7 @@ func TestFirstMinutes(t *testing.T) {
 	if err := copySources(dir); err != nil {
 		t.Fatal(err)
 	}
-	// Only where the port is taken, another.
+	// Use another port only if this one is taken.
 	port := "8089"
 	if nc, err := net.Dial("tcp", "localhost:8089"); err == nil {
 		nc.Close()
@@ -77,7 +77,7 @@ func TestFirstMinutes(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			cmd.Process.Kill() // before a build that takes too long is followed by the server
+			cmd.Process.Kill() // if the build takes too long, the server must not start after it
 			if b, err := os.ReadFile(filepath.Join(dir, fmt.Sprint("pid", i))); err == nil {
 				if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
 					if p, err := os.FindProcess(pid); err == nil {
@@ -102,15 +102,15 @@ func TestFirstMinutes(t *testing.T) {
 	waitFor(t, "the second terminal to show what the README shows", func() bool { return followed.String() == blocks[3] }, &followed)
 }
 
-// netcatUsage is what `nc -h` says. The flags of OpenBSD's begin with -46C, the traditional one gives
-// its version.
+// netcatUsage returns the output of `nc -h`. The flags of OpenBSD's begin with -46C; the traditional one
+// prints its version.
 func netcatUsage() string {
 	usage, _ := exec.Command("nc", "-h").CombinedOutput()
 	return string(usage)
 }
 
-// TestNetcats runs the README's lines that append without this program, those whose programs are
-// here. `nc` may be one of three.
+// TestNetcats runs the README's lines that append without this program, as far as their programs are
+// installed. `nc` may be one of three.
 func TestNetcats(t *testing.T) {
 	b, err := os.ReadFile(root + "README.md")
 	if err != nil {
@@ -150,8 +150,8 @@ func TestNetcats(t *testing.T) {
 	t.Logf("%d of %d lines were run", ran, len(lines))
 }
 
-// copySources copies what `go build .` needs to dir: the sources of the packages that it builds, what they embed, and
-// nothing else in the clone.
+// copySources copies to dir the files that `go build .` needs: the sources of the packages that it builds and the
+// files that they embed.
 func copySources(dir string) error {
 	const files = `{{with .Module}}{{if .Main}}{{range $.GoFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}` +
 		`{{range $.EmbedFiles}}{{$.Dir}}/{{.}}{{"\n"}}{{end}}{{end}}{{end}}`
@@ -175,7 +175,7 @@ func copySources(dir string) error {
 	return nil
 }
 
-// lockedBuffer is what a process prints, for a test to look at while it runs.
+// lockedBuffer holds the output of a process, which a test may read while it runs.
 type lockedBuffer struct {
 	mu sync.Mutex
 	b  strings.Builder
@@ -193,7 +193,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-// waitFor waits until ok, and else shows what was printed.
+// waitFor waits until ok returns true. If it times out, it shows the output.
 func waitFor(t *testing.T, what string, ok func() bool, printed *lockedBuffer) {
 	t.Helper()
 	for deadline := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {

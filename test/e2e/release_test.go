@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// fakeGo is a go that makes every file that it is told to make, without building anything.
+// fakeGo is a go command that creates every output file without building anything.
 const fakeGo = `#!/bin/sh
 while [ $# -gt 0 ]; do
 	case $1 in

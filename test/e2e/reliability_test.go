@@ -15,11 +15,11 @@ var (
 	testNamed = regexp.MustCompile("`((?:Test|Fuzz)\\w+)(?:/([^`]+))?`")
 )
 
-// TestReliability holds docs/RELIABILITY.md to the tests that there are: each row of
-// the matrix names its test, each test that it names exists, and each of
-// test/faults/ and test/cluster/ is named.
+// TestReliability compares docs/RELIABILITY.md with the tests: each row of the matrix
+// names its test, each named test exists, and each test of test/faults/ and
+// test/cluster/ is named.
 func TestReliability(t *testing.T) {
-	sources := make(map[string][]string) // by test: the files that have one of that name
+	sources := make(map[string][]string) // by test: the files with a test of that name
 	err := filepath.WalkDir(root, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -88,8 +88,8 @@ func TestReliability(t *testing.T) {
 	}
 }
 
-// hasSubtest reports whether one of the files has the name of a subtest, as go test
-// prints it, for a string.
+// hasSubtest reports whether one of the files has a string that is the name of a
+// subtest, as go test prints it.
 func hasSubtest(t *testing.T, files []string, sub string) bool {
 	for _, file := range files {
 		b, err := os.ReadFile(file)

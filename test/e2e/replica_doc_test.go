@@ -13,8 +13,8 @@ import (
 	"tcp-log-server/internal/porttest"
 )
 
-// TestDocumentedReplica runs the runbooks of docs/COPIES.md as they stand; only the ports are
-// others.
+// TestDocumentedReplica runs the runbooks of docs/COPIES.md, unchanged except for the
+// ports.
 func TestDocumentedReplica(t *testing.T) {
 	for _, tool := range []string{"sh", "jq"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -39,7 +39,7 @@ func TestDocumentedReplica(t *testing.T) {
 			t.Fatalf("docs/COPIES.md has no block %q", name)
 		}
 		script := strings.NewReplacer("8089", sourcePort, "9089", copyPort).Replace(string(m[1]))
-		// A server must be the process that a signal reaches.
+		// A server must be the process that signals reach.
 		script = regexp.MustCompile(`(?m)^((?:[A-Z]+=\S+ )*)(tcp-log-server (?:replica .*)?)$`).ReplaceAllString(strings.TrimSpace(script)+" ", "$1 exec $2")
 		cmd := exec.Command("sh", "-ec", script)
 		cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)

@@ -13,8 +13,8 @@ import (
 	"tcp-log-server/segment"
 )
 
-// selectable starts a server whose log has 40 entries, of which every fourth is of ann's, and
-// returns when the first 20 and when the others were stored.
+// selectable starts a server whose log has 40 entries, every fourth of them ann's, and returns
+// when the first 20 and when the others were stored.
 func selectable(t *testing.T) (d *daemon, data, early, late string) {
 	t.Helper()
 	data = filepath.Join(t.TempDir(), "data")
@@ -46,7 +46,7 @@ func selectable(t *testing.T) (d *daemon, data, early, late string) {
 	return d, data, stored("1"), stored("21")
 }
 
-// TestSelection: which entries the flags of the reading commands choose together, and in which order.
+// TestSelection: the entries that combined flags of the reading commands choose, and their order.
 func TestSelection(t *testing.T) {
 	d, data, early, late := selectable(t)
 	sources := map[string][]string{"cat": {data}, "read": {d.addr}}
@@ -127,7 +127,7 @@ func TestSelection(t *testing.T) {
 	}
 }
 
-// TestLineForms: what is printed of an entry.
+// TestLineForms: the forms in which an entry is printed.
 func TestLineForms(t *testing.T) {
 	d, data, early, _ := selectable(t)
 	hash := segment.Sum([]byte(`{"n":1,"text":"a,b","user":{"name":"bob"}}`)).String()
@@ -151,7 +151,7 @@ func TestLineForms(t *testing.T) {
 	}
 }
 
-// TestSelectionUsage: what contradicts itself is wrong usage, and the line says why.
+// TestSelectionUsage: contradictory flags are wrong usage, and the line says why.
 func TestSelectionUsage(t *testing.T) {
 	for _, tt := range []struct{ args, says string }{
 		{"cat --since yesterday", `--since: "yesterday" is not a time, want one such as`},

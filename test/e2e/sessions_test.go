@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestCommandSessions plays each session of docs/CLI.md in a shell, with a server
-// and an empty log of its own, and holds what is printed to what the document says.
+// TestCommandSessions plays each session of docs/CLI.md in a shell, with a new server
+// and an empty log, and compares the output with that in the document.
 func TestCommandSessions(t *testing.T) {
 	if _, err := exec.LookPath("jq"); err != nil {
 		t.Skip("there is no jq here")
@@ -28,7 +28,7 @@ func TestCommandSessions(t *testing.T) {
 	}
 }
 
-// TestHTTPSessions plays the sessions with curl, of docs/HTTP.md and of the README, in the same way.
+// TestHTTPSessions plays the curl sessions of docs/HTTP.md and of the README in the same way.
 func TestHTTPSessions(t *testing.T) {
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("there is no curl here")
@@ -54,7 +54,7 @@ func TestHTTPSessions(t *testing.T) {
 	}
 }
 
-// sessionsOf are the sessions of a document, without their fences.
+// sessionsOf returns the sessions of a document, without their fences.
 func sessionsOf(t *testing.T, document string) (sessions []string) {
 	t.Helper()
 	for _, session := range strings.Split(document, "```console\n")[1:] {

@@ -17,7 +17,7 @@ import (
 	"tcp-log-server/cli"
 )
 
-// savedIndex is the index in a file of --state.
+// savedIndex returns the index in a file of --state.
 func savedIndex(t *testing.T, path string) uint64 {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -34,7 +34,7 @@ func savedIndex(t *testing.T, path string) uint64 {
 	return saved.Index
 }
 
-// writeOn appends {"n":N}, N being its index, from index next on, until stop is called.
+// writeOn appends {"n":N} at each index N, from next on, until stop is called.
 func writeOn(t *testing.T, d *daemon, next int) (stop func()) {
 	t.Helper()
 	cmd := command(t, at(d.addr), "append", "--quiet")
@@ -71,8 +71,8 @@ func writeOn(t *testing.T, d *daemon, next int) (stop func()) {
 	}
 }
 
-// TestStateKilled: a follower that is ended again and again, in whatever way, goes on after the
-// entry in its file. So nothing is missing, and only what the file did not have yet comes again.
+// TestStateKilled: a follower that is ended again and again, in any way, continues after the entry
+// in its file. So no entry is missing, and only those after the saved one come again.
 func TestStateKilled(t *testing.T) {
 	t.Parallel()
 	d := start(t, "DATA="+filepath.Join(t.TempDir(), "data"))
@@ -117,7 +117,7 @@ func TestStateKilled(t *testing.T) {
 	}
 }
 
-// TestStateReaderGone: when the reader of the output goes away, only what was written counts.
+// TestStateReaderGone: when the reader of the output goes away, only written lines count.
 func TestStateReaderGone(t *testing.T) {
 	d := start(t, "DATA=memory")
 	in := strings.Repeat(`["`+strings.Repeat("x", 1000)+"\"]\n", 2000)
@@ -138,13 +138,13 @@ func TestStateReaderGone(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("it ends with %v", err)
 	}
-	// 100,000 bytes are 97 lines; a pipe holds 64 KiB more, and elsewhere perhaps more.
+	// 100,000 bytes are 97 lines; a pipe holds 64 KiB more, perhaps more on some systems.
 	if n := savedIndex(t, state); n < 97 || n > 500 {
 		t.Errorf("the file has %d", n)
 	}
 }
 
-// TestState: where a read with a file begins, and what ends it.
+// TestState: where a read with a state file begins, and which files end it.
 func TestState(t *testing.T) {
 	d := start(t, "DATA=memory")
 	dir := t.TempDir()
@@ -180,7 +180,7 @@ func TestState(t *testing.T) {
 	step("tail -n 0 --index --state STATE", "", 40)
 	add(2)
 	step("tail -n 0 --index --state STATE", "41 42", 42)
-	// A first run may begin beyond the head: the next ones wait for that entry.
+	// A first run may begin after the head: later runs wait for that entry.
 	os.Remove(state)
 	step("read --from 45 --index --state STATE", "", 44)
 	step("read --index --state STATE", "", 44)
@@ -218,7 +218,7 @@ func TestState(t *testing.T) {
 	refused(cli.ExitFailure, state+` holds "", want {"store":"…","index":N}; remove it to begin again`, "tail -f --state STATE")
 }
 
-// TestStateUnwritable: a follower that cannot save its position any more ends.
+// TestStateUnwritable: a follower that can no longer save its position ends.
 func TestStateUnwritable(t *testing.T) {
 	d := start(t, "DATA=memory")
 	dir := filepath.Join(t.TempDir(), "dir")
@@ -243,7 +243,7 @@ func TestStateUnwritable(t *testing.T) {
 	}
 }
 
-// TestStatePipeline: a pipeline that is killed as a whole goes on where it was.
+// TestStatePipeline: a pipeline that is killed as a whole continues where it stopped.
 func TestStatePipeline(t *testing.T) {
 	d := start(t, "DATA=memory")
 	path, err := binary()

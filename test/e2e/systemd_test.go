@@ -27,7 +27,7 @@ func TestNotify(t *testing.T) {
 	if want := "READY=1\nSTATUS=listening on " + addr; ready != want {
 		t.Errorf("the first notification is %q, want %q", ready, want)
 	}
-	// Signs of life come with an empty log, and with one.
+	// Watchdog signals come with an empty log, and with one that has entries.
 	for range 2 {
 		for range 3 {
 			if got := m.Next(t, 20*time.Second); got != "WATCHDOG=1" {
@@ -36,7 +36,7 @@ func TestNotify(t *testing.T) {
 		}
 		talk(t, addr, `{"id":"1","entry":{"a":1}}`+"\n")
 	}
-	other := func() string { // what comes that is no sign of life
+	other := func() string { // the next notification that is not a watchdog signal
 		for deadline := time.Now().Add(20 * time.Second); ; {
 			if got := m.Next(t, 20*time.Second); got != "WATCHDOG=1" || time.Now().After(deadline) {
 				return got
@@ -65,7 +65,7 @@ func TestNotifyFailedStart(t *testing.T) {
 	start(t, "DATA="+data)
 	m := systemdtest.NewManager(t)
 	d := launch(t, "NOTIFY_SOCKET="+m.Socket, "WATCHDOG_USEC=150000", "DATA="+data)
-	defer time.AfterFunc(20*time.Second, func() { d.cmd.Process.Kill() }).Stop() // should it serve
+	defer time.AfterFunc(20*time.Second, func() { d.cmd.Process.Kill() }).Stop() // in case it serves
 	if code := d.wait(t); code != cli.ExitFailure {
 		t.Errorf("exit code is %d, want %d", code, cli.ExitFailure)
 	}
@@ -74,9 +74,9 @@ func TestNotifyFailedStart(t *testing.T) {
 	}
 }
 
-// inherit launches the server as a socket unit does: with sockets that are open
-// already, from descriptor 3 on. The shell is there since LISTEN_PID must be the
-// server's own process.
+// inherit launches the server as a socket unit does: with open sockets, from
+// descriptor 3 on. It needs a shell because LISTEN_PID must be the server's own
+// process.
 func inherit(t *testing.T, sockets []*os.File, settings ...string) *daemon {
 	t.Helper()
 	if runtime.GOOS == "windows" {
@@ -91,7 +91,7 @@ func inherit(t *testing.T, sockets []*os.File, settings ...string) *daemon {
 	return launchBy(t, cmd, append(settings, fmt.Sprintf("LISTEN_FDS=%d", len(sockets)), "DATA=memory")...)
 }
 
-// tcpSocket is a listening socket as a file.
+// tcpSocket returns a listening socket as a file.
 func tcpSocket(t *testing.T) (file *os.File, addr *net.TCPAddr) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -107,7 +107,7 @@ func tcpSocket(t *testing.T) (file *os.File, addr *net.TCPAddr) {
 	return file, ln.Addr().(*net.TCPAddr)
 }
 
-// TestSocketActivation: who connects before the server runs is served by it.
+// TestSocketActivation: the server serves clients that connected before it ran.
 func TestSocketActivation(t *testing.T) {
 	file, addr := tcpSocket(t)
 	c, err := net.Dial("tcp", addr.String())
@@ -131,8 +131,8 @@ func TestSocketActivation(t *testing.T) {
 	}
 }
 
-// TestOtherSockets: sockets meant for another process are left alone, and what
-// is not one TCP socket is refused.
+// TestOtherSockets: sockets meant for another process are left alone, and anything
+// except one TCP socket is refused.
 func TestOtherSockets(t *testing.T) {
 	file, addr := tcpSocket(t)
 	d := inherit(t, []*os.File{file}, "LISTEN_PID=1")
@@ -171,7 +171,7 @@ func TestOtherSockets(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := inherit(t, tt.sockets)
-			defer time.AfterFunc(20*time.Second, func() { d.cmd.Process.Kill() }).Stop() // should it serve
+			defer time.AfterFunc(20*time.Second, func() { d.cmd.Process.Kill() }).Stop() // in case it serves
 			code := d.wait(t)
 			if text := d.stderr.String(); code != cli.ExitFailure || strings.Count(text, "\n") != 1 || !strings.Contains(text, tt.says) {
 				t.Errorf("exit code is %d, error %q, want one line with %q", code, text, tt.says)

@@ -36,7 +36,7 @@ func terminal(t *testing.T) (screen, tty *os.File) {
 	return screen, tty
 }
 
-// TestTerminal: colours and bars come on a terminal, and nowhere else.
+// TestTerminal: colours and bars appear only on a terminal.
 func TestTerminal(t *testing.T) {
 	d := start(t, "DATA=memory")
 	input := filepath.Join(t.TempDir(), "input")
@@ -44,7 +44,7 @@ func TestTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	// shown runs a command with standard error on a terminal, and standard output too
-	// if out is nil, and returns what is on the screen.
+	// if out is nil, and returns the text on the screen.
 	shown := func(out io.Writer, settings []string, args ...string) string {
 		screen, tty := terminal(t)
 		cmd := command(t, append(at(d.addr), settings...), args...)
@@ -59,7 +59,7 @@ func TestTerminal(t *testing.T) {
 		}
 		var text strings.Builder
 		var reading sync.WaitGroup
-		reading.Go(func() { io.Copy(&text, screen) }) // ends when no tty is open any more
+		reading.Go(func() { io.Copy(&text, screen) }) // ends when the last tty is closed
 		err = cmd.Run()
 		tty.Close()
 		reading.Wait()

@@ -11,8 +11,8 @@ import (
 	"tcp-log-server/cli"
 )
 
-// TestWrongUsage: the error of a wrong command line is one line, with the names of the
-// help, and the exit code is ExitUsage.
+// TestWrongUsage: a wrong command line gets a one-line error that uses the names in
+// the help, and the exit code ExitUsage.
 func TestWrongUsage(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "f.ndjson")
@@ -89,7 +89,7 @@ func TestWrongUsage(t *testing.T) {
 	if r := play(t, append(conda, "TCP_LOG_HOST=127.0.0.1", "TCP_LOG_PORT="+d.addr[len("127.0.0.1:"):]), "", "append", "[1]"); r.code != 0 || r.out != "1\n" {
 		t.Errorf("append with TCP_LOG_HOST: %+v", r)
 	}
-	// A variable that is there for the server is no wrong usage.
+	// A variable that is meant for the server is not wrong usage.
 	if r := play(t, []string{"WAL=Y", "BLOBS=Z"}, "", "stat", "localhost:1"); r.code != cli.ExitFailure || !strings.Contains(r.err, "connection refused") {
 		t.Errorf("stat beside the server's settings: %+v", r)
 	}
@@ -98,7 +98,7 @@ func TestWrongUsage(t *testing.T) {
 	}
 }
 
-// TestSingular: the commands use the singular for one thing.
+// TestSingular: the commands use the singular for a count of one.
 func TestSingular(t *testing.T) {
 	work := t.TempDir()
 	data, copied := filepath.Join(work, "data"), filepath.Join(work, "copy")
@@ -122,7 +122,7 @@ func TestSingular(t *testing.T) {
 	}
 }
 
-// TestHelp: the help of each command fits into 80 columns and shows what it takes.
+// TestHelp: the help of each command fits into 80 columns and shows its usage and flags.
 func TestHelp(t *testing.T) {
 	names := []string{""}
 	root := play(t, nil, "", "--help").out
@@ -161,7 +161,7 @@ func TestEmptyLog(t *testing.T) {
 	}
 }
 
-// TestNoLog: where there is no log, a command says so in few words, and what to name.
+// TestNoLog: if there is no log, a command says so briefly, and what to name.
 func TestNoLog(t *testing.T) {
 	for args, says := range map[string]string{
 		"stat ./nothing":                 "stat: there is no log in ./nothing; name its directory: tcp-log-server stat DIR\n",
@@ -175,7 +175,7 @@ func TestNoLog(t *testing.T) {
 	}
 }
 
-// TestBackupHelp: a backup is of what is on disk, so its help does not offer memory.
+// TestBackupHelp: only a log on disk can be backed up, so the help does not offer memory.
 func TestBackupHelp(t *testing.T) {
 	r := play(t, nil, "", "backup", "--help")
 	if r.code != 0 || strings.Contains(r.out, "memory") || !strings.Contains(r.out, "of the log to copy") {

@@ -17,7 +17,7 @@ import (
 // garbage is input from a hostile client, or from one that expects another server.
 var garbage = []struct {
 	name  string
-	size  int // bytes to send at most
+	size  int // the most bytes to send
 	piece func(random *rand.Rand) []byte
 	// wants are the allowed beginnings of the first line of the answer.
 	wants []string
@@ -54,8 +54,8 @@ var garbage = []struct {
 		[]string{`{"error":"invalid JSON"}`}},
 }
 
-// TestGarbage: whatever a client sends, it gets an error or a close. The memory that
-// this takes is bounded, and other clients are served.
+// TestGarbage: whatever a client sends, it gets an error or a close, takes bounded
+// memory, and does not keep the server from serving other clients.
 func TestGarbage(t *testing.T) {
 	p := server(t, options{Env: []string{"LOOSE_MAX=0"}})
 	for _, g := range garbage {
@@ -81,7 +81,7 @@ func TestGarbage(t *testing.T) {
 				n, err := c.Write(g.piece(random))
 				sent += n
 				if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
-					break // it has been hung up on
+					break // the server has hung up
 				}
 				if err != nil {
 					t.Fatalf("after %d bytes: %v", sent, err)
@@ -116,7 +116,7 @@ func TestReset(t *testing.T) {
 	o := options{Env: []string{"LOOSE_MAX=0"}}
 	slow := canStrace()
 	if slow {
-		// Each sync takes 20 ms more, so that resets happen during it.
+		// Each sync takes 20 ms longer, so that resets happen during it.
 		o.Wrap = []string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_exit=20000"}
 	}
 	p := server(t, o)
@@ -133,13 +133,13 @@ func TestReset(t *testing.T) {
 				fmt.Fprintf(&lines, "{\"id\":\"%d\",\"entry\":%s}\n", n, h.entry(name, n))
 			}
 			h.mu.Lock()
-			h.writers[name] = make([]outcome, 5) // of which nothing will be known
+			h.writers[name] = make([]outcome, 5) // their outcomes will be unknown
 			h.mu.Unlock()
 			if _, err := io.WriteString(c, lines.String()); err != nil {
 				t.Fatal(err)
 			}
 			if w%2 == 0 {
-				time.Sleep(time.Duration(w) * time.Millisecond) // into a sync, or between two
+				time.Sleep(time.Duration(w) * time.Millisecond) // during a sync, or between two
 			}
 			c.(*net.TCPConn).SetLinger(0)
 			c.Close()

@@ -18,10 +18,10 @@ import (
 	"time"
 )
 
-// clientsMemory is the server's limit in bytes of resident memory, whatever its
+// clientsMemory is the limit of the server's resident memory in bytes, whatever its
 // clients do. Connections may hold about 270 MiB (server.Config.MaxHeld, and a little
-// for each of 10,000), 128 MiB may wait for the disk (MaxInFlight), and the
-// garbage may grow to about as much as all of that.
+// for each of 10,000), 128 MiB may wait for the disk (MaxInFlight), and garbage may
+// take as much again.
 const clientsMemory = 1 << 30
 
 // memory returns a figure of the server's /proc/PID/status in bytes: VmRSS is its
@@ -95,8 +95,8 @@ func awaitNoConnections(t testing.TB, addr string) {
 	})
 }
 
-// needDescriptors skips the test if this process, and so the server, may not have n
-// open files. It raises the limit as far as allowed.
+// needDescriptors raises the limit of open files as far as allowed, and skips the test
+// if this process, and so the server, may not have n.
 func needDescriptors(t testing.TB, n uint64) {
 	t.Helper()
 	var limit syscall.Rlimit
@@ -198,8 +198,8 @@ func sendAny(c net.Conn, b []byte) error {
 	return err
 }
 
-// latency appends one entry after the other for a time, and returns the 99th
-// percentile of the times until they were acknowledged.
+// latency appends one entry after another for the given time, and returns the 99th
+// percentile of the times to the acknowledgement.
 func latency(t testing.TB, addr string, during time.Duration) time.Duration {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)

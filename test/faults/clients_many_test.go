@@ -13,7 +13,7 @@ import (
 )
 
 // TestManyConnections: the server serves 10,000 connections at once, with a few KiB
-// each. It refuses one more, and there is room again once others have left.
+// each. It refuses one more, and accepts new ones once others have left.
 func TestManyConnections(t *testing.T) {
 	const connections = 10_000
 	needDescriptors(t, connections+1000)
@@ -105,17 +105,17 @@ func TestClosedConnectionsLeaveNothing(t *testing.T) {
 		case 1: // follows
 			_, err := ask(c, `{"from":3000}`)
 			return err
-		case 2: // reads and takes nothing
+		case 2: // requests a read and receives nothing
 			_, err := io.WriteString(c, "{\"from\":1}\n")
 			return err
 		case 3: // is in the middle of a line
 			_, err := io.WriteString(c, `{"id":"1","entry":["`+strings.Repeat("x", 20_000))
 			return err
-		case 4: // has said what is not JSON
+		case 4: // has sent invalid JSON
 			_, err := ask(c, `nonsense`)
 			return err
 		}
-		return nil // has said nothing
+		return nil // has sent nothing
 	})
 	if n := goroutines(); n < before+connections/2 {
 		t.Errorf("%d goroutines serve %d connections, %d did before: is this the right profile?", n, connections, before)

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// slowKinds are the ways in which a client can be slow, or stop, and occupy memory of
-// the server.
+// slowKinds are the ways in which a client can be slow, or stop, and occupy the
+// server's memory.
 var slowKinds = []struct {
 	name  string
 	share int // of the connections, in percent
@@ -69,8 +69,8 @@ func TestSlowClients(t *testing.T) {
 			all = append(all, dialMany(t, p.addr, connections*kind.share/100, kind.do))
 		}
 		stop := drip(all[3])
-		fillLog(t, p.addr, 5000, 1000)                                         // that followers would be sent
-		eventually(t, "the slow clients to have what they take", func() bool { // until then sending is work like any other
+		fillLog(t, p.addr, 5000, 1000)                                         // for the followers
+		eventually(t, "the slow clients to have what they take", func() bool { // until then, sending to them is normal work
 			before := p.cpuTime()
 			time.Sleep(300 * time.Millisecond)
 			return p.cpuTime()-before < 30*time.Millisecond
@@ -99,7 +99,7 @@ func TestSlowClients(t *testing.T) {
 	fsck(t, p.data)
 }
 
-// windows measures the 99th percentile of the time of appends, several times.
+// windows measures the 99th percentile of the latency of appends, several times.
 func windows(t testing.TB, addr string) (p99s []time.Duration) {
 	t.Helper()
 	for range 5 {
@@ -142,7 +142,7 @@ func TestByteByByte(t *testing.T) {
 				return err
 			}
 			if j%10 == i%10 {
-				time.Sleep(2 * time.Millisecond) // so that it is a packet of its own
+				time.Sleep(2 * time.Millisecond) // so that each byte is a separate packet
 			}
 		}
 		reply, err := ask(c, `{"id":"next","entry":null}`)

@@ -23,8 +23,8 @@ func TestFailingDisk(t *testing.T) {
 		name, calls string
 		paths       func(t *testing.T, data string) []string
 		env         []string
-		unknown     bool   // the outcome of the first batch is, and the log takes no more appends
-		says        string // what those that are refused are told
+		unknown     bool   // the outcome of the first batch is unknown, and the log takes no more appends
+		says        string // the error of refused appends
 	}{
 		{"sync-of-a-batch", "fdatasync", open, nil, true, "not stored: log has failed and takes no more appends: sync failed: "},
 		{"write-of-a-batch", "pwrite64", open, nil, false, "not stored: not written to 00000000000000000001.seg: input/output error"},
@@ -44,7 +44,7 @@ func TestFailingDisk(t *testing.T) {
 			i := inject(t, p, tt.calls, "error=EIO", tt.paths(t, p.data)...)
 			eventually(t, "a batch is not stored", func() bool { return h.failures() > 0 })
 			writers.halt()
-			if tt.env == nil { // with a segment that is full, smaller batches may still fit
+			if tt.env == nil { // if the segment is full, smaller batches may still fit
 				refused(t, p.addr, h, 3, tt.says)
 			}
 			served(t, p.addr)

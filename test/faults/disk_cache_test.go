@@ -47,7 +47,7 @@ func lyingSegment(t *testing.T, d *thinDisk, h *history, zeros bool) {
 	d.fill()
 	depth := 16
 	if zeros {
-		depth = 8 // no batch is so large that nothing is made ready for the next
+		depth = 8 // no batch is so large that no zeros are written for the next
 	}
 	writers := h.start(t, p.addr, load{Writers: 4, Depth: depth})
 	eventually(t, "a sync fails", func() bool { return h.failures() > 0 })
@@ -113,7 +113,7 @@ func lyingBlobs(t *testing.T, d *thinDisk, h *history, kill bool) {
 	fsckSettled(t, data, 220, "--blobs", blobs)
 }
 
-// lyingIndex: the sync of index records fails, and the server writes those again that
+// lyingIndex: the sync of index records fails, and the server rewrites the records that
 // the disk does not have.
 func lyingIndex(t *testing.T, d *thinDisk, h *history) {
 	data, wal := newData(t), filepath.Join(d.dir, "wal")
@@ -135,8 +135,8 @@ func lyingIndex(t *testing.T, d *thinDisk, h *history) {
 }
 
 // thinDisk is an ext4 file system on a loop device over a sparse file in a tmpfs. Once
-// that is full, writes to the device fail. The journal and other metadata have their
-// blocks already, so the file system continues.
+// the tmpfs is full, writes to the device fail. The journal and other metadata have
+// their blocks already, so the file system continues.
 type thinDisk struct {
 	t              testing.TB
 	dir            string // where the file system is mounted
@@ -155,18 +155,18 @@ func newThinDisk(t testing.TB) *thinDisk {
 	run(t, "fallocate", "--length=40M", d.image)
 	d.loop = strings.TrimSpace(run(t, "losetup", "--find", "--show", d.image))
 	t.Cleanup(func() { run(t, "losetup", "--detach", d.loop) })
-	// The loop driver reports a short write as a whole one. With one page at a time
-	// there are none.
+	// The loop driver reports a short write as a complete one. Writes of one page are
+	// never short.
 	if err := os.WriteFile(filepath.Join("/sys/block", filepath.Base(d.loop), "queue/max_sectors_kb"), []byte("4"), 0); err != nil {
 		t.Skipf("needs to limit the requests to a loop device: %v", err)
 	}
 	run(t, "mount", "-o", "noatime", d.loop, d.dir)
 	t.Cleanup(func() { run(t, "umount", d.dir) })
-	run(t, "fstrim", d.dir) // what is free becomes holes
+	run(t, "fstrim", d.dir) // free blocks become holes
 	return d
 }
 
-// fill takes all the space that the device has left.
+// fill uses up all free space of the device.
 func (d *thinDisk) fill() {
 	d.t.Helper()
 	run(d.t, "sync", "--file-system", d.dir)
@@ -183,7 +183,7 @@ func (d *thinDisk) remount() {
 	run(d.t, "mount", "-o", "noatime", d.loop, d.dir)
 }
 
-// mustDiffer makes sure that the test shows something: at least one of the files differs
+// mustDiffer checks that the test is effective: at least one of the files differs
 // between the disk and the page cache.
 func (d *thinDisk) mustDiffer(paths ...string) {
 	d.t.Helper()
@@ -200,7 +200,7 @@ func (d *thinDisk) mustDiffer(paths ...string) {
 	d.t.Skip("after a failed sync the page cache of this kernel shows what the disk has")
 }
 
-// hasAllButZeros makes sure that the file ends in zeros, and that the disk has
+// hasAllButZeros checks that the file ends in zeros, and that the disk has
 // everything before them.
 func (d *thinDisk) hasAllButZeros(path string) {
 	d.t.Helper()

@@ -35,7 +35,7 @@ func needAttach(t testing.TB) {
 	}
 }
 
-// inject makes the calls, a list like "fsync,write", behave as what says
+// inject makes the calls, a list like "fsync,write", behave as described by what
 // ("error=EIO", "delay_exit=500000"). If paths are given, only calls on them do.
 func inject(t testing.TB, p *process, calls, what string, paths ...string) *injection {
 	t.Helper()
@@ -58,7 +58,7 @@ func inject(t testing.TB, p *process, calls, what string, paths ...string) *inje
 	return i
 }
 
-// injected are the arguments of strace for inject.
+// injected returns the arguments of strace for inject.
 func injected(calls, what string, paths []string) []string {
 	argv := []string{"-e", "trace=" + calls, "-e", "inject=" + calls + ":" + what}
 	for _, path := range paths {
@@ -124,7 +124,7 @@ func accepted(t testing.TB, addr string, h *history, n int) {
 }
 
 // refused appends n entries over a new connection. Each must be refused with an error
-// that begins with want.
+// that begins with says.
 func refused(t testing.TB, addr string, h *history, n int, says string) {
 	t.Helper()
 	one := newHistory(nil)

@@ -12,8 +12,8 @@ import (
 )
 
 // TestUnreadable makes reads fail with EIO. An entry with another whole copy is read
-// from there. One without gets an error in its place, and the read continues. So do
-// appends.
+// from there. For one without, the reader gets an error in its place. The read
+// continues, and so do appends.
 func TestUnreadable(t *testing.T) {
 	needAttach(t)
 	packed := []string{"LOOSE_MAX=0"}
@@ -22,7 +22,7 @@ func TestUnreadable(t *testing.T) {
 		name, calls string
 		env         []string
 		path        func(t *testing.T, data string) string
-		gone        bool // the segments of the entries are
+		gone        bool // the segments of the entries are gone
 		bad         int  // entries that cannot be read, out of 60
 	}{
 		{"segment", "pread64", packed, func(t *testing.T, data string) string { return segmentFiles(t, data)[0] }, false, 60},
@@ -39,7 +39,7 @@ func TestUnreadable(t *testing.T) {
 				h.write(t, p.addr, load{Depth: 5, Entries: 60})
 				eventually(t, "the segments of the first entries are removed", func() bool { return firstIndex(t, p.data) > 60 })
 			}
-			p.clean() // so that no reader has anything at hand
+			p.clean() // so that no reader has cached anything
 			p = server(t, options{Data: p.data, Env: tt.env})
 
 			i := inject(t, p, tt.calls, "error=EIO", tt.path(t, p.data))
@@ -78,7 +78,7 @@ func firstIndex(t *testing.T, data string) (first int) {
 }
 
 // pull reads the first n entries, which are the first writer's. Each must be as it was
-// sent, or reported as unreadable: pull returns the number of those.
+// sent, or reported as unreadable. pull returns the number of unreadable ones.
 func pull(t *testing.T, addr string, h *history, n int) (bad int) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)

@@ -28,7 +28,7 @@ func TestFailingDiskWhileSettling(t *testing.T) {
 		{"sync-of-index-records", "fsync", at("wal", record)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel() // it waits for most of the time
+			t.Parallel() // it mostly waits
 			h := newHistory(nil)
 			p := server(t, options{Env: []string{"LOG_LEVEL=debug", "FAULT_SETTLE_EVERY=10ms"}})
 			accepted(t, p.addr, h, 20)
@@ -96,7 +96,7 @@ func TestFailingDiskRemoving(t *testing.T) {
 	}
 }
 
-// hold keeps the server from removing segments, as a copy does, until free is
+// hold keeps the server from removing segments, as a backup does, until free is
 // called.
 func hold(t *testing.T, data string) (free func()) {
 	t.Helper()

@@ -11,7 +11,7 @@ import (
 
 // TestFailingDiskAtStart makes each kind of system call of recovery fail with EIO. The
 // server refuses to start with one line that names the file, and has changed nothing
-// except to repair what a crash left. The next start, on a working disk, has
+// except to clean up after a crash. The next start, on a working disk, has
 // everything.
 func TestFailingDiskAtStart(t *testing.T) {
 	needStrace(t)
@@ -24,7 +24,7 @@ func TestFailingDiskAtStart(t *testing.T) {
 	)
 	for _, tt := range []struct {
 		name, calls, path string
-		changed           bool // what a crash left may have been put right in part
+		changed           bool // the traces of a crash may have been cleaned up in part
 	}{
 		{"segments-unlisted", "getdents64", "segments", false},
 		{"first-segment-unreadable", "pread64", firstSegment, false},
@@ -68,7 +68,7 @@ func TestFailingDiskAtStart(t *testing.T) {
 	}
 }
 
-// crashedLog makes a log of several segments with everything that a crash can leave,
+// crashedLog makes a log of several segments with all possible traces of a crash,
 // and the history of its entries.
 func crashedLog(t *testing.T) (h *history, data string) {
 	t.Helper()

@@ -78,14 +78,14 @@ func seedOf(t *testing.T) uint64 {
 }
 
 // chosen returns the runs for n calls of a kind: in a long run each call fails in every
-// way, in a short one a random call of each quarter of the run. The ends alternate; an
-// odd and an even seed give each call both.
+// way; in a short one a random call of each quarter of the run fails in one. The ends
+// alternate; an odd and an even seed together give each call both ends.
 func chosen(t *testing.T, seed uint64, kind string, n int) (all []*failingCall) {
 	rnd := rand.New(rand.NewPCG(seed, uint64(n)))
 	hows, ends := []failure{eio, enospc, eioDone}, []string{"kill", "cut"}
 	switch kind {
 	case "open":
-		hows = hows[:2] // no disk leaves the process a descriptor that it was not given
+		hows = hows[:2] // an open that fails cannot leave a descriptor behind
 	case "sync":
 		hows = append(hows, eioLost)
 	}
@@ -119,14 +119,14 @@ type failingCall struct {
 	begin   func(t *testing.T, data string) *history
 	disk    *image
 	end     string        // kill, cut, stop
-	stops   bool          // SIGTERM comes first: the call is one of the stop's
-	settles bool          // wait until all is settled, at a second try if need be,
+	stops   bool          // SIGTERM comes first: the call happens during the stop
+	settles bool          // wait until everything is settled, retrying if necessary,
 	linger  time.Duration // or else for this long
 
 	before map[string]int // the number of calls by kind before SIGTERM
 }
 
-// failingEnv has the server make tiny segments and remove them at once.
+// failingEnv makes the server use tiny segments and remove them at once.
 var failingEnv = append(slices.Clone(smallLog), "LOG_LEVEL=debug")
 
 func (c *failingCall) run(t *testing.T) {
@@ -143,7 +143,7 @@ func (c *failingCall) run(t *testing.T) {
 	h := c.begin(t, data)
 	tr := &tracer{fail: c.fault}
 	p := launch(t, options{Data: data, Env: failingEnv, Tracer: tr})
-	defer p.kill9() // before the file system goes
+	defer p.kill9() // before the file system is unmounted
 	if _, ok := p.awaitNth("listening", 1); ok {
 		p.listening()
 		c.serve(t, p, h)
@@ -166,7 +166,7 @@ func (c *failingCall) run(t *testing.T) {
 }
 
 // serve appends, lets the server settle and remove for a while, and stops it if the
-// call is one of the stop's or has not come yet.
+// call happens during the stop or has not come yet.
 func (c *failingCall) serve(t *testing.T, p *process, h *history) {
 	const appends = 3*7 + 6
 	before := h.replies.Load()
@@ -208,7 +208,7 @@ func (p *process) settled() (through uint64) {
 	return through
 }
 
-// recover checks what the run left, starts a server on it, and checks again.
+// recover checks the store after the run, starts a server on it, and checks again.
 func (c *failingCall) recover(t *testing.T, data string, h *history) {
 	if _, err := os.Stat(filepath.Join(data, "segments")); err == nil {
 		c.check(t, data)
@@ -228,12 +228,12 @@ func (c *failingCall) recover(t *testing.T, data string, h *history) {
 	fsck(t, data)
 }
 
-// check runs fsck on what the run left. It finds the log whole, with one exception:
+// check runs fsck on the store after the run. It finds the log whole, with one exception:
 //
 //   - blob-damaged, for entries after the end of the index, after a power cut or an
-//     eioLost. Blobs are synced before the records that name them; a blob without a
-//     record may have its name and not its bytes. The entry is in its segment, and the
-//     next start writes the blob again.
+//     eioLost. Blobs are synced before the records that name them, so a blob without a
+//     record may have a name but no bytes. The entry is in its segment, and the next
+//     start writes the blob again.
 func (c *failingCall) check(t *testing.T, data string) {
 	code, lines := fsckOf(t, data)
 	summary := lines[len(lines)-1]
@@ -252,13 +252,13 @@ func (c *failingCall) check(t *testing.T, data string) {
 	}
 }
 
-// startOnNothing leaves it to the server to make the directory.
+// startOnNothing lets the server make the directory.
 func startOnNothing(*testing.T) func(t *testing.T, data string) *history {
 	return func(*testing.T, string) *history { return mixed() }
 }
 
-// startAfterCrash copies what a crash left: half a batch, half a record, half-made
-// files, and segments to remove.
+// startAfterCrash copies a log after a crash, with half a batch, half a record,
+// half-made files, and segments to remove.
 func startAfterCrash(t *testing.T) func(t *testing.T, data string) *history {
 	before := mixed()
 	p := server(t, options{Env: []string{"FAULT_SEGMENT_SIZE=2048", "FAULT_SETTLE_EVERY=1h"}})
@@ -276,8 +276,8 @@ func startAfterCrash(t *testing.T) func(t *testing.T, data string) *history {
 	}
 }
 
-// mixed returns a history with small entries among large ones: they still fit into a
-// segment that has no room for a large one.
+// mixed returns a history with small entries among large ones. Small ones still fit
+// into a segment that has no room for a large one.
 func mixed() *history {
 	return newHistory(func(n int) int { return []int{300, 400, 10}[n%3] })
 }

@@ -41,7 +41,7 @@ func TestFileSizeLimit(t *testing.T) {
 
 // TestNoDescriptors uses up the server's descriptors. Open connections continue; new
 // ones wait for a descriptor. The server never reports an entry as unreadable because
-// of it.
+// it lacks descriptors.
 func TestNoDescriptors(t *testing.T) {
 	needTool(t, "prlimit")
 	h := newHistory(nil)
@@ -57,7 +57,7 @@ func TestNoDescriptors(t *testing.T) {
 	want(t, replies, `{"id":"1","index":801}`)
 
 	for range 60 {
-		dial(t, p.addr) // the kernel takes what the server does not
+		dial(t, p.addr) // the kernel accepts connections that the server does not
 	}
 	p.await("accept")
 	for i := range 600 { // through many segments
@@ -102,9 +102,9 @@ func want(t *testing.T, lines *bufio.Reader, line string) {
 	}
 }
 
-// TestFewDescriptors starts the server with a low limit of open files. It reserves some
-// for itself: connections beyond the rest are refused with an error, and open ones can
-// append, and read from files.
+// TestFewDescriptors starts the server with a low limit of open files. The server
+// reserves some for itself, and refuses connections beyond the rest with an error. Open
+// ones can append, and read from files.
 func TestFewDescriptors(t *testing.T) {
 	needTool(t, "prlimit")
 	h := newHistory(nil)

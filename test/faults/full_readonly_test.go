@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestReadOnly revokes, and then restores, the right to write to one part of the log
-// or to all of it.
+// TestReadOnly revokes, and then restores, write access to one part of the log or to
+// the whole log.
 func TestReadOnly(t *testing.T) {
 	t.Run("blobs", func(t *testing.T) {
 		needTmpfs(t)
@@ -29,7 +29,7 @@ func TestReadOnly(t *testing.T) {
 		p.clean()
 		fsckSettled(t, data, 120, "--blobs", blobs)
 	})
-	// The modes of its own files restrict root without capabilities.
+	// Without capabilities, file modes restrict even root.
 	t.Run("segments", func(t *testing.T) {
 		needRoot(t)
 		needTool(t, "setpriv")

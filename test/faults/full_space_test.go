@@ -56,7 +56,7 @@ func TestFullDisk(t *testing.T) {
 	})
 	t.Run("no-inodes", func(t *testing.T) {
 		h := newHistory(nil)
-		// There are enough bytes: a page for each blob appended until then.
+		// There are enough bytes for a page for each blob until the inodes run out.
 		dir := newTmpfs(t, "size=1g,nr_inodes=400")
 		p := server(t, options{Data: filepath.Join(dir, "data"), Env: append(debug, "FAULT_SEGMENT_SIZE=65536")})
 		accepted(t, p.addr, h, 20)
@@ -125,7 +125,7 @@ func TestFullDisk(t *testing.T) {
 		p.clean()
 		recovered(t, p.data, h)
 	})
-	// What a crash has left after the last batch, and of beginning a segment, cannot be kept.
+	// There is no room to keep the traces of a crash after the last batch and at the start of a segment.
 	t.Run("start-without-room-for-what-a-crash-left", func(t *testing.T) {
 		h := newHistory(func(int) int { return 1000 })
 		dir := newTmpfs(t, "size=8m")
@@ -146,7 +146,7 @@ func TestFullDisk(t *testing.T) {
 		eventually(t, "an append is refused", func() bool { return h.failures() > 0 })
 		writers.halt()
 		verify(t, p.addr, h)
-		p.clean() // and the next start finds it as it was
+		p.clean() // the next start finds everything unchanged
 		if b, err := os.ReadFile(path); err != nil || !bytes.HasSuffix(b, torn) {
 			t.Errorf("the segment does not end with the torn bytes any more (%v)", err)
 		}
@@ -178,8 +178,8 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
-// tear adds to a segment what a crash leaves of a write whose first sector is missing, and
-// returns that.
+// tear adds to a segment the traces of a write whose first sector is missing after a crash,
+// and returns them.
 func tear(t testing.TB, path string) []byte {
 	t.Helper()
 	torn := append(make([]byte, 512), bytes.Repeat([]byte("torn "), 500)...)
@@ -193,8 +193,8 @@ func tear(t testing.TB, path string) []byte {
 	return torn
 }
 
-// overlap makes the empty segment of index first that is left where beginning it has failed,
-// with a header like that of the segment at path, and returns its path.
+// overlap makes an empty segment with the first index first, as a failed attempt to begin one
+// leaves it. Its header is like that of the segment at path. overlap returns its path.
 func overlap(t testing.TB, path string, first uint64) string {
 	t.Helper()
 	b, err := os.ReadFile(path)
@@ -211,7 +211,7 @@ func overlap(t testing.TB, path string, first uint64) string {
 	return path
 }
 
-// noTable takes the table and the footer off a segment, as a crash before they were written.
+// noTable removes the table and the footer of a segment, like a crash before they are written.
 func noTable(t testing.TB, path string) {
 	t.Helper()
 	b, err := os.ReadFile(path)

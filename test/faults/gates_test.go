@@ -14,11 +14,11 @@ import (
 
 // The bounds in docs/RELIABILITY.md.
 const (
-	// idleMemory is the limit of resident memory for an idle connection, in bytes.
+	// idleMemory is the limit of resident memory of an idle connection, in bytes.
 	idleMemory = 32 << 10
 	// floodedLog is the limit of log output for a connection, in bytes.
 	floodedLog = 8 << 10
-	// stopTime is the limit of the time from the signal to the end of a server.
+	// stopTime is the limit of the time from the signal until the server has ended.
 	stopTime = 10 * time.Second
 )
 
@@ -100,7 +100,7 @@ func TestLogBytesPerByteSent(t *testing.T) {
 	talk := func(c net.Conn) error { return answered(c, `{"stat":true}`, `{"stat":`) }
 	dialMany(t, p.addr, others, func(_ int, c net.Conn) error { return talk(c) }).close()
 	awaitNoConnections(t, p.addr)
-	quiet, before := p.logSize(), len(p.logged("connected")) // what others log
+	quiet, before := p.logSize(), len(p.logged("connected")) // the lines of other connections
 
 	var flooding sync.WaitGroup
 	started := make(chan struct{}, peers)
@@ -114,7 +114,7 @@ func TestLogBytesPerByteSent(t *testing.T) {
 			defer c.Close()
 			c.SetDeadline(time.Now().Add(patience))
 			flooding.Go(func() {
-				io.Copy(c, io.LimitReader(endless("1\n"), 2*lines)) // to be cut off for it is fine
+				io.Copy(c, io.LimitReader(endless("1\n"), 2*lines)) // the server may cut it off
 				c.(*net.TCPConn).CloseWrite()
 			})
 			started <- struct{}{}
@@ -134,7 +134,7 @@ func TestLogBytesPerByteSent(t *testing.T) {
 	}).close()
 	flooding.Wait()
 	awaitNoConnections(t, p.addr)
-	time.Sleep(time.Second) // what is counted may be logged later
+	time.Sleep(time.Second) // lines that are counted may be logged later
 	grown := p.logSize() - 2*quiet
 	t.Logf("%d bytes of log for %d bytes sent over %d connections", grown, peers*lines*2, peers)
 	if most := peers * floodedLog; grown > most {
@@ -149,7 +149,7 @@ func TestLogBytesPerByteSent(t *testing.T) {
 	p.clean()
 }
 
-// endless is a reader that repeats a string.
+// endless is a reader that repeats a string forever.
 type endless string
 
 func (e endless) Read(b []byte) (n int, err error) {

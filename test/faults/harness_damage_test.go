@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// unfinish adds to a log without a server what a crash can leave: half a batch after
-// the last one, half a record, and half-made files.
+// unfinish adds traces of a crash to a log without a server: half a batch after the
+// last one, half a record, and half-made files.
 func unfinish(t testing.TB, data string) {
 	t.Helper()
 	if segments := files(t, data, "segments", "*.seg"); len(segments) > 0 {
@@ -44,13 +44,13 @@ func unfinish(t testing.TB, data string) {
 }
 
 // halfBatch returns the first half of the batch that would come next in the segment b,
-// and its offset; nil for a segment that is sealed or has no batch. See docs/FORMAT.md.
+// and its offset; nil if the segment is sealed or has no batch. See docs/FORMAT.md.
 func halfBatch(b []byte) (off int64, half []byte) {
 	const header = 48
 	le, at, castagnoli := binary.LittleEndian, 64, crc32.MakeTable(crc32.Castagnoli)
 	var first uint64
 	var prev uint32
-	// A header of no entries is a proof of the end: the next batch takes its place.
+	// A header without entries is a proof of the end: the next batch takes its place.
 	for at+header <= len(b) && string(b[at:at+4]) == "BTCH" && le.Uint32(b[at+16:]) > 0 {
 		end := at + header + int(le.Uint32(b[at+4:]))
 		if end > len(b) || crc32.Checksum(b[at+header:end], castagnoli) != le.Uint32(b[at+40:]) {
@@ -76,9 +76,9 @@ func halfBatch(b []byte) (off int64, half []byte) {
 // recordStride is the size of a record in the index, in bytes: see docs/FORMAT.md.
 const recordStride = 49
 
-// damagedLog makes a log of many segments, settled and in blobs too, and damages some
-// of each part, so that a repair can restore everything. Each of its 8 writers sends
-// perWriter entries.
+// damagedLog makes a settled log of many segments, with blobs, and damages parts of each
+// kind such that a repair can restore everything. Each of its 8 writers sends perWriter
+// entries.
 func damagedLog(t testing.TB, perWriter int) (*history, string) {
 	t.Helper()
 	h, data := newHistory(nil), newData(t)
@@ -91,7 +91,7 @@ func damagedLog(t testing.TB, perWriter int) (*history, string) {
 		if sum["indexed"] == sum["entries"] {
 			return true
 		}
-		server(t, options{Data: data, Env: env}).clean() // it settles a little more
+		server(t, options{Data: data, Env: env}).clean() // so that it settles more
 		return false
 	})
 	segments := files(t, data, "segments", "*.seg")
@@ -110,7 +110,7 @@ func damagedLog(t testing.TB, perWriter int) (*history, string) {
 			flip(t, path, fi.Size()-5)
 		case 2: // the header
 			flip(t, path, 20)
-		case 3: // a record, of an entry that is whole
+		case 3: // the record of an undamaged entry
 			var first int64
 			if _, err := fmt.Sscanf(filepath.Base(path), "%d.seg", &first); err != nil {
 				t.Fatal(err)
@@ -121,7 +121,7 @@ func damagedLog(t testing.TB, perWriter int) (*history, string) {
 	return h, data
 }
 
-// files returns the files of one directory of a log, in order.
+// files returns the files in one directory of a log, in order.
 func files(t testing.TB, data, dir, pattern string) []string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(data, dir, pattern))

@@ -42,14 +42,14 @@ const (
 	enospc failure = "ENOSPC"
 	// eioDone: the call is made but returns EIO.
 	eioDone failure = "EIO-though-done"
-	// eioLost: a sync is skipped and returns EIO, and the bytes it was for are zeros from
-	// then on: the page cache has dropped what the disk did not take.
+	// eioLost: a sync is skipped and returns EIO, and the bytes that it should have written
+	// become zeros, as if the page cache had dropped pages that the disk refused.
 	eioLost failure = "EIO-and-lost"
 )
 
 // fault makes one system call of a traced process fail. It counts the calls of each
-// kind on files in dir over all threads, and the call number at of its kind fails. With
-// at 0 it only counts.
+// kind on files in dir over all threads, and fails call number at of its kind. If at is
+// 0, it only counts.
 type fault struct {
 	dir  string
 	kind string
@@ -61,11 +61,11 @@ type fault struct {
 	failed string         // kind and file of the call that has failed
 
 	thread int    // of the call that is failing, until it ends
-	next   string // whose next write fails
+	next   string // the file whose next write fails
 	dirty  map[uint64][]span
 }
 
-// span is a range of bytes in a file. Dirty ones were written and not synced; they are
+// span is a range of bytes in a file. Dirty spans are written but not synced; they are
 // kept by inode, since files are renamed.
 type span struct{ off, size int64 }
 
@@ -124,7 +124,7 @@ func (f *fault) stopped(pid, thread int, at stop) error {
 	return skipCall(thread)
 }
 
-// written updates the dirty spans for a call that is about to be made.
+// written updates the dirty spans before a call is made.
 func (f *fault) written(pid int, at stop, kind string) {
 	if kind != "write" && kind != "sync" {
 		return
@@ -151,8 +151,8 @@ func (f *fault) written(pid int, at stop, kind string) {
 	f.dirty[ino] = append(f.dirty[ino], span{off, int64(at.args[2])})
 }
 
-// lose overwrites the dirty spans of the file at path with zeros, and with below those of
-// the files below a directory. Without it the sync of a directory is about names alone.
+// lose overwrites the dirty spans of the file at path with zeros or, with below, those of
+// the files below a directory. Without below, the sync of a directory concerns only names.
 func (f *fault) lose(path string, below bool) error {
 	if fi, err := os.Stat(path); err != nil || fi.IsDir() && !below {
 		return nil
@@ -201,8 +201,8 @@ func (f *fault) state() (counts map[string]int, failed string) {
 	return maps.Clone(f.counts), f.failed
 }
 
-// pathOf returns the path of the file that a system call is about, for a rename the new
-// one, and an empty string if it is unknown.
+// pathOf returns the path of the file of a system call, the new path for a rename, or
+// an empty string if it is unknown.
 func pathOf(pid int, at stop) string {
 	switch at.nr {
 	case syscall.SYS_OPENAT, syscall.SYS_UNLINKAT, syscall.SYS_MKDIRAT:
@@ -215,7 +215,7 @@ func pathOf(pid int, at stop) string {
 }
 
 // pathAt returns the absolute path for the string at addr in the process's memory. A
-// relative path is one below the directory open as fd.
+// relative path is relative to the directory open as fd.
 func pathAt(pid int, fd, addr uint64) string {
 	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
 	if err != nil {
@@ -223,7 +223,7 @@ func pathAt(pid int, fd, addr uint64) string {
 	}
 	defer mem.Close()
 	b := make([]byte, 4096)
-	n, _ := mem.ReadAt(b, int64(addr)) // short where the mapping ends
+	n, _ := mem.ReadAt(b, int64(addr)) // short at the end of the mapping
 	b, _, found := bytes.Cut(b[:n], []byte{0})
 	if !found {
 		return ""

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// outcome is what a writer knows about an entry that it sent. An entry without a reply
-// has none.
+// outcome is a writer's knowledge of an entry that it sent. All fields are zero if there
+// was no reply.
 type outcome struct {
 	index   uint64 // where the entry is, if it was acknowledged
 	refused bool   // the reply was "not stored: …"
@@ -26,11 +26,11 @@ type outcome struct {
 // history is the knowledge of all writers of a test, over all runs of the server.
 type history struct {
 	mu      sync.Mutex
-	writers map[string][]outcome // by writer, by number; an entry's number is its place
+	writers map[string][]outcome // by writer, then by the entry's number
 	pad     func(n int) int
 	acks    atomic.Int64  // entries acknowledged
 	highest atomic.Uint64 // the greatest index acknowledged
-	replies atomic.Int64  // and those answered in any way
+	replies atomic.Int64  // entries answered in any way
 }
 
 // newHistory returns a history of entries that are padded by pad(number) bytes, or by
@@ -95,11 +95,11 @@ func (h *history) errors() map[string]int {
 	return found
 }
 
-// load says what writers do.
+// load describes the work of writers.
 type load struct {
 	Writers int // connections, 1 by default
 	Depth   int // entries in flight on each, 1 by default
-	Entries int // for each to send; without a limit where it is 0
+	Entries int // for each to send; 0: no limit
 	Name    string
 }
 
@@ -193,7 +193,7 @@ send:
 		line = append(line, fmt.Sprintf("{\"id\":\"%d\",\"entry\":%s}\n", n, w.h.entry(w.name, n))...)
 		w.outcomes = append(w.outcomes, outcome{})
 		if n+1-answered < l.Depth && len(line) < 64<<10 {
-			continue // what may be in flight is sent together
+			continue // send together as many as may be in flight
 		}
 		if _, err := c.Write(line); err != nil {
 			line = nil

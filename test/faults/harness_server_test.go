@@ -23,9 +23,9 @@ type options struct {
 	Args   []string // of the command line
 	Data   string   // by default a new directory
 	Env    []string // NAME=value
-	Wrap   []string // what runs the server: strace -f …, prlimit --fsize=…
+	Wrap   []string // the program that runs the server: strace -f …, prlimit --fsize=…
 	Binary string   // by default program(t)
-	Tracer *tracer  // what watches its system calls, if anything does
+	Tracer *tracer  // watches its system calls, unless nil
 }
 
 // tuned has settings with which segments are sealed and removed within a second.
@@ -41,13 +41,13 @@ type process struct {
 	bin  string
 	data string
 	addr string // once it listens
-	pid  int    // of the server itself, not of what runs it, once it listens
+	pid  int    // of the server itself, not of the program that runs it, once it listens
 
 	mu     sync.Mutex
 	events []event
 	size   int           // of its log, in bytes
-	more   chan struct{} // closed when there is one more, or the log ends
-	ended  bool          // the log has
+	more   chan struct{} // closed when another event arrives, or the log ends
+	ended  bool          // the log has ended
 	errs   bytes.Buffer
 
 	tracer *tracer
@@ -75,7 +75,7 @@ func launch(t testing.TB, o options) *process {
 	argv := append(append(slices.Clone(o.Wrap), o.Binary), o.Args...)
 	p := &process{t: t, cmd: exec.Command(argv[0], argv[1:]...), bin: o.Binary, data: o.Data, more: make(chan struct{}), exit: make(chan struct{}), tracer: o.Tracer}
 	p.cmd.Env = append(append(os.Environ(), "PORT=0", "DATA="+o.Data), o.Env...)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to end all of it together
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // to end the whole group
 	p.cmd.Stderr = lockedWriter{&p.mu, &p.errs}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -145,7 +145,7 @@ func (p *process) collect(out io.Reader) {
 		p.mu.Unlock()
 	}
 	if p.tracer != nil {
-		<-p.tracer.ended // it takes the exit code
+		<-p.tracer.ended // the tracer gets the exit code
 	}
 	p.result = p.cmd.Wait()
 	p.mu.Lock()

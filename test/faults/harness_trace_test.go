@@ -40,17 +40,17 @@ const (
 )
 
 // tracer runs a process, counts the system calls of all its threads together, and
-// kills it before one of them or makes one fail. (strace counts the calls of each
-// thread, and a goroutine may run on any.)
+// kills it before one of them or makes one fail. (strace counts calls by thread, and
+// a goroutine may run on any.)
 type tracer struct {
 	call uint64 // kill at this call, 0 for none
-	at   int    // and at this one of them, from 1 on
+	at   int    // which of these calls, from 1
 	fail *fault // makes a call fail, unless nil
 
 	ended  chan struct{} // closed when the process is gone
 	counts map[uint64]int
 	killed bool
-	status syscall.WaitStatus // how it ended; the tracer takes that from cmd.Wait
+	status syscall.WaitStatus // how it ended; the tracer gets it instead of cmd.Wait
 	err    error
 }
 
@@ -97,7 +97,7 @@ func childless(fn func()) {
 		return
 	}
 	done := make(chan struct{})
-	go func() { // on another thread, since this one is taken
+	go func() { // on another thread, since this one has a child
 		defer close(done)
 		childless(fn)
 	}()
@@ -123,7 +123,7 @@ func (tr *tracer) trace(pid int) error {
 		return fmt.Errorf("ptrace: %w", err)
 	}
 	for thread, signal := pid, 0; ; {
-		// A thread that has ended is no error: it was killed with the rest.
+		// It is not an error if the thread has ended: it was killed with the rest.
 		if err := syscall.PtraceSyscall(thread, signal); err != nil && err != syscall.ESRCH {
 			return fmt.Errorf("ptrace: %w", err)
 		}
@@ -174,7 +174,7 @@ func stoppedAt(thread int) (at stop, ok bool) {
 func (tr *tracer) entered(at stop) bool {
 	const writes = syscall.O_WRONLY | syscall.O_RDWR | syscall.O_CREAT | syscall.O_TRUNC
 	if at.op != syscallEntry || at.nr == syscall.SYS_OPENAT && at.args[2]&writes == 0 {
-		return false // being killed here leaves what being killed at the next call leaves
+		return false // a kill here has the same effect as one at the next call
 	}
 	tr.counts[at.nr]++
 	return at.nr == tr.call && tr.counts[at.nr] == tr.at

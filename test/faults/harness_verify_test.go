@@ -90,10 +90,10 @@ func stream(addr string, fn func(line string) error) error {
 // checker compares a log with a history, line by line.
 type checker struct {
 	h    *history
-	need uint64 // acknowledged entries through here must be there
+	need uint64 // acknowledged entries through this index must be there
 	next uint64
 	last map[string]int // by writer: the number of its last entry in the log, and one
-	left map[string]int // by writer: acknowledged entries that are still to come
+	left map[string]int // by writer: acknowledged entries not found yet
 }
 
 func newChecker(h *history, need uint64) *checker {
@@ -215,7 +215,7 @@ func TestChecker(t *testing.T) {
 	}
 	for name, tt := range map[string]struct {
 		lines []string
-		says  string // the error; none where it is empty
+		says  string // the error; "" for none
 	}{
 		"right, some absent":   {[]string{at(1, "a", 0), at(2, "a", 1), at(3, "a", 3)}, ""},
 		"right, all there":     {[]string{at(1, "a", 0), at(2, "b", 0), at(3, "a", 3), at(4, "a", 4)}, ""},

@@ -11,7 +11,7 @@ import (
 // killLoad is the load under which servers are killed: 16 pipelining connections.
 var killLoad = load{Writers: 16, Depth: 64}
 
-// TestKill kills the server with kill -9 at random moments of everything it does,
+// TestKill kills the server with kill -9 at random moments of all its activities,
 // FAULT_ROUNDS times in all, and starts it again. Every acknowledged entry is at its
 // index, and one without an acknowledgement is whole or absent.
 func TestKill(t *testing.T) {
@@ -41,8 +41,8 @@ func TestKill(t *testing.T) {
 // killed before.
 const logRounds = 5
 
-// killRounds calls round for each of n rounds with a server, which round must kill,
-// and then verifies the log.
+// killRounds calls round n times with a server, which round must kill, and verifies
+// the log each time.
 func killRounds(t *testing.T, n int, env []string, round func(p *process, h *history)) {
 	t.Helper()
 	var h *history
@@ -100,7 +100,7 @@ func killSettling(t *testing.T, n int) {
 	env := []string{"FAULT_SETTLE_EVERY=1ms", "LOOSE_MAX=-1", "LOG_LEVEL=debug"}
 	killRounds(t, n, env, func(p *process, h *history) {
 		l := killLoad
-		l.Entries = 1 + rand.IntN(100) // when they are in, it settles at full speed
+		l.Entries = 1 + rand.IntN(100) // then it settles at full speed
 		underLoad(t, p, h, l, func() {
 			p.awaitNth("settled", 1)
 			moment(300 * time.Millisecond)
@@ -129,7 +129,7 @@ func killBackup(t *testing.T, n int) {
 		p := server(t, options{Data: data, Env: env})
 		h.write(t, p.addr, load{Writers: 16, Depth: 64, Entries: 100})
 		l := killLoad
-		l.Entries = 400 // runs for a while
+		l.Entries = 400 // takes a while
 		r := h.start(t, p.addr, l)
 		for range 2 {
 			b := exec.Command(program(t), "backup", "--data", data, dest)
@@ -171,7 +171,7 @@ func killRecovery(t *testing.T, n int) {
 			began := time.Now()
 			p = launch(t, options{Data: data, Env: env})
 			if kill == 0 {
-				p.listening() // this one is to measure how long a start takes
+				p.listening() // the first start only measures how long one takes
 				took = time.Since(began)
 				moment(10 * time.Millisecond)
 			} else {
@@ -186,8 +186,8 @@ func killRecovery(t *testing.T, n int) {
 	}
 }
 
-// killRepair kills fsck --repair at random moments and runs it again. All damage can be
-// repaired, and is in the end.
+// killRepair kills fsck --repair at random moments and runs it again. In the end all
+// damage is repaired.
 func killRepair(t *testing.T, n int) {
 	h, damaged := damagedLog(t, 100)
 	whole := newData(t)

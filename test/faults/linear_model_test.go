@@ -17,7 +17,7 @@ type request struct {
 }
 
 type answer struct {
-	index   uint64 // of an append; 0 if the head was not the one expected, but head
+	index   uint64 // of an append; 0 if the head was not as expected, but is head
 	entries []string
 	whole   bool   // the read got everything it wanted, rather than {"current":true}
 	head    uint64 // if it asked for that
@@ -63,7 +63,7 @@ var logModel = porcupine.Model{
 func doctoredHistories(ops []porcupine.Operation) map[string][]porcupine.Operation {
 	change := func(pick func(q request, a answer) bool, to func(op *porcupine.Operation)) []porcupine.Operation {
 		out := slices.Clone(ops)
-		// From the middle on: there must be something before and after.
+		// Start in the middle: there must be operations before and after.
 		for i := range out {
 			i = (i + len(out)/2) % len(out)
 			if pick(out[i].Input.(request), out[i].Output.(answer)) {
@@ -71,9 +71,9 @@ func doctoredHistories(ops []porcupine.Operation) map[string][]porcupine.Operati
 				return out
 			}
 		}
-		return nil // which passes, and so fails the test
+		return nil // an unaltered history passes, and so fails the test
 	}
-	end := uint64(0) // of the log, as far as the history tells
+	end := uint64(0) // of the log, as far as the history shows
 	for _, op := range ops {
 		end = max(end, op.Output.(answer).index)
 	}

@@ -57,7 +57,7 @@ func (r *recorder) append(client int, addr string, run, count int) error {
 		switch n % 4 {
 		case 1: // the other clients append the same at about the same time
 			q.entry, q.once, with = fmt.Sprintf(`{"n":%d,"run":%d}`, n, run), true, `,"once":true`
-		case 3: // which is met now and then, since others do the same
+		case 3: // true now and then, since others do the same
 			q.expect = int(r.known.Load())
 			with = fmt.Sprintf(`,"if":%d`, q.expect)
 		}
@@ -96,7 +96,7 @@ func (r *recorder) append(client int, addr string, run, count int) error {
 }
 
 // pull reads a few entries at a time, near the head, until stop. Sometimes it requests
-// more than there can be: that read ends at the head.
+// more than can exist: that read ends at the head.
 func (r *recorder) pull(client int, addr string, stop <-chan struct{}) error {
 	random := rand.New(rand.NewPCG(uint64(client), 1))
 	for {
@@ -198,8 +198,8 @@ func timedOut(err error) error {
 	return nil
 }
 
-// work runs writers, readers and followers at once until the writers have ended.
-// meanwhile runs beside them.
+// work runs writers, readers and followers at once until the writers have ended, and
+// calls meanwhile while they run.
 func (r *recorder) work(t *testing.T, addr string, run, count int, meanwhile func()) {
 	t.Helper()
 	const writers, readers, followers = 6, 4, 2
@@ -235,7 +235,7 @@ func (r *recorder) work(t *testing.T, addr string, run, count int, meanwhile fun
 }
 
 // close ends the recording. The final log shows which appends without an answer took
-// effect, and where. The others are left out.
+// effect, and at which index. The others are left out.
 func (r *recorder) close(t *testing.T, addr string) []porcupine.Operation {
 	t.Helper()
 	at := make(map[string]uint64)
@@ -256,7 +256,7 @@ func (r *recorder) close(t *testing.T, addr string) []porcupine.Operation {
 	}
 	ops := slices.Clone(r.ops)
 	for _, op := range r.lost {
-		// With once it may have been stored by another client; its answer would be the same.
+		// With once, another client may have stored it; its answer would be the same.
 		if index := at[op.Input.(request).entry]; index > 0 {
 			op.Output = answer{index: index}
 			ops = append(ops, op)
@@ -277,7 +277,7 @@ func linear(t *testing.T, ops []porcupine.Operation) porcupine.CheckResult {
 
 // TestLinearizable: to all clients together, writers, readers and followers, the log is
 // one list, on which each operation happens at one moment between its start and its
-// end, also across a kill and a restart.
+// end, even across a kill and a restart.
 func TestLinearizable(t *testing.T) {
 	t.Parallel()
 	for _, kill := range []bool{false, true} {

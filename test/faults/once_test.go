@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// onceLoad is clients that send every entry with "once", and again after each error and
-// each connection that ends, until it has an index.
+// onceLoad is a group of clients that send every entry with "once", and send it again
+// after each error and each lost connection until it has an index.
 type onceLoad struct {
 	addr    atomic.Pointer[string] // of the server, which may change
 	running sync.WaitGroup
@@ -71,7 +71,7 @@ func startOnce(t *testing.T, count int) *onceLoad {
 }
 
 // send sends entries over one connection until it ends, or an entry is refused, and returns
-// those that have no index. The error reports an invalid reply.
+// the entries without an index. The error reports an invalid reply.
 func (l *onceLoad) send(entries []string) (left []string, err error) {
 	addr := l.addr.Load()
 	if addr == nil {
@@ -125,7 +125,7 @@ func (l *onceLoad) send(entries []string) (left []string, err error) {
 	return nil, nil
 }
 
-// serve tells the clients that p serves the log now, and waits for replies of it.
+// serve tells the clients that p serves the log now, and waits for its replies.
 func (l *onceLoad) serve(t *testing.T, p *process) {
 	before := l.replies.Load()
 	addr := p.addr
@@ -144,7 +144,7 @@ func (l *onceLoad) done() bool {
 }
 
 // check waits for the clients and checks that the log has each entry once, at the index
-// that the clients were given.
+// in their replies.
 func (l *onceLoad) check(t *testing.T, addr string) {
 	t.Helper()
 	l.addr.Store(&addr)
@@ -166,12 +166,12 @@ func (l *onceLoad) check(t *testing.T, addr string) {
 	}
 }
 
-// TestOnce: clients that send everything again until it is answered store each entry
+// TestOnce: clients that resend everything until it is answered store each entry
 // exactly once, whatever fails meanwhile.
 func TestOnce(t *testing.T) {
 	env := []string{"FAULT_SEGMENT_SIZE=65536", "FAULT_SETTLE_EVERY=5ms", "LOOSE_MAX=200"}
 	t.Run("kill", func(t *testing.T) {
-		// 100 rounds in a long run: more than one log for many of them.
+		// A long run has 100 rounds, so many that it needs several logs.
 		for left := scaled(t, 10); left > 0; left -= logRounds {
 			data := newData(t)
 			l := startOnce(t, 400)

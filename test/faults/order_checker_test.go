@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// orderly is a trace of two batches in one segment, each acknowledged when it was
+// orderly is a trace of two batches in one segment, each acknowledged once it was
 // durable. Strings are plain text, except for the batches' headers: see hexed.
 const orderly = `
 1 mkdirat(AT_FDCWD</>, "/d", 0700) = 0
@@ -67,7 +67,7 @@ func TestOrderChecker(t *testing.T) {
 	const lastAck = `2 write(8<socket:[6]>, "{"id":"2","index":3}", 9) = 9`
 	for name, tt := range map[string]struct {
 		doctor func(string) string
-		says   string // the error; none where it is empty
+		says   string // the error; "" for none
 	}{
 		"in order":               {func(s string) string { return s }, ""},
 		"no sync":                {without(`2 fdatasync(5</d/segments/1.seg>) = 0`), "before it was synced"},

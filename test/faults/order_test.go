@@ -73,7 +73,7 @@ func traceOrder(t *testing.T, binary string) (*order, error) {
 	return checkOrder(calls, p.data)
 }
 
-// follow reads from the first entry through the nth, and waits for it.
+// follow reads the entries through the nth, waiting for those still to come.
 func follow(addr string, n int) error {
 	seen := 0
 	err := stream(addr, func(line string) error {
@@ -94,7 +94,7 @@ func follow(addr string, n int) error {
 // errEnough ends a stream.
 var errEnough = errors.New("enough")
 
-// order is what a trace shows.
+// order is the result of parsing a trace.
 type order struct {
 	acks, entries, batches int
 	segments               map[string]*segmentOrder
@@ -102,8 +102,8 @@ type order struct {
 
 // segmentOrder has the events of one segment. Numbers are positions in the trace.
 type segmentOrder struct {
-	named   int // when the renaming that gave it its name had returned
-	durable int // when a sync of its directory that began after that had; 0 for not yet
+	named   int // when the rename to its name had returned
+	durable int // when a sync of its directory that began after the rename had returned; 0 for not yet
 	syncs   []*call
 }
 
@@ -120,8 +120,8 @@ var (
 	sentEntry = regexp.MustCompile(`\{"index":(\d+),"entry":`)
 )
 
-// checkOrder checks every write to a socket of a line with an index, an acknowledgement
-// or an entry. Before it began, these must have happened in order:
+// checkOrder checks every write of a line with an index, an acknowledgement or an entry,
+// to a socket. Before it began, these must have happened in order:
 //
 //   - the write of the batch that holds the entry returned;
 //   - a fdatasync of its segment began, and returned success;
@@ -137,8 +137,8 @@ func checkOrder(calls []*call, data string) (*order, error) {
 	o := &order{segments: make(map[string]*segmentOrder)}
 	var batches []batchOrder
 	dir := filepath.Join(data, "segments")
-	made := make(map[string]int)    // directories, and when they were
-	settled := make(map[string]int) // and when the sync of what holds them had returned
+	made := make(map[string]int)    // directories, and when they were made
+	settled := make(map[string]int) // and when the sync of their parent had returned
 	// First collect the events of each file, then check what was sent.
 	for _, c := range calls {
 		switch {

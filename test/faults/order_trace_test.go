@@ -17,10 +17,10 @@ const orderCalls = "trace=write,writev,sendto,sendmsg,pwrite64,pwritev,fdatasync
 // it returns from the call.
 type call struct {
 	name       string
-	file       string   // what its first descriptor is: a path, or socket:[…]
+	file       string   // the file of its first descriptor: a path, or socket:[…]
 	strings    []string // the strings among its arguments
-	short      bool     // some string is not there in full
-	result     string   // what it returned: "0", "-1 EIO (…)"
+	short      bool     // some string is truncated
+	result     string   // its result: "0", "-1 EIO (…)"
 	begin, end int
 }
 
@@ -58,7 +58,7 @@ func readTrace(in io.Reader) ([]*call, error) {
 			continue // an end, a signal
 		}
 		if strings.HasPrefix(rest, "???(") || strings.HasPrefix(rest, "<... ???") {
-			continue // a thread that was killed before strace could see what it called
+			continue // a thread that was killed before strace could see the call
 		}
 		var c *call
 		if m := traceResume.FindStringSubmatch(rest); m != nil {
@@ -104,7 +104,7 @@ func (c *call) arguments(s string) {
 	}
 }
 
-// unhex decodes a string whose bytes are all written like \x2f, or none of them.
+// unhex decodes a string in which all bytes are written like \x2f, or none.
 func unhex(s string) string {
 	if !strings.HasPrefix(s, `\x`) {
 		return s

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// TestPowerCut cuts the power under a loaded server, and starts it again on what the disk
-// has: every entry acknowledged before is there. The controls show that the cut is real:
-// a server that does not sync loses acknowledged entries.
+// TestPowerCut cuts the power under a loaded server, and starts it again on the content of
+// the disk: every entry acknowledged before the cut is there. The controls show that the
+// cut is real: a server that does not sync loses acknowledged entries.
 func TestPowerCut(t *testing.T) {
 	needLoop(t)
 	for name, mode := range map[string]string{"ordered": "data=ordered", "writeback": "data=writeback"} {
@@ -73,7 +73,7 @@ func cutPower(t *testing.T, mode, binary string, settings []string) (h *history,
 		return h, 0, errText(p.stderr())
 	}
 	p.listening()
-	defer p.kill9() // before the file system goes
+	defer p.kill9() // before the file system is unmounted
 	// Without power there would be no acknowledgements after the cut. Here a sync in
 	// progress at the cut may wrongly return success: see docs/RELIABILITY.md.
 	if head, err = compare(p.addr, h, before); err != nil {
@@ -87,7 +87,7 @@ func cutPower(t *testing.T, mode, binary string, settings []string) (h *history,
 	return h, head, nil
 }
 
-// errText returns the error that a server printed.
+// errText is the error that a server printed.
 type errText string
 
 func (e errText) Error() string { return strings.TrimSpace(string(e)) }

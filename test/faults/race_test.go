@@ -16,7 +16,7 @@ import (
 var raced = sync.OnceValues(func() (string, error) { return build(tree(), "tcp-log-server-raced", "-race") })
 
 // TestRaceDetector runs the server with the race detector under all kinds of load, while
-// segments are sealed, settled and removed, with shutdowns during it and a kill.
+// segments are sealed, settled and removed, with several shutdowns and a kill.
 func TestRaceDetector(t *testing.T) {
 	t.Parallel()
 	if out, err := exec.Command("go", "env", "CGO_ENABLED").Output(); err != nil || strings.TrimSpace(string(out)) != "1" {
@@ -64,7 +64,7 @@ func stress(addr string, kind int, stop <-chan struct{}) {
 		}
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
-			return // it has been stopped
+			return // the server has been stopped
 		}
 		c.SetDeadline(time.Now().Add(2 * time.Second))
 		switch kind {
@@ -85,7 +85,7 @@ func stress(addr string, kind int, stop <-chan struct{}) {
 		case 5:
 			io.WriteString(c, "[]\n{}\nnonsense\n")
 			io.Copy(io.Discard, c)
-		case 6: // reads, writes nothing, and is gone
+		case 6: // requests a read and disconnects without receiving
 			io.WriteString(c, "{\"from\":1}\n")
 		case 7: // is refused
 			ask(c, `{"id":"1","entry":{"a":1,"a":2}}`)

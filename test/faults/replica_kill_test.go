@@ -31,14 +31,14 @@ func replicaRounds(t testing.TB) int {
 	return n
 }
 
-// seriesRounds is how many kills one source and one replica live through before the source is
-// thrown away.
+// seriesRounds is the number of kills that one source and one replica survive before the source
+// is discarded.
 const seriesRounds = 3
 
 // TestReplicaKill kills the source, the replica, and the connection between them under load, over
-// and over. In the end the source is killed and thrown away, and the replica is promoted. With
-// SYNC_REPLICAS=1 it has everything that was acknowledged; without, everything that it had said
-// to be durable. In both cases every entry is at its index, and there is nothing else.
+// and over. In the end the source is killed and discarded, and the replica is promoted. With
+// SYNC_REPLICAS=1 it has everything that was acknowledged; without, everything that it had
+// reported as durable. In both cases every entry is at its index, and there are no others.
 func TestReplicaKill(t *testing.T) {
 	t.Parallel()
 	total := replicaRounds(t)
@@ -50,7 +50,7 @@ func TestReplicaKill(t *testing.T) {
 			name = fmt.Sprintf("series %d, SYNC_REPLICAS=1", n+1)
 		}
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // it waits for most of the time
+			t.Parallel() // it mostly waits
 			replicaSeries(t, max(1, total/series), sync)
 		})
 	}
@@ -80,7 +80,7 @@ func replicaSeries(t *testing.T, rounds int, sync bool) {
 		r := h.start(t, source.addr, killLoad)
 		eventually(t, "the first acknowledgement", func() bool { return h.acks.Load() > before || source.gone() })
 		for range 1 + rand.IntN(3) {
-			// Or the replica would never get far enough for its promotion to show anything.
+			// Otherwise the replica would never get far enough for its promotion to show anything.
 			had := link.durable.Load()
 			eventually(t, "the replica to store more", func() bool { return link.durable.Load() > had || source.gone() })
 			moment(50 * time.Millisecond)
@@ -138,7 +138,7 @@ func replicaSeries(t *testing.T, rounds int, sync bool) {
 	if refused > 0 {
 		t.Errorf("%d entries were refused: %v", refused, h.errors())
 	}
-	// It is a log of its own: what is appended now is stored after all that.
+	// It is now a separate log, which stores new entries after all of these.
 	if index := appendOne(t, p.addr); index != head+1 {
 		t.Errorf("the first entry after the promotion has index %d, want %d", index, head+1)
 	}
@@ -172,8 +172,8 @@ func check(t *testing.T, data string) {
 	}
 }
 
-// link is a proxy between a replica and its source, which may change its address. It can be cut,
-// and notes what the replica says is durable.
+// link is a proxy between a replica and its source, whose address may change. It can be cut, and
+// records the index through which the replica reports its log as durable.
 type link struct {
 	addr    string
 	durable atomic.Uint64
@@ -226,7 +226,7 @@ func (l *link) close() {
 	l.cut()
 }
 
-// pass passes a connection on.
+// pass forwards a connection.
 func (l *link) pass(c net.Conn) {
 	defer c.Close()
 	l.mu.Lock()

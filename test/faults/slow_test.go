@@ -16,7 +16,7 @@ import (
 // syncTakes is how long a sync of the slow disk takes, in microseconds.
 const syncTakes = 1_000_000
 
-// TestSlowDisk makes every fdatasync take a second more.
+// TestSlowDisk makes every fdatasync take a second longer.
 func TestSlowDisk(t *testing.T) {
 	needAttach(t)
 	// If reads waited for syncs, most would take half a second or more.
@@ -95,7 +95,7 @@ func TestSlowDisk(t *testing.T) {
 		if most >= memoryBoundMiB {
 			t.Errorf("the server takes %d MiB, want less than %d", most, memoryBoundMiB)
 		}
-		// Others are served meanwhile.
+		// Other clients are served meanwhile.
 		c, err := net.Dial("tcp", p.addr)
 		if err != nil {
 			t.Fatal(err)
@@ -112,7 +112,7 @@ func TestSlowDisk(t *testing.T) {
 
 // memoryBoundMiB is the limit of a server's memory, with default settings, while its disk
 // does not keep up: 128 MiB wait for the disk (server.Config.MaxInFlight), and the heap
-// grows beyond what is in use.
+// grows beyond the memory in use.
 const memoryBoundMiB = 768
 
 // residentMiB returns the resident memory of a process in MiB.

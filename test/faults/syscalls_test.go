@@ -54,7 +54,7 @@ func TestKillAtCall(t *testing.T) {
 	}
 }
 
-// sample returns which of n to take: all in a long run.
+// sample returns the chosen numbers below n: all of them in a long run.
 func sample(t *testing.T, n int) []int {
 	all := rand.Perm(n)
 	for i := range all {
@@ -143,7 +143,7 @@ func callsOfBackup(t *testing.T) func(t *testing.T, tr *tracer) {
 		cmd.Wait()
 		fsck(t, dest)
 		found := newData(t)
-		run(t, "cp", "-a", dest, found) // a backup that has been appended to takes no more
+		run(t, "cp", "-a", dest, found) // a backup that has been appended to accepts no further backup
 		p := server(t, options{Data: found, Env: env})
 		head := verifyThrough(t, p.addr, h, heads[0])
 		p.clean()
@@ -158,7 +158,7 @@ func callsOfBackup(t *testing.T) func(t *testing.T, tr *tracer) {
 	}
 }
 
-// callsOfRepair repairs a log whose damage can all be repaired, and does it again.
+// callsOfRepair repairs a log whose damage is all repairable, twice.
 func callsOfRepair(t *testing.T) func(t *testing.T, tr *tracer) {
 	h, damaged := damagedLog(t, 20)
 	return func(t *testing.T, tr *tracer) {

@@ -4,8 +4,8 @@
 //	go run ./mutations            all of mutations.txt
 //	go run ./mutations -run sync  those with matching names
 //
-// It works on a copy of the tree. The exit code is 1 if a mutation survived, or does not
-// fit this tree any more.
+// It works on a copy of the tree. The exit code is 1 if a mutation survived, or no longer
+// fits this tree.
 package main
 
 import (
@@ -100,11 +100,11 @@ func run(tree, pattern string, verbose bool) (code int, err error) {
 	return code, nil
 }
 
-// everything has the commands to run if the named test does not fail.
+// everything lists the commands to run if the named test does not fail.
 var everything = []string{"go test -count=1 ./segment ./engine ./server/... ./canonical", "go test -count=1 . ./fsck ./backup ./client",
 	"go test -count=1 ./archive ./internal/..."}
 
-// baseline runs the tests without a mutation: a test that fails there proves nothing.
+// baseline runs the tests without a mutation: a test that fails then proves nothing.
 type baseline struct {
 	dir    string
 	passed map[string]bool // by command
@@ -145,7 +145,7 @@ func (m mutation) try(dir string, whole *baseline) (by, out string, err error) {
 		return "", "", err
 	}
 	undo := func() error { return os.WriteFile(path, was, 0o600) }
-	// A mutation that does not build would fail any test, and proves nothing.
+	// A mutation that does not build would fail any test, which proves nothing.
 	if out, failed := command(dir, "go build ./..."); failed {
 		return "", "", errors.Join(fmt.Errorf("%s: it does not build:\n%s", m.name, out), undo())
 	}
@@ -175,7 +175,7 @@ func command(dir, line string) (out string, failed bool) {
 	return string(b), err != nil
 }
 
-// copyTree copies the parts of a tree that tests need: neither its history nor built files.
+// copyTree copies a tree without its history and built files.
 func copyTree(dst, src string) error {
 	return filepath.WalkDir(src, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {

@@ -66,7 +66,7 @@ func report(in io.Reader, out io.Writer) (failed int, err error) {
 		case "output", "build-output":
 			r.output = append(r.output, l.Output)
 		case "pass", "fail", "skip":
-			whole := l.Test == "" && l.Action == "fail" && failed == 0 // no test has failed, the run has
+			whole := l.Test == "" && l.Action == "fail" && failed == 0 // the run has failed, but no test has
 			if l.Test != name || l.Test == "" && !whole || r.subtests > 0 && (l.Action != "fail" || r.failures > 0) {
 				continue
 			}
