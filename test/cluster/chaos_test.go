@@ -16,7 +16,7 @@ type round struct {
 	h *history
 }
 
-// chaos is what may happen to a cluster, by name. Whatever it was, it is over when the function
+// chaos lists the events that may happen to a cluster, by name. An event is over when its function
 // returns, except that nodes may be down or stopped and the network may be cut.
 var chaos = []struct {
 	name string
@@ -37,7 +37,7 @@ var chaos = []struct {
 	{"leader-wiped", func(r *round) { r.wiped(r.c.leader()) }},
 }
 
-// killed: the machine of a node is gone, and comes back once the others have gone on.
+// killed: the machine of a node is gone, and comes back once the others have continued.
 func (r *round) killed(n *node) {
 	n.kill()
 	r.goOn(r.c.others(n)...)
@@ -54,7 +54,7 @@ func (r *round) allKilled() {
 	}
 }
 
-// stopped: a node stops for so long that another leads by then, and goes on as if nothing had been.
+// stopped: a node is stopped until another leads, and then continues as if nothing had happened.
 func (r *round) stopped(n *node) {
 	n.signal(syscall.SIGSTOP)
 	began := time.Now()
@@ -65,7 +65,7 @@ func (r *round) stopped(n *node) {
 	r.moment(time.Second)
 }
 
-// cutOff: what is sent to a node, or what it sends, or both, is lost until another leads.
+// cutOff: traffic to a node, or from it, or both, is lost until another leads.
 func (r *round) cutOff(n *node, t traffic, in, out bool) {
 	if in {
 		r.c.net.in(n.name, t)
@@ -79,12 +79,12 @@ func (r *round) cutOff(n *node, t traffic, in, out bool) {
 		time.Sleep(time.Until(began.Add(15 * time.Second)))
 	}
 	r.moment(2 * time.Second)
-	if t.held && rand.IntN(2) == 0 { // what was held comes late, or never
+	if t.held && rand.IntN(2) == 0 { // held traffic arrives late, or never
 		r.c.net.hangUp(n.name)
 	}
 }
 
-// parted: the leader and one follower lose each other, and both still reach the third node.
+// parted: the leader and one follower cannot reach each other, but both reach the third node.
 func (r *round) parted() {
 	leader := r.c.leader()
 	follower := r.c.others(leader)[0]
@@ -93,7 +93,7 @@ func (r *round) parted() {
 	r.moment(12 * time.Second)
 }
 
-// slow: everything to and from a node takes long, and there is little room for it.
+// slow: the link to and from a node has a long delay and a low rate.
 func (r *round) slow() {
 	n := r.c.nodes[rand.IntN(len(r.c.nodes))]
 	link := traffic{delay: 50 * time.Millisecond, rate: 256 << 10}
@@ -104,7 +104,7 @@ func (r *round) slow() {
 	r.goOn(r.c.nodes...)
 }
 
-// rolling: one node after the other is restarted, as for an upgrade.
+// rolling: the nodes are restarted one after another, as for an upgrade.
 func (r *round) rolling() {
 	for _, n := range r.c.nodes {
 		n.stop()
@@ -113,7 +113,7 @@ func (r *round) rolling() {
 	}
 }
 
-// wiped: a node loses its disk, and gets everything from the others.
+// wiped: a node loses its disk, and fetches everything from the others.
 func (r *round) wiped(n *node) {
 	n.kill()
 	r.goOn(r.c.others(n)...)
@@ -145,7 +145,8 @@ func (r *round) current() {
 	}
 }
 
-// goOnTime is how long a majority may take to acknowledge entries again, whatever has happened.
+// goOnTime is the longest time that a majority may take to acknowledge entries again, whatever has
+// happened.
 const goOnTime = 45 * time.Second
 
 // goOn waits until all of these nodes acknowledge entries that are sent from now on.
@@ -170,10 +171,10 @@ func (r *round) goOn(nodes ...*node) {
 	}
 }
 
-// moment waits for a moment, of random length.
+// moment waits for a random time.
 func (r *round) moment(most time.Duration) { time.Sleep(most/4 + rand.N(most*3/4)) }
 
-// heal undoes what has been done.
+// heal undoes all faults.
 func (r *round) heal() {
 	r.t.Helper()
 	if r.c.net != nil {
@@ -185,9 +186,9 @@ func (r *round) heal() {
 	r.c.start()
 }
 
-// TestChaos: whatever happens to a cluster, each entry that was acknowledged is in the log exactly
-// once, at its index and in the order of its client, on every gateway; what was refused is not; no
-// follower sees a gap; and no head is older than HEAD allows.
+// TestChaos: whatever happens to a cluster, each acknowledged entry is in the log exactly once, at
+// its index and in the order of its client, on every gateway; refused entries are not; no follower
+// sees a gap; and no head is older than HEAD allows.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	for i, what := range chaos {

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestClock: the clock of one node is an hour ahead. Times never decrease along the log, on any
-// gateway, and all gateways tell the same. Only the clock that entries get their times from is
-// ahead here: nothing else of a cluster asks what time it is, only how long something took.
+// TestClock: the clock of one node is an hour ahead. Times never decrease along the log, and are the
+// same on all gateways. Only the clock that gives entries their times is ahead: the rest of a cluster
+// measures durations and never asks for the time.
 func TestClock(t *testing.T) {
 	t.Parallel()
 	binary, err := aheadOfTime()

@@ -20,7 +20,7 @@ type disk struct {
 	on   bool
 }
 
-// needDisks skips the test if there are no disks of our own here.
+// needDisks skips the test if it cannot make disks.
 func needDisks(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -36,7 +36,7 @@ func needDisks(t testing.TB) {
 	}
 }
 
-// newDisks returns a disk of so many megabytes for each node, and where its data is.
+// newDisks returns a disk of the given size for each node, and the directory of its data.
 func newDisks(t testing.TB, megabytes int64) (disks map[string]*disk, data map[string]string) {
 	t.Helper()
 	needDisks(t)
@@ -78,8 +78,8 @@ func newDisk(t testing.TB, megabytes int64) *disk {
 	return d
 }
 
-// remount has the kernel forget everything that is not on the disk. Processes that use it must have
-// ended.
+// remount makes the kernel forget everything that is not on the disk. Processes that use it must
+// have ended.
 func (d *disk) remount() {
 	d.t.Helper()
 	d.unmount()
@@ -100,7 +100,7 @@ func (d *disk) unmount() {
 	d.on = false
 }
 
-// sync has everything that has been written reach the disk.
+// sync writes everything to the disk.
 func (d *disk) sync() {
 	d.t.Helper()
 	if out, err := exec.Command("sync", "--file-system", d.dir).CombinedOutput(); err != nil {
@@ -126,8 +126,8 @@ func (d *disk) cut() {
 	}
 }
 
-// freeze stops a node and waits until none of its threads runs any more: whatever the disk says from
-// now on, nobody hears of it.
+// freeze stops a node and waits until all its threads have stopped: from then on, no result of the
+// disk gets out.
 func (n *node) freeze() {
 	n.t.Helper()
 	n.signal(syscall.SIGSTOP)
@@ -147,8 +147,8 @@ func (n *node) freeze() {
 	})
 }
 
-// cutPower cuts the power of nodes at once. They are down afterwards, and their disks have what was
-// synced.
+// cutPower cuts the power of nodes at once. Afterwards they are down, and their disks have
+// everything that was synced.
 func cutPower(nodes []*node, disks map[string]*disk) {
 	for _, n := range nodes {
 		n.freeze()

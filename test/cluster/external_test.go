@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// natsBinary is the NATS server of the version that the nodes have in them.
+// natsBinary is the NATS server of the version that the nodes embed.
 var natsBinary = sync.OnceValues(func() (string, error) {
 	return buildPackage("nats-server", "github.com/nats-io/nats-server/v2")
 })
@@ -64,8 +64,8 @@ jetstream { store_dir: "%s", sync_interval: always }
 	return c
 }
 
-// TestGateways: gateways to a NATS cluster keep what the nodes of a cluster do, when they or the
-// servers are killed or stopped.
+// TestGateways: gateways to a NATS cluster keep the same promises as the nodes of a cluster when
+// they or the servers are killed or stopped.
 func TestGateways(t *testing.T) {
 	t.Parallel()
 	for i, what := range []struct {
@@ -90,8 +90,8 @@ func TestGateways(t *testing.T) {
 	}
 }
 
-// serverDown kills or stops the server that leads the log. All gateways go on, also those that are
-// connected to it.
+// serverDown kills or stops the server that leads the log. All gateways continue, even those that
+// are connected to it.
 func (r *round) serverDown(s syscall.Signal) {
 	server := r.c.leader()
 	server.signal(s)

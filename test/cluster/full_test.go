@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// fill takes all the space that a disk has left, and returns what frees it again.
+// fill uses up all free space of a disk, and returns a function that frees it.
 func (d *disk) fill() (free func()) {
 	d.t.Helper()
 	path := filepath.Join(d.dir, "filler")
@@ -30,8 +30,8 @@ func (d *disk) fill() (free func()) {
 	}
 }
 
-// TestFullDisk: the disk of one node is full. All go on, the node's own clients by way of the others.
-// Once there is room the node ends, as its service manager starts it again, and it catches up.
+// TestFullDisk: the disk of one node is full. All nodes continue, that one through the others. Once
+// there is room the node ends, so that its service manager restarts it, and it catches up.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for _, who := range []string{"leader", "follower"} {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestGrow: a cluster of three nodes becomes one of five, a node at a time, while clients append, and then
-// two of its machines are lost, the leader's and another's. The log is what clients were told, on every node.
+// TestGrow: a cluster of three nodes grows to five, one node at a time, while clients append. Then two of its
+// machines are lost, the leader's and another. On every node the log matches what clients were told.
 func TestGrow(t *testing.T) {
 	t.Parallel()
 	for number := range rounds(t) {
@@ -41,7 +41,7 @@ func TestGrow(t *testing.T) {
 		leader.kill()
 		c.others(leader)[0].kill()
 		var left []*node
-		for _, n := range old { // those that clients append on
+		for _, n := range old { // the nodes that clients append to
 			if n.running() != nil {
 				left = append(left, n)
 			}
@@ -67,7 +67,7 @@ func TestGrow(t *testing.T) {
 	}
 }
 
-// setting is a setting of the node.
+// setting returns a setting of the node.
 func (n *node) setting(name string) (value string) {
 	for _, s := range n.env {
 		if key, v, _ := strings.Cut(s, "="); key == name {

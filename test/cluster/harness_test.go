@@ -3,8 +3,8 @@
 // faults, with the test of each.
 //
 // Every node is a process, and reaches the others through proxies of the test, so any of them can be
-// cut off from any other in either direction. CLUSTER_ROUNDS is how often each fault happens, 1 by
-// default.
+// cut off from any other in either direction. CLUSTER_ROUNDS is the number of times that each fault
+// happens, 1 by default.
 package cluster
 
 import (
@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// patience bounds every wait: only failures take so long. An append that is in doubt waits for
-// GIVE_UP, and JetStream takes up to ten seconds to elect a leader.
+// patience bounds every wait: only failures take so long. An append whose outcome is unknown waits
+// for GIVE_UP, and JetStream takes up to ten seconds to elect a leader.
 const patience = 90 * time.Second
 
 // scratch is the directory of the built programs.
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 // root is the source of the server.
 const root = "../.."
 
-// serverBinary is the server as it is.
+// serverBinary is the unchanged server.
 var serverBinary = sync.OnceValues(func() (string, error) { return build("tcp-log-server") })
 
 // build builds the server with the go flags args.
@@ -57,8 +57,8 @@ func buildPackage(name, pkg string, args ...string) (string, error) {
 	return path, nil
 }
 
-// buildAltered builds the server with one change to one of its files: a text that is there once,
-// and what stands in its place.
+// buildAltered builds the server with one change to one file: it replaces a text that occurs
+// once.
 func buildAltered(name, file, text, instead string) (string, error) {
 	path, err := filepath.Abs(filepath.Join(root, file))
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// kind is what a client knows about an entry that it has sent.
+// kind is a client's knowledge of an entry that it has sent.
 type kind uint8
 
 const (
@@ -19,7 +19,7 @@ const (
 	unknown                // it may be: "outcome unknown"
 )
 
-// outcome is what a client was told about an entry, and when. Times are since the history began.
+// outcome is the reply to an entry, with its times. Times are since the history began.
 type outcome struct {
 	kind          kind
 	index         uint64
@@ -27,14 +27,14 @@ type outcome struct {
 	found         uint64 // where the log has it
 }
 
-// session is what was sent over one connection to one gateway, in this order.
+// session has the entries sent over one connection to one gateway, in order.
 type session struct {
 	name     string
 	gateway  string
-	outcomes []outcome // an entry's number is its place
+	outcomes []outcome // by the entry's number
 }
 
-// headSeen is a head that a gateway told.
+// headSeen is a head that a gateway reported.
 type headSeen struct {
 	gateway     string
 	called, got time.Duration
@@ -43,12 +43,12 @@ type headSeen struct {
 
 // onceEntry is an entry that several clients send with once, until it is acknowledged.
 type onceEntry struct {
-	index uint64 // that of the replies, 0 if there is none
+	index uint64 // the index in the replies, 0 if there is none
 	sent  time.Duration
 	found uint64 // where the log has it
 }
 
-// history is what all clients of a cluster know.
+// history is the knowledge of all clients of a cluster.
 type history struct {
 	began time.Time
 	seed  maphash.Seed
@@ -57,15 +57,15 @@ type history struct {
 	sessions map[string]*session
 	heads    []headSeen
 	once     map[int]*onceEntry
-	errors   map[string]int // the texts of refusals, without digits, and how often each came
-	faults   []string       // what must not have been seen
-	seen     []uint64       // the hashes of entries, by index, 0 where nobody has read one
-	checked  uint64         // the log is known to be right through this index
-	spans    []span         // when these entries were on their way
+	errors   map[string]int // the texts of refusals, without digits, and the number of each
+	faults   []string       // observations that must not happen
+	seen     []uint64       // the hashes of entries by index, 0 if no client has read it
+	checked  uint64         // the log is known to be correct through this index
+	spans    []span         // when these entries were in flight
 
 	last   atomic.Int64 // when the last acknowledgement came
 	stall  atomic.Int64 // the longest time without one
-	latest sync.Map     // by gateway: when the entry was sent that it has acknowledged last
+	latest sync.Map     // by gateway: when the entry that it last acknowledged was sent
 }
 
 func newHistory() *history {
@@ -77,7 +77,7 @@ func newHistory() *history {
 
 func (h *history) now() time.Duration { return time.Since(h.began) }
 
-// fault notes what must not have been seen.
+// fault records an observation that must not happen.
 func (h *history) fault(format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -91,7 +91,7 @@ func (h *history) faultLocked(format string, args ...any) {
 	}
 }
 
-// acknowledged notes that the gateway has acknowledged something, and when that was sent.
+// acknowledged records that the gateway has acknowledged an entry, and when it was sent.
 func (h *history) acknowledged(gateway string, sent, at time.Duration) {
 	h.latest.Store(gateway, sent)
 	was := h.last.Swap(int64(at))
@@ -103,13 +103,13 @@ func (h *history) acknowledged(gateway string, sent, at time.Duration) {
 	}
 }
 
-// newRound begins to measure the longest time without an acknowledgement again.
+// newRound begins a new measurement of the longest time without an acknowledgement.
 func (h *history) newRound() {
 	h.last.Store(int64(h.now()))
 	h.stall.Store(0)
 }
 
-// since reports whether the gateway has acknowledged something that was sent after a time.
+// since reports whether the gateway has acknowledged an entry that was sent after a time.
 func (h *history) since(gateway string, at time.Duration) bool {
 	latest, ok := h.latest.Load(gateway)
 	return ok && latest.(time.Duration) > at
@@ -129,7 +129,7 @@ func (h *history) open(client, gateway string) *session {
 	return s
 }
 
-// sending notes that the next entry of a session is being sent.
+// sending records that the next entry of a session is being sent.
 func (h *history) sending(s *session) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -137,7 +137,7 @@ func (h *history) sending(s *session) (n int) {
 	return len(s.outcomes) - 1
 }
 
-// told notes what a session was told about its nth entry.
+// told records the reply to a session's nth entry.
 func (h *history) told(s *session, n int, k kind, index uint64, text string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -151,7 +151,7 @@ func (h *history) told(s *session, n int, k kind, index uint64, text string) {
 	}
 }
 
-// withoutDigits makes texts that only differ by numbers equal.
+// withoutDigits makes texts equal that differ only in numbers.
 func withoutDigits(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= '0' && r <= '9' {
@@ -161,15 +161,15 @@ func withoutDigits(text string) string {
 	}, text)
 }
 
-// headIs notes a head that a gateway has told.
+// headIs records a head that a gateway has reported.
 func (h *history) headIs(gateway string, called time.Duration, head uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.heads = append(h.heads, headSeen{gateway, called, h.now(), head})
 }
 
-// read notes that a gateway has served an entry at an index. Whoever else reads that must see the
-// same.
+// read records that a gateway has served an entry at an index. Every other reader must see the
+// same entry there.
 func (h *history) read(gateway string, index uint64, entry []byte) {
 	sum := h.sum(entry)
 	h.mu.Lock()
@@ -189,7 +189,7 @@ func (h *history) read(gateway string, index uint64, entry []byte) {
 // sum returns a hash of an entry, which is not 0.
 func (h *history) sum(entry []byte) uint64 { return maphash.Bytes(h.seed, entry) | 1 }
 
-// counts returns how many entries were acknowledged, refused, and are in doubt.
+// counts returns how many entries were acknowledged, were refused, and have an unknown outcome.
 func (h *history) counts() (stored, not, doubt int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

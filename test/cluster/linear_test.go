@@ -10,18 +10,18 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// span is when an entry was sent, and when it was acknowledged: math.MaxInt64 if it never was, or
-// that is not known.
+// span is when an entry was sent and acknowledged. The latter is math.MaxInt64 if it was never
+// acknowledged, or the time is unknown.
 type span struct{ sent, replied time.Duration }
 
-// operation is an append at an index, or a question for the head that was answered with it.
+// operation is an append at an index, or a request for the head that was answered with the index.
 type operation struct {
 	index uint64
 	head  bool
 }
 
-// countModel is the model of the log: a number, which each append takes one further and each head
-// tells. What entries are at the indices is compared elsewhere.
+// countModel is the model of the log: a number, which each append increments and each head reports.
+// The entries at the indices are compared elsewhere.
 func countModel(from uint64) porcupine.Model {
 	return porcupine.Model{
 		Init: func() any { return from },
@@ -36,12 +36,12 @@ func countModel(from uint64) porcupine.Model {
 	}
 }
 
-// linearWindow is how many entries are checked together: a checker needs room for each operation
-// times their number.
+// linearWindow is the number of entries that are checked together: the checker's memory grows with
+// the square of the number of operations.
 const linearWindow = 1000
 
 // checkLinear checks that the appends of the entries after from and these heads happened one after
-// another, each at a moment between its beginning and its end. The caller holds mu.
+// another, each at a moment between its start and its end. The caller holds mu.
 func (h *history) checkLinear(from uint64, heads []headSeen) error {
 	for lo := from; lo < h.checked; lo += linearWindow / 2 {
 		hi := min(lo+linearWindow, h.checked)
@@ -60,8 +60,8 @@ func checkOperations(from uint64, ops []porcupine.Operation) porcupine.CheckResu
 	return porcupine.CheckOperationsTimeout(countModel(from), ops, patience)
 }
 
-// operations returns the appends of the entries lo+1..hi and the heads between. What is left out has
-// no effect on these.
+// operations returns the appends of the entries lo+1..hi and the heads between. The operations left
+// out have no effect on these.
 func (h *history) operations(lo, hi uint64, heads []headSeen) (ops []porcupine.Operation) {
 	for index := lo + 1; index <= hi; index++ {
 		s := h.spans[index-1]
@@ -75,7 +75,7 @@ func (h *history) operations(lo, hi uint64, heads []headSeen) (ops []porcupine.O
 	return ops
 }
 
-// TestCheckLinear: the checker passes an order that is possible, and none that is not.
+// TestCheckLinear: the checker accepts a possible order, and rejects impossible ones.
 func TestCheckLinear(t *testing.T) {
 	t.Parallel()
 	h := &history{checked: 4, spans: []span{{1, 4}, {2, 6}, {3, math.MaxInt64}, {9, 12}}}

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// traffic says what becomes of what one node sends to another.
+// traffic describes the treatment of the data that one node sends to another.
 type traffic struct {
-	held   bool          // it waits, as packets that get lost do: the connection stays open
+	held   bool          // data waits, like lost packets: the connection stays open
 	closed bool          // connections end, and new ones are refused
-	delay  time.Duration // how long it takes
+	delay  time.Duration // of all data
 	rate   int           // bytes a second, 0 for no limit
 }
 
-// way is the direction from one node to another, on whichever connection.
+// way is the direction from one node to another, on all connections.
 type way struct {
 	mu      sync.Mutex
 	traffic traffic
@@ -39,7 +39,7 @@ func (w *way) now() (traffic, chan struct{}) {
 	return w.traffic, w.changed
 }
 
-// network connects nodes, which know each other by the addresses of its proxies.
+// network connects nodes, which use the addresses of its proxies to reach each other.
 type network struct {
 	spaces map[string]*space // by node
 	ways   map[[2]string]*way
@@ -63,8 +63,8 @@ func (j *joint) close() {
 	j.away.Close()
 }
 
-// newNetwork returns the network of nodes that listen at addrs, each in a space of its own. In the
-// others the address is that of a proxy.
+// newNetwork returns the network of nodes that listen at addrs, each in its own space. In the other
+// spaces, the address is that of a proxy.
 func newNetwork(t testing.TB, addrs map[string]string) *network {
 	t.Helper()
 	n := &network{spaces: make(map[string]*space), ways: make(map[[2]string]*way), conns: make(map[*joint]struct{})}
@@ -99,7 +99,7 @@ func newNetwork(t testing.TB, addrs map[string]string) *network {
 	return n
 }
 
-// pass passes a connection on, each direction as its way has it.
+// pass forwards a connection, treating each direction as its way says.
 func (n *network) pass(c net.Conn, from, to, addr string) {
 	defer c.Close()
 	there, back := n.ways[[2]string{from, to}], n.ways[[2]string{to, from}]
@@ -131,7 +131,7 @@ func (n *network) pass(c net.Conn, from, to, addr string) {
 	n.mu.Unlock()
 }
 
-// carry copies from one connection to another, as w has it.
+// carry copies from one connection to another, as w says.
 func carry(from, to net.Conn, w *way, passed *atomic.Int64) {
 	type piece struct {
 		due  time.Time
@@ -176,7 +176,7 @@ func carry(from, to net.Conn, w *way, passed *atomic.Int64) {
 	}
 }
 
-// set sets what becomes of what from sends to to.
+// set sets the treatment of the data that from sends to to.
 func (n *network) set(from, to string, t traffic) {
 	n.ways[[2]string{from, to}].set(t)
 	if !t.closed {
@@ -191,7 +191,7 @@ func (n *network) set(from, to string, t traffic) {
 	}
 }
 
-// out sets what becomes of everything that the node sends, and in of what is sent to it.
+// out sets the treatment of all data that the node sends, and in of all data sent to it.
 func (n *network) out(node string, t traffic) { n.some(0, node, t) }
 func (n *network) in(node string, t traffic)  { n.some(1, node, t) }
 
@@ -203,14 +203,14 @@ func (n *network) some(end int, node string, t traffic) {
 	}
 }
 
-// all sets what becomes of everything.
+// all sets the treatment of all data.
 func (n *network) all(t traffic) {
 	for pair := range n.ways {
 		n.set(pair[0], pair[1], t)
 	}
 }
 
-// hangUp ends the connections of a node, as if the time of their packets had run out.
+// hangUp ends the connections of a node, as if they had timed out.
 func (n *network) hangUp(node string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -221,7 +221,7 @@ func (n *network) hangUp(node string) {
 	}
 }
 
-// String shows the connections, for a test that has failed.
+// String shows the connections, for a failed test.
 func (n *network) String() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

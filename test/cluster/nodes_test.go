@@ -21,12 +21,12 @@ import (
 	"time"
 )
 
-// options say how to run a cluster.
+// options describe how to run a cluster.
 type options struct {
 	Env    []string          // NAME=value, of all nodes
-	Binary map[string]string // of nodes, by default the server as it is
+	Binary map[string]string // of nodes, by default the unchanged server
 	Data   map[string]string // directories of nodes, by default new ones
-	Spare  bool              // there are two more machines, whose nodes no other knows yet
+	Spare  bool              // there are two more machines, whose nodes the others do not know yet
 }
 
 // cluster is three nodes on this machine, or three gateways to a NATS cluster.
@@ -49,7 +49,7 @@ type node struct {
 	bin   string
 	args  []string
 	env   []string
-	log   string // the file of what it has logged
+	log   string // the file of its log
 
 	mu   sync.Mutex
 	proc *process
@@ -117,7 +117,7 @@ func layOut(t testing.TB, o options) *cluster {
 	return c
 }
 
-// newDir returns a directory, which is kept if the test fails.
+// newDir returns a new directory, which is kept if the test fails.
 func newDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "cluster-data")
@@ -136,7 +136,7 @@ func newDir(t testing.TB) string {
 	return dir
 }
 
-// start starts those of the nodes that are down, and waits until all listen.
+// start starts the nodes that are down, and waits until all listen.
 func (c *cluster) start() {
 	c.t.Helper()
 	for _, n := range slices.Concat(c.servers, c.nodes) {
@@ -157,7 +157,7 @@ func (c *cluster) node(name string) *node {
 	return nil
 }
 
-// leader waits until a node knows who leads the log, and returns that.
+// leader waits until a node knows which node leads the log, and returns the leader.
 func (c *cluster) leader() *node {
 	c.t.Helper()
 	var leader *node
@@ -173,7 +173,7 @@ func (c *cluster) leader() *node {
 	return leader
 }
 
-// others returns the nodes apart from n, in any order.
+// others returns the nodes except n, in any order.
 func (c *cluster) others(n *node) []*node {
 	var others []*node
 	for _, i := range rand.Perm(len(c.nodes)) {
@@ -210,7 +210,7 @@ func (n *node) launch() {
 	go p.collect(out, log)
 }
 
-// collect copies what the process logs to a file, and waits for its end.
+// collect copies the log of the process to a file, and waits until it ends.
 func (p *process) collect(out io.Reader, log *os.File) {
 	lines := bufio.NewReader(out)
 	for {
@@ -261,7 +261,7 @@ func (n *node) running() *process {
 // dial connects to the node as a client.
 func (n *node) dial() (net.Conn, error) { return n.space.dial(n.addr) }
 
-// said is the end of what the node has logged.
+// said returns the end of the node's log.
 func (n *node) said() string {
 	b, err := os.ReadFile(n.log)
 	if err != nil {
@@ -277,7 +277,7 @@ func (n *node) signal(s syscall.Signal) {
 	}
 }
 
-// ended waits until a process that has got a signal is gone.
+// ended waits until a process that was sent a signal is gone.
 func (n *node) ended() {
 	p := n.running()
 	if p == nil {
@@ -319,7 +319,7 @@ func (n *node) restart() {
 	n.listening()
 }
 
-// status is what the tests look at of the answer to {"stat":true}.
+// status is the part of the answer to {"stat":true} that the tests use.
 type status struct {
 	Version string
 	Head    uint64

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// TestPowerCut cuts the power of one node, and of all at once: every entry acknowledged before is
-// there. The control shows that the cut is one: nodes that sync by a timer lose acknowledged
-// entries when all lose their power.
+// TestPowerCut cuts the power of one node, and of all at once: every entry acknowledged before the
+// cut is there. The control shows that the cut is real: nodes that sync by a timer lose acknowledged
+// entries when all lose power.
 func TestPowerCut(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"leader", "all"} {
@@ -40,11 +40,11 @@ func TestPowerCut(t *testing.T) {
 		k := begin(c, h, steady)
 		(&round{t, c, h}).goOn(c.nodes...)
 		for _, disk := range disks {
-			disk.sync() // so that there is a log, and its end may be missing
+			disk.sync() // so that a log exists, of which only the end may be missing
 		}
 		time.Sleep(2 * time.Second)
 		cutPower(c.nodes, disks)
-		k.halt() // who waits for an answer has lost its connection
+		k.halt() // clients that wait for an answer have lost their connections
 		k.finish()
 		c.start()
 		_, err = settledHead(c, h.maxAcked())

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// begin starts the clients of a cluster: writers of all kinds, and on each gateway a follower,
-// one that asks for the head, and one that reads entries by their index.
+// begin starts the clients of a cluster: writers of all kinds, and on each gateway a follower, a
+// client that asks for the head, and one that reads entries by index.
 func begin(c *cluster, h *history, p pace) *clients {
 	k := &clients{c: c, h: h, pace: p, stop: make(chan struct{}), end: make(chan struct{})}
 	for i := range writers {
@@ -30,7 +30,7 @@ func begin(c *cluster, h *history, p pace) *clients {
 	return k
 }
 
-// halt has nothing more sent, and waits until everything is answered.
+// halt stops the writers, and waits until everything is answered.
 func (k *clients) halt() {
 	close(k.stop)
 	k.writing.Wait()
@@ -42,7 +42,7 @@ func (k *clients) finish() {
 	k.reading.Wait()
 }
 
-// line is a line that a reader gets.
+// line is a line that a reader receives.
 type line struct {
 	Index   uint64
 	Entry   json.RawMessage
@@ -51,7 +51,7 @@ type line struct {
 	Error   string
 }
 
-// follow reads the log of a gateway from its first entry, and each as it comes.
+// follow reads the log of a gateway from its first entry, and then new entries as they come.
 func (k *clients) follow(gateway *node) {
 	next := uint64(1)
 	for {
@@ -135,7 +135,7 @@ func (k *clients) askHead(gateway *node) {
 	})
 }
 
-// readIndex reads entries that were acknowledged, by their index.
+// readIndex reads acknowledged entries by index.
 func (k *clients) readIndex(gateway *node) {
 	k.eachOf(gateway, func(c net.Conn, lines *bufio.Reader) bool {
 		most := k.h.highest()
@@ -170,8 +170,8 @@ func (k *clients) readIndex(gateway *node) {
 	})
 }
 
-// eachOf runs do with connections to a gateway until nothing more is to be sent. do returns false
-// for another connection.
+// eachOf runs do with connections to a gateway until the clients are halted. do returns false to get
+// another connection.
 func (k *clients) eachOf(gateway *node, do func(c net.Conn, lines *bufio.Reader) bool) {
 	for !k.halted() {
 		c, err := gateway.dial()

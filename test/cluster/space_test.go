@@ -11,12 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// space is a network of its own, with nothing but loopback: what is in it reaches others through
-// proxies only. Its nodes could find ways around these otherwise, since each tells all others the
-// addresses that it knows.
+// space is a network namespace with only loopback: processes in it reach others only through proxies.
+// Otherwise the nodes could bypass the proxies, since each tells all others the addresses that it
+// knows.
 type space struct{ file *os.File }
 
-// newSpace makes a network.
+// newSpace makes a network namespace.
 func newSpace(t testing.TB) *space {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -39,7 +39,7 @@ func newSpace(t testing.TB) *space {
 	return s
 }
 
-// loopbackUp switches on the loopback of the network that the thread is in.
+// loopbackUp brings up loopback in the network namespace of the thread.
 func loopbackUp() error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -54,8 +54,8 @@ func loopbackUp() error {
 	return os.NewSyscallError("ioctl", unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo))
 }
 
-// inSpace calls fn on a thread that is in a network, or may leave its own if fd is -1. A thread that
-// cannot come back ends.
+// inSpace calls fn on a thread in the network namespace fd or, if fd is -1, on one that may leave
+// its own. A thread that cannot return to its namespace ends.
 func inSpace(fd int, fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
@@ -80,7 +80,7 @@ func inSpace(fd int, fn func() error) error {
 	return <-done
 }
 
-// listen listens at an address of the network.
+// listen listens at an address in the space.
 func (s *space) listen(addr string) (ln net.Listener, err error) {
 	err = inSpace(int(s.file.Fd()), func() error {
 		ln, err = net.Listen("tcp", addr)
@@ -89,7 +89,7 @@ func (s *space) listen(addr string) (ln net.Listener, err error) {
 	return ln, err
 }
 
-// dial connects to an address of the network.
+// dial connects to an address in the space.
 func (s *space) dial(addr string) (c net.Conn, err error) {
 	err = inSpace(int(s.file.Fd()), func() error {
 		c, err = net.DialTimeout("tcp", addr, time.Second)
@@ -98,5 +98,5 @@ func (s *space) dial(addr string) (c net.Conn, err error) {
 	return c, err
 }
 
-// start starts a program in the network.
+// start starts a program in the space.
 func (s *space) start(cmd *exec.Cmd) error { return inSpace(int(s.file.Fd()), cmd.Start) }

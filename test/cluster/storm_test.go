@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestStorm: many faults at once and one after another, often more than a cluster can stand. While
-// no majority answers nothing is acknowledged, appends are given up after a short while, and what
-// clients were told of them is true.
+// TestStorm: many faults at once and one after another, often more than a cluster tolerates. While
+// no majority answers, no append is acknowledged, appends are given up after a short while, and
+// every reply to a client is true.
 func TestStorm(t *testing.T) {
 	t.Parallel()
 	heads := []string{"leader", "quorum"}
@@ -26,7 +26,7 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// storm has something happen to some node, again and again.
+// storm makes a fault happen to some node, again and again.
 func (r *round) storm() {
 	span := 12 * time.Second
 	if long(r.t) {

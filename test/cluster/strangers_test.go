@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// TestStrangers: a node that comes back with another secret, or with a certificate from somewhere
-// else, is not let in until that is mended. Somebody says what to do, and the others go on.
+// TestStrangers: a node that comes back with another secret, or with a certificate of another
+// authority, is not admitted until that is fixed. Some node says what to do, and the others continue.
 func TestStrangers(t *testing.T) {
 	t.Parallel()
 	t.Run("secret", func(t *testing.T) {
@@ -48,8 +48,9 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// refuses restarts node c of a running cluster with other settings, and checks that the others go on
-// without it and that the log of some node has the hint; then with its own, and that it is back.
+// refuses restarts node c of a running cluster with other settings, and checks that the others
+// continue without it and that the log of some node has the hint. Then it restarts c with its own
+// settings, and checks that it is back.
 func refuses(t *testing.T, c *cluster, settings []string, hint string) {
 	t.Helper()
 	h, n := newHistory(), c.node("c")
@@ -68,7 +69,7 @@ func refuses(t *testing.T, c *cluster, settings []string, hint string) {
 		return false
 	})
 	r.goOn(c.node("a"), c.node("b"))
-	time.Sleep(2 * time.Second) // in which c would have joined
+	time.Sleep(2 * time.Second) // long enough for c to join
 	r.goOn(c.node("a"), c.node("b"))
 	select {
 	case <-n.running().listening:
@@ -134,7 +135,7 @@ func (a *authority) write(t *testing.T, what, kind string, der []byte) string {
 
 func (a *authority) path(what string) string { return filepath.Join(a.dir, a.name+"-"+what+".pem") }
 
-// settings are those of a node that has a certificate of a.
+// settings returns the settings of a node with a certificate of a.
 func (a *authority) settings(t *testing.T, node string) []string {
 	t.Helper()
 	key := newKey(t)

@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// otherVersion is what the other build calls itself.
+// otherVersion is the version of the other build.
 const otherVersion = "0.0.0-other"
 
 // otherBuild is a build of another version: the binary that CLUSTER_OTHER names, or these sources with
-// another version in them.
+// another version number.
 var otherBuild = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("CLUSTER_OTHER"); path != "" {
 		return path, nil
@@ -21,8 +21,8 @@ var otherBuild = sync.OnceValues(func() (string, error) {
 	return build("tcp-log-server-other", "-ldflags", "-X tcp-log-server/internal/build.version="+otherVersion)
 })
 
-// TestUpgrade: the nodes of another version get this one, a node at a time, while clients append, and go
-// back to the other one in the same way.
+// TestUpgrade: nodes of another version are upgraded to this one, one at a time, while clients append, and
+// then go back to the other one in the same way.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	now, err := serverBinary()
@@ -54,7 +54,7 @@ func TestUpgrade(t *testing.T) {
 	})
 }
 
-// versionOf is the version that a node says it has.
+// versionOf returns the version that a node reports.
 func versionOf(t *testing.T, n *node) (version string) {
 	t.Helper()
 	eventually(t, "node "+n.name+" tells its version", func() bool {

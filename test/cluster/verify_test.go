@@ -17,9 +17,8 @@ import (
 // stale is how old a head may be with HEAD=leader.
 const stale = 2500 * time.Millisecond
 
-// verify compares the log, as every gateway serves it, with what the clients were told. Nothing is
-// being sent meanwhile. slack is how old a head may have been. The error has everything that was
-// found.
+// verify compares the log that every gateway serves with the replies to the clients. No client sends
+// anything meanwhile. slack is how old a head may have been. The error has all findings.
 func (h *history) verify(c *cluster, slack time.Duration) error {
 	var faults []string
 	fault := func(format string, args ...any) {
@@ -31,7 +30,7 @@ func (h *history) verify(c *cluster, slack time.Duration) error {
 	if err != nil {
 		return err
 	}
-	// What every gateway serves after the part of the log that is known to be right.
+	// What every gateway serves after the part of the log that is known to be correct.
 	var texts [][]byte
 	for _, n := range c.nodes {
 		text, err := n.readThrough(h.checked+1, head)
@@ -83,8 +82,8 @@ func (h *history) maxAcked() (most uint64) {
 	return most
 }
 
-// settledHead appends to every gateway, which shows that nothing is on its way any more, and
-// returns the last index. least is an index that was acknowledged.
+// settledHead appends to every gateway, which shows that no entry is in flight, and returns the
+// last index. least is an acknowledged index.
 func settledHead(c *cluster, least uint64) (head uint64, err error) {
 	for _, n := range c.nodes {
 		index, err := n.appendLast()
@@ -99,10 +98,10 @@ func settledHead(c *cluster, least uint64) (head uint64, err error) {
 	return head, nil
 }
 
-// lastText is the entry that shows that a gateway has nothing on its way.
+// lastText is the entry that shows that a gateway has no entry in flight.
 const lastText = `{"w":"last"}`
 
-// appendLast appends an entry, and tries until the gateway takes it.
+// appendLast appends an entry, and retries until the gateway takes it.
 func (n *node) appendLast() (index uint64, err error) {
 	if !poll(patience, func() bool {
 		index, err = n.tryAppend(lastText)
@@ -172,7 +171,7 @@ func firstDifference(a, b []byte) string {
 	return fmt.Sprintf("%d lines instead of %d", len(bs), len(as))
 }
 
-// take notes where the entries of the log are, those after checked. The caller holds mu.
+// take records the indices of the log's entries after checked. The caller holds mu.
 func (h *history) take(text []byte, fault func(string, ...any)) {
 	when := ""
 	for l := range bytes.Lines(text) {
@@ -198,7 +197,7 @@ func (h *history) take(text []byte, fault func(string, ...any)) {
 		took := span{replied: math.MaxInt64}
 		s, once := h.sessions[body.W], h.once[body.N]
 		switch {
-		case string(e.Entry) == lastText: // after everything else, by verify
+		case string(e.Entry) == lastText: // appended last, by verify
 			took.sent = h.now()
 		case body.W == "once" && once != nil && string(e.Entry) == onceText(body.N):
 			if took.sent = once.sent; once.found != 0 {
@@ -229,7 +228,7 @@ func (h *history) compareRead(index uint64, entry []byte, fault func(string, ...
 	}
 }
 
-// compareSessions compares what was told with where entries are. The caller holds mu.
+// compareSessions compares the replies with the indices of the entries. The caller holds mu.
 func (h *history) compareSessions(fault func(string, ...any)) {
 	for _, s := range h.sessions {
 		last := uint64(0)
@@ -258,14 +257,14 @@ func (h *history) compareOnce(fault func(string, ...any)) {
 	}
 }
 
-// told is an index that somebody was told, and when.
+// told is an index that a client was told, and when.
 type told struct {
 	at    time.Duration
 	index uint64
 }
 
-// known sorts what was told by time, each with the greatest index that was known by then. before
-// returns what was known before a time.
+// known sorts the told indices by time, and replaces each with the greatest index known by then.
+// before returns the greatest index known before a time.
 func known(all []told) (before func(at time.Duration) told) {
 	slices.SortFunc(all, func(a, b told) int { return cmp.Compare(a.at, b.at) })
 	for i := 1; i < len(all); i++ {
@@ -279,8 +278,8 @@ func known(all []told) (before func(at time.Duration) told) {
 	}
 }
 
-// compareOrder holds every append against those before it: one that was sent after another had been
-// acknowledged comes after that. The caller holds mu.
+// compareOrder compares every append with earlier ones: an entry that was sent after another had been
+// acknowledged comes after it. The caller holds mu.
 func (h *history) compareOrder(fault func(string, ...any)) {
 	var acks []told
 	for i, s := range h.spans {
@@ -296,12 +295,12 @@ func (h *history) compareOrder(fault func(string, ...any)) {
 	}
 }
 
-// compareHeads holds every head against the appends around it: it includes what was acknowledged
-// before it was asked for, and nothing that was sent after it was told. The heads that were told
-// before it count as acknowledged. The caller holds mu.
+// compareHeads compares every head with the appends around it: it includes all entries acknowledged
+// before the request for it, and none sent after it was reported. Heads that were reported before it
+// count as acknowledged. The caller holds mu.
 func (h *history) compareHeads(slack time.Duration, fault func(string, ...any)) {
 	var all []told
-	upper := make([]time.Duration, len(h.spans)) // when the head can be at an index earliest
+	upper := make([]time.Duration, len(h.spans)) // the earliest time at which the head can be at an index
 	for i, s := range h.spans {
 		if upper[i] = s.sent; i > 0 {
 			upper[i] = max(s.sent, upper[i-1])

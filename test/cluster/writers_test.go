@@ -12,25 +12,25 @@ import (
 	"time"
 )
 
-// pace is how much a writer does.
+// pace is the load of a writer.
 type pace struct {
 	depth int           // entries that it sends at once
 	pause time.Duration // after their replies
 }
 
 var (
-	// steady is so little that faults show rather than the load of this machine, and enough that
-	// something is always on its way.
+	// steady is so little that the effects of faults show rather than the load of this machine, and
+	// enough that some entry is always in flight.
 	steady = pace{8, 40 * time.Millisecond}
-	// hard has writers wait for the cluster. Of a long run every other round is.
+	// hard makes writers wait for the cluster. Every other round of a long run is hard.
 	hard = pace{128, 4 * time.Millisecond}
 )
 
 const (
 	writers    = 16
 	stay       = 3 * time.Second // about how long a writer stays with a gateway
-	answerTime = patience        // after which a reply that has not come is a fault
-	impatience = 2 * time.Second // after which every other writer tries another gateway
+	answerTime = patience        // a reply that takes longer is a fault
+	impatience = 2 * time.Second // every other writer tries another gateway after this time
 )
 
 // clients are the clients of a cluster.
@@ -38,13 +38,13 @@ type clients struct {
 	c    *cluster
 	h    *history
 	pace pace
-	stop chan struct{} // closed when nothing more is to be sent
+	stop chan struct{} // closed when writers are to stop sending
 	end  chan struct{} // closed when readers are to end
 
 	writing, reading sync.WaitGroup
 }
 
-// halted reports whether nothing more is to be sent.
+// halted reports whether writers are to stop sending.
 func (k *clients) halted() bool {
 	select {
 	case <-k.stop:
@@ -54,7 +54,7 @@ func (k *clients) halted() bool {
 	}
 }
 
-// pause waits for d, or until nothing more is to be sent.
+// pause waits for d, or until the clients are halted.
 func (k *clients) pause(d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -71,7 +71,7 @@ type answer struct {
 	Error string
 }
 
-// kind returns what the answer says, and an error if that is nothing.
+// kind returns the kind of the answer, and an error if it has none.
 func (a *answer) kind() (kind, error) {
 	switch {
 	case a.Index > 0 && a.Error == "":
@@ -84,9 +84,9 @@ func (a *answer) kind() (kind, error) {
 	return 0, fmt.Errorf("an answer is %+v", *a)
 }
 
-// each runs do with connections to gateways, one after another, beginning with the one of this
-// number, until nothing more is to be sent. do returns when its connection has ended, or it has
-// been on it for long enough: each gateway is to have writers again soon after it has come back.
+// each runs do with connections to gateways, one after another, beginning with the given number,
+// until the clients are halted. do returns when its connection has ended, or has been open for long
+// enough: each gateway is to have writers again soon after it has come back.
 func (k *clients) each(number int, do func(gateway *node, c net.Conn, until time.Time)) {
 	for run := 0; !k.halted(); run++ {
 		gateway := k.c.nodes[(number+run)%len(k.c.nodes)]
@@ -132,7 +132,7 @@ func (k *clients) write(number int) {
 				k.h.told(s, n, got, a.Index, a.Error)
 				backOff = backOff || got != acked
 			}
-			if backOff { // perhaps another gateway takes it
+			if backOff { // another gateway may take it
 				k.pause(200 * time.Millisecond)
 				return
 			}
@@ -141,8 +141,8 @@ func (k *clients) write(number int) {
 	})
 }
 
-// arrives waits for an answer, but not for long: a client may be more patient than a gateway that
-// is stopped or cut off, but if all of them are then nobody uses the others.
+// arrives waits for an answer, but not for long. If all clients waited patiently for a gateway that
+// is stopped or cut off, none would use the others.
 func (k *clients) arrives(c net.Conn, replies *bufio.Reader) bool {
 	c.SetReadDeadline(time.Now().Add(impatience))
 	_, err := replies.Peek(1)
@@ -166,13 +166,13 @@ func (k *clients) answer(gateway *node, c net.Conn, replies *bufio.Reader) (a an
 	return a, true
 }
 
-// timedOut reports whether err says that time has run out.
+// timedOut reports whether err is a timeout.
 func timedOut(err error) bool {
 	timeout, ok := err.(net.Error)
 	return ok && timeout.Timeout()
 }
 
-// writeIf sends entries on the condition that they follow the last that was known.
+// writeIf sends entries on the condition that they follow the last known entry.
 func (k *clients) writeIf(number int) {
 	k.each(number, func(gateway *node, c net.Conn, until time.Time) {
 		s := k.h.open(fmt.Sprintf("i%d", number), gateway.name)
@@ -201,7 +201,7 @@ func (k *clients) writeIf(number int) {
 			switch {
 			case got == acked:
 				head = a.Index
-			case a.Head != nil: // the order of the stream has decided that: it is no guess
+			case a.Head != nil: // the order of the stream has decided it: it is not a guess
 				k.h.headIs(gateway.name, called, *a.Head)
 				head = *a.Head
 				continue
@@ -214,8 +214,8 @@ func (k *clients) writeIf(number int) {
 	})
 }
 
-// writeOnce sends the same entries as its likes, with once, each until it is acknowledged, from a
-// number on.
+// writeOnce sends the same entries as the other writers of its kind, with once, each until it is
+// acknowledged, from a number on.
 func (k *clients) writeOnce(number, next int) {
 	k.each(number, func(gateway *node, c net.Conn, until time.Time) {
 		replies := bufio.NewReader(c)
@@ -246,7 +246,7 @@ func (k *clients) writeOnce(number, next int) {
 
 func onceText(n int) string { return fmt.Sprintf(`{"n":%d,"w":"once"}`, n) }
 
-// onceNext returns the number after those of all entries that were sent with once.
+// onceNext returns the number after those of all entries sent with once.
 func (h *history) onceNext() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

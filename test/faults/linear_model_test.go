@@ -20,7 +20,7 @@ type answer struct {
 	index   uint64 // of an append; 0 if the head was not as expected, but is head
 	entries []string
 	whole   bool   // the read got everything it wanted, rather than {"current":true}
-	head    uint64 // if it asked for that
+	head    uint64 // if the request asked for it
 	lost    bool   // there is no answer
 }
 

@@ -54,7 +54,7 @@ func TestKillAtCall(t *testing.T) {
 	}
 }
 
-// sample returns the chosen numbers below n: all of them in a long run.
+// sample returns some of the numbers from 1 to n, or all of them in a long run.
 func sample(t *testing.T, n int) []int {
 	all := rand.Perm(n)
 	for i := range all {
