@@ -10,9 +10,8 @@ import (
 	"tcp-log-server/internal/bucket/buckettest"
 )
 
-// TestBlobsOutages settles to blobs in S3 under load, while the store fails in one way after the
-// other. No append fails, what is read is right, and everything is settled once the store works
-// again.
+// TestBlobsOutages settles to blobs in S3 under load, while the store fails in one way after another.
+// No append fails, reads are correct, and everything is settled once the store works again.
 func TestBlobsOutages(t *testing.T) {
 	t.Parallel()
 	s3 := Start(t)
@@ -29,7 +28,7 @@ func TestBlobsOutages(t *testing.T) {
 		name  string
 		fault buckettest.Fault
 		match func(r *http.Request) bool
-		share int64 // one request in so many
+		share int64 // one request in share
 	}{
 		{"internal errors", buckettest.InternalError, nil, 1},
 		{"half of the requests are told to slow down", buckettest.SlowDown, nil, 2},
@@ -62,7 +61,7 @@ func TestBlobsOutages(t *testing.T) {
 				if s.Unsettled == 0 {
 					t.Errorf("stat says %+v, want that entries wait for the store", s)
 				}
-				// What waits for the store is read from its segments.
+				// Entries that wait for the store are read from their segments.
 				if err := h.read(t, c, s.Head-min(s.Unsettled, 50), s.Head); err != nil {
 					t.Error(err)
 				}
@@ -80,7 +79,7 @@ func TestBlobsOutages(t *testing.T) {
 	if s.Head != uint64(h.count.Load()) {
 		t.Errorf("the log ends with entry %d, and %d were acknowledged", s.Head, h.count.Load())
 	}
-	// What is in blobs alone is right, or is not sent.
+	// Entries that are only in blobs are sent correctly or not at all.
 	for name, f := range map[string]buckettest.Fault{
 		"other bytes": {Kind: buckettest.SpoilResponse, At: 9},
 		"cut bodies":  {Kind: buckettest.CutResponse, At: 12},

@@ -33,8 +33,8 @@ func TestBlobs(t *testing.T) {
 	})
 }
 
-// TestBlobsPerSecond logs how many blobs of 200 bytes the store takes and returns in a second, one
-// after another and 64 at a time.
+// TestBlobsPerSecond logs the number of blobs of 200 bytes that the store takes and returns in a
+// second, one after another and 64 at a time.
 func TestBlobsPerSecond(t *testing.T) {
 	url, _ := StartS3(t)
 	s := openBlobs(t, url+"/speed")

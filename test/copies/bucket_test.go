@@ -8,7 +8,7 @@ import (
 	"tcp-log-server/internal/bucket/buckettest"
 )
 
-// small makes objects of a few MiB go in parts.
+// small makes Put send objects of a few MiB in parts.
 var small = bucket.Options{PartSize: 5 << 20}
 
 func open(t testing.TB, url string, o bucket.Options) bucket.Bucket {

@@ -17,7 +17,7 @@ import (
 	"tcp-log-server/internal/bucket/buckettest"
 )
 
-// openFake opens a bucket of gofakes3, which believes every request; change alters them before.
+// openFake opens a bucket of gofakes3, which trusts every request. change alters requests on the way.
 func openFake(t *testing.T, change func(r *http.Request)) bucket.Bucket {
 	t.Helper()
 	backend := s3mem.New()
@@ -34,8 +34,8 @@ func openFake(t *testing.T, change func(r *http.Request)) bucket.Bucket {
 	return open(t, "s3://"+bucketIs+"/log", small)
 }
 
-// gofakes3 v1.2.0 takes the marks of chunks, in which the library signs parts by default, for
-// content. Parts are not sent so.
+// TestPartsAreNotChunked: parts are not sent in signed chunks, as the library does by default.
+// gofakes3 v1.2.0 would store the marks of chunks as content.
 func TestPartsAreNotChunked(t *testing.T) {
 	b := openFake(t, func(*http.Request) {})
 	for _, size := range []int{1000, 5 << 20, 11 << 20} {
@@ -47,7 +47,8 @@ func TestPartsAreNotChunked(t *testing.T) {
 	}
 }
 
-// A service that makes an object of another length of the parts is found out, and the object removed.
+// TestPartsSpoiltByService: if a service assembles the parts to an object of another length, Put
+// notices and removes the object.
 func TestPartsSpoiltByService(t *testing.T) {
 	b := openFake(t, func(r *http.Request) {
 		if strings.Contains(r.URL.RawQuery, "partNumber=2") {
@@ -67,8 +68,8 @@ func TestPartsSpoiltByService(t *testing.T) {
 	}
 }
 
-// A service that replaces an object although it was to be new cannot keep two servers apart: the
-// first such Put says so.
+// TestServiceIgnoresCondition: a service that replaces an object instead of creating a new one cannot
+// keep two servers apart: the first such Put fails.
 func TestServiceIgnoresCondition(t *testing.T) {
 	b := openFake(t, func(r *http.Request) { r.Header.Del("If-None-Match") })
 	if err := put(t.Context(), b, "owner/1", []byte("x"), true); err == nil || !strings.Contains(err.Error(), "If-None-Match") {

@@ -69,11 +69,11 @@ func get(ctx context.Context, b bucket.Bucket, key string) ([]byte, error) {
 	return content, errors.Join(err, r.Close())
 }
 
-// passing are the faults that pass, each of which is tried again.
+// passing are the transient faults, after each of which the request is retried.
 var passing = []struct {
 	name  string
 	fault buckettest.Fault
-	whole bool // the request may be done all the same
+	whole bool // the request may still be carried out
 }{
 	{"InternalError", buckettest.InternalError, false},
 	{"SlowDown", buckettest.SlowDown, false},
@@ -94,7 +94,7 @@ func fails() int {
 	return 2
 }
 
-// A Put goes through every fault that passes, and the object is the content, once.
+// TestPutThroughFaults: a Put survives every transient fault, and the object has the content, once.
 func TestPutThroughFaults(t *testing.T) {
 	b := openFaulty(t)
 	sizes := map[string]struct {
@@ -131,8 +131,8 @@ func TestPutThroughFaults(t *testing.T) {
 	}
 }
 
-// While a fault lasts, nothing that is wrong or only a part is taken for the object, and the
-// call after it is mended succeeds.
+// TestPutWhileFaultsLast: while a fault lasts, no wrong or partial content becomes the object, and
+// the call after it has passed succeeds.
 func TestPutWhileFaultsLast(t *testing.T) {
 	b := openFaulty(t)
 	for _, f := range passing {
@@ -154,7 +154,7 @@ func TestPutWhileFaultsLast(t *testing.T) {
 	}
 }
 
-// An object of one's own whose answer was lost is told from another's.
+// TestPutLostAnswer: after a lost answer, Put tells its own object from another's.
 func TestPutLostAnswer(t *testing.T) {
 	b := openFaulty(t)
 	for _, size := range []int{10, 11 << 20} {
@@ -172,7 +172,7 @@ func TestPutLostAnswer(t *testing.T) {
 		if err := put(t.Context(), b, key, content, true); !errors.Is(err, bucket.ErrExists) {
 			t.Errorf("%d bytes again: got error %v, want ErrExists", size, err)
 		}
-		// Another puts the object between the request that is lost and the next attempt.
+		// Another caller puts the object between the lost request and the next attempt.
 		other := key + "-other"
 		b.Choose(func(r *http.Request) buckettest.Fault {
 			if r.Method != "PUT" {
@@ -193,7 +193,7 @@ func TestPutLostAnswer(t *testing.T) {
 	}
 }
 
-// What will not pass is not tried again, and the error says which it is.
+// TestFaultsThatStay: permanent faults are not retried, and the error says which one it is.
 func TestFaultsThatStay(t *testing.T) {
 	b := openFaulty(t)
 	buckettest.Put(t, b.direct, "a", []byte("x"))
@@ -229,7 +229,8 @@ func TestFaultsThatStay(t *testing.T) {
 	}
 }
 
-// A Get goes through faults before its answer, and fails where the answer is cut or stops.
+// TestGetThroughFaults: a Get survives faults before its answer, and fails if the answer is cut or
+// stops.
 func TestGetThroughFaults(t *testing.T) {
 	b := openFaulty(t)
 	content := buckettest.Content(7, 3<<20)
@@ -259,8 +260,8 @@ func TestGetThroughFaults(t *testing.T) {
 	}
 }
 
-// A listing goes on after the last object that came when an answer is broken, and has none
-// twice and none left out.
+// TestListThroughFaults: when an answer is broken, a listing continues after the last object
+// received, and has each object once.
 func TestListThroughFaults(t *testing.T) {
 	b := openFaulty(t)
 	var want []string
@@ -282,7 +283,7 @@ func TestListThroughFaults(t *testing.T) {
 	}
 }
 
-// A Put ends when its context does, also while the service does not answer.
+// TestPutEnds: a Put ends when its context does, even if the service does not answer.
 func TestPutEnds(t *testing.T) {
 	b := openFaulty(t)
 	b.Choose(func(*http.Request) buckettest.Fault { return buckettest.Fault{Kind: buckettest.Hang} })

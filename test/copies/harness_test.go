@@ -44,7 +44,7 @@ var program = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// command is the program with arguments, in the environment env.
+// command returns the program with arguments, in the environment env.
 func command(t testing.TB, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	path, err := program()
@@ -56,7 +56,7 @@ func command(t testing.TB, env []string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a command of the program, which must succeed, and returns what it printed.
+// run runs a command of the program, which must succeed, and returns its output.
 func run(t testing.TB, env []string, args ...string) []byte {
 	t.Helper()
 	cmd := command(t, env, args...)
@@ -69,11 +69,11 @@ func run(t testing.TB, env []string, args ...string) []byte {
 	return out
 }
 
-// tail is the end of a text that may be long.
+// tail returns the end of a text that may be long.
 func tail(text []byte) []byte { return text[max(0, len(text)-2000):] }
 
-// check runs fsck on a directory or a URL. It may say that the index is not there yet, since a restored
-// log has not all of it at first, and that segments are to be removed, and nothing else.
+// check runs fsck on a directory or a URL. fsck may report only that the index is incomplete, as in a
+// restored log at first, and that segments are to be removed.
 func check(t testing.TB, env []string, args ...string) (s fsck.Summary) {
 	t.Helper()
 	out := run(t, env, append([]string{"fsck", "--json"}, args...)...)
@@ -95,8 +95,8 @@ func check(t testing.TB, env []string, args ...string) (s fsck.Summary) {
 	return s
 }
 
-// same checks that an archive and the directory of its log have no faults, and the same entries
-// through the head of the directory, which it returns.
+// same checks that an archive and the directory of its log have no faults, and have the same entries
+// through the head of the directory. It returns this head.
 func same(t testing.TB, env []string, url, dir string) uint64 {
 	t.Helper()
 	near := check(t, env, dir)
@@ -117,22 +117,22 @@ type process struct {
 	log bytes.Buffer
 }
 
-// Write collects what the server logs.
+// Write collects the server's log.
 func (p *process) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.log.Write(b)
 }
 
-// said is the end of what the server has logged.
+// said returns the end of the server's log.
 func (p *process) said() []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return bytes.Clone(tail(p.log.Bytes()))
 }
 
-// serve starts a server on a directory, and waits until it listens. It is killed when the test
-// ends, if it still runs then.
+// serve starts a server on a directory, and waits until it listens. If it still runs when the test
+// ends, it is killed.
 func serve(t testing.TB, env []string, data string, settings ...string) *process {
 	t.Helper()
 	return serveBy(t, command(t, env), data, settings...)
@@ -210,8 +210,8 @@ func (p *process) dial(t testing.TB) *client.Client {
 	return c
 }
 
-// status is what the tests look at of the answer to {"stat":true}. The members are named as
-// docs/CLI.md has them.
+// status is the part of the answer to {"stat":true} that the tests use. docs/CLI.md describes its
+// members.
 type status struct {
 	Head, Settled, Unsettled uint64
 	Segments                 int
@@ -237,7 +237,7 @@ func stat(ctx context.Context, c *client.Client) (s status, err error) {
 	return s, json.Unmarshal(text, &s)
 }
 
-// await waits until the status of the server is as want says, at most for two minutes.
+// await waits until want accepts the status of the server, at most two minutes.
 func (p *process) await(t testing.TB, c *client.Client, what string, want func(s status) bool) status {
 	t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
@@ -255,7 +255,7 @@ func (p *process) await(t testing.TB, c *client.Client, what string, want func(s
 	}
 }
 
-// archived says that the bucket has all entries, and that nothing fails.
+// archived reports whether the bucket has all entries and nothing fails.
 func archived(s status) bool {
 	return s.Archive.Through == s.Head && s.Archive.Behind.Entries == 0 && s.Archive.Error == ""
 }

@@ -12,7 +12,8 @@ import (
 	"tcp-log-server/client"
 )
 
-// largeEntry is the entry at an index of a log that fill has filled, about size bytes or 100 more.
+// largeEntry returns the entry at an index of a log that fill has filled, of about size bytes or 100
+// more.
 func largeEntry(index uint64, size int) string {
 	return fmt.Sprintf(`{"n":%d,"text":"%s"}`, index, strings.Repeat("0123456789abcdef", size/16+int(index%8)))
 }
@@ -51,8 +52,8 @@ func readLarge(t testing.TB, c *client.Client, from, through uint64, size int) {
 	}
 }
 
-// TestLargerThanItsDiskInS3 reads a log of three times what its directory keeps, whole and here and
-// there, from S3. The cache of what comes from there stays within its bound, which is less.
+// TestLargerThanItsDiskInS3 reads a log three times as large as the part in its directory, as a whole
+// and in places. The cache of blocks from S3 stays within its bound.
 func TestLargerThanItsDiskInS3(t *testing.T) {
 	t.Parallel()
 	const size = 4096
@@ -94,7 +95,7 @@ func TestLargerThanItsDiskInS3(t *testing.T) {
 		t.Logf("round %d: %d entries, %d of them only in S3; %+v", round, head, s.Archived.Through, s.Archived)
 	}
 
-	// Appends go on, and one that is there is known.
+	// Appends continue, and an entry that is already stored is found.
 	res, err := c.Put(t.Context(), client.Write{Entries: [][]byte{[]byte(largeEntry(7, size))}, Once: true})
 	if err != nil || !res.Seen || res.Index != 7 {
 		t.Errorf("entry 7 appended once more: %+v, %v", res, err)
@@ -119,7 +120,7 @@ func TestLargerThanItsDiskInS3(t *testing.T) {
 	same(t, env, s3.URL, restored)
 }
 
-// local is how many bytes of segments a directory has.
+// local returns the size of the segments in a directory in bytes.
 func local(t testing.TB, data string) (bytes int64) {
 	names, err := filepath.Glob(filepath.Join(data, "segments", "*.seg"))
 	if err != nil {

@@ -15,12 +15,12 @@ import (
 	"tcp-log-server/client"
 )
 
-// history is what the writers of a test know about the entries that they have sent. Each entry
-// is made of its writer and its number, and there is one of each.
+// history is the writers' knowledge of the entries that they have sent. Each entry consists of its
+// writer and its number, and is unique.
 type history struct {
 	mu      sync.Mutex
 	acked   map[uint64]string // by index
-	unknown map[string]bool   // sent and not answered, or with an unknown outcome
+	unknown map[string]bool   // sent but not answered, or with an unknown outcome
 	writers int
 	errs    []error
 	count   atomic.Int64 // of acked
@@ -30,14 +30,14 @@ func newHistory() *history {
 	return &history{acked: make(map[uint64]string), unknown: make(map[string]bool)}
 }
 
-// text is a writer's nth entry in canonical form.
+// text returns a writer's nth entry in canonical form.
 func text(writer, n int) string {
 	return fmt.Sprintf(`{"n":%d,"text":"%s","w":%d}`, n, strings.Repeat("abcd", (n*37+writer)%100), writer)
 }
 
-// start lets so many writers append to the server, each a new entry pause after the last one was
-// acknowledged, until the function that is returned is called, or until one is not acknowledged:
-// that error is in errs.
+// start starts writers that append to the server, each a new entry pause after the acknowledgement of
+// the last. They run until stop is called, or until an entry is not acknowledged: that error is in
+// errs.
 func (h *history) start(t testing.TB, p *process, writers int, pause time.Duration) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -54,7 +54,7 @@ func (h *history) start(t testing.TB, p *process, writers int, pause time.Durati
 		running.Go(func() {
 			for n := 1; ctx.Err() == nil; n++ {
 				entry := text(writer, n)
-				// Appends are not ended with the load: their outcomes would be unknown.
+				// The end of the load does not cancel appends: their outcomes would be unknown.
 				index, err := c.Append(context.WithoutCancel(ctx), []byte(entry))
 				h.note(entry, index, err)
 				if err != nil {
@@ -78,7 +78,7 @@ func (h *history) start(t testing.TB, p *process, writers int, pause time.Durati
 	return stop
 }
 
-// note takes the outcome of an append down.
+// note records the outcome of an append.
 func (h *history) note(entry string, index uint64, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -115,8 +115,8 @@ func (h *history) forget(head uint64) {
 	h.errs = nil
 }
 
-// matches checks the entry at index: it is the one that was acknowledged there, or if none was,
-// one whose outcome is not known, once.
+// matches checks the entry at index: it is the one that was acknowledged there or, if none was, one
+// whose outcome is unknown, once.
 func (h *history) matches(index uint64, entry string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -133,7 +133,7 @@ func (h *history) matches(index uint64, entry string) error {
 	return nil
 }
 
-// cat checks the entries of a directory or of an archive, from the first one through head.
+// cat checks the entries of a directory or an archive, from the first through head.
 func (h *history) cat(t testing.TB, env []string, where string, head uint64) {
 	t.Helper()
 	lines := bufio.NewScanner(bytes.NewReader(run(t, env, "cat", where)))
@@ -156,8 +156,8 @@ func (h *history) cat(t testing.TB, env []string, where string, head uint64) {
 	}
 }
 
-// read checks the entries from..through as the server sends them. It ends at the first error, which
-// it returns; an entry that is another than the one that was acknowledged fails the test.
+// read checks the entries from..through as the server sends them. It returns the first error. An
+// entry that differs from the acknowledged one fails the test.
 func (h *history) read(t testing.TB, c *client.Client, from, through uint64) error {
 	t.Helper()
 	next := from

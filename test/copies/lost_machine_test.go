@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestMachineLost kills the server under load and throws its directory away, at any moment, and
-// goes on elsewhere from what the bucket has: everything through what the server had last said to
-// be archived, and nothing that was not appended.
+// TestMachineLost kills the server under load and discards its directory, at any moment, and
+// continues elsewhere from the bucket, which has everything through the last entry that the server
+// reported as archived, and nothing that was not appended.
 func TestMachineLost(t *testing.T) {
 	t.Parallel()
 	s3 := Start(t)
@@ -20,7 +20,7 @@ func TestMachineLost(t *testing.T) {
 		rounds = 1
 	}
 	settings := []string{"ARCHIVE=" + s3.URL, "ARCHIVE_EVERY=1s", "LOOSE_MAX=0", "FAULT_SEGMENT_SIZE=262144"}
-	// Less than what is appended, so that something is under way at any moment; and more.
+	// Less than the rate of the appends, so that an upload is always in progress; and more.
 	rates := []string{"ARCHIVE_RATE=512KiB", "ARCHIVE_RATE=1GiB"}
 	h := newHistory()
 	data, head := filepath.Join(t.TempDir(), "data"), uint64(0)
@@ -42,7 +42,7 @@ func TestMachineLost(t *testing.T) {
 		if t.Failed() {
 			return
 		}
-		// The restored log goes on, and so does its archive.
+		// The restored log continues, and so does its archive.
 		p = serve(t, env, data, append(settings, rates[1], "ARCHIVE_TAKE_OVER=1")...)
 		stop := h.start(t, p, 4, time.Millisecond)
 		c := p.dial(t)
@@ -58,8 +58,8 @@ func TestMachineLost(t *testing.T) {
 	}
 }
 
-// loseMachine appends to the server and kills it at a random moment, and returns the last entry
-// that it had said to be archived.
+// loseMachine appends to the server and kills it at a random moment. It returns the last entry that
+// the server reported as archived.
 func loseMachine(t *testing.T, h *history, p *process, head uint64) (last uint64) {
 	t.Helper()
 	stop := h.start(t, p, 16, 200*time.Microsecond)
@@ -73,7 +73,7 @@ func loseMachine(t *testing.T, h *history, p *process, head uint64) (last uint64
 	for {
 		s, err := stat(t.Context(), c)
 		if err != nil {
-			break // as the server is gone
+			break // the server is gone
 		}
 		if s.Archive.Error != "" || s.Archive.Through < last || s.Archive.Through > s.Head {
 			t.Errorf("after %d entries stat says %+v", last, s.Archive)

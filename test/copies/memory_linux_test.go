@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// TestFsckMemory checks archives of different sizes: fsck takes as much memory for the large one as
+// TestFsckMemory checks archives of different sizes: fsck needs no more memory for the large one than
 // for the small one.
 func TestFsckMemory(t *testing.T) {
 	t.Parallel()
-	const size, entrySize = 64, 160 // with what it takes of its batch
+	const size, entrySize = 64, 160 // including its share of its batch
 	small, large := 30<<20, 300<<20
 	if testing.Short() {
 		small, large = 20<<20, 100<<20
@@ -46,8 +46,8 @@ func TestFsckMemory(t *testing.T) {
 	}
 }
 
-// peakMemory runs a command and returns the most memory that it had resident, as its status says:
-// what the kernel tells of an ended process includes that of the one that started it.
+// peakMemory runs a command and returns its peak of resident memory, read from its status: the figure
+// that the kernel reports for an ended process includes the memory of its parent.
 func peakMemory(t *testing.T, env []string, args ...string) (peak int64, out []byte) {
 	t.Helper()
 	cmd := command(t, env, args...)

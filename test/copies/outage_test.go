@@ -12,12 +12,12 @@ import (
 	"tcp-log-server/internal/bucket/buckettest"
 )
 
-// outages are what may be wrong with a bucket for a while. A fault with a share is of one request
-// in so many; the others are of all that match.
+// outages are the ways in which a bucket may fail for a while. A fault with a share affects one
+// request in share; the others affect all that match.
 var outages = []struct {
 	name  string
 	fault buckettest.Fault
-	match func(r *http.Request) bool // nil is all requests
+	match func(r *http.Request) bool // nil: all requests
 	share int64
 	error bool // stat says that archiving fails, and the archive stands still
 	long  bool // it takes half a minute until a request is given up
@@ -36,9 +36,9 @@ var outages = []struct {
 	{name: "nothing answers", fault: buckettest.Fault{Kind: buckettest.Hang}, error: true, long: true},
 }
 
-// TestOutages makes a bucket fail while clients append. No append fails or waits for it, the status
-// says that the archive is behind, and why, and once the bucket works again, everything goes up
-// without anybody's help.
+// TestOutages makes a bucket fail while clients append. No append fails or waits for the bucket, the
+// status says that the archive is behind, and why, and once the bucket works again, the server
+// uploads everything by itself.
 func TestOutages(t *testing.T) {
 	t.Parallel()
 	s3 := Start(t)
@@ -71,7 +71,7 @@ func TestOutages(t *testing.T) {
 			if o.error {
 				p.await(t, c, "stat says that archiving fails", func(s status) bool { return s.Archive.Error != "" })
 			}
-			// More is appended meanwhile than a few segments have.
+			// Meanwhile several segments' worth of entries is appended.
 			s := p.await(t, c, "appends go on", func(s status) bool {
 				return h.count.Load() > before+meanwhile && (failed.Load() > 2 || o.error) || h.failed() != nil
 			})
@@ -102,8 +102,8 @@ func TestOutages(t *testing.T) {
 	h.cat(t, direct, s3.URL, head)
 }
 
-// TestReadsThroughOutages makes the bucket fail while entries are read that are only there. What
-// is sent is right or nothing, and once the bucket works again everything can be read.
+// TestReadsThroughOutages makes the bucket fail while clients read entries that are only there. The
+// server sends correct entries or none, and once the bucket works again everything can be read.
 func TestReadsThroughOutages(t *testing.T) {
 	t.Parallel()
 	s3 := Start(t)
@@ -124,8 +124,8 @@ func TestReadsThroughOutages(t *testing.T) {
 	for _, o := range []struct {
 		name  string
 		fault buckettest.Fault
-		times int  // so many requests fail; 0 is all, until the bucket is mended
-		slow  bool // it takes ten seconds until the bytes are read from the bucket again
+		times int  // how many requests fail; 0: all, until the bucket works again
+		slow  bool // it takes ten seconds before the server reads the bytes from the bucket again
 	}{
 		{"a wrong byte once", buckettest.Fault{Kind: buckettest.SpoilResponse, At: 50_000}, 1, false},
 		{"a wrong byte each time", buckettest.Fault{Kind: buckettest.SpoilResponse, At: 50_000}, 0, true},
@@ -139,20 +139,20 @@ func TestReadsThroughOutages(t *testing.T) {
 			continue
 		}
 		t.Run(o.name, func(t *testing.T) {
-			p.kill() // and with it what it has in its cache
+			p.kill() // its cache is lost too
 			p = serve(t, env, data, settings...)
 			c := p.dial(t)
 			p.await(t, c, "everything is archived", archived)
 			var asked, failed atomic.Int64
 			proxy.Choose(func(r *http.Request) buckettest.Fault {
-				// The first segment is no longer here, and is not compared again.
+				// The first segment is no longer on this machine, and is not compared again.
 				if r.Method != "GET" || !strings.HasSuffix(r.URL.Path, "/segments/00000000000000000001.seg") || o.times > 0 && asked.Add(1) > int64(o.times) {
 					return buckettest.Fault{}
 				}
 				failed.Add(1)
 				return o.fault
 			})
-			err := h.read(t, c, 1, head) // which compares what comes
+			err := h.read(t, c, 1, head) // it compares the entries
 			switch {
 			case failed.Load() == 0:
 				t.Error("nothing was read from the bucket")
@@ -168,7 +168,7 @@ func TestReadsThroughOutages(t *testing.T) {
 			}
 			proxy.Choose(nil)
 			head = index
-			// What did not check out is read from the bucket again once ten seconds have passed.
+			// Bytes that failed their check are read from the bucket again after ten seconds.
 			again := h.read(t, c, 1, head)
 			for began := time.Now(); again != nil && time.Since(began) < time.Minute; again = h.read(t, c, 1, head) {
 				time.Sleep(100 * time.Millisecond)

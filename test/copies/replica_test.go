@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestReplicaFromS3: a new replica begins as what the archive of its source has, and gets the rest from
-// the source, which goes on meanwhile.
+// TestReplicaFromS3: a new replica begins with the content of its source's archive, and gets the rest
+// from the source, which continues meanwhile.
 func TestReplicaFromS3(t *testing.T) {
 	t.Parallel()
 	s3 := Start(t)

@@ -1,6 +1,5 @@
-// Package copies tests the copies of a log that are elsewhere, in a bucket or on another
-// machine, with a real S3 server. It is a module of its own because that server has many
-// dependencies.
+// Package copies tests copies of a log elsewhere, in a bucket or on another machine, with a
+// real S3 server. It is a separate module because that server has many dependencies.
 package copies
 
 import (
@@ -32,8 +31,8 @@ const (
 )
 
 // StartS3 starts an S3 server that lasts until the test ends, and sets the variables by which
-// this process and those that it starts find it. It returns the URL of an empty bucket there,
-// and the variables for processes that get others.
+// this process and its children find it. It returns the URL of an empty bucket there, and the
+// variables, for processes with another environment.
 func StartS3(t testing.TB) (url string, env []string) {
 	t.Helper()
 	s := Start(t)
@@ -41,7 +40,7 @@ func StartS3(t testing.TB) (url string, env []string) {
 	return s.URL, s.Env(s.Endpoint)
 }
 
-// Start starts an S3 server that lasts until the test ends, and sets no variables.
+// Start starts an S3 server that lasts until the test ends, without setting variables.
 func Start(t testing.TB) *S3 {
 	t.Helper()
 	binary, err := server()
@@ -53,7 +52,7 @@ func Start(t testing.TB) *S3 {
 	if err := errors.Join(os.MkdirAll(s.Dir, 0o700), os.Mkdir(filepath.Join(dir, "versions"), 0o700)); err != nil {
 		t.Fatal(err)
 	}
-	for range 3 { // somebody else may take the port first
+	for range 3 { // another process may take the port first
 		var stop func()
 		if stop, err = s.start(binary, dir); err == nil {
 			t.Cleanup(stop)
@@ -107,8 +106,8 @@ func (s *S3) start(binary, dir string) (stop func(), err error) {
 	}
 }
 
-// Env are the variables by which a process finds the server at the endpoint: its own, or that
-// of a proxy in front of it.
+// Env returns the variables by which a process finds the server at the endpoint, which is its
+// own or that of a proxy in front of it.
 func (s *S3) Env(endpoint string) []string {
 	return []string{
 		"AWS_ENDPOINT_URL=" + endpoint, "AWS_ENDPOINT_URL_S3=", "AWS_REGION=us-east-1", "AWS_PROFILE=", "AWS_SESSION_TOKEN=",

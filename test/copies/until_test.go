@@ -12,8 +12,8 @@ import (
 	"tcp-log-server/client"
 )
 
-// TestRestoreUntil restores a log as it was at each full second, and at the times of entries: what
-// is restored are exactly the entries that were stored before.
+// TestRestoreUntil restores a log as of each full second, and as of the times of entries: the
+// restored log has exactly the entries that were stored before.
 func TestRestoreUntil(t *testing.T) {
 	t.Parallel()
 	s3 := Start(t)
@@ -21,7 +21,7 @@ func TestRestoreUntil(t *testing.T) {
 	p := serve(t, env, filepath.Join(t.TempDir(), "data"), "ARCHIVE="+s3.URL, "ARCHIVE_EVERY=1s", "LOOSE_MAX=0", "FAULT_SEGMENT_SIZE=16384")
 	c := p.dial(t)
 	h := newHistory()
-	var times []time.Time // of the entries, the first one's first
+	var times []time.Time // of the entries, in order
 	span := 3300 * time.Millisecond
 	if testing.Short() {
 		span = 1300 * time.Millisecond
@@ -34,7 +34,7 @@ func TestRestoreUntil(t *testing.T) {
 			t.Fatalf("append %d: %v, stored at %v", len(times)+1, err, res.Time)
 		}
 		times = append(times, res.Time)
-		time.Sleep(5 * time.Millisecond) // so that there are some in each second, and not too many
+		time.Sleep(5 * time.Millisecond) // so that each second has some entries, and not too many
 	}
 	p.await(t, c, "everything is archived", archived)
 	p.stop(t)
@@ -45,7 +45,7 @@ func TestRestoreUntil(t *testing.T) {
 		until = append(until, at, at.Add(500*time.Millisecond))
 	}
 	for _, at := range until {
-		// In the zone of another place: a time is the same there.
+		// In another time zone, which denotes the same time.
 		name := at.In(time.FixedZone("", 3600)).Format(time.RFC3339Nano)
 		want := uint64(sort.Search(len(times), func(i int) bool { return !times[i].Before(at) }))
 		dir := filepath.Join(t.TempDir(), "restored")
@@ -56,7 +56,7 @@ func TestRestoreUntil(t *testing.T) {
 		h.cat(t, env, dir, want)
 	}
 
-	// Before the first entry there is nothing.
+	// Before the first entry the log is empty.
 	dir := filepath.Join(t.TempDir(), "restored")
 	out, err := command(t, env, "restore", "--until", first.Format(time.RFC3339Nano), s3.URL, dir).CombinedOutput()
 	if exit := (&exec.ExitError{}); !errors.As(err, &exit) || !strings.Contains(string(out), "nothing to restore") {

@@ -10,7 +10,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// tokens is a file of tokens, and those by their names.
+// tokens is a file of tokens, and the tokens by name.
 type tokens struct {
 	t    *testing.T
 	path string
@@ -28,7 +28,7 @@ func (k tokens) add(name, rights string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// remove takes a token out of the file and has the server read it again.
+// remove removes a token from the file and makes the server reload it.
 func (k tokens) remove(name string, s *server) {
 	k.t.Helper()
 	if out, err := exec.Command(binary, "token", "remove", name, "--tokens", k.path).CombinedOutput(); err != nil {
@@ -38,7 +38,7 @@ func (k tokens) remove(name string, s *server) {
 	s.event("reloaded")
 }
 
-// login opens the page of a server that wants a token, and gives it one.
+// login opens the page of a server that requires a token, and logs in with one.
 func login(t *testing.T, s *server, token string) *tab {
 	t.Helper()
 	p := open(t, s, "/")
@@ -94,7 +94,7 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// TestReadOnly: with the right to read everything is shown and no writing is offered.
+// TestReadOnly: with the right to read, the page shows everything and offers no way to write.
 func TestReadOnly(t *testing.T) {
 	k := newTokens(t)
 	both, reader := k.add("writer", "both"), k.add("reader", "read")

@@ -7,7 +7,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// TestAppend: an entry is appended from the page, and what is refused is marked at its byte.
+// TestAppend: the page appends an entry, and marks the byte at which an entry is refused.
 func TestAppend(t *testing.T) {
 	s := start(t)
 	s.append(numbered(1, 5)...)
@@ -29,7 +29,7 @@ func TestAppend(t *testing.T) {
 	p.picture("append")
 }
 
-// reveal opens what an element is in, if it is folded: details, a dialog or a panel with a button.
+// reveal opens the container of an element if it is closed: details, a dialog or a panel with a button.
 func (p *tab) reveal(selector string) {
 	p.t.Helper()
 	eval[bool](p, `(e => { for (; e; e = e.parentElement) {

@@ -12,7 +12,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// TestColumns: members are shown as columns, and what is shown is downloaded as NDJSON and CSV.
+// TestColumns: members are shown as columns, and the shown entries are downloaded as NDJSON and CSV.
 func TestColumns(t *testing.T) {
 	s := start(t)
 	s.append(numbered(1, 40)...)
@@ -70,7 +70,7 @@ func TestColumns(t *testing.T) {
 	}
 }
 
-// download has the page save a file of a format and returns what is in it.
+// download makes the page save a file in a format and returns its content.
 func (p *tab) download(downloads, format string) (text string) {
 	p.t.Helper()
 	p.reveal("#download button, button#download")

@@ -12,7 +12,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// TestVerified: the browser computes the hash of an opened entry itself, and says so.
+// TestVerified: the browser itself computes the hash of an opened entry, and says so.
 func TestVerified(t *testing.T) {
 	s := start(t)
 	s.append(append(numbered(1, 20), `{"deep":{"list":[1,2.50,1e400,{"a":null}],"text":"ä€😀"},"big":9007199254740993}`)...)
@@ -33,7 +33,7 @@ func TestVerified(t *testing.T) {
 	p.await("its address", `location.hash === "#/3"`)
 }
 
-// TestTampered: an entry whose bytes are not those of its hash is shown as wrong.
+// TestTampered: an entry whose bytes do not match its hash is shown as wrong.
 func TestTampered(t *testing.T) {
 	s := start(t)
 	s.append(numbered(1, 20)...)
@@ -49,7 +49,7 @@ func TestTampered(t *testing.T) {
 	p.picture("tampered")
 }
 
-// tamper replaces text in what the server answers to requests of a path.
+// tamper replaces text in the server's answers to requests for a path.
 func (p *tab) tamper(path, old, with string) {
 	p.t.Helper()
 	must := func(err error) {
@@ -81,10 +81,10 @@ func (p *tab) tamper(path, old, with string) {
 	p.t.Cleanup(func() { chromedp.Call(p.ctx, fetch.Disable, cdp.Empty{}) })
 }
 
-// TestDamaged: a damaged entry is shown as such, in the list and opened, and its neighbours as they are.
+// TestDamaged: a damaged entry is shown as damaged, in the list and when opened, and its neighbours as usual.
 func TestDamaged(t *testing.T) {
 	s := start(t)
-	for _, e := range numbered(1, 30) { // each in a batch of its own
+	for _, e := range numbered(1, 30) { // each in its own batch
 		s.append(e)
 	}
 	damage(t, s, `"id":"o-12"`)
@@ -105,7 +105,7 @@ func TestDamaged(t *testing.T) {
 	p.picture("damaged")
 }
 
-// damage changes a byte of a text in the segments of a server, where it lies.
+// damage changes a byte of a text in place, in the segments of a server.
 func damage(t *testing.T, s *server, text string) {
 	t.Helper()
 	var data string

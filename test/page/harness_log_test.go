@@ -10,14 +10,14 @@ import (
 	"tcp-log-server/engine"
 )
 
-// batch is entries that are appended at once, each followed by a newline, in canonical form.
+// batch has entries that are appended together, each in canonical form and followed by a newline.
 type batch struct {
 	entries []byte
 	count   int
 }
 
-// made makes a log of batches with the times that they come with, one after another, and returns
-// its directory. It takes no longer than the writing: the clock is a simulated one.
+// made makes a log of batches, one after another, with the given times, and returns its directory.
+// It takes no longer than the writing, since the clock is simulated.
 func made(t *testing.T, batches iter.Seq2[time.Time, batch]) (data string) {
 	t.Helper()
 	data = dir(t) + "/data"
@@ -25,7 +25,7 @@ func made(t *testing.T, batches iter.Seq2[time.Time, batch]) (data string) {
 		var log *engine.Log
 		for at, b := range batches {
 			time.Sleep(time.Until(at))
-			if log == nil { // not earlier: it looks after its files every second, and the clock begins in the year 2000
+			if log == nil { // not earlier: the log checks its files every second, and the clock begins in the year 2000
 				config := engine.NewConfig(data)
 				config.LooseMax, config.SettleEvery = 0, time.Hour
 				var err error
@@ -44,7 +44,7 @@ func made(t *testing.T, batches iter.Seq2[time.Time, batch]) (data string) {
 	return data
 }
 
-// large is a log of a million entries for each million, over the last three hours.
+// large makes a log of the given millions of entries, spread over the last three hours.
 func large(t *testing.T, millions int) (data string) {
 	const each = 10_000
 	batches := millions * 1_000_000 / each

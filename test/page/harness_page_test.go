@@ -22,19 +22,19 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// tab is a page of the server in a session of its own: cookies and storage are not shared.
+// tab is a page of the server in its own session: it shares no cookies or storage.
 type tab struct {
 	t      testing.TB
 	ctx    context.Context
 	server *server
 
 	mu       sync.Mutex
-	console  []string         // errors that nothing has expected yet
-	expected []*regexp.Regexp // what may be among them
+	console  []string         // errors that no pattern has matched yet
+	expected []*regexp.Regexp // patterns of expected errors
 }
 
-// open opens the page, path being what follows the server's address. When the test ends, an error in the
-// console fails it, so an exception, a broken Content-Security-Policy and a failed request do.
+// open opens the page at path, which follows the server's address. An error in the console, such as an
+// exception, a violation of the Content-Security-Policy or a failed request, fails the test at its end.
 func open(t testing.TB, s *server, path string, prepare ...func(*tab)) *tab {
 	t.Helper()
 	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
@@ -70,7 +70,7 @@ func open(t testing.TB, s *server, path string, prepare ...func(*tab)) *tab {
 	return p
 }
 
-// expects says which errors are in order in the console: text or address match.
+// expects allows errors in the console whose text or address matches pattern.
 func (p *tab) expects(pattern string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -117,7 +117,7 @@ func call[P, R any](p *tab, command cdp.Command[P, R], params P) R {
 	return r
 }
 
-// eval is the value of a JavaScript expression, which may be a promise. $ and $$ find elements.
+// eval returns the value of a JavaScript expression, which may be a promise. $ and $$ find elements.
 func eval[T any](p *tab, format string, args ...any) T {
 	p.t.Helper()
 	v, err := try[T](p, format, args...)
@@ -142,7 +142,7 @@ func try[T any](p *tab, format string, args ...any) (v T, err error) {
 // code is an argument of eval that is code.
 type code string
 
-// quote is s as an expression of JavaScript.
+// quote returns s as a JavaScript expression.
 func quote(s string) string {
 	b, _ := json.Marshal(s)
 	return string(b)
@@ -169,7 +169,7 @@ func (p *tab) awaitFor(limit time.Duration, what, format string, args ...any) ti
 	}
 }
 
-// outline is what a failed test says of the page.
+// outline describes the page in the output of a failed test.
 func (p *tab) outline() string {
 	s, err := try[string](p, `"live: " + ($("#live")?.textContent ?? "none") + ", banner: " + ($("#banner")?.textContent ?? "none") + ", rows: " +
 		$$("#list [data-index]").map(r => r.dataset.index).join(" ")`)
@@ -179,28 +179,28 @@ func (p *tab) outline() string {
 	return s
 }
 
-// text is the text of an element as it is shown, "" if there is none.
+// text returns the text of an element as it is shown, "" if there is none.
 func (p *tab) text(selector string) string {
 	p.t.Helper()
 	return eval[string](p, `$(%s)?.innerText ?? ""`, selector)
 }
 
-// shown reports whether there is such an element that can be seen.
+// shown is a function that reports whether an element exists and is visible.
 const shown = `(e => !!e && e.checkVisibility({visibilityProperty: true, opacityProperty: true}) && e.getClientRects().length > 0)`
 
-// visible waits until an element can be seen.
+// visible waits until an element is visible.
 func (p *tab) visible(selector string) {
 	p.t.Helper()
 	p.await(selector+" to be visible", shown+"($(%s))", selector)
 }
 
-// hidden waits until an element is gone or cannot be seen.
+// hidden waits until an element is gone or invisible.
 func (p *tab) hidden(selector string) {
 	p.t.Helper()
 	p.await(selector+" to be hidden", "!"+shown+"($(%s))", selector)
 }
 
-// box is where an element is.
+// box is the position and size of an element.
 type box struct{ X, Y, Width, Height float64 }
 
 func (b box) center() (x, y float64) { return b.X + b.Width/2, b.Y + b.Height/2 }
@@ -226,10 +226,10 @@ func (p *tab) drag(x1, y1, x2, y2 float64) {
 	p.do(chromedp.DragAndDropXY(x1, y1, x2, y2, 8))
 }
 
-// key presses keys, one after the other; kb has those that are no characters.
+// key presses keys, one after another; kb has those that are not characters.
 func (p *tab) key(keys string, modifiers ...chromedp.Modifier) {
 	p.t.Helper()
-	// Of characters a raw key down, as from a keyboard: if the page takes it, no character comes of it.
+	// For characters, send a raw key down, like a keyboard: if the page handles it, no character is typed.
 	raw := func(e *input.DispatchKeyEventParams) {
 		if e.Type == input.DispatchKeyEventTypeKeyDown && len(e.Key) == 1 {
 			e.Type = input.DispatchKeyEventTypeRawKeyDown
@@ -238,7 +238,7 @@ func (p *tab) key(keys string, modifiers ...chromedp.Modifier) {
 	p.do(chromedp.KeyEvent(keys, raw, chromedp.KeyModifiers(modifiers...)))
 }
 
-// fill replaces the text of an input and, by Enter, has it take effect.
+// fill replaces the text of an input and presses Enter.
 func (p *tab) fill(selector, text string) {
 	p.t.Helper()
 	p.enter(selector, text)
@@ -263,13 +263,13 @@ func (p *tab) size(width, height int64) {
 	p.do(chromedp.EmulateViewport(width, height))
 }
 
-// scheme sets what the page is told of colours: light or dark.
+// scheme sets the page's colour scheme: light or dark.
 func (p *tab) scheme(name string) {
 	p.t.Helper()
 	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}})
 }
 
-// picture stores what the page looks like.
+// picture saves a screenshot of the page.
 func (p *tab) picture(name string) {
 	p.t.Helper()
 	ctx, cancel := p.bounded()
@@ -283,7 +283,7 @@ func (p *tab) picture(name string) {
 	}
 }
 
-// heap is the memory of the page's objects in MB, after a collection.
+// heap returns the memory of the page's objects in MB, after a collection.
 func (p *tab) heap() float64 {
 	p.t.Helper()
 	call(p, heapprofiler.CollectGarbage, cdp.Empty{})
@@ -291,7 +291,7 @@ func (p *tab) heap() float64 {
 	return (u.UsedSize + u.EmbedderHeapUsedSize + u.BackingStorageSize) / 1e6
 }
 
-// indices are those of the rows that can be seen, in their order on the screen.
+// indices returns the indices of the visible rows, in their order on the screen.
 func (p *tab) indices() []uint64 {
 	p.t.Helper()
 	return eval[[]uint64](p, "("+seen+")()")
@@ -303,7 +303,7 @@ const seen = `() => { const list = $("#list").getBoundingClientRect();
 		.filter(([b]) => b.bottom > list.top + 1 && b.top < list.bottom - 1)
 		.sort((a, b) => a[0].top - b[0].top).map(([, i]) => i) }`
 
-// sees waits until the row of an index can be seen.
+// sees waits until the row of an index is visible.
 func (p *tab) sees(index uint64) time.Duration {
 	p.t.Helper()
 	return p.await(fmt.Sprintf("the row of %d", index), "("+seen+")().includes(%d) && $('#list [data-index=\"%d\"]').innerText.trim().length > String(%d).length", index, index, index)

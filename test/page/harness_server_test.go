@@ -21,7 +21,7 @@ type server struct {
 	env   []string
 	addr  string // for TCP
 	url   string // of the page, without a slash at its end
-	token string // of the test's own client, if tokens are wanted
+	token string // of the test's own client, if tokens are required
 
 	mu     sync.Mutex
 	events []map[string]any
@@ -70,7 +70,7 @@ func (s *server) launch() {
 	s.url = fmt.Sprintf("http://127.0.0.1:%v", s.event("page")["port"])
 }
 
-// Write takes the standard error of the server.
+// Write receives the standard error of the server.
 func (s *server) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +119,7 @@ func (s *server) restart() {
 
 func portOf(addr string) string { return addr[strings.LastIndexByte(addr, ':')+1:] }
 
-// client connects by TCP, until the test ends.
+// client connects over TCP, until the test ends.
 func (s *server) client() *client.Client {
 	s.t.Helper()
 	c, err := client.Dial(s.t.Context(), s.addr, client.Options{Token: s.token})
@@ -130,7 +130,7 @@ func (s *server) client() *client.Client {
 	return c
 }
 
-// append appends entries by TCP and returns the index of the last.
+// append appends entries over TCP and returns the index of the last.
 func (s *server) append(entries ...string) (last uint64) {
 	s.t.Helper()
 	c, err := client.Dial(s.t.Context(), s.addr, client.Options{Token: s.token})

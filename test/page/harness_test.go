@@ -1,10 +1,10 @@
-// Package page tests the page of the built server in a real browser: Chromium without a window,
-// driven by chromedp, which speaks to whatever Chromium is installed through a pipe, is kept in
-// step with the protocol, and needs neither node nor a browser of its own.
+// Package page tests the page of the built server in a real browser: headless Chromium, driven by
+// chromedp. chromedp talks to the installed Chromium through a pipe, keeps up with its protocol,
+// and needs neither node nor a bundled browser.
 //
 // TCP_LOG_SERVER names the binary, by default one that is built from the tree, and CHROMIUM the
-// browser, by default the one that is found. Each test leaves pictures in PAGE_PICTURES, by
-// default the directory pictures.
+// browser, by default the one that is installed. Each test writes screenshots to PAGE_PICTURES,
+// by default the directory pictures.
 package page
 
 import (
@@ -29,7 +29,7 @@ const (
 var (
 	scratch  string          // for logs and the binary; in memory where that is possible
 	binary   string          // the server
-	pictures string          // where pictures go
+	pictures string          // the directory for screenshots
 	browser  context.Context // of the one browser; each page has its own session in it
 )
 
@@ -57,7 +57,7 @@ func run(m *testing.M) int {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path),
 		chromedp.Flag("hide-scrollbars", false),
-		chromedp.Flag("disable-lcd-text", true), // whose colours make pictures large
+		chromedp.Flag("disable-lcd-text", true), // its colours make screenshots large
 		chromedp.Env("TZ=UTC"))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // it does not start with one as root
@@ -78,7 +78,7 @@ func failed(err error) int {
 	return 1
 }
 
-// chromium is the path of the browser.
+// chromium returns the path of the browser.
 func chromium() (string, error) {
 	if path := os.Getenv("CHROMIUM"); path != "" {
 		return exec.LookPath(path)
@@ -91,7 +91,7 @@ func chromium() (string, error) {
 	return "", fmt.Errorf("there is no chromium; install it (apt install chromium) or name it by CHROMIUM")
 }
 
-// memoryDir is a directory in memory, or "" where there is none. Nothing here is about the disk.
+// memoryDir returns a directory in memory, or "" if there is none. These tests do not depend on the disk.
 func memoryDir() string {
 	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
 		return "/dev/shm"

@@ -2,8 +2,8 @@ package page
 
 import "testing"
 
-// TestMarkOfLast: the mark of an entry is at the right end of the bar of its microsecond, although a
-// double has some microseconds a quarter longer than others.
+// TestMarkOfLast: the mark of an entry is at the right end of the bar of its microsecond, although
+// in a double some microseconds are a quarter longer than others.
 func TestMarkOfLast(t *testing.T) {
 	p := part(t, "histogram.js", `({histogram}, element) => {
 		element.style.width = "1000px";
@@ -21,7 +21,7 @@ func TestMarkOfLast(t *testing.T) {
 	}
 }
 
-// TestHistogramAgain: a histogram that could not be fetched is fetched again by itself.
+// TestHistogramAgain: the page retries by itself if it could not fetch a histogram.
 func TestHistogramAgain(t *testing.T) {
 	p := part(t, "histogram.js", `({histogram}, element) => {
 		element.style.width = "1000px";

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// hostile are entries that would do harm to a page that takes them for more than text.
+// hostile returns entries that would harm a page that treats them as more than text.
 func hostile() (entries []string) {
 	for _, text := range []string{
 		`<script>window.ran = 1</script>`,
@@ -39,7 +39,7 @@ func hostile() (entries []string) {
 	return entries
 }
 
-// TestHostile: whatever entries hold is shown as text, and the layout holds.
+// TestHostile: the content of entries is always shown as text, and the layout holds.
 func TestHostile(t *testing.T) {
 	s := start(t)
 	entries := hostile()
@@ -52,7 +52,7 @@ func TestHostile(t *testing.T) {
 	p.sees(1)
 	p.harmless()
 	p.picture("hostile")
-	for index, entry := range entries { // canonical forms of the others are of other lengths
+	for index, entry := range entries { // the canonical forms of the others differ in length
 		if size := fmt.Sprintf("%.1f KiB", float64(len(entry))/1024); index == 8 || index == 9 {
 			if text := eval[string](p, `$('#list [data-index="%d"] .size').textContent`, index+1); text != size {
 				t.Errorf("the list says that entry %d has %s, want %s", index+1, text, size)
@@ -80,7 +80,7 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// harmless checks that nothing has run, and that the layout holds.
+// harmless checks that no script of an entry has run, and that the layout holds.
 func (p *tab) harmless() {
 	p.t.Helper()
 	if ran := eval[string](p, `String(window.ran) + String({}.ran)`); ran != "undefinedundefined" {

@@ -52,7 +52,7 @@ func testScroll(t *testing.T, s *server, head int) {
 	heap := p.heap()
 	slices.Sort(took)
 	t.Logf("ten places were shown within %v; the heap is %.1f MB", took, heap)
-	if took[8] > time.Second || took[9] > 3*time.Second { // one may meet whatever else the machine does
+	if took[8] > time.Second || took[9] > 3*time.Second { // other work of the machine may delay one
 		t.Errorf("the places took %v", took)
 	}
 	if heap > 150 {
@@ -64,7 +64,7 @@ func testScroll(t *testing.T, s *server, head int) {
 	p.sees(uint64(head))
 }
 
-// scroller is the element that scrolls the list, and filled whether all its rows have their entries.
+// scroller is the element that scrolls the list; filled tells whether all its rows have their entries.
 const (
 	scroller = `[$("#list"), ...$$("#list *")].find(e => e.scrollHeight > e.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(e).overflowY))`
 	filled   = `$$("#list [data-index]").length > 10 && $$("#list [data-index]").every(r => r.textContent.length > 20)`
@@ -87,7 +87,7 @@ func testGoTo(t *testing.T, s *server, head int) {
 	p.sees(2_500_001)
 }
 
-// storedAt is when an entry was stored, as the server says it.
+// storedAt returns the time at which an entry was stored, as the server reports it.
 func storedAt(p *tab, index int) string {
 	p.t.Helper()
 	return eval[string](p, `fetch("/entries?from=%d&read=1&time").then(r => r.text()).then(t => JSON.parse(t.split("\n")[0]).time)`, index)
@@ -101,7 +101,7 @@ func testFilter(t *testing.T, s *server, head int) {
 	p.await("matches to be shown", matching, `"user7"`)
 	p.picture("filter")
 
-	// A search that goes on, because the server stands still, is stopped.
+	// While the server is stopped, a search stays in progress and can be stopped.
 	s.cmd.Process.Signal(syscall.SIGSTOP)
 	p.fill("#filter", `user = "nobody"`)
 	p.visible("#progress")
@@ -113,14 +113,14 @@ func testFilter(t *testing.T, s *server, head int) {
 	p.picture("filter-stopped")
 	s.cmd.Process.Signal(syscall.SIGCONT)
 
-	// One that matches late is looked for through the whole log.
+	// A filter that first matches late searches the whole log.
 	p.fill("#filter", `n = 4999999`)
 	p.sees(4_999_999)
 	p.await("only it", "("+seen+")().length === 1")
 	p.await("the search to have seen all", `$("#progress").innerText.includes("5,000,000")`)
 	p.picture("filter-one")
 
-	// In its context there are its neighbours.
+	// The context of the match shows its neighbours.
 	p.click(`#list [data-index="4999999"]`)
 	p.await("the entry", verified("yes"))
 	p.click(`#entry [aria-label="Show in context"]`)
@@ -133,7 +133,7 @@ func testFilter(t *testing.T, s *server, head int) {
 	p.picture("filter-refused")
 }
 
-// matching says that there are rows, and that all have a text.
+// matching tells whether there are rows, and all of them contain a text.
 const matching = `$$("#list [data-index]").length > 3 && $$("#list [data-index]").every(r => r.textContent.includes(%s))`
 
 func testHistogram(t *testing.T, s *server, head int) {
@@ -169,7 +169,7 @@ func testPermalink(t *testing.T, s *server) {
 	p.sees(3_456_789)
 }
 
-// verified says what the opened entry's check has found.
+// verified tells the result of the opened entry's check.
 func verified(answer string) string {
 	return `$("#entry")?.dataset.verified === "` + answer + `"`
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// TestLooks takes the page in light and dark, wide and on a phone, with an opened entry. Nothing sticks
-// out, and texts can be told from what is behind them.
+// TestLooks checks the page in light and dark, wide and on a phone, with an opened entry. Nothing
+// overflows, and text has enough contrast with its background.
 func TestLooks(t *testing.T) {
 	s := start(t)
 	s.append(numbered(1, 200)...)
@@ -52,7 +52,7 @@ func (p *tab) fits() {
 	}
 }
 
-// TestKeyboard does without a mouse what the page is for.
+// TestKeyboard uses the page without a mouse.
 func TestKeyboard(t *testing.T) {
 	s := start(t)
 	s.append(numbered(1, 200)...)
@@ -73,7 +73,7 @@ func TestKeyboard(t *testing.T) {
 	p.hidden("#entry")
 	p.key(kb.Home)
 	p.sees(1)
-	p.key("j") // from what is in sight
+	p.key("j") // from the visible rows
 	p.key(kb.Enter)
 	p.await("the first entry", verified("yes")+` && /o-1\b/.test($("#entry").innerText)`)
 	p.key(kb.Escape)
@@ -104,7 +104,7 @@ func TestKeyboard(t *testing.T) {
 	p.key(kb.Escape)
 	p.hidden("#help")
 
-	// Tab goes through every control, and each shows that it has the focus.
+	// Tab reaches every control, and each shows that it has the focus.
 	var stops []string
 	for range 60 {
 		p.key(kb.Tab)
@@ -126,7 +126,7 @@ func TestKeyboard(t *testing.T) {
 	}
 }
 
-// TestAccessible: every control has a name, there are landmarks, and axe-core, where it is installed,
+// TestAccessible: every control has a name, there are landmarks, and axe-core, if it is installed,
 // finds nothing.
 func TestAccessible(t *testing.T) {
 	s := start(t)

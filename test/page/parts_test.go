@@ -10,12 +10,11 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// part opens a document with the page's style and what a module makes, as the element
-// #part, and nothing else of the page. The code is a function of the module and of the element, and told collects what it
-// tells of.
+// part opens a document with the page's style and only one part of the page, which a module makes in the
+// element #part. The code is a function of the module and the element. told collects its notifications.
 func part(t *testing.T, module string, made code) *tab {
 	t.Helper()
-	p := open(t, start(t), "/parts.css") // any document of the server but the page
+	p := open(t, start(t), "/parts.css") // any document of the server except the page
 	p.expects("favicon")
 	eval[bool](p, `import(%s).then(module => {
 		document.head.innerHTML = "<link rel=stylesheet href=/style.css><link rel=stylesheet href=/parts.css>";
@@ -28,19 +27,19 @@ func part(t *testing.T, module string, made code) *tab {
 	return p
 }
 
-// told is what the part has told since this was asked last.
+// told returns the part's notifications since the last call.
 func (p *tab) told() string {
 	p.t.Helper()
 	return eval[string](p, `JSON.stringify(told.splice(0))`)
 }
 
-// focused is the label of the element with the focus.
+// focused returns the label of the element with the focus.
 func (p *tab) focused() string {
 	p.t.Helper()
 	return eval[string](p, `document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent`)
 }
 
-// TestTree: an entry is folded, walked through and chosen from by keys and by mouse, whatever it is.
+// TestTree: any entry can be folded, walked through and chosen from by keys and by mouse.
 func TestTree(t *testing.T) {
 	p := part(t, "json.js", `({tree}, element) => element.append(tree(
 		'{"amount":12345678901234567890.00,"big":"' + "x".repeat(1 << 20) + '","html":"<img src=x onerror=told.push(1)>","list":[' +
@@ -106,10 +105,10 @@ func TestTree(t *testing.T) {
 	}
 }
 
-// TestHistogram: a span of time is selected, zoomed into and left again, by keys and by mouse, and the
-// server is not asked more often than every three seconds.
+// TestHistogram: a span of time is selected, zoomed into and left again, by keys and by mouse, with at
+// most one request to the server every three seconds.
 func TestHistogram(t *testing.T) {
-	// Ten minutes with a hundred entries each second, of which the first is entry 7.
+	// Ten minutes with a hundred entries each second; the first is entry 7.
 	p := part(t, "histogram.js", `({histogram}, element) => {
 		element.style.width = "600px";
 		const begin = Date.UTC(2026, 10, 28, 9), end = begin + 600_000;
@@ -179,8 +178,8 @@ func TestHistogram(t *testing.T) {
 	}
 }
 
-// TestStatus: the state follows the server's answers, says when there are none, and tells once of
-// appends that are refused.
+// TestStatus: the state follows the server's answers, shows when there are none, and notifies once
+// of refused appends.
 func TestStatus(t *testing.T) {
 	p := part(t, "status.js", `({status}, element) => {
 		let n = 0;

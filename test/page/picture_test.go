@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// TestPicture makes the picture of the README, if PAGE_PICTURE names its file: `make page-picture`.
+// TestPicture makes the picture in the README if PAGE_PICTURE names its file: see `make page-picture`.
 func TestPicture(t *testing.T) {
 	name := os.Getenv("PAGE_PICTURE")
 	if name == "" {
@@ -30,7 +30,7 @@ func TestPicture(t *testing.T) {
 	p.size(1120, 640)
 	p.sees(s.head())
 
-	// Half a minute of more, so that the charts have something to show.
+	// Half a minute of further appends, so that the charts have something to show.
 	c := s.client()
 	var shown uint64
 	random := rand.New(rand.NewPCG(1, 1))
@@ -67,7 +67,7 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-// smaller is a picture with the 256 colours that are most frequent in it.
+// smaller reduces a picture to its 256 most frequent colours.
 func smaller(picture []byte) ([]byte, error) {
 	img, err := png.Decode(bytes.NewReader(picture))
 	if err != nil {
@@ -100,7 +100,7 @@ func smaller(picture []byte) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// deployments is the morning and afternoon of an invented company, up to now.
+// deployments returns the morning and afternoon of an invented company, up to now.
 func deployments(now time.Time) iter.Seq2[time.Time, batch] {
 	return func(yield func(time.Time, batch) bool) {
 		random := rand.New(rand.NewPCG(7, 7))
@@ -128,7 +128,7 @@ func deployments(now time.Time) iter.Seq2[time.Time, batch] {
 			if !yield(at, batch{append(b, '\n'), 1}) {
 				return
 			}
-			// More in the middle of the day than at its ends.
+			// More entries in the middle of the day than at its ends.
 			hours := 9 - end.Sub(at).Hours()
 			busy := 0.2 + hours*(10-hours)/25
 			at = at.Add(time.Duration(random.ExpFloat64() / busy * 4e9))

@@ -8,8 +8,8 @@ import (
 	"tcp-log-server/client"
 )
 
-// TestReconnect: after the server was killed and has started again, the page goes on by itself,
-// and shows every entry once.
+// TestReconnect: after the server is killed and restarted, the page continues by itself, and shows
+// every entry once.
 func TestReconnect(t *testing.T) {
 	s := start(t)
 	s.append(numbered(1, 300)...)
@@ -17,7 +17,7 @@ func TestReconnect(t *testing.T) {
 	p.expects("ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_CONNECTION_RESET|ERR_EMPTY_RESPONSE|ERR_NETWORK")
 	p.sees(300)
 
-	// Appends go on all the time.
+	// Appends continue all the time.
 	c, err := client.Dial(t.Context(), s.addr, client.Options{MaxBackoff: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)

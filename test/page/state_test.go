@@ -8,7 +8,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// TestState: the state of the server is shown, and that appends are refused across the top.
+// TestState: the page shows the state of the server, and a banner across the top if appends are refused.
 func TestState(t *testing.T) {
 	data := dir(t) + "/data"
 	s := start(t, "DATA="+data)

@@ -84,7 +84,7 @@ func follows(indices []uint64) bool {
 	return len(indices) > 0
 }
 
-// TestPause: while the tail is paused the list stays as it is, and says how many are new.
+// TestPause: while the tail is paused the list stays unchanged, and shows the number of new entries.
 func TestPause(t *testing.T) {
 	s := start(t)
 	s.append(numbered(1, 100)...)
@@ -107,8 +107,8 @@ func TestPause(t *testing.T) {
 	p.sees(126)
 }
 
-// TestEmptyLog: a log without entries says so; a filter that cannot be read can be mended; and
-// what is appended then shows.
+// TestEmptyLog: a log without entries says so; an invalid filter can be corrected; and entries
+// appended after that show.
 func TestEmptyLog(t *testing.T) {
 	s := start(t)
 	p := open(t, s, "/")
@@ -124,7 +124,7 @@ func TestEmptyLog(t *testing.T) {
 	p.await("a bar", `($("#histogram .bars")?.getAttribute("d") ?? "") !== ""`)
 }
 
-// numbered are count entries from n on.
+// numbered returns count entries, numbered from n.
 func numbered(n, count int) (entries []string) {
 	users := []string{"ann", "bob", "eve"}
 	for i := n; i < n+count; i++ {
