@@ -47,7 +47,7 @@ func TestPartsAreNotChunked(t *testing.T) {
 	}
 }
 
-// TestPartsSpoiltByService: if a service assembles the parts to an object of another length, Put
+// TestPartsSpoiltByService: if a service assembles the parts into an object of another length, Put
 // notices and removes the object.
 func TestPartsSpoiltByService(t *testing.T) {
 	b := openFake(t, func(r *http.Request) {
