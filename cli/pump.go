@@ -88,7 +88,7 @@ func (a *appender) pumpBatch(ctx context.Context) {
 		_, bad := errors.AsType[*valueError](err)
 		switch {
 		case errors.Is(err, io.EOF) && len(values) == 0:
-			a.tally.stop(errors.New("a batch has at least one entry, and there is none"))
+			a.tally.stop(errors.New("the batch is empty, want at least one entry"))
 			return
 		case errors.Is(err, io.EOF):
 			if err := a.client.PutAsync(ctx, write, settle); err != nil {

@@ -96,7 +96,7 @@ func newSelection(cmd *cli.Command, now time.Time) (s selection, err error) {
 	case s.reverse && cmd.IsSet("state"):
 		err = errors.New("--state goes forwards from where the last run ended, and --reverse backwards: leave one of them out")
 	case s.reverse && s.follow:
-		err = errors.New("--reverse begins with the last entry, and with --follow there is none: leave one of them out")
+		err = errors.New("--reverse and --follow exclude each other: a log that is followed has no last entry")
 	case !s.until.IsZero() && s.follow:
 		err = errors.New("--until ends the read, and --follow waits for later entries: leave one of them out, or end with --through")
 	case s.from > s.through:

@@ -57,7 +57,7 @@ func settings() []cli.Flag {
 		&cli.StringFlag{Name: "archive-rate", Sources: variable("ARCHIVE_RATE"), Value: "10MiB", Usage: "`bytes` a second to upload to --archive at most: 512KiB, 10MiB, 1GiB"},
 		&cli.StringFlag{Name: "archive-keep-local", Sources: variable("ARCHIVE_KEEP_LOCAL"), Usage: "`bytes` of full segments to keep; older ones go once --archive has them: 100GiB (default: all)"},
 		&cli.StringFlag{Name: "archive-cache", Sources: variable("ARCHIVE_CACHE"), Value: "1GiB", Usage: "`bytes` on disk for what is read back from --archive"},
-		&cli.BoolFlag{Name: "archive-take-over", Sources: variable("ARCHIVE_TAKE_OVER"), Usage: "archive to where another directory of this log did, which no server may use any more"},
+		&cli.BoolFlag{Name: "archive-take-over", Sources: variable("ARCHIVE_TAKE_OVER"), Usage: "take over the archive of another directory of this log, which no server may use again"},
 		&cli.IntFlag{Name: "max-entry", Sources: variable("MAX_ENTRY"), Value: defaults.MaxEntry, Usage: "largest entry in `bytes`"},
 		&cli.IntFlag{Name: "max-connections", Sources: variable("MAX_CONNECTIONS"), Value: server.NewConfig().MaxConnections, Usage: "`number` of connections to serve at once"},
 		&cli.IntFlag{Name: "sync-replicas", Sources: variable("SYNC_REPLICAS"), Usage: "`number` of replicas that must have an entry on disk too before it is acknowledged"},

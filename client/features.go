@@ -42,7 +42,7 @@ func refusedFeatures(text string) *features {
 	if tooOldToTell(text) {
 		return &features{}
 	}
-	return &features{err: fmt.Errorf("%w: the server does not tell what it can do: %s", ErrUnsupported, text)}
+	return &features{err: fmt.Errorf("%w: the server does not report its features: %s", ErrUnsupported, text)}
 }
 
 // answersAsk reports whether the fault is an answer to {"stat":true}.

@@ -28,8 +28,8 @@ func TestUnsupported(t *testing.T) {
 		"with others":         {`{"stat":{"features":["IF","one"]}}`, `the server, which does not tell its version, lacks the feature "NAME"`},
 		"without stat":        {`{"error":"invalid message: it has no member \"entry\" or \"from\""}`, `lacks the feature "NAME"`},
 		"the original":        {`{"error":"invalid message"}`, `lacks the feature "NAME"`},
-		"without the right":   {`{"error":"unauthorized: this token may not read"}`, "the server does not tell what it can do: unauthorized: this token may not read"},
-		"that has failed":     {`{"error":"stat: no memory"}`, "the server does not tell what it can do: stat: no memory"},
+		"without the right":   {`{"error":"unauthorized: this token may not read"}`, "the server does not report its features: unauthorized: this token may not read"},
+		"that has failed":     {`{"error":"stat: no memory"}`, "the server does not report its features: stat: no memory"},
 		"with an odd feature": {`{"stat":{"features":7}}`, `the answer to {"stat":true} is "{\"features\":7}"`},
 	} {
 		for feature, write := range writes {

@@ -121,7 +121,7 @@ func (l *Log) commitReplica(c committed, r *replication) committed {
 		c.err = fmt.Errorf("%w: %w", ErrNotStored, l.standing.fence())
 		return c
 	case r.first != c.first:
-		c.err = fmt.Errorf("%w: the log goes on at index %d, the batches begin at %d", ErrNotStored, c.first, r.first)
+		c.err = fmt.Errorf("%w: the next index of the log is %d, but the batches begin at %d", ErrNotStored, c.first, r.first)
 		return c
 	}
 	buf := l.batch[:0]

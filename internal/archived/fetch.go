@@ -94,7 +94,7 @@ func (a *Archive) run(f *flight, key blockKey, size int64) {
 		a.fetched.Add(int64(len(f.data)))
 		a.cache.put(key, f.data)
 	case errors.Is(f.err, bucket.ErrNotFound), errors.Is(f.err, io.ErrUnexpectedEOF) && a.shorter(r.key, r.end):
-		f.err = fmt.Errorf("%w: the archive does not have it any more: %w", segment.ErrDamaged, f.err)
+		f.err = fmt.Errorf("%w: the archive no longer has it: %w", segment.ErrDamaged, f.err)
 	default:
 		f.err = unavailable(f.err)
 	}

@@ -199,7 +199,7 @@ func (l *Log) sendSeed(ctx context.Context, seed *Seed, last uint64) error {
 		if again := (*seedAgain)(nil); !errors.As(err, &again) {
 			return err
 		}
-		l.log.Warn().Err(err).Str("event", "cluster").Msg("seeding goes on once it is known where the stream ends")
+		l.log.Warn().Err(err).Str("event", "cluster").Msg("seeding continues once the end of the stream is known")
 		// Copies that are still on their way end up in their own places, or nowhere.
 		for {
 			if !pause(ctx, time.Second) {

@@ -169,7 +169,7 @@ func TestAppendCommand(t *testing.T) {
 		{"a batch from an array", "append --batch --array --if 0", " [{},[1]]", "1\n2\n", nil, 0, `{} [1]`},
 		{"a batch of arguments", "append --batch {} [1]", "", "1\n2\n", nil, 0, `{} [1]`},
 		{"a batch of one", "append --batch {}", "", "1\n", nil, 0, `{}`},
-		{"a batch of none", "append --batch", " ", "", []string{"a batch has at least one entry, and there is none; nothing was sent"}, 1, ``},
+		{"a batch of none", "append --batch", " ", "", []string{"the batch is empty, want at least one entry; nothing was sent"}, 1, ``},
 		{"a batch with a bad entry", "append --batch", "{}\n{\"x\":1,\"x\":2}\n[]", "", []string{`entry 2 of 3: duplicate member "x" at byte 7 of the entry; refused: lines 1-3`}, 2, ``},
 		{"a batch with a number", "append --batch {} 5", "", "", []string{"entry 2 of 2: not a JSON object, array or null: it is a number; refused: arguments 1-2"}, 2, ``},
 		{"a batch with a broken line", "append --batch", "{}\n[1\n{}", "", []string{"line 2: not a JSON object, array or null: not JSON: found '{' at byte 3, want ',' or ']'; refused: lines 1-2; not sent: all after line 2"}, 2, ``},
