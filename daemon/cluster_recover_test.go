@@ -177,15 +177,25 @@ func TestRecoverNode(t *testing.T) {
 	if err != nil || len(groups) != 1 {
 		t.Fatalf("the node has the groups %q, want one of a stream: %v", groups, err)
 	}
-	if err := os.RemoveAll(groups[0]); err != nil {
+	for _, gone := range []string{filepath.Join(groups[0], "msgs"), groups[0]} {
+		if err := os.RemoveAll(gone); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := RecoverNode(t.Context(), unlogged, to, false); err == nil || !strings.Contains(err.Error(), "Raft log is not there") {
+			t.Errorf("without %s: %v", gone, err)
+		}
+		got, found = recovered(t, unlogged, true)
+		if found != digest || !strings.Contains(got.Missing, "Raft log is not there") {
+			t.Errorf("without %s, and accepting that: %+v with the digest %s, want %s", gone, got, found, digest)
+		}
+	}
+
+	// An empty log is not recovered.
+	if err := os.WriteFile(blocksOf(t, unlogged)[0], make([]byte, 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := RecoverNode(t.Context(), unlogged, to, false); err == nil || !strings.Contains(err.Error(), "Raft log is not there") {
-		t.Errorf("without its Raft log: %v", err)
-	}
-	got, found = recovered(t, unlogged, true)
-	if found != digest || !strings.Contains(got.Missing, "Raft log is not there") {
-		t.Errorf("without its Raft log, and accepting that: %+v with the digest %s, want %s", got, found, digest)
+	if _, err := RecoverNode(t.Context(), unlogged, to, true); err == nil || !strings.Contains(err.Error(), "after message 0") {
+		t.Errorf("without its first message, and accepting that: %v", err)
 	}
 
 	// Fewer messages than noted are damage too; a directory without a note is not read at all.

@@ -83,7 +83,7 @@ func RecoverNode(ctx context.Context, data, to string, acceptLoss bool) (got Rec
 	if err == nil {
 		err = w.read(ctx, stopped)
 	}
-	if damage := (*cluster.Damage)(nil); acceptLoss && errors.As(err, &damage) {
+	if damage := (*cluster.Damage)(nil); acceptLoss && errors.As(err, &damage) && w.recovery.Head() > 0 {
 		got.Missing = err.Error()
 		err = w.flush()
 	}

@@ -215,8 +215,8 @@ func TestReplicateRefuses(t *testing.T) {
 		batch ReplicaBatch
 		says  string
 	}{
-		{"not the next index", 3, good, "goes on at index 2, the batches begin at 3"},
-		{"an index again", 1, good, "goes on at index 2, the batches begin at 1"},
+		{"not the next index", 3, good, "index of the log is 2, but the batches begin at 3"},
+		{"an index again", 1, good, "index of the log is 2, but the batches begin at 1"},
 		{"no entries", 2, batch(0, ""), "0 entries"},
 		{"entries without bytes", 2, batch(1, ""), "a batch has 0 entries, its count is 1"},
 		{"too few entries", 2, batch(3, "[1]\n[2]\n"), "a batch has 2 entries, its count is 3"},

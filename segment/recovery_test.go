@@ -172,7 +172,7 @@ func checkScan(t *testing.T, x *built, b []byte, tt recovery) {
 func checkDamage(t *testing.T, err error, path string, scan Scan) {
 	t.Helper()
 	var d *DamageError
-	if !errors.As(err, &d) || d.Path != path || d.Offset != scan.End || d.First != scan.Last+1 || !strings.Contains(err.Error(), "no write that was cut short") {
+	if !errors.As(err, &d) || d.Path != path || d.Offset != scan.End || d.First != scan.Last+1 || !strings.Contains(err.Error(), "not an unfinished write") {
 		t.Errorf("damage is %v, want it at %s %d index %d", err, path, scan.End, scan.Last+1)
 	}
 }

@@ -87,8 +87,10 @@ type Logged struct {
 func (s *Stopped) Read(ctx context.Context, stored func(seq uint64, message []byte) error, logged func(Logged) error) error {
 	r := s.replica
 	var had count
-	if found, err := readJSON(r.countPath(), &had); err != nil || !found {
-		return errors.Join(err, fmt.Errorf("there is no file %s, which says how many messages the replica had", r.countPath()))
+	if found, err := readJSON(r.countPath(), &had); err != nil {
+		return fmt.Errorf("how many messages the replica had: %w", err)
+	} else if !found {
+		return fmt.Errorf("there is no file %s, which says how many messages the replica had", r.countPath())
 	}
 	if had.State == moving {
 		return fmt.Errorf("the node stopped while it was putting its replica aside: the parts are in %s and in %s",
@@ -138,7 +140,6 @@ func (s *Stopped) readGroups(ctx context.Context, clean bool, logged func(Logged
 		if !strings.HasPrefix(e.Name(), "S-") { // those of streams
 			continue
 		}
-		there = true
 		scan := scanner{dir: filepath.Join(r.groups(), e.Name(), "msgs"), name: e.Name()}
 		scan.each = func(_ uint64, record []byte) error {
 			return raftMessages(record, func(subject string, headers, message []byte) error {
@@ -156,6 +157,7 @@ func (s *Stopped) readGroups(ctx context.Context, clean bool, logged func(Logged
 			})
 		}
 		torn, err := scan.advance(ctx)
+		there = there || scan.block > 0
 		if err != nil && (clean || !torn || !scan.tornEnd()) {
 			return true, err
 		}

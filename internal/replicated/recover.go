@@ -28,8 +28,9 @@ const recentPlaces = 4096
 // NewRecovery returns a Recovery that begins with message 1.
 func NewRecovery(entries func(first uint64, count int, entries []byte, time int64) error) *Recovery {
 	return &Recovery{Entries: entries, lanes: make(map[uint64]uint64), walker: walker{
-		most:  math.MaxInt, // it keeps all that it needs, and never fetches
-		fetch: func(context.Context, uint64, uint64, func(uint64, *message) error) error { panic("never needed") },
+		most:    math.MaxInt, // it keeps the hashes of all that it needs, and never fetches
+		hashing: true,
+		fetch:   func(context.Context, uint64, uint64, func(uint64, *message) error) error { panic("never needed") },
 	}}
 }
 

@@ -116,7 +116,7 @@ func TestStreamChanges(t *testing.T) {
 		{"a limit", func(f *fake) { f.config.MaxAge = time.Hour }, "max_age"},
 		{"another log", func(f *fake) { f.config.Metadata = streamConfig("log", 1).Metadata }, "made again"},
 		{"messages are gone", func(f *fake) { f.deleted = 1 }, "are gone"},
-		{"the leader has lost the end", func(f *fake) { f.stored = f.stored[:1] }, "has lost some"},
+		{"the leader has lost the end", func(f *fake) { f.stored = f.stored[:1] }, "has lost messages"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

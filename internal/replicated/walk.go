@@ -60,6 +60,9 @@ type walker struct {
 	since  uint64
 	bytes  int
 	most   int // roughly how many bytes of messages it keeps
+	// hashing: the window has only the hashes of its messages, so it needs all entries hashed but no
+	// memory for their bodies.
+	hashing bool
 	// fetch passes the messages from..through to fn, in order.
 	fetch func(ctx context.Context, from, through uint64, fn func(seq uint64, m *message) error) error
 }
@@ -101,8 +104,12 @@ func (w *walker) step(ctx context.Context, m *message) (v verdict, err error) {
 	}
 	w.at.voids.push(v.void)
 	if !v.void && m.count > 0 {
-		w.window = append(w.window, passed{seq: v.seq, body: m.body})
-		w.bytes += len(m.body)
+		p := passed{seq: v.seq, body: m.body}
+		if w.hashing {
+			p.body, p.hashes = nil, hashesOf(m.body)
+		}
+		w.window = append(w.window, p)
+		w.bytes += len(p.body)
 	}
 	for len(w.window) > 1 && (w.bytes > w.most || w.window[0].seq+lookback < w.at.seq) {
 		w.since = w.window[0].seq

@@ -322,8 +322,8 @@ func TestRefuse(t *testing.T) {
 		l.Refuse()
 		s.finish(1)
 		l.Close()
-		want := []string{"outcome unknown: it is on this server's disk, through index 1, but 0 of 1 replicas had it when the server was stopped",
-			"outcome unknown: it is on this server's disk, through index 2, but 0 of 1 replicas had it when the server was stopped"}
+		want := []string{"outcome unknown: entries through index 1 are on this server's disk, but only 0 of 1 replicas had them when the server was stopped",
+			"outcome unknown: entries through index 2 are on this server's disk, but only 0 of 1 replicas had them when the server was stopped"}
 		if !slices.Equal(got, want) || time.Since(began) > 0 {
 			t.Errorf("after %v told\n%q\nwant\n%q", time.Since(began), got, want)
 		}

@@ -165,8 +165,8 @@ func TestSelectionUsage(t *testing.T) {
 		{"read --index --time", "--index prints only the index, so --time, --hash and --pretty do not go with it"},
 		{"read --entry --hash", "--entry prints only the entry, so --time and --hash do not go with it"},
 		{"read --entry --index", "--entry and --index do not go together"},
-		{"read --reverse --follow", "--reverse begins with the last entry, and with --follow there is none"},
-		{"tail --reverse -f", "--reverse begins with the last entry, and with --follow there is none"},
+		{"read --reverse --follow", "--reverse and --follow exclude each other"},
+		{"tail --reverse -f", "--reverse and --follow exclude each other"},
 		{"tail -f --until 1h", "--until ends the read, and --follow waits for later entries"},
 	} {
 		r := play(t, nil, "", strings.Fields(tt.args)...)
