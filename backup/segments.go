@@ -74,7 +74,7 @@ func (b *backup) stageSegments() error {
 	return b.sync(b.dest.staged(), b.dest.in(""))
 }
 
-// leading returns the segments of the old set before the source's first that must stay for now,
+// leading returns the segments of the old set before the source's first that must stay,
 // because the old index ends within them. If they do not reach the source's first, it returns none:
 // bridge closes the gap.
 func (b *backup) leading() []*segment.File {
