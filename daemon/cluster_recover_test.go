@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +28,27 @@ func blocksOf(t *testing.T, data string) []string {
 func image(t *testing.T, data string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "image")
-	if err := os.CopyFS(to, os.DirFS(data)); err != nil {
+	from := os.DirFS(data)
+	err := fs.WalkDir(from, ".", func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // renamed or removed meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, path), 0o700)
+		}
+		text, err := fs.ReadFile(from, path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, path), text, 0o600)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return to
