@@ -1,7 +1,9 @@
 package replicated
 
 import (
+	"crypto/rand"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -100,36 +102,89 @@ func BenchmarkRaw(b *testing.B) {
 	})
 }
 
-// BenchmarkReplay reads a log of 200-byte entries through a gateway that has none of it in memory.
+// BenchmarkReplay reads a log of 200-byte entries in messages of 500 or of one, through a gateway that has
+// none of it in memory. The gateway is on a node of the cluster, or so far from it that bytes take 0.5 ms
+// each way.
 func BenchmarkReplay(b *testing.B) {
 	c := newTrio(b)
-	writer := c.gateway(b, 0, "log")
-	const total = 400_000
-	run := []byte(strings.Repeat(string(benchEntry), 500))
-	done := make(chan error, total/500)
-	for range total / 500 {
-		writer.Append(run, 500, always, func(_ appends.Result, err error) { done <- err })
-	}
-	for range total / 500 {
-		if err := <-done; err != nil {
-			b.Fatal(err)
+	for _, size := range []int{500, 1} {
+		total := 2000 * size / max(1, size/200)
+		stream := c.name()
+		writer := c.gateway(b, 0, stream)
+		var run []byte
+		for range size {
+			run = fmt.Appendf(run, `{"a":"%x%x%x"}`+"\n", rand.Text(), rand.Text(), rand.Text())
+		}
+		for range total / size {
+			done := make(chan error, 1)
+			writer.Append(run, size, always, func(_ appends.Result, err error) { done <- err })
+			if err := <-done; err != nil {
+				b.Fatal(err)
+			}
+		}
+		for _, delay := range []time.Duration{0, 500 * time.Microsecond} {
+			b.Run(fmt.Sprintf("%d, %v away", size, delay), func(b *testing.B) {
+				l := c.gateway(b, 1, stream, func(config *Config) {
+					config.Conn = c.Conn(1, append(Options(), nats.InProcessServer(far{c.Node(1), delay}))...)
+				})
+				l.counter.mu.Lock()
+				l.counter.recent = nil
+				l.counter.mu.Unlock()
+				b.ResetTimer()
+				n := 0
+				for range b.N {
+					err := l.Read(b.Context(), 1, uint64(total), func(_ uint64, count int, _ []byte, _ int64, err error) error {
+						n += count
+						return err
+					})
+					if err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "entries/s")
+			})
 		}
 	}
-	for i := range 2 { // through the leader's node or another
-		b.Run("node "+strconv.Itoa(i), func(b *testing.B) {
-			l := c.gateway(b, i, "log")
-			b.ResetTimer()
-			n := 0
-			for range b.N {
-				err := l.Read(b.Context(), 1, total, func(_ uint64, count int, _ []byte, _ int64, err error) error {
-					n += count
-					return err
-				})
-				if err != nil {
-					b.Fatal(err)
-				}
-			}
-			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "entries/s")
-		})
+}
+
+// far is a server that is some time away, each way.
+type far struct {
+	nats.InProcessConnProvider
+	delay time.Duration
+}
+
+func (f far) InProcessConn() (net.Conn, error) {
+	near, err := f.InProcessConnProvider.InProcessConn()
+	if err != nil || f.delay == 0 {
+		return near, err
+	}
+	ours, theirs := net.Pipe()
+	go f.carry(near, theirs)
+	go f.carry(theirs, near)
+	return ours, nil
+}
+
+// carry passes what comes from one connection to the other, later.
+func (f far) carry(from, to net.Conn) {
+	type piece struct {
+		at   time.Time
+		data []byte
+	}
+	pieces := make(chan piece, 1024)
+	go func() {
+		for p := range pieces {
+			time.Sleep(time.Until(p.at))
+			to.Write(p.data)
+		}
+		to.Close()
+	}()
+	defer close(pieces)
+	for {
+		data := make([]byte, 64<<10)
+		n, err := from.Read(data)
+		if err != nil {
+			return
+		}
+		pieces <- piece{time.Now().Add(f.delay), data[:n]}
 	}
 }

@@ -216,8 +216,14 @@ func (f *fake) direct(msg *nats.Msg) {
 	if err := json.Unmarshal(msg.Data, &r); err != nil {
 		f.t.Error(err)
 	}
+	sent := 0
 	for range max(r.Batch, 1) {
+		if r.Batch > 0 && sent >= r.MaxBytes {
+			f.answered(msg.RespondMsg(&nats.Msg{Header: nats.Header{"Status": {"204"}}}))
+			return
+		}
 		seq, s := f.one(r, false)
+		sent += len(s.data)
 		answer := &nats.Msg{Data: s.data, Header: nats.Header{}}
 		if seq == 0 {
 			answer.Header.Set("Status", "404")

@@ -238,4 +238,7 @@ func CheckMessage(seq uint64, stored []byte) error {
 	return err
 }
 
+// memory returns roughly how many bytes m takes.
+func (m *message) memory() int { return 3*headerSize + len(m.body) }
+
 var newline = []byte{'\n'}

@@ -77,7 +77,10 @@ func (l *Log) readStored(ctx context.Context, from, through uint64, fn reading) 
 		return from, err
 	}
 	next = from
-	w := l.walkFrom(at, windowBytes)
+	kept := share{of: &l.budget}
+	window := kept.take(windowBytes)
+	defer kept.give(window)
+	w := l.walkFrom(at, window)
 	var gap *LostError // the messages from this one on cannot be read
 	err = l.fetchRun(ctx, at.seq+1, l.throughMessage(through), func(seq uint64, m *message, err error) error {
 		if err == nil && gap != nil {
@@ -91,7 +94,7 @@ func (l *Log) readStored(ctx context.Context, from, through uint64, fn reading) 
 			if next > through {
 				return errEnough
 			}
-			w, gap = l.walkFrom(m.hint, windowBytes), nil
+			w, gap = l.walkFrom(m.hint, window), nil
 			err = l.readAgain(ctx, w, seq, &next, through, fn)
 		}
 		if err == nil {
@@ -174,7 +177,10 @@ func (l *Log) Since(ctx context.Context, time int64) (index uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	w := l.walkFrom(at, windowBytes)
+	kept := share{of: &l.budget}
+	window := kept.take(windowBytes)
+	defer kept.give(window)
+	w := l.walkFrom(at, window)
 	err = l.fetchRun(ctx, at.seq+1, end.seq, func(_ uint64, m *message, err error) error {
 		if err != nil {
 			return err

@@ -6,7 +6,7 @@
 // A message of the stream is a batch of entries. The index of an entry follows from the number of entries
 // in the messages before it, so every gateway arrives at the same indices by counting (walk.go). A
 // gateway appends by sending messages on its own lane (lane.go), follows the end of the stream (tail.go),
-// and reads old messages from whichever replica answers (fetch.go, seek.go, read.go).
+// and reads old messages from whichever replica answers (fetch.go, fetchrun.go, seek.go, read.go).
 package replicated
 
 import (
@@ -99,7 +99,7 @@ type Log struct {
 
 	opened     time.Time
 	reconnects uint64                // the connection's count when inStep was last sure; owned by the sending goroutine
-	ahead      atomic.Int32          // requests under way beyond the first of each run of messages
+	budget     budget                // of the runs of messages
 	last       atomic.Uint64         // the stream has at least the messages through this one
 	brought    atomic.Uint64         // the last message that the tail's consumer has delivered
 	slow       [2]atomic.Int64       // until when any replica, and the leader, count as slow; in ns since 1970
@@ -174,7 +174,8 @@ func Open(ctx context.Context, config Config) (_ *Log, err error) {
 
 // newLog returns a log that is not open: it can query its stream and fetch messages.
 func newLog(config Config) (l *Log, err error) {
-	l = &Log{config: config, conn: config.Conn, log: config.Logger, api: "$JS.API.", missing: make(chan struct{}, 1)}
+	l = &Log{config: config, conn: config.Conn, log: config.Logger, api: "$JS.API.", missing: make(chan struct{}, 1),
+		budget: budget{max: budgetMax}}
 	if l.js, err = jetstream.New(config.Conn); err != nil {
 		return nil, err
 	}

@@ -224,7 +224,7 @@ func (l *Log) sendOnce(ctx context.Context, seed *Seed, last uint64, w *seedWind
 			return w.send(ctx, m, data)
 		}
 		if len(stored) == 0 {
-			if stored = l.fetchBatch(ctx, seq, min(last, seq+near-1)); len(stored) == 0 {
+			if stored = l.fetchBatch(ctx, seq, min(last, seq+near-1), 2*fetchBytes, true); len(stored) == 0 {
 				one, err := l.fetch(ctx, seq)
 				if err != nil {
 					return err

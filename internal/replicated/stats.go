@@ -61,7 +61,6 @@ type stats struct {
 
 	answered time.Time // when a majority was last known to answer
 	trouble  error     // why no majority answered the last question; nil if one did
-	unfit    error     // the stream can no longer hold a log
 
 	from            uint64   // the head at the start
 	pace            []sample // the last few seconds
@@ -138,10 +137,10 @@ func keepsUp(r *jetstream.PeerInfo) bool {
 // hold a log, the outcome of an append is unknown, or no majority answers.
 func (l *Log) Refusing() error {
 	l.stats.mu.Lock()
-	unfit, trouble, since := l.stats.unfit, l.stats.trouble, time.Since(l.stats.answered)
+	trouble, since := l.stats.trouble, time.Since(l.stats.answered)
 	l.stats.mu.Unlock()
 	l.lane.mu.Lock()
-	unsure := cmp.Or(l.lane.ended, l.lane.unsure)
+	unfit, unsure := l.lane.unfit, cmp.Or(l.lane.ended, l.lane.unsure)
 	l.lane.mu.Unlock()
 	switch {
 	case unfit != nil:
@@ -192,15 +191,16 @@ func (l *Log) watch(ctx context.Context) {
 		}
 		lost := d.check(ctx, l, seq, sum, last, err)
 		l.stats.mu.Lock()
+		info := l.stats.info
 		if l.stats.trouble = err; err == nil {
 			l.stats.answered = time.Now()
-			l.stats.unfit = cmp.Or(l.fit(l.stats.info), lost, l.unreadable())
-		} else if errors.Is(err, jetstream.ErrStreamNotFound) {
-			l.stats.unfit = fmt.Errorf("%w: stream %s is gone", ErrStream, l.config.Stream)
 		}
-		unfit := l.stats.unfit
 		l.stats.mu.Unlock()
-		l.lane.hold(unfit)
+		if err == nil {
+			l.lane.hold(cmp.Or(l.fit(info), lost, l.unreadable()))
+		} else if errors.Is(err, jetstream.ErrStreamNotFound) {
+			l.lane.hold(fmt.Errorf("%w: stream %s is gone", ErrStream, l.config.Stream))
+		}
 	}
 }
 

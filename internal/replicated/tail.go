@@ -127,9 +127,6 @@ func (l *Log) awaitOpened(ctx context.Context, seq uint64) error {
 			return err
 		}
 		if err := l.unreadable(); err != nil {
-			l.stats.mu.Lock()
-			l.stats.unfit = err
-			l.stats.mu.Unlock()
 			l.lane.hold(err)
 			return nil
 		}

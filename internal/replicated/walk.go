@@ -58,8 +58,8 @@ type walker struct {
 	// those after the first since messages.
 	window []passed
 	since  uint64
-	bytes  int
-	most   int // roughly how many bytes of messages it keeps
+	bytes  int // that the window takes
+	most   int // and may take, beyond the current message
 	// hashing: the window has only the hashes of its messages, so it needs all entries hashed but no
 	// memory for their bodies.
 	hashing bool
@@ -67,12 +67,19 @@ type walker struct {
 	fetch func(ctx context.Context, from, through uint64, fn func(seq uint64, m *message) error) error
 }
 
-// passed is a message that a walker has passed.
+// passed is a message that a walker has passed: its body, or the hashes of its entries once they were
+// needed.
 type passed struct {
 	seq    uint64
 	body   []byte
-	hashes map[hash]struct{} // of the body; nil until needed
+	hashes map[hash]struct{}
 }
+
+// hashBytes is roughly what a hash takes in a map.
+const hashBytes = 64
+
+// bytes returns roughly how many bytes p takes.
+func (p *passed) bytes() int { return len(p.body) + hashBytes*len(p.hashes) }
 
 // windowBytes is roughly how many bytes of messages a walker of old ones keeps.
 const windowBytes = 2 << 20
@@ -109,11 +116,11 @@ func (w *walker) step(ctx context.Context, m *message) (v verdict, err error) {
 			p.body, p.hashes = nil, hashesOf(m.body)
 		}
 		w.window = append(w.window, p)
-		w.bytes += len(p.body)
+		w.bytes += p.bytes()
 	}
-	for len(w.window) > 1 && (w.bytes > w.most || w.window[0].seq+lookback < w.at.seq) {
+	for len(w.window) > 0 && (w.bytes > w.most || w.window[0].seq+lookback < w.at.seq) {
 		w.since = w.window[0].seq
-		w.bytes -= len(w.window[0].body)
+		w.bytes -= w.window[0].bytes()
 		w.window[0] = passed{}
 		w.window = w.window[1:]
 	}
@@ -132,7 +139,9 @@ func (w *walker) sift(ctx context.Context, m *message, v *verdict) error {
 			continue
 		}
 		if p.hashes == nil {
-			p.hashes = hashesOf(p.body)
+			w.bytes -= p.bytes()
+			p.body, p.hashes = nil, hashesOf(p.body)
+			w.bytes += p.bytes()
 		}
 		sets = append(sets, p.hashes)
 	}
@@ -176,8 +185,8 @@ func (w *walker) lookBack(ctx context.Context, since uint64) error {
 	size := 0
 	err := w.fetch(ctx, since+1, w.since, func(seq uint64, m *message) error {
 		if m.count > 0 && !w.at.voids.has(w.at.seq-seq) {
-			older = append(older, passed{seq: seq, body: m.body, hashes: hashesOf(m.body)})
-			size += len(m.body)
+			older = append(older, passed{seq: seq, hashes: hashesOf(m.body)})
+			size += older[len(older)-1].bytes()
 		}
 		return nil
 	})

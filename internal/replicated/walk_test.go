@@ -127,7 +127,7 @@ func TestWalkers(t *testing.T) {
 	for round := range rounds {
 		r := rand.New(rand.NewPCG(seed, uint64(round)))
 		s := randomStream(r, 3*lookback)
-		for _, most := range []int{1, 200, windowBytes} {
+		for _, most := range []int{0, 200, 2000, windowBytes} {
 			for range 4 {
 				at := s.places[0]
 				if r.IntN(5) > 0 {
@@ -146,6 +146,13 @@ func TestWalkers(t *testing.T) {
 					if want := s.verdicts[n]; err != nil || !sameVerdict(got, want) || w.at != s.places[n+1] {
 						t.Fatalf("seed %d, round %d: from message %d on, keeping %d bytes: message %d: %v\ngot  %+v, then %v\nwant %+v, then %v",
 							seed, round, at.seq, most, n+1, err, got, w.at, want, s.places[n+1])
+					}
+					kept := 0
+					for i := range w.window {
+						kept += len(w.window[i].body) + hashBytes*len(w.window[i].hashes)
+					}
+					if kept != w.bytes || kept > most {
+						t.Fatalf("a walker keeps %d bytes and counts %d, want at most %d", kept, w.bytes, most)
 					}
 					if got.void {
 						voids++
