@@ -284,7 +284,7 @@ func readRecord(dir string, index uint64) (segment.Record, error) {
 }
 
 // markText is the content of segment.BackupMark, for people.
-const markText = "This directory is a backup, or a copy of one. To make it a log of its own, remove this file.\n"
+const markText = "This directory is a backup, or a copy of one. To make it an independent log, remove this file.\n"
 
 // mark writes segment.BackupMark, unless it exists.
 func (d *dest) mark() error {

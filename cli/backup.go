@@ -31,7 +31,7 @@ func backupCommand() *cli.Command {
 			"   cp -a /mnt/backup/log restored && rm restored/BACKUP\n" +
 			"   DATA=restored tcp-log-server                         # serves the copy\n\n" +
 			"Do not serve DEST itself: once entries are appended there, it takes no more backups.\n" +
-			"If DEST is to be a log of its own, remove the file BACKUP from it.\n\n" +
+			"If DEST is to be an independent log, remove the file BACKUP from it.\n\n" +
 			"Exit codes: 0 done, 1 failed, 16 wrong usage.",
 		ArgsUsage: "DEST",
 		Flags: append(directoryFlags(" to copy", "--data"),

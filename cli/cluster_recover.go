@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/daemon"
 )
 
-// clusterRecover makes a log of its own from the data of a stopped node.
+// clusterRecover makes an independent log from the data of a stopped node.
 func clusterRecover(ctx context.Context, cmd *cli.Command) error {
 	data, to := cmd.Args().Get(1), cmd.Args().Get(2)
 	got, err := daemon.RecoverNode(ctx, data, to, cmd.Bool("accept-loss"))

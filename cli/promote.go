@@ -22,7 +22,7 @@ func promoteCommand() *cli.Command {
 	flags := directoryFlags(" to promote", "DIR")[1:]
 	return &cli.Command{
 		Name:  "promote",
-		Usage: "make the replica in DIR, which is stopped, a log of its own",
+		Usage: "make the replica in DIR, which is stopped, an independent log",
 		Description: "DIR is that of a replica, or of a log that is fenced because a replica of it was\n" +
 			"promoted. It is checked as at a start of the server. Then its next epoch begins after\n" +
 			"its last entry, and a server can be started on it, which takes appends.\n\n" +
@@ -45,7 +45,7 @@ func promoteCommand() *cli.Command {
 	}
 }
 
-// promote makes a log of its own from a replica, and says what it did and what comes
+// promote makes an independent log from a replica, and says what it did and what comes
 // next.
 func promote(ctx context.Context, cmd *cli.Command) error {
 	if cmd.NArg() != 1 || cmd.Args().First() == "" {
@@ -115,7 +115,7 @@ func printPromotion(dir string, p engine.Promotion) error {
 	case p.Source != "":
 		was = "was a replica of " + p.Source
 	}
-	return printLine(os.Stdout, "%s: %s, and is a log of its own now: its head is %d, and epoch %d begins with entry %d", dir, was, p.Head, p.Epoch.Number, p.Epoch.First)
+	return printLine(os.Stdout, "%s: %s, and is an independent log now: its head is %d, and epoch %d begins with entry %d", dir, was, p.Head, p.Epoch.Number, p.Epoch.First)
 }
 
 // fenceTimeout is how long telling a source may take.

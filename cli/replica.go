@@ -25,7 +25,7 @@ func replicaCommand() *cli.Command {
 			"--data may be a new directory, a backup of SOURCE's log, or what an earlier run of\n" +
 			"this command has left. With --from, a new one begins as what an archive of the log\n" +
 			"has. Whatever differs from SOURCE's log is refused.\n\n" +
-			"To make a replica a log of its own, stop it and run `tcp-log-server promote`.\n\n" +
+			"To make a replica an independent log, stop it and run `tcp-log-server promote`.\n\n" +
 			"SOURCE is host:port, or host for port 8089. For the log of a cluster name several of its\n" +
 			"nodes, with commas between: one of them is followed, and another if that is lost.\n\n" +
 			"Examples:\n" +

@@ -136,7 +136,7 @@ func TestRecoverNode(t *testing.T) {
 			t.Errorf("%s: %+v with the digest %s, want %s", name, got, found, digest)
 		}
 	}
-	if _, err := RecoverNode(t.Context(), data, t.TempDir(), false); err == nil || !strings.Contains(err.Error(), "is there already") {
+	if _, err := RecoverNode(t.Context(), data, t.TempDir(), false); err == nil || !strings.Contains(err.Error(), "already exists") {
 		t.Errorf("into a directory that is there: %v", err)
 	}
 
@@ -248,7 +248,7 @@ func TestRecoverNode(t *testing.T) {
 	if _, err := RecoverNode(t.Context(), damaged, to+"/", true); err != nil {
 		t.Errorf("to a name with a slash at its end: %v", err)
 	}
-	if _, err := RecoverNode(t.Context(), damaged, to, true); err == nil || !strings.Contains(err.Error(), "is there already") {
+	if _, err := RecoverNode(t.Context(), damaged, to, true); err == nil || !strings.Contains(err.Error(), "already exists") {
 		t.Errorf("a second time: %v", err)
 	}
 

@@ -61,7 +61,7 @@ func RecoverNode(ctx context.Context, data, to string, acceptLoss bool) (got Rec
 		return got, fmt.Errorf("%s is in the directory of the node, which is left as it is: name another place", to)
 	}
 	if _, err := os.Lstat(to); err == nil {
-		return got, fmt.Errorf("%s is there already: name a directory that is not", to)
+		return got, fmt.Errorf("%s already exists: name a directory that does not", to)
 	}
 	unfinished := to + ".unfinished"
 	if err := os.RemoveAll(unfinished); err != nil {

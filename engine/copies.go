@@ -11,7 +11,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// The state of a log among its copies: whether it is a log of its own or a replica, in which epoch, and
+// The state of a log among its copies: whether it is an independent log or a replica, in which epoch, and
 // whether another copy has begun a later one.
 
 // ErrFenced: a replica of the log was promoted, so further entries belong to that log, and this one
@@ -47,7 +47,7 @@ func loadStanding(config Config) (*standing, error) {
 		return nil, err
 	}
 	if replica.Source != "" && config.ReplicaOf == "" {
-		return nil, fmt.Errorf("%s is a replica of %s: run it with `tcp-log-server replica`, or make it a log of its own by `tcp-log-server promote %s`", config.Data, replica.Source, config.Data)
+		return nil, fmt.Errorf("%s is a replica of %s: run it with `tcp-log-server replica`, or make it an independent log by `tcp-log-server promote %s`", config.Data, replica.Source, config.Data)
 	}
 	s.heard = replica.Epoch
 	if s.epochs.Store(&epochs); fenced.Epoch > 0 {

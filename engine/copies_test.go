@@ -16,7 +16,7 @@ import (
 	"tcp-log-server/segment"
 )
 
-// mustPromote makes the closed replica of c a log of its own, and c its config.
+// mustPromote makes the closed replica of c an independent log, and c its config.
 func mustPromote(t testing.TB, c *Config) {
 	t.Helper()
 	if _, err := Promote(*c); err != nil {
@@ -62,9 +62,9 @@ func TestReplicaStaysOne(t *testing.T) {
 	plain := c
 	plain.ReplicaOf = ""
 	before := tree(t, c.Data)
-	want := c.Data + " is a replica of elsewhere:7777: run it with `tcp-log-server replica`, or make it a log of its own by `tcp-log-server promote "
+	want := c.Data + " is a replica of elsewhere:7777: run it with `tcp-log-server replica`, or make it an independent log by `tcp-log-server promote "
 	if _, err := Open(plain); err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("opened as a log of its own: %v, want %q", err, want)
+		t.Errorf("opened as an independent log: %v, want %q", err, want)
 	}
 	if after := tree(t, c.Data); after != before {
 		t.Errorf("it was changed:\n%s\nwas\n%s", after, before)
@@ -143,7 +143,7 @@ func TestFence(t *testing.T) {
 		t.Fatal(err)
 	}
 	fenced(l, 4, "c")
-	// As a log of its own again it is in an epoch that the others do not know.
+	// As an independent log again it is in an epoch that the others do not know.
 	l.Close()
 	mustPromote(t, &c)
 	l = openLog(t, c)
@@ -242,7 +242,7 @@ func TestSetEpochs(t *testing.T) {
 	}
 	plain := openLog(t, testConfig(t))
 	if err := plain.SetEpochs(epochsOf(1, 1, 2, 3)); err == nil {
-		t.Error("a log of its own took over epochs")
+		t.Error("an independent log took over epochs")
 	}
 }
 
@@ -268,7 +268,7 @@ func TestSourceEpoch(t *testing.T) {
 	l := openLog(t, c)
 	wantEpochs(t, l, 1, 1, 5, 1)
 	if err := l.SourceEpoch(9); err == nil {
-		t.Error("a log of its own has a source")
+		t.Error("an independent log has a source")
 	}
 }
 

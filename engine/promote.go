@@ -23,7 +23,7 @@ type Promotion struct {
 	Epoch  appends.Epoch // the epoch that it has begun
 }
 
-// Promote turns a log that is a replica, or fenced, into a log of its own, durably: the next
+// Promote turns a log that is a replica, or fenced, into an independent log, durably: the next
 // epoch begins after its head. The log must not be open, and is checked and recovered as by Open;
 // nothing is settled. Only the directories in config matter.
 //

@@ -129,7 +129,7 @@ func TestPromote(t *testing.T) {
 	}
 }
 
-// TestPromoteSteps: wherever a promotion is interrupted, the directory is not a log of its own
+// TestPromoteSteps: wherever a promotion is interrupted, the directory is not an independent log
 // in an epoch that another copy may have, and can be promoted again.
 func TestPromoteSteps(t *testing.T) {
 	t.Parallel()

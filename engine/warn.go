@@ -13,7 +13,7 @@ func (d *disk) warnOfBackup() {
 	mark := filepath.Join(d.cfg.Data, segment.BackupMark)
 	if _, err := os.Lstat(mark); err == nil {
 		d.log.Warn().Str("event", "backup").Str("data", d.cfg.Data).
-			Msg("this directory is a backup, or a copy of one: once entries are appended here, backup refuses it; to make it a log of its own, remove " + mark)
+			Msg("this directory is a backup, or a copy of one: once entries are appended here, backup refuses it; to make it an independent log, remove " + mark)
 	}
 }
 

@@ -29,7 +29,7 @@ const (
 // descend. Never empty.
 type Epochs []appends.Epoch
 
-// FirstEpoch returns the epochs of a log that has always been a log of its own.
+// FirstEpoch returns the epochs of a log that has always been independent.
 func FirstEpoch() Epochs { return Epochs{{Number: 1, First: 1}} }
 
 // Current returns the last epoch.

@@ -47,7 +47,7 @@ func TestPromote(t *testing.T) {
 	refused := launch(t, "DATA="+replica)
 	for range refused.events {
 	}
-	if err := refused.cmd.Wait(); err == nil || !strings.Contains(refused.stderr.String(), "is a replica of "+old.addr+": run it with `tcp-log-server replica`, or make it a log of its own by `tcp-log-server promote "+replica) {
+	if err := refused.cmd.Wait(); err == nil || !strings.Contains(refused.stderr.String(), "is a replica of "+old.addr+": run it with `tcp-log-server replica`, or make it an independent log by `tcp-log-server promote "+replica) {
 		t.Errorf("a server started on a replica: %v, %s", err, refused.stderr.String())
 	}
 	for _, args := range [][]string{{"cat", "--entry", replica}, {"fsck", replica}} {
@@ -97,7 +97,7 @@ func TestPromote(t *testing.T) {
 	served.stop(t, syscall.SIGTERM)
 	old.stop(t, syscall.SIGTERM)
 	// The old source can continue too, as a separate log of the same id.
-	if r := play(t, nil, "", "promote", source); r.code != 0 || !strings.Contains(r.out, source+": was fenced, and is a log of its own now: its head is 4, and epoch 3 begins with entry 5") {
+	if r := play(t, nil, "", "promote", source); r.code != 0 || !strings.Contains(r.out, source+": was fenced, and is an independent log now: its head is 4, and epoch 3 begins with entry 5") {
 		t.Errorf("promote of the old source: %+v", r)
 	}
 }
