@@ -2,13 +2,13 @@ package replicated
 
 import "sync"
 
-// budgetMax is how many bytes all runs of messages together may hold beyond the one that each is passing,
-// and fetchLeast.
+// budgetMax bounds what all runs of messages together hold, in bytes, apart from each run's current
+// message and fetchLeast.
 const budgetMax = 64 << 20
 
 // budget bounds the memory of messages that are fetched before anybody asks for them, or kept in case
-// they are needed again. Readers hold it for as long as their peers like. Who gets nothing from the budget
-// works with less, and more slowly.
+// they are needed again. Readers hold it for as long as their peers like. A run that gets
+// nothing from it works with less, and more slowly.
 type budget struct {
 	max int
 
@@ -22,7 +22,7 @@ type share struct {
 	bytes int
 }
 
-// take adds up to want bytes to the share and returns how many: nothing rather than less than fetchLeast.
+// take adds up to want bytes to the share and returns how many: none rather than less than fetchLeast.
 // The share never exceeds what is left, so that those who come later find some.
 func (s *share) take(want int) (n int) {
 	s.of.mu.Lock()

@@ -101,9 +101,9 @@ func (l *Log) passNext(m *message) error {
 	c.mu.Lock()
 	if v.count > 0 {
 		c.recent = append(c.recent, v.run)
-		c.bytes += len(v.entries)
+		c.bytes += v.run.memory()
 		for c.bytes > recentBytes && len(c.recent) > 1 {
-			c.bytes -= len(c.recent[0].entries)
+			c.bytes -= c.recent[0].memory()
 			c.recent[0] = run{}
 			c.recent = c.recent[1:]
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A run of messages is fetched in batches, the next one while a batch is passed. More requests under way
+// A run of messages is fetched in batches, the next one while the current one is passed. More requests under way
 // make NATS slower.
 const (
 	fetchBytes = 1 << 20 // in one request, roughly
@@ -40,7 +40,7 @@ func (l *Log) fetchRun(ctx context.Context, from, through uint64, fn func(seq ui
 		running.Wait()
 		own.give(own.bytes)
 	}()
-	size, average, largest := near, l.messageBytes(), 0 // bytes of the latest messages
+	size, average, largest := near, l.messageBytes(), 0 // the latter are bytes of the latest messages
 	request := func(from uint64, needed bool) *fetching {
 		f := &fetching{from: from, taken: own.take(max(2*fetchBytes, largest)), got: make(chan []message, 1)}
 		if !needed && f.taken <= largest {
@@ -72,7 +72,13 @@ func (l *Log) fetchRun(ctx context.Context, from, through uint64, fn func(seq ui
 		if from <= through {
 			next = request(from, false)
 		}
-		if err := l.passBatch(ctx, now, got, fn); err != nil {
+		err := l.passBatch(ctx, now, got, func(seq uint64, m *message, err error) error {
+			if err == nil {
+				largest = max(largest, m.memory()) // it may be one that did not fit
+			}
+			return fn(seq, m, err)
+		})
+		if err != nil {
 			return err
 		}
 		own.give(now.taken)
@@ -111,7 +117,8 @@ func (l *Log) passBatch(ctx context.Context, f *fetching, got []message, fn func
 	}
 }
 
-// leaderAhead is how many messages are requested from the leader at once: it does not serve batches.
+// leaderAhead is how many messages are requested from the leader at once at most: it does not serve
+// batches. There are fewer if there is little room.
 const leaderAhead = 8
 
 // fetchBatch asks any replica for the messages from..through, or the leader for the first few, once. It
@@ -129,7 +136,7 @@ func (l *Log) fetchBatch(ctx context.Context, from, through uint64, most int, ne
 		return true
 	}
 	if l.isSlow() {
-		l.batchOfLeader(ctx, from, min(through, from+leaderAhead-1), keep)
+		l.batchOfLeader(ctx, from, min(through, from+uint64(max(1, min(leaderAhead, most*leaderAhead/(2*fetchBytes))))-1), keep)
 	} else {
 		l.batchOfAny(ctx, from, through, most, keep)
 	}
@@ -165,7 +172,6 @@ func (l *Log) batchOfAny(ctx context.Context, from, through uint64, most int, ke
 		return
 	}
 	defer sub.Unsubscribe()
-	sub.SetPendingLimits(-1, -1)
 	body, _ := json.Marshal(getRequest{Seq: from, Batch: int(through - from + 1), MaxBytes: most})
 	if err := l.conn.PublishRequest(l.api+"DIRECT.GET."+l.config.Stream, inbox, body); err != nil {
 		return
@@ -197,11 +203,10 @@ func (l *Log) batchOfAny(ctx context.Context, from, through uint64, most int, ke
 			return
 		}
 		m, err := decode(answer.Data, next)
-		if err != nil {
+		if errors.Is(err, errMessage) {
 			l.damaged(next, err)
-			return
 		}
-		if !keep(m) {
+		if err != nil || !keep(m) {
 			return
 		}
 	}

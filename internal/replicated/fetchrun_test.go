@@ -43,31 +43,48 @@ func TestFetchPacked(t *testing.T) {
 	}
 }
 
-// TestStalledReaders: whatever the size of the messages, readers whose peers take nothing hold one message
-// each, and the rest of what they hold is within the budget. It is theirs only while they read, and one
-// that gets nothing of it finds everything too.
+// heap returns how many bytes are in use.
+func heap() int {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int(m.HeapAlloc)
+}
+
+// TestStalledReaders: whatever the size of the messages, readers whose peers take nothing hold what they
+// are passing, and the rest of what they hold is within the budget. It is theirs only while they read, and
+// one that gets nothing of it finds everything too.
 func TestStalledReaders(t *testing.T) {
 	const readers, messages, most, slack = 40, 120, 2 << 20, 4 << 20
 	random := rand.NewChaCha8([32]byte{})
-	for _, size := range []int{1 << 10, 50 << 10, 200 << 10, 900 << 10} {
-		t.Run(fmt.Sprintf("%d KiB", size>>10), func(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		entries, size int // of a message
+		stall         int // at which run
+	}{
+		{"small messages", 1, 1 << 10, 5},
+		{"messages as large as what is not counted", 1, 50 << 10, 5},
+		{"larger messages", 1, 200 << 10, 5},
+		{"messages that nearly fill the budget", 1, 700 << 10, 5},
+		{"the end of a message of many", 20, 35 << 10, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			f := newFake(t)
-			text := make([]byte, size/2)
+			text := make([]byte, c.size/2)
 			for i := range messages {
-				random.Read(text)
-				f.put(message{}, fmt.Sprintf(`{"i":%d,"text":"%x"}`, i, text))
+				var entries []string
+				for k := range c.entries {
+					random.Read(text)
+					entries = append(entries, fmt.Sprintf(`{"i":%d,"text":"%x"}`, i*c.entries+k, text))
+				}
+				f.put(message{}, entries...)
 			}
+			last := uint64(messages * c.entries)
 			l := f.gateway(time.Minute)
 			l.budget.max = most
 			l.counter.mu.Lock()
 			l.counter.recent = nil // these are shared
 			l.counter.mu.Unlock()
-			heap := func() int {
-				runtime.GC()
-				var m runtime.MemStats
-				runtime.ReadMemStats(&m)
-				return int(m.HeapAlloc)
-			}
 			used := func() int {
 				l.budget.mu.Lock()
 				defer l.budget.mu.Unlock()
@@ -79,11 +96,10 @@ func TestStalledReaders(t *testing.T) {
 			release, stop := make(chan struct{}), errors.New("enough")
 			for i := range readers {
 				reading.Go(func() {
-					const after = 5 // messages until the peer stalls
-					left, from := after, uint64(i+1)
-					err := l.Read(t.Context(), from, messages-20, func(_ uint64, _ int, entries []byte, _ int64, _ error) error {
+					left, from := c.stall, uint64((i+1)*c.entries)
+					err := l.Read(t.Context(), from, last, func(_ uint64, _ int, entries []byte, _ int64, err error) error {
 						if left--; left > 0 {
-							return nil
+							return err
 						}
 						stalled.Done()
 						<-release
@@ -96,13 +112,11 @@ func TestStalledReaders(t *testing.T) {
 				})
 			}
 			stalled.Wait()
-			idle := time.Now().Add(apiTimeout)
-			limit := readers*(size+fetchLeast) + most + slack
+			limit := readers*(c.size+fetchLeast) + most + slack
 			grown := heap() - before
-			for ; grown > limit && time.Now().Before(idle); grown = heap() - before {
-				time.Sleep(10 * time.Millisecond) // answers that are not needed are on their way
+			for end := time.Now().Add(apiTimeout); grown > limit && time.Now().Before(end); grown = heap() - before {
+				time.Sleep(10 * time.Millisecond) // answers to requests may still be on their way
 			}
-			t.Logf("%d readers hold %d KiB, of which the budget counts %d", readers, grown>>10, used()>>10)
 			if grown > limit {
 				t.Errorf("%d readers hold %d KiB, want at most %d", readers, grown>>10, limit>>10)
 			}
@@ -112,7 +126,7 @@ func TestStalledReaders(t *testing.T) {
 			l.budget.mu.Lock()
 			l.budget.max = 0
 			l.budget.mu.Unlock()
-			if got := readAll(t, l, 1, messages); len(got) != messages || slices.Contains(got, "!") {
+			if got := readAll(t, l, 1, last); len(got) != int(last) || slices.Contains(got, "!") {
 				t.Errorf("a read that got nothing from the budget found %d entries", len(got))
 			}
 			close(release)
@@ -121,5 +135,24 @@ func TestStalledReaders(t *testing.T) {
 				t.Errorf("the budget counts %d bytes after the last read", n)
 			}
 		})
+	}
+}
+
+// TestRecentSmall: the newest messages take little memory even if each has one small entry.
+func TestRecentSmall(t *testing.T) {
+	const messages = 200_000
+	l := newFake(t).gateway(time.Minute)
+	before := heap()
+	for seq := range uint64(messages) {
+		m := message{count: 1, body: append(make([]byte, headerSize), "1\n"...)[headerSize:]}
+		if err := l.pass(seq+1, &m, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if grown := heap() - before; grown > 2*recentBytes {
+		t.Errorf("%d messages take %d KiB, want at most %d", messages, grown>>10, 2*recentBytes>>10)
+	}
+	if got := readAll(t, l, messages-1000, messages); len(got) != 1001 {
+		t.Errorf("the newest 1,001 entries are %d", len(got))
 	}
 }

@@ -238,7 +238,10 @@ func CheckMessage(seq uint64, stored []byte) error {
 	return err
 }
 
+// messageOverhead is roughly what a message takes in memory beside its body, in bytes.
+const messageOverhead = 3 * headerSize
+
 // memory returns roughly how many bytes m takes.
-func (m *message) memory() int { return 3*headerSize + len(m.body) }
+func (m *message) memory() int { return messageOverhead + len(m.body) }
 
 var newline = []byte{'\n'}

@@ -43,7 +43,9 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn func(first uint
 	return nil
 }
 
-// pass passes the entries of r within from..through to fn. It returns the index after them.
+// pass passes the entries of r within from..through to fn. It returns the index after them. fn's caller
+// is told how much memory a reader that stalls holds by the length of what it gets, so a small part of
+// r is copied, and the rest can be freed.
 func (r *run) pass(from, through uint64, fn reading) (next uint64, err error) {
 	if r.last() < from {
 		return from, nil
@@ -59,6 +61,9 @@ func (r *run) pass(from, through uint64, fn reading) (next uint64, err error) {
 			n += lineEnd(entries[n:])
 		}
 		entries, last = entries[:n], through
+	}
+	if len(entries) < len(r.entries)/2 {
+		entries = bytes.Clone(entries)
 	}
 	return last + 1, fn(first, int(last-first+1), entries, r.time, nil)
 }
@@ -77,10 +82,9 @@ func (l *Log) readStored(ctx context.Context, from, through uint64, fn reading) 
 		return from, err
 	}
 	next = from
-	kept := share{of: &l.budget}
-	window := kept.take(windowBytes)
-	defer kept.give(window)
-	w := l.walkFrom(at, window)
+	kept := share{of: &l.budget} // by the walker's window
+	defer func() { kept.give(kept.bytes) }()
+	w := l.walkFrom(at, 0)
 	var gap *LostError // the messages from this one on cannot be read
 	err = l.fetchRun(ctx, at.seq+1, l.throughMessage(through), func(seq uint64, m *message, err error) error {
 		if err == nil && gap != nil {
@@ -94,10 +98,12 @@ func (l *Log) readStored(ctx context.Context, from, through uint64, fn reading) 
 			if next > through {
 				return errEnough
 			}
-			w, gap = l.walkFrom(m.hint, window), nil
+			w, gap = l.walkFrom(m.hint, kept.bytes), nil
 			err = l.readAgain(ctx, w, seq, &next, through, fn)
 		}
 		if err == nil {
+			kept.take(windowBytes - kept.bytes)
+			w.most = kept.bytes
 			err = readStep(ctx, w, m, &next, through, fn)
 		}
 		var lost *LostError // the message itself, or one needed to tell what it adds
@@ -177,10 +183,7 @@ func (l *Log) Since(ctx context.Context, time int64) (index uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	kept := share{of: &l.budget}
-	window := kept.take(windowBytes)
-	defer kept.give(window)
-	w := l.walkFrom(at, window)
+	w := l.walkFrom(at, 0) // it is near
 	err = l.fetchRun(ctx, at.seq+1, end.seq, func(_ uint64, m *message, err error) error {
 		if err != nil {
 			return err

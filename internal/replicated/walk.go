@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"iter"
 
 	"github.com/zeebo/blake3"
 
@@ -23,7 +24,7 @@ import (
 //
 // So a verdict needs the place of the message and, for appends.Once, the few messages before it. It never
 // needs the verdict on a message before that place, except whether it is void, and the place says so.
-// Without these bits a walker would have to begin far earlier to decide that, and earlier still for the
+// Without these bits, a walker would have to start far earlier to find out, and earlier still for the
 // messages that it meets there.
 
 // run is what a message adds to the log.
@@ -34,6 +35,9 @@ type run struct {
 	time    int64
 	entries []byte
 }
+
+// memory returns roughly how many bytes r takes: its entries are part of a message.
+func (r *run) memory() int { return messageOverhead + len(r.entries) }
 
 func (r *run) last() uint64 { return r.first + uint64(r.count) - 1 }
 
@@ -129,10 +133,22 @@ func (w *walker) step(ctx context.Context, m *message) (v verdict, err error) {
 
 // sift removes from v the entries of a message with appends.Once that are already in the log.
 func (w *walker) sift(ctx context.Context, m *message, v *verdict) error {
-	if err := w.lookBack(ctx, m.arg); err != nil {
+	sums := make([]hash, 0, m.count)
+	stored := make(map[hash]bool, m.count) // whether the log has the entry
+	for sum := range entryHashes(m.body) {
+		sums = append(sums, sum)
+		stored[sum] = false
+	}
+	err := w.lookBack(ctx, m.arg, func(body []byte) {
+		for sum := range entryHashes(body) {
+			if _, asked := stored[sum]; asked {
+				stored[sum] = true
+			}
+		}
+	})
+	if err != nil {
 		return fmt.Errorf("message %d: what came before it: %w", v.seq, err)
 	}
-	var sets []map[hash]struct{}
 	for i := range w.window {
 		p := &w.window[i]
 		if p.seq <= m.arg {
@@ -143,18 +159,17 @@ func (w *walker) sift(ctx context.Context, m *message, v *verdict) error {
 			p.body, p.hashes = nil, hashesOf(p.body)
 			w.bytes += p.bytes()
 		}
-		sets = append(sets, p.hashes)
-	}
-	own := make(map[hash]struct{}, m.count) // gateways do not send duplicates, but nothing depends on that
-	fresh := make([]bool, 0, m.count)
-	kept := 0 // bytes of v.entries, which is m.body until an entry is left out
-	for rest := m.body; len(rest) > 0; {
-		n := lineEnd(rest)
-		sum := blake3.Sum256(rest[:n-1])
-		_, seen := own[sum]
-		for i := 0; i < len(sets) && !seen; i++ {
-			_, seen = sets[i][sum]
+		for sum := range stored {
+			if _, has := p.hashes[sum]; has {
+				stored[sum] = true
+			}
 		}
+	}
+	fresh := make([]bool, 0, m.count)
+	rest, kept := m.body, 0 // v.entries is the first kept bytes of m.body until an entry is left out
+	for _, sum := range sums {
+		n := lineEnd(rest)
+		seen := stored[sum]
 		switch {
 		case seen && v.fresh == nil: // the first that does not count
 			v.fresh = fresh
@@ -165,7 +180,7 @@ func (w *walker) sift(ctx context.Context, m *message, v *verdict) error {
 		if seen {
 			v.count--
 		} else {
-			own[sum] = struct{}{}
+			stored[sum] = true // gateways do not send duplicates, but nothing depends on that
 			kept += n
 		}
 		if fresh = append(fresh, !seen); v.fresh != nil {
@@ -176,34 +191,38 @@ func (w *walker) sift(ctx context.Context, m *message, v *verdict) error {
 	return nil
 }
 
-// lookBack makes the window hold the messages after the first since, at most lookback before w.at.
-func (w *walker) lookBack(ctx context.Context, since uint64) error {
+// lookBack passes the bodies of the messages after the first since that are in the log but no longer in
+// the window to fn. They are at most lookback before w.at.
+func (w *walker) lookBack(ctx context.Context, since uint64, fn func(body []byte)) error {
 	if since >= w.since {
 		return nil
 	}
-	var older []passed
-	size := 0
-	err := w.fetch(ctx, since+1, w.since, func(seq uint64, m *message) error {
+	return w.fetch(ctx, since+1, w.since, func(seq uint64, m *message) error {
 		if m.count > 0 && !w.at.voids.has(w.at.seq-seq) {
-			older = append(older, passed{seq: seq, hashes: hashesOf(m.body)})
-			size += older[len(older)-1].bytes()
+			fn(m.body)
 		}
 		return nil
 	})
-	if err != nil {
-		return err
+}
+
+// entryHashes yields the hashes of the entries of a body, in order.
+func entryHashes(body []byte) iter.Seq[hash] {
+	return func(yield func(hash) bool) {
+		for len(body) > 0 {
+			n := lineEnd(body)
+			if !yield(blake3.Sum256(body[:n-1])) {
+				return
+			}
+			body = body[n:]
+		}
 	}
-	w.window, w.since, w.bytes = append(older, w.window...), since, w.bytes+size
-	return nil
 }
 
 // hashesOf returns the hashes of the entries of a body.
 func hashesOf(body []byte) map[hash]struct{} {
 	set := make(map[hash]struct{}, bytes.Count(body, newline))
-	for len(body) > 0 {
-		n := lineEnd(body)
-		set[blake3.Sum256(body[:n-1])] = struct{}{}
-		body = body[n:]
+	for sum := range entryHashes(body) {
+		set[sum] = struct{}{}
 	}
 	return set
 }
