@@ -225,11 +225,21 @@ func TestStateUnwritable(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	f := follow(t, "tail", "-f", "--index", "--state", filepath.Join(dir, "state"), d.addr)
+	state := filepath.Join(dir, "state")
+	f := follow(t, "tail", "-f", "--index", "--state", state, d.addr)
 	if r := play(t, at(d.addr), "[1]", "append", "-q"); r.code != 0 {
 		t.Fatalf("append: %+v", r)
 	}
 	f.want(t, "1")
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) { // it saves what it has printed
+		b, err := os.ReadFile(state)
+		if strings.Contains(string(b), `"index":1}`) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the state is %q: %v", b, err)
+		}
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
