@@ -11,11 +11,11 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// A run of messages is fetched in batches, the next one while the current one is passed. More requests under way
-// make NATS slower.
+// A run of messages is fetched in batches, with several requests under way.
 const (
 	fetchBytes = 1 << 20 // in one request, roughly
 	fetchMax   = 1024    // messages in one request
+	fetchAhead = 4       // requests under way while a batch is passed
 	// fetchLeast is how many bytes a request may bring even if the budget is used up.
 	fetchLeast = 64 << 10
 )
@@ -41,23 +41,26 @@ func (l *Log) fetchRun(ctx context.Context, from, through uint64, fn func(seq ui
 		own.give(own.bytes)
 	}()
 	size, average, largest := near, l.messageBytes(), 0 // the latter are bytes of the latest messages
-	request := func(from uint64, needed bool) *fetching {
-		f := &fetching{from: from, taken: own.take(max(2*fetchBytes, largest)), got: make(chan []message, 1)}
-		if !needed && f.taken <= largest {
-			own.give(f.taken)
-			return nil
+	var under []fetching
+	next, ahead := from, 1
+	request := func(idle bool) { // idle: nothing is passed at present
+		for next <= through && len(under) < ahead {
+			needed := idle && len(under) == 0
+			f := fetching{from: next, taken: own.take(max(2*fetchBytes, largest)), got: make(chan []message, 1)}
+			if !needed && f.taken <= largest {
+				own.give(f.taken)
+				return
+			}
+			f.most = max(f.taken, fetchLeast)
+			f.through = min(through, next+uint64(min(size, max(1, f.most/2/average)))-1)
+			next = f.through + 1
+			running.Go(func() { f.got <- l.fetchBatch(ctx, f.from, f.through, f.most, needed) })
+			under = append(under, f)
 		}
-		f.most = max(f.taken, fetchLeast)
-		f.through = min(through, from+uint64(min(size, max(1, f.most/2/average)))-1)
-		running.Go(func() { f.got <- l.fetchBatch(ctx, f.from, f.through, f.most, needed) })
-		return f
 	}
-	var next *fetching
-	for from <= through {
-		now := next
-		if now == nil {
-			now = request(from, true)
-		}
+	for request(true); len(under) > 0; request(true) {
+		now := under[0]
+		under = under[1:]
 		got := <-now.got
 		if len(got) > 0 {
 			n := 0
@@ -66,13 +69,10 @@ func (l *Log) fetchRun(ctx context.Context, from, through uint64, fn func(seq ui
 				n += got[i].memory()
 				largest = max(largest, got[i].memory())
 			}
-			average, size = n/len(got), min(fetchMax, 4*size)
+			average, size, ahead = n/len(got), min(fetchMax, 4*size), min(ahead+1, fetchAhead)
 		}
-		from, next = now.through+1, nil
-		if from <= through {
-			next = request(from, false)
-		}
-		err := l.passBatch(ctx, now, got, func(seq uint64, m *message, err error) error {
+		request(false)
+		err := l.passBatch(ctx, &now, got, func(seq uint64, m *message, err error) error {
 			if err == nil {
 				largest = max(largest, m.memory()) // it may be one that did not fit
 			}
