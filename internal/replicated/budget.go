@@ -7,8 +7,8 @@ import "sync"
 const budgetMax = 64 << 20
 
 // budget bounds the memory of messages that are fetched before anybody asks for them, or kept in case
-// they are needed again. Readers hold it for as long as their peers like. A run that gets
-// nothing from it works with less, and more slowly.
+// they are needed again. Readers hold it for as long as their peers like. A run that gets nothing from it
+// works with less, and more slowly.
 type budget struct {
 	max int
 

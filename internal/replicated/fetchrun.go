@@ -117,8 +117,8 @@ func (l *Log) passBatch(ctx context.Context, f *fetching, got []message, fn func
 	}
 }
 
-// leaderAhead is how many messages are requested from the leader at once at most: it does not serve
-// batches. There are fewer if there is little room.
+// leaderAhead is how many messages are requested from the leader at once if there is room: it does not
+// serve batches.
 const leaderAhead = 8
 
 // fetchBatch asks any replica for the messages from..through, or the leader for the first few, once. It
@@ -136,7 +136,7 @@ func (l *Log) fetchBatch(ctx context.Context, from, through uint64, most int, ne
 		return true
 	}
 	if l.isSlow() {
-		l.batchOfLeader(ctx, from, min(through, from+uint64(max(1, min(leaderAhead, most*leaderAhead/(2*fetchBytes))))-1), keep)
+		l.batchOfLeader(ctx, from, through, most, keep)
 	} else {
 		l.batchOfAny(ctx, from, through, most, keep)
 	}
@@ -144,8 +144,9 @@ func (l *Log) fetchBatch(ctx context.Context, from, through uint64, most int, ne
 }
 
 // batchOfLeader is fetchBatch from the leader.
-func (l *Log) batchOfLeader(ctx context.Context, from, through uint64, keep func(message) bool) {
-	messages := make([]message, through-from+1)
+func (l *Log) batchOfLeader(ctx context.Context, from, through uint64, most int, keep func(message) bool) {
+	ahead := max(1, min(leaderAhead, most/(fetchBytes/4)))
+	messages := make([]message, min(through-from+1, uint64(ahead)))
 	errs := make([]error, len(messages))
 	var asking sync.WaitGroup
 	for i := range messages {
