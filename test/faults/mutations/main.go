@@ -79,7 +79,9 @@ func run(tree, pattern string, verbose bool) (code int, err error) {
 		began := time.Now()
 		by, out, err := m.try(dir, whole)
 		if err != nil {
-			return 1, err
+			broken = append(broken, err)
+			fmt.Printf("broken              %s (%s): %v\n", m.name, m.file, err)
+			continue
 		}
 		took := time.Since(began).Seconds()
 		if by == "" {
@@ -97,7 +99,7 @@ func run(tree, pattern string, verbose bool) (code int, err error) {
 	if survived > 0 {
 		code = 1
 	}
-	return code, nil
+	return code, errors.Join(broken...)
 }
 
 // everything lists the commands to run if the named test does not fail.
@@ -146,7 +148,7 @@ func (m mutation) try(dir string, whole *baseline) (by, out string, err error) {
 	}
 	undo := func() error { return os.WriteFile(path, was, 0o600) }
 	// A mutation that does not build would fail any test, which proves nothing.
-	if out, failed := command(dir, "go build ./..."); failed {
+	if out, failed := command(dir, "go build ./"+filepath.ToSlash(filepath.Dir(m.file))); failed {
 		return "", "", errors.Join(fmt.Errorf("%s: it does not build:\n%s", m.name, out), undo())
 	}
 	for _, test := range append([]string{m.test}, everything...) {
