@@ -34,9 +34,8 @@ func NewRecovery(entries func(first uint64, count int, entries []byte, time int6
 	}}
 }
 
-// Head returns the index of the last entry, and Messages the number of messages.
-func (r *Recovery) Head() uint64     { return r.walker.at.index }
-func (r *Recovery) Messages() uint64 { return r.walker.at.seq }
+// Head returns the index of the last entry.
+func (r *Recovery) Head() uint64 { return r.walker.at.index }
 
 // Late returns how many entries came from messages that were not stored yet.
 func (r *Recovery) Late() uint64 { return r.late }
