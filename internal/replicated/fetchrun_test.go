@@ -1,6 +1,7 @@
 package replicated
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -55,27 +56,28 @@ func heap() int {
 // are passing, and the rest of what they hold is within the budget. It is theirs only while they read, and
 // one that gets nothing of it finds everything too.
 func TestStalledReaders(t *testing.T) {
-	const readers, messages, most, slack = 40, 120, 2 << 20, 4 << 20
-	random := rand.NewChaCha8([32]byte{})
+	const most, slack = 2 << 20, 4 << 20
+	random := make([]byte, 2<<10)
+	rand.NewChaCha8([32]byte{}).Read(random)
+	text := strings.Repeat(hex.EncodeToString(random), 200) // compressed, so that little is on its way
 	for _, c := range []struct {
 		name          string
+		readers       int
 		entries, size int // of a message
 		stall         int // at which run
 	}{
-		{"small messages", 1, 1 << 10, 5},
-		{"messages as large as what is not counted", 1, 50 << 10, 5},
-		{"larger messages", 1, 200 << 10, 5},
-		{"messages that nearly fill the budget", 1, 700 << 10, 5},
-		{"the end of a message of many", 20, 35 << 10, 1},
+		{"small messages", 40, 1, 1 << 10, 5},
+		{"messages as large as what is not counted", 40, 1, 50 << 10, 5},
+		{"larger messages", 20, 1, 200 << 10, 5},
+		{"large messages", 8, 1, 700 << 10, 3},
+		{"the end of a message of many", 20, 20, 35 << 10, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := newFake(t)
-			text := make([]byte, c.size/2)
+			f, messages := newFake(t), c.readers+20
 			for i := range messages {
 				var entries []string
 				for k := range c.entries {
-					random.Read(text)
-					entries = append(entries, fmt.Sprintf(`{"i":%d,"text":"%x"}`, i*c.entries+k, text))
+					entries = append(entries, fmt.Sprintf(`{"i":%d,"text":"%s"}`, i*c.entries+k, text[k*c.size+i:][:c.size]))
 				}
 				f.put(message{}, entries...)
 			}
@@ -92,9 +94,9 @@ func TestStalledReaders(t *testing.T) {
 			}
 			before := heap()
 			var stalled, reading sync.WaitGroup
-			stalled.Add(readers)
+			stalled.Add(c.readers)
 			release, stop := make(chan struct{}), errors.New("enough")
-			for i := range readers {
+			for i := range c.readers {
 				reading.Go(func() {
 					left, from := c.stall, uint64((i+1)*c.entries)
 					err := l.Read(t.Context(), from, last, func(_ uint64, _ int, entries []byte, _ int64, err error) error {
@@ -112,13 +114,13 @@ func TestStalledReaders(t *testing.T) {
 				})
 			}
 			stalled.Wait()
-			limit := readers*(c.size+fetchLeast) + most + slack
+			limit := c.readers*(c.size+fetchLeast) + most + slack
 			grown := heap() - before
 			for end := time.Now().Add(apiTimeout); grown > limit && time.Now().Before(end); grown = heap() - before {
 				time.Sleep(10 * time.Millisecond) // answers to requests may still be on their way
 			}
 			if grown > limit {
-				t.Errorf("%d readers hold %d KiB, want at most %d", readers, grown>>10, limit>>10)
+				t.Errorf("%d readers hold %d KiB, want at most %d", c.readers, grown>>10, limit>>10)
 			}
 			if n := used(); n > most || n == 0 {
 				t.Errorf("the budget counts %d bytes, want some, and at most %d", n, most)
