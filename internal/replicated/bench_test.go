@@ -174,7 +174,9 @@ func (f far) carry(from, to net.Conn) {
 	go func() {
 		for p := range pieces {
 			time.Sleep(time.Until(p.at))
-			to.Write(p.data)
+			if _, err := to.Write(p.data); err != nil {
+				from.Close() // and then the pieces end
+			}
 		}
 		to.Close()
 	}()

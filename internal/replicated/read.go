@@ -43,9 +43,9 @@ func (l *Log) Read(ctx context.Context, from, through uint64, fn func(first uint
 	return nil
 }
 
-// pass passes the entries of r within from..through to fn. It returns the index after them. fn's caller
-// is told how much memory a reader that stalls holds by the length of what it gets, so a small part of
-// r is copied, and the rest can be freed.
+// pass passes the entries of r within from..through to fn. It returns the index after them. Package server
+// counts what fn gets as what a stalled reader holds, so a small part of r is copied: the rest can be
+// freed.
 func (r *run) pass(from, through uint64, fn reading) (next uint64, err error) {
 	if r.last() < from {
 		return from, nil

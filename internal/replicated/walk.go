@@ -63,7 +63,7 @@ type walker struct {
 	window []passed
 	since  uint64
 	bytes  int // that the window takes
-	most   int // and may take, beyond the current message
+	most   int // and may take
 	// hashing: the window has only the hashes of its messages, so it needs all entries hashed but no
 	// memory for their bodies.
 	hashing bool
