@@ -33,7 +33,7 @@ func TestMemoryPage(t *testing.T) {
 	c := server.NewConfig()
 	together := c.MemoryBound(0)
 	for _, want := range []string{
-		fmt.Sprintf("| lines that are arriving, output that is not read, and filters | %d MiB |", c.MaxHeld>>20),
+		fmt.Sprintf("| lines that are arriving, output that is not read, what has been read for replays that wait, and filters | %d MiB |", c.MaxHeld>>20),
 		fmt.Sprintf("| entries that wait for the disk | %d MiB |", c.MaxInFlight>>20),
 		fmt.Sprintf("| replies that wait | %d MiB;", (together-c.MaxHeld-c.MaxInFlight-int64(c.TailCache))>>20),
 		fmt.Sprintf("| the newest lines, for followers | %d MiB |", c.TailCache>>20),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 )
 
 // Batch is one batch as returned by a Reader.
@@ -13,7 +14,7 @@ type Batch struct {
 	// Offset is where in the file the batch begins.
 	Offset int64
 	// Entries is the body: Count canonical entries, each followed by a newline.
-	// It is valid until the Reader's next call.
+	// It is valid until the Reader's next call, Close included.
 	Entries []byte
 }
 
@@ -26,7 +27,12 @@ type Reader struct {
 	off  int64  // where the batch that Next returns begins
 	next uint64 // its first index
 	from uint64 // batches that end before this index are skipped
+
+	pooled *[]byte // the buffer that w began with, or nil
 }
+
+// readBuffers holds buffers of readAhead bytes.
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, readAhead); return &b }}
 
 // NewReader opens the segment for reading from the batch that holds index, which must be one
 // of the segment's. An error that wraps fs.ErrNotExist means that the segment has been
@@ -51,9 +57,10 @@ type Source interface {
 // even if NewReaderOf fails. Its errors are those of NewReader, and those of the source that
 // wrap ErrUnavailable.
 func (s *Segment) NewReaderOf(src Source, index uint64) (*Reader, error) {
-	r := &Reader{seg: s, f: src, w: window{r: src}, from: index}
+	r := &Reader{seg: s, f: src, w: window{r: src}, from: index, pooled: readBuffers.Get().(*[]byte)}
+	r.w.buf = (*r.pooled)[:0]
 	if err := r.seek(index); err != nil {
-		src.Close()
+		r.Close()
 		if errors.Is(err, ErrDamaged) && !errors.Is(err, ErrUnavailable) {
 			err = &DamageError{Path: s.Path, Offset: s.End(), First: index, Last: index, Err: err}
 		}
@@ -143,5 +150,11 @@ func (r *Reader) advance() (b Batch, last uint64, err error) {
 	return b, d.Last, d
 }
 
-// Close closes the file, or the source.
-func (r *Reader) Close() error { return r.f.Close() }
+// Close closes the file, or the source. The Reader must not be used after it.
+func (r *Reader) Close() error {
+	if r.pooled != nil {
+		readBuffers.Put(r.pooled)
+		r.w, r.pooled = window{}, nil
+	}
+	return r.f.Close()
+}

@@ -6,9 +6,14 @@ import (
 	"os"
 )
 
-// readAhead is how many bytes one read of a segment requests: enough to make the cost of
-// the call negligible, but few enough to stay in the processor's cache.
-const readAhead = 512 << 10
+const (
+	// readAhead is how many bytes one read of a segment requests: enough to make the cost of
+	// the call negligible, but few enough to stay in the processor's cache.
+	readAhead = 512 << 10
+	// readFirst is how many the first read requests, and each read after it twice as many, up to
+	// readAhead: most reads are of a few entries.
+	readFirst = 64 << 10
+)
 
 // skipHole returns the offset from which on r, if it is a file, may have bytes other than
 // zero: off, or the end of the hole there. A file can have a hole of any size.
@@ -25,6 +30,7 @@ type window struct {
 	size int64 // bytes beyond it are not read, even if the file grows
 	buf  []byte
 	off  int64 // where in the file buf begins
+	last int   // how many bytes the last read requested
 }
 
 // at returns the n bytes at off, valid until the next call. It returns fewer only if the
@@ -40,7 +46,8 @@ func (w *window) at(off int64, n int) ([]byte, error) {
 	if off >= w.off && off+int64(n) <= w.off+int64(len(w.buf)) {
 		return w.buf[off-w.off:][:n], nil
 	}
-	want := int(min(int64(max(n, readAhead)), w.size-off))
+	w.last = min(max(2*w.last, readFirst), readAhead)
+	want := int(min(int64(max(n, w.last)), w.size-off))
 	have := 0
 	if keep := w.off + int64(len(w.buf)) - off; off >= w.off && keep > 0 {
 		// The tail of the window is the beginning of the wanted bytes.

@@ -80,6 +80,18 @@ func (b *budget) hold(s *share, n int64) {
 	}
 }
 
+// offer makes s hold n bytes if half of the budget is enough then, and reports whether it is: for what
+// a connection can do without. The other half is left to those that cannot.
+func (b *budget) offer(s *share, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used+n-s.bytes > b.max/2 {
+		return false
+	}
+	b.resize(s, n)
+	return true
+}
+
 // count adds n bytes that no connection holds for long.
 func (b *budget) count(n int64) {
 	b.mu.Lock()

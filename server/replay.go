@@ -14,8 +14,16 @@ import (
 // send; this takes about as long as sending flushAt bytes.
 const lookAt = 512 << 10
 
-// errStopped ends the reading of history when the connection is ending.
-var errStopped = errors.New("stopped")
+// readKeeps is how many bytes a log keeps at least for a Read that is under way: package segment
+// reads so far ahead.
+const readKeeps = 512 << 10
+
+var (
+	// errStopped ends the reading of history when the connection is ending.
+	errStopped = errors.New("stopped")
+	// errLetGo ends a Read whose replay has to wait, to be continued by another.
+	errLetGo = errors.New("let go")
+)
 
 // history gathers the entries up to the snapshot, sending as it goes, and then either ends the
 // read or turns it into one that follows.
@@ -61,20 +69,35 @@ func (w *writer) history() error {
 
 // replay gathers and sends the entries from the cursor through last. Between two writes it
 // sends the replies that have arrived meanwhile: they never wait for history. Longer replays
-// take turns.
+// take turns. While memory is short, a replay that has to wait lets go of what the log has read for it
+// and reads it again later: there may be thousands.
 func (w *writer) replay(last uint64) error {
-	c, r := w.conn, w.read
-	turn := replayTurn{replayThrottle: c.server.throttle}
+	turn := replayTurn{replayThrottle: w.conn.server.throttle}
 	defer turn.end()
-	reads := turn.readsFrom(c.server.near, r.next)
+	reads := turn.readsFrom(w.conn.server.near, w.read.next)
 	select {
 	case reads <- struct{}{}:
 	default:
-		if err := w.awaitPlace(reads, 0); err != nil {
+		if err := w.awaitPlace(reads); err != nil {
 			return err
 		}
 	}
 	turn.reading = reads
+	for {
+		err := w.replayRun(&turn, last)
+		if !errors.Is(err, errLetGo) {
+			return err
+		}
+		if err := w.awaitTurn(&turn); err != nil || w.read.next > last {
+			return err
+		}
+	}
+}
+
+// replayRun gathers and sends the entries from the cursor through last with one Read. The error is
+// errLetGo if the replay is to continue once it has waited.
+func (w *writer) replayRun(turn *replayTurn, last uint64) error {
+	c, r := w.conn, w.read
 	var stop error
 	looked := 0 // bytes of entries since the turn began
 	err := c.server.log.Read(c.ctx, r.next, last, func(first uint64, count int, entries []byte, at int64, err error) error {
@@ -83,7 +106,7 @@ func (w *writer) replay(last uint64) error {
 			c.server.counts.damaged.Add(uint64(count))
 			err = c.server.failures.forPeer(err)
 		}
-		kept := len(entries)
+		kept := max(len(entries), readKeeps)
 		for count > 0 {
 			if r.next > r.through {
 				stop = errEnough // enough lines, which only the filter can tell
@@ -98,7 +121,7 @@ func (w *writer) replay(last uint64) error {
 				continue
 			}
 			looked = 0
-			if stop = w.flushReplay(&turn, kept); stop != nil {
+			if stop = w.flushReplay(turn, kept); stop != nil {
 				return stop
 			}
 		}
@@ -114,8 +137,8 @@ func (w *writer) replay(last uint64) error {
 }
 
 // flushReplay sends what a replay has gathered, and then the replies that have arrived
-// meanwhile. The turn ends before it waits for the peer, during which the log keeps kept bytes;
-// it returns with the next turn.
+// meanwhile. The turn ends before it waits, during which the log keeps kept bytes; it returns with the
+// next turn. The error is errLetGo if there is no room for these bytes.
 func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 	w.tellAt()
 	if len(w.out) > 0 {
@@ -126,18 +149,33 @@ func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 		w.out = w.out[:copy(w.out, w.out[n:])]
 	}
 	turn.end()
-	if err := w.flush(kept); err != nil {
+	memory := w.conn.server.memory
+	if !memory.offer(&w.stuck, int64(kept+cap(w.out))) {
+		return errLetGo
+	}
+	w.kept = kept
+	defer func() {
+		w.kept = 0
+		memory.hold(&w.stuck, 0)
+	}()
+	return w.awaitTurn(turn)
+}
+
+// awaitTurn sends what has been gathered, and waits for the replay's next turn. Until then it sends the
+// replies that arrive. The error is errStopped, or says why the connection was cut.
+func (w *writer) awaitTurn(turn *replayTurn) error {
+	if err := w.flush(); err != nil {
 		return err
 	}
 	near := w.conn.server.near
 	if reads := turn.readsFrom(near, w.read.next); reads == turn.far {
-		if err := w.awaitPlace(reads, kept); err != nil {
+		if err := w.awaitPlace(reads); err != nil {
 			return err
 		}
 		turn.reading, turn.began = reads, time.Now()
 		return nil
 	}
-	if err := w.awaitPlace(turn.slots, kept); err != nil {
+	if err := w.awaitPlace(turn.slots); err != nil {
 		return err
 	}
 	turn.slot, turn.began = true, time.Now()
@@ -146,7 +184,7 @@ func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 
 // awaitPlace waits for a place in the throttle. Until it has one it sends the replies that
 // arrive. The error is errStopped, or says why the connection was cut.
-func (w *writer) awaitPlace(place chan<- struct{}, kept int) error {
+func (w *writer) awaitPlace(place chan<- struct{}) error {
 	for {
 		w.collect()
 		if w.ending > endInput {
@@ -155,8 +193,11 @@ func (w *writer) awaitPlace(place chan<- struct{}, kept int) error {
 		if err := w.reply(math.MaxUint64); err != nil {
 			return err
 		}
-		if err := w.flush(kept); err != nil {
+		if err := w.flush(); err != nil {
 			return err
+		}
+		if w.kept == 0 {
+			w.shrink()
 		}
 		select {
 		case place <- struct{}{}:
@@ -183,7 +224,7 @@ func (w *writer) awaitAcks(index uint64) error {
 		if err := w.reply(math.MaxUint64); err != nil {
 			return err
 		}
-		if err := w.flush(0); err != nil {
+		if err := w.flush(); err != nil {
 			return err
 		}
 		select {

@@ -121,16 +121,17 @@ func (w *writer) shipRun(turn *shipTurn, first uint64, count int, entries []byte
 	w.out = appendBatch(w.out, first, count, entries, at, lost)
 	p.next = first + uint64(count)
 	p.sent.Store(p.next - 1) // before the replica can have any of it
+	kept := max(len(entries), readKeeps)
 	if len(entries) > copyMax {
-		if err := turn.push(w, w.out, len(entries)); err != nil {
+		if err := turn.push(w, w.out, kept); err != nil {
 			return err
 		}
 		w.out = w.out[:0]
-		if err := turn.push(w, entries, len(entries)); err != nil {
+		if err := turn.push(w, entries, kept); err != nil {
 			return err
 		}
 	} else if w.out = append(w.out, entries...); len(w.out) >= flushAt {
-		if err := turn.push(w, w.out, cap(w.out)+len(entries)); err != nil {
+		if err := turn.push(w, w.out, cap(w.out)+kept); err != nil {
 			return err
 		}
 		w.out = w.out[:0]

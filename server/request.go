@@ -199,7 +199,7 @@ const catchUp = 4096
 func (w *writer) derive(last, head uint64) error {
 	r := w.read
 	if head-r.next >= catchUp {
-		if err := w.flush(0); err != nil {
+		if err := w.flush(); err != nil {
 			return err
 		}
 		if w.conn.outbox.ending() > endInput {

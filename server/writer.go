@@ -39,7 +39,8 @@ type writer struct {
 	repliesOnly bool // only replies are to be sent
 
 	out   []byte
-	stuck share // what out, and what the log keeps for a replay, take while waiting for the peer
+	stuck share // what out, and what the log keeps for a replay, take while waiting
+	kept  int   // what the log keeps for a replay that waits
 
 	acks     []*group // to be replied to, in order
 	ending   ending   // as of the last collect
@@ -71,9 +72,9 @@ func (w *writer) run() error {
 			if w.ending == endInvalid {
 				w.out = appendFault(w.out, nil, w.conn.outbox.why.Error()) // set before ending was
 			}
-			return w.flush(0)
+			return w.flush()
 		}
-		if err := w.flush(0); err != nil {
+		if err := w.flush(); err != nil {
 			return err
 		}
 		if err := w.wait(); err != nil {
@@ -88,7 +89,7 @@ func (w *writer) run() error {
 func (w *writer) tellWhy(err error) error {
 	if unread, ok := errors.AsType[*ReadError](err); ok && unread.Later() && !w.conn.relayed {
 		w.out = appendFault(w.out, nil, unread.Text)
-		if err := w.flush(0); err != nil {
+		if err := w.flush(); err != nil {
 			return err
 		}
 	}
@@ -251,7 +252,7 @@ func (w *writer) stream(last, head uint64) error {
 			}
 		} else if w.feedEnd <= last && len(w.feed) >= heldMin {
 			// Send it as it is: nobody needs a copy.
-			if err := w.flush(0); err != nil {
+			if err := w.flush(); err != nil {
 				return err
 			}
 			feed := w.feed
@@ -336,7 +337,7 @@ func (w *writer) flushFull() error {
 	if len(w.out) < flushAt {
 		return nil
 	}
-	return w.flush(0)
+	return w.flush()
 }
 
 // grow makes out large, for many lines.
@@ -359,12 +360,11 @@ func (w *writer) shrink() {
 	}
 }
 
-// flush writes what has been gathered. While the peer does not take it, the log keeps
-// kept bytes for the connection.
-func (w *writer) flush(kept int) error {
+// flush writes what has been gathered.
+func (w *writer) flush() error {
 	var err error
 	if len(w.out) > 0 {
-		err = w.write(w.out, cap(w.out)+kept)
+		err = w.write(w.out, cap(w.out))
 		w.out = w.out[:0]
 	}
 	if w.read != nil {
@@ -379,7 +379,7 @@ func (w *writer) write(b []byte, held int) error {
 	if b = b[n:]; len(b) == 0 || err != nil {
 		return err
 	}
-	if held > heldMin {
+	if w.kept == 0 && held > heldMin {
 		memory := w.conn.server.memory
 		memory.hold(&w.stuck, int64(held))
 		defer memory.hold(&w.stuck, 0)
