@@ -88,6 +88,7 @@ func (w *writer) replay(last uint64) error {
 		if !errors.Is(err, errLetGo) {
 			return err
 		}
+		turn.end() // not before nothing is kept
 		if err := w.awaitTurn(&turn); err != nil || w.read.next > last {
 			return err
 		}
@@ -138,7 +139,7 @@ func (w *writer) replayRun(turn *replayTurn, last uint64) error {
 
 // flushReplay sends what a replay has gathered, and then the replies that have arrived
 // meanwhile. The turn ends before it waits, during which the log keeps kept bytes; it returns with the
-// next turn. The error is errLetGo if there is no room for these bytes.
+// next turn. The error is errLetGo if there is no room for these bytes; the turn goes on then.
 func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 	w.tellAt()
 	if len(w.out) > 0 {
@@ -148,11 +149,11 @@ func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 		}
 		w.out = w.out[:copy(w.out, w.out[n:])]
 	}
-	turn.end()
 	memory := w.conn.server.memory
 	if !memory.offer(&w.stuck, int64(kept+cap(w.out))) {
 		return errLetGo
 	}
+	turn.end()
 	w.kept = kept
 	defer func() {
 		w.kept = 0
