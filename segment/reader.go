@@ -57,8 +57,11 @@ type Source interface {
 // even if NewReaderOf fails. Its errors are those of NewReader, and those of the source that
 // wrap ErrUnavailable.
 func (s *Segment) NewReaderOf(src Source, index uint64) (*Reader, error) {
-	r := &Reader{seg: s, f: src, w: window{r: src}, from: index, pooled: readBuffers.Get().(*[]byte)}
-	r.w.buf = (*r.pooled)[:0]
+	r := &Reader{seg: s, f: src, w: window{r: src}, from: index}
+	if s.End() >= readAhead {
+		r.pooled = readBuffers.Get().(*[]byte)
+		r.w.buf = (*r.pooled)[:0]
+	}
 	if err := r.seek(index); err != nil {
 		r.Close()
 		if errors.Is(err, ErrDamaged) && !errors.Is(err, ErrUnavailable) {
