@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -109,44 +108,26 @@ func (n *Node) start() error {
 	if metadata, err := n.replica.metadata(); err == nil { // otherwise NATS does not recognize it as a replica either
 		n.logName = logName(metadata)
 	}
-	told, err := n.toldToTakePart()
-	if err != nil {
-		return err
-	}
 	n.had = had
-	switch {
-	case n.replica.alone && v == damaged:
-		return fmt.Errorf("the log is damaged, and there is no other node to fetch it from: restore it from a backup or an archive: %w", problem)
-	case n.replica.alone:
-		v = whole
-	case told:
-		n.log.Warn().Msg("the node takes part without asking the other nodes, as it was told to")
-	}
+	alone := n.replica.alone
 	if v == damaged {
+		if alone {
+			return fmt.Errorf("the log is damaged, and there is no other node to fetch it from: restore it from a backup or an archive: %w", problem)
+		}
 		n.problem = problem.Error()
 	}
-	if told && v == damaged {
-		if err := n.replica.putAside(had); err != nil {
-			return err
-		}
-		had.State, v = fetching, whole
-	}
-	if told {
-		v = whole
-	}
-	atOnce := n.replica.alone || told
-	if atOnce {
+	if alone {
 		if err := n.keep(had); err != nil {
 			return err
 		}
 	}
-	if err := n.serve(atOnce); err != nil {
+	if err := n.serve(alone); err != nil {
 		return err
 	}
 	if len(n.config.Members) > leastGrown {
 		n.spawn(n.grow)
 	}
-	if atOnce {
+	if alone {
 		n.setTaking()
 		return nil
 	}
@@ -166,16 +147,6 @@ func (n *Node) start() error {
 		}
 	})
 	return nil
-}
-
-// toldToTakePart reports whether TakePart was called for this directory since the last start.
-func (n *Node) toldToTakePart() (bool, error) {
-	path := filepath.Join(n.config.Dir, admitFile)
-	there, err := exists(path)
-	if there {
-		err = segment.Remove(path)
-	}
-	return there, err
 }
 
 // serve starts the NATS server, with or without JetStream.

@@ -39,9 +39,6 @@ func (*Node) Verify(context.Context) []Verification { return nil }
 // FetchAgain returns ErrWithout.
 func FetchAgain(string) (string, error) { return "", ErrWithout }
 
-// TakePart returns ErrWithout.
-func TakePart(string) error { return ErrWithout }
-
 // InProcessConn returns ErrWithout.
 func (*Node) InProcessConn() (net.Conn, error) { return nil, ErrWithout }
 

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 
@@ -33,8 +32,6 @@ const (
 	countFile = "REPLICA"
 	// asideDir is where putAside moves the replica, and cut what it cuts off. Earlier contents are removed.
 	asideDir = "replaced"
-	// admitFile makes the next start take part whatever the others say; see TakePart.
-	admitFile = "TAKE-PART"
 	// againFile makes the next start fetch the replica again; see FetchAgain.
 	againFile = "FETCH-AGAIN"
 )
@@ -348,14 +345,3 @@ func FetchAgain(dir string) (node string, err error) {
 }
 
 const fetchAgainText = `The next start of this node puts its replica aside and fetches another from the other nodes.`
-
-// TakePart makes the next start of the node in dir take part in the cluster although the other nodes do
-// not vouch for the log. Acknowledged entries that they do not have are lost.
-func TakePart(dir string) error {
-	if there, err := exists(filepath.Join(dir, identityFile)); err != nil || !there {
-		return errors.Join(err, fmt.Errorf("%s is not a node's directory: it has no file %s", dir, identityFile))
-	}
-	return segment.ReplaceFile(filepath.Join(dir, admitFile), []byte(strings.TrimSpace(takePartText)+"\n"))
-}
-
-const takePartText = `The next start of this node takes part in the cluster without asking the other nodes.`
