@@ -103,10 +103,8 @@ func (w *writer) replayRun(turn *replayTurn, last uint64) error {
 	looked := 0 // bytes of entries since the turn began
 	err := c.server.log.Read(c.ctx, r.next, last, func(first uint64, count int, entries []byte, at int64, err error) error {
 		w.grow()
-		if err != nil {
-			c.server.counts.damaged.Add(uint64(count))
-			err = c.server.failures.forPeer(err)
-		}
+		damaged := err != nil
+		err = c.server.failures.forPeer(err)
 		kept := max(len(entries), readKeeps)
 		for count > 0 {
 			if r.next > r.through {
@@ -118,6 +116,9 @@ func (w *writer) replayRun(turn *replayTurn, last uint64) error {
 			w.out, n, entries = r.appendRun(w.out, first, count, entries, at, err, flushAt)
 			first, count = first+uint64(n), count-n
 			r.next = first
+			if damaged {
+				c.server.counts.damaged.Add(uint64(n))
+			}
 			if looked += before - len(entries); len(w.out) < flushAt && looked < lookAt {
 				continue
 			}
@@ -131,10 +132,12 @@ func (w *writer) replayRun(turn *replayTurn, last uint64) error {
 	switch {
 	case errors.Is(stop, errEnough):
 		return nil
-	case err != nil && stop == nil:
+	case stop != nil:
+		return stop
+	case err != nil:
 		return c.readError(err)
 	}
-	return err
+	return nil
 }
 
 // flushReplay sends what a replay has gathered, and then the replies that have arrived
