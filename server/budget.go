@@ -25,8 +25,8 @@ const (
 )
 
 // budget bounds the memory that connections hold for as long as their peers like: partly
-// received lines, and output that a peer does not take. Small amounts are not counted: few
-// connections ever hold more.
+// received lines, and output that a peer does not take; and what the log has read for replays
+// that wait. Small amounts are not counted: few connections ever hold more.
 //
 // When the budget is used up, the connections with the slowest peers are cut. A peer that
 // sends or takes data at stallRate is as quick as any; each second without progress makes

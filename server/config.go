@@ -20,10 +20,11 @@ type Config struct {
 	// MaxInFlight is how many bytes of entries of all connections may wait for the disk at once;
 	// 128 MiB by default. At the bound nothing more is read, so writers wait.
 	MaxInFlight int64
-	// MaxHeld is how many bytes all connections together may hold of arriving lines and of output
-	// that peers do not take, beyond a small allowance for each; 256 MiB by default. At the
-	// bound, long lines wait, and the connections whose peers are slowest to send or take what is
-	// held are cut.
+	// MaxHeld is how many bytes all connections together may hold of arriving lines, of output
+	// that peers do not take, and of what the log has read for replays that wait, beyond a small
+	// allowance for each; 256 MiB by default. From half of it on, such replays read again later. At
+	// the bound, long lines wait, and the connections whose peers are slowest to send or take what
+	// is held are cut.
 	MaxHeld int64
 	// WriteTimeout is how long a peer may take none of its output before its connection is
 	// closed; one minute by default.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,9 +13,18 @@ import (
 // send; this takes about as long as sending flushAt bytes.
 const lookAt = 512 << 10
 
-// readKeeps is how many bytes a log keeps at least for a Read that is under way: package segment
+// readKeeps is how many bytes a log is taken to keep for a Read that is under way: package segment
 // reads so far ahead.
 const readKeeps = 512 << 10
+
+// keeps returns how many bytes a log keeps for a Read that passes on entries. A long run has a buffer
+// of its own.
+func keeps(entries []byte) int {
+	if len(entries) <= readKeeps {
+		return readKeeps
+	}
+	return readKeeps + len(entries)
+}
 
 var (
 	// errStopped ends the reading of history when the connection is ending.
@@ -89,7 +97,7 @@ func (w *writer) replay(last uint64) error {
 			return err
 		}
 		turn.end() // not before nothing is kept
-		if err := w.awaitTurn(&turn); err != nil || w.read.next > last {
+		if err := w.awaitTurn(&turn); err != nil || w.read.next > min(last, w.read.through) {
 			return err
 		}
 	}
@@ -105,7 +113,7 @@ func (w *writer) replayRun(turn *replayTurn, last uint64) error {
 		w.grow()
 		damaged := err != nil
 		err = c.server.failures.forPeer(err)
-		kept := max(len(entries), readKeeps)
+		kept := keeps(entries)
 		for count > 0 {
 			if r.next > r.through {
 				stop = errEnough // enough lines, which only the filter can tell
@@ -142,7 +150,8 @@ func (w *writer) replayRun(turn *replayTurn, last uint64) error {
 
 // flushReplay sends what a replay has gathered, and then the replies that have arrived
 // meanwhile. The turn ends before it waits, during which the log keeps kept bytes; it returns with the
-// next turn. The error is errLetGo if there is no room for these bytes; the turn goes on then.
+// next turn. The error is errLetGo if there is no room for these bytes and it would have to wait; it
+// still has its place then.
 func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 	w.tellAt()
 	if len(w.out) > 0 {
@@ -154,6 +163,9 @@ func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 	}
 	memory := w.conn.server.memory
 	if !memory.offer(&w.stuck, int64(kept+cap(w.out))) {
+		if len(w.out) == 0 && !w.conn.outbox.woken() && turn.again(w.conn.server.near, w.read.next) {
+			return nil
+		}
 		return errLetGo
 	}
 	turn.end()
@@ -237,115 +249,6 @@ func (w *writer) awaitAcks(index uint64) error {
 		case <-w.conn.ctx.Done():
 			return context.Cause(w.conn.ctx)
 		}
-	}
-}
-
-// replayThrottle makes replays take turns. They can keep the processors busy without end, and
-// there can be many at once; appends are short, and a client waits for each. So only a few
-// replays read, encode and send at once, and while appends arrive, each turn is followed by a
-// rest during which no other replay takes the place.
-//
-// A replay of entries that are far away, in the archive or in a store of blobs, may wait for an
-// answer for half a minute. So it takes no turn and has a place of a separate kind, though it
-// rests like the others: it holds up no replay that reads from the local disk.
-type replayThrottle struct {
-	slots   chan struct{} // for turns
-	reads   chan struct{} // for reading, which takes memory
-	far     chan struct{} // for reading what is far away
-	opened  time.Time
-	written atomic.Int64 // when a write was last submitted, in ns since opened
-}
-
-const (
-	// replaysReading is how many replays may read at once. They wait only for the disk.
-	replaysReading = 32
-	// replaysFar is how many replays may read distant entries at once.
-	replaysFar = 16
-	// appending is how long after the last write replays still give way.
-	appending = 20 * time.Millisecond
-	// restFactor is how many times longer than its turn a rest is.
-	restFactor = 4
-	// restMax bounds a rest, however long its turn took on a busy machine.
-	restMax = 4 * time.Millisecond
-)
-
-func newReplayThrottle() *replayThrottle {
-	return &replayThrottle{
-		slots:  make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
-		reads:  make(chan struct{}, replaysReading),
-		far:    make(chan struct{}, replaysFar),
-		opened: time.Now(),
-	}
-}
-
-// appended notes that a write was submitted.
-func (t *replayThrottle) appended() { t.written.Store(int64(time.Since(t.opened))) }
-
-// readsFrom returns the kind of place that a read from index takes. near may be nil: nothing is
-// far away then.
-func (t *replayThrottle) readsFrom(near func() uint64, index uint64) chan struct{} {
-	if near != nil && index < near() {
-		return t.far
-	}
-	return t.reads
-}
-
-// replayTurn is one replay's place in the throttle.
-type replayTurn struct {
-	*replayThrottle
-	slot    bool          // it has a turn
-	reading chan struct{} // the kind of place it has; nil while it may not read
-	began   time.Time     // start of the turn that a rest follows; zero if none does
-}
-
-// startReading waits until this replay may read from index. The beginning of a replay needs no
-// turn, so short reads do not wait. The error says why the connection was cut.
-func (t *replayTurn) startReading(ctx context.Context, near func() uint64, index uint64) error {
-	reads := t.readsFrom(near, index)
-	select {
-	case reads <- struct{}{}:
-		t.reading = reads
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// start waits for a turn. The error says why the connection was cut.
-func (t *replayTurn) start(ctx context.Context) error {
-	select {
-	case t.slots <- struct{}{}:
-		t.slot, t.began = true, time.Now()
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// end ends a turn, after its rest, if there is one.
-func (t *replayTurn) end() {
-	if t.reading == t.reads {
-		t.endReading()
-	}
-	if !t.began.IsZero() {
-		now := time.Now()
-		if now.Sub(t.opened)-time.Duration(t.written.Load()) < appending {
-			time.Sleep(min(restFactor*now.Sub(t.began), restMax))
-		}
-		t.began = time.Time{}
-	}
-	if t.slot {
-		<-t.slots
-		t.slot = false
-	}
-	t.endReading() // reads of distant entries have no turn and rest while they keep their place
-}
-
-// endReading gives up the place for reading.
-func (t *replayTurn) endReading() {
-	if t.reading != nil {
-		<-t.reading
-		t.reading = nil
 	}
 }
 

@@ -121,7 +121,7 @@ func (w *writer) shipRun(turn *shipTurn, first uint64, count int, entries []byte
 	w.out = appendBatch(w.out, first, count, entries, at, lost)
 	p.next = first + uint64(count)
 	p.sent.Store(p.next - 1) // before the replica can have any of it
-	kept := max(len(entries), readKeeps)
+	kept := keeps(entries)
 	if len(entries) > copyMax {
 		if err := turn.push(w, w.out, kept); err != nil {
 			return err

@@ -373,16 +373,19 @@ func (w *writer) flush() error {
 	return err
 }
 
-// write writes b. While the peer does not take it, the connection holds held bytes.
+// write writes b. While the peer does not take it, the connection holds held bytes, beside what the log
+// keeps for it.
 func (w *writer) write(b []byte, held int) error {
 	n, err := w.conn.tryWrite(b)
 	if b = b[n:]; len(b) == 0 || err != nil {
 		return err
 	}
-	if w.kept == 0 && held > heldMin {
+	if held += w.kept; held > heldMin {
 		memory := w.conn.server.memory
 		memory.hold(&w.stuck, int64(held))
-		defer memory.hold(&w.stuck, 0)
+		if w.kept == 0 {
+			defer memory.hold(&w.stuck, 0)
+		}
 	}
 	_, err = w.conn.nc.Write(b)
 	return err
