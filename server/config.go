@@ -22,7 +22,7 @@ type Config struct {
 	MaxInFlight int64
 	// MaxHeld is how many bytes all connections together may hold of arriving lines, of output
 	// that peers do not take, and of what the log has read for replays that wait, beyond a small
-	// allowance for each; 256 MiB by default. From half of it on, such replays read again later. At
+	// allowance for each; 256 MiB by default. From half of it on, replays read again after each turn. At
 	// the bound, long lines wait, and the connections whose peers are slowest to send or take what
 	// is held are cut.
 	MaxHeld int64

@@ -43,17 +43,6 @@ func (o *outbox) poke() {
 	}
 }
 
-// woken reports whether the writer has something to look at since it last was asked to. Only the writer
-// calls it.
-func (o *outbox) woken() bool {
-	select {
-	case <-o.wake:
-		return true
-	default:
-		return false
-	}
-}
-
 // freeRoom wakes the reader to check for room.
 func (o *outbox) freeRoom() {
 	select {

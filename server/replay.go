@@ -29,7 +29,7 @@ func keeps(entries []byte) int {
 var (
 	// errStopped ends the reading of history when the connection is ending.
 	errStopped = errors.New("stopped")
-	// errLetGo ends a Read whose replay has to wait, to be continued by another.
+	// errLetGo ends a Read whose replay is to continue with another, in its next turn.
 	errLetGo = errors.New("let go")
 )
 
@@ -77,8 +77,8 @@ func (w *writer) history() error {
 
 // replay gathers and sends the entries from the cursor through last. Between two writes it
 // sends the replies that have arrived meanwhile: they never wait for history. Longer replays
-// take turns. While memory is short, a replay that has to wait lets go of what the log has read for it
-// and reads it again later: there may be thousands.
+// take turns. While memory is short, a replay lets go of what the log has read for it after each turn,
+// and reads it again in the next: there may be thousands.
 func (w *writer) replay(last uint64) error {
 	turn := replayTurn{replayThrottle: w.conn.server.throttle}
 	defer turn.end()
@@ -150,8 +150,7 @@ func (w *writer) replayRun(turn *replayTurn, last uint64) error {
 
 // flushReplay sends what a replay has gathered, and then the replies that have arrived
 // meanwhile. The turn ends before it waits, during which the log keeps kept bytes; it returns with the
-// next turn. The error is errLetGo if there is no room for these bytes and it would have to wait; it
-// still has its place then.
+// next turn. The error is errLetGo if there is no room for these bytes; it still has its place then.
 func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 	w.tellAt()
 	if len(w.out) > 0 {
@@ -163,9 +162,6 @@ func (w *writer) flushReplay(turn *replayTurn, kept int) error {
 	}
 	memory := w.conn.server.memory
 	if !memory.offer(&w.stuck, int64(kept+cap(w.out))) {
-		if len(w.out) == 0 && !w.conn.outbox.woken() && turn.again(w.conn.server.near, w.read.next) {
-			return nil
-		}
 		return errLetGo
 	}
 	turn.end()

@@ -89,33 +89,11 @@ func (t *replayTurn) start(ctx context.Context) error {
 	}
 }
 
-// again ends a turn and begins another, unless it would have to wait for that or a read from index takes
-// no turn. It keeps the place for reading.
-func (t *replayTurn) again(near func() uint64, index uint64) bool {
-	if t.reading != t.reads || t.readsFrom(near, index) != t.reads {
-		return false
-	}
-	t.rest()
-	select {
-	case t.slots <- struct{}{}:
-		t.slot, t.began = true, time.Now()
-		return true
-	default:
-		return false
-	}
-}
-
 // end ends a turn, after its rest, if there is one.
 func (t *replayTurn) end() {
 	if t.reading == t.reads {
 		t.endReading()
 	}
-	t.rest()
-	t.endReading() // reads of distant entries have no turn and rest while they keep their place
-}
-
-// rest gives the turn up after its rest.
-func (t *replayTurn) rest() {
 	if !t.began.IsZero() {
 		now := time.Now()
 		if now.Sub(t.opened)-time.Duration(t.written.Load()) < appending {
@@ -127,6 +105,7 @@ func (t *replayTurn) rest() {
 		<-t.slots
 		t.slot = false
 	}
+	t.endReading() // reads of distant entries have no turn and rest while they keep their place
 }
 
 // endReading gives up the place for reading.
